@@ -1,0 +1,1 @@
+"""Blue-green deployment of Perl (PSGI) applications to DigitalOcean droplets behind HAProxy."""

@@ -1,0 +1,30 @@
+"""Errors that a user can cause or meet; each message says what happened and what to do next."""
+
+from __future__ import annotations
+
+
+class BlueGreenError(Exception):
+    """Base class: its text is shown to the user as it is, in one line."""
+
+
+class SettingsError(BlueGreenError):
+    """An app's YAML file is not usable; the text names file, key, value and what is allowed."""
+
+
+class RefError(BlueGreenError):
+    """A git ref is malformed, or does not exist in the repository."""
+
+
+class FleetError(BlueGreenError):
+    """The droplets found are not the fleet that the settings describe."""
+
+
+class LoadBalancerError(BlueGreenError):
+    """A load balancer refused a request, or its state does not allow it.
+
+    :param code: the load-balancer agent's error code, for example ``locked`` or ``unhealthy``.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
