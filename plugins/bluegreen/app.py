@@ -1,0 +1,257 @@
+"""Settings of one deployable application: one YAML file in ``include/apps/``, named like the app."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bluegreen.errors import RefError, SettingsError
+from bluegreen.git import check_ref
+
+APPS_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "apps"
+
+# An app id names a Linux user (32 characters at most), a systemd unit and a DAG.
+APP_ID_PATTERN = r"^[a-z][a-z0-9_]{0,30}$"
+
+# What DigitalOcean accepts as a tag.
+TAG_PATTERN = r"^[A-Za-z0-9_:-]{1,255}$"
+
+HOST_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+
+PLACEHOLDERS = ("listen", "workers", "psgi")
+
+
+def _single_line(text: str) -> str:
+    if any(ord(character) < 32 for character in text):
+        raise ValueError("control characters and line breaks are not allowed")
+    return text
+
+
+def _repository_url(url: str) -> str:
+    scp_like = re.fullmatch(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[A-Za-z0-9._~/-]+", url)
+    parts = urlsplit(url)
+    if not scp_like and (parts.scheme not in ("https", "http", "ssh") or not parts.hostname):
+        raise ValueError("allowed are https://…, http://…, ssh://… and user@host:path")
+    if parts.password or (parts.username and parts.scheme in ("http", "https")):
+        raise ValueError("a password or token does not belong into this file; use a deploy key")
+    return url
+
+
+def _ref(ref: str) -> str:
+    try:
+        return check_ref(ref)
+    except RefError as error:
+        raise ValueError(str(error)) from None
+
+
+def _command(command: list[str]) -> list[str]:
+    for word in command:
+        for placeholder in re.findall(r"\{(.*?)\}", word):
+            if placeholder not in PLACEHOLDERS:
+                raise ValueError(f"unknown placeholder {{{placeholder}}}; there are {', '.join(PLACEHOLDERS)}")
+    if not any("{listen}" in word for word in command):
+        raise ValueError("the command never says {listen}, so it could not be reached")
+    return command
+
+
+Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_single_line)]
+Tag = Annotated[str, Field(pattern=TAG_PATTERN)]
+HostName = Annotated[str, Field(pattern=HOST_NAME_PATTERN, max_length=253)]
+UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/?=&%-]*$", max_length=200)]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
+ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section(cls, data: Any) -> Any:
+        """A section whose keys are all commented out reads as null."""
+        return {} if data is None else data
+
+
+class Tags(_Section):
+    """DigitalOcean tags that tell what a droplet is for."""
+
+    app: Tag
+    blue: Tag = "env:blue"
+    green: Tag = "env:green"
+    load_balancer: Tag = "role:loadbalancer"
+
+
+class FleetSettings(_Section):
+    """Which droplets there are to be."""
+
+    region: Line
+    size: Line
+    load_balancer_size: Line | None = None
+    image: Line
+    vpc: Line | None = None
+    ssh_keys: Annotated[list[Line], Field(min_length=1)]
+    droplets_per_color: Annotated[int, Field(ge=1, le=100)] = 2
+    load_balancers: Annotated[int, Field(ge=1, le=10)] = 1
+    tags: Tags
+
+
+class ServerSettings(_Section):
+    """How the application is started on a droplet."""
+
+    port: Annotated[int, Field(ge=1024, le=65535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=512)] = 8
+    psgi: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$")] = "app.psgi"
+    command: Annotated[list[Line], Field(min_length=1), AfterValidator(_command)] = [
+        "starman",
+        "--listen",
+        "{listen}",
+        "--workers",
+        "{workers}",
+        "--disable-keepalive",
+        "{psgi}",
+    ]
+    keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
+    longest_request: Annotated[int, Field(ge=1, le=3600)] = 60
+
+
+class HealthSettings(_Section):
+    """What a healthy droplet answers."""
+
+    path: UrlPath = "/health"
+    consecutive: Annotated[int, Field(ge=1, le=100)] = 3
+    interval: Annotated[float, Field(ge=0.1, le=60)] = 0.5
+    timeout: Annotated[float, Field(ge=1, le=600)] = 60
+
+
+class TrafficSettings(_Section):
+    """What HAProxy is told."""
+
+    preview_host: HostName
+    certificate: AbsolutePath | None = None
+    timeout_client: Annotated[int, Field(ge=1, le=3600)] = 50
+    timeout_server: Annotated[int, Field(ge=1, le=3600)] = 50
+
+
+class ValidationSettings(_Section):
+    """When a switch is good enough to keep."""
+
+    paths: Annotated[list[UrlPath], Field(min_length=1)] = ["/"]
+    bake: Annotated[float, Field(ge=1, le=3600)] = 30
+    min_requests: Annotated[int, Field(ge=1)] = 30
+    max_error_rate: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    max_p99_ratio: Annotated[float, Field(gt=1)] = 5
+    confirm_within: Annotated[int, Field(ge=10, le=7200)] | None = None
+
+    @property
+    def seconds_to_confirm(self) -> int:
+        """Seconds after which an unconfirmed switch reverts by itself; the bake plus 60 unless set."""
+        return self.confirm_within or int(self.bake) + 60
+
+
+class Timeouts(_Section):
+    """Limits, all in seconds."""
+
+    ssh_connect: Annotated[int, Field(ge=1, le=120)] = 10
+    ssh_command: Annotated[int, Field(ge=5, le=600)] = 30
+    boot: Annotated[int, Field(ge=10, le=3600)] = 600
+    build: Annotated[int, Field(ge=10, le=7200)] = 900
+
+
+class Connections(_Section):
+    """Airflow connections that hold the secrets."""
+
+    digitalocean: ConnectionId = "digitalocean"
+    ssh: ConnectionId = "bluegreen_ssh"
+    haproxy_stats: ConnectionId = "haproxy_stats"
+
+
+class App(_Section):
+    """Everything that is set for one app; ``include/apps/my_perl_app.yaml`` explains each key."""
+
+    id: Annotated[str, Field(pattern=APP_ID_PATTERN)]
+    repository: Annotated[Line, AfterValidator(_repository_url)]
+    default_ref: Annotated[str, AfterValidator(_ref)]
+    fleet: FleetSettings
+    server: ServerSettings = ServerSettings()
+    health: HealthSettings = HealthSettings()
+    traffic: TrafficSettings
+    validation: ValidationSettings = ValidationSettings()
+    timeouts: Timeouts = Timeouts()
+    connections: Connections = Connections()
+    dry_run_schedule: Line | None = "0 3 * * *"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys silently; a setting that is lost that way is a trap."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def apps_directory() -> Path:
+    """Directory of the app files: ``include/apps``, or what ``BLUEGREEN_APPS_DIR`` names."""
+    return Path(os.environ.get("BLUEGREEN_APPS_DIR") or APPS_DIRECTORY)
+
+
+def app_ids(directory: Path | None = None) -> list[str]:
+    """Ids of all apps that have a file, sorted; the files themselves may be unusable."""
+    return sorted(path.stem for path in (directory or apps_directory()).glob("*.yaml"))
+
+
+def load_app(app_id: str, directory: Path | None = None) -> App:
+    """Read and check the settings of one app.
+
+    :param app_id: the file's name without ``.yaml``.
+    :param directory: where to look; default :func:`apps_directory`.
+    :raises SettingsError: naming the file, the key, what was found and what is allowed.
+    """
+    path = (directory or apps_directory()) / f"{app_id}.yaml"
+    try:
+        # yaml.load with a SafeLoader subclass builds plain data only.
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: expected settings as `key: value`, found {type(data).__name__}")
+    if "id" in data:
+        raise SettingsError(f"{path}: id: the file's name is the app's id; remove this key")
+    try:
+        return App.model_validate({"id": app_id, **data})
+    except ValidationError as error:
+        raise SettingsError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "(file)"
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key; allowed here are {', '.join(_allowed_keys(item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{key}: is required and missing"
+    found = repr(item.get("input"))
+    return f"{key}: found {found[:80]}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _allowed_keys(location: tuple[Any, ...]) -> list[str]:
+    model: Any = App
+    for part in location:
+        model = model.model_fields[part].annotation
+    return sorted(name for name in model.model_fields if model is not App or name != "id")

@@ -1,0 +1,90 @@
+"""Git refs: what a user may type, and which revision it means in a repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from bluegreen.errors import RefError
+
+# A branch, a tag or a commit, as JSON Schema (which Airflow's trigger form and REST API check with
+# re.search, so `$` alone would let a final line break through) and as Python.
+REF_PATTERN = r"^(?!.*(\.\.|//|@\{|\.lock$|/$|\.$))[A-Za-z0-9_][A-Za-z0-9._/+@-]{0,199}$(?!\n)"
+
+WHAT_A_REF_MAY_BE = (
+    "a ref is a branch, a tag or a commit: 1 to 200 letters, digits and . _ / + @ -, "
+    "starting with a letter or digit, without '..'"
+)
+
+_REVISION = re.compile(r"[0-9a-f]{40}")
+
+
+def check_ref(ref: object) -> str:
+    """Return the ref if it is well-formed.
+
+    :raises RefError: saying what was found and what a ref may be.
+    """
+    if not isinstance(ref, str) or not re.fullmatch(REF_PATTERN, ref):
+        shown = ref if not isinstance(ref, str) or len(ref) <= 60 else f"{ref[:60]}… ({len(ref)} characters)"
+        raise RefError(f"refused ref {shown!r}: {WHAT_A_REF_MAY_BE}")
+    return ref
+
+
+def resolve_ref(repository: str, ref: str, timeout: float = 30) -> str:
+    """Ask the repository which commit a ref means now.
+
+    A full commit id is taken as it is: a remote lists its branches and tags only, so whether the commit
+    exists is found out by the droplets' own fetch.
+
+    :param repository: URL of the repository, as in the app's settings.
+    :param ref: branch, tag (annotated ones are peeled) or commit id of 40 hex digits.
+    :param timeout: seconds to wait for the repository.
+    :return: the revision, 40 hex digits.
+    :raises RefError: if the ref is malformed, ambiguous or not there, or the repository does not answer.
+    """
+    check_ref(ref)
+    if _REVISION.fullmatch(ref):
+        return ref
+    listing = _ls_remote(repository, ref, timeout)
+    for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"):
+        if name in listing:
+            _refuse_ambiguous(listing, repository, ref, listing[name])
+            return listing[name]
+    raise RefError(f"there is no branch or tag {ref!r} in {repository}; push it, or check the spelling")
+
+
+def _refuse_ambiguous(listing: dict[str, str], repository: str, ref: str, revision: str) -> None:
+    branch = listing.get(f"refs/heads/{ref}", revision)
+    if branch != revision:
+        raise RefError(
+            f"{ref!r} is both a tag ({revision[:12]}) and a branch ({branch[:12]}) in {repository}; "
+            "name the commit instead"
+        )
+
+
+def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
+    patterns = [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}"]
+    environment = {
+        **os.environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "http:https:ssh",
+        "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
+    }
+    try:
+        answer = subprocess.run(
+            ["git", "ls-remote", "--", repository, *patterns],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise RefError("git is not installed where Airflow runs its tasks") from None
+    except subprocess.TimeoutExpired:
+        raise RefError(f"{repository} did not answer within {timeout:g} s, so {ref!r} is not resolved") from None
+    if answer.returncode != 0:
+        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise RefError(f"cannot read {repository} to resolve {ref!r}: {reason}")
+    return {name: revision for revision, name in (line.split("\t", 1) for line in answer.stdout.splitlines())}
