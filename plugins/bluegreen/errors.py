@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class BlueGreenError(Exception):
-    """Base class: its text is shown to the user as it is, in one line."""
+    """Base class: its text is shown to the user as it is, in one line.
+
+    ``transient`` says whether the same attempt may succeed a little later.
+    """
+
+    transient = False
 
 
 class SettingsError(BlueGreenError):

@@ -1,0 +1,170 @@
+"""Short commands on a droplet, over the SSH provider's connection."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow.providers.ssh.hooks.ssh import SSHHook
+from airflow.sdk import BaseHook
+
+from bluegreen.errors import BlueGreenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bluegreen.app import App
+    from bluegreen.fleet import Droplet
+
+
+class DropletUnreachableError(BlueGreenError):
+    """A droplet cannot be reached by SSH, or the connection was lost."""
+
+    transient = True
+
+
+class DropletRefusedError(BlueGreenError):
+    """A droplet, or what answers in its place, is not to be talked to."""
+
+
+class CommandError(BlueGreenError):
+    """A command on a droplet failed.
+
+    :param status: its exit status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command left: exit status, standard output and standard error."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class DropletHook(BaseHook):
+    """One droplet over SSH, with the host key that was recorded for it.
+
+    :param droplet: whom to talk to; its public address is used.
+    :param conn_id: Airflow connection of type ``ssh`` with login and key; its host is not used.
+    :param connect_timeout: seconds to open the connection.
+    :param command_timeout: seconds without any output after which a command counts as lost.
+    """
+
+    def __init__(self, droplet: Droplet, conn_id: str, connect_timeout: int, command_timeout: int) -> None:
+        super().__init__()
+        self.droplet = droplet
+        self.command_timeout = command_timeout
+        self.ssh = SSHHook(
+            ssh_conn_id=conn_id,
+            remote_host=str(droplet.public),
+            conn_timeout=connect_timeout,
+            banner_timeout=connect_timeout,
+            auth_timeout=connect_timeout,
+            conn_retry_attempts=1,
+            no_host_key_check=False,
+        )
+        self.ssh.allow_host_key_change = False
+        if droplet.host_key is not None:
+            self.ssh.host_key = _parse_host_key(droplet.host_key)
+
+    @classmethod
+    def of(cls, droplet: Droplet, app: App) -> DropletHook:
+        """Make the hook with an app's connection and timeouts."""
+        return cls(droplet, app.connections.ssh, app.timeouts.ssh_connect, app.timeouts.ssh_command)
+
+    def close(self) -> None:
+        """Close the connection if it is open."""
+        if self.ssh.client is not None:
+            self.ssh.client.close()
+
+    def run_script(self, script: str, arguments: Sequence[str] = ()) -> CommandResult:
+        """Run a shell script; neither it nor its input appears in a process list.
+
+        :param script: its text, sent on standard input.
+        :param arguments: its positional parameters.
+        :raises DropletUnreachableError: if the droplet does not answer or stops answering.
+        :raises DropletRefusedError: if the host key or the login is refused.
+        """
+        return self.run(["bash", "-s", "--", *arguments], script)
+
+    def run(self, command: Sequence[str], stdin: str = "") -> CommandResult:
+        """Run one command; each word reaches it exactly as it is here.
+
+        :param command: the words of the command.
+        :param stdin: its standard input.
+        :raises DropletUnreachableError: if the droplet does not answer or stops answering.
+        :raises DropletRefusedError: if the host key or the login is refused.
+        """
+        from paramiko import SSHException
+
+        self._connect()
+        try:
+            return self._exchange(shlex.join(command), stdin)
+        except (OSError, EOFError, SSHException) as error:
+            self.close()
+            raise DropletUnreachableError(
+                f"the SSH connection to {self.droplet.label} was lost: {_reason(error)}"
+            ) from None
+
+    def _connect(self) -> None:
+        from paramiko import AuthenticationException, BadHostKeyException, SSHException
+
+        try:
+            self.ssh.get_conn()
+        except BadHostKeyException:
+            raise DropletRefusedError(
+                f"{self.droplet.label} answers with another SSH host key than the one recorded for it; it was "
+                "rebuilt, or something else answers at its address: replace the droplet, or investigate"
+            ) from None
+        except AuthenticationException:
+            raise DropletRefusedError(
+                f"{self.droplet.label} refused the login of connection {self.ssh.ssh_conn_id!r}; "
+                "is its public key among the app's ssh_keys?"
+            ) from None
+        except SSHException as error:
+            if "known_hosts" in str(error):
+                raise DropletRefusedError(
+                    f"no SSH host key is recorded for {self.droplet.label}; droplets that the provision DAG did "
+                    "not create need a line in Airflow's known_hosts"
+                ) from None
+            raise DropletUnreachableError(f"{self.droplet.label} does not speak SSH: {_reason(error)}") from None
+        except (OSError, EOFError) as error:
+            raise DropletUnreachableError(
+                f"{self.droplet.label} cannot be reached by SSH (powered off, or cut off?): {_reason(error)}"
+            ) from None
+
+    def _exchange(self, command: str, stdin: str) -> CommandResult:
+        transport = self.ssh.get_conn().get_transport()
+        if transport is None:
+            raise EOFError("no transport")
+        channel = transport.open_session(timeout=self.command_timeout)
+        with channel:
+            channel.settimeout(self.command_timeout)
+            channel.exec_command(command)
+            channel.sendall(stdin.encode())
+            channel.shutdown_write()
+            # Answers are smaller than a channel's window (2 MB), so reading one stream after the other cannot block.
+            stdout = channel.makefile("rb").read().decode(errors="replace")
+            stderr = channel.makefile_stderr("rb").read().decode(errors="replace")
+            status = channel.recv_exit_status()
+        if status == -1:
+            raise EOFError("the command ended without an exit status")
+        return CommandResult(status, stdout, stderr)
+
+
+def _parse_host_key(line: str) -> object:
+    from paramiko import Ed25519Key
+
+    return Ed25519Key(data=base64.b64decode(line.split()[1]))
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,99 @@
+"""The load-balancer agent, called over SSH."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from bluegreen.errors import LoadBalancerError
+from bluegreen.hooks.droplet import DropletHook
+from bluegreen.traffic import LoadBalancerStatus
+
+if TYPE_CHECKING:
+    from bluegreen.app import App
+    from bluegreen.fleet import Droplet
+
+AGENT_SOURCE = Path(__file__).resolve().parents[3] / "include" / "templates" / "lb_agent.py"
+AGENT_PATH = "/usr/local/lib/bluegreen/lb_agent.py"
+
+# Written beside its destination and renamed, so that a timer never runs half an agent.
+_INSTALL = f"""set -euo pipefail
+umask 022
+mkdir -p "$(dirname {AGENT_PATH})"
+temporary=$(mktemp {AGENT_PATH}.XXXXXX)
+trap 'rm -f "$temporary"' EXIT
+base64 -d >"$temporary" <<'END'
+%s
+END
+chmod 0755 "$temporary"
+mv -f "$temporary" {AGENT_PATH}
+"""
+
+
+class LoadBalancerHook(BaseHook):
+    """One load balancer.
+
+    :param droplet_hook: the SSH side of it.
+    """
+
+    def __init__(self, droplet_hook: DropletHook) -> None:
+        super().__init__()
+        self.droplet_hook = droplet_hook
+
+    @classmethod
+    def of(cls, droplet: Droplet, app: App) -> LoadBalancerHook:
+        """Make the hook with an app's connection and timeouts."""
+        return cls(DropletHook.of(droplet, app))
+
+    @property
+    def name(self) -> str:
+        """Name of the load balancer's droplet."""
+        return self.droplet_hook.droplet.name
+
+    def status(self) -> LoadBalancerStatus:
+        """Read everything and change nothing: the agent is sent along instead of being installed."""
+        source = AGENT_SOURCE.read_text(encoding="utf-8")
+        return LoadBalancerStatus.parse(self._answer("status", ["python3", "-", "status"], source))
+
+    def probe(self, **request: Any) -> dict[str, Any]:
+        """Make one HTTP request from the load balancer and return its result; read only."""
+        source = AGENT_SOURCE.read_text(encoding="utf-8")
+        return self._answer("probe", ["python3", "-", "probe", json.dumps(request)], source)
+
+    def call(self, verb: str, **request: Any) -> dict[str, Any]:
+        """Call a verb of the installed agent.
+
+        :param verb: for example ``switch``.
+        :param request: its arguments; sent on standard input because they may hold secrets.
+        :raises LoadBalancerError: with the agent's own words when it refuses.
+        """
+        return self._answer(verb, ["python3", AGENT_PATH, verb, "-"], json.dumps(request))
+
+    def install_agent(self) -> None:
+        """Put this project's version of the agent on the load balancer, unless it is there."""
+        source = AGENT_SOURCE.read_bytes()
+        installed = self.droplet_hook.run(["sha256sum", AGENT_PATH]).stdout.split(" ")[0]
+        if installed == hashlib.sha256(source).hexdigest():
+            return
+        import base64
+
+        result = self.droplet_hook.run_script(_INSTALL % base64.encodebytes(source).decode().strip())
+        if result.status != 0:
+            raise LoadBalancerError(f"{self.name}: cannot install the agent: {result.stderr.strip()[-300:]}")
+
+    def _answer(self, verb: str, command: list[str], stdin: str) -> dict[str, Any]:
+        result = self.droplet_hook.run(command, stdin)
+        try:
+            answer = json.loads(result.stdout)
+        except ValueError:
+            reason = (result.stderr.strip() or result.stdout.strip() or "no output")[-300:]
+            raise LoadBalancerError(f"{self.name}: the agent's {verb!r} broke: {reason}") from None
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            code = answer.get("error", "") if isinstance(answer, dict) else ""
+            message = answer.get("message", result.stdout) if isinstance(answer, dict) else result.stdout
+            raise LoadBalancerError(f"{self.name}: {message}", code=code)
+        return answer

@@ -1,0 +1,116 @@
+"""All load balancers of an app, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.plan import HeldLock
+from bluegreen.traffic import LoadBalancerStatus
+
+if TYPE_CHECKING:
+    from bluegreen.app import App
+    from bluegreen.fleet import Droplet
+
+
+class LoadBalancersHook(BaseHook):
+    """Every load balancer of an app; what is done to one is done to all or to none.
+
+    :param app: the app.
+    :param droplets: its load balancers.
+    :param tokens: lock tokens by droplet name; needed by everything that changes something.
+    """
+
+    def __init__(self, app: App, droplets: Iterable[Droplet], tokens: dict[str, int] | None = None) -> None:
+        super().__init__()
+        self.members = [LoadBalancerHook.of(droplet, app) for droplet in droplets]
+        self.tokens = tokens or {}
+
+    @classmethod
+    def holding(cls, app: App, lock: HeldLock) -> LoadBalancersHook:
+        """Return the load balancers that a lock was taken on."""
+        return cls(app, lock.load_balancers, lock.tokens)
+
+    def statuses(self) -> dict[str, LoadBalancerStatus]:
+        """Read the status of each load balancer, by droplet name."""
+        return {member.name: member.status() for member in self.members}
+
+    def lock(self, owner: str, run_id: str, ref: str) -> dict[str, int]:
+        """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
+
+        :return: tokens by droplet name.
+        :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
+        """
+        taken: dict[str, int] = {}
+        try:
+            for member in sorted(self.members, key=lambda one: one.name):
+                member.install_agent()
+                answer = member.call("lock", owner=owner, run_id=run_id, ref=ref)
+                taken[member.name] = answer["token"]
+        except BlueGreenError:
+            self.tokens = taken
+            self.unlock()
+            raise
+        self.tokens = taken
+        return taken
+
+    def unlock(self) -> None:
+        """Give the lock back where it is still held; harmless where it is not."""
+        for member in self.members:
+            if member.name in self.tokens:
+                member.call("unlock", token=self.tokens[member.name])
+
+    def require_lock(self) -> None:
+        """Check that the lock is still this run's; changes nothing.
+
+        :raises BlueGreenError: if it is not.
+        """
+        for member in self.members:
+            lock = member.status().lock
+            if lock is None or lock.token != self.tokens.get(member.name):
+                holder = f"{lock.owner} ({lock.run_id})" if lock else "nobody"
+                raise BlueGreenError(
+                    f"this run no longer holds the lock on {member.name} (held by {holder}), so it changes "
+                    "nothing; trigger a new run"
+                )
+
+    def sync(self, config: str, idle: Color) -> list[str]:
+        """Install the configuration everywhere; return the names of those where it changed."""
+        answers = self._each("sync", config=config, initial={"live": None, "idle": idle})
+        return [name for name, answer in answers.items() if answer["changed"]]
+
+    def switch(self, **request: Any) -> dict[str, dict[str, Any]]:
+        """Move traffic: prepare on all, then commit on all; if one fails to commit, all go back.
+
+        :return: each agent's answer by droplet name.
+        """
+        self._each("switch", prepare_only=True, **request)
+        done: list[LoadBalancerHook] = []
+        answers = {}
+        try:
+            for member in self.members:
+                answers[member.name] = member.call("switch", token=self.tokens[member.name], **request)
+                done.append(member)
+        except BlueGreenError:
+            for member in done:
+                member.call("revert", token=self.tokens[member.name])
+            raise
+        return answers
+
+    def confirm(self, revision: str) -> None:
+        """Keep the switch on all."""
+        self._each("confirm", revision=revision)
+
+    def revert(self) -> dict[str, dict[str, Any]]:
+        """Take an unconfirmed switch back on all; harmless where there is none."""
+        return self._each("revert")
+
+    def _each(self, verb: str, **request: Any) -> dict[str, dict[str, Any]]:
+        return {
+            member.name: member.call(verb, token=self.tokens[member.name], **request) for member in self.members
+        }

@@ -1,0 +1,188 @@
+"""What the load-balancer agent answers, as types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bluegreen.color import Color
+from bluegreen.errors import LoadBalancerError
+
+
+class DisagreementError(LoadBalancerError):
+    """The load balancers of one app do not send traffic to the same color."""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> Self:
+        """Check an answer of the agent.
+
+        :raises LoadBalancerError: with the agent's own code and message if it refused, or with the code
+            ``bad_answer`` if the answer is not what this version of the agent gives.
+        """
+        if answer.get("ok") is False:
+            raise LoadBalancerError(str(answer.get("message")), code=str(answer.get("error")))
+        try:
+            return cls.model_validate(answer)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the answer"
+            raise LoadBalancerError(
+                f"the load balancer's answer is not usable: {place}: {first['msg']}", code="bad_answer"
+            ) from None
+
+
+class Haproxy(_Answer):
+    """The HAProxy process. ``config_sha256`` is known only if the agent itself loaded what runs."""
+
+    version: str
+    running: bool
+    config_sha256: str | None
+    workers: int
+    old_workers: int = 0
+
+
+class TrafficMap(_Answer):
+    """Who is live; ``idle_share`` is the percentage of requests that the idle color is given."""
+
+    live: Color | Literal["none"]
+    idle: Color
+    idle_share: int
+
+
+class ServerState(_Answer):
+    """A server as HAProxy's own health check sees it, for example ``L7OK``."""
+
+    name: str
+    address: IPv4Address
+    port: int
+    up: bool
+    check: str
+
+
+class Counters(_Answer):
+    """What HAProxy counted for one color since its last reload."""
+
+    requests: int = 0
+    responses_5xx: int = 0
+    haproxy_5xx: int = 0
+    connection_errors: int = 0
+    response_errors: int = 0
+    retries: int = 0
+    redispatches: int = 0
+    sessions: int = 0
+
+    def __sub__(self, earlier: Counters) -> Counters:
+        """Events since ``earlier``; a reload in between restarts the count, then those since the reload."""
+        now, before = self.model_dump(), earlier.model_dump()
+        if any(now[name] < before[name] for name in now):
+            return self
+        return Counters(**{name: now[name] - before[name] for name in now})
+
+
+class Lock(_Answer):
+    """Who may change this load balancer. ``since`` is in seconds since the epoch."""
+
+    owner: str
+    run_id: str
+    ref: str
+    since: float
+    token: int
+
+
+class PendingSwitch(_Answer):
+    """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed."""
+
+    from_color: Color | None = Field(alias="from")
+    to: Color
+    revision: str
+    run_id: str
+    deadline: float
+
+
+class LastRevert(_Answer):
+    """The last switch that was taken back."""
+
+    from_color: Color = Field(alias="from")
+    to: Color
+    at: float
+    reason: str
+    run_id: str
+
+
+class LoadBalancerStatus(_Answer):
+    """Everything the agent's ``status`` says."""
+
+    haproxy: Haproxy
+    live: Color | None
+    idle: Color | None
+    map_file: TrafficMap | None
+    map_running: TrafficMap | None
+    consistent: bool
+    servers: dict[Color, tuple[ServerState, ...]]
+    counters: dict[Color, Counters]
+    lock: Lock | None
+    pending: PendingSwitch | None
+    last_revert: LastRevert | None
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of HAProxy, to render its configuration for."""
+        major, minor = self.haproxy.version.split(".")[:2]
+        return int(major), int(minor)
+
+
+class Probe(_Answer):
+    """One HTTP GET made from the load balancer."""
+
+    status: int | None
+    revision: str | None
+    color: str | None
+    milliseconds: float
+    error: str | None
+
+
+class SwitchResult(_Answer):
+    """``at`` is when traffic moved, in seconds since the epoch; ``milliseconds`` until the first new answer."""
+
+    from_color: Color | None = Field(alias="from")
+    to: Color
+    already: bool = False
+    prepared: bool = False
+    milliseconds: float = 0
+    at: float | None = None
+    counters: dict[Color, Counters] = {}
+
+
+class RevertResult(_Answer):
+    """``reverted`` is false if there was nothing to take back; traffic is on ``to`` either way."""
+
+    from_color: Color | None = Field(alias="from")
+    to: Color | None
+    reverted: bool
+    milliseconds: float = 0
+
+
+def live_color(statuses: Mapping[str, LoadBalancerStatus]) -> Color | None:
+    """Which color all load balancers send traffic to; None if nothing is live on any of them.
+
+    :param statuses: what each load balancer says, by its name.
+    :raises DisagreementError: naming what each of them says.
+    """
+    if not statuses:
+        raise LoadBalancerError("there is no load balancer to ask which color is live", code="no_load_balancer")
+    said = {status.live for status in statuses.values()}
+    if len(said) > 1:
+        each = ", ".join(f"{name}: {status.live or 'none'}" for name, status in sorted(statuses.items()))
+        raise DisagreementError(
+            f"the load balancers disagree about the live color ({each}); "
+            "run the rollback DAG, or switch the one that is wrong by hand",
+            code="disagreement",
+        )
+    return said.pop()

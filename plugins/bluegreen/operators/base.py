@@ -1,0 +1,50 @@
+"""What all operators of this package share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from bluegreen.app import App, load_app
+from bluegreen.fleet import Fleet
+from bluegreen.hooks.digitalocean import DigitalOceanHook
+from bluegreen.operators.failure import failures_reported
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BlueGreenOperator(BaseOperator):
+    """A task of one app; subclasses do their work in :meth:`act`.
+
+    :param app_id: which app; its settings are read when the task runs.
+    """
+
+    def __init__(self, *, app_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.app_id = app_id
+
+    def execute(self, context: Context) -> Any:
+        """Run :meth:`act`; errors that a user can cause become one line."""
+        with failures_reported(context):
+            return self.act(context)
+
+    @abstractmethod
+    def act(self, context: Context) -> Any:
+        """Do the work; the return value is the task's XCom.
+
+        :raises BlueGreenError: with the one line to show.
+        """
+
+    @cached_property
+    def app(self) -> App:
+        """The app's settings as they are now."""
+        return load_app(self.app_id)
+
+    def read_fleet(self) -> Fleet:
+        """Ask DigitalOcean's API for the app's droplets."""
+        hook = DigitalOceanHook(self.app.connections.digitalocean)
+        return Fleet.of(hook.droplets(self.app.fleet.tags.app), self.app.fleet.tags)

@@ -1,0 +1,75 @@
+"""Who exists: HAProxy's configuration on every load balancer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from bluegreen.app import App
+from bluegreen.color import Color
+from bluegreen.errors import SettingsError
+from bluegreen.fleet import Fleet
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.plan import HeldLock, Plan
+from bluegreen.traffic import Server, render_haproxy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def render(app: App, fleet: Fleet) -> str:
+    """Render ``haproxy.cfg`` for a fleet, with the stats page's login from its Airflow connection.
+
+    :raises SettingsError: if that connection has no login or no password.
+    """
+    stats = BaseHook.get_connection(app.connections.haproxy_stats)
+    if not stats.login or not stats.password:
+        raise SettingsError(f"connection {app.connections.haproxy_stats!r} needs a login and a password")
+    return render_haproxy(
+        app=app.id,
+        servers={
+            color: [
+                Server(name=droplet.name, address=droplet.private, port=app.server.port)
+                for droplet in fleet.color(color)
+                if droplet.private is not None
+            ]
+            for color in Color
+        },
+        health_path=app.health.path,
+        preview_host=app.traffic.preview_host,
+        certificate=app.traffic.certificate,
+        stats_user=stats.login,
+        stats_password=stats.password,
+        maxconn_per_server=app.server.workers,
+        timeout_client=app.traffic.timeout_client,
+        timeout_server=app.traffic.timeout_server,
+    )
+
+
+class RenderAndReloadOperator(BlueGreenOperator):
+    """Render HAProxy's configuration from the fleet; install and reload where it differs from what runs.
+
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param plan: the run's :class:`Plan`; templated.
+    """
+
+    template_fields: Sequence[str] = ("lock", "plan")
+
+    def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lock = lock
+        self.plan = plan
+
+    def act(self, context: Context) -> list[str]:
+        """Return the names of the load balancers whose configuration changed.
+
+        :raises LoadBalancerError: if HAProxy refuses the configuration; the old one goes on running.
+        """
+        plan = Plan.model_validate(self.plan)
+        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        changed = hook.sync(render(self.app, plan.fleet), idle=plan.idle)
+        self.log.info("configuration changed on: %s", ", ".join(changed) or "none, it was up to date")
+        return changed

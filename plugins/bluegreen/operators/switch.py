@@ -1,0 +1,48 @@
+"""The moment traffic moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.plan import HeldLock, Plan
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class SwitchTrafficOperator(BlueGreenOperator):
+    """Move traffic to a color on every load balancer, until confirmed.
+
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param plan: the run's :class:`Plan`; templated.
+    :param revision: what the color must run; templated.
+    """
+
+    template_fields: Sequence[str] = ("lock", "plan", "revision")
+
+    def __init__(self, *, lock: Any, plan: Any, revision: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lock = lock
+        self.plan = plan
+        self.revision = revision
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return each load balancer's answer by droplet name, with the counters before the switch.
+
+        :raises LoadBalancerError: if one refuses; then traffic is where it was.
+        """
+        plan = Plan.model_validate(self.plan)
+        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        answers = hook.switch(
+            to=plan.idle,
+            revision=self.revision,
+            confirm_within=self.app.validation.seconds_to_confirm,
+            min_servers=len(plan.idle_droplets),
+            health={"path": self.app.health.path, "port": self.app.server.port},
+        )
+        for name, answer in answers.items():
+            self.log.info("%s: traffic moved to %s in %.0f ms", name, plan.idle, answer.get("milliseconds", 0))
+        return answers

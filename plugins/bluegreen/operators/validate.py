@@ -1,0 +1,106 @@
+"""The bake: watching the new color under real traffic before the switch is confirmed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.analysis import Limits, Rate, Sample, p99, rate_of, too_many_errors, too_slow, wrong_revision
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.plan import Plan
+from bluegreen.sampler import Sampler
+from bluegreen.traffic import Counters
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from bluegreen.color import Color
+
+# One look takes a second of samples and one reading of HAProxy's counters.
+LOOK_SECONDS = 1.0
+SAMPLE_INTERVAL = 0.02
+
+
+class FinalValidationOperator(BlueGreenOperator):
+    """Watch the new color until the bake is over or a limit is broken, whichever comes first.
+
+    :param plan: the run's :class:`Plan`; templated.
+    :param revision: what every answer must come from; templated.
+    :param switched: the answers of :class:`SwitchTrafficOperator`; templated.
+    :param baseline: the result of :class:`PreviewCheckOperator`; templated.
+    """
+
+    template_fields: Sequence[str] = ("plan", "revision", "switched", "baseline")
+
+    def __init__(self, *, plan: Any, revision: Any, switched: Any, baseline: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.revision = revision
+        self.switched = switched
+        self.baseline = baseline
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return what was seen.
+
+        :raises BlueGreenError: with the first limit that was broken.
+        """
+        plan = Plan.model_validate(self.plan)
+        hook = LoadBalancersHook(self.app, plan.fleet.load_balancers)
+        addresses = [str(droplet.public) for droplet in plan.fleet.load_balancers]
+        samples: list[Sample] = []
+        start = time.monotonic()
+        with Sampler(addresses, self.app.validation.paths) as sampler:
+            while True:
+                samples += sampler.rounds(LOOK_SECONDS, SAMPLE_INTERVAL)
+                counters = self._since_switch(hook, plan.idle)
+                if broken := self._broken_limit(samples, counters):
+                    raise BlueGreenError(f"the new release is bad: {broken}")
+                if time.monotonic() - start >= self.app.validation.bake:
+                    break
+        seen = {
+            "bake_seconds": round(time.monotonic() - start, 1),
+            "samples": len(samples),
+            "p99_milliseconds": p99(samples),
+            "clients": {"requests": counters.requests, "failed": counters.responses_5xx},
+            "connection_errors": counters.connection_errors,
+            "retries": counters.retries,
+            "redispatches": counters.redispatches,
+        }
+        self.log.info("the bake is over, no limit broken: %s", seen)
+        return seen
+
+    def _since_switch(self, hook: LoadBalancersHook, color: Color) -> Counters:
+        """Sum HAProxy's counters of the new color since the switch, over all load balancers."""
+        total = Counters()
+        for name, status in hook.statuses().items():
+            if status.live is not color:
+                raise BlueGreenError(f"{name} no longer sends traffic to {color} but to {status.live}")
+            total += status.counters[color] - Counters.parse(self.switched[name]["counters"][color])
+        return total
+
+    def _broken_limit(self, samples: list[Sample], counters: Counters) -> str | None:
+        settings = self.app.validation
+        limits = Limits(settings.min_requests, settings.max_error_rate, settings.max_p99_ratio)
+        before = [Sample(**sample) for sample in self.baseline["samples"]]
+        clients = Rate(counters.requests, counters.responses_5xx)
+        return (
+            wrong_revision(samples, self.revision)
+            or too_many_errors("of our own requests", rate_of(samples), rate_of(before), limits)
+            or too_many_errors("requests of clients", clients, self._clients_before(), limits)
+            or too_slow(samples, before, limits)
+        )
+
+    def _clients_before(self) -> Rate:
+        """Real traffic on the old color between the preview check and the switch."""
+        requests = failed = 0
+        for name, at_preview in self.baseline["counters"].items():
+            for color, at_switch in self.switched[name]["counters"].items():
+                if color != Plan.model_validate(self.plan).live:
+                    continue
+                counters = Counters.parse(at_switch)
+                requests += counters.requests - at_preview["requests"]
+                failed += counters.responses_5xx - at_preview["failed"]
+        return Rate(requests, failed)

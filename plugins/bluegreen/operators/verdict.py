@@ -1,0 +1,103 @@
+"""After the bake, or after whatever went wrong: keep the switch or take it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseBranchOperator
+
+from bluegreen.errors import LoadBalancerError
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.states import task_states
+from bluegreen.plan import HeldLock, Plan
+from bluegreen.traffic import live_color
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class JudgeOperator(BaseBranchOperator):
+    """Decide from the recorded task states; runs whatever happened before it.
+
+    :param validated: id of the task whose success means that the switch is kept.
+    :param locked: id of the task without whose success nothing can have been changed.
+    :param keep: task to follow then.
+    :param take_back: task to follow otherwise.
+    :param nothing: task to follow if nothing can have been changed.
+    """
+
+    def __init__(
+        self, *, validated: str, locked: str, keep: str, take_back: str, nothing: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.validated = validated
+        self.locked = locked
+        self.keep = keep
+        self.take_back = take_back
+        self.nothing = nothing
+
+    def choose_branch(self, context: Context) -> str:
+        """Return the id of the task to follow."""
+        states = task_states(context)
+        if states.get(self.validated) == "success":
+            return self.keep
+        return self.take_back if states.get(self.locked) == "success" else self.nothing
+
+
+class ConfirmOperator(BlueGreenOperator):
+    """Keep the switch: the load balancers' timers that would take it back are disarmed.
+
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param revision: what is live now; templated.
+    """
+
+    template_fields: Sequence[str] = ("lock", "revision")
+
+    def __init__(self, *, lock: Any, revision: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lock = lock
+        self.revision = revision
+
+    def act(self, context: Context) -> None:
+        """Confirm on every load balancer.
+
+        :raises LoadBalancerError: with code ``reverted`` if a timer was faster.
+        """
+        LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock)).confirm(self.revision)
+
+
+class RollbackOperator(BlueGreenOperator):
+    """Move traffic back to the color that was live before; verify that it is there.
+
+    If traffic never moved, there is only the verification.
+
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param plan: the run's :class:`Plan`, if the run got that far; templated.
+    """
+
+    template_fields: Sequence[str] = ("lock", "plan")
+
+    def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lock = lock
+        self.plan = plan
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return whether traffic was moved, and who is live now.
+
+        :raises LoadBalancerError: if traffic is not, or cannot be brought, where it was.
+        """
+        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        answers = hook.revert()
+        moved = {name: answer["milliseconds"] for name, answer in answers.items() if answer["reverted"]}
+        live = live_color(hook.statuses())
+        expected = Plan.model_validate(self.plan).live if self.plan else live
+        if live is not expected:
+            raise LoadBalancerError(
+                f"traffic goes to {live}, but before this run it went to {expected}; look at the load balancers, "
+                f"then run bluegreen_rollback__{self.app_id}"
+            )
+        self.log.info("live is %s; traffic moved back on: %s", live, moved or "none, it had not moved")
+        return {"moved": bool(moved), "live": live, "milliseconds": max(moved.values(), default=None)}

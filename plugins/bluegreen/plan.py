@@ -1,0 +1,55 @@
+"""What a run found out before it changes anything, and passes from task to task."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from bluegreen.color import Color
+from bluegreen.errors import FleetError
+from bluegreen.fleet import Droplet, Fleet
+
+
+class HeldLock(BaseModel):
+    """The run's lock on every load balancer of the app.
+
+    :param load_balancers: the droplets that were locked.
+    :param tokens: each one's fencing token by droplet name; every mutating request carries it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    load_balancers: tuple[Droplet, ...]
+    tokens: dict[str, int]
+
+
+class Plan(BaseModel):
+    """Who is live at the start of a run, and what the run is going to change.
+
+    :param live: the color that has the traffic, or ``None`` before the first deploy.
+    :param idle: the color that the run deploys to.
+    :param live_revisions: what the live droplets run, by droplet name.
+    :param warnings: findings that do not stop a deploy, but a person should read.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    live: Color | None
+    idle: Color
+    fleet: Fleet
+    live_revisions: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def idle_droplets(self) -> tuple[Droplet, ...]:
+        """The droplets that the run deploys to."""
+        return self.fleet.color(self.idle)
+
+    def idle_droplet(self, ip: str) -> Droplet:
+        """Return the idle droplet with a public address.
+
+        :raises FleetError: if none has it; a deploy never writes anywhere else.
+        """
+        for droplet in self.idle_droplets:
+            if str(droplet.public) == ip:
+                return droplet
+        raise FleetError(f"{ip} is not an idle ({self.idle}) droplet of this run; nothing was changed there")

@@ -1,0 +1,79 @@
+"""Is a droplet healthy, as the load balancers see it?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+
+from bluegreen.app import App, load_app
+from bluegreen.errors import BlueGreenError
+from bluegreen.fleet import Droplet
+from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.operators.failure import failures_reported
+from bluegreen.plan import Plan
+from bluegreen.sensors.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+
+class HealthCheckSensor(BaseSensorOperator):
+    """Wait for good answers in a row from one droplet, asked by every load balancer.
+
+    :param app_id: which app.
+    :param plan: the run's :class:`Plan`; templated.
+    :param revision: what must answer; templated.
+    :param ip: public address of the droplet; templated.
+    """
+
+    template_fields: Sequence[str] = ("plan", "revision", "ip")
+
+    def __init__(self, *, app_id: str, plan: Any, revision: Any, ip: Any, **kwargs: Any) -> None:
+        super().__init__(mode="poke", **kwargs)
+        self.app_id = app_id
+        self.plan = plan
+        self.revision = revision
+        self.ip = ip
+        self._deadline = Deadline()
+        self._good_in_a_row = 0
+
+    def poke(self, context: Context) -> bool:
+        """Ask once.
+
+        :raises BlueGreenError: (as a failed task) at the deadline, with the last answer.
+        """
+        with failures_reported(context):
+            app = load_app(self.app_id)
+            plan = Plan.model_validate(self.plan)
+            droplet = plan.idle_droplet(self.ip)
+            context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
+            problem = self._problem(app, plan, droplet)
+            if problem is None:
+                self._good_in_a_row += 1
+                return self._good_in_a_row >= app.health.consecutive
+            self._good_in_a_row = 0
+            self.log.info("not yet: %s", problem)
+            self._deadline.check(app.health.timeout, BlueGreenError(f"{droplet.label} is not healthy: {problem}"))
+            return False
+
+    def _problem(self, app: App, plan: Plan, droplet: Droplet) -> str | None:
+        for load_balancer in self._load_balancers(app, plan):
+            answer = load_balancer.probe(
+                address=str(droplet.private), port=app.server.port, path=app.health.path, timeout=5
+            )
+            if answer["error"]:
+                return f"{load_balancer.name} gets no answer: {answer['error']}"
+            if answer["status"] != 200:
+                return f"{load_balancer.name} gets status {answer['status']} from {app.health.path}"
+            if answer["revision"] != self.revision:
+                return f"{load_balancer.name} gets revision {answer['revision']} instead of {self.revision}"
+        return None
+
+    def _load_balancers(self, app: App, plan: Plan) -> list[LoadBalancerHook]:
+        """Connect once for all looks of this sensor."""
+        if not hasattr(self, "_hooks"):
+            self._hooks = [LoadBalancerHook.of(one, app) for one in plan.fleet.load_balancers]
+        return self._hooks
