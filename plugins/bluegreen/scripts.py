@@ -1,0 +1,65 @@
+"""Shell scripts for the machines, rendered from ``include/templates``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "templates"
+
+# What a value in a systemd unit may consist of: nothing that systemd splits, expands or ends a line at.
+_UNIT_WORD = re.compile(r"[A-Za-z0-9_./:@-]+")
+
+
+def _quote_for_shell(value: object) -> str:
+    """Each printed value becomes exactly one word of the shell, whatever it holds."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
+        raise TypeError(f"only text and numbers can be printed into a script, not {value!r}")
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("a NUL byte cannot be part of a script")
+    return shlex.quote(text)
+
+
+def _check_unit_word(value: object) -> str:
+    text = str(value)
+    if not _UNIT_WORD.fullmatch(text):
+        raise ValueError(f"{text!r} cannot be part of a systemd unit")
+    return text
+
+
+def _environment(finalize: Any) -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES_DIRECTORY),
+        undefined=StrictUndefined,
+        finalize=finalize,
+        # Autoescaping is for HTML; `finalize` does what shell and systemd need.
+        autoescape=False,  # noqa: S701
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render_script(name: str, **values: object) -> str:
+    """Render a shell script; every ``{{ }}`` in it is quoted by itself and so stays one word.
+
+    :param name: path of the template below ``include/templates``, for example ``droplet/facts.sh.j2``.
+    :param values: text and numbers for the template; lists only to loop over.
+    :raises jinja2.UndefinedError: if the template needs a value that is not given.
+    :raises TypeError: if a list, a boolean or ``None`` is printed; :raises ValueError: for a NUL byte.
+    """
+    return _environment(_quote_for_shell).get_template(name).render(values)
+
+
+def render_unit(name: str, **values: object) -> str:
+    """Render a systemd unit; values are plain words (letters, digits and ``_ . / : @ -``) only.
+
+    :raises jinja2.UndefinedError: if the template needs a value that is not given.
+    :raises ValueError: if a value holds anything else.
+    """
+    return _environment(_check_unit_word).get_template(name).render(values)
