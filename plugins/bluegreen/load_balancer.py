@@ -149,7 +149,7 @@ class Probe(_Answer):
 
 
 class SwitchResult(_Answer):
-    """``at`` is when traffic moved, in seconds since the epoch; ``milliseconds`` until the first new answer."""
+    """``at`` (seconds since the epoch) is when traffic moved, ``milliseconds`` until the first new answer."""
 
     from_color: Color | None = Field(alias="from")
     to: Color
@@ -176,7 +176,9 @@ def live_color(statuses: Mapping[str, LoadBalancerStatus]) -> Color | None:
     :raises DisagreementError: naming what each of them says.
     """
     if not statuses:
-        raise LoadBalancerError("there is no load balancer to ask which color is live", code="no_load_balancer")
+        raise LoadBalancerError(
+            "there is no load balancer to ask which color is live", code="no_load_balancer"
+        )
     said = {status.live for status in statuses.values()}
     if len(said) > 1:
         each = ", ".join(f"{name}: {status.live or 'none'}" for name, status in sorted(statuses.items()))

@@ -1,4 +1,4 @@
-"""Traffic: what HAProxy is told, and what a load balancer says about itself."""
+"""Who exists: the fleet as a HAProxy configuration. What a load balancer answers is in load_balancer.py."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Self
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.errors import BlueGreenError
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "include" / "templates"
 
@@ -29,7 +27,7 @@ HOST_NAME = r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-
 URL_PATH = r"/[A-Za-z0-9._~/?=&%-]{0,199}"
 FILE_PATH = r"/[A-Za-z0-9._/-]{1,199}"
 STATS_USER = r"[A-Za-z0-9._-]{1,64}"
-STATS_PASSWORD = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
+PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
 APP_ID = r"[a-z][a-z0-9_]{0,30}"
 
 _SERVER_LINE = re.compile(r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s")
@@ -92,7 +90,7 @@ def render_haproxy(
     _demand("app", app, APP_ID)
     _demand("health path", health_path, URL_PATH)
     _demand("user of the statistics page", stats_user, STATS_USER)
-    if not isinstance(stats_password, str) or not re.fullmatch(STATS_PASSWORD, stats_password):
+    if not isinstance(stats_password, str) or not re.fullmatch(PRINTABLE, stats_password):
         raise BlueGreenError(
             "the password of the statistics page must have 1 to 128 printable ASCII characters, "
             "without blanks, quotes, backslashes, '#' and '$'"
@@ -106,19 +104,23 @@ def render_haproxy(
     _demand_number("client timeout", timeout_client, 1, 86_400)
     _demand_number("server timeout", timeout_server, 1, 86_400)
 
-    text = _environment().get_template("haproxy.cfg.j2").render(
-        app=app,
-        servers=fleet,
-        health_path=health_path,
-        health_expect=health_expect,
-        preview_host=preview_host,
-        certificate=certificate,
-        stats_user=stats_user,
-        stats_password=stats_password,
-        maxconn_per_server=maxconn_per_server,
-        timeout_client=timeout_client,
-        timeout_server=timeout_server,
-        idle_close_on_response=haproxy_version >= (2, 6),
+    text = (
+        _environment()
+        .get_template("haproxy.cfg.j2")
+        .render(
+            app=app,
+            servers=fleet,
+            health_path=health_path,
+            health_expect=health_expect,
+            preview_host=preview_host,
+            certificate=certificate,
+            stats_user=stats_user,
+            stats_password=stats_password,
+            maxconn_per_server=maxconn_per_server,
+            timeout_client=timeout_client,
+            timeout_server=timeout_server,
+            idle_close_on_response=haproxy_version >= (2, 6),
+        )
     )
     # `haproxy -c` accepts an empty backend and a line too many; the fleet is the authority.
     if rendered_servers(text) != {color: frozenset(members) for color, members in fleet.items()}:
