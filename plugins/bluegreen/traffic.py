@@ -1,19 +1,18 @@
-"""Who exists: the fleet as a HAProxy configuration. What a load balancer answers is in load_balancer.py."""
+"""Who is live: what the load-balancer agent answers, as types."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from ipaddress import IPv4Address
-from pathlib import Path
+from typing import Any, Literal, Self
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError
-
-TEMPLATES = Path(__file__).resolve().parents[2] / "include" / "templates"
+from bluegreen.errors import LoadBalancerError
+from bluegreen.haproxy_config import Server as Server
+from bluegreen.haproxy_config import render_haproxy as render_haproxy
+from bluegreen.haproxy_config import rendered_servers as rendered_servers
 
 # Keys of /etc/haproxy/traffic.map, which says who is live; the template asks for them by these names.
 LIVE_KEY = "live"
@@ -21,162 +20,180 @@ IDLE_KEY = "idle"
 SHARE_KEY = "idle_share"
 NOTHING_LIVE = "none"
 
-SERVER_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
-HOST_NAME = r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
-# HAProxy's own quoting characters, comments, variables and blanks are left out of everything below.
-URL_PATH = r"/[A-Za-z0-9._~/?=&%-]{0,199}"
-FILE_PATH = r"/[A-Za-z0-9._/-]{1,199}"
-STATS_USER = r"[A-Za-z0-9._-]{1,64}"
-PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
-APP_ID = r"[a-z][a-z0-9_]{0,30}"
 
-_SERVER_LINE = re.compile(r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s")
+class DisagreementError(LoadBalancerError):
+    """The load balancers of one app do not send traffic to the same color."""
 
 
-@dataclass(frozen=True, order=True)
-class Server:
-    """One application server behind HAProxy.
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    :param name: the droplet's name, unique within its color.
-    :param address: its private address, to which HAProxy connects.
-    :param port: TCP port of the application.
-    :raises BlueGreenError: if the name is not a droplet's name or the port is not a port.
-    """
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> Self:
+        """Check an answer of the agent.
+
+        :raises LoadBalancerError: with the agent's own code and message if it refused, or with the code
+            ``bad_answer`` if the answer is not what this version of the agent gives.
+        """
+        if answer.get("ok") is False:
+            raise LoadBalancerError(str(answer.get("message")), code=str(answer.get("error")))
+        try:
+            return cls.model_validate(answer)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the answer"
+            raise LoadBalancerError(
+                f"the load balancer's answer is not usable: {place}: {first['msg']}", code="bad_answer"
+            ) from None
+
+
+class Haproxy(_Answer):
+    """The HAProxy process. ``config_sha256`` is known only if the agent itself loaded what runs."""
+
+    version: str
+    running: bool
+    config_sha256: str | None
+    workers: int
+    old_workers: int = 0
+
+
+class TrafficMap(_Answer):
+    """Who is live; ``idle_share`` is the percentage of requests that the idle color is given."""
+
+    live: Color | Literal["none"]
+    idle: Color
+    idle_share: int
+
+
+class ServerState(_Answer):
+    """A server as HAProxy's own health check sees it, for example ``L7OK``."""
 
     name: str
     address: IPv4Address
     port: int
-
-    def __post_init__(self) -> None:
-        _demand("server name", self.name, SERVER_NAME)
-        if not isinstance(self.address, IPv4Address):
-            raise BlueGreenError(f"server {self.name}: {self.address!r} is not an IPv4 address")
-        _demand_number(f"port of server {self.name}", self.port, 1, 65535)
+    up: bool
+    check: str
 
 
-def render_haproxy(
-    *,
-    app: str,
-    servers: Mapping[Color, Sequence[Server]],
-    health_path: str,
-    stats_user: str,
-    stats_password: str,
-    maxconn_per_server: int,
-    preview_host: str | None = None,
-    certificate: str | None = None,
-    health_expect: int = 200,
-    timeout_client: int = 50,
-    timeout_server: int = 50,
-    haproxy_version: tuple[int, int] = (2, 6),
-) -> str:
-    """Render ``haproxy.cfg``: both colors, whichever is live. It does not say who is live.
+class Counters(_Answer):
+    """What HAProxy counted for one color since its last reload."""
 
-    :param app: id of the app, for the file's heading.
-    :param servers: the fleet; both colors need at least one server.
-    :param health_path: what HAProxy asks each server for, with GET.
-    :param stats_user: name for the statistics page.
-    :param stats_password: password for the statistics page; never part of an error's text.
-    :param maxconn_per_server: requests a server is given at a time, which is its number of workers.
-    :param preview_host: host name that always leads to the idle color.
-    :param certificate: path of a PEM file on the load balancer; adds port 443.
-    :param health_expect: HTTP status of a healthy server.
-    :param timeout_client: seconds a client may be silent within a request.
-    :param timeout_server: seconds a server may think about a request.
-    :param haproxy_version: of the load balancer, see :attr:`LoadBalancerStatus.version`.
-    :raises BlueGreenError: if a value could mean anything else in a HAProxy configuration.
+    requests: int = 0
+    responses_5xx: int = 0
+    haproxy_5xx: int = 0
+    connection_errors: int = 0
+    response_errors: int = 0
+    retries: int = 0
+    redispatches: int = 0
+    sessions: int = 0
+
+    def __sub__(self, earlier: Counters) -> Counters:
+        """Events since ``earlier``; a reload in between restarts the count, then those since the reload."""
+        now, before = self.model_dump(), earlier.model_dump()
+        if any(now[name] < before[name] for name in now):
+            return self
+        return Counters(**{name: now[name] - before[name] for name in now})
+
+
+class Lock(_Answer):
+    """Who may change this load balancer. ``since`` is in seconds since the epoch."""
+
+    owner: str
+    run_id: str
+    ref: str
+    since: float
+    token: int
+
+
+class PendingSwitch(_Answer):
+    """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed."""
+
+    from_color: Color | None = Field(alias="from")
+    to: Color
+    revision: str
+    run_id: str
+    deadline: float
+
+
+class LastRevert(_Answer):
+    """The last switch that was taken back."""
+
+    from_color: Color = Field(alias="from")
+    to: Color
+    at: float
+    reason: str
+    run_id: str
+
+
+class LoadBalancerStatus(_Answer):
+    """Everything the agent's ``status`` says."""
+
+    haproxy: Haproxy
+    live: Color | None
+    idle: Color | None
+    map_file: TrafficMap | None
+    map_running: TrafficMap | None
+    consistent: bool
+    servers: dict[Color, tuple[ServerState, ...]]
+    counters: dict[Color, Counters]
+    lock: Lock | None
+    pending: PendingSwitch | None
+    last_revert: LastRevert | None
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of HAProxy, to render its configuration for."""
+        major, minor = self.haproxy.version.split(".")[:2]
+        return int(major), int(minor)
+
+
+class Probe(_Answer):
+    """One HTTP GET made from the load balancer."""
+
+    status: int | None
+    revision: str | None
+    color: str | None
+    milliseconds: float
+    error: str | None
+
+
+class SwitchResult(_Answer):
+    """``at`` (seconds since the epoch) is when traffic moved, ``milliseconds`` until the first new answer."""
+
+    from_color: Color | None = Field(alias="from")
+    to: Color
+    already: bool = False
+    prepared: bool = False
+    milliseconds: float = 0
+    at: float | None = None
+    counters: dict[Color, Counters] = {}
+
+
+class RevertResult(_Answer):
+    """``reverted`` is false if there was nothing to take back; traffic is on ``to`` either way."""
+
+    from_color: Color | None = Field(alias="from")
+    to: Color | None
+    reverted: bool
+    milliseconds: float = 0
+
+
+def live_color(statuses: Mapping[str, LoadBalancerStatus]) -> Color | None:
+    """Which color all load balancers send traffic to; None if nothing is live on any of them.
+
+    :param statuses: what each load balancer says, by its name.
+    :raises DisagreementError: naming what each of them says.
     """
-    fleet = {color: sorted(servers.get(color, ())) for color in Color}
-    _demand_fleet(fleet)
-    _demand("app", app, APP_ID)
-    _demand("health path", health_path, URL_PATH)
-    _demand("user of the statistics page", stats_user, STATS_USER)
-    if not isinstance(stats_password, str) or not re.fullmatch(PRINTABLE, stats_password):
-        raise BlueGreenError(
-            "the password of the statistics page must have 1 to 128 printable ASCII characters, "
-            "without blanks, quotes, backslashes, '#' and '$'"
+    if not statuses:
+        raise LoadBalancerError(
+            "there is no load balancer to ask which color is live", code="no_load_balancer"
         )
-    if preview_host is not None:
-        _demand("preview host", preview_host, HOST_NAME)
-    if certificate is not None:
-        _demand("certificate", certificate, FILE_PATH)
-    _demand_number("connections per server", maxconn_per_server, 1, 100_000)
-    _demand_number("expected health status", health_expect, 100, 599)
-    _demand_number("client timeout", timeout_client, 1, 86_400)
-    _demand_number("server timeout", timeout_server, 1, 86_400)
-
-    text = (
-        _environment()
-        .get_template("haproxy.cfg.j2")
-        .render(
-            app=app,
-            servers=fleet,
-            health_path=health_path,
-            health_expect=health_expect,
-            preview_host=preview_host,
-            certificate=certificate,
-            stats_user=stats_user,
-            stats_password=stats_password,
-            maxconn_per_server=maxconn_per_server,
-            timeout_client=timeout_client,
-            timeout_server=timeout_server,
-            idle_close_on_response=haproxy_version >= (2, 6),
+    said = {status.live for status in statuses.values()}
+    if len(said) > 1:
+        each = ", ".join(f"{name}: {status.live or 'none'}" for name, status in sorted(statuses.items()))
+        raise DisagreementError(
+            f"the load balancers disagree about the live color ({each}); "
+            "run the rollback DAG, or switch the one that is wrong by hand",
+            code="disagreement",
         )
-    )
-    # `haproxy -c` accepts an empty backend and a line too many; the fleet is the authority.
-    if rendered_servers(text) != {color: frozenset(members) for color, members in fleet.items()}:
-        raise BlueGreenError(f"{app}: the rendered HAProxy configuration does not have the fleet's servers")
-    return text
-
-
-def rendered_servers(config: str) -> dict[Color, frozenset[Server]]:
-    """Read back which servers a configuration has in the backends of the two colors."""
-    found: dict[Color, set[Server]] = {color: set() for color in Color}
-    backends = {f"{color}_backend": color for color in Color}
-    current: Color | None = None
-    for line in config.splitlines():
-        if line[:1].strip() and not line.startswith("#"):
-            keyword, _, name = line.partition(" ")
-            current = backends.get(name.strip()) if keyword == "backend" else None
-        elif current and line.split()[:1] == ["server"]:
-            match = _SERVER_LINE.match(line)
-            if match is None:
-                raise BlueGreenError(f"unexpected server line in a HAProxy configuration: {line.strip()!r}")
-            found[current].add(Server(match["name"], IPv4Address(match["address"]), int(match["port"])))
-    return {color: frozenset(members) for color, members in found.items()}
-
-
-def _environment() -> Environment:
-    # Not HTML. Every value is checked against a set of safe characters before it gets here.
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _demand(what: str, value: object, pattern: str) -> None:
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise BlueGreenError(f"{what}: {value!r} cannot be used in a HAProxy configuration")
-
-
-def _demand_number(what: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise BlueGreenError(f"{what}: {value!r} is not a number from {low} to {high}")
-
-
-def _demand_fleet(fleet: Mapping[Color, Sequence[Server]]) -> None:
-    for color, members in fleet.items():
-        if not members:
-            raise BlueGreenError(f"{color} has no servers; HAProxy would answer 503 for it")
-        if len({server.name for server in members}) < len(members):
-            raise BlueGreenError(f"{color} has two servers of the same name: {_names(members)}")
-    everyone = [server for members in fleet.values() for server in members]
-    if len({(server.address, server.port) for server in everyone}) < len(everyone):
-        raise BlueGreenError(f"two servers have the same address: {_names(everyone)}")
-
-
-def _names(servers: Iterable[Server]) -> str:
-    return ", ".join(f"{server.name} {server.address}:{server.port}" for server in servers)
+    return said.pop()

@@ -1,0 +1,176 @@
+"""Who exists: the fleet of an app as a HAProxy configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "include" / "templates"
+
+SERVER_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
+HOST_NAME = r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+# HAProxy's own quoting characters, comments, variables and blanks are left out of everything below.
+URL_PATH = r"/[A-Za-z0-9._~/?=&%-]{0,199}"
+FILE_PATH = r"/[A-Za-z0-9._/-]{1,199}"
+STATS_USER = r"[A-Za-z0-9._-]{1,64}"
+PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
+APP_ID = r"[a-z][a-z0-9_]{0,30}"
+
+_SERVER_LINE = re.compile(r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s")
+
+
+@dataclass(frozen=True, order=True)
+class Server:
+    """One application server behind HAProxy.
+
+    :param name: the droplet's name, unique within its color.
+    :param address: its private address, to which HAProxy connects.
+    :param port: TCP port of the application.
+    :raises BlueGreenError: if the name is not a droplet's name or the port is not a port.
+    """
+
+    name: str
+    address: IPv4Address
+    port: int
+
+    def __post_init__(self) -> None:
+        _demand("server name", self.name, SERVER_NAME)
+        if not isinstance(self.address, IPv4Address):
+            raise BlueGreenError(f"server {self.name}: {self.address!r} is not an IPv4 address")
+        _demand_number(f"port of server {self.name}", self.port, 1, 65535)
+
+
+def render_haproxy(
+    *,
+    app: str,
+    servers: Mapping[Color, Sequence[Server]],
+    health_path: str,
+    stats_user: str,
+    stats_password: str,
+    maxconn_per_server: int,
+    preview_host: str | None = None,
+    certificate: str | None = None,
+    health_expect: int = 200,
+    timeout_client: int = 50,
+    timeout_server: int = 50,
+    haproxy_version: tuple[int, int] = (2, 6),
+) -> str:
+    """Render ``haproxy.cfg``: both colors, whichever is live. It does not say who is live.
+
+    :param app: id of the app, for the file's heading.
+    :param servers: the fleet; both colors need at least one server.
+    :param health_path: what HAProxy asks each server for, with GET.
+    :param stats_user: name for the statistics page.
+    :param stats_password: password for the statistics page; never part of an error's text.
+    :param maxconn_per_server: requests a server is given at a time, which is its number of workers.
+    :param preview_host: host name that always leads to the idle color.
+    :param certificate: path of a PEM file on the load balancer; adds port 443.
+    :param health_expect: HTTP status of a healthy server.
+    :param timeout_client: seconds a client may be silent within a request.
+    :param timeout_server: seconds a server may think about a request.
+    :param haproxy_version: of the load balancer, see :attr:`LoadBalancerStatus.version`.
+    :raises BlueGreenError: if a value could mean anything else in a HAProxy configuration.
+    """
+    fleet = {color: sorted(servers.get(color, ())) for color in Color}
+    _demand_fleet(fleet)
+    _demand("app", app, APP_ID)
+    _demand("health path", health_path, URL_PATH)
+    _demand("user of the statistics page", stats_user, STATS_USER)
+    if not isinstance(stats_password, str) or not re.fullmatch(PRINTABLE, stats_password):
+        raise BlueGreenError(
+            "the password of the statistics page must have 1 to 128 printable ASCII characters, "
+            "without blanks, quotes, backslashes, '#' and '$'"
+        )
+    if preview_host is not None:
+        _demand("preview host", preview_host, HOST_NAME)
+    if certificate is not None:
+        _demand("certificate", certificate, FILE_PATH)
+    _demand_number("connections per server", maxconn_per_server, 1, 100_000)
+    _demand_number("expected health status", health_expect, 100, 599)
+    _demand_number("client timeout", timeout_client, 1, 86_400)
+    _demand_number("server timeout", timeout_server, 1, 86_400)
+
+    text = (
+        _environment()
+        .get_template("haproxy.cfg.j2")
+        .render(
+            app=app,
+            servers=fleet,
+            health_path=health_path,
+            health_expect=health_expect,
+            preview_host=preview_host,
+            certificate=certificate,
+            stats_user=stats_user,
+            stats_password=stats_password,
+            maxconn_per_server=maxconn_per_server,
+            timeout_client=timeout_client,
+            timeout_server=timeout_server,
+            idle_close_on_response=haproxy_version >= (2, 6),
+        )
+    )
+    # `haproxy -c` accepts an empty backend and a line too many; the fleet is the authority.
+    if rendered_servers(text) != {color: frozenset(members) for color, members in fleet.items()}:
+        raise BlueGreenError(f"{app}: the rendered HAProxy configuration does not have the fleet's servers")
+    return text
+
+
+def rendered_servers(config: str) -> dict[Color, frozenset[Server]]:
+    """Read back which servers a configuration has in the backends of the two colors."""
+    found: dict[Color, set[Server]] = {color: set() for color in Color}
+    backends = {f"{color}_backend": color for color in Color}
+    current: Color | None = None
+    for line in config.splitlines():
+        if line[:1].strip() and not line.startswith("#"):
+            keyword, _, name = line.partition(" ")
+            current = backends.get(name.strip()) if keyword == "backend" else None
+        elif current and line.split()[:1] == ["server"]:
+            match = _SERVER_LINE.match(line)
+            if match is None:
+                raise BlueGreenError(f"unexpected server line in a HAProxy configuration: {line.strip()!r}")
+            found[current].add(Server(match["name"], IPv4Address(match["address"]), int(match["port"])))
+    return {color: frozenset(members) for color, members in found.items()}
+
+
+def _environment() -> Environment:
+    # Not HTML. Every value is checked against a set of safe characters before it gets here.
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _demand(what: str, value: object, pattern: str) -> None:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise BlueGreenError(f"{what}: {value!r} cannot be used in a HAProxy configuration")
+
+
+def _demand_number(what: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise BlueGreenError(f"{what}: {value!r} is not a number from {low} to {high}")
+
+
+def _demand_fleet(fleet: Mapping[Color, Sequence[Server]]) -> None:
+    for color, members in fleet.items():
+        if not members:
+            raise BlueGreenError(f"{color} has no servers; HAProxy would answer 503 for it")
+        if len({server.name for server in members}) < len(members):
+            raise BlueGreenError(f"{color} has two servers of the same name: {_names(members)}")
+    everyone = [server for members in fleet.values() for server in members]
+    if len({(server.address, server.port) for server in everyone}) < len(everyone):
+        raise BlueGreenError(f"two servers have the same address: {_names(everyone)}")
+
+
+def _names(servers: Iterable[Server]) -> str:
+    return ", ".join(f"{server.name} {server.address}:{server.port}" for server in servers)
