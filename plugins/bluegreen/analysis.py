@@ -77,8 +77,8 @@ def too_many_errors(what: str, seen: Rate, before: Rate, limits: Limits) -> str 
     if seen.requests < limits.min_requests or seen.value <= before.value + limits.max_error_rate:
         return None
     return (
-        f"{seen.failed} of {seen.requests} {what} failed ({seen.value:.1%}; before the switch {before.value:.1%}, "
-        f"allowed are {limits.max_error_rate:.1%} more)"
+        f"{seen.failed} of {seen.requests} {what} failed ({seen.value:.1%}; "
+        f"before the switch {before.value:.1%}, allowed are {limits.max_error_rate:.1%} more)"
     )
 
 
@@ -87,7 +87,10 @@ def too_slow(seen: Sequence[Sample], before: Sequence[Sample], limits: Limits) -
     now, then = p99(seen), p99(before)
     if now is None or then is None or now <= max(P99_FLOOR_MILLISECONDS, then * limits.max_p99_ratio):
         return None
-    return f"p99 is {now:.0f} ms, before the switch it was {then:.0f} ms (allowed is a ratio of {limits.max_p99_ratio:g})"
+    return (
+        f"p99 is {now:.0f} ms, before the switch it was {then:.0f} ms "
+        f"(allowed is a ratio of {limits.max_p99_ratio:g})"
+    )
 
 
 def rate_of(samples: Sequence[Sample]) -> Rate:

@@ -18,9 +18,12 @@ def render_user_data(*, app: str, load_balancer: bool, host_key: HostKeyPair) ->
     :param load_balancer: whether the droplet is a load balancer rather than an application server.
     :param host_key: the host key it gets.
     """
-    # Nothing is HTML here; every value passes through tojson.
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True  # noqa: S701
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        # Nothing here is HTML; every value passes through tojson.
+        autoescape=False,  # noqa: S701
+        keep_trailing_newline=True,
     )
     template = environment.get_template("load_balancer.yaml.j2" if load_balancer else "app_server.yaml.j2")
     return template.render(app=app, host_key_private=host_key.private, host_key_public=host_key.public)

@@ -89,7 +89,9 @@ class Fleet(BaseModel):
                 sorted_by_role[own_roles[0]].append(droplet)
             else:
                 found = ", ".join(sorted(droplet.tags & roles.keys())) or "none"
-                problems.append(f"{droplet.name} must have one of the tags {', '.join(roles)}; it has {found}")
+                problems.append(
+                    f"{droplet.name} must have one of the tags {', '.join(roles)}; it has {found}"
+                )
         if problems:
             raise FleetError("; ".join(problems))
         return cls(**{role: tuple(members) for role, members in sorted_by_role.items()})
@@ -106,7 +108,11 @@ class Fleet(BaseModel):
             if not members
         ]
         names = Counter(droplet.name for droplet in self.droplets)
-        found += [f"{count} droplets are named {name}; remove all but one" for name, count in names.items() if count > 1]
+        found += [
+            f"{count} droplets are named {name}; remove all but one"
+            for name, count in names.items()
+            if count > 1
+        ]
         for droplet in self.droplets:
             found += _problems_of(droplet)
         return found
@@ -133,6 +139,4 @@ def droplet_names(app: App) -> dict[str, str]:
     )
     # DigitalOcean refuses underscores in droplet names.
     prefix = app.id.replace("_", "-")
-    return {
-        f"{prefix}-{role}-{number}": tag for role, tag, count in counts for number in range(1, count + 1)
-    }
+    return {f"{prefix}-{role}-{number}": tag for role, tag, count in counts for number in range(1, count + 1)}

@@ -87,6 +87,11 @@ class Counters(_Answer):
     redispatches: int = 0
     sessions: int = 0
 
+    def __add__(self, other: Counters) -> Counters:
+        """Events on two load balancers together."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return Counters(**{name: mine[name] + theirs[name] for name in mine})
+
     def __sub__(self, earlier: Counters) -> Counters:
         """Events since ``earlier``; a reload in between restarts the count, then those since the reload."""
         now, before = self.model_dump(), earlier.model_dump()

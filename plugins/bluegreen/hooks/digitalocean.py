@@ -59,7 +59,8 @@ class DigitalOceanHook(BaseHook):
         connection = self.get_connection(self.conn_id)
         if not connection.password:
             raise DigitalOceanError(
-                f"connection {self.conn_id!r} has no password; store a DigitalOcean API token there", transient=False
+                f"connection {self.conn_id!r} has no password; store a DigitalOcean API token there",
+                transient=False,
             )
         options: dict[str, Any] = {}
         if connection.host:
@@ -79,7 +80,9 @@ class DigitalOceanHook(BaseHook):
 
         :raises DigitalOceanError: also when the list is not complete.
         """
-        return [Droplet.from_api(item) for item in self._list("droplets", self.client.droplets.list, tag_name=tag)]
+        return [
+            Droplet.from_api(item) for item in self._list("droplets", self.client.droplets.list, tag_name=tag)
+        ]
 
     def create_droplet(self, request: dict[str, Any]) -> Droplet:
         """Create one droplet; it is not ready yet, and may have no addresses.
@@ -101,7 +104,8 @@ class DigitalOceanHook(BaseHook):
         if missing := [name for name in wanted if name not in by_name]:
             known = ", ".join(sorted(key["name"] for key in keys)) or "none"
             raise DigitalOceanError(
-                f"SSH keys not in the DigitalOcean account: {', '.join(missing)}; there are: {known}", transient=False
+                f"SSH keys not in the DigitalOcean account: {', '.join(missing)}; there are: {known}",
+                transient=False,
             )
         return [by_name[name] for name in wanted]
 
@@ -134,12 +138,14 @@ class DigitalOceanHook(BaseHook):
                 break
             if not items:
                 raise DigitalOceanError(
-                    f"DigitalOcean ({what}) announced {total} and sent {seen}; nothing was changed", transient=True
+                    f"DigitalOcean ({what}) announced {total} and sent {seen}; nothing was changed",
+                    transient=True,
                 )
             page += 1
         if seen != total:
             raise DigitalOceanError(
-                f"DigitalOcean ({what}) announced {total} and sent {seen}; nothing was changed", transient=True
+                f"DigitalOcean ({what}) announced {total} and sent {seen}; nothing was changed",
+                transient=True,
             )
 
     @staticmethod
@@ -169,7 +175,8 @@ class DigitalOceanHook(BaseHook):
             ) from None
         except ValueError:
             raise DigitalOceanError(
-                f"DigitalOcean ({what}) sent something that is not JSON; a proxy or an outage page?", transient=True
+                f"DigitalOcean ({what}) sent something that is not JSON; a proxy or an outage page?",
+                transient=True,
             ) from None
         if status >= 400:
             raise self._refused(what, status, str((data or {}).get("message", "")), None)
@@ -178,7 +185,7 @@ class DigitalOceanHook(BaseHook):
     def _refused(self, what: str, status: int, message: str, response: Any) -> DigitalOceanError:
         if status == 401:
             return DigitalOceanError(
-                f"DigitalOcean refused the API token (401); renew the password of connection {self.conn_id!r}",
+                f"DigitalOcean refused the API token (401); renew it as password of connection {self.conn_id!r}",
                 transient=False,
             )
         if status == 429:
@@ -189,7 +196,9 @@ class DigitalOceanHook(BaseHook):
                 transient=wait is None or (wait.isdigit() and int(wait) <= READ_TIMEOUT),
             )
         reason = _first_line(message)
-        return DigitalOceanError(f"DigitalOcean refused to {what} ({status}): {reason}", transient=status >= 500)
+        return DigitalOceanError(
+            f"DigitalOcean refused to {what} ({status}): {reason}", transient=status >= 500
+        )
 
 
 def _first_line(error: object) -> str:

@@ -121,7 +121,7 @@ class DropletHook(BaseHook):
             self.ssh.get_conn()
         except BadHostKeyException:
             raise DropletRefusedError(
-                f"{self.droplet.label} answers with another SSH host key than the one recorded for it; it was "
+                f"{self.droplet.label} answers with another SSH host key than the recorded one; it was "
                 "rebuilt, or something else answers at its address: replace the droplet, or investigate"
             ) from None
         except AuthenticationException:
@@ -132,10 +132,12 @@ class DropletHook(BaseHook):
         except SSHException as error:
             if "known_hosts" in str(error):
                 raise DropletRefusedError(
-                    f"no SSH host key is recorded for {self.droplet.label}; droplets that the provision DAG did "
-                    "not create need a line in Airflow's known_hosts"
+                    f"no SSH host key is recorded for {self.droplet.label}; a droplet that the provision DAG did "
+                    "not create needs a line in Airflow's known_hosts"
                 ) from None
-            raise DropletUnreachableError(f"{self.droplet.label} does not speak SSH: {_reason(error)}") from None
+            raise DropletUnreachableError(
+                f"{self.droplet.label} does not speak SSH: {_reason(error)}"
+            ) from None
         except (OSError, EOFError) as error:
             raise DropletUnreachableError(
                 f"{self.droplet.label} cannot be reached by SSH (powered off, or cut off?): {_reason(error)}"
@@ -151,7 +153,7 @@ class DropletHook(BaseHook):
             channel.exec_command(command)
             channel.sendall(stdin.encode())
             channel.shutdown_write()
-            # Answers are smaller than a channel's window (2 MB), so reading one stream after the other cannot block.
+            # Answers are smaller than a channel's window (2 MB), so reading one after the other cannot block.
             stdout = channel.makefile("rb").read().decode(errors="replace")
             stderr = channel.makefile_stderr("rb").read().decode(errors="replace")
             status = channel.recv_exit_status()

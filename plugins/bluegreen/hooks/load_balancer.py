@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ from airflow.sdk import BaseHook
 
 from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.droplet import DropletHook
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic import LoadBalancerStatus, Probe
 
 if TYPE_CHECKING:
     from bluegreen.app import App
@@ -59,10 +60,10 @@ class LoadBalancerHook(BaseHook):
         source = AGENT_SOURCE.read_text(encoding="utf-8")
         return LoadBalancerStatus.parse(self._answer("status", ["python3", "-", "status"], source))
 
-    def probe(self, **request: Any) -> dict[str, Any]:
+    def probe(self, **request: Any) -> Probe:
         """Make one HTTP request from the load balancer and return its result; read only."""
         source = AGENT_SOURCE.read_text(encoding="utf-8")
-        return self._answer("probe", ["python3", "-", "probe", json.dumps(request)], source)
+        return Probe.parse(self._answer("probe", ["python3", "-", "probe", json.dumps(request)], source))
 
     def call(self, verb: str, **request: Any) -> dict[str, Any]:
         """Call a verb of the installed agent.
@@ -79,8 +80,6 @@ class LoadBalancerHook(BaseHook):
         installed = self.droplet_hook.run(["sha256sum", AGENT_PATH]).stdout.split(" ")[0]
         if installed == hashlib.sha256(source).hexdigest():
             return
-        import base64
-
         result = self.droplet_hook.run_script(_INSTALL % base64.encodebytes(source).decode().strip())
         if result.status != 0:
             raise LoadBalancerError(f"{self.name}: cannot install the agent: {result.stderr.strip()[-300:]}")

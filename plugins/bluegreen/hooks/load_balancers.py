@@ -11,7 +11,7 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.plan import HeldLock
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic import LoadBalancerStatus, RevertResult, SwitchResult
 
 if TYPE_CHECKING:
     from bluegreen.app import App
@@ -84,33 +84,35 @@ class LoadBalancersHook(BaseHook):
         answers = self._each("sync", config=config, initial={"live": None, "idle": idle})
         return [name for name, answer in answers.items() if answer["changed"]]
 
-    def switch(self, **request: Any) -> dict[str, dict[str, Any]]:
+    def switch(self, **request: Any) -> dict[str, SwitchResult]:
         """Move traffic: prepare on all, then commit on all; if one fails to commit, all go back.
 
-        :return: each agent's answer by droplet name.
+        :return: each one's result by droplet name.
         """
         self._each("switch", prepare_only=True, **request)
         done: list[LoadBalancerHook] = []
-        answers = {}
+        results = {}
         try:
             for member in self.members:
-                answers[member.name] = member.call("switch", token=self.tokens[member.name], **request)
+                answer = member.call("switch", token=self.tokens[member.name], **request)
+                results[member.name] = SwitchResult.parse(answer)
                 done.append(member)
         except BlueGreenError:
             for member in done:
                 member.call("revert", token=self.tokens[member.name])
             raise
-        return answers
+        return results
 
     def confirm(self, revision: str) -> None:
         """Keep the switch on all."""
         self._each("confirm", revision=revision)
 
-    def revert(self) -> dict[str, dict[str, Any]]:
+    def revert(self) -> dict[str, RevertResult]:
         """Take an unconfirmed switch back on all; harmless where there is none."""
-        return self._each("revert")
+        return {name: RevertResult.parse(answer) for name, answer in self._each("revert").items()}
 
     def _each(self, verb: str, **request: Any) -> dict[str, dict[str, Any]]:
         return {
-            member.name: member.call(verb, token=self.tokens[member.name], **request) for member in self.members
+            member.name: member.call(verb, token=self.tokens[member.name], **request)
+            for member in self.members
         }

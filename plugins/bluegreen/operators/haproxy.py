@@ -11,18 +11,21 @@ from bluegreen.app import App
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
 from bluegreen.fleet import Fleet
+from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
-from bluegreen.traffic import Server, render_haproxy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-def render(app: App, fleet: Fleet) -> str:
+def render(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
     """Render ``haproxy.cfg`` for a fleet, with the stats page's login from its Airflow connection.
 
+    :param app: the settings.
+    :param fleet: who exists.
+    :param haproxy_version: the lowest of the load balancers.
     :raises SettingsError: if that connection has no login or no password.
     """
     stats = BaseHook.get_connection(app.connections.haproxy_stats)
@@ -46,6 +49,7 @@ def render(app: App, fleet: Fleet) -> str:
         maxconn_per_server=app.server.workers,
         timeout_client=app.traffic.timeout_client,
         timeout_server=app.traffic.timeout_server,
+        haproxy_version=haproxy_version,
     )
 
 
@@ -70,6 +74,7 @@ class RenderAndReloadOperator(BlueGreenOperator):
         """
         plan = Plan.model_validate(self.plan)
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
-        changed = hook.sync(render(self.app, plan.fleet), idle=plan.idle)
+        version = min(status.version for status in hook.statuses().values())
+        changed = hook.sync(render(self.app, plan.fleet, version), idle=plan.idle)
         self.log.info("configuration changed on: %s", ", ".join(changed) or "none, it was up to date")
         return changed

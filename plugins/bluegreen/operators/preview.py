@@ -58,14 +58,11 @@ class PreviewCheckOperator(BlueGreenOperator):
                     raise BlueGreenError(f"the preview through {host} is not right: {_shown(sample)}")
         self.log.info("%s answers with %s", host, self.revision)
 
-    def _counters(self, plan: Plan) -> dict[str, dict[str, int]]:
-        """Requests and 5xx of real traffic on the live color, by load balancer."""
+    def _counters(self, plan: Plan) -> dict[str, Any]:
+        """HAProxy's counters of the live color, by load balancer."""
         statuses = LoadBalancersHook(self.app, plan.fleet.load_balancers).statuses()
         return {
-            name: {
-                "requests": status.counters[plan.live].requests,
-                "failed": status.counters[plan.live].responses_5xx,
-            }
+            name: status.counters[plan.live].model_dump()
             for name, status in statuses.items()
             if plan.live is not None
         }

@@ -55,8 +55,8 @@ class CreateDropletsOperator(BlueGreenOperator):
             if name in existing and tag not in existing[name].tags
         ]
         problems += [
-            f"{name} carries the tag {self.app.fleet.tags.app} but is not asked for by the settings; raise the "
-            "number of droplets there, or destroy it"
+            f"{name} carries the tag {self.app.fleet.tags.app} but is not asked for by the settings; raise "
+            "the number of droplets there, or destroy it"
             for name in existing
             if name not in wanted
         ]

@@ -30,19 +30,19 @@ class SwitchTrafficOperator(BlueGreenOperator):
         self.revision = revision
 
     def act(self, context: Context) -> dict[str, Any]:
-        """Return each load balancer's answer by droplet name, with the counters before the switch.
+        """Return each load balancer's :class:`SwitchResult` by droplet name.
 
         :raises LoadBalancerError: if one refuses; then traffic is where it was.
         """
         plan = Plan.model_validate(self.plan)
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
-        answers = hook.switch(
+        results = hook.switch(
             to=plan.idle,
             revision=self.revision,
             confirm_within=self.app.validation.seconds_to_confirm,
             min_servers=len(plan.idle_droplets),
             health={"path": self.app.health.path, "port": self.app.server.port},
         )
-        for name, answer in answers.items():
-            self.log.info("%s: traffic moved to %s in %.0f ms", name, plan.idle, answer.get("milliseconds", 0))
-        return answers
+        for name, result in results.items():
+            self.log.info("%s: traffic moved to %s in %.0f ms", name, result.to, result.milliseconds)
+        return {name: result.model_dump(mode="json", by_alias=True) for name, result in results.items()}

@@ -12,7 +12,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import Plan
 from bluegreen.sampler import Sampler
-from bluegreen.traffic import Counters
+from bluegreen.traffic import Counters, SwitchResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -56,7 +56,7 @@ class FinalValidationOperator(BlueGreenOperator):
             while True:
                 samples += sampler.rounds(LOOK_SECONDS, SAMPLE_INTERVAL)
                 counters = self._since_switch(hook, plan.idle)
-                if broken := self._broken_limit(samples, counters):
+                if broken := self._broken_limit(plan, samples, counters):
                     raise BlueGreenError(f"the new release is bad: {broken}")
                 if time.monotonic() - start >= self.app.validation.bake:
                     break
@@ -74,14 +74,18 @@ class FinalValidationOperator(BlueGreenOperator):
 
     def _since_switch(self, hook: LoadBalancersHook, color: Color) -> Counters:
         """Sum HAProxy's counters of the new color since the switch, over all load balancers."""
+        at_switch = self._counters_at_switch()
         total = Counters()
         for name, status in hook.statuses().items():
             if status.live is not color:
                 raise BlueGreenError(f"{name} no longer sends traffic to {color} but to {status.live}")
-            total += status.counters[color] - Counters.parse(self.switched[name]["counters"][color])
+            total += status.counters[color] - at_switch[name].get(color, Counters())
         return total
 
-    def _broken_limit(self, samples: list[Sample], counters: Counters) -> str | None:
+    def _counters_at_switch(self) -> dict[str, dict[Color, Counters]]:
+        return {name: SwitchResult.parse(result).counters for name, result in self.switched.items()}
+
+    def _broken_limit(self, plan: Plan, samples: list[Sample], counters: Counters) -> str | None:
         settings = self.app.validation
         limits = Limits(settings.min_requests, settings.max_error_rate, settings.max_p99_ratio)
         before = [Sample(**sample) for sample in self.baseline["samples"]]
@@ -89,18 +93,16 @@ class FinalValidationOperator(BlueGreenOperator):
         return (
             wrong_revision(samples, self.revision)
             or too_many_errors("of our own requests", rate_of(samples), rate_of(before), limits)
-            or too_many_errors("requests of clients", clients, self._clients_before(), limits)
+            or too_many_errors("requests of clients", clients, self._clients_before(plan.live), limits)
             or too_slow(samples, before, limits)
         )
 
-    def _clients_before(self) -> Rate:
+    def _clients_before(self, live: Color | None) -> Rate:
         """Real traffic on the old color between the preview check and the switch."""
         requests = failed = 0
-        for name, at_preview in self.baseline["counters"].items():
-            for color, at_switch in self.switched[name]["counters"].items():
-                if color != Plan.model_validate(self.plan).live:
-                    continue
-                counters = Counters.parse(at_switch)
-                requests += counters.requests - at_preview["requests"]
-                failed += counters.responses_5xx - at_preview["failed"]
+        if live is not None:
+            for name, counters in self._counters_at_switch().items():
+                since = counters[live] - Counters.parse(self.baseline["counters"][name])
+                requests += since.requests
+                failed += since.responses_5xx
         return Rate(requests, failed)

@@ -90,14 +90,13 @@ class RollbackOperator(BlueGreenOperator):
         :raises LoadBalancerError: if traffic is not, or cannot be brought, where it was.
         """
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
-        answers = hook.revert()
-        moved = {name: answer["milliseconds"] for name, answer in answers.items() if answer["reverted"]}
+        moved = {name: result.milliseconds for name, result in hook.revert().items() if result.reverted}
         live = live_color(hook.statuses())
         expected = Plan.model_validate(self.plan).live if self.plan else live
         if live is not expected:
             raise LoadBalancerError(
-                f"traffic goes to {live}, but before this run it went to {expected}; look at the load balancers, "
-                f"then run bluegreen_rollback__{self.app_id}"
+                f"traffic goes to {live}, but before this run it went to {expected}; look at the "
+                f"load balancers, then run bluegreen_rollback__{self.app_id}"
             )
         self.log.info("live is %s; traffic moved back on: %s", live, moved or "none, it had not moved")
         return {"moved": bool(moved), "live": live, "milliseconds": max(moved.values(), default=None)}

@@ -83,8 +83,12 @@ class BootedDropletSensor(BaseSensorOperator):
             finally:
                 hook.close()
             if "error" in status:
-                raise BlueGreenError(f"cloud-init failed on {droplet.label}; read /var/log/cloud-init-output.log there")
+                raise BlueGreenError(
+                    f"cloud-init failed on {droplet.label}; read /var/log/cloud-init-output.log there"
+                )
             if "done" in status:
                 return True
-            self._deadline.check(app.timeouts.boot, BlueGreenError(f"cloud-init is not done on {droplet.label}"))
+            self._deadline.check(
+                app.timeouts.boot, BlueGreenError(f"cloud-init is not done on {droplet.label}")
+            )
             return False

@@ -56,7 +56,9 @@ class HealthCheckSensor(BaseSensorOperator):
                 return self._good_in_a_row >= app.health.consecutive
             self._good_in_a_row = 0
             self.log.info("not yet: %s", problem)
-            self._deadline.check(app.health.timeout, BlueGreenError(f"{droplet.label} is not healthy: {problem}"))
+            self._deadline.check(
+                app.health.timeout, BlueGreenError(f"{droplet.label} is not healthy: {problem}")
+            )
             return False
 
     def _problem(self, app: App, plan: Plan, droplet: Droplet) -> str | None:
@@ -64,12 +66,12 @@ class HealthCheckSensor(BaseSensorOperator):
             answer = load_balancer.probe(
                 address=str(droplet.private), port=app.server.port, path=app.health.path, timeout=5
             )
-            if answer["error"]:
-                return f"{load_balancer.name} gets no answer: {answer['error']}"
-            if answer["status"] != 200:
-                return f"{load_balancer.name} gets status {answer['status']} from {app.health.path}"
-            if answer["revision"] != self.revision:
-                return f"{load_balancer.name} gets revision {answer['revision']} instead of {self.revision}"
+            if answer.error:
+                return f"{load_balancer.name} gets no answer: {answer.error}"
+            if answer.status != 200:
+                return f"{load_balancer.name} gets status {answer.status} from {app.health.path}"
+            if answer.revision != self.revision:
+                return f"{load_balancer.name} gets revision {answer.revision} instead of {self.revision}"
         return None
 
     def _load_balancers(self, app: App, plan: Plan) -> list[LoadBalancerHook]:

@@ -1,0 +1,116 @@
+"""Deploy a revision to the idle color, move the traffic to it, and keep or take back the switch."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param, XComArg, chain
+
+from bluegreen.app import App
+from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.git import REF_PATTERN, WHAT_A_REF_MAY_BE
+from bluegreen.operators.deploy import DeployReleaseOperator
+from bluegreen.operators.haproxy import RenderAndReloadOperator
+from bluegreen.operators.lock import AcquireLockOperator
+from bluegreen.operators.preview import PreviewCheckOperator
+from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
+from bluegreen.operators.report import ReportOperator
+from bluegreen.operators.resolve_ref import ResolveRefOperator
+from bluegreen.operators.switch import SwitchTrafficOperator
+from bluegreen.operators.validate import FinalValidationOperator
+from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
+from bluegreen.sensors.health import HealthCheckSensor
+
+
+def deploy_dag(app: App) -> DAG:
+    """Build the deploy DAG of one app."""
+    with DAG(
+        f"bluegreen_deploy__{app.id}",
+        schedule=None,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        doc_md=__doc__,
+        tags=["bluegreen", app.id],
+        params={
+            "ref": Param(
+                type="string",
+                title="Git ref",
+                pattern=REF_PATTERN,
+                description=f"What to deploy: {WHAT_A_REF_MAY_BE}.",
+            )
+        },
+    ) as dag:
+        resolve_ref = ResolveRefOperator(app_id=app.id, task_id="resolve_ref", retries=0)
+        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="deploy of {{ params.ref }}")
+        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check")
+        revision, idle_ips = resolve_ref.output, provision_check.output
+        plan = XComArg(provision_check, PLAN_KEY)
+
+        render_and_reload = RenderAndReloadOperator(
+            app_id=app.id, task_id="render_and_reload", lock=lock.output, plan=plan
+        )
+        deploy = DeployReleaseOperator.partial(
+            app_id=app.id,
+            task_id="deploy",
+            lock=lock.output,
+            plan=plan,
+            revision=revision,
+            map_index_template="{{ droplet_name }}",
+        ).expand(ip=idle_ips)
+        health_check = HealthCheckSensor.partial(
+            app_id=app.id,
+            task_id="health_check",
+            plan=plan,
+            revision=revision,
+            poke_interval=app.health.interval,
+            timeout=app.health.timeout * 2,
+            retries=0,
+            map_index_template="{{ droplet_name }}",
+        ).expand(ip=idle_ips)
+        preview_check = PreviewCheckOperator(
+            app_id=app.id, task_id="preview_check", plan=plan, revision=revision
+        )
+        switch_traffic = SwitchTrafficOperator(
+            app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
+        )
+        final_validation = FinalValidationOperator(
+            app_id=app.id,
+            task_id="final_validation",
+            plan=plan,
+            revision=revision,
+            switched=switch_traffic.output,
+            baseline=preview_check.output,
+            retries=0,
+        )
+        judge = JudgeOperator(
+            task_id="judge",
+            validated="final_validation",
+            locked="lock",
+            keep="confirm",
+            take_back="rollback",
+            nothing="report",
+            trigger_rule="all_done",
+        )
+        confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
+        rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output, plan=plan)
+        report = ReportOperator(
+            app_id=app.id, task_id="report", subject="deploy of {{ params.ref }}", retries=0
+        ).as_teardown(on_failure_fail_dagrun=True)
+
+        chain(
+            resolve_ref,
+            lock,
+            provision_check,
+            render_and_reload,
+            deploy,
+            health_check,
+            preview_check,
+            switch_traffic,
+            final_validation,
+            judge,
+            [confirm, rollback],
+            report,
+        )
+        chain(judge, report)
+    return dag
+
+
+globals().update(dags_for_every_app(deploy_dag, "bluegreen_deploy"))

@@ -1,0 +1,51 @@
+"""Create the droplets that the settings ask for.
+
+What exists already is adopted, so a second run changes nothing.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, chain
+
+from bluegreen.app import App
+from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.operators.fleet_report import PrintFleetOperator
+from bluegreen.operators.lock import AcquireLockOperator
+from bluegreen.operators.provision import CreateDropletsOperator
+from bluegreen.operators.report import ReportOperator
+from bluegreen.sensors.boot import ActiveDropletsSensor, BootedDropletSensor
+
+
+def provision_dag(app: App) -> DAG:
+    """Build the provision DAG of one app."""
+    with DAG(
+        f"bluegreen_provision__{app.id}",
+        schedule=None,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        doc_md=__doc__,
+        tags=["bluegreen", app.id],
+    ) as dag:
+        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="provisioning", reachable_only=True)
+        create_droplets = CreateDropletsOperator(app_id=app.id, task_id="create_droplets")
+        # Airflow's own timeouts are backstops; the sensors end by themselves and say what is missing.
+        wait_until_active = ActiveDropletsSensor(
+            app_id=app.id, task_id="wait_until_active", poke_interval=2, timeout=app.timeouts.boot * 2
+        )
+        wait_for_ssh = BootedDropletSensor.partial(
+            app_id=app.id,
+            task_id="wait_for_ssh",
+            poke_interval=2,
+            timeout=app.timeouts.boot * 2,
+            map_index_template="{{ droplet_name }}",
+        ).expand(droplet=wait_until_active.output)
+        print_fleet = PrintFleetOperator(app_id=app.id, task_id="print_fleet")
+        report = ReportOperator(
+            app_id=app.id, task_id="report", subject="provisioning", needs_confirmation=False, retries=0
+        ).as_teardown(on_failure_fail_dagrun=True)
+
+        chain(lock, create_droplets, wait_until_active, wait_for_ssh, print_fleet, report)
+    return dag
+
+
+globals().update(dags_for_every_app(provision_dag, "bluegreen_provision"))

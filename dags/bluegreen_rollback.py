@@ -1,0 +1,73 @@
+"""Move the traffic back to the color that was live before, with whatever that color runs.
+
+No argument is needed.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, XComArg, chain
+
+from bluegreen.app import App
+from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.operators.lock import AcquireLockOperator
+from bluegreen.operators.preview import PreviewCheckOperator
+from bluegreen.operators.previous_release import PreviousReleaseOperator
+from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
+from bluegreen.operators.report import ReportOperator
+from bluegreen.operators.switch import SwitchTrafficOperator
+from bluegreen.operators.validate import FinalValidationOperator
+from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
+
+
+def rollback_dag(app: App) -> DAG:
+    """Build the rollback DAG of one app."""
+    with DAG(
+        f"bluegreen_rollback__{app.id}",
+        schedule=None,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        doc_md=__doc__,
+        tags=["bluegreen", app.id],
+    ) as dag:
+        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="rollback")
+        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check")
+        plan = XComArg(provision_check, PLAN_KEY)
+        previous_release = PreviousReleaseOperator(app_id=app.id, task_id="previous_release", plan=plan)
+        revision = previous_release.output
+        preview_check = PreviewCheckOperator(
+            app_id=app.id, task_id="preview_check", plan=plan, revision=revision
+        )
+        switch_traffic = SwitchTrafficOperator(
+            app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
+        )
+        final_validation = FinalValidationOperator(
+            app_id=app.id,
+            task_id="final_validation",
+            plan=plan,
+            revision=revision,
+            switched=switch_traffic.output,
+            baseline=preview_check.output,
+            retries=0,
+        )
+        judge = JudgeOperator(
+            task_id="judge",
+            validated="final_validation",
+            locked="lock",
+            keep="confirm",
+            take_back="rollback",
+            nothing="report",
+            trigger_rule="all_done",
+        )
+        confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
+        rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output, plan=plan)
+        report = ReportOperator(app_id=app.id, task_id="report", subject="rollback", retries=0).as_teardown(
+            on_failure_fail_dagrun=True
+        )
+
+        chain(lock, provision_check, previous_release, preview_check, switch_traffic, final_validation)
+        chain(final_validation, judge, [confirm, rollback], report)
+        chain(judge, report)
+    return dag
+
+
+globals().update(dags_for_every_app(rollback_dag, "bluegreen_rollback"))

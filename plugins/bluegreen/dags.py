@@ -1,0 +1,51 @@
+"""Making the DAGs of every app, a bad app file notwithstanding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from bluegreen.app import App, app_ids, load_app
+from bluegreen.errors import SettingsError
+
+# Only transient errors are retried (see failures_reported), so the delay is short.
+DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=3), "owner": "bluegreen"}
+
+
+def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DAG]:
+    """Build one kind of DAG for each app file.
+
+    An app whose file is not usable gets a DAG of the same name that only says so, in its documentation and
+    when it is run, so that one app's mistake neither hides it nor takes other apps' DAGs down.
+
+    :param build: makes the DAG from an app's settings.
+    :param prefix: the kind of DAG; its id is this, two underscores and the app's id.
+    :return: the DAGs by their ids.
+    """
+    dags = {}
+    for app_id in app_ids():
+        try:
+            dag = build(load_app(app_id))
+        except SettingsError as error:
+            dag = _broken(f"{prefix}__{app_id}", app_id, str(error))
+        dags[dag.dag_id] = dag
+    return dags
+
+
+def _broken(dag_id: str, app_id: str, message: str) -> DAG:
+    with DAG(
+        dag_id,
+        schedule=None,
+        doc_md=f"**The settings of this app are not usable.** {message}",
+        tags=["bluegreen", app_id, "broken settings"],
+    ) as dag:
+
+        @task(task_id="settings")
+        def settings() -> None:
+            raise AirflowFailException(message)
+
+        settings()
+    return dag

@@ -1,0 +1,134 @@
+"""Building and starting a release on one idle droplet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import CommandError, DropletHook, DropletUnreachableError
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.plan import HeldLock, Plan
+from bluegreen.release import (
+    JobReport,
+    JobState,
+    Release,
+    clean_script,
+    deploy_script,
+    failure_cause,
+    job_unit,
+    parse_job_report,
+    poll_script,
+    start_script,
+    stop_script,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from bluegreen.fleet import Droplet
+
+RECONNECT_SECONDS = 60.0
+RECONNECT_INTERVAL = 2.0
+
+
+class DeployReleaseOperator(BlueGreenOperator):
+    """Build, load-test and start a release on one droplet, as a transient systemd unit there.
+
+    The unit outlives this task: a retry, or a new run after this one died, attaches to it.
+
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param plan: the run's :class:`Plan`; templated.
+    :param revision: what to deploy; templated.
+    :param ip: public address of the droplet; templated.
+    """
+
+    template_fields: Sequence[str] = ("lock", "plan", "revision", "ip")
+
+    def __init__(self, *, lock: Any, plan: Any, revision: Any, ip: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lock = lock
+        self.plan = plan
+        self.revision = revision
+        self.ip = ip
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return the droplet's name and the seconds that its script took.
+
+        :raises BlueGreenError: with the cause that the script gave, if it failed.
+        """
+        droplet = Plan.model_validate(self.plan).idle_droplet(self.ip)
+        context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
+        LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock)).require_lock()
+        hook = DropletHook.of(droplet, self.app)
+        self._run(hook, self._start(droplet, context))
+        report = self._follow(hook)
+        self._run(hook, clean_script(unit=self._unit))
+        if report.state is not JobState.SUCCESS:
+            cause = failure_cause(report.lines) or f"its script ended with {report.result}"
+            raise BlueGreenError(f"{droplet.label}: {cause}")
+        return {"droplet": droplet.name, "script_seconds": report.seconds}
+
+    def on_kill(self) -> None:
+        """Stop the unit, so that a run that was marked failed does not go on working on the droplet."""
+        hook = DropletHook.of(Plan.model_validate(self.plan).idle_droplet(self.ip), self.app)
+        self._run(hook, stop_script(unit=self._unit))
+
+    @property
+    def _unit(self) -> str:
+        return job_unit(self.app_id, self.revision)
+
+    def _start(self, droplet: Droplet, context: Context) -> str:
+        server, health = self.app.server, self.app.health
+        release = Release(
+            app=self.app_id,
+            repository=self.app.repository,
+            revision=self.revision,
+            listen_address=str(droplet.private),
+            port=server.port,
+            workers=server.workers,
+            command=server.command,
+            psgi=server.psgi,
+            keep_releases=server.keep_releases,
+            longest_request=server.longest_request,
+            health_path=health.path,
+            health_consecutive=health.consecutive,
+            health_timeout=health.timeout,
+        )
+        return start_script(
+            unit=self._unit,
+            run_id=context["ti"].run_id,
+            script=deploy_script(release),
+            timeout=self.app.timeouts.build,
+        )
+
+    def _follow(self, hook: DropletHook) -> JobReport:
+        """Log what the unit writes until it has ended; a lost connection is opened again."""
+        lines: list[str] = []
+        cursor, lost_since = "", None
+        while True:
+            try:
+                report = parse_job_report(self._run(hook, poll_script(unit=self._unit, cursor=cursor)))
+            except DropletUnreachableError as error:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > RECONNECT_SECONDS:
+                    raise
+                self.log.warning("%s; connecting again", error)
+                time.sleep(RECONNECT_INTERVAL)
+                continue
+            lost_since, cursor = None, report.cursor
+            for line in report.lines:
+                self.log.info("%s", line)
+            lines += report.lines
+            if report.state is not JobState.RUNNING:
+                return JobReport(**{**vars(report), "lines": tuple(lines)})
+
+    @staticmethod
+    def _run(hook: DropletHook, script: str) -> str:
+        result = hook.run_script(script)
+        if result.status != 0:
+            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise CommandError(f"{hook.droplet.label}: {reason}", result.status)
+        return result.stdout

@@ -1,0 +1,125 @@
+"""Everything that can be known before anything is touched."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.hooks.droplet import CommandError, DropletHook
+from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.plan import Plan
+from bluegreen.release import DropletFacts, facts_script, parse_facts
+from bluegreen.traffic import LoadBalancerStatus, live_color
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from bluegreen.fleet import Droplet, Fleet
+
+# A release and its dependencies, with room for logs; the deploy script itself refuses below 100 MB.
+MIN_FREE_MB = 200
+CONNECTIONS_AT_ONCE = 16
+
+# Airflow maps over return values only, so the addresses are that and the plan is pushed beside it.
+PLAN_KEY = "plan"
+
+
+class ProvisionCheckOperator(BlueGreenOperator):
+    """Read the API, every droplet and every load balancer; make the run's plan. Changes nothing."""
+
+    def act(self, context: Context) -> list[str]:
+        """Return the idle droplets' public addresses, and push the :class:`Plan` as XCom ``plan``.
+
+        :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
+        """
+        fleet = self.read_fleet()
+        if problems := fleet.problems():
+            raise FleetError("; ".join(problems))
+        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+            statuses = dict(
+                zip(fleet.load_balancers, pool.map(self._status, fleet.load_balancers), strict=True)
+            )
+            servers = fleet.blue + fleet.green
+            facts = dict(zip(servers, pool.map(self._facts, servers), strict=True))
+        plan = self._plan(fleet, statuses, facts)
+        for warning in plan.warnings:
+            self.log.warning("%s", warning)
+        self.log.info(
+            "live is %s, idle is %s: %s",
+            plan.live or "nothing yet",
+            plan.idle,
+            ", ".join(droplet.label for droplet in plan.idle_droplets),
+        )
+        context["ti"].xcom_push(key=PLAN_KEY, value=plan.model_dump(mode="json"))
+        return [str(droplet.public) for droplet in plan.idle_droplets]
+
+    def _status(self, droplet: Droplet) -> LoadBalancerStatus | BlueGreenError:
+        try:
+            return LoadBalancerHook.of(droplet, self.app).status()
+        except BlueGreenError as error:
+            return error
+
+    def _facts(self, droplet: Droplet) -> DropletFacts | BlueGreenError:
+        try:
+            result = DropletHook.of(droplet, self.app).run_script(facts_script(app=self.app_id))
+            if result.status != 0:
+                return CommandError(f"{droplet.label}: {result.stderr.strip()[-200:]}", result.status)
+            return parse_facts(result.stdout)
+        except BlueGreenError as error:
+            return error
+
+    def _plan(
+        self,
+        fleet: Fleet,
+        statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError],
+        facts: dict[Droplet, DropletFacts | BlueGreenError],
+    ) -> Plan:
+        if unreadable := [str(status) for status in statuses.values() if isinstance(status, BlueGreenError)]:
+            raise BlueGreenError("; ".join(unreadable))
+        readable = {
+            droplet.name: status
+            for droplet, status in statuses.items()
+            if isinstance(status, LoadBalancerStatus)
+        }
+        live = live_color(readable)
+        idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
+        problems = [problem for one in fleet.color(idle) for problem in _problems(one, facts[one])]
+        if problems:
+            raise BlueGreenError("; ".join(problems))
+        live_droplets = fleet.color(live) if live else ()
+        warnings = [f"live: {problem}" for one in live_droplets for problem in _problems(one, facts[one])]
+        return Plan(
+            live=live,
+            idle=idle,
+            fleet=fleet,
+            live_revisions={
+                one.name: found.revision
+                for one in live_droplets
+                if isinstance(found := facts[one], DropletFacts) and found.revision
+            },
+            warnings=tuple(warnings + [text for status in readable.values() for text in _history(status)]),
+        )
+
+
+def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[str]:
+    if isinstance(facts, BlueGreenError):
+        return [str(facts)]
+    found = [f"{tool} is not installed" for tool, version in facts.versions.items() if version is None]
+    found += [f"the user {user} does not exist" for user in facts.missing_users]
+    if facts.disk_free_mb < MIN_FREE_MB:
+        found.append(f"only {facts.disk_free_mb} MB of disk are free, {MIN_FREE_MB} are needed")
+    return [f"{droplet.label}: {problem}" for problem in found]
+
+
+def _history(status: LoadBalancerStatus) -> list[str]:
+    """What happened on a load balancer without a run to tell about it."""
+    if status.last_revert is None:
+        return []
+    revert = status.last_revert
+    return [
+        f"an unconfirmed switch by {revert.run_id} was taken back "
+        f"from {revert.from_color} to {revert.to}: {revert.reason}"
+    ]
