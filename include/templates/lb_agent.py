@@ -1,0 +1,876 @@
+#!/usr/bin/env python3
+"""Load-balancer agent: reads and moves the traffic of one HAProxy. No daemon; one verb a call.
+
+``lb_agent.py VERB [JSON]`` (JSON ``-``: read it from standard input) prints one JSON object and exits with 0
+if it has ``"ok": true``, with 1 if it has ``"ok": false``, ``error`` (a code) and ``message`` (one line).
+Standard library only, Python 3.9 or newer, run as root. Verbs that change something hold one ``flock``; every
+state is replaced by rename, so that a killed call leaves the state before or after a step, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, TypeVar
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+COLORS = ("blue", "green")
+NOTHING = "none"
+COUNTERS = {
+    "requests": "req_tot",
+    "responses_5xx": "hrsp_5xx",
+    "connection_errors": "econ",
+    "response_errors": "eresp",
+    "retries": "wretr",
+    "redispatches": "wredis",
+    "sessions": "stot",
+}
+# Seconds to wait for: another call of the agent, a reload, its old workers, health checks, the first answer.
+LOCK_WAIT, RELOAD_WAIT, OLD_WORKERS_WAIT, HEALTH_WAIT, ANSWER_WAIT = 20.0, 15.0, 8.0, 5.0, 3.0
+COMMAND_TIMEOUT = 30.0
+
+
+class AgentError(Exception):
+    """A refusal: nothing was changed, or what was changed has been put back, unless the message says more."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things are; ``BLUEGREEN_ROOT`` and ``BLUEGREEN_HTTP_PORT`` move them for tests."""
+
+    root: Path
+    http_port: int
+
+    @classmethod
+    def from_environment(cls) -> Paths:
+        return cls(
+            Path(os.environ.get("BLUEGREEN_ROOT", "/")), int(os.environ.get("BLUEGREEN_HTTP_PORT", "80"))
+        )
+
+    @property
+    def config(self) -> Path:
+        return self.root / "etc/haproxy/haproxy.cfg"
+
+    @property
+    def map(self) -> Path:
+        return self.root / "etc/haproxy/traffic.map"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.root / "run/haproxy/admin.sock"
+
+    @property
+    def master_socket(self) -> Path:
+        return self.root / "run/haproxy-master.sock"
+
+    @property
+    def flock(self) -> Path:
+        return self.root / "run/bluegreen.lock"
+
+    @property
+    def agent(self) -> Path:
+        return self.root / "usr/local/lib/bluegreen/lb_agent.py"
+
+    def state(self, name: str) -> Path:
+        return self.root / "var/lib/bluegreen" / f"{name}.json"
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that a reader, or a power cut, finds the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One name for all: the flock keeps writers apart, and what a killed one left is overwritten.
+    temporary = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_json(path: Path) -> Json:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise AgentError("bad_state", f"{path} is not JSON; look at it, then remove it") from None
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: Json) -> None:
+    write_atomically(path, json.dumps(value, indent=1).encode())
+
+
+def run(*command: str) -> tuple[int, str]:
+    """Run a program; its exit status and all its output."""
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMMAND_TIMEOUT, check=False
+        )
+    except FileNotFoundError:
+        return 127, f"{command[0]} is not installed"
+    except subprocess.TimeoutExpired:
+        return 124, f"{command[0]} did not end within {COMMAND_TIMEOUT:.0f} s"
+    return done.returncode, done.stdout.decode(errors="replace").strip()
+
+
+def wait_for(seconds: float, ask: Callable[[], T | None], pause: float = 0.02) -> T | None:
+    """Ask until there is an answer other than None; None if there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = ask()
+        if answer is not None or time.monotonic() > deadline:
+            return answer
+        time.sleep(pause)
+
+
+def http_get(address: str, port: int, path: str, host: str | None = None, timeout: float = 2.0) -> Json:
+    """One GET on a connection of its own. A failure to answer is part of the result."""
+    answer: Json = {"status": None, "revision": None, "color": None, "error": None}
+    began = time.monotonic()
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    try:
+        headers = {"Host": host or address, "Connection": "close", "User-Agent": "bluegreen-lb-agent"}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        response.read()
+        answer["status"] = response.status
+        answer["revision"] = response.headers.get("X-Revision")
+        answer["color"] = response.headers.get("X-Color")
+    except (OSError, http.client.HTTPException) as error:
+        answer["error"] = f"{type(error).__name__}: {error}"
+    finally:
+        connection.close()
+    answer["milliseconds"] = round((time.monotonic() - began) * 1000, 1)
+    return answer
+
+
+@dataclass(frozen=True)
+class TrafficMap:
+    """Who is live: the content of traffic.map, and of HAProxy's copy of it."""
+
+    live: str
+    idle: str
+    idle_share: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> TrafficMap | None:
+        """None unless the text says exactly one sensible thing."""
+        rows = [line.split() for line in text.splitlines() if line.strip()]
+        found = {row[0]: row[1] for row in rows if len(row) == 2}
+        if (
+            len(rows) != 3
+            or set(found) != {"live", "idle", "idle_share"}
+            or not found["idle_share"].isdigit()
+        ):
+            return None
+        parsed = cls(found["live"], found["idle"], int(found["idle_share"]))
+        sensible = parsed.live in (*COLORS, NOTHING) and parsed.idle in COLORS and parsed.idle_share <= 100
+        return parsed if sensible and parsed.live != parsed.idle else None
+
+    @classmethod
+    def moved_to(cls, color: str) -> TrafficMap:
+        return cls(color, COLORS[1 - COLORS.index(color)])
+
+    def __str__(self) -> str:
+        return f"live {self.live}\nidle {self.idle}\nidle_share {self.idle_share}\n"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """HAProxy's processes as its master lists them; ``old`` are workers that a reload has replaced."""
+
+    master: int
+    reloads: int
+    failed: int
+    workers: tuple[int, ...]
+    old: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Processes | None:
+        master = re.search(r"^(\d+)\s+master\s+(\d+)(?:\s+\[failed: (\d+)\])?", text, re.MULTILINE)
+        if master is None:
+            return None
+        workers = re.findall(r"^(\d+)\s+worker\s+(?:\[.*?\]\s+)?(\d+)", text, re.MULTILINE)
+        return cls(
+            master=int(master[1]),
+            reloads=int(master[2]),
+            failed=int(master[3] or 0),
+            workers=tuple(int(pid) for pid, reloads in workers if reloads == "0"),
+            old=tuple(int(pid) for pid, reloads in workers if reloads != "0"),
+        )
+
+
+def started_at(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks: tells it from a later one with the same number."""
+    try:
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="ascii", errors="replace")
+            .rpartition(")")[2]
+            .split()[19]
+        )
+    except OSError:
+        return None
+
+
+class Haproxy:
+    """The running HAProxy, through its admin socket and its master's socket."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+
+    def ask(self, command: str) -> str:
+        """A command on the admin socket; an empty string if HAProxy does not answer."""
+        return self._talk(self.paths.admin_socket, command)
+
+    def processes(self) -> Processes | None:
+        return Processes.parse(self._talk(self.paths.master_socket, "show proc"))
+
+    def running_map(self) -> TrafficMap | None:
+        rows = self.ask(f"show map {self.paths.map}").splitlines()
+        return TrafficMap.parse("\n".join(row.partition(" ")[2] for row in rows))
+
+    def set_map(self, wanted: TrafficMap) -> None:
+        """Replace all keys in one step, also those that a hand has removed."""
+        version = re.search(r"version created: (\d+)", self.ask(f"prepare map {self.paths.map}"))
+        if version is None:
+            raise AgentError("not_moved", "HAProxy knows no traffic map; run sync, nothing has changed")
+        self._demand_silence(f"add map @{version[1]} {self.paths.map} <<\n{wanted}")
+        self._demand_silence(f"commit map @{version[1]} {self.paths.map}")
+
+    def version(self) -> str:
+        text = self.ask("show info") or run("haproxy", "-v")[1]
+        found = re.search(r"[Vv]ersion:? (\d+\.\d+(?:\.\d+)?)", text)
+        return found[1] if found else "0.0"
+
+    def worker(self) -> int | None:
+        """Process id of the worker that answers on the admin socket."""
+        found = re.search(r"^Pid: (\d+)", self.ask("show info"), re.MULTILINE)
+        return int(found[1]) if found else None
+
+    def rows(self) -> list[dict[str, str]]:
+        text = self.ask("show stat").lstrip("# ")
+        return [dict(row) for row in csv.DictReader(text.splitlines())]
+
+    def servers(self, color: str) -> list[Json]:
+        """What HAProxy's health checks say; a server counts as up after its first check, not before."""
+        found = []
+        for row in self.rows():
+            if row["pxname"] == f"{color}_backend" and row["svname"] not in ("FRONTEND", "BACKEND"):
+                address, _, port = row["addr"].rpartition(":")
+                check = row["check_status"].lstrip("* ")
+                up = row["status"].startswith("UP") and check.startswith("L7OK")
+                server = {
+                    "name": row["svname"],
+                    "address": address,
+                    "port": int(port),
+                    "up": up,
+                    "check": check,
+                }
+                found.append(server)
+        return found
+
+    def counters(self) -> Json:
+        rows = self.rows()
+        return {
+            color: self._count([row for row in rows if row["pxname"] == f"{color}_backend"])
+            for color in COLORS
+        }
+
+    @staticmethod
+    def _count(rows: list[dict[str, str]]) -> Json:
+        backend = next((row for row in rows if row["svname"] == "BACKEND"), {})
+        counted = {name: int(backend.get(field) or 0) for name, field in COUNTERS.items()}
+        from_servers = sum(int(row["hrsp_5xx"] or 0) for row in rows if row["svname"] != "BACKEND")
+        # Those that HAProxy made itself, because no server answered.
+        counted["haproxy_5xx"] = max(0, counted["responses_5xx"] - from_servers)
+        return counted
+
+    def _demand_silence(self, command: str) -> None:
+        # HAProxy reports a failed command in its answer only; success is an empty line.
+        answer = self.ask(command).strip()
+        if answer:
+            raise AgentError("not_moved", f"HAProxy refused {command.split(' ')[0]} map: {answer}")
+
+    @staticmethod
+    def _talk(path: Path, command: str) -> str:
+        answer = b""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(5)
+                connection.connect(str(path))
+                connection.sendall(command.encode() + b"\n")
+                # The master goes on waiting for commands otherwise.
+                connection.shutdown(socket.SHUT_WR)
+                while part := connection.recv(65536):
+                    answer += part
+        except OSError:
+            return ""
+        return answer.decode(errors="replace")
+
+
+class LockStore:
+    """Which run may change this load balancer. Tokens only ever grow, so that an old one never fits again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def holder(self) -> Json | None:
+        return read_json(self.path).get("holder")
+
+    def take(self, owner: str, run_id: str, ref: str) -> int:
+        state = read_json(self.path)
+        holder = state.get("holder")
+        if holder and holder["run_id"] != run_id:
+            raise AgentError("locked", f"locked by {self.describe(holder)}; wait for that run, or end it")
+        if not holder:
+            # The clock keeps tokens growing even if the file was lost.
+            token = max(int(state.get("last_token", 0)) + 1, int(time.time()))
+            holder = {"owner": owner, "run_id": run_id, "ref": ref, "since": time.time(), "token": token}
+            write_json(self.path, {"last_token": token, "holder": holder})
+        return int(holder["token"])
+
+    def release(self, token: int) -> None:
+        state = read_json(self.path)
+        if state.get("holder") and state["holder"]["token"] == token:
+            write_json(self.path, {"last_token": token, "holder": None})
+
+    def require(self, token: int) -> Json:
+        holder = self.holder()
+        if holder is None or holder["token"] != token:
+            now = f"held by {self.describe(holder)}" if holder else "free"
+            message = (
+                f"this run no longer holds the lock (it is {now}); nothing was changed, trigger a new run"
+            )
+            raise AgentError("lock_lost", message)
+        return holder
+
+    @staticmethod
+    def describe(holder: Json) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder["since"]))
+        return f"{holder['owner']}, run {holder['run_id']}, since {since}"
+
+
+class RevertTimer:
+    """A timer of systemd's that runs ``revert`` unless it is disarmed; it needs nobody to stay alive."""
+
+    UNIT = "bluegreen-revert"
+
+    def __init__(self, agent: Path) -> None:
+        self.agent = agent
+
+    def arm(self, seconds: float, deadline: float) -> None:
+        """An earlier timer may still be armed: only the one whose deadline is pending acts."""
+        if not self.agent.is_file():
+            raise AgentError(
+                "cannot_arm", f"{self.agent} is not installed, so no revert could run; nothing moved"
+            )
+        status, output = run(
+            "systemd-run",
+            f"--unit={self.UNIT}-{deadline * 1000:.0f}",
+            f"--on-active={seconds}",
+            "--timer-property=AccuracySec=100ms",
+            "--collect",
+            "--property=Restart=on-failure",
+            "--property=RestartSec=5",
+            sys.executable,
+            str(self.agent),
+            "revert",
+            json.dumps({"deadline": deadline}),
+        )
+        if status != 0:
+            raise AgentError(
+                "cannot_arm", f"the revert timer cannot be armed, nothing moved: {output[-200:]}"
+            )
+
+    def disarm(self) -> None:
+        """One that is left would find nothing pending."""
+        run("systemctl", "stop", f"{self.UNIT}-*.timer", f"{self.UNIT}-*.service")
+
+
+class Configuration:
+    """Who exists: the file, and whether HAProxy runs it."""
+
+    def __init__(self, paths: Paths, haproxy: Haproxy) -> None:
+        self.paths, self.haproxy = paths, haproxy
+        self.loaded = paths.state("loaded")
+
+    def running_digest(self) -> str | None:
+        """Digest of what runs; None if anything but :meth:`load` has started the present worker."""
+        loaded, processes = read_json(self.loaded), self.haproxy.processes()
+        if processes is None or len(processes.workers) != 1:
+            return None
+        worker = processes.workers[0]
+        return loaded.get("sha256") if loaded.get("worker") == [worker, started_at(worker)] else None
+
+    def validate(self, config: bytes) -> None:
+        candidate = self.paths.config.with_name(".haproxy.cfg.candidate")
+        write_atomically(candidate, config)
+        status, output = run("haproxy", "-c", "-f", str(candidate))
+        candidate.unlink()
+        if status != 0:
+            raise AgentError(
+                "invalid_config", f"HAProxy refuses the configuration, nothing was changed: {alert(output)}"
+            )
+
+    def install(self, config: bytes) -> bytes | None:
+        """Put the file in place and return the one before; one that a hand has edited is kept beside it."""
+        old = self.paths.config.read_bytes() if self.paths.config.exists() else None
+        if old == config:
+            return old
+        installed = self.paths.state("installed")
+        if old is not None and digest(old) != read_json(installed).get("sha256"):
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            write_atomically(self.paths.config.with_name(f"haproxy.cfg.{stamp}.bak"), old)
+        write_atomically(self.paths.config, config)
+        write_json(installed, {"sha256": digest(config)})
+        return old
+
+    def load(self, config: bytes, expected: TrafficMap | None) -> None:
+        """Start or reload HAProxy, and make sure that it happened: Debian's unit does not wait for it."""
+        before = self.haproxy.processes()
+        if before is None:
+            run("systemctl", "reset-failed", "haproxy")
+        status, output = run("systemctl", "start" if before is None else "reload", "haproxy")
+        if status != 0:
+            raise AgentError("reload_failed", alert(output))
+        after = wait_for(RELOAD_WAIT, lambda: self._outcome(before, expected))
+        if after is None or after.failed:
+            reason = (
+                "its new worker does not start, see journalctl -u haproxy"
+                if after
+                else "no new worker answers"
+            )
+            raise AgentError("reload_failed", reason)
+        worker = after.workers[0]
+        write_json(self.loaded, {"sha256": digest(config), "worker": [worker, started_at(worker)]})
+
+    def _outcome(self, before: Processes | None, expected: TrafficMap | None) -> Processes | None:
+        now = self.haproxy.processes()
+        if now is None or (before and (now.master, now.reloads) == (before.master, before.reloads)):
+            return None
+        if now.failed:
+            return now
+        known = before.workers + before.old if before else ()
+        if len(now.workers) != 1 or now.workers[0] in known or self.haproxy.worker() != now.workers[0]:
+            return None
+        return now if expected is None or self.haproxy.running_map() == expected else None
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def alert(output: str) -> str:
+    """The line of HAProxy's or systemd's output that says what is wrong."""
+    found = re.search(r"\[ALERT\][^:]*:\s*(.+)", output)
+    return found[1] if found else (output.splitlines() or ["no reason given"])[-1]
+
+
+def need(request: Json, key: str, pattern: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
+        raise AgentError("bad_request", f"{key}: {value!r:.60} is not usable")
+    return value
+
+
+def need_number(request: Json, key: str, low: float, high: float) -> float:
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise AgentError("bad_request", f"{key}: {value!r:.60} is not a number from {low} to {high}")
+    return value
+
+
+TEXT, PATH, COLOR, REVISION = r"[^\x00-\x1f]{0,500}", r"/[!-~]{0,199}", "|".join(COLORS), r"[0-9a-f]{40}"
+
+
+class Agent:
+    """The verbs; each takes the request and returns the answer."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.haproxy = Haproxy(paths)
+        self.configuration = Configuration(paths, self.haproxy)
+        self.lock_store = LockStore(paths.state("lock"))
+        self.timer = RevertTimer(paths.agent)
+        self.traffic = paths.state("traffic")
+
+    def status(self, _request: Json) -> Json:
+        processes, running, in_file = self.haproxy.processes(), self.haproxy.running_map(), self._file_map()
+        state = read_json(self.traffic)
+        return {
+            "haproxy": {
+                "version": self.haproxy.version(),
+                "running": processes is not None and bool(processes.workers),
+                "config_sha256": self.configuration.running_digest(),
+                "workers": len(processes.workers) if processes else 0,
+                "old_workers": len(processes.old) if processes else 0,
+            },
+            "live": color_or_none(running.live) if running else None,
+            "idle": running.idle if running else None,
+            "map_file": asdict(in_file) if in_file else None,
+            "map_running": asdict(running) if running else None,
+            "consistent": running is not None and running == in_file,
+            "servers": {color: self.haproxy.servers(color) for color in COLORS},
+            "counters": self.haproxy.counters(),
+            "lock": self.lock_store.holder(),
+            "pending": state.get("pending"),
+            "last_revert": state.get("last_revert"),
+        }
+
+    def probe(self, request: Json) -> Json:
+        address = str(IPv4Address(need(request, "address", r"[0-9.]+")))
+        port = int(need_number(request, "port", 1, 65535))
+        host = need(request, "host", r"[A-Za-z0-9.:-]+") if request.get("host") else None
+        timeout = need_number(request, "timeout", 0.01, 60)
+        return http_get(address, port, need(request, "path", PATH), host, timeout)
+
+    def lock(self, request: Json) -> Json:
+        owner, run_id, ref = (need(request, key, TEXT) for key in ("owner", "run_id", "ref"))
+        return {"token": self.lock_store.take(owner, run_id, ref)}
+
+    def unlock(self, request: Json) -> Json:
+        self.lock_store.release(int(need_number(request, "token", 0, 1e15)))
+        return {}
+
+    def sync(self, request: Json) -> Json:
+        self._holder(request)
+        config = need(request, "config", r"[^\x00]+").encode()
+        wanted = self._wanted_map(request)
+        # HAProxy checks that the map is there, so it has to be made before the configuration is checked.
+        created = not self.paths.map.exists()
+        if created:
+            self._write_map(wanted)
+        try:
+            self.configuration.validate(config)
+        except AgentError:
+            if created:
+                self.paths.map.unlink()
+            raise
+        changed = created or self._file_map() != wanted
+        if changed:
+            # What runs is the truth; a reload would read the file and move traffic otherwise.
+            self._write_map(wanted)
+        old = self.configuration.install(config)
+        reloaded = self.configuration.running_digest() != digest(config)
+        if reloaded:
+            self._load_or_go_back(config, old, wanted)
+        elif self.haproxy.running_map() != wanted:
+            self.haproxy.set_map(wanted)
+        return {
+            "changed": changed or reloaded or old != config,
+            "reloaded": reloaded,
+            "old_workers": self._old_workers(),
+        }
+
+    def switch(self, request: Json) -> Json:
+        holder = self._holder(request)
+        to, revision = need(request, "to", COLOR), need(request, "revision", REVISION)
+        within = need_number(request, "confirm_within", 1, 86400)
+        path, running, state = (
+            need(request.get("health") or {}, "path", PATH),
+            self._running_map(),
+            read_json(self.traffic),
+        )
+        pending = state.get("pending")
+        unfinished = bool(pending) and pending["to"] == to
+        origin = pending["from"] if unfinished else color_or_none(running.live)
+        if origin == to:
+            if self._file_map() != running:
+                self._write_map(running)
+            return {"from": to, "to": to, "already": True}
+        self._demand_health(request, to, revision, path)
+        counters = self.haproxy.counters()
+        if request.get("prepare_only"):
+            return {"from": origin, "to": to, "prepared": True, "counters": counters}
+        deadline = time.time() + within
+        if origin is not None:
+            # Before anything moves: whatever happens to this process, traffic goes back by itself.
+            self.timer.arm(within, deadline)
+        new = {
+            "from": origin,
+            "to": to,
+            "revision": revision,
+            "run_id": holder["run_id"],
+            "deadline": deadline,
+        }
+        write_json(self.traffic, {**state, "pending": {**new, "path": path}})
+        try:
+            moved = self._move(TrafficMap.moved_to(to), path, revision)
+        except AgentError as error:
+            back = TrafficMap.moved_to(origin) if origin else TrafficMap(NOTHING, to)
+            self._write_map(back)
+            self.haproxy.set_map(back)
+            write_json(self.traffic, {**state, "pending": None})
+            self.timer.disarm()
+            raise AgentError(error.code, f"{error}; traffic is back, live is {back.live}") from None
+        return {"from": origin, "to": to, **moved, "counters": counters, "already": running.live == to}
+
+    def confirm(self, request: Json) -> Json:
+        self._holder(request)
+        revision, live = need(request, "revision", REVISION), self._running_map().live
+        state = read_json(self.traffic)
+        pending, confirmed = state.get("pending"), {"revision": revision, "color": live}
+        if not pending and state.get("confirmed") == confirmed:
+            return {"live": live}
+        if not pending or pending["revision"] != revision or pending["to"] != live:
+            last = state.get("last_revert")
+            why = f"; the last switch was taken back: {last['reason']}" if last else ""
+            raise AgentError(
+                "reverted", f"no switch to {revision[:12]} waits to be confirmed, live is {live}{why}"
+            )
+        # In this order: a timer without a pending switch is harmless, a switch without a timer is not.
+        write_json(self.traffic, {**state, "pending": None, "confirmed": confirmed})
+        self.timer.disarm()
+        return {"live": live}
+
+    def revert(self, request: Json) -> Json:
+        """Without ``deadline`` now; with it, as the timer calls it, only if that is the pending switch's."""
+        who = (
+            f"asked for by run {self._holder(request)['run_id']}"
+            if "token" in request
+            else "asked for by hand"
+        )
+        scheduled, state = request.get("deadline"), read_json(self.traffic)
+        pending, running = state.get("pending"), self._running_map()
+        live = color_or_none(running.live)
+        if not pending or (scheduled is not None and pending["deadline"] != scheduled):
+            return {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
+        if pending["from"] is None:
+            write_json(self.traffic, {**state, "pending": None})
+            return {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
+        origin = pending["from"]
+        target = TrafficMap.moved_to(origin)
+        answer: Json = {"from": pending["to"], "to": origin, "milliseconds": 0.0, "reverted": False}
+        if running != target or self._file_map() != target:
+            if (
+                wait_for(HEALTH_WAIT, lambda: any(s["up"] for s in self.haproxy.servers(origin)) or None)
+                is None
+            ):
+                raise AgentError(
+                    "unhealthy", f"not moved back: {origin} has no healthy server; live is {live}"
+                )
+            moved = self._move(target, pending["path"], None)
+            answer.update(milliseconds=moved["milliseconds"], reverted=True)
+        reason = who if scheduled is None else "it was not confirmed in time"
+        last = {
+            "from": pending["to"],
+            "to": origin,
+            "at": time.time(),
+            "reason": reason,
+            "run_id": pending["run_id"],
+        }
+        write_json(self.traffic, {**state, "pending": None, "last_revert": last})
+        if scheduled is None:
+            self.timer.disarm()
+        return answer
+
+    def _holder(self, request: Json) -> Json:
+        return self.lock_store.require(int(need_number(request, "token", 0, 1e15)))
+
+    def _file_map(self) -> TrafficMap | None:
+        return (
+            TrafficMap.parse(self.paths.map.read_text(errors="replace")) if self.paths.map.exists() else None
+        )
+
+    def _write_map(self, wanted: TrafficMap) -> None:
+        write_atomically(self.paths.map, str(wanted).encode(), 0o644)
+
+    def _running_map(self) -> TrafficMap:
+        running = self.haproxy.running_map()
+        if running is None:
+            what = "has no usable traffic map" if self.haproxy.processes() else "does not run"
+            raise AgentError(
+                "haproxy_down", f"HAProxy {what}; nothing was moved, run the deploy's render_and_reload"
+            )
+        return running
+
+    def _wanted_map(self, request: Json) -> TrafficMap:
+        """What runs, else what the file says, else what the caller starts with."""
+        running, in_file = self.haproxy.running_map(), self._file_map()
+        if running or in_file:
+            return running or in_file  # type: ignore[return-value]
+        if self.paths.map.exists():
+            raise AgentError(
+                "bad_map",
+                f"{self.paths.map} does not say who is live, and HAProxy does not either; "
+                "correct it, or remove it to start with nothing live",
+            )
+        initial = request.get("initial") or {}
+        wanted = TrafficMap.parse(
+            f"live {initial.get('live') or NOTHING}\nidle {initial.get('idle')}\nidle_share 0"
+        )
+        if wanted is None:
+            raise AgentError("bad_request", f"initial: {initial!r:.60} is not usable")
+        return wanted
+
+    def _load_or_go_back(self, config: bytes, old: bytes | None, wanted: TrafficMap) -> None:
+        try:
+            self.configuration.load(config, wanted)
+        except AgentError as error:
+            state = "there was none before"
+            if old is not None:
+                write_atomically(self.paths.config, old)
+                state = "the old configuration is back"
+                try:
+                    self.configuration.load(old, None)
+                except AgentError as again:
+                    state = f"the old one is back in place but does not load either ({again})"
+            raise AgentError(
+                error.code, f"HAProxy did not load the new configuration: {error}; {state}"
+            ) from None
+
+    def _old_workers(self) -> int:
+        """How many are left after the time in which they should end."""
+        gone = wait_for(
+            OLD_WORKERS_WAIT, lambda: None if (p := self.haproxy.processes()) is None or p.old else p
+        )
+        processes = gone or self.haproxy.processes()
+        return len(processes.old) if processes else 0
+
+    def _demand_health(self, request: Json, color: str, revision: str, path: str) -> None:
+        port = int(need_number(request["health"], "port", 1, 65535))
+        minimum = int(need_number(request, "min_servers", 1, 1000))
+        if old := self._old_workers():
+            raise AgentError(
+                "unhealthy", f"{old} old HAProxy workers still serve requests; nothing moved, try again"
+            )
+
+        def enough() -> list[Json] | None:
+            servers = self.haproxy.servers(color)
+            return servers if sum(server["up"] for server in servers) >= max(minimum, len(servers)) else None
+
+        servers = wait_for(HEALTH_WAIT, enough) or self.haproxy.servers(color)
+        up = [server for server in servers if server["up"]]
+        if len(up) < minimum:
+            down = ", ".join(f"{s['name']} {s['check']}" for s in servers if not s["up"]) or "no more exist"
+            raise AgentError(
+                "unhealthy", f"{color} has {len(up)} of {minimum} healthy servers ({down}); nothing moved"
+            )
+        for server in up:
+            answer = http_get(server["address"], port, path)
+            if answer["status"] != 200 or answer["revision"] != revision:
+                said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
+                message = (
+                    f"{server['name']} answers {path} with {said} instead of {revision[:12]}; nothing moved"
+                )
+                raise AgentError("unhealthy", message)
+
+    def _move(self, wanted: TrafficMap, path: str, revision: str | None) -> Json:
+        """Move traffic and prove it: the file, the running map, and a real answer."""
+        began = time.monotonic()
+        self._write_map(wanted)
+        self.haproxy.set_map(wanted)
+        at = time.time()
+
+        def moved() -> Json | None:
+            answer = http_get("127.0.0.1", self.paths.http_port, path)
+            return (
+                answer if answer["color"] == wanted.live and revision in (None, answer["revision"]) else None
+            )
+
+        first = wait_for(ANSWER_WAIT, moved, 0.005)
+        milliseconds = round((time.monotonic() - began) * 1000, 1)
+        if first is None or self._file_map() != wanted or self.haproxy.running_map() != wanted:
+            raise AgentError("not_moved", f"no answer from {wanted.live} came through HAProxy")
+        return {"milliseconds": milliseconds, "at": at}
+
+
+def color_or_none(live: str) -> str | None:
+    return live if live in COLORS else None
+
+
+@contextlib.contextmanager
+def flock(path: Path, exclusive: bool) -> Iterator[None]:
+    """Keep calls apart. A reader creates nothing and does not wait long: it may look at a call that hangs."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT if exclusive else os.O_RDONLY, 0o600)
+    except FileNotFoundError:
+        if exclusive:
+            raise
+        yield
+        return
+    kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+
+    def attempt() -> bool | None:
+        try:
+            fcntl.flock(descriptor, kind)
+        except BlockingIOError:
+            return None
+        return True
+
+    try:
+        if wait_for(LOCK_WAIT if exclusive else 2.0, attempt) is None and exclusive:
+            raise AgentError("busy", "another call of the agent is at work on this load balancer; try again")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+VERBS: dict[str, Callable[[Agent, Json], Json]] = {
+    "status": Agent.status,
+    "probe": Agent.probe,
+    "lock": Agent.lock,
+    "unlock": Agent.unlock,
+    "sync": Agent.sync,
+    "switch": Agent.switch,
+    "confirm": Agent.confirm,
+    "revert": Agent.revert,
+}
+
+
+def answer_to(arguments: list[str]) -> Json:
+    if not arguments or arguments[0] not in VERBS:
+        raise AgentError("bad_request", f"usage: lb_agent.py {'|'.join(VERBS)} [JSON]")
+    source = arguments[1] if len(arguments) > 1 else "{}"
+    try:
+        request = json.loads(sys.stdin.read() if source == "-" else source)
+    except ValueError as error:
+        raise AgentError("bad_request", f"the request is not JSON: {error}") from None
+    if not isinstance(request, dict):
+        raise AgentError("bad_request", "the request is not a JSON object")
+    paths = Paths.from_environment()
+    with flock(paths.flock, exclusive=arguments[0] not in ("status", "probe")):
+        return {"ok": True, **VERBS[arguments[0]](Agent(paths), request)}
+
+
+def main() -> int:
+    try:
+        answer = answer_to(sys.argv[1:])
+    except AgentError as error:
+        answer = {"ok": False, "error": error.code, "message": " ".join(str(error).split())}
+    except (OSError, ValueError) as error:
+        answer = {"ok": False, "error": "failed", "message": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer))
+    return 0 if answer["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

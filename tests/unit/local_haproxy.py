@@ -1,0 +1,244 @@
+"""A load balancer in miniature: a real HAProxy with its own sockets and ports, and stand-ins for systemd's tools."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from bluegreen.color import Color
+from bluegreen.haproxy_config import Server, render_haproxy
+
+AGENT = Path(__file__).resolve().parents[2] / "include" / "templates" / "lb_agent.py"
+REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
+ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
+
+_SYSTEMCTL = """#!/bin/sh
+# Does for one HAProxy what Debian's haproxy.service does.
+root=$BLUEGREEN_ROOT
+echo "$*" >>"$root/systemctl.log"
+config=$root/etc/haproxy/haproxy.cfg
+case $1 in
+    reload)
+        haproxy -Ws -c -q -f "$config" -S "$root/run/haproxy-master.sock" && kill -USR2 "$(cat "$root/run/haproxy.pid")"
+        ;;
+    start)
+        setsid haproxy -Ws -f "$config" -S "$root/run/haproxy-master.sock" >>"$root/haproxy.log" 2>&1 &
+        echo $! >"$root/run/haproxy.pid"
+        ;;
+esac
+"""
+
+_SYSTEMD_RUN = """#!/bin/sh
+# Remembers the timers that are armed; a test fires them itself.
+printf '%s\\n' "$@" | tr '\\n' '\\t' >>"$BLUEGREEN_ROOT/timers"
+echo >>"$BLUEGREEN_ROOT/timers"
+"""
+
+
+def free_port() -> int:
+    """Return a TCP port that is free on every loopback address."""
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(check: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until something is so; fail if it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Backend:
+    """One application server: answers with its revision, and ``/health`` as healthy as it is told to be."""
+
+    def __init__(self, address: str, port: int, revision: str) -> None:
+        self.healthy = True
+        self.revision = revision
+        backend = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status = 200 if backend.healthy or self.path != "/health" else 500
+                self.send_response(status)
+                self.send_header("X-Revision", backend.revision)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer((address, port), Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering; connections are refused from now on."""
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class LocalHaproxy:
+    """Everything the agent needs, below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.http_port, self.stats_port, self.app_port = free_port(), free_port(), free_port()
+        self.config = root / "etc/haproxy/haproxy.cfg"
+        self.map = root / "etc/haproxy/traffic.map"
+        self.installed_agent = root / "usr/local/lib/bluegreen/lb_agent.py"
+        for directory in (self.config.parent, root / "run/haproxy", root / "bin", self.installed_agent.parent):
+            directory.mkdir(parents=True)
+        shutil.copy(AGENT, self.installed_agent)
+        for name, text in (("systemctl", _SYSTEMCTL), ("systemd-run", _SYSTEMD_RUN)):
+            (root / "bin" / name).write_text(text)
+            (root / "bin" / name).chmod(0o755)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
+            "BLUEGREEN_ROOT": str(root),
+            "BLUEGREEN_HTTP_PORT": str(self.http_port),
+        }
+        self.backends = {
+            color: [Backend(address, self.app_port, REVISIONS[color]) for address in ADDRESSES[color]]
+            for color in Color
+        }
+
+    def render(self, **changes: Any) -> str:
+        """Render the project's configuration with this directory's paths and this test's ports."""
+        values: dict[str, Any] = {
+            "app": "my_perl_app",
+            "servers": {
+                color: [
+                    Server(f"my-perl-app-{color}-{number}", IPv4Address(address), self.app_port)
+                    for number, address in enumerate(ADDRESSES[color], 1)
+                ]
+                for color in Color
+            },
+            "health_path": "/health",
+            "preview_host": "green.example.com",
+            "stats_user": "admin",
+            "stats_password": "not-a-secret",
+            "maxconn_per_server": 8,
+        }
+        return self.localize(render_haproxy(**{**values, **changes}))
+
+    def localize(self, config: str) -> str:
+        """Let a configuration for /etc and root's ports run from here, as any user."""
+        needs_root = ("chroot", "user", "group", "daemon")
+        lines = [line for line in config.splitlines() if line.split()[:1] not in ([word] for word in needs_root)]
+        text = "\n".join(lines) + "\n"
+        for there, here in (
+            ("/etc/haproxy/traffic.map", str(self.map)),
+            ("/run/haproxy/", f"{self.root}/run/haproxy/"),
+            ("bind *:80\n", f"bind 127.0.0.1:{self.http_port}\n"),
+            ("bind *:8404", f"bind 127.0.0.1:{self.stats_port}"),
+        ):
+            text = text.replace(there, here)
+        return text
+
+    def command(self, verb: str, request: dict[str, Any]) -> list[str]:
+        """Command line of one call of the agent."""
+        return [sys.executable, str(self.installed_agent), verb, json.dumps(request)]
+
+    def call(self, verb: str, **request: Any) -> dict[str, Any]:
+        """Call the agent and return its answer, whether it agreed or refused."""
+        done = subprocess.run(
+            self.command(verb, request), env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.stdout.count("\n") == 1, done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (0 if answer["ok"] else 1)
+        return answer
+
+    def ok(self, verb: str, **request: Any) -> dict[str, Any]:
+        """Call the agent and demand that it agrees."""
+        answer = self.call(verb, **request)
+        assert answer["ok"], answer
+        return answer
+
+    def refused(self, verb: str, **request: Any) -> tuple[str, str]:
+        """Call the agent, demand that it refuses, and return its code and message."""
+        answer = self.call(verb, **request)
+        assert not answer["ok"], answer
+        assert "\n" not in answer["message"]
+        return answer["error"], answer["message"]
+
+    def start(self, config: str) -> None:
+        """Start HAProxy behind the agent's back, as a package's installation does."""
+        self.config.write_text(config)
+        subprocess.run([str(self.root / "bin/systemctl"), "start", "haproxy"], env=self.environment, check=True)
+        eventually(lambda: (self.root / "run/haproxy-master.sock").exists() and bool(self.ask("show info")))
+
+    def ask(self, command: str, where: str = "run/haproxy/admin.sock") -> str:
+        """Send a command to one of HAProxy's sockets; empty if it does not answer."""
+        answer = b""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.root / where))
+            connection.sendall(command.encode() + b"\n")
+            connection.shutdown(socket.SHUT_WR)
+            while part := connection.recv(65536):
+                answer += part
+        return answer.decode()
+
+    def get(self, path: str = "/", host: str = "example.com") -> tuple[int, str | None, str | None]:
+        """One request through HAProxy: status, color, revision."""
+        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Host": host})
+            response = connection.getresponse()
+            response.read()
+            return response.status, response.headers["X-Color"], response.headers["X-Revision"]
+        finally:
+            connection.close()
+
+    def timers(self) -> list[list[str]]:
+        """Command lines of all timers that were ever armed."""
+        file = self.root / "timers"
+        return [line.split("\t")[:-1] for line in file.read_text().splitlines()] if file.exists() else []
+
+    def systemctl_calls(self) -> list[str]:
+        """Command lines that the agent gave to systemctl."""
+        file = self.root / "systemctl.log"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def master(self) -> int | None:
+        """Process id of the HAProxy that this test has started."""
+        file = self.root / "run/haproxy.pid"
+        return int(file.read_text()) if file.exists() else None
+
+    def stop(self) -> None:
+        """End HAProxy and the backends."""
+        if (pid := self.master()) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        for backend in (backend for members in self.backends.values() for backend in members):
+            backend.close()
+
+
+@contextlib.contextmanager
+def local_haproxy() -> Iterator[LocalHaproxy]:
+    """Make one; its directory has a short name because the names of sockets must be short."""
+    with tempfile.TemporaryDirectory(prefix="lb") as directory:
+        world = LocalHaproxy(Path(directory))
+        try:
+            yield world
+        finally:
+            world.stop()
