@@ -55,7 +55,9 @@ def _command(command: list[str]) -> list[str]:
     for word in command:
         for placeholder in re.findall(r"\{(.*?)\}", word):
             if placeholder not in PLACEHOLDERS:
-                raise ValueError(f"unknown placeholder {{{placeholder}}}; there are {', '.join(PLACEHOLDERS)}")
+                raise ValueError(
+                    f"unknown placeholder {{{placeholder}}}; there are {', '.join(PLACEHOLDERS)}"
+                )
     if not any("{listen}" in word for word in command):
         raise ValueError("the command never says {listen}, so it could not be reached")
     return command

@@ -12,6 +12,8 @@ from bluegreen.errors import RefError
 # re.search, so `$` alone would let a final line break through) and as Python.
 REF_PATTERN = r"^(?!.*(\.\.|//|@\{|\.lock$|/$|\.$))[A-Za-z0-9_][A-Za-z0-9._/+@-]{0,199}$(?!\n)"
 
+ALLOWED_PROTOCOLS = "http:https:ssh"
+
 WHAT_A_REF_MAY_BE = (
     "a ref is a branch, a tag or a commit: 1 to 200 letters, digits and . _ / + @ -, "
     "starting with a letter or digit, without '..'"
@@ -68,7 +70,7 @@ def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
     environment = {
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": "http:https:ssh",
+        "GIT_ALLOW_PROTOCOL": ALLOWED_PROTOCOLS,
         "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
     }
     try:
@@ -83,7 +85,9 @@ def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
     except FileNotFoundError:
         raise RefError("git is not installed where Airflow runs its tasks") from None
     except subprocess.TimeoutExpired:
-        raise RefError(f"{repository} did not answer within {timeout:g} s, so {ref!r} is not resolved") from None
+        raise RefError(
+            f"{repository} did not answer within {timeout:g} s, so {ref!r} is not resolved"
+        ) from None
     if answer.returncode != 0:
         reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise RefError(f"cannot read {repository} to resolve {ref!r}: {reason}")

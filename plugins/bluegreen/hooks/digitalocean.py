@@ -185,7 +185,7 @@ class DigitalOceanHook(BaseHook):
     def _refused(self, what: str, status: int, message: str, response: Any) -> DigitalOceanError:
         if status == 401:
             return DigitalOceanError(
-                f"DigitalOcean refused the API token (401); renew it as password of connection {self.conn_id!r}",
+                f"DigitalOcean refused the API token (401); renew it in connection {self.conn_id!r}",
                 transient=False,
             )
         if status == 429:

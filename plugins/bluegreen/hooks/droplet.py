@@ -132,8 +132,8 @@ class DropletHook(BaseHook):
         except SSHException as error:
             if "known_hosts" in str(error):
                 raise DropletRefusedError(
-                    f"no SSH host key is recorded for {self.droplet.label}; a droplet that the provision DAG did "
-                    "not create needs a line in Airflow's known_hosts"
+                    f"no SSH host key is recorded for {self.droplet.label}; a droplet that the provision "
+                    "DAG did not create needs a line in Airflow's known_hosts"
                 ) from None
             raise DropletUnreachableError(
                 f"{self.droplet.label} does not speak SSH: {_reason(error)}"

@@ -1,0 +1,100 @@
+"""What the author of an app file is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bluegreen.app import APPS_DIRECTORY, app_ids, load_app
+from bluegreen.errors import SettingsError
+
+Write = Callable[..., Path]
+
+REFERENCE = (APPS_DIRECTORY / "my_perl_app.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str, name: str = "shop") -> Path:
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+        return tmp_path
+
+    return write
+
+
+def test_the_reference_file_is_valid_as_it_is() -> None:
+    app = load_app("my_perl_app")
+    assert app.id == "my_perl_app"
+    assert app.fleet.tags.app == "app:my_perl_app"
+    assert app.validation.seconds_to_confirm == app.validation.bake + 60
+
+
+def test_every_commented_key_of_the_reference_is_a_setting_and_shows_its_default(write: Write) -> None:
+    uncommented = "\n".join(
+        line.replace("# ", "", 1) if line.lstrip().startswith("# ") and _is_setting(line) else line
+        for line in REFERENCE.splitlines()
+    )
+    assert uncommented != REFERENCE
+    shown = load_app("shop", write(uncommented)).model_dump(exclude={"id"})
+    default = load_app("my_perl_app").model_dump(exclude={"id"})
+    # These two have no default value to show: the comment gives an example.
+    for settings in (shown, default):
+        settings["traffic"].pop("certificate")
+        settings["fleet"].pop("vpc")
+        settings["validation"].pop("confirm_within")
+    assert shown == default
+
+
+def _is_setting(line: str) -> bool:
+    key, colon, rest = line.lstrip().removeprefix("# ").partition(":")
+    return bool(colon) and key.isidentifier() and key.islower() and (rest.startswith(" ") or not rest)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "region: nyc3",
+            "region: nyc3\n  regoin: x",
+            r"fleet\.regoin: unknown key; allowed here are .*region",
+        ),
+        ("# port: 8080", "port: 80", r"server\.port: found 80: .*1024"),
+        ("repository: https", "repository: file", r"repository: found 'file://.*allowed are https"),
+        ("repository: https://", "repository: https://me:secret@", r"password or token does not belong"),
+        ("default_ref: main", "default_ref: --upload-pack=x", r"default_ref: .*a ref is a branch, a tag"),
+        ("preview_host: green.example.com", "preview_host: 'a b'", r"traffic\.preview_host: found 'a b'"),
+        ("region: nyc3", "region: nyc3\n  region: ams3", r"the key 'region' is there twice"),
+        ("ssh_keys: [airflow]", "ssh_keys: []", r"fleet\.ssh_keys: found \[\]"),
+        ("# command: [starman", "command: [sh, '{rm}'", r"unknown placeholder \{rm\}; there are listen"),
+        ("repository:", "id: x\nrepository:", r"the file's name is the app's id"),
+    ],
+)
+def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
+    write: Write, old: str, new: str, expected: str
+) -> None:
+    assert old in REFERENCE
+    directory = write(REFERENCE.replace(old, new, 1))
+    with pytest.raises(SettingsError, match=expected) as caught:
+        load_app("shop", directory)
+    assert str(directory / "shop.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00", "just words"])
+def test_a_file_that_is_not_settings_at_all_is_refused_in_one_line(write: Write, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_app("shop", write(text))
+    assert "shop.yaml" in str(caught.value)
+
+
+def test_a_file_name_that_cannot_be_a_user_or_a_unit_is_refused(write: Write) -> None:
+    with pytest.raises(SettingsError, match=r"id: found 'My-App'"):
+        load_app("My-App", write(REFERENCE, "My-App"))
+
+
+def test_apps_are_found_by_their_files(write: Write) -> None:
+    directory = write(REFERENCE, "shop")
+    write(REFERENCE, "blog")
+    assert app_ids(directory) == ["blog", "shop"]

@@ -1,0 +1,107 @@
+"""Which droplets are whose, and what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bluegreen.app import Tags, load_app
+from bluegreen.color import Color
+from bluegreen.errors import FleetError
+from bluegreen.fleet import Droplet, Fleet, droplet_names
+from bluegreen.hostkey import generate
+
+TAGS = Tags(app="app:shop")
+
+
+def api_droplet(number: int, *tags: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "name": f"shop-{number}",
+        "status": "active",
+        "networks": {
+            "v4": [
+                {"type": "public", "ip_address": f"198.18.0.{number}"},
+                {"type": "private", "ip_address": f"198.19.0.{number}"},
+            ]
+        },
+        "tags": ["app:shop", *tags],
+        **changes,
+    }
+
+
+def fleet_of(*droplets: dict[str, Any]) -> Fleet:
+    return Fleet.of([Droplet.from_api(one) for one in droplets], TAGS)
+
+
+WHOLE = (
+    api_droplet(1, "role:loadbalancer"),
+    api_droplet(2, "env:blue"),
+    api_droplet(3, "env:green"),
+)
+
+
+def test_droplets_are_sorted_into_roles_by_their_tags() -> None:
+    fleet = fleet_of(*WHOLE)
+    assert [one.name for one in fleet.load_balancers] == ["shop-1"]
+    assert [one.name for one in fleet.color(Color.BLUE)] == ["shop-2"]
+    assert [one.name for one in fleet.color(Color.GREEN)] == ["shop-3"]
+    assert fleet.problems() == []
+
+
+def test_a_droplet_of_both_colors_or_of_none_is_named() -> None:
+    with pytest.raises(
+        FleetError, match=r"shop-4 must have one of the tags .*it has none.*shop-5 .*env:blue, env:green"
+    ):
+        fleet_of(*WHOLE, api_droplet(4), api_droplet(5, "env:blue", "env:green"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"status": "off"}, "shop-3 is 'off' instead of active"),
+        ({"networks": {"v4": []}}, "shop-3 has no private address; it must be in the VPC"),
+        ({"networks": {}}, "shop-3 has no public address"),
+        ({"name": "shop-2"}, "2 droplets are named shop-2"),
+    ],
+)
+def test_what_is_wrong_with_a_droplet_is_said(changes: dict[str, Any], expected: str) -> None:
+    problems = fleet_of(*WHOLE[:2], api_droplet(3, "env:green", **changes)).problems()
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_a_color_without_droplets_is_a_problem() -> None:
+    assert "there is no droplet for green; run the provision DAG" in fleet_of(*WHOLE[:2]).problems()
+
+
+def test_the_host_key_recorded_as_a_tag_is_found() -> None:
+    key = generate()
+    assert Droplet.from_api(api_droplet(1, key.tag)).host_key == key.public
+    assert Droplet.from_api(api_droplet(1)).host_key is None
+
+
+@pytest.mark.parametrize("tags", [["hostkey:ed25519:zz"], ["hostkey:ed25519:00"]])
+def test_a_host_key_that_is_not_one_counts_as_none(tags: list[str]) -> None:
+    assert Droplet.from_api(api_droplet(1, *tags)).host_key is None
+
+
+def test_two_recorded_host_keys_count_as_none() -> None:
+    assert Droplet.from_api(api_droplet(1, generate().tag, generate().tag)).host_key is None
+
+
+def test_the_private_host_key_is_not_shown_by_accident() -> None:
+    key = generate()
+    assert "PRIVATE" in key.private
+    assert "PRIVATE" not in repr(key)
+
+
+def test_names_follow_the_settings_and_are_valid_at_digitalocean() -> None:
+    names = droplet_names(load_app("my_perl_app"))
+    assert list(names) == [
+        "my-perl-app-lb-1",
+        "my-perl-app-blue-1",
+        "my-perl-app-blue-2",
+        "my-perl-app-green-1",
+        "my-perl-app-green-2",
+    ]

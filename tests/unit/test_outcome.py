@@ -1,0 +1,56 @@
+"""The last line of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bluegreen.color import Color
+from bluegreen.outcome import Facts, Outcome, message_of, outcome_of
+
+
+def facts(states: dict[str, str], **changes: Any) -> Facts:
+    known: dict[str, Any] = {"errors": {}, "moved_back": False, "live": Color.BLUE, "live_known": True}
+    return Facts(subject="deploy of v2 (0123456789ab)", states=states, **{**known, **changes})
+
+
+def test_a_confirmed_switch_is_the_only_good_end() -> None:
+    end = facts({"switch_traffic": "success", "confirm": "success"}, live=Color.GREEN)
+    assert outcome_of(end) is Outcome.LIVE
+    assert message_of(end, "shop") == "deploy of v2 (0123456789ab): live and confirmed; live is green"
+
+
+def test_a_failure_before_the_switch_says_cause_live_and_what_to_do() -> None:
+    end = facts(
+        {"deploy_0": "failed", "switch_traffic": "upstream_failed", "rollback": "success"},
+        errors={"deploy_0": "shop-green-1 (198.18.0.4): the app does not load: syntax error"},
+    )
+    assert outcome_of(end) is Outcome.REFUSED
+    assert message_of(end, "shop") == (
+        "deploy of v2 (0123456789ab): refused before the switch: shop-green-1 (198.18.0.4): "
+        "the app does not load: syntax error; live is blue; mend the cause and trigger a new run"
+    )
+
+
+def test_traffic_that_was_moved_back_is_a_rollback() -> None:
+    end = facts({"switch_traffic": "success", "rollback": "success"}, moved_back=True)
+    assert outcome_of(end) is Outcome.ROLLED_BACK
+
+
+def test_a_switch_that_failed_and_a_rollback_that_could_not_is_not_called_untouched() -> None:
+    end = facts({"switch_traffic": "failed", "rollback": "failed"}, live_known=False, live=None)
+    assert outcome_of(end) is Outcome.UNCLEAR
+    assert "run bluegreen_rollback__shop" in message_of(end, "shop")
+
+
+def test_a_ref_that_was_refused_leaves_traffic_untouched_without_asking_anybody() -> None:
+    end = facts(
+        {"resolve_ref": "failed", "lock": "upstream_failed"},
+        errors={"resolve_ref": "no such ref"},
+        live_known=False,
+    )
+    assert outcome_of(end) is Outcome.REFUSED
+    assert "traffic was not touched" in message_of(end, "shop")
+
+
+def test_a_task_that_was_killed_is_named_although_it_said_nothing() -> None:
+    assert "deploy_1 ended without a word" in message_of(facts({"deploy_1": "failed"}), "shop")
