@@ -54,45 +54,21 @@ class AgentError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
 class Paths:
     """Where things are; ``BLUEGREEN_ROOT`` and ``BLUEGREEN_HTTP_PORT`` move them for tests."""
 
-    root: Path
-    http_port: int
-
-    @classmethod
-    def from_environment(cls) -> Paths:
-        return cls(
-            Path(os.environ.get("BLUEGREEN_ROOT", "/")), int(os.environ.get("BLUEGREEN_HTTP_PORT", "80"))
-        )
-
-    @property
-    def config(self) -> Path:
-        return self.root / "etc/haproxy/haproxy.cfg"
-
-    @property
-    def map(self) -> Path:
-        return self.root / "etc/haproxy/traffic.map"
-
-    @property
-    def admin_socket(self) -> Path:
-        return self.root / "run/haproxy/admin.sock"
-
-    @property
-    def master_socket(self) -> Path:
-        return self.root / "run/haproxy-master.sock"
-
-    @property
-    def flock(self) -> Path:
-        return self.root / "run/bluegreen.lock"
-
-    @property
-    def agent(self) -> Path:
-        return self.root / "usr/local/lib/bluegreen/lb_agent.py"
-
-    def state(self, name: str) -> Path:
-        return self.root / "var/lib/bluegreen" / f"{name}.json"
+    def __init__(self) -> None:
+        root = Path(os.environ.get("BLUEGREEN_ROOT", "/"))
+        self.http_port = int(os.environ.get("BLUEGREEN_HTTP_PORT", "80"))
+        self.config = root / "etc/haproxy/haproxy.cfg"
+        self.map = root / "etc/haproxy/traffic.map"
+        self.admin_socket = root / "run/haproxy/admin.sock"
+        self.master_socket = root / "run/haproxy-master.sock"
+        self.flock = root / "run/bluegreen.lock"
+        self.agent = root / "usr/local/lib/bluegreen/lb_agent.py"
+        state = root / "var/lib/bluegreen"
+        self.lock, self.traffic = state / "lock.json", state / "traffic.json"
+        self.loaded, self.installed = state / "loaded.json", state / "installed.json"
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -150,6 +126,20 @@ def wait_for(seconds: float, ask: Callable[[], T | None], pause: float = 0.02) -
         time.sleep(pause)
 
 
+def utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def alert(output: str) -> str:
+    """The line of HAProxy's or systemd's output that says what is wrong."""
+    found = re.search(r"\[ALERT\][^:]*:\s*(.+)", output)
+    return found[1] if found else (output.splitlines() or ["no reason given"])[-1]
+
+
 def http_get(address: str, port: int, path: str, host: str | None = None, timeout: float = 2.0) -> Json:
     """One GET on a connection of its own. A failure to answer is part of the result."""
     answer: Json = {"status": None, "revision": None, "color": None, "error": None}
@@ -187,7 +177,7 @@ class TrafficMap:
         if (
             len(rows) != 3
             or set(found) != {"live", "idle", "idle_share"}
-            or not found["idle_share"].isdigit()
+            or not found["idle_share"].isdecimal()
         ):
             return None
         parsed = cls(found["live"], found["idle"], int(found["idle_share"]))
@@ -195,8 +185,12 @@ class TrafficMap:
         return parsed if sensible and parsed.live != parsed.idle else None
 
     @classmethod
-    def moved_to(cls, color: str) -> TrafficMap:
+    def to(cls, color: str) -> TrafficMap:
         return cls(color, COLORS[1 - COLORS.index(color)])
+
+    @property
+    def live_color(self) -> str | None:
+        return self.live if self.live in COLORS else None
 
     def __str__(self) -> str:
         return f"live {self.live}\nidle {self.idle}\nidle_share {self.idle_share}\n"
@@ -275,43 +269,29 @@ class Haproxy:
         found = re.search(r"^Pid: (\d+)", self.ask("show info"), re.MULTILINE)
         return int(found[1]) if found else None
 
-    def rows(self) -> list[dict[str, str]]:
-        text = self.ask("show stat").lstrip("# ")
-        return [dict(row) for row in csv.DictReader(text.splitlines())]
-
     def servers(self, color: str) -> list[Json]:
         """What HAProxy's health checks say; a server counts as up after its first check, not before."""
         found = []
-        for row in self.rows():
-            if row["pxname"] == f"{color}_backend" and row["svname"] not in ("FRONTEND", "BACKEND"):
-                address, _, port = row["addr"].rpartition(":")
-                check = row["check_status"].lstrip("* ")
+        for row in self._rows(color):
+            if row["svname"] != "BACKEND":
+                (address, _, port), check = row["addr"].rpartition(":"), row["check_status"].lstrip("* ")
                 up = row["status"].startswith("UP") and check.startswith("L7OK")
-                server = {
-                    "name": row["svname"],
-                    "address": address,
-                    "port": int(port),
-                    "up": up,
-                    "check": check,
-                }
-                found.append(server)
+                at = {"name": row["svname"], "address": address, "port": int(port)}
+                found.append({**at, "up": up, "check": check})
         return found
 
-    def counters(self) -> Json:
-        rows = self.rows()
-        return {
-            color: self._count([row for row in rows if row["pxname"] == f"{color}_backend"])
-            for color in COLORS
-        }
-
-    @staticmethod
-    def _count(rows: list[dict[str, str]]) -> Json:
+    def counters(self, color: str) -> Json:
+        rows = self._rows(color)
         backend = next((row for row in rows if row["svname"] == "BACKEND"), {})
         counted = {name: int(backend.get(field) or 0) for name, field in COUNTERS.items()}
         from_servers = sum(int(row["hrsp_5xx"] or 0) for row in rows if row["svname"] != "BACKEND")
         # Those that HAProxy made itself, because no server answered.
         counted["haproxy_5xx"] = max(0, counted["responses_5xx"] - from_servers)
         return counted
+
+    def _rows(self, color: str) -> list[dict[str, str]]:
+        table = csv.DictReader(self.ask("show stat").lstrip("# ").splitlines())
+        return [dict(row) for row in table if row["pxname"] == f"{color}_backend"]
 
     def _demand_silence(self, command: str) -> None:
         # HAProxy reports a failed command in its answer only; success is an empty line.
@@ -334,6 +314,23 @@ class Haproxy:
         except OSError:
             return ""
         return answer.decode(errors="replace")
+
+
+LINE, PATH, COLOR, REVISION = r"[^\x00-\x1f]{0,500}", r"/[!-~]{0,199}", "|".join(COLORS), r"[0-9a-f]{40}"
+
+
+def text(request: Json, key: str, pattern: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise AgentError("bad_request", f"{key}: {value!r:.60} is not usable")
+    return value
+
+
+def number(request: Json, key: str, low: float, high: float) -> float:
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise AgentError("bad_request", f"{key}: {value!r:.60} is not a number from {low} to {high}")
+    return value
 
 
 class LockStore:
@@ -362,9 +359,10 @@ class LockStore:
         if state.get("holder") and state["holder"]["token"] == token:
             write_json(self.path, {"last_token": token, "holder": None})
 
-    def require(self, token: int) -> Json:
+    def require(self, request: Json) -> Json:
+        """The holder, if the request's token is its token. A lease that runs out would be checked here."""
         holder = self.holder()
-        if holder is None or holder["token"] != token:
+        if holder is None or holder["token"] != number(request, "token", 0, 1e15):
             now = f"held by {self.describe(holder)}" if holder else "free"
             message = (
                 f"this run no longer holds the lock (it is {now}); nothing was changed, trigger a new run"
@@ -374,8 +372,7 @@ class LockStore:
 
     @staticmethod
     def describe(holder: Json) -> str:
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder["since"]))
-        return f"{holder['owner']}, run {holder['run_id']}, since {since}"
+        return f"{holder['owner']}, run {holder['run_id']}, since {utc(holder['since'])}"
 
 
 class RevertTimer:
@@ -420,11 +417,10 @@ class Configuration:
 
     def __init__(self, paths: Paths, haproxy: Haproxy) -> None:
         self.paths, self.haproxy = paths, haproxy
-        self.loaded = paths.state("loaded")
 
     def running_digest(self) -> str | None:
         """Digest of what runs; None if anything but :meth:`load` has started the present worker."""
-        loaded, processes = read_json(self.loaded), self.haproxy.processes()
+        loaded, processes = read_json(self.paths.loaded), self.haproxy.processes()
         if processes is None or len(processes.workers) != 1:
             return None
         worker = processes.workers[0]
@@ -445,12 +441,11 @@ class Configuration:
         old = self.paths.config.read_bytes() if self.paths.config.exists() else None
         if old == config:
             return old
-        installed = self.paths.state("installed")
-        if old is not None and digest(old) != read_json(installed).get("sha256"):
+        if old is not None and digest(old) != read_json(self.paths.installed).get("sha256"):
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             write_atomically(self.paths.config.with_name(f"haproxy.cfg.{stamp}.bak"), old)
         write_atomically(self.paths.config, config)
-        write_json(installed, {"sha256": digest(config)})
+        write_json(self.paths.installed, {"sha256": digest(config)})
         return old
 
     def load(self, config: bytes, expected: TrafficMap | None) -> None:
@@ -470,7 +465,23 @@ class Configuration:
             )
             raise AgentError("reload_failed", reason)
         worker = after.workers[0]
-        write_json(self.loaded, {"sha256": digest(config), "worker": [worker, started_at(worker)]})
+        write_json(self.paths.loaded, {"sha256": digest(config), "worker": [worker, started_at(worker)]})
+
+    def load_or_go_back(self, config: bytes, old: bytes | None, wanted: TrafficMap) -> None:
+        try:
+            self.load(config, wanted)
+        except AgentError as error:
+            outcome = "there is no old one to go back to"
+            if old is not None:
+                self.install(old)
+                outcome = "the old one is back"
+                try:
+                    self.load(old, None)
+                except AgentError as again:
+                    outcome = f"the old file is back, but does not load either ({again})"
+            raise AgentError(
+                error.code, f"HAProxy did not load the new configuration: {error}; {outcome}"
+            ) from None
 
     def _outcome(self, before: Processes | None, expected: TrafficMap | None) -> Processes | None:
         now = self.haproxy.processes()
@@ -484,31 +495,100 @@ class Configuration:
         return now if expected is None or self.haproxy.running_map() == expected else None
 
 
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+class Traffic:
+    """Who is live: the map's file, HAProxy's copy of it, and the switch that waits to be confirmed."""
 
+    def __init__(self, paths: Paths, haproxy: Haproxy) -> None:
+        self.paths, self.haproxy = paths, haproxy
 
-def alert(output: str) -> str:
-    """The line of HAProxy's or systemd's output that says what is wrong."""
-    found = re.search(r"\[ALERT\][^:]*:\s*(.+)", output)
-    return found[1] if found else (output.splitlines() or ["no reason given"])[-1]
+    def state(self) -> Json:
+        return {"pending": None, "last_revert": None, "confirmed": None, **read_json(self.paths.traffic)}
 
+    def remember(self, **changes: Any) -> None:
+        write_json(self.paths.traffic, {**self.state(), **changes})
 
-def need(request: Json, key: str, pattern: str) -> str:
-    value = request.get(key)
-    if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
-        raise AgentError("bad_request", f"{key}: {value!r:.60} is not usable")
-    return value
+    def in_file(self) -> TrafficMap | None:
+        file = self.paths.map
+        return TrafficMap.parse(file.read_text(errors="replace")) if file.exists() else None
 
+    def write_file(self, wanted: TrafficMap) -> None:
+        write_atomically(self.paths.map, str(wanted).encode(), 0o644)
 
-def need_number(request: Json, key: str, low: float, high: float) -> float:
-    value = request.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise AgentError("bad_request", f"{key}: {value!r:.60} is not a number from {low} to {high}")
-    return value
+    def running(self) -> TrafficMap:
+        running = self.haproxy.running_map()
+        if running is None:
+            what = "has no usable traffic map" if self.haproxy.processes() else "does not run"
+            raise AgentError(
+                "haproxy_down", f"HAProxy {what}, so nothing was moved; deploy again to repair it"
+            )
+        return running
 
+    def wanted(self, initial: Json) -> TrafficMap:
+        """What runs, else what the file says, else what the caller starts with."""
+        known = self.haproxy.running_map() or self.in_file()
+        if known is None and self.paths.map.exists():
+            advice = "correct it, or remove it to start with nothing live"
+            raise AgentError("bad_map", f"neither {self.paths.map} nor HAProxy says who is live; {advice}")
+        text = f"live {initial.get('live') or NOTHING}\nidle {initial.get('idle')}\nidle_share 0"
+        wanted = known or TrafficMap.parse(text)
+        if wanted is None:
+            raise AgentError("bad_request", f"initial: {initial!r:.60} is not usable")
+        return wanted
 
-TEXT, PATH, COLOR, REVISION = r"[^\x00-\x1f]{0,500}", r"/[!-~]{0,199}", "|".join(COLORS), r"[0-9a-f]{40}"
+    def old_workers(self) -> int:
+        """How many are left after the time in which they should end; they keep the map that they know."""
+
+        def gone() -> bool | None:
+            processes = self.haproxy.processes()
+            return None if processes is None or processes.old else True
+
+        if wait_for(OLD_WORKERS_WAIT, gone):
+            return 0
+        processes = self.haproxy.processes()
+        return len(processes.old) if processes else 0
+
+    def demand_health(self, color: str, revision: str, minimum: int, path: str, port: int) -> None:
+        """Every server that HAProxy would use has to answer with the revision."""
+        if old := self.old_workers():
+            raise AgentError("unhealthy", f"{old} old HAProxy workers still serve requests; nothing moved")
+
+        def all_up() -> list[Json] | None:
+            servers = self.haproxy.servers(color)
+            return servers if len(servers) >= minimum and all(server["up"] for server in servers) else None
+
+        servers = wait_for(HEALTH_WAIT, all_up) or self.haproxy.servers(color)
+        up = [server for server in servers if server["up"]]
+        if len(up) < minimum:
+            down = (
+                ", ".join(f"{s['name']}: {s['check']}" for s in servers if not s["up"]) or "no others exist"
+            )
+            message = f"{color} has {len(up)} healthy servers of {minimum} ({down}); nothing moved"
+            raise AgentError("unhealthy", message)
+        for server in up:
+            answer = http_get(server["address"], port, path)
+            if answer["status"] != 200 or answer["revision"] != revision:
+                said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
+                wrong = (
+                    f"{server['name']} answers {path} with {said}, not with {revision[:12]}; nothing moved"
+                )
+                raise AgentError("unhealthy", wrong)
+
+    def move(self, wanted: TrafficMap, path: str, revision: str | None = None) -> Json:
+        """Move traffic and prove it: the file, the running map, and a real answer."""
+        began = time.monotonic()
+        self.write_file(wanted)
+        self.haproxy.set_map(wanted)
+        at = time.time()
+
+        def answers() -> bool | None:
+            answer = http_get("127.0.0.1", self.paths.http_port, path)
+            return (answer["color"] == wanted.live and revision in (None, answer["revision"])) or None
+
+        answered = wait_for(ANSWER_WAIT, answers, 0.005)
+        milliseconds = round((time.monotonic() - began) * 1000, 1)
+        if not answered or self.in_file() != wanted or self.haproxy.running_map() != wanted:
+            raise AgentError("not_moved", f"no answer from {wanted.live} came through HAProxy")
+        return {"milliseconds": milliseconds, "at": at}
 
 
 class Agent:
@@ -518,13 +598,17 @@ class Agent:
         self.paths = paths
         self.haproxy = Haproxy(paths)
         self.configuration = Configuration(paths, self.haproxy)
-        self.lock_store = LockStore(paths.state("lock"))
+        self.traffic = Traffic(paths, self.haproxy)
+        self.lock_store = LockStore(paths.lock)
         self.timer = RevertTimer(paths.agent)
-        self.traffic = paths.state("traffic")
 
     def status(self, _request: Json) -> Json:
-        processes, running, in_file = self.haproxy.processes(), self.haproxy.running_map(), self._file_map()
-        state = read_json(self.traffic)
+        processes, running, in_file = (
+            self.haproxy.processes(),
+            self.haproxy.running_map(),
+            self.traffic.in_file(),
+        )
+        state = self.traffic.state()
         return {
             "haproxy": {
                 "version": self.haproxy.version(),
@@ -533,83 +617,90 @@ class Agent:
                 "workers": len(processes.workers) if processes else 0,
                 "old_workers": len(processes.old) if processes else 0,
             },
-            "live": color_or_none(running.live) if running else None,
+            "live": running.live_color if running else None,
             "idle": running.idle if running else None,
             "map_file": asdict(in_file) if in_file else None,
             "map_running": asdict(running) if running else None,
             "consistent": running is not None and running == in_file,
             "servers": {color: self.haproxy.servers(color) for color in COLORS},
-            "counters": self.haproxy.counters(),
+            "counters": self._counters(),
             "lock": self.lock_store.holder(),
-            "pending": state.get("pending"),
-            "last_revert": state.get("last_revert"),
+            "pending": state["pending"],
+            "last_revert": state["last_revert"],
         }
 
     def probe(self, request: Json) -> Json:
-        address = str(IPv4Address(need(request, "address", r"[0-9.]+")))
-        port = int(need_number(request, "port", 1, 65535))
-        host = need(request, "host", r"[A-Za-z0-9.:-]+") if request.get("host") else None
-        timeout = need_number(request, "timeout", 0.01, 60)
-        return http_get(address, port, need(request, "path", PATH), host, timeout)
+        address = str(IPv4Address(text(request, "address", r"[0-9.]+")))
+        host = text(request, "host", r"[A-Za-z0-9.:-]+") if request.get("host") else None
+        port, timeout = int(number(request, "port", 1, 65535)), number(request, "timeout", 0.01, 60)
+        return http_get(address, port, text(request, "path", PATH), host, timeout)
 
     def lock(self, request: Json) -> Json:
-        owner, run_id, ref = (need(request, key, TEXT) for key in ("owner", "run_id", "ref"))
-        return {"token": self.lock_store.take(owner, run_id, ref)}
+        owner, run_id, ref = (text(request, key, LINE) for key in ("owner", "run_id", "ref"))
+        pending = self.traffic.state()["pending"]
+        foreign = bool(pending) and pending["from"] is not None and pending["run_id"] != run_id
+        if foreign and time.time() < pending["deadline"] + LOCK_WAIT:
+            # It would move traffic back in the middle of the new run, onto droplets that are being deployed.
+            until = f"unless it is confirmed, that reverts at {utc(pending['deadline'])}; try again then"
+            raise AgentError("locked", f"run {pending['run_id']} has switched to {pending['to']}; {until}")
+        token = self.lock_store.take(owner, run_id, ref)
+        if foreign:
+            # Its color to go back to was too sick for that. From here on the new run decides.
+            self.traffic.remember(pending=None)
+            self.timer.disarm()
+        return {"token": token}
 
     def unlock(self, request: Json) -> Json:
-        self.lock_store.release(int(need_number(request, "token", 0, 1e15)))
+        self.lock_store.release(int(number(request, "token", 0, 1e15)))
         return {}
 
     def sync(self, request: Json) -> Json:
-        self._holder(request)
-        config = need(request, "config", r"[^\x00]+").encode()
-        wanted = self._wanted_map(request)
+        self.lock_store.require(request)
+        config = text(request, "config", r"[^\x00]+").encode()
+        wanted = self.traffic.wanted(request.get("initial") or {})
         # HAProxy checks that the map is there, so it has to be made before the configuration is checked.
         created = not self.paths.map.exists()
         if created:
-            self._write_map(wanted)
+            self.traffic.write_file(wanted)
         try:
             self.configuration.validate(config)
         except AgentError:
             if created:
                 self.paths.map.unlink()
             raise
-        changed = created or self._file_map() != wanted
-        if changed:
+        repaired = self.traffic.in_file() != wanted
+        if repaired:
             # What runs is the truth; a reload would read the file and move traffic otherwise.
-            self._write_map(wanted)
+            self.traffic.write_file(wanted)
         old = self.configuration.install(config)
-        reloaded = self.configuration.running_digest() != digest(config)
-        if reloaded:
-            self._load_or_go_back(config, old, wanted)
+        reload = self.configuration.running_digest() != digest(config)
+        if reload:
+            self.configuration.load_or_go_back(config, old, wanted)
         elif self.haproxy.running_map() != wanted:
             self.haproxy.set_map(wanted)
-        return {
-            "changed": changed or reloaded or old != config,
-            "reloaded": reloaded,
-            "old_workers": self._old_workers(),
-        }
+        changed = created or repaired or reload or old != config
+        return {"changed": changed, "reloaded": reload, "old_workers": self.traffic.old_workers()}
 
     def switch(self, request: Json) -> Json:
-        holder = self._holder(request)
-        to, revision = need(request, "to", COLOR), need(request, "revision", REVISION)
-        within = need_number(request, "confirm_within", 1, 86400)
-        path, running, state = (
-            need(request.get("health") or {}, "path", PATH),
-            self._running_map(),
-            read_json(self.traffic),
+        holder = self.lock_store.require(request)
+        to, revision = text(request, "to", COLOR), text(request, "revision", REVISION)
+        within, minimum = (
+            number(request, "confirm_within", 1, 86400),
+            int(number(request, "min_servers", 1, 1000)),
         )
-        pending = state.get("pending")
+        health = request.get("health") or {}
+        path, port = text(health, "path", PATH), int(number(health, "port", 1, 65535))
+        running, pending = self.traffic.running(), self.traffic.state()["pending"]
         unfinished = bool(pending) and pending["to"] == to
-        origin = pending["from"] if unfinished else color_or_none(running.live)
+        origin = pending["from"] if unfinished else running.live_color
         if origin == to:
-            if self._file_map() != running:
-                self._write_map(running)
+            if self.traffic.in_file() != running:
+                self.traffic.write_file(running)
             return {"from": to, "to": to, "already": True}
-        self._demand_health(request, to, revision, path)
-        counters = self.haproxy.counters()
+        self.traffic.demand_health(to, revision, minimum, path, port)
+        answer = {"from": origin, "to": to, "counters": self._counters(), "already": running.live == to}
         if request.get("prepare_only"):
-            return {"from": origin, "to": to, "prepared": True, "counters": counters}
+            return {**answer, "prepared": True}
         deadline = time.time() + within
         if origin is not None:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
@@ -621,190 +712,85 @@ class Agent:
             "run_id": holder["run_id"],
             "deadline": deadline,
         }
-        write_json(self.traffic, {**state, "pending": {**new, "path": path}})
+        # After the timer: one that an unfinished switch has armed stays good until this is written.
+        self.traffic.remember(pending={**new, "path": path})
         try:
-            moved = self._move(TrafficMap.moved_to(to), path, revision)
+            return {**answer, **self.traffic.move(TrafficMap.to(to), path, revision)}
         except AgentError as error:
-            back = TrafficMap.moved_to(origin) if origin else TrafficMap(NOTHING, to)
-            self._write_map(back)
+            back = TrafficMap.to(origin) if origin else TrafficMap(NOTHING, to)
+            self.traffic.write_file(back)
             self.haproxy.set_map(back)
-            write_json(self.traffic, {**state, "pending": None})
+            self.traffic.remember(pending=None)
             self.timer.disarm()
-            raise AgentError(error.code, f"{error}; traffic is back, live is {back.live}") from None
-        return {"from": origin, "to": to, **moved, "counters": counters, "already": running.live == to}
+            raise AgentError(error.code, f"{error}; traffic was put back, live is {back.live}") from None
 
     def confirm(self, request: Json) -> Json:
-        self._holder(request)
-        revision, live = need(request, "revision", REVISION), self._running_map().live
-        state = read_json(self.traffic)
-        pending, confirmed = state.get("pending"), {"revision": revision, "color": live}
-        if not pending and state.get("confirmed") == confirmed:
+        self.lock_store.require(request)
+        revision, live, state = (
+            text(request, "revision", REVISION),
+            self.traffic.running().live,
+            self.traffic.state(),
+        )
+        pending, confirmed = state["pending"], {"revision": revision, "color": live}
+        if not pending and state["confirmed"] == confirmed:
             return {"live": live}
         if not pending or pending["revision"] != revision or pending["to"] != live:
-            last = state.get("last_revert")
+            last = state["last_revert"]
             why = f"; the last switch was taken back: {last['reason']}" if last else ""
-            raise AgentError(
-                "reverted", f"no switch to {revision[:12]} waits to be confirmed, live is {live}{why}"
-            )
+            raise AgentError("reverted", f"no switch to {revision[:12]} waits for this, live is {live}{why}")
         # In this order: a timer without a pending switch is harmless, a switch without a timer is not.
-        write_json(self.traffic, {**state, "pending": None, "confirmed": confirmed})
+        self.traffic.remember(pending=None, confirmed=confirmed)
         self.timer.disarm()
         return {"live": live}
 
     def revert(self, request: Json) -> Json:
-        """Without ``deadline`` now; with it, as the timer calls it, only if that is the pending switch's."""
-        who = (
-            f"asked for by run {self._holder(request)['run_id']}"
-            if "token" in request
-            else "asked for by hand"
+        """Without ``deadline`` now; with it, as the timer calls it, only if that is the pending switch's.
+
+        The pending switch outlives a restart of the machine, but the timer does not: a unit that runs this at
+        boot has its place before HAProxy's.
+        """
+        asked = f"run {self.lock_store.require(request)['run_id']}" if "token" in request else "hand"
+        deadline, running, pending = (
+            request.get("deadline"),
+            self.traffic.running(),
+            self.traffic.state()["pending"],
         )
-        scheduled, state = request.get("deadline"), read_json(self.traffic)
-        pending, running = state.get("pending"), self._running_map()
-        live = color_or_none(running.live)
-        if not pending or (scheduled is not None and pending["deadline"] != scheduled):
-            return {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
-        if pending["from"] is None:
-            write_json(self.traffic, {**state, "pending": None})
-            return {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
-        origin = pending["from"]
-        target = TrafficMap.moved_to(origin)
-        answer: Json = {"from": pending["to"], "to": origin, "milliseconds": 0.0, "reverted": False}
-        if running != target or self._file_map() != target:
-            if (
-                wait_for(HEALTH_WAIT, lambda: any(s["up"] for s in self.haproxy.servers(origin)) or None)
-                is None
-            ):
-                raise AgentError(
-                    "unhealthy", f"not moved back: {origin} has no healthy server; live is {live}"
-                )
-            moved = self._move(target, pending["path"], None)
-            answer.update(milliseconds=moved["milliseconds"], reverted=True)
-        reason = who if scheduled is None else "it was not confirmed in time"
-        last = {
-            "from": pending["to"],
-            "to": origin,
-            "at": time.time(),
-            "reason": reason,
-            "run_id": pending["run_id"],
+        unchanged = {
+            "from": running.live_color,
+            "to": running.live_color,
+            "milliseconds": 0.0,
+            "reverted": False,
         }
-        write_json(self.traffic, {**state, "pending": None, "last_revert": last})
-        if scheduled is None:
+        if not pending or deadline not in (None, pending["deadline"]):
+            return unchanged
+        if pending["from"] is None:
+            # Nothing was live before the first deploy: there is nothing to go back to.
+            self.traffic.remember(pending=None)
+            return unchanged
+        target = TrafficMap.to(pending["from"])
+        answer = {**unchanged, "from": pending["to"], "to": target.live}
+        if running != target or self.traffic.in_file() != target:
+            self._demand_one_server(target.live, running.live)
+            moved = self.traffic.move(target, pending["path"])
+            answer = {**answer, "milliseconds": moved["milliseconds"], "reverted": True}
+        reason = f"asked for by {asked}" if deadline is None else "it was not confirmed in time"
+        told = {"at": time.time(), "reason": reason, "run_id": pending["run_id"]}
+        self.traffic.remember(pending=None, last_revert={"from": pending["to"], "to": target.live, **told})
+        if deadline is None:
             self.timer.disarm()
         return answer
 
-    def _holder(self, request: Json) -> Json:
-        return self.lock_store.require(int(need_number(request, "token", 0, 1e15)))
+    def _demand_one_server(self, color: str, live: str) -> None:
+        def any_up() -> bool | None:
+            return any(server["up"] for server in self.haproxy.servers(color)) or None
 
-    def _file_map(self) -> TrafficMap | None:
-        return (
-            TrafficMap.parse(self.paths.map.read_text(errors="replace")) if self.paths.map.exists() else None
-        )
-
-    def _write_map(self, wanted: TrafficMap) -> None:
-        write_atomically(self.paths.map, str(wanted).encode(), 0o644)
-
-    def _running_map(self) -> TrafficMap:
-        running = self.haproxy.running_map()
-        if running is None:
-            what = "has no usable traffic map" if self.haproxy.processes() else "does not run"
+        if not wait_for(HEALTH_WAIT, any_up):
             raise AgentError(
-                "haproxy_down", f"HAProxy {what}; nothing was moved, run the deploy's render_and_reload"
-            )
-        return running
-
-    def _wanted_map(self, request: Json) -> TrafficMap:
-        """What runs, else what the file says, else what the caller starts with."""
-        running, in_file = self.haproxy.running_map(), self._file_map()
-        if running or in_file:
-            return running or in_file  # type: ignore[return-value]
-        if self.paths.map.exists():
-            raise AgentError(
-                "bad_map",
-                f"{self.paths.map} does not say who is live, and HAProxy does not either; "
-                "correct it, or remove it to start with nothing live",
-            )
-        initial = request.get("initial") or {}
-        wanted = TrafficMap.parse(
-            f"live {initial.get('live') or NOTHING}\nidle {initial.get('idle')}\nidle_share 0"
-        )
-        if wanted is None:
-            raise AgentError("bad_request", f"initial: {initial!r:.60} is not usable")
-        return wanted
-
-    def _load_or_go_back(self, config: bytes, old: bytes | None, wanted: TrafficMap) -> None:
-        try:
-            self.configuration.load(config, wanted)
-        except AgentError as error:
-            state = "there was none before"
-            if old is not None:
-                write_atomically(self.paths.config, old)
-                state = "the old configuration is back"
-                try:
-                    self.configuration.load(old, None)
-                except AgentError as again:
-                    state = f"the old one is back in place but does not load either ({again})"
-            raise AgentError(
-                error.code, f"HAProxy did not load the new configuration: {error}; {state}"
-            ) from None
-
-    def _old_workers(self) -> int:
-        """How many are left after the time in which they should end."""
-        gone = wait_for(
-            OLD_WORKERS_WAIT, lambda: None if (p := self.haproxy.processes()) is None or p.old else p
-        )
-        processes = gone or self.haproxy.processes()
-        return len(processes.old) if processes else 0
-
-    def _demand_health(self, request: Json, color: str, revision: str, path: str) -> None:
-        port = int(need_number(request["health"], "port", 1, 65535))
-        minimum = int(need_number(request, "min_servers", 1, 1000))
-        if old := self._old_workers():
-            raise AgentError(
-                "unhealthy", f"{old} old HAProxy workers still serve requests; nothing moved, try again"
+                "unhealthy", f"{color} has no healthy server to go back to; live is still {live}"
             )
 
-        def enough() -> list[Json] | None:
-            servers = self.haproxy.servers(color)
-            return servers if sum(server["up"] for server in servers) >= max(minimum, len(servers)) else None
-
-        servers = wait_for(HEALTH_WAIT, enough) or self.haproxy.servers(color)
-        up = [server for server in servers if server["up"]]
-        if len(up) < minimum:
-            down = ", ".join(f"{s['name']} {s['check']}" for s in servers if not s["up"]) or "no more exist"
-            raise AgentError(
-                "unhealthy", f"{color} has {len(up)} of {minimum} healthy servers ({down}); nothing moved"
-            )
-        for server in up:
-            answer = http_get(server["address"], port, path)
-            if answer["status"] != 200 or answer["revision"] != revision:
-                said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
-                message = (
-                    f"{server['name']} answers {path} with {said} instead of {revision[:12]}; nothing moved"
-                )
-                raise AgentError("unhealthy", message)
-
-    def _move(self, wanted: TrafficMap, path: str, revision: str | None) -> Json:
-        """Move traffic and prove it: the file, the running map, and a real answer."""
-        began = time.monotonic()
-        self._write_map(wanted)
-        self.haproxy.set_map(wanted)
-        at = time.time()
-
-        def moved() -> Json | None:
-            answer = http_get("127.0.0.1", self.paths.http_port, path)
-            return (
-                answer if answer["color"] == wanted.live and revision in (None, answer["revision"]) else None
-            )
-
-        first = wait_for(ANSWER_WAIT, moved, 0.005)
-        milliseconds = round((time.monotonic() - began) * 1000, 1)
-        if first is None or self._file_map() != wanted or self.haproxy.running_map() != wanted:
-            raise AgentError("not_moved", f"no answer from {wanted.live} came through HAProxy")
-        return {"milliseconds": milliseconds, "at": at}
-
-
-def color_or_none(live: str) -> str | None:
-    return live if live in COLORS else None
+    def _counters(self) -> Json:
+        return {color: self.haproxy.counters(color) for color in COLORS}
 
 
 @contextlib.contextmanager
@@ -856,7 +842,7 @@ def answer_to(arguments: list[str]) -> Json:
         raise AgentError("bad_request", f"the request is not JSON: {error}") from None
     if not isinstance(request, dict):
         raise AgentError("bad_request", "the request is not a JSON object")
-    paths = Paths.from_environment()
+    paths = Paths()
     with flock(paths.flock, exclusive=arguments[0] not in ("status", "probe")):
         return {"ok": True, **VERBS[arguments[0]](Agent(paths), request)}
 

@@ -1,4 +1,4 @@
-"""A load balancer in miniature: a real HAProxy with its own sockets and ports, and stand-ins for systemd's tools."""
+"""A load balancer in miniature: a real HAProxy on sockets of its own, and stand-ins for systemd's tools."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ echo "$*" >>"$root/systemctl.log"
 config=$root/etc/haproxy/haproxy.cfg
 case $1 in
     reload)
-        haproxy -Ws -c -q -f "$config" -S "$root/run/haproxy-master.sock" && kill -USR2 "$(cat "$root/run/haproxy.pid")"
+        haproxy -Ws -c -q -f "$config" -S "$root/run/haproxy-master.sock" || exit 1
+        kill -USR2 "$(cat "$root/run/haproxy.pid")"
         ;;
     start)
         setsid haproxy -Ws -f "$config" -S "$root/run/haproxy-master.sock" >>"$root/haproxy.log" 2>&1 &
@@ -86,7 +87,9 @@ class Backend:
                 pass
 
         self.server = ThreadingHTTPServer((address, port), Handler)
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
 
     def close(self) -> None:
         """Stop answering; connections are refused from now on."""
@@ -103,7 +106,12 @@ class LocalHaproxy:
         self.config = root / "etc/haproxy/haproxy.cfg"
         self.map = root / "etc/haproxy/traffic.map"
         self.installed_agent = root / "usr/local/lib/bluegreen/lb_agent.py"
-        for directory in (self.config.parent, root / "run/haproxy", root / "bin", self.installed_agent.parent):
+        for directory in (
+            self.config.parent,
+            root / "run/haproxy",
+            root / "bin",
+            self.installed_agent.parent,
+        ):
             directory.mkdir(parents=True)
         shutil.copy(AGENT, self.installed_agent)
         for name, text in (("systemctl", _SYSTEMCTL), ("systemd-run", _SYSTEMD_RUN)):
@@ -142,7 +150,9 @@ class LocalHaproxy:
     def localize(self, config: str) -> str:
         """Let a configuration for /etc and root's ports run from here, as any user."""
         needs_root = ("chroot", "user", "group", "daemon")
-        lines = [line for line in config.splitlines() if line.split()[:1] not in ([word] for word in needs_root)]
+        lines = [
+            line for line in config.splitlines() if line.split()[:1] not in ([word] for word in needs_root)
+        ]
         text = "\n".join(lines) + "\n"
         for there, here in (
             ("/etc/haproxy/traffic.map", str(self.map)),
@@ -160,7 +170,12 @@ class LocalHaproxy:
     def call(self, verb: str, **request: Any) -> dict[str, Any]:
         """Call the agent and return its answer, whether it agreed or refused."""
         done = subprocess.run(
-            self.command(verb, request), env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            self.command(verb, request),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.stdout.count("\n") == 1, done.stdout + done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -183,7 +198,9 @@ class LocalHaproxy:
     def start(self, config: str) -> None:
         """Start HAProxy behind the agent's back, as a package's installation does."""
         self.config.write_text(config)
-        subprocess.run([str(self.root / "bin/systemctl"), "start", "haproxy"], env=self.environment, check=True)
+        subprocess.run(
+            [str(self.root / "bin/systemctl"), "start", "haproxy"], env=self.environment, check=True
+        )
         eventually(lambda: (self.root / "run/haproxy-master.sock").exists() and bool(self.ask("show info")))
 
     def ask(self, command: str, where: str = "run/haproxy/admin.sock") -> str:
