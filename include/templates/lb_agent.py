@@ -392,7 +392,7 @@ class RevertTimer:
         status, output = run(
             "systemd-run",
             f"--unit={self.UNIT}-{deadline * 1000:.0f}",
-            f"--on-active={seconds}",
+            f"--on-active={seconds}s",
             "--timer-property=AccuracySec=100ms",
             "--collect",
             "--property=Restart=on-failure",

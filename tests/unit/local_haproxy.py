@@ -77,6 +77,8 @@ class Backend:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path.startswith("/slow?s="):
+                    time.sleep(float(self.path.partition("=")[2]))
                 status = 200 if backend.healthy or self.path != "/health" else 500
                 self.send_response(status)
                 self.send_header("X-Revision", backend.revision)
@@ -241,11 +243,16 @@ class LocalHaproxy:
         file = self.root / "run/haproxy.pid"
         return int(file.read_text()) if file.exists() else None
 
-    def stop(self) -> None:
-        """End HAProxy and the backends."""
+    def stop_haproxy(self) -> None:
+        """End HAProxy, all its workers included."""
         if (pid := self.master()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
+            (self.root / "run/haproxy.pid").unlink()
+
+    def stop(self) -> None:
+        """End HAProxy and the backends."""
+        self.stop_haproxy()
         for backend in (backend for members in self.backends.values() for backend in members):
             backend.close()
 
@@ -259,3 +266,58 @@ def local_haproxy() -> Iterator[LocalHaproxy]:
             yield world
         finally:
             world.stop()
+
+
+class Deployed:
+    """A load balancer with blue live and confirmed, green healthy, and the lock held."""
+
+    def __init__(self, world: LocalHaproxy) -> None:
+        self.world = world
+        self.token: int = world.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
+        self.sync(world.render())
+        self.switch(Color.BLUE)
+        self.world.ok("confirm", token=self.token, revision=REVISIONS[Color.BLUE])
+
+    def sync(self, config: str) -> dict[str, Any]:
+        """Install a configuration."""
+        return self.world.ok("sync", **self.sync_request(config))
+
+    def sync_request(self, config: str) -> dict[str, Any]:
+        """Everything that ``sync`` wants."""
+        return {"token": self.token, "config": config, "initial": {"live": None, "idle": "blue"}}
+
+    def switch_request(self, to: Color, **changes: Any) -> dict[str, Any]:
+        """Everything that ``switch`` wants."""
+        return {
+            "token": self.token,
+            "to": to,
+            "revision": REVISIONS[to],
+            "confirm_within": 60,
+            "min_servers": 2,
+            "health": {"path": "/health", "port": self.world.app_port},
+            **changes,
+        }
+
+    def switch(self, to: Color, **changes: Any) -> dict[str, Any]:
+        """Move traffic."""
+        return self.world.ok("switch", **self.switch_request(to, **changes))
+
+    def maps(self) -> tuple[str, str]:
+        """What the file says, and what HAProxy says, each as text."""
+        rows = self.world.ask(f"show map {self.world.map}").splitlines()
+        return self.world.map.read_text(), "".join(row.partition(" ")[2] + "\n" for row in rows if row)
+
+    def set_health(self, color: Color, *healthy: bool) -> None:
+        """Make servers sick or well, and wait until HAProxy has noticed."""
+        for backend, well in zip(self.world.backends[color], healthy, strict=True):
+            backend.healthy = well
+        eventually(lambda: [server["up"] for server in self.status()["servers"][color]] == list(healthy))
+
+    def status(self) -> dict[str, Any]:
+        """What the agent says."""
+        return self.world.ok("status")
+
+    def pending(self) -> dict[str, Any] | None:
+        """Return the switch that waits to be confirmed."""
+        pending: dict[str, Any] | None = self.status()["pending"]
+        return pending

@@ -1,0 +1,80 @@
+"""The load-balancer agent: killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import time
+from pathlib import Path
+
+from bluegreen.color import Color
+from tests.unit.local_haproxy import Deployed
+from tests.unit.test_lb_agent_switch import fire
+
+ATTEMPTS = 30
+# A switch takes about 0.1 s, half of which is Python's start.
+LATEST = 0.13
+
+
+def pending(root: Path) -> dict[str, object] | None:
+    found: dict[str, object] | None = json.loads((root / "var/lib/bluegreen/traffic.json").read_text())[
+        "pending"
+    ]
+    return found
+
+
+def test_a_killed_switch_has_not_moved_or_moves_back_by_itself(deployed: Deployed) -> None:
+    world = deployed.world
+    moments = random.Random(7)  # noqa: S311
+    live = Color.BLUE
+    for attempt in range(ATTEMPTS):
+        old = [f"live {live}\nidle {live.other}\nidle_share 0\n"] * 2
+        process = subprocess.Popen(
+            world.command("switch", deployed.switch_request(live.other)),
+            env=world.environment,
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(moments.uniform(0.02, LATEST))
+        process.kill()
+        process.wait()
+
+        assert set(deployed.maps()) <= {old[0], f"live {live.other}\nidle {live}\nidle_share 0\n"}
+        if deployed.maps() != tuple(old):
+            waiting = pending(world.root)
+            assert waiting is not None
+            assert (waiting["from"], waiting["to"]) == (live, live.other)
+            assert json.loads(world.timers()[-1][-1]) == {"deadline": waiting["deadline"]}
+
+        if attempt % 2:
+            deployed.switch(live.other)
+            world.ok(
+                "confirm", token=deployed.token, revision=deployed.switch_request(live.other)["revision"]
+            )
+            live = live.other
+        elif pending(world.root):
+            fire(world, -1)
+        assert deployed.maps() == (f"live {live}\nidle {live.other}\nidle_share 0\n",) * 2
+        assert deployed.status()["consistent"]
+        assert world.get()[:2] == (200, live)
+
+
+def test_a_killed_sync_is_finished_by_the_next(deployed: Deployed) -> None:
+    world = deployed.world
+    moments = random.Random(11)  # noqa: S311
+    for attempt in range(ATTEMPTS // 2):
+        config = world.render(timeout_server=60 + attempt)
+        process = subprocess.Popen(
+            world.command("sync", deployed.sync_request(config)),
+            env=world.environment,
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(moments.uniform(0.02, 0.25))
+        process.kill()
+        process.wait()
+        assert world.get()[:2] == (200, "blue")
+        deployed.sync(config)
+        assert world.config.read_text() == config
+        assert f"timeout server {60 + attempt}s" in world.config.read_text()
+        assert deployed.status()["haproxy"]["config_sha256"] is not None
+        assert deployed.maps() == ("live blue\nidle green\nidle_share 0\n",) * 2

@@ -1,0 +1,162 @@
+"""The load-balancer agent: how it is called, and who may change anything."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from bluegreen.color import Color
+from tests.unit.local_haproxy import AGENT, REVISIONS, Deployed, LocalHaproxy
+
+MUTATING = ("sync", "switch", "confirm", "revert")
+
+
+def snapshot(world: LocalHaproxy) -> dict[str, tuple[int, bytes]]:
+    """Every file of the load balancer: when it was changed, and its content."""
+    ignored = {"run/haproxy", "haproxy.log"}
+    return {
+        str(path.relative_to(world.root)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in world.root.rglob("*")
+        if path.is_file() and not any(str(path.relative_to(world.root)).startswith(name) for name in ignored)
+    }
+
+
+def test_it_is_python_3_9_and_needs_the_standard_library_only() -> None:
+    tree = ast.parse(AGENT.read_text(), feature_version=(3, 9))
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert {str(name).split(".")[0] for name in modules} <= sys.stdlib_module_names
+
+
+def test_a_second_run_is_told_who_holds_the_lock_and_since_when(load_balancer: LocalHaproxy) -> None:
+    load_balancer.ok("lock", owner="deploy of alice", run_id="run-1", ref="v1")
+    code, message = load_balancer.refused("lock", owner="deploy of bob", run_id="run-2", ref="v2")
+    assert code == "locked"
+    assert "deploy of alice" in message
+    assert "run-1" in message
+    assert time.strftime("%Y-%m-%d") in message
+
+
+def test_a_retried_lock_is_the_same_lock(load_balancer: LocalHaproxy) -> None:
+    request = {"owner": "deploy", "run_id": "run-1", "ref": "v1"}
+    assert load_balancer.ok("lock", **request) == load_balancer.ok("lock", **request)
+
+
+def test_unlocking_twice_does_not_take_the_lock_from_the_next_run(load_balancer: LocalHaproxy) -> None:
+    first = load_balancer.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
+    load_balancer.ok("unlock", token=first)
+    second = load_balancer.ok("lock", owner="deploy", run_id="run-2", ref="v2")["token"]
+    load_balancer.ok("unlock", token=first)
+    assert load_balancer.ok("status")["lock"]["run_id"] == "run-2"
+    assert second > first
+
+
+@pytest.mark.parametrize("verb", MUTATING)
+def test_a_run_that_has_lost_the_lock_changes_nothing(deployed: Deployed, verb: str) -> None:
+    world = deployed.world
+    old = deployed.token
+    world.ok("unlock", token=old)
+    world.ok("lock", owner="deploy", run_id="run-2", ref="v2")
+    requests: dict[str, dict[str, Any]] = {
+        "sync": deployed.sync_request(world.render(health_path="/other")),
+        "switch": deployed.switch_request(Color.GREEN),
+        "confirm": {"token": old, "revision": REVISIONS[Color.BLUE]},
+        "revert": {"token": old},
+    }
+    before = snapshot(world)
+    code, message = world.refused(verb, **requests[verb])
+    assert code == "lock_lost"
+    assert "run-2" in message
+    assert snapshot(world) == before
+    assert deployed.maps()[0] == deployed.maps()[1]
+
+
+def test_a_run_cannot_start_while_another_ones_switch_may_still_revert(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.ok("unlock", token=deployed.token)
+    code, message = deployed.world.refused("lock", owner="deploy", run_id="run-2", ref="v2")
+    assert code == "locked"
+    assert "run-1" in message
+    assert "green" in message
+
+
+def test_a_revert_that_could_not_happen_in_time_is_dropped_by_the_next_run(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.ok("unlock", token=deployed.token)
+    file = deployed.world.root / "var/lib/bluegreen/traffic.json"
+    state = json.loads(file.read_text())
+    state["pending"]["deadline"] = time.time() - 3600
+    file.write_text(json.dumps(state))
+    deployed.world.ok("lock", owner="deploy", run_id="run-2", ref="v2")
+    assert deployed.pending() is None
+    assert deployed.status()["live"] == "green"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "usage"),
+        (["explode"], "usage"),
+        (["lock", "{"], "not JSON"),
+        (["lock", "[]"], "not a JSON object"),
+        (["lock", '{"owner": "x"}'], "run_id"),
+        (["lock", '{"owner": "x\\ny", "run_id": "r", "ref": "v1"}'], "owner"),
+        (["probe", '{"address": "10.0.0.1", "port": 0, "path": "/", "timeout": 1}'], "port"),
+        (["probe", '{"address": "10.0.0.1", "port": 80, "path": "/ HTTP/1.0", "timeout": 1}'], "path"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_in_one_line(
+    load_balancer: LocalHaproxy, arguments: list[str], told: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(AGENT), *arguments],
+        env=load_balancer.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["ok"], answer["error"]) == (1, False, "bad_request")
+    assert told in answer["message"]
+    assert done.stderr == ""
+
+
+def test_status_reads_everything_and_writes_nothing_even_from_a_pipe(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    before = snapshot(deployed.world)
+    with AGENT.open() as source:
+        done = subprocess.run(
+            [sys.executable, "-", "status"],
+            stdin=source,
+            env=deployed.world.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert snapshot(deployed.world) == before
+    status = json.loads(done.stdout)
+    assert (status["live"], status["idle"], status["consistent"]) == ("green", "blue", True)
+    assert status["map_file"] == status["map_running"] == {"live": "green", "idle": "blue", "idle_share": 0}
+    assert status["haproxy"]["running"]
+    assert [server["name"] for server in status["servers"]["blue"]] == [
+        "my-perl-app-blue-1",
+        "my-perl-app-blue-2",
+    ]
+    assert status["lock"]["run_id"] == "run-1"
+    assert (status["pending"]["from"], status["pending"]["to"]) == ("blue", "green")
+    assert status["counters"]["blue"]["requests"] >= 1
+
+
+def test_probe_tells_what_a_server_answers_and_what_went_wrong(load_balancer: LocalHaproxy) -> None:
+    port = load_balancer.app_port
+    answer = load_balancer.ok("probe", address="127.0.0.13", port=port, path="/health", timeout=2)
+    assert (answer["status"], answer["revision"], answer["error"]) == (200, REVISIONS[Color.GREEN], None)
+    answer = load_balancer.ok("probe", address="127.0.0.99", port=port, path="/health", timeout=2)
+    assert answer["status"] is None
+    assert "refused" in answer["error"]

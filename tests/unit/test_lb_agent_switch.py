@@ -1,0 +1,268 @@
+"""The load-balancer agent: moving traffic, and giving it back."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from bluegreen.color import Color
+from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, eventually
+from tests.unit.test_lb_agent_sync import INITIAL, lock
+
+BLUE_LIVE = ("live blue\nidle green\nidle_share 0\n",) * 2
+GREEN_LIVE = ("live green\nidle blue\nidle_share 0\n",) * 2
+
+
+@contextmanager
+def kept_alive_client(world: LocalHaproxy) -> Iterator[list[tuple[float, int, str | None]]]:
+    """One client that never lets go of its connection: when each request began, its status and its color."""
+    answers: list[tuple[float, int, str | None]] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", world.http_port, timeout=10)
+        connection.connect()
+        while not enough.is_set():
+            began = time.time()
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            response.read()
+            answers.append((began, response.status, response.headers["X-Color"]))
+        connection.close()
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        eventually(lambda: len(answers) > 10)
+        yield answers
+        seen = len(answers)
+        eventually(lambda: len(answers) > seen + 10)
+    finally:
+        enough.set()
+        client.join()
+
+
+def fire(world: LocalHaproxy, number: int) -> dict[str, Any]:
+    """Do what systemd does when a timer's time has come."""
+    command = world.timers()[number]
+    done = subprocess.run(
+        command[command.index("revert") - 2 :],
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_switch_moves_new_and_kept_alive_connections_at_once(deployed: Deployed) -> None:
+    with kept_alive_client(deployed.world) as answers:
+        result = deployed.switch(Color.GREEN)
+    assert (result["from"], result["to"]) == ("blue", "green")
+    assert result["milliseconds"] < 100
+    assert deployed.maps() == GREEN_LIVE
+    assert deployed.world.get() == (200, "green", REVISIONS[Color.GREEN])
+    assert {status for _, status, _ in answers} == {200}
+    assert answers[-1][2] == "green"
+    assert [color for began, _, color in answers if began > result["at"] + 0.1 and color != "green"] == []
+
+
+def test_the_first_deploy_has_nothing_to_go_back_to(load_balancer: LocalHaproxy) -> None:
+    token = lock(load_balancer)
+    load_balancer.ok("sync", token=token, config=load_balancer.render(), initial=INITIAL)
+    answer = load_balancer.ok(
+        "switch",
+        token=token,
+        to="blue",
+        revision=REVISIONS[Color.BLUE],
+        confirm_within=60,
+        min_servers=2,
+        health={"path": "/health", "port": load_balancer.app_port},
+    )
+    assert (answer["from"], answer["to"]) == (None, "blue")
+    assert load_balancer.timers() == []
+    assert not load_balancer.ok("revert", token=token)["reverted"]
+    assert load_balancer.get()[:2] == (200, "blue")
+
+
+def test_switching_to_what_is_live_changes_nothing(deployed: Deployed) -> None:
+    answer = deployed.switch(Color.BLUE)
+    assert answer == {"ok": True, "from": "blue", "to": "blue", "already": True}
+    assert deployed.pending() is None
+
+
+def test_a_retried_switch_still_knows_where_it_came_from(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    first = deployed.pending()
+    again = deployed.switch(Color.GREEN)
+    second = deployed.pending()
+    assert (again["from"], again["to"], again["already"]) == ("blue", "green", True)
+    assert first is not None
+    assert second is not None
+    assert (second["from"], second["deadline"] > first["deadline"]) == ("blue", True)
+
+
+def test_preparing_checks_everything_and_moves_nothing(deployed: Deployed) -> None:
+    answer = deployed.switch(Color.GREEN, prepare_only=True)
+    assert answer["prepared"]
+    assert deployed.maps() == BLUE_LIVE
+    assert (deployed.pending(), deployed.world.timers()) == (None, [])
+
+
+def assert_untouched(deployed: Deployed) -> None:
+    assert deployed.maps() == BLUE_LIVE
+    assert deployed.pending() is None
+    assert deployed.world.timers() == []
+    assert deployed.world.get()[:2] == (200, "blue")
+
+
+def test_a_sick_color_is_refused_by_the_name_of_its_servers(deployed: Deployed) -> None:
+    deployed.set_health(Color.GREEN, True, False)
+    code, message = deployed.world.refused("switch", **deployed.switch_request(Color.GREEN))
+    assert code == "unhealthy"
+    assert "my-perl-app-green-2: L7STS" in message
+    assert_untouched(deployed)
+
+
+def test_a_smaller_color_is_accepted_if_the_caller_says_so(deployed: Deployed) -> None:
+    deployed.set_health(Color.GREEN, True, False)
+    deployed.switch(Color.GREEN, min_servers=1)
+    assert deployed.maps() == GREEN_LIVE
+
+
+def test_a_server_with_another_revision_is_refused(deployed: Deployed) -> None:
+    deployed.world.backends[Color.GREEN][1].revision = "d" * 40
+    code, message = deployed.world.refused("switch", **deployed.switch_request(Color.GREEN))
+    assert code == "unhealthy"
+    assert "my-perl-app-green-2" in message
+    assert "dddd" in message
+    assert_untouched(deployed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"to": "none"}, {"to": "purple"}, {"revision": "v2"}, {"confirm_within": "60"}, {"health": None}],
+)
+def test_a_switch_that_makes_no_sense_is_refused(deployed: Deployed, change: dict[str, Any]) -> None:
+    request = {**deployed.switch_request(Color.GREEN), **change}
+    assert deployed.world.refused("switch", **request)[0] == "bad_request"
+    assert_untouched(deployed)
+
+
+def test_nothing_moves_unless_the_way_back_is_armed(deployed: Deployed) -> None:
+    (deployed.world.root / "bin/systemd-run").write_text(
+        "#!/bin/sh\necho 'Failed to connect to bus'; exit 1\n"
+    )
+    code, message = deployed.world.refused("switch", **deployed.switch_request(Color.GREEN))
+    assert code == "cannot_arm"
+    assert "Failed to connect to bus" in message
+    assert_untouched(deployed)
+
+
+def test_traffic_is_put_back_if_no_answer_of_the_new_color_comes_through(deployed: Deployed) -> None:
+    mute = deployed.world.render().replace(
+        "http-response set-header X-Color green", "http-response del-header X-Color"
+    )
+    deployed.sync(mute)
+    code, message = deployed.world.refused("switch", **deployed.switch_request(Color.GREEN))
+    assert code == "not_moved"
+    assert "live is blue" in message
+    assert deployed.maps() == BLUE_LIVE
+    assert deployed.pending() is None
+    assert deployed.world.get()[:2] == (200, "blue")
+
+
+def test_without_haproxy_nothing_moves(load_balancer: LocalHaproxy) -> None:
+    deployed = Deployed(load_balancer)
+    load_balancer.stop_haproxy()
+    file = load_balancer.map.read_bytes()
+    code, message = load_balancer.refused("switch", **deployed.switch_request(Color.GREEN))
+    assert code == "haproxy_down"
+    assert "does not run" in message
+    assert load_balancer.map.read_bytes() == file
+    assert not deployed.status()["haproxy"]["running"]
+
+
+def test_a_switch_waits_for_the_workers_of_an_earlier_reload(deployed: Deployed) -> None:
+    world = deployed.world
+    slow = http.client.HTTPConnection("127.0.0.1", world.http_port, timeout=30)
+    slow.request("GET", "/slow?s=2")
+    time_before = time.monotonic()
+    world.ok("sync", **deployed.sync_request(world.render(timeout_server=51)))
+    deployed.switch(Color.GREEN)
+    answer = slow.getresponse()
+    assert (answer.status, answer.headers["X-Color"]) == (200, "blue")
+    assert time.monotonic() - time_before > 1
+
+
+def test_a_confirmed_switch_stays(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    request = {"token": deployed.token, "revision": REVISIONS[Color.GREEN]}
+    assert deployed.world.ok("confirm", **request)["live"] == "green"
+    assert "stop bluegreen-revert-*.timer bluegreen-revert-*.service" in deployed.world.systemctl_calls()
+    assert deployed.world.ok("confirm", **request)["live"] == "green", "a retried task confirms again"
+    assert not fire(deployed.world, -1)["reverted"]
+    assert not deployed.world.ok("revert", token=deployed.token)["reverted"]
+    assert deployed.maps() == GREEN_LIVE
+
+
+def test_an_unconfirmed_switch_reverts_and_says_so_to_the_late(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN, confirm_within=7)
+    timer = deployed.world.timers()[-1]
+    assert "--on-active=7s" in timer
+    assert "--timer-property=AccuracySec=100ms" in timer
+    answer = fire(deployed.world, -1)
+    assert (answer["from"], answer["to"], answer["reverted"]) == ("green", "blue", True)
+    assert answer["milliseconds"] < 100
+    assert deployed.maps() == BLUE_LIVE
+    code, message = deployed.world.refused("confirm", token=deployed.token, revision=REVISIONS[Color.GREEN])
+    assert code == "reverted"
+    assert "not confirmed in time" in message
+    assert "live is blue" in message
+    last = deployed.status()["last_revert"]
+    assert (last["from"], last["to"], last["run_id"]) == ("green", "blue", "run-1")
+
+
+def test_a_timer_of_an_earlier_switch_does_not_revert_a_later_one(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.ok("revert", token=deployed.token)
+    deployed.switch(Color.GREEN)
+    assert not fire(deployed.world, 0)["reverted"]
+    assert deployed.maps() == GREEN_LIVE
+    assert fire(deployed.world, 1)["reverted"]
+
+
+def test_a_revert_to_a_sick_color_is_refused_and_may_be_tried_again(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.set_health(Color.BLUE, False, False)
+    code, message = deployed.world.refused("revert", token=deployed.token)
+    assert code == "unhealthy"
+    assert "live is still green" in message
+    assert deployed.maps() == GREEN_LIVE
+    deployed.set_health(Color.BLUE, True, False)
+    assert deployed.world.ok("revert", token=deployed.token)["reverted"]
+    assert deployed.maps() == BLUE_LIVE
+
+
+def test_counters_are_those_of_each_color(deployed: Deployed) -> None:
+    before = deployed.status()["counters"]
+    for backend in deployed.world.backends[Color.BLUE]:
+        backend.healthy = False
+    for _ in range(5):
+        assert deployed.world.get("/health")[0] == 500
+    after = deployed.status()["counters"]
+    assert after["blue"]["requests"] - before["blue"]["requests"] == 5
+    assert after["blue"]["responses_5xx"] - before["blue"]["responses_5xx"] == 5
+    assert after["blue"]["haproxy_5xx"] == 0
+    eventually(lambda: deployed.world.get()[0] == 503)
+    assert deployed.status()["counters"]["blue"]["haproxy_5xx"] == 1
+    assert after["green"] == before["green"]

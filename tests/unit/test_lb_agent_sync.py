@@ -1,0 +1,171 @@
+"""The load-balancer agent: HAProxy's configuration, and whether it is what runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from bluegreen.color import Color
+from tests.unit.local_haproxy import Deployed, LocalHaproxy, eventually
+from tests.unit.test_lb_agent_lock import snapshot
+
+INITIAL = {"live": None, "idle": "blue"}
+
+
+def distribution_default(world: LocalHaproxy) -> str:
+    """What a package brings: a HAProxy that serves nothing."""
+    return (
+        f"global\n  stats socket {world.root}/run/haproxy/admin.sock level admin\n"
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"
+    )
+
+
+def lock(world: LocalHaproxy) -> int:
+    token: int = world.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
+    return token
+
+
+def backups(world: LocalHaproxy) -> list[Path]:
+    return sorted(world.config.parent.glob("haproxy.cfg.*.bak"))
+
+
+def reloads(world: LocalHaproxy) -> int:
+    return world.systemctl_calls().count("reload haproxy")
+
+
+def test_the_first_sync_takes_over_from_the_distributions_configuration(load_balancer: LocalHaproxy) -> None:
+    load_balancer.start(distribution_default(load_balancer))
+    answer = load_balancer.ok(
+        "sync", token=lock(load_balancer), config=load_balancer.render(), initial=INITIAL
+    )
+    assert (answer["changed"], answer["reloaded"], answer["old_workers"]) == (True, True, 0)
+    assert load_balancer.get() == (503, None, None)
+    status = load_balancer.ok("status")
+    assert (status["live"], status["idle"], status["consistent"]) == (None, "blue", True)
+    assert [file.read_text() for file in backups(load_balancer)] == [distribution_default(load_balancer)]
+
+
+def test_a_haproxy_that_does_not_run_is_started(load_balancer: LocalHaproxy) -> None:
+    load_balancer.ok("sync", token=lock(load_balancer), config=load_balancer.render(), initial=INITIAL)
+    assert load_balancer.get()[0] == 503
+    assert load_balancer.ok("status")["haproxy"]["running"]
+
+
+def test_what_runs_already_is_not_reloaded(deployed: Deployed) -> None:
+    before = snapshot(deployed.world)
+    answer = deployed.sync(deployed.world.render())
+    assert (answer["changed"], answer["reloaded"]) == (False, False)
+    assert snapshot(deployed.world) == before
+
+
+def test_a_reload_keeps_live_live(deployed: Deployed) -> None:
+    answer = deployed.sync(deployed.world.render(timeout_server=51))
+    assert (answer["changed"], answer["reloaded"], reloads(deployed.world)) == (True, True, 1)
+    assert deployed.world.get()[:2] == (200, "blue")
+    assert backups(deployed.world) == []
+
+
+@pytest.mark.parametrize("damage", ["  blub 1\n", "  server x not-an-address check\n"])
+def test_an_invalid_configuration_is_refused_with_haproxys_words(deployed: Deployed, damage: str) -> None:
+    before = snapshot(deployed.world)
+    code, message = deployed.world.refused("sync", **deployed.sync_request(deployed.world.render() + damage))
+    assert code == "invalid_config"
+    assert damage.split()[1] in message or "blub" in message
+    assert snapshot(deployed.world) == before
+    assert deployed.world.get()[:2] == (200, "blue")
+
+
+def test_an_invalid_first_configuration_leaves_no_map_behind(load_balancer: LocalHaproxy) -> None:
+    token = lock(load_balancer)
+    before = snapshot(load_balancer)
+    assert load_balancer.refused("sync", token=token, config="blub\n", initial=INITIAL)[0] == "invalid_config"
+    assert snapshot(load_balancer) == before
+
+
+def test_a_configuration_that_does_not_load_is_taken_back(deployed: Deployed) -> None:
+    world = deployed.world
+    good = world.config.read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        occupied = world.render().replace(
+            f"bind 127.0.0.1:{world.http_port}\n",
+            f"bind 127.0.0.1:{world.http_port}\n    bind 127.0.0.1:{taken.getsockname()[1]}\n",
+        )
+        code, message = world.refused("sync", **deployed.sync_request(occupied))
+    assert code == "reload_failed"
+    assert "the old one is back" in message
+    assert world.config.read_bytes() == good
+    assert world.get()[:2] == (200, "blue")
+    assert deployed.sync(world.render(timeout_server=51))["reloaded"]
+    assert world.get()[:2] == (200, "blue")
+
+
+def test_a_hand_edited_file_is_kept_aside_and_replaced(deployed: Deployed) -> None:
+    world = deployed.world
+    world.config.write_text(world.config.read_text() + "# by hand\n")
+    answer = deployed.sync(world.render())
+    assert (answer["changed"], answer["reloaded"]) == (True, False)
+    assert world.config.read_text() == world.render()
+    assert [file.read_text().endswith("# by hand\n") for file in backups(world)] == [True]
+
+
+def test_the_configuration_and_its_copies_are_not_for_everybodys_eyes(deployed: Deployed) -> None:
+    deployed.world.config.write_text("# by hand\n")
+    deployed.sync(deployed.world.render())
+    for file in (deployed.world.config, *backups(deployed.world)):
+        assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_reload_by_hand_is_noticed(deployed: Deployed) -> None:
+    world = deployed.world
+    known = deployed.status()["haproxy"]["config_sha256"]
+    world.config.write_text(world.render(timeout_server=51))
+    master = world.master()
+    assert master is not None
+    os.kill(master, signal.SIGUSR2)
+    eventually(lambda: deployed.status()["haproxy"]["config_sha256"] is None)
+    assert deployed.sync(world.render())["reloaded"]
+    assert deployed.status()["haproxy"]["config_sha256"] == known
+
+
+def test_a_map_file_that_lags_behind_does_not_move_traffic_at_a_reload(deployed: Deployed) -> None:
+    deployed.world.map.write_text("live green\nidle blue\nidle_share 0\n")
+    assert deployed.sync(deployed.world.render(timeout_server=51))["reloaded"]
+    assert deployed.world.get()[:2] == (200, "blue")
+    assert deployed.maps() == ("live blue\nidle green\nidle_share 0\n",) * 2
+
+
+@pytest.mark.parametrize("content", ["", "live blue\n", "live purple\nidle green\nidle_share 0\n"])
+def test_a_damaged_map_file_is_repaired_from_what_runs(deployed: Deployed, content: str) -> None:
+    deployed.world.map.write_text(content)
+    assert not deployed.status()["consistent"]
+    assert deployed.sync(deployed.world.render())["changed"]
+    assert deployed.maps() == ("live blue\nidle green\nidle_share 0\n",) * 2
+
+
+def test_a_damaged_running_map_is_repaired_from_the_file(deployed: Deployed) -> None:
+    deployed.world.ask(f"del map {deployed.world.map} live")
+    assert deployed.world.get() == (503, None, None)
+    deployed.sync(deployed.world.render())
+    assert deployed.world.get()[:2] == (200, "blue")
+
+
+def test_nobody_guesses_who_is_live(load_balancer: LocalHaproxy) -> None:
+    load_balancer.map.write_text("")
+    token = lock(load_balancer)
+    before = snapshot(load_balancer)
+    code, message = load_balancer.refused("sync", token=token, config=load_balancer.render(), initial=INITIAL)
+    assert code == "bad_map"
+    assert str(load_balancer.map) in message
+    assert snapshot(load_balancer) == before
+
+
+def test_a_file_that_was_installed_and_never_loaded_is_loaded_by_the_next_sync(deployed: Deployed) -> None:
+    """A run that died between installing the file and reloading has left a file that does not run."""
+    world = deployed.world
+    world.config.write_text(world.render(timeout_server=51))
+    assert deployed.sync(world.render(timeout_server=51))["reloaded"]
+    assert deployed.status()["live"] == Color.BLUE
