@@ -7,18 +7,30 @@ one and receives the other is no concern of this module. Each rendered script is
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bluegreen.scripts import render_script, render_unit
+from bluegreen.errors import BlueGreenError
+from bluegreen.scripts import TEMPLATES_DIRECTORY, render_script, render_unit
 
-_REVISION = re.compile(r"[0-9a-f]{40}")
-_JOB_MARK = "@bluegreen "
+# Seconds in which an app must load, and by which systemd's patience is longer than the longest request.
+LOAD_TIMEOUT = 60
+STOP_MARGIN = 10
+
 _CAUSE_MARK = "bluegreen: "
+_REVISION = re.compile(r"[0-9a-f]{40}")
+_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_REPORT = re.compile(
+    r"@bluegreen state=(?P<state>\w+) result=(?P<result>\S*) exit=(?P<exit>\d+) "
+    r"milliseconds=(?P<milliseconds>\d+) cursor=(?P<cursor>\S*) run_id=(?P<run_id>.*)"
+)
+_TOOLS = ("perl", "carton", "git")
+
+
+class ReleaseError(BlueGreenError):
+    """A droplet did not answer a script as it should."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +125,49 @@ class DropletFacts:
 
 
 def job_unit(app: str, revision: str) -> str:
-    """Name of the transient unit that deploys a revision, for example ``bluegreen-my_perl_app-0123456789ab``."""
-    raise NotImplementedError
+    """Name of the transient unit that deploys a revision: ``bluegreen-my_perl_app-0123456789ab``."""
+    _check_name("app", app)
+    _check_revision(revision)
+    return f"bluegreen-{app}-{revision[:12]}"
 
 
 def deploy_script(release: Release) -> str:
-    """The script that builds, load-tests, activates and proves a release; to be given to :func:`start_script`."""
-    raise NotImplementedError
+    """The script that builds, loads, activates and proves a release; to be given to :func:`start_script`.
+
+    :raises ValueError: if app, users or revision are none.
+    """
+    run_user = release.run_user or release.app
+    for what, name in (("app", release.app), ("user", release.deploy_user), ("user", run_user)):
+        _check_name(what, name)
+    _check_revision(release.revision)
+    return render_script(
+        "droplet/deploy_release.sh.j2",
+        app=release.app,
+        repository=release.repository,
+        revision=release.revision,
+        deploy_user=release.deploy_user,
+        run_user=run_user,
+        health_url=f"http://{release.listen_address}:{release.port}{release.health_path}",
+        health_consecutive=release.health_consecutive,
+        health_timeout=release.health_timeout,
+        keep_releases=release.keep_releases,
+        min_free_mb=release.min_free_mb,
+        load_timeout=LOAD_TIMEOUT,
+        unit_text=service_unit(release),
+        start_text=_start_text(release),
+        wrapper_text=_text("revision.psgi"),
+        wait_healthy=_text("wait_healthy.pl"),
+    )
+
+
+def service_unit(release: Release) -> str:
+    """The app's systemd unit."""
+    return render_unit(
+        "droplet/app.service.j2",
+        app=release.app,
+        run_user=release.run_user or release.app,
+        stop_timeout=release.longest_request + STOP_MARGIN,
+    )
 
 
 def start_script(*, unit: str, run_id: str, script: str, timeout: int) -> str:
@@ -132,28 +180,32 @@ def start_script(*, unit: str, run_id: str, script: str, timeout: int) -> str:
     :param run_id: the Airflow run; kept as the unit's description.
     :param script: what to run.
     :param timeout: seconds after which systemd ends the job.
+    :raises ValueError: if the run id is not one line of text.
     """
-    raise NotImplementedError
+    if not run_id.isprintable() or not run_id.strip():
+        raise ValueError(f"a run id is one line of text, not {run_id!r}")
+    return render_script("droplet/job_start.sh.j2", unit=unit, run_id=run_id, script=script, timeout=timeout)
 
 
 def poll_script(*, unit: str, cursor: str = "", wait: float = 5) -> str:
     """Wait up to ``wait`` seconds for the job's end, then print what is new; see :func:`parse_job_report`."""
-    raise NotImplementedError
+    return render_script("droplet/job_poll.sh.j2", unit=unit, cursor=cursor, wait_ms=int(wait * 1000))
 
 
 def stop_script(*, unit: str) -> str:
-    """Stop the job; its state stays readable."""
-    raise NotImplementedError
+    """Stop the job; it is ``missing`` then, and another run can start it anew."""
+    return render_script("droplet/job_stop.sh.j2", unit=unit)
 
 
 def clean_script(*, unit: str) -> str:
     """Stop the job and remove every trace of it, so that it can be started anew."""
-    raise NotImplementedError
+    return render_script("droplet/job_clean.sh.j2", unit=unit)
 
 
 def facts_script(*, app: str, deploy_user: str = "deploy", run_user: str = "") -> str:
     """Print facts of the droplet, see :func:`parse_facts`; changes nothing on it."""
-    raise NotImplementedError
+    _check_name("app", app)
+    return render_script("droplet/facts.sh.j2", app=app, deploy_user=deploy_user, run_user=run_user or app)
 
 
 def parse_job_report(output: str) -> JobReport:
@@ -161,7 +213,21 @@ def parse_job_report(output: str) -> JobReport:
 
     :raises ReleaseError: if it is not a whole report.
     """
-    raise NotImplementedError
+    *lines, last = output.splitlines() or [""]
+    # What the job wrote may look like a report; only the last line is one.
+    match = _REPORT.fullmatch(last)
+    if match is None or match["state"] not in list(JobState):
+        raise ReleaseError(f"the droplet's report on the job is not whole: it ends with {last[:80]!r}")
+    state = JobState(match["state"])
+    return JobReport(
+        state=state,
+        lines=tuple(lines),
+        exit_status=int(match["exit"]) if state in (JobState.SUCCESS, JobState.FAILED) else None,
+        result=match["result"],
+        run_id=match["run_id"],
+        seconds=int(match["milliseconds"]) / 1000,
+        cursor=match["cursor"],
+    )
 
 
 def parse_facts(output: str) -> DropletFacts:
@@ -169,9 +235,51 @@ def parse_facts(output: str) -> DropletFacts:
 
     :raises ReleaseError: if it is not a whole answer.
     """
-    raise NotImplementedError
+    pairs = [line.partition("=")[::2] for line in output.splitlines()]
+    single = dict(pairs)
+    try:
+        if pairs[-1:] != [("end", "")]:
+            raise ValueError("its end is missing")
+        return DropletFacts(
+            revision=single["revision"] if _REVISION.fullmatch(single["revision"]) else None,
+            service=single["service"],
+            main_pid=int(single["main_pid"]) or None,
+            disk_free_mb=int(single["disk_free_mb"]),
+            memory_mb=int(single["memory_mb"]),
+            clock=float(single["clock"]),
+            versions={tool: single[tool] or None for tool in _TOOLS},
+            missing_users=tuple(value for key, value in pairs if key == "missing_user"),
+            releases=tuple(sorted(value for key, value in pairs if key == "release")),
+        )
+    except (KeyError, ValueError) as error:
+        raise ReleaseError(f"the droplet's facts are not whole: {error}") from None
 
 
 def failure_cause(lines: Sequence[str]) -> str:
-    """The cause that a failed job gave in its last words, without its ``bluegreen:`` mark."""
-    raise NotImplementedError
+    """The cause that a failed job gave in its last words; empty if it gave none."""
+    causes = [line.removeprefix(_CAUSE_MARK) for line in lines if line.startswith(_CAUSE_MARK)]
+    return causes[-1] if causes else ""
+
+
+def _start_text(release: Release) -> str:
+    values = {
+        "listen": f"{release.listen_address}:{release.port}",
+        "workers": str(release.workers),
+        "psgi": ".bluegreen/revision.psgi",
+    }
+    words = [re.sub(r"\{(\w+)\}", lambda match: values[match[1]], word) for word in release.command]
+    return render_script("droplet/start.sh.j2", psgi=release.psgi, command=words, load_timeout=LOAD_TIMEOUT)
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES_DIRECTORY / "droplet" / name).read_text(encoding="utf-8")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a {what}")
+
+
+def _check_revision(revision: str) -> None:
+    if not _REVISION.fullmatch(revision):
+        raise ValueError(f"a revision is 40 hex digits, not {revision!r}")

@@ -1,0 +1,28 @@
+# Put into each release: the application, with the release's revision in every response.
+use strict;
+use warnings;
+
+use File::Basename ();
+use Plack::Util    ();
+
+my $release = File::Basename::dirname( File::Basename::dirname(__FILE__) );
+
+open my $file, '<', "$release/REVISION" or die "cannot read $release/REVISION: $!\n";
+chomp( my $revision = <$file> );
+close $file or die "cannot read $release/REVISION: $!\n";
+
+my $app = Plack::Util::load_psgi("$release/$ENV{BLUEGREEN_PSGI}");
+
+sub {
+    my ($env) = @_;
+
+    # run_app turns an exception into a response, so that this one has the header, too.
+    my $response = Plack::Util::run_app( $app, $env );
+    return Plack::Util::response_cb(
+        $response,
+        sub {
+            Plack::Util::header_set( $_[0][1], 'X-Revision', $revision );
+            return;
+        }
+    );
+};
