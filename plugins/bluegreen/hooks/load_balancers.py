@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -40,9 +40,13 @@ class LoadBalancersHook(BaseHook):
         """Read the status of each load balancer, by droplet name."""
         return {member.name: member.status() for member in self.members}
 
-    def lock(self, owner: str, run_id: str, ref: str) -> dict[str, int]:
+    def lock(self, owner: str, run_id: str, ref: str, is_over: Callable[[str], bool]) -> dict[str, int]:
         """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
 
+        :param owner: who triggered the run.
+        :param run_id: the run.
+        :param ref: what the run is for.
+        :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
         :return: tokens by droplet name.
         :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
         """
@@ -50,8 +54,17 @@ class LoadBalancersHook(BaseHook):
         try:
             for member in sorted(self.members, key=lambda one: one.name):
                 member.install_agent()
-                answer = member.call("lock", owner=owner, run_id=run_id, ref=ref)
-                taken[member.name] = answer["token"]
+                request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref}
+                holder = member.status().lock
+                if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
+                    self.log.warning(
+                        "%s: taking over the lock that %s (%s) left behind",
+                        member.name,
+                        holder.run_id,
+                        holder.owner,
+                    )
+                    request["over"] = holder.token
+                taken[member.name] = member.call("lock", **request)["token"]
         except BlueGreenError:
             self.tokens = taken
             self.unlock()

@@ -47,8 +47,20 @@ class AcquireLockOperator(BlueGreenOperator):
         run = context["dag_run"]
         owner = getattr(run, "triggering_user_name", None) or str(run.run_type)
         hook = LoadBalancersHook(self.app, load_balancers)
-        tokens = hook.lock(owner=owner, run_id=f"{run.dag_id}/{run.run_id}", ref=self.purpose)
+        tokens = hook.lock(
+            owner=owner,
+            run_id=f"{run.dag_id}/{run.run_id}",
+            ref=self.purpose,
+            is_over=lambda holder: self._is_over(context, holder),
+        )
         return HeldLock(load_balancers=load_balancers, tokens=tokens).model_dump(mode="json")
+
+    @staticmethod
+    def _is_over(context: Context, holder: str) -> bool:
+        """Whether a run has ended, or was deleted, without giving its lock back."""
+        dag_id, _, run_id = holder.partition("/")
+        unfinished = context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["queued", "running"])
+        return unfinished == 0
 
     def _reachable(self, load_balancer: Droplet) -> bool:
         if load_balancer.public is None:

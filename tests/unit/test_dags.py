@@ -1,0 +1,87 @@
+"""The DAGs as Airflow reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "include" / "apps" / "my_perl_app.yaml"
+
+
+def read_dags() -> DagBag:
+    bag = DagBag(ROOT / "dags")
+    assert bag.import_errors == {}
+    return bag
+
+
+@pytest.fixture(scope="module")
+def dags() -> dict[str, DAG]:
+    return dict(read_dags().dags)
+
+
+def test_every_app_has_its_four_dags(dags: dict[str, DAG]) -> None:
+    kinds = ("deploy", "dry_run", "provision", "rollback")
+    assert sorted(dags) == [f"bluegreen_{kind}__my_perl_app" for kind in kinds]
+
+
+def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> None:
+    order = [task.task_id for task in dags["bluegreen_deploy__my_perl_app"].topological_sort()]
+    steps = [
+        "resolve_ref",
+        "lock",
+        "provision_check",
+        "render_and_reload",
+        "deploy",
+        "health_check",
+        "preview_check",
+        "switch_traffic",
+        "final_validation",
+        "judge",
+    ]
+    assert order[: len(steps)] == steps
+    assert sorted(order[len(steps) :]) == ["confirm", "report", "rollback"]
+
+
+def test_the_ref_of_a_deploy_is_required_so_that_a_misspelt_parameter_cannot_deploy_a_default(
+    dags: dict[str, DAG],
+) -> None:
+    deploy = dags["bluegreen_deploy__my_perl_app"]
+    with pytest.raises(ValueError, match="ref"):
+        deploy.params.validate()
+
+
+def test_the_report_runs_whatever_happened_and_decides_the_run(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        report = dag.get_task("report")
+        assert report.is_teardown
+        assert report.on_failure_fail_dagrun
+
+
+def test_what_judges_a_switch_is_not_tried_twice(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        for name in ("final_validation", "health_check", "report"):
+            if dag.has_task(name):
+                assert dag.get_task(name).retries == 0
+
+
+def test_a_dry_run_has_no_task_that_changes_anything(dags: dict[str, DAG]) -> None:
+    dry_run = dags["bluegreen_dry_run__my_perl_app"]
+    assert sorted(dry_run.task_ids) == ["config_check", "provision_check", "report", "resolve_ref"]
+
+
+def test_a_bad_app_file_does_not_take_other_apps_down_and_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = REFERENCE.read_text(encoding="utf-8")
+    (tmp_path / "shop.yaml").write_text(good, encoding="utf-8")
+    (tmp_path / "broken.yaml").write_text(good.replace("region: nyc3", "regoin: nyc3"), encoding="utf-8")
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(tmp_path))
+    dags = read_dags().dags
+    assert dags["bluegreen_deploy__shop"].has_task("switch_traffic")
+    broken = dags["bluegreen_deploy__broken"]
+    assert broken.task_ids == ["settings"]
+    assert "fleet.regoin: unknown key" in (broken.doc_md or "")
