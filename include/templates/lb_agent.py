@@ -450,10 +450,13 @@ class Configuration:
 
     def load(self, config: bytes, expected: TrafficMap | None) -> None:
         """Start or reload HAProxy, and make sure that it happened: Debian's unit does not wait for it."""
-        before = self.haproxy.processes()
-        if before is None:
+        before = None
+        if run("systemctl", "is-active", "haproxy")[0] == 0:
+            # A reload that is under way, for example a killed call's, keeps the master from answering.
+            before = wait_for(RELOAD_WAIT, self.haproxy.processes)
+        else:
             run("systemctl", "reset-failed", "haproxy")
-        status, output = run("systemctl", "start" if before is None else "reload", "haproxy")
+        status, output = run("systemctl", "reload" if before else "start", "haproxy")
         if status != 0:
             raise AgentError("reload_failed", alert(output))
         after = wait_for(RELOAD_WAIT, lambda: self._outcome(before, expected))

@@ -37,6 +37,9 @@ case $1 in
         haproxy -Ws -c -q -f "$config" -S "$root/run/haproxy-master.sock" || exit 1
         kill -USR2 "$(cat "$root/run/haproxy.pid")"
         ;;
+    is-active)
+        kill -0 "$(cat "$root/run/haproxy.pid")" 2>/dev/null
+        ;;
     start)
         setsid haproxy -Ws -f "$config" -S "$root/run/haproxy-master.sock" >>"$root/haproxy.log" 2>&1 &
         echo $! >"$root/run/haproxy.pid"
