@@ -267,7 +267,9 @@ def _start_text(release: Release) -> str:
         "workers": str(release.workers),
         "psgi": ".bluegreen/revision.psgi",
     }
-    words = [re.sub(r"\{(\w+)\}", lambda match: values[match[1]], word) for word in release.command]
+    words = [
+        re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), word) for word in release.command
+    ]
     return render_script("droplet/start.sh.j2", psgi=release.psgi, command=words, load_timeout=LOAD_TIMEOUT)
 
 

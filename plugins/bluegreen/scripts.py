@@ -17,9 +17,10 @@ _UNIT_WORD = re.compile(r"[A-Za-z0-9_./:@-]+")
 
 def _quote_for_shell(value: object) -> str:
     """Each printed value becomes exactly one word of the shell, whatever it holds."""
+    # First, because it is what a forgotten value objects to.
+    text = str(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
         raise TypeError(f"only text and numbers can be printed into a script, not {value!r}")
-    text = str(value)
     if "\0" in text:
         raise ValueError("a NUL byte cannot be part of a script")
     return shlex.quote(text)
