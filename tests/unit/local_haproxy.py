@@ -8,13 +8,15 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
+from email.message import Message
+from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -76,10 +78,13 @@ class Backend:
     def __init__(self, address: str, port: int, revision: str) -> None:
         self.healthy = True
         self.revision = revision
+        self.headers = Message()
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path == "/headers":
+                    backend.headers = self.headers
                 if self.path.startswith("/slow?s="):
                     time.sleep(float(self.path.partition("=")[2]))
                 status = 200 if backend.healthy or self.path != "/health" else 500
@@ -107,7 +112,7 @@ class LocalHaproxy:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.http_port, self.stats_port, self.app_port = free_port(), free_port(), free_port()
+        self.http_port, self.https_port, self.stats_port, self.app_port = (free_port() for _ in range(4))
         self.config = root / "etc/haproxy/haproxy.cfg"
         self.map = root / "etc/haproxy/traffic.map"
         self.installed_agent = root / "usr/local/lib/bluegreen/lb_agent.py"
@@ -163,6 +168,7 @@ class LocalHaproxy:
             ("/etc/haproxy/traffic.map", str(self.map)),
             ("/run/haproxy/", f"{self.root}/run/haproxy/"),
             ("bind *:80\n", f"bind 127.0.0.1:{self.http_port}\n"),
+            ("bind *:443", f"bind 127.0.0.1:{self.https_port}"),
             ("bind *:8404", f"bind 127.0.0.1:{self.stats_port}"),
         ):
             text = text.replace(there, here)
@@ -230,6 +236,23 @@ class LocalHaproxy:
             return response.status, response.headers["X-Color"], response.headers["X-Revision"]
         finally:
             connection.close()
+
+    def get_https(self) -> tuple[int, str | None, str | None]:
+        """One request over TLS, with whatever certificate: status, color, revision."""
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        connection = HTTPSConnection("127.0.0.1", self.https_port, timeout=10, context=trusting)
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        return response.status, response.headers["X-Color"], response.headers["X-Revision"]
+
+    def seen_headers(self, headers: dict[str, str]) -> Message:
+        """Send a request with some headers through HAProxy and return those that the server has got."""
+        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        connection.request("GET", "/headers", headers=headers)
+        connection.getresponse().read()
+        everyone = [backend.headers for members in self.backends.values() for backend in members]
+        return next(seen for seen in everyone if seen.keys())
 
     def timers(self) -> list[list[str]]:
         """Command lines of all timers that were ever armed."""

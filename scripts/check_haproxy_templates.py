@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Render HAProxy's configuration for a few fleets and let ``haproxy -c`` judge; a no-op without HAProxy."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
+
+from bluegreen.color import Color
+from bluegreen.haproxy_config import Server, render_haproxy
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "one server a color": {"droplets": 1},
+    "two servers a color, preview host": {"droplets": 2, "preview_host": "green.example.com"},
+    "a hundred servers a color": {"droplets": 100},
+    "long timeouts": {"droplets": 2, "timeout_client": 3600, "timeout_server": 3600},
+    "a HAProxy without idle-close-on-response": {"droplets": 2, "haproxy_version": (2, 4)},
+}
+
+
+def render(droplets: int, **changes: Any) -> str:
+    """Render the configuration of a fleet with so many droplets in each color."""
+    values: dict[str, Any] = {
+        "app": "my_perl_app",
+        "servers": {
+            color: [
+                Server(f"my-perl-app-{color}-{number}", IPv4Address(f"10.{network}.0.{number}"), 8080)
+                for number in range(1, droplets + 1)
+            ]
+            for network, color in enumerate(Color)
+        },
+        "health_path": "/health",
+        "stats_user": "admin",
+        "stats_password": "Pa55-word",
+        "maxconn_per_server": 8,
+    }
+    return render_haproxy(**{**values, **changes})
+
+
+def check(config: str) -> str:
+    """What ``haproxy -c`` has against a configuration; empty if nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        traffic_map, file = Path(directory, "traffic.map"), Path(directory, "haproxy.cfg")
+        traffic_map.write_text("live none\nidle blue\nidle_share 0\n")
+        file.write_text(config.replace("/etc/haproxy/traffic.map", str(traffic_map)))
+        done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True, text=True, check=False)
+    # A warning today is an error in a later HAProxy.
+    return done.stderr.strip() if done.returncode or "[WARNING]" in done.stderr else ""
+
+
+def main() -> int:
+    if shutil.which("haproxy") is None:
+        print("haproxy is not installed; its configuration was not checked")
+        return 0
+    objections = {name: check(render(**variant)) for name, variant in VARIANTS.items()}
+    for name, objection in objections.items():
+        print(f"haproxy.cfg.j2, {name}: {objection or 'valid'}")
+    return 1 if any(objections.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""HAProxy's configuration: what is rendered, what is refused, and how it serves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.haproxy_config import Server, render_haproxy, rendered_servers
+from tests.unit.local_haproxy import REVISIONS, Deployed
+
+BLUE = Server("my-perl-app-blue-1", IPv4Address("10.0.0.1"), 8080)
+GREEN = Server("my-perl-app-green-1", IPv4Address("10.0.0.3"), 8080)
+SECOND = Server("my-perl-app-blue-2", IPv4Address("10.0.0.2"), 8080)
+
+
+def render(**changes: Any) -> str:
+    values: dict[str, Any] = {
+        "app": "my_perl_app",
+        "servers": {Color.BLUE: [BLUE, SECOND], Color.GREEN: [GREEN]},
+        "health_path": "/health",
+        "preview_host": "green.example.com",
+        "stats_user": "admin",
+        "stats_password": "Pa55-word",
+        "maxconn_per_server": 8,
+    }
+    return render_haproxy(**{**values, **changes})
+
+
+def test_every_server_of_the_fleet_is_in_the_backend_of_its_color() -> None:
+    config = render()
+    assert "    server my-perl-app-blue-1 10.0.0.1:8080 check\n" in config
+    assert rendered_servers(config) == {Color.BLUE: {BLUE, SECOND}, Color.GREEN: {GREEN}}
+
+
+def test_the_same_fleet_in_another_order_is_the_same_file() -> None:
+    assert render(servers={Color.GREEN: [GREEN], Color.BLUE: [SECOND, BLUE]}) == render()
+
+
+def test_the_file_does_not_say_who_is_live() -> None:
+    assert "default_backend none_backend" in render()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "log /dev/log local0",
+        "chroot /var/lib/haproxy",
+        "stats socket /run/haproxy/admin.sock mode 660 level admin expose-fd listeners",
+        "stats timeout 30s",
+        "bind *:80",
+        "bind *:8404",
+        "stats auth admin:Pa55-word",
+        *(
+            f"errorfile {code} /etc/haproxy/errors/{code}.http"
+            for code in (400, 403, 408, 500, 502, 503, 504)
+        ),
+        "option idle-close-on-response",
+        "option http-server-close",
+        "option httpchk GET /health",
+        "http-check expect status 200",
+        "option redispatch 1",
+        "timeout http-keep-alive 5s",
+        "maxconn 8",
+    ],
+)
+def test_what_the_shell_scripts_had_and_what_measurements_added_is_there(said: str) -> None:
+    assert said in render()
+
+
+def test_the_statistics_page_cannot_change_anything() -> None:
+    assert "stats admin" not in render()
+
+
+def test_https_comes_with_a_certificate_only() -> None:
+    assert ":443" not in render()
+    assert "bind *:443 ssl crt /etc/ssl/private/example.pem alpn h2,http/1.1" in render(
+        certificate="/etc/ssl/private/example.pem"
+    )
+
+
+def test_an_old_haproxy_closes_every_connection_instead() -> None:
+    config = render(haproxy_version=(2, 4))
+    assert "option httpclose" in config
+    assert "option idle-close-on-response" not in config
+
+
+HOSTILE = (
+    "x\n    server evil 1.2.3.4:80",
+    "x y",
+    "x#",
+    'x"',
+    "x'",
+    "x\\",
+    "x\0",
+    "x\r",
+    "",
+    "$x",
+    "{{ 7*7 }}",
+    None,
+)
+HOSTILE_NAMES = [value for value in HOSTILE if value]
+HOSTILE_PATHS = [f"/{value}" for value in HOSTILE_NAMES] + ["", "x"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in ("app", "stats_user", "stats_password") for value in HOSTILE]
+    + [("preview_host", value) for value in HOSTILE_NAMES]
+    + [(key, value) for key in ("health_path", "certificate") for value in HOSTILE_PATHS],
+)
+def test_a_value_that_could_mean_something_else_to_haproxy_is_refused(key: str, value: str | None) -> None:
+    with pytest.raises(BlueGreenError):
+        render(**{key: value})
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_NAMES, "", "-x", "x-", "a" * 64, "a_b", "ü"])
+def test_a_name_that_no_droplet_has_is_refused(name: str) -> None:
+    with pytest.raises(BlueGreenError, match="server name"):
+        Server(name, IPv4Address("10.0.0.1"), 8080)
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1, True, "80", "80 check\n"])
+def test_a_port_that_is_none_is_refused(port: Any) -> None:
+    with pytest.raises(BlueGreenError, match="port of server"):
+        Server("x", IPv4Address("10.0.0.1"), port)
+
+
+def test_an_address_has_to_be_an_address() -> None:
+    with pytest.raises(BlueGreenError, match="not an IPv4 address"):
+        Server("x", "10.0.0.1", 8080)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"maxconn_per_server": 0},
+        {"maxconn_per_server": "8"},
+        {"health_expect": 99},
+        {"timeout_client": 0},
+        {"timeout_server": 1.5},
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BlueGreenError, match="is not a number from"):
+        render(**change)
+
+
+@pytest.mark.parametrize(
+    ("servers", "told"),
+    [
+        ({Color.BLUE: [BLUE]}, "green has no servers"),
+        ({Color.BLUE: [BLUE], Color.GREEN: []}, "green has no servers"),
+        ({Color.BLUE: [BLUE, BLUE], Color.GREEN: [GREEN]}, "same name"),
+        ({Color.BLUE: [BLUE], Color.GREEN: [Server("g", BLUE.address, 8080)]}, "same address"),
+    ],
+)
+def test_a_fleet_that_could_not_serve_is_refused(servers: dict[Color, list[Server]], told: str) -> None:
+    with pytest.raises(BlueGreenError, match=told):
+        render(servers=servers)
+
+
+def test_a_refused_password_is_not_in_the_message() -> None:
+    with pytest.raises(BlueGreenError) as refusal:
+        render(stats_password="geheim geheim")
+    assert "geheim" not in str(refusal.value)
+
+
+def test_an_injected_server_is_seen_when_the_file_is_read_back() -> None:
+    injected = render().replace(
+        "    server my-perl-app-green-1", "    server evil 1.2.3.4:80 check\n    server my-perl-app-green-1"
+    )
+    assert len(rendered_servers(injected)[Color.GREEN]) == 2
+    with pytest.raises(BlueGreenError, match="unexpected server line"):
+        rendered_servers(render() + "backend blue_backend\n    server x example.com:80 check\n")
+
+
+@pytest.fixture
+def set_map(deployed: Deployed) -> Callable[[str, str], None]:
+    """Change one key of HAProxy's own copy of the map, as a hand could."""
+
+    def change(key: str, value: str) -> None:
+        assert deployed.world.ask(f"set map {deployed.world.map} {key} {value}").strip() == ""
+
+    return change
+
+
+@pytest.mark.parametrize("host", ["green.example.com", "GREEN.example.com", "green.example.com:8080"])
+def test_the_preview_host_leads_to_the_idle_color_whichever_that_is(deployed: Deployed, host: str) -> None:
+    assert deployed.world.get(host=host) == (200, "green", REVISIONS[Color.GREEN])
+    deployed.switch(Color.GREEN)
+    assert deployed.world.get(host=host) == (200, "blue", REVISIONS[Color.BLUE])
+
+
+@pytest.mark.parametrize("host", ["example.com", "xgreen.example.com", "green.example.com.evil.org", "green"])
+def test_other_hosts_lead_to_the_live_color(deployed: Deployed, host: str) -> None:
+    assert deployed.world.get(host=host)[:2] == (200, "blue")
+
+
+def test_the_idle_color_gets_the_share_that_the_map_gives_it(
+    deployed: Deployed, set_map: Callable[[str, str], None]
+) -> None:
+    set_map("idle_share", "30")
+    colors = Counter(deployed.world.get()[1] for _ in range(300))
+    assert 50 < colors["green"] < 130
+    assert colors["blue"] == 300 - colors["green"]
+
+
+@pytest.mark.parametrize("value", ["none", "purple", "http", "blue_backend"])
+def test_a_wrong_value_in_the_map_never_leads_to_a_wrong_color(
+    deployed: Deployed, set_map: Callable[[str, str], None], value: str
+) -> None:
+    set_map("live", value)
+    set_map("idle_share", "many")
+    assert deployed.world.get() == (503, None, None)
+
+
+def test_a_dead_server_costs_no_request(deployed: Deployed) -> None:
+    deployed.world.backends[Color.BLUE][0].close()
+    assert {deployed.world.get()[:2] for _ in range(20)} == {(200, "blue")}
+
+
+def test_a_server_is_told_about_its_client_and_a_client_cannot_lie(deployed: Deployed) -> None:
+    seen = deployed.world.seen_headers(
+        {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https", "Host": "example.com"}
+    )
+    assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
+    assert seen.get_all("X-Forwarded-Proto") == ["http"]
+
+
+def test_a_certificate_is_used(deployed: Deployed, tmp_path: Path) -> None:
+    certificate = tmp_path / "site.pem"
+    issued = trustme.CA().issue_cert("example.com")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    config = deployed.world.render(certificate=str(certificate))
+    deployed.sync(config)
+    assert deployed.world.get_https() == (200, "blue", REVISIONS[Color.BLUE])

@@ -1,0 +1,137 @@
+"""What load balancers say, and which color is live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bluegreen.color import Color
+from bluegreen.errors import LoadBalancerError
+from bluegreen.traffic import (
+    Counters,
+    DisagreementError,
+    LoadBalancerStatus,
+    RevertResult,
+    SwitchResult,
+    live_color,
+)
+from tests.unit.local_haproxy import Deployed
+
+NO_COUNTERS = {
+    "requests": 0,
+    "responses_5xx": 0,
+    "haproxy_5xx": 0,
+    "connection_errors": 0,
+    "response_errors": 0,
+    "retries": 0,
+    "redispatches": 0,
+    "sessions": 0,
+}
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    said = {"live": "blue", "idle": "green", "idle_share": 0}
+    server = {"name": "b-1", "address": "10.0.0.1", "port": 8080, "up": True, "check": "L7OK"}
+    return {
+        "ok": True,
+        "haproxy": {
+            "version": "2.6.12",
+            "running": True,
+            "config_sha256": None,
+            "workers": 1,
+            "old_workers": 0,
+        },
+        "live": "blue",
+        "idle": "green",
+        "map_file": said,
+        "map_running": said,
+        "consistent": True,
+        "servers": {"blue": [server], "green": []},
+        "counters": {"blue": NO_COUNTERS, "green": {**NO_COUNTERS, "requests": 7}},
+        "lock": {"owner": "deploy", "run_id": "r", "ref": "v1", "since": 1.5, "token": 3},
+        "pending": {
+            "from": "blue",
+            "to": "green",
+            "revision": "a" * 40,
+            "run_id": "r",
+            "deadline": 9.5,
+            "path": "/",
+        },
+        "last_revert": {"from": "green", "to": "blue", "at": 1.0, "reason": "x", "run_id": "q"},
+        **changes,
+    }
+
+
+def status(live: str | None) -> LoadBalancerStatus:
+    return LoadBalancerStatus.parse(answer(live=live))
+
+
+def test_an_answer_becomes_types() -> None:
+    parsed = LoadBalancerStatus.parse(answer())
+    assert parsed.live is Color.BLUE
+    assert parsed.servers[Color.BLUE][0].up
+    assert parsed.counters[Color.GREEN].requests == 7
+    assert parsed.pending is not None
+    assert (parsed.pending.from_color, parsed.pending.to) == (Color.BLUE, Color.GREEN)
+    assert parsed.version == (2, 6)
+
+
+def test_what_the_agent_really_answers_becomes_types(deployed: Deployed) -> None:
+    switched = SwitchResult.parse(deployed.switch(Color.GREEN))
+    assert (switched.from_color, switched.to, switched.already) == (Color.BLUE, Color.GREEN, False)
+    parsed = LoadBalancerStatus.parse(deployed.status())
+    assert (parsed.live, parsed.consistent) == (Color.GREEN, True)
+    reverted = RevertResult.parse(deployed.world.ok("revert", token=deployed.token))
+    assert (reverted.from_color, reverted.to, reverted.reverted) == (Color.GREEN, Color.BLUE, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"live": "purple"}, "live"),
+        ({"servers": {"blue": [{}]}}, "servers.blue.0.name"),
+        ({"haproxy": None}, "haproxy"),
+    ],
+)
+def test_an_answer_of_another_kind_is_refused_by_the_place_that_is_wrong(
+    change: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(LoadBalancerError, match=place) as refusal:
+        LoadBalancerStatus.parse(answer(**change))
+    assert refusal.value.code == "bad_answer"
+
+
+def test_the_agents_own_words_are_passed_on() -> None:
+    with pytest.raises(LoadBalancerError, match="locked by") as refusal:
+        LoadBalancerStatus.parse({"ok": False, "error": "locked", "message": "locked by deploy"})
+    assert refusal.value.code == "locked"
+
+
+@pytest.mark.parametrize("live", ["blue", "green", None])
+def test_live_is_what_all_load_balancers_say(live: str | None) -> None:
+    assert live_color({"lb-1": status(live), "lb-2": status(live)}) == live
+
+
+@pytest.mark.parametrize(("one", "two"), [("blue", "green"), ("blue", None)])
+def test_a_disagreement_says_who_says_what(one: str | None, two: str | None) -> None:
+    with pytest.raises(DisagreementError, match=rf"lb-1: {one or 'none'}, lb-2: {two or 'none'}"):
+        live_color({"lb-2": status(two), "lb-1": status(one)})
+
+
+def test_without_a_load_balancer_nothing_can_be_said() -> None:
+    with pytest.raises(LoadBalancerError, match="no load balancer"):
+        live_color({})
+
+
+def test_counters_since_an_earlier_moment() -> None:
+    earlier, later = Counters(requests=10, retries=1), Counters(requests=15, retries=1)
+    assert later - earlier == Counters(requests=5)
+
+
+def test_a_reload_starts_the_counters_again() -> None:
+    assert Counters(requests=3, retries=2) - Counters(requests=10) == Counters(requests=3, retries=2)
+
+
+def test_each_color_has_another() -> None:
+    assert (Color.BLUE.other, Color.GREEN.other) == (Color.GREEN, Color.BLUE)
