@@ -43,6 +43,7 @@ case $1 in
         kill -0 "$(cat "$root/run/haproxy.pid")" 2>/dev/null
         ;;
     start)
+        kill -0 "$(cat "$root/run/haproxy.pid" 2>/dev/null)" 2>/dev/null && exit 0
         setsid haproxy -Ws -f "$config" -S "$root/run/haproxy-master.sock" >>"$root/haproxy.log" 2>&1 &
         echo $! >"$root/run/haproxy.pid"
         ;;
