@@ -1,0 +1,135 @@
+"""The sandbox's own controls beside the API: ``/sandbox/…``, with the API's token."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+
+from aiohttp import web
+
+from sandbox.api.context import ACCOUNT, FAULTS, LIMITS, OPERATIONS
+from sandbox.api.faults import Fault
+from sandbox.api.records import Droplet, Json
+from sandbox.api.requests import body_of, field_of
+from sandbox.errors import SandboxError
+from sandbox.machine_faults import FAULTS as MACHINE_FAULTS
+from sandbox.machines import Machines
+
+MACHINES = web.AppKey("machines", Machines)
+POWER = {"power-on": "power_on", "power-off": "power_off"}
+
+
+def _show(request: web.Request, droplet: Droplet) -> Json:
+    shown: Json = {
+        "droplet": droplet.id,
+        "name": droplet.name,
+        "status": droplet.status,
+        "public_address": droplet.public_address,
+        "private_address": droplet.private_address,
+        "tags": droplet.tags,
+        "phantom": droplet.phantom,
+        "init": None,
+        "link_is_up": True,
+        "directory": None,
+    }
+    if not droplet.phantom:
+        try:
+            machine = request.app[MACHINES].machine(droplet.id)
+        except SandboxError:
+            return shown
+        init = machine.init if machine.running else None
+        shown |= {
+            "init": init.to_json() if init else None,
+            "link_is_up": machine.link_is_up,
+            "directory": str(machine.directory),
+        }
+    return shown
+
+
+def _find(request: web.Request) -> Droplet:
+    wanted = request.match_info["machine"]
+    found = [
+        droplet
+        for droplet in request.app[ACCOUNT].droplets.values()
+        if wanted in (droplet.name, str(droplet.id), droplet.public_address, droplet.private_address)
+    ]
+    if len(found) == 1:
+        return found[0]
+    raise SandboxError(f"{len(found) or 'no'} machines are called {wanted}")
+
+
+async def list_machines(request: web.Request) -> web.Response:
+    droplets = request.app[ACCOUNT].droplets.values()
+    return web.json_response({"machines": [_show(request, droplet) for droplet in droplets]})
+
+
+async def show_machine(request: web.Request) -> web.Response:
+    return web.json_response({"machine": _show(request, _find(request))})
+
+
+async def disturb_machine(request: web.Request) -> web.Response:
+    droplet = _find(request)
+    body = await body_of(request)
+    name = field_of(body, "fault", str)
+    result: object = None
+    if name in ("hide-private", "show-private"):
+        droplet.hide_private = name == "hide-private"
+    elif name in POWER:
+        action = request.app[OPERATIONS].power(droplet, POWER[name])
+        while action.status == "in-progress":
+            await asyncio.sleep(0.01)
+    elif name in MACHINE_FAULTS:
+        machine = request.app[MACHINES].machine(droplet.id)
+        argument = field_of(body, "argument", str, "")
+        result = await asyncio.to_thread(MACHINE_FAULTS[name], machine, argument)
+    else:
+        raise SandboxError(f"no fault {name!r}")
+    return web.json_response({"machine": _show(request, droplet), "result": result})
+
+
+async def list_faults(request: web.Request) -> web.Response:
+    return web.json_response({"faults": [asdict(fault) for fault in request.app[FAULTS].active]})
+
+
+async def add_fault(request: web.Request) -> web.Response:
+    fault = Fault.from_json(await body_of(request))
+    request.app[FAULTS].add(fault)
+    return web.json_response({"fault": asdict(fault)}, status=201)
+
+
+async def clear_faults(request: web.Request) -> web.Response:
+    request.app[FAULTS].clear()
+    return web.Response(status=204)
+
+
+async def add_phantoms(request: web.Request) -> web.Response:
+    body = await body_of(request)
+    made = request.app[ACCOUNT].add_phantoms(
+        field_of(body, "count", int, 1),
+        field_of(body, "name", str, "phantom"),
+        field_of(body, "tags", list, []),
+        private=field_of(body, "private", bool, True),
+    )
+    return web.json_response({"droplets": [droplet.id for droplet in made]}, status=201)
+
+
+async def change_limits(request: web.Request) -> web.Response:
+    """Set the limits that are given, and forget the requests so far."""
+    limits = request.app[LIMITS]
+    body = await body_of(request)
+    for name in ("hourly", "burst", "key_lists"):
+        setattr(limits, name, field_of(body, name, int, getattr(limits, name)))
+    limits.reset()
+    return web.json_response({name: getattr(limits, name) for name in ("hourly", "burst", "key_lists")})
+
+
+ROUTES = [
+    web.route("GET", "/sandbox/machines", list_machines),
+    web.route("GET", "/sandbox/machines/{machine}", show_machine),
+    web.route("POST", "/sandbox/machines/{machine}/faults", disturb_machine),
+    web.route("GET", "/sandbox/faults", list_faults),
+    web.route("POST", "/sandbox/faults", add_fault),
+    web.route("DELETE", "/sandbox/faults", clear_faults),
+    web.route("POST", "/sandbox/phantoms", add_phantoms),
+    web.route("POST", "/sandbox/limits", change_limits),
+]

@@ -1,0 +1,16 @@
+"""What the request handlers share."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from sandbox.api.account import Account
+from sandbox.api.faults import Faults
+from sandbox.api.limits import Limits
+from sandbox.api.operations import Operations
+
+ACCOUNT = web.AppKey("account", Account)
+FAULTS = web.AppKey("faults", Faults)
+LIMITS = web.AppKey("limits", Limits)
+OPERATIONS = web.AppKey("operations", Operations)
+TOKEN = web.AppKey("token", str)

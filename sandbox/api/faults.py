@@ -1,0 +1,128 @@
+"""Making the API, or the git server, misbehave on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any, Self
+
+from aiohttp import web
+
+from sandbox.errors import SandboxError
+
+KINDS = ("status", "html", "empty", "slow", "hang", "reset")
+MESSAGES = {
+    401: ("unauthorized", "Unable to authenticate you."),
+    403: ("forbidden", "You are not authorized to perform this operation"),
+    404: ("not_found", "The resource you requested could not be found."),
+    422: ("unprocessable_entity", "The request could not be processed."),
+    429: ("too_many_requests", "API rate limit exceeded."),
+    500: ("server_error", "Unexpected server-side error"),
+    503: ("service_unavailable", "Service Unavailable"),
+}
+HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Fault:
+    """One way to misbehave.
+
+    :param kind: ``status`` (answer ``status`` with its usual body), ``html`` (with a page instead),
+        ``empty`` (with nothing), ``slow`` (answer properly, ``seconds`` late), ``hang`` (never answer),
+        ``reset`` (close the connection).
+    :param status: HTTP status.
+    :param method: HTTP method, or ``*``.
+    :param path: pattern of the path, as in a shell: ``/v2/droplets*``.
+    :param count: how many requests it concerns; all if ``None``.
+    :param retry_after: seconds that a ``Retry-After`` header names.
+    :param seconds: how late a slow answer is.
+    :param after: carry the request out first, then misbehave: the answer is lost, its effect is not.
+    """
+
+    kind: str = "status"
+    status: int = 500
+    method: str = "*"
+    path: str = "*"
+    count: int | None = None
+    retry_after: int | None = None
+    seconds: float = 5.0
+    after: bool = False
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read a fault.
+
+        :raises SandboxError: an unknown field or kind.
+        """
+        unknown = set(value) - {field.name for field in fields(cls)}
+        if unknown:
+            raise SandboxError(f"a fault has no {', '.join(sorted(unknown))}")
+        fault = cls(**value)
+        if fault.kind not in KINDS:
+            raise SandboxError(f"no fault {fault.kind!r}: there are {', '.join(KINDS)}")
+        return fault
+
+    def concerns(self, method: str, path: str) -> bool:
+        """Tell whether a request is to be disturbed."""
+        return self.method in ("*", method) and fnmatchcase(path, self.path) and self.count != 0
+
+
+class Faults:
+    """The faults in force; the first that concerns a request disturbs it."""
+
+    def __init__(self) -> None:
+        self.active: list[Fault] = []
+        self._cleared = asyncio.Event()
+
+    def add(self, fault: Fault) -> None:
+        """Put a fault in force."""
+        self.active.append(fault)
+
+    def clear(self) -> None:
+        """End all faults; requests that hang are let go."""
+        self.active.clear()
+        self._cleared.set()
+        self._cleared = asyncio.Event()
+
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request, or misbehave."""
+        fault = next((fault for fault in self.active if fault.concerns(request.method, request.path)), None)
+        if fault is None:
+            return await handler(request)
+        if fault.count is not None:
+            fault.count -= 1
+        if fault.after:
+            await handler(request)
+        elif fault.kind == "slow":
+            await self._wait(fault.seconds)
+            return await handler(request)
+        return await self._misbehave(request, fault)
+
+    async def _misbehave(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        if fault.kind in ("hang", "slow"):
+            await self._wait(None if fault.kind == "hang" else fault.seconds)
+        if fault.kind in ("hang", "slow", "reset"):
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=500)
+        headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+        if fault.kind == "html":
+            return web.Response(text=HTML, status=fault.status, content_type="text/html", headers=headers)
+        if fault.kind == "empty":
+            return web.Response(status=fault.status, headers=headers, content_type="application/json")
+        identifier, message = MESSAGES.get(fault.status, ("error", "An error made on purpose"))
+        return web.Response(
+            text=json.dumps({"id": identifier, "message": message}),
+            status=fault.status,
+            headers=headers,
+            content_type="application/json",
+        )
+
+    async def _wait(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._cleared.wait(), seconds)

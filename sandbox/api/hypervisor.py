@@ -1,0 +1,63 @@
+"""What the API needs of whatever runs the machines; the tests of the API put an empty one in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Order:
+    """A machine as the API orders it.
+
+    :param hostname: the droplet's name.
+    :param suite: Debian suite of its image.
+    :param public_keys: OpenSSH lines for root.
+    :param user_data: cloud-init's format.
+    """
+
+    hostname: str
+    suite: str
+    public_keys: list[str]
+    user_data: str
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a machine is reached."""
+
+    public: str
+    private: str
+    gateway: str
+
+
+class Hypervisor(Protocol):
+    """Runs machines, known by the ids of their droplets. Its methods block.
+
+    Each raises :class:`~sandbox.errors.SandboxError` if it cannot do what it should.
+    """
+
+    #: Called with a droplet's id when its machine has stopped by itself; from any thread.
+    stopped: Callable[[int], None]
+
+    def reserve(self, droplet: int) -> Addresses:
+        """Choose the addresses of a machine; quick."""
+
+    def create(self, droplet: int, order: Order) -> None:
+        """Make the machine and start it."""
+
+    def power_on(self, droplet: int) -> None:
+        """Give it power."""
+
+    def power_off(self, droplet: int) -> None:
+        """Take its power away at once."""
+
+    def shutdown(self, droplet: int) -> bool:
+        """Ask it to stop; ``False`` if it does not."""
+
+    def reboot(self, droplet: int) -> bool:
+        """Ask it to restart; ``False`` if it does not."""
+
+    def destroy(self, droplet: int) -> None:
+        """Remove it."""

@@ -1,0 +1,98 @@
+"""Command line: ``python -m sandbox up | down | status | fault … | traffic …``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox import fault_cli, lifecycle
+from sandbox.client import DEFAULT_DIRECTORY, Sandbox
+from sandbox.errors import SandboxError
+from sandbox.layout import Layout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, handler, text in (
+        ("up", _up, "start a sandbox, unless it is up"),
+        ("down", _down, "stop a sandbox, or clean up after one that died"),
+        ("status", _status, "list the droplets"),
+        ("serve", _serve, "be a sandbox's server, in the foreground; `up` starts it"),
+    ):
+        command = subparsers.add_parser(name, help=text, description=text)
+        command.set_defaults(handler=handler)
+        _add_directory(command)
+        if name in ("up", "serve"):
+            command.add_argument("--name", help="default: the directory's name")
+    _add_directory(fault_cli.add_parser(subparsers))
+    _add_traffic(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.handler(options))
+    except SandboxError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _add_directory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dir", default=DEFAULT_DIRECTORY, help="where the sandbox keeps its things; default: %(default)s"
+    )
+
+
+def _add_traffic(subparsers: Any) -> None:
+    """Add the traffic judge, which is a part of its own; the rest works without it."""
+    try:
+        importlib.import_module("sandbox.traffic_cli").add_parser(subparsers)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("sandbox.traffic"):
+            raise
+
+
+def _up(options: argparse.Namespace) -> int:
+    box = Sandbox.up(options.dir, options.name, say=lambda text: print(text, file=sys.stderr))
+    print(json.dumps(json.loads(box.layout.description.read_text()), indent=2))
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    existed = lifecycle.down(Layout.of(options.dir))
+    print("down" if existed else f"no sandbox in {options.dir}")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from sandbox.server import serve
+
+    serve(Layout.of(options.dir, options.name))
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    box = Sandbox.attach(options.dir)
+    print(f"{box.name}: API {box.api_url}, repositories {box.git_url}, directory {box.layout.directory}")
+    rows = [("DROPLET", "NAME", "STATE", "PUBLIC", "PRIVATE", "TAGS")]
+    for shown in box.droplets():
+        state = shown["status"] if shown["link_is_up"] else f"{shown['status']}, link cut"
+        rows.append(
+            (
+                str(shown["droplet"]),
+                shown["name"],
+                f"{state}, phantom" if shown["phantom"] else state,
+                shown["public_address"] or "-",
+                shown["private_address"] or "-",
+                " ".join(tag if len(tag) <= 40 else f"{tag[:39]}…" for tag in shown["tags"]),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0

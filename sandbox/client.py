@@ -1,0 +1,259 @@
+"""A running sandbox, for Python: ``with Sandbox.up(directory) as box: …``."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sandbox import lifecycle
+from sandbox.errors import SandboxError
+from sandbox.layout import Layout
+
+DEFAULT_DIRECTORY = Path("build/sandbox")
+
+
+class Sandbox:
+    """A sandbox that is up.
+
+    :param layout: where it is.
+    :param owned: whether leaving the ``with`` block takes it down.
+    """
+
+    def __init__(self, layout: Layout, *, owned: bool = False) -> None:
+        self.layout = layout
+        self._owned = owned
+        try:
+            description = json.loads(layout.description.read_text())
+        except FileNotFoundError:
+            raise SandboxError(f"no sandbox is up in {layout.directory}: python -m sandbox up") from None
+        self.name: str = description["name"]
+        self.api_url: str = description["api_url"]
+        self.token: str = description["token"]
+        self.ca_file: str = description["ca_file"]
+        self.gateway: str = description["gateway"]
+        self.git_url: str = description["git_url"]
+        self.repositories = Path(description["repositories"])
+
+    @classmethod
+    def up(
+        cls,
+        directory: Path | str = DEFAULT_DIRECTORY,
+        name: str | None = None,
+        say: Callable[[str], None] = print,
+    ) -> Self:
+        """Start a sandbox in a directory, unless it is up already; the ``with`` block takes it down."""
+        layout = Layout.of(directory, name)
+        lifecycle.up(layout, say)
+        return cls(layout, owned=True)
+
+    @classmethod
+    def attach(cls, directory: Path | str = DEFAULT_DIRECTORY) -> Self:
+        """Use a sandbox that somebody else has started, and leave it up."""
+        layout = Layout.of(directory)
+        if not lifecycle.is_up(layout):
+            raise SandboxError(f"no sandbox is up in {layout.directory}: python -m sandbox up")
+        return cls(layout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._owned:
+            self.down()
+
+    def down(self) -> None:
+        """Stop it and remove what it made."""
+        lifecycle.down(self.layout)
+
+    def machines(self) -> list[Machine]:
+        """Return its machines; droplets without one are not among them."""
+        return [Machine(self, shown) for shown in self.droplets() if not shown["phantom"]]
+
+    def droplets(self) -> list[dict[str, Any]]:
+        """Return what is known of all its droplets."""
+        return list(self.request("GET", "machines")["machines"])
+
+    def machine(self, name: str) -> Machine:
+        """Find a machine by its droplet's name or id, or by one of its addresses.
+
+        :raises SandboxError: there is none, or more than one.
+        """
+        return Machine(self, self.request("GET", f"machines/{urllib.parse.quote(name)}")["machine"])
+
+    def api_fault(self, kind: str = "status", **fields: Any) -> None:
+        """Make the API or the git server misbehave; fields as in :class:`sandbox.api.faults.Fault`."""
+        self.request("POST", "faults", {"kind": kind, **fields})
+
+    def clear_api_faults(self) -> None:
+        """End all misbehaviour of the API and the git server."""
+        self.request("DELETE", "faults")
+
+    def add_phantoms(
+        self, count: int, name: str = "phantom", tags: Iterable[str] = (), *, private: bool = True
+    ) -> list[int]:
+        """Add droplets that exist in the API only; returns their ids.
+
+        :param private: whether they have a private address.
+        """
+        body = {"count": count, "name": name, "tags": list(tags), "private": private}
+        return list(self.request("POST", "phantoms", body)["droplets"])
+
+    def reset_limits(self, **limits: int) -> None:
+        """Forget the requests so far, and set rate limits: ``hourly``, ``burst``, ``key_lists``."""
+        self.request("POST", "limits", limits)
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the sandbox's own controls, which stand beside its API.
+
+        :raises SandboxError: it refused, or is not there.
+        """
+        request = urllib.request.Request(  # noqa: S310 (always https)
+            f"{self.api_url}/sandbox/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        # A proxy of the environment cannot reach the sandbox's network.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca_file)),
+        )
+        try:
+            with opener.open(request, timeout=120) as response:
+                return dict(json.loads(response.read() or b"{}"))
+        except urllib.error.HTTPError as error:
+            raise SandboxError(json.loads(error.read())["message"]) from None
+        except OSError as error:
+            raise SandboxError(f"the sandbox {self.name} does not answer: {error}") from None
+
+
+class Machine:
+    """A droplet's machine.
+
+    :param box: its sandbox.
+    :param shown: what the sandbox says about it.
+    """
+
+    def __init__(self, box: Sandbox, shown: dict[str, Any]) -> None:
+        self._box = box
+        self.droplet_id: int = shown["droplet"]
+        self.name: str = shown["name"]
+        self.address: str = shown["public_address"] or ""
+        self.private_address: str = shown["private_address"] or ""
+        self.tags: list[str] = shown["tags"]
+
+    @property
+    def status(self) -> str:
+        """The droplet's status: ``new``, ``active`` or ``off``."""
+        return str(self._show()["status"])
+
+    def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        text: str | None = None,
+        check: bool = True,
+        seconds: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the machine as root, without ssh; a string goes through its shell.
+
+        :param text: what the command reads from its standard input.
+        :param check: whether an exit status other than 0 raises.
+        :raises SandboxError: the machine is off, or the command failed or took more than ``seconds``.
+        """
+        from sandbox.machine import enter
+
+        init = self._show()["init"]
+        if init is None:
+            raise SandboxError(f"{self.name} is off")
+        arguments = ["sh", "-c", command] if isinstance(command, str) else list(command)
+        try:
+            done = subprocess.run(
+                [*enter(init["pid"]), *arguments],
+                input=text or "",
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SandboxError(f"{arguments} on {self.name} took more than {seconds} s") from None
+        if check and done.returncode:
+            raise SandboxError(f"{arguments} on {self.name}: exit status {done.returncode}: {done.stderr}")
+        return done
+
+    def wait_ready(self, seconds: float = 30) -> None:
+        """Wait until its first boot is over, user data included.
+
+        :raises SandboxError: that takes more than ``seconds``, or the user data had errors.
+        """
+        deadline = time.monotonic() + seconds
+        while self._show()["init"] is None:
+            if time.monotonic() > deadline:
+                raise SandboxError(f"{self.name} has not started after {seconds} s")
+            time.sleep(0.05)
+        left = max(1.0, deadline - time.monotonic())
+        done = self.run(["cloud-init", "status", "--wait", "--long"], check=False, seconds=left)
+        if done.returncode:
+            raise SandboxError(f"first boot of {self.name}: {done.stdout.strip()}")
+
+    def power_off(self) -> None:
+        """Take its power away; nothing in it can react."""
+        self._fault("power-off")
+
+    def power_on(self) -> None:
+        """Give it power again; its disk is as it was."""
+        self._fault("power-on")
+
+    def cut_link(self) -> None:
+        """Pull its cable."""
+        self._fault("cut-link")
+
+    def restore_link(self) -> None:
+        """Plug its cable in again."""
+        self._fault("restore-link")
+
+    def fill_disk(self) -> None:
+        """Leave no byte free on its disk."""
+        self._fault("fill-disk")
+
+    def free_disk(self) -> None:
+        """Free what :meth:`fill_disk` took."""
+        self._fault("free-disk")
+
+    def kill(self, pattern: str) -> str:
+        """Kill its processes whose command line matches; returns their names and pids.
+
+        :raises SandboxError: none matches.
+        """
+        return str(self._fault("kill", pattern))
+
+    def change_host_key(self) -> str:
+        """Give its sshd another host key; returns the public half."""
+        return str(self._fault("change-host-key"))
+
+    def hide_private_address(self) -> None:
+        """Leave its private address out of the API's answers."""
+        self._fault("hide-private")
+
+    def show_private_address(self) -> None:
+        """Undo :meth:`hide_private_address`."""
+        self._fault("show-private")
+
+    def _fault(self, name: str, argument: str = "") -> object:
+        path = f"machines/{self.droplet_id}/faults"
+        return self._box.request("POST", path, {"fault": name, "argument": argument})["result"]
+
+    def _show(self) -> dict[str, Any]:
+        return dict(self._box.request("GET", f"machines/{self.droplet_id}")["machine"])

@@ -1,0 +1,84 @@
+"""A machine's disk: a size-limited layer over the shared read-only image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from sandbox.processes import run
+
+SIZE_MEBIBYTES = 512
+
+
+class Disk:
+    """The layer of one machine, mounted under its directory.
+
+    :param directory: the machine's directory; the mounted file system is ``root`` in it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.root = directory / "root"
+        self._layer = directory / "disk"
+
+    def mount(self, image: Path, mebibytes: int = SIZE_MEBIBYTES) -> None:
+        """Mount an empty layer over an image.
+
+        :param mebibytes: how much the machine can write before its disk is full.
+        """
+        self.root.mkdir(parents=True)
+        self._layer.mkdir()
+        run(
+            [
+                "mount",
+                "-t",
+                "tmpfs",
+                "-o",
+                f"size={mebibytes}m,mode=755",
+                "bluegreen-sandbox",
+                str(self._layer),
+            ]
+        )
+        for name in ("upper", "work"):
+            (self._layer / name).mkdir()
+        options = f"lowerdir={image},upperdir={self._layer}/upper,workdir={self._layer}/work"
+        run(["mount", "-t", "overlay", "-o", options, "bluegreen-sandbox", str(self.root)])
+
+    def fill(self) -> int:
+        """Take all the space that is left, out of the machine's sight; returns the bytes taken."""
+        free = os.statvfs(self._layer)
+        size = free.f_bavail * free.f_frsize
+        if size:
+            with self._filler.open("ab") as filler:
+                os.posix_fallocate(filler.fileno(), filler.tell(), size)
+        return size
+
+    def free(self) -> None:
+        """Give back what :meth:`fill` took."""
+        self._filler.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Unmount the disk and remove the machine's directory."""
+        unmount_below(self.directory)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def _filler(self) -> Path:
+        return self._layer / "filler"
+
+
+def unmount_below(directory: Path) -> None:
+    """Unmount everything that is mounted in a directory, the innermost first."""
+    prefix = f"{directory.resolve()}/"
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in reversed([mount for mount in map(_unescape, mounts) if mount.startswith(prefix)]):
+        with contextlib.suppress(OSError):
+            run(["umount", "--lazy", mount], check=False)
+
+
+def _unescape(path: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(code, character)
+    return path

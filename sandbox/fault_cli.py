@@ -1,0 +1,102 @@
+"""Command line of the faults: ``python -m sandbox fault …``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sandbox.client import Sandbox
+
+MACHINE_FAULTS = {
+    "power-off": "take its power away at once",
+    "power-on": "give it power again",
+    "cut-link": "pull its cable",
+    "restore-link": "plug its cable in again",
+    "fill-disk": "leave no byte free on its disk",
+    "free-disk": "free what fill-disk took",
+    "kill": "kill its processes whose command line matches a pattern",
+    "change-host-key": "give its sshd another host key",
+    "hide-private": "leave its private address out of the API's answers",
+    "show-private": "undo hide-private",
+}
+API_KINDS = ("status", "html", "empty", "slow", "hang", "reset")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command ``fault``; its ``handler`` takes the parsed arguments and returns the exit status."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "fault", help="break something on purpose", description="Break something on purpose, or mend it."
+    )
+    faults = parser.add_subparsers(required=True, metavar="FAULT")
+    for name, text in MACHINE_FAULTS.items():
+        fault = faults.add_parser(name, help=text, description=text)
+        fault.add_argument("machine", help="the droplet's name or id, or one of its addresses")
+        if name == "kill":
+            fault.add_argument("pattern", help="regular expression of the command line")
+        fault.set_defaults(handler=_machine, fault=name)
+    _add_api(faults)
+    _add_others(faults)
+    return parser
+
+
+def _add_api(faults: Any) -> None:
+    api = faults.add_parser("api", help="make the API or the git server misbehave, until api-clear")
+    api.add_argument("kind", choices=API_KINDS)
+    api.add_argument("--status", type=int, help="HTTP status; default: 500")
+    api.add_argument("--method", help="HTTP method; default: all")
+    api.add_argument("--path", help="pattern, such as '/v2/droplets*' or '/git/*'; default: all")
+    api.add_argument("--count", type=int, help="how many requests it concerns; default: all")
+    api.add_argument("--retry-after", type=int, help="seconds that a Retry-After header names")
+    api.add_argument("--seconds", type=float, help="how late a slow answer is; default: 5")
+    api.add_argument("--after", action="store_true", help="carry the request out, then misbehave")
+    api.set_defaults(handler=_api)
+    clear = faults.add_parser("api-clear", help="end all misbehaviour of the API and the git server")
+    clear.set_defaults(handler=_clear)
+
+
+def _add_others(faults: Any) -> None:
+    phantoms = faults.add_parser("phantoms", help="add droplets that exist in the API only")
+    phantoms.add_argument("count", type=int)
+    phantoms.add_argument("--name", default="phantom")
+    phantoms.add_argument("--tag", action="append", default=[])
+    phantoms.add_argument("--no-private", action="store_true", help="without a private address")
+    phantoms.set_defaults(handler=_phantoms)
+    limits = faults.add_parser("limits", help="forget the requests so far and set the API's rate limits")
+    for name in ("hourly", "burst", "key-lists"):
+        limits.add_argument(f"--{name}", type=int)
+    limits.set_defaults(handler=_limits)
+
+
+def _machine(options: argparse.Namespace) -> int:
+    box = Sandbox.attach(options.dir)
+    machine = box.machine(options.machine)
+    body = {"fault": options.fault, "argument": getattr(options, "pattern", "")}
+    result = box.request("POST", f"machines/{machine.droplet_id}/faults", body)["result"]
+    if result is not None:
+        print(result)
+    return 0
+
+
+def _api(options: argparse.Namespace) -> int:
+    names = ("status", "method", "path", "count", "retry_after", "seconds", "after")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    Sandbox.attach(options.dir).api_fault(options.kind, **given)
+    return 0
+
+
+def _clear(options: argparse.Namespace) -> int:
+    Sandbox.attach(options.dir).clear_api_faults()
+    return 0
+
+
+def _phantoms(options: argparse.Namespace) -> int:
+    box = Sandbox.attach(options.dir)
+    box.add_phantoms(options.count, options.name, options.tag, private=not options.no_private)
+    return 0
+
+
+def _limits(options: argparse.Namespace) -> int:
+    names = ("hourly", "burst", "key_lists")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    Sandbox.attach(options.dir).reset_limits(**given)
+    return 0

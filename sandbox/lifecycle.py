@@ -1,0 +1,133 @@
+"""A sandbox's life: up, down, and cleaning up after one that died."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandbox import image, network
+from sandbox.disk import unmount_below
+from sandbox.errors import SandboxError
+from sandbox.layout import Layout
+from sandbox.processes import ProcessId, kill_cgroup
+
+PROPAGATED = Path("/run/systemd/nspawn/propagate")
+START_SECONDS, STOP_SECONDS = 20, 60
+
+
+def up(layout: Layout, say: Callable[[str], None] = print) -> None:
+    """Start a sandbox; one that is up already stays as it is.
+
+    :raises SandboxError: this machine cannot run it, or it does not start.
+    """
+    _check_machine()
+    image.ensure(say=say)
+    layout.directory.mkdir(parents=True, exist_ok=True)
+    with _lock(layout):
+        if is_up(layout):
+            return
+        clean(layout)
+        for directory in (layout.machines, layout.repositories):
+            directory.mkdir(exist_ok=True)
+        with layout.log.open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "sandbox",
+                    "serve",
+                    "--dir",
+                    str(layout.directory),
+                    "--name",
+                    layout.name,
+                ],
+                cwd=Path(__file__).parent.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not layout.description.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                last = layout.log.read_text(errors="replace").strip().rpartition("\n")[2]
+                clean(layout)
+                raise SandboxError(f"the sandbox's server does not start: {last}")
+            time.sleep(0.02)
+
+
+def down(layout: Layout) -> bool:
+    """Stop a sandbox and remove everything of it but its log and repositories.
+
+    :return: whether there was anything to stop or to remove.
+    """
+    if not layout.directory.is_dir():
+        return False
+    with _lock(layout):
+        server = _server(layout)
+        if server and server.signal(signal.SIGTERM) and not server.wait_gone(STOP_SECONDS):
+            server.kill()
+        existed = server is not None or layout.machines.exists()
+        clean(layout)
+    return existed
+
+
+def is_up(layout: Layout) -> bool:
+    """Tell whether the sandbox's server runs and is ready."""
+    server = _server(layout)
+    return server is not None and server.alive() and layout.description.exists()
+
+
+def clean(layout: Layout) -> None:
+    """Remove what a sandbox has left behind: processes, mounts, bridge, rules, files; nobody else's."""
+    server = _server(layout)
+    if server:
+        server.kill()
+    for record in layout.machines.glob("*/processes.json"):
+        for process in map(ProcessId.from_json, json.loads(record.read_text())):
+            process.kill()
+        # Made by systemd-nspawn, which removes it unless it is killed.
+        with contextlib.suppress(OSError):
+            (PROPAGATED / record.parent.name).rmdir()
+    kill_cgroup(layout.cgroup)
+    unmount_below(layout.directory)
+    network.remove(layout.directory)
+    shutil.rmtree(layout.machines, ignore_errors=True)
+    for file in (layout.description, layout.server, layout.certificate_authority):
+        file.unlink(missing_ok=True)
+
+
+def _server(layout: Layout) -> ProcessId | None:
+    try:
+        return ProcessId.from_json(json.loads(layout.server.read_text()))
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def _check_machine() -> None:
+    if sys.platform != "linux":
+        raise SandboxError("the sandbox needs Linux")
+    if os.geteuid() != 0:
+        raise SandboxError("the sandbox needs root to make and start machines")
+    for tool in ("systemd-nspawn", "ip", "nsenter", "git"):
+        if not shutil.which(tool):
+            raise SandboxError(f"{tool} is not installed: run scripts/install-system-packages as root")
+
+
+@contextmanager
+def _lock(layout: Layout) -> Iterator[None]:
+    with layout.lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,141 @@
+"""The bridge that joins a sandbox's machines, with addresses that are reserved for benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+from sandbox.processes import run
+
+# 198.18.200.0 and above are for droplets that exist in the API only.
+NUMBERS = range(1, 200)
+FIRST_HOST, LAST_HOST = 10, 250
+
+
+@dataclass(frozen=True)
+class Network:
+    """One sandbox's bridge and addresses.
+
+    :param number: the third octet of both networks; no two sandboxes on one machine share it.
+    """
+
+    number: int
+
+    @property
+    def bridge(self) -> str:
+        """Name of the bridge interface on the host."""
+        return f"bgs{self.number}"
+
+    @property
+    def gateway(self) -> str:
+        """The host's address on the bridge; the API and the git server listen there."""
+        return f"198.18.{self.number}.1"
+
+    @property
+    def public(self) -> str:
+        """The network of public addresses."""
+        return f"198.18.{self.number}.0/24"
+
+    @property
+    def private(self) -> str:
+        """The network of private addresses."""
+        return f"198.19.{self.number}.0/24"
+
+    def public_address(self, host: int) -> str:
+        """Return the public address with this last octet."""
+        return f"198.18.{self.number}.{host}"
+
+    def private_address(self, host: int) -> str:
+        """Return the private address with this last octet."""
+        return f"198.19.{self.number}.{host}"
+
+
+def create(owner: Path) -> Network:
+    """Make the bridge of a sandbox, on the first number that no other sandbox has.
+
+    :param owner: the sandbox's directory; the bridge carries it, so that :func:`remove` finds its own.
+    """
+    for number in NUMBERS:
+        network = Network(number)
+        if _exists(network.bridge):
+            continue
+        try:
+            run(["ip", "link", "add", network.bridge, "type", "bridge"])
+        except SandboxError:
+            if _exists(network.bridge):
+                continue
+            raise
+        run(["ip", "link", "set", "dev", network.bridge, "alias", _alias(owner)])
+        _configure(network)
+        return network
+    raise SandboxError(f"no free network for a sandbox: {len(NUMBERS)} are in use")
+
+
+def remove(owner: Path) -> None:
+    """Remove the bridge and the firewall rules of the sandbox in this directory, if it has any."""
+    for link in json.loads(run(["ip", "-json", "link", "show", "type", "bridge"]) or "[]"):
+        if link.get("ifalias") == _alias(owner):
+            _remove_rules(link["ifname"])
+            run(["ip", "link", "delete", link["ifname"]], check=False)
+
+
+def set_link(interface: str, *, up: bool) -> None:
+    """Cut or restore a machine's cable.
+
+    :param interface: the host's end of it.
+    """
+    run(["ip", "link", "set", "dev", interface, "up" if up else "down"])
+
+
+def forget(network: Network, address: str) -> None:
+    """Drop what the host has learnt about an address, so that its next holder is found at once."""
+    run(["ip", "neigh", "flush", "dev", network.bridge, "to", address], check=False)
+
+
+def _configure(network: Network) -> None:
+    with contextlib.suppress(OSError):
+        Path(f"/proc/sys/net/ipv6/conf/{network.bridge}/disable_ipv6").write_text("1")
+    for address in (network.gateway, network.private_address(1)):
+        run(["ip", "address", "add", f"{address}/24", "dev", network.bridge])
+    run(["ip", "link", "set", "dev", network.bridge, "up"])
+    for rule in _rules(network.bridge):
+        chain, *rest = rule
+        if _drops(chain):
+            run(["iptables", "-w", "-I", chain, *rest])
+
+
+def _rules(bridge: str) -> list[list[str]]:
+    return [
+        ["FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"],
+        ["INPUT", "-i", bridge, "-j", "ACCEPT"],
+    ]
+
+
+def _drops(chain: str) -> bool:
+    """Tell whether frames between machines, or from them to the host, may be dropped without a rule."""
+    filters = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if chain == "FORWARD" and filters.exists() and filters.read_text().strip() == "1":
+        return True
+    try:
+        policy = run(["iptables", "-w", "-S", chain])
+    except SandboxError:
+        return False
+    return policy.strip() != f"-P {chain} ACCEPT"
+
+
+def _remove_rules(bridge: str) -> None:
+    for rule in _rules(bridge):
+        with contextlib.suppress(SandboxError):
+            while True:
+                run(["iptables", "-w", "-D", *rule])
+
+
+def _exists(interface: str) -> bool:
+    return Path(f"/sys/class/net/{interface}").exists()
+
+
+def _alias(owner: Path) -> str:
+    return f"bluegreen-sandbox:{owner.resolve()}"[:255]
