@@ -1,0 +1,274 @@
+"""The load-balancer agent on a real machine: Debian's HAProxy unit, systemd's timers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from bluegreen import hostkey
+from bluegreen.cloud_init import render_user_data
+from bluegreen.color import Color
+from bluegreen.haproxy_config import Server, render_haproxy
+from bluegreen.traffic import LoadBalancerStatus
+from sandbox import Machine, Sandbox
+
+pytestmark = pytest.mark.sandbox
+
+AGENT = Path(__file__).resolve().parents[2] / "include" / "templates" / "lb_agent.py"
+INSTALLED = "/usr/local/lib/bluegreen/lb_agent.py"
+REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
+ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
+
+# Four application servers on the load balancer's own loopback: this is about HAProxy, not about them.
+APPLICATIONS = """
+import http.server, os, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        sick = self.path == "/health" and os.path.exists("/run/sick-" + self.server.color)
+        self.send_response(500 if sick else 200)
+        self.send_header("X-Revision", self.server.revision)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *arguments):
+        pass
+for color, revision, addresses in %r:
+    for address in addresses:
+        server = http.server.ThreadingHTTPServer((address, 8080), Handler)
+        server.color, server.revision = color, revision
+        threading.Thread(target=server.serve_forever).start()
+"""
+
+
+def eventually(check: Callable[[], bool], seconds: float = 15) -> float:
+    """Wait until something is so; return how long that took."""
+    began = time.monotonic()
+    while not check():
+        assert time.monotonic() < began + seconds, "it did not happen in time"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+class LoadBalancer:
+    """A load balancer, and the run that holds its lock."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.token: int = self.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
+
+    def call(self, verb: str, **request: Any) -> dict[str, Any]:
+        """Call the agent and return its answer."""
+        done = self.machine.run(["python3", INSTALLED, verb, "-"], text=json.dumps(request), check=False)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def ok(self, verb: str, **request: Any) -> dict[str, Any]:
+        """Call the agent and demand that it agrees."""
+        answer = self.call(verb, **request)
+        assert answer["ok"], answer
+        return answer
+
+    def status(self) -> LoadBalancerStatus:
+        """What the agent says, read without touching the machine."""
+        return LoadBalancerStatus.parse(
+            json.loads(self.machine.run(["python3", "-", "status"], text=AGENT.read_text()).stdout)
+        )
+
+    def sync(self, **changes: Any) -> dict[str, Any]:
+        """Install the fleet's configuration."""
+        config = render_haproxy(
+            app="my_perl_app",
+            servers={
+                color: [
+                    Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080)
+                    for number, address in enumerate(ADDRESSES[color], 1)
+                ]
+                for color in Color
+            },
+            health_path="/health",
+            stats_user="admin",
+            stats_password="not-a-secret",
+            maxconn_per_server=8,
+            **changes,
+        )
+        return self.ok("sync", token=self.token, config=config, initial={"live": None, "idle": "blue"})
+
+    def switch(self, to: Color, confirm_within: float = 60) -> dict[str, Any]:
+        """Move traffic."""
+        return self.ok(
+            "switch",
+            token=self.token,
+            to=to,
+            revision=REVISIONS[to],
+            confirm_within=confirm_within,
+            min_servers=2,
+            health={"path": "/health", "port": 8080},
+        )
+
+    def confirm(self, color: Color) -> None:
+        """Keep the switch."""
+        self.ok("confirm", token=self.token, revision=REVISIONS[color])
+
+    def answers(self) -> tuple[int, str | None]:
+        """Status and color that a client gets."""
+        session = requests.Session()
+        session.trust_env = False
+        response = session.get(f"http://{self.machine.address}/", timeout=5)
+        return response.status_code, response.headers.get("X-Color")
+
+    def timers(self) -> str:
+        """Timers that could still revert something."""
+        return self.machine.run("systemctl list-timers --no-legend 'bluegreen-revert-*'").stdout
+
+
+@pytest.fixture(scope="module")
+def machine(sandbox: Sandbox) -> Iterator[Machine]:
+    """Return a load balancer as provisioning makes it, with application servers behind it."""
+    session = requests.Session()
+    session.trust_env, session.verify = False, sandbox.ca_file
+    session.headers["Authorization"] = f"Bearer {sandbox.token}"
+    body = {
+        "name": "agent-test-lb-1",
+        "region": "nyc3",
+        "size": "s-1vcpu-1gb",
+        "image": "debian-12-x64",
+        "user_data": render_user_data(app="my_perl_app", load_balancer=True, host_key=hostkey.generate()),
+    }
+    answer = session.post(f"{sandbox.api_url}/v2/droplets", json=body, timeout=60)
+    assert answer.status_code == 202, answer.text
+    try:
+        eventually(lambda: bool(sandbox.machine("agent-test-lb-1").address), 30)
+        made = sandbox.machine("agent-test-lb-1")
+        made.wait_ready()
+        made.run(["mkdir", "-p", str(Path(INSTALLED).parent)])
+        made.run(["tee", INSTALLED], text=AGENT.read_text())
+        behind = [(str(color), REVISIONS[color], ADDRESSES[color]) for color in Color]
+        made.run(["tee", "/run/applications.py"], text=APPLICATIONS % behind)
+        made.run("systemd-run --unit=applications python3 /run/applications.py")
+        eventually(lambda: made.run("curl -fs http://127.0.0.14:8080/", check=False).returncode == 0)
+        yield made
+    finally:
+        session.delete(f"{sandbox.api_url}/v2/droplets/{answer.json()['droplet']['id']}", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def fresh(machine: Machine) -> tuple[LoadBalancer, dict[str, Any], str]:
+    """Return the load balancer, the first sync's answer, and the file that Debian had put there."""
+    default = machine.run("cat /etc/haproxy/haproxy.cfg").stdout
+    load_balancer = LoadBalancer(machine)
+    return load_balancer, load_balancer.sync(), default
+
+
+@pytest.fixture
+def blue_is_live(fresh: tuple[LoadBalancer, dict[str, Any], str]) -> LoadBalancer:
+    """Return the load balancer with blue live and confirmed."""
+    load_balancer = fresh[0]
+    load_balancer.machine.run("rm -f /run/sick-*")
+    load_balancer.sync()
+    if load_balancer.status().pending:
+        load_balancer.ok("revert", token=load_balancer.token)
+    if load_balancer.status().live is not Color.BLUE:
+        load_balancer.switch(Color.BLUE)
+        load_balancer.confirm(Color.BLUE)
+    return load_balancer
+
+
+def test_the_first_sync_takes_over_from_debians_configuration(
+    fresh: tuple[LoadBalancer, dict[str, Any], str],
+) -> None:
+    load_balancer, answer, default = fresh
+    assert (answer["changed"], answer["reloaded"], answer["old_workers"]) == (True, True, 0)
+    assert load_balancer.answers() == (503, None)
+    assert load_balancer.machine.run("cat /etc/haproxy/haproxy.cfg.*.bak").stdout == default
+    assert load_balancer.machine.run("stat -c %a /etc/haproxy/haproxy.cfg").stdout == "600\n"
+    status = load_balancer.status()
+    assert (status.live, status.consistent, status.haproxy.running) == (None, True, True)
+
+
+def test_a_switch_takes_less_than_a_tenth_of_a_second(blue_is_live: LoadBalancer) -> None:
+    assert blue_is_live.answers() == (200, "blue")
+    assert blue_is_live.switch(Color.GREEN)["milliseconds"] < 100
+    assert blue_is_live.answers() == (200, "green")
+    reverted = blue_is_live.ok("revert", token=blue_is_live.token)
+    assert (reverted["reverted"], reverted["milliseconds"] < 100) == (True, True)
+    assert blue_is_live.answers() == (200, "blue")
+
+
+def test_an_unconfirmed_switch_reverts_on_time_by_itself(blue_is_live: LoadBalancer) -> None:
+    moved = blue_is_live.switch(Color.GREEN, confirm_within=3)
+    assert blue_is_live.answers() == (200, "green")
+    eventually(lambda: blue_is_live.answers() == (200, "blue"), 6)
+    status = blue_is_live.status()
+    assert status.last_revert is not None
+    # The timer counts from before traffic moved; a busy machine may start Python late.
+    assert 2 < status.last_revert.at - moved["at"] < 4.5
+    assert (status.live, status.consistent, status.pending) == (Color.BLUE, True, None)
+    assert "not confirmed in time" in status.last_revert.reason
+
+
+def test_a_confirmed_switch_has_no_timer_left(blue_is_live: LoadBalancer) -> None:
+    moved = blue_is_live.switch(Color.GREEN, confirm_within=3)
+    assert "bluegreen-revert-" in blue_is_live.timers()
+    blue_is_live.confirm(Color.GREEN)
+    assert blue_is_live.timers() == ""
+    while time.time() < moved["at"] + 4:
+        assert blue_is_live.answers() == (200, "green")
+
+
+def test_a_revert_that_finds_the_old_color_sick_waits_until_it_is_well(blue_is_live: LoadBalancer) -> None:
+    blue_is_live.switch(Color.GREEN, confirm_within=2)
+    blue_is_live.machine.run("touch /run/sick-blue")
+
+    def refused() -> bool:
+        return (
+            "has no healthy server"
+            in blue_is_live.machine.run("journalctl -o cat -u 'bluegreen-revert-*'").stdout
+        )
+
+    eventually(refused, 20)
+    assert blue_is_live.answers() == (200, "green")
+    blue_is_live.machine.run("rm /run/sick-blue")
+    eventually(lambda: blue_is_live.answers() == (200, "blue"), 20)
+    assert blue_is_live.status().pending is None
+
+
+def test_a_restart_by_hand_keeps_live_and_is_noticed(blue_is_live: LoadBalancer) -> None:
+    known = blue_is_live.status().haproxy.config_sha256
+    assert known
+    blue_is_live.machine.run("systemctl restart haproxy")
+    eventually(lambda: blue_is_live.status().haproxy.running)
+    status = blue_is_live.status()
+    assert (status.live, status.consistent, status.haproxy.config_sha256) == (Color.BLUE, True, None)
+    assert blue_is_live.sync()["reloaded"]
+    assert blue_is_live.status().haproxy.config_sha256 == known
+
+
+def test_a_stopped_haproxy_is_started_and_goes_on_where_it_was(blue_is_live: LoadBalancer) -> None:
+    blue_is_live.machine.run("systemctl stop haproxy")
+    assert not blue_is_live.status().haproxy.running
+    assert blue_is_live.sync()["reloaded"]
+    assert blue_is_live.answers() == (200, "blue")
+
+
+def test_a_configuration_that_cannot_bind_is_taken_back(blue_is_live: LoadBalancer) -> None:
+    blue_is_live.machine.run("systemd-run --unit=occupied python3 -m http.server 9999")
+    eventually(
+        lambda: blue_is_live.machine.run("curl -fs http://127.0.0.1:9999/", check=False).returncode == 0
+    )
+    good = blue_is_live.machine.run("cat /etc/haproxy/haproxy.cfg").stdout
+    bad = good.replace("bind *:80\n", "bind *:80\n    bind 127.0.0.1:9999\n    bind *:9999\n")
+    answer = blue_is_live.call(
+        "sync", token=blue_is_live.token, config=bad, initial={"live": None, "idle": "blue"}
+    )
+    blue_is_live.machine.run("systemctl stop occupied")
+    assert (answer["ok"], answer.get("error")) == (False, "reload_failed")
+    assert blue_is_live.machine.run("cat /etc/haproxy/haproxy.cfg").stdout == good
+    assert blue_is_live.answers() == (200, "blue")
+    assert not blue_is_live.sync()["reloaded"]
