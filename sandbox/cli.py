@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _add_directory(command)
         if name in ("up", "serve"):
             command.add_argument("--name", help="default: the directory's name")
-    _add_directory(fault_cli.add_parser(subparsers))
+    fault_cli.add_parser(subparsers)
     _add_traffic(subparsers)
     options = parser.parse_args(arguments)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sandbox.client import Sandbox
+from sandbox.client import DEFAULT_DIRECTORY, Sandbox
 
 MACHINE_FAULTS = {
     "power-off": "take its power away at once",
@@ -22,9 +22,9 @@ MACHINE_FAULTS = {
 API_KINDS = ("status", "html", "empty", "slow", "hang", "reset")
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: Any) -> None:
     """Add the command ``fault``; its ``handler`` takes the parsed arguments and returns the exit status."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = subparsers.add_parser(
         "fault", help="break something on purpose", description="Break something on purpose, or mend it."
     )
     faults = parser.add_subparsers(required=True, metavar="FAULT")
@@ -36,7 +36,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         fault.set_defaults(handler=_machine, fault=name)
     _add_api(faults)
     _add_others(faults)
-    return parser
+    for fault in faults.choices.values():
+        fault.add_argument("--dir", default=DEFAULT_DIRECTORY, help="the sandbox's; default: %(default)s")
 
 
 def _add_api(faults: Any) -> None:
