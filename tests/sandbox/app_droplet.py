@@ -1,0 +1,136 @@
+"""An application droplet of its own for a test, as provisioning makes it, and jobs on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import requests
+
+from bluegreen.cloud_init import render_user_data
+from bluegreen.hostkey import generate
+from bluegreen.release import (
+    DropletFacts,
+    JobReport,
+    JobState,
+    Release,
+    clean_script,
+    deploy_script,
+    facts_script,
+    job_unit,
+    parse_facts,
+    parse_job_report,
+    poll_script,
+    start_script,
+)
+from sandbox import Machine, Sandbox
+
+APP = "my_perl_app"
+ROOT = f"/opt/{APP}"
+T = TypeVar("T")
+
+COMMAND = ("starman", "--listen", "{listen}", "--workers", "{workers}", "--disable-keepalive", "{psgi}")
+
+
+@contextmanager
+def created(box: Sandbox, name: str) -> Iterator[Machine]:
+    """A droplet that is ready, and is destroyed afterwards."""
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = box.ca_file
+    session.headers["Authorization"] = f"Bearer {box.token}"
+    body = {
+        "name": name,
+        "region": "nyc3",
+        "size": "s-1vcpu-1gb",
+        "image": "debian-12-x64",
+        "user_data": render_user_data(app=APP, load_balancer=False, host_key=generate()),
+    }
+    answer = session.post(f"{box.api_url}/v2/droplets", json=body, timeout=60)
+    assert answer.status_code == 202, answer.text
+    droplet = answer.json()["droplet"]["id"]
+    try:
+        machine = wait_for(lambda: _machine_with_address(box, name), "the droplet has an address")
+        machine.wait_ready()
+        yield machine
+    finally:
+        session.delete(f"{box.api_url}/v2/droplets/{droplet}", timeout=60)
+
+
+def _machine_with_address(box: Sandbox, name: str) -> Machine | None:
+    machine = box.machine(name)
+    return machine if machine.private_address else None
+
+
+def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 30) -> T:
+    """The first answer of ``condition`` that is not ``None`` or false."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+    return answer
+
+
+@dataclass(frozen=True)
+class AppDroplet:
+    """A droplet and what is deployed on it."""
+
+    machine: Machine
+    repository: str
+
+    def release(self, revision: str) -> Release:
+        return Release(
+            app=APP,
+            repository=self.repository,
+            revision=revision,
+            listen_address=self.machine.private_address,
+            port=8080,
+            workers=2,
+            command=COMMAND,
+            health_timeout=30,
+            min_free_mb=20,
+        )
+
+    def script(self, script: str) -> str:
+        """Run a script as Airflow does: as root, on standard input."""
+        return self.machine.run(["bash", "-s"], text=script).stdout
+
+    def start(self, release: Release, run_id: str = "run-1") -> str:
+        """Start a deploy, and return its unit."""
+        unit = job_unit(APP, release.revision)
+        self.script(start_script(unit=unit, run_id=run_id, script=deploy_script(release), timeout=120))
+        return unit
+
+    def poll(self, unit: str, cursor: str = "", wait: float = 5) -> JobReport:
+        return parse_job_report(self.script(poll_script(unit=unit, cursor=cursor, wait=wait)))
+
+    def finish(self, unit: str) -> JobReport:
+        """Wait for a job's end, and return its report with everything that it wrote."""
+        lines: tuple[str, ...] = ()
+        cursor = ""
+        deadline = time.monotonic() + 60
+        while True:
+            report = self.poll(unit, cursor)
+            lines, cursor = lines + report.lines, report.cursor
+            if report.state is not JobState.RUNNING:
+                return replace(report, lines=lines)
+            assert time.monotonic() < deadline, lines
+
+    def deploy(self, revision: str, **changes: object) -> JobReport:
+        """Deploy to the end, leaving no job behind."""
+        unit = self.start(replace(self.release(revision), **changes))  # type: ignore[arg-type]
+        report = self.finish(unit)
+        self.script(clean_script(unit=unit))
+        return report
+
+    def facts(self) -> DropletFacts:
+        return parse_facts(self.script(facts_script(app=APP)))
+
+    def get(self, path: str = "/") -> requests.Response:
+        """Ask the app, not by way of a load balancer."""
+        session = requests.Session()
+        session.trust_env = False
+        return session.get(f"http://{self.machine.private_address}:8080{path}", timeout=10)

@@ -1,0 +1,319 @@
+"""Releases on a real machine: built, refused, killed half way, pruned."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bluegreen.release import JobState, clean_script, failure_cause, job_unit, start_script, stop_script
+from sandbox import Sandbox
+from sandbox.sample_app import build_repository
+from tests.sandbox.app_droplet import APP, ROOT, AppDroplet, created
+
+pytestmark = pytest.mark.sandbox
+
+Commit = Callable[[str, Callable[[Path], None]], str]
+
+
+@pytest.fixture(scope="module")
+def repository(sandbox: Sandbox) -> Path:
+    path = sandbox.repositories / "droplet_scripts.git"
+    build_repository(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def revisions(repository: Path) -> dict[str, str]:
+    return build_repository(repository)
+
+
+@pytest.fixture(scope="module")
+def commit(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Commit:
+    """Make a commit on top of v1, on a branch of its own, and return its revision."""
+
+    def make(branch: str, change: Callable[[Path], None]) -> str:
+        clone = tmp_path_factory.mktemp(branch) / "clone"
+        subprocess.run(["git", "clone", "-q", "-b", "v1", repository, clone], check=True, capture_output=True)
+        change(clone)
+        for command in (
+            ["checkout", "-q", "-b", branch],
+            ["add", "--all"],
+            ["-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-q", "-m", branch],
+            ["push", "-q", "--force", "origin", branch],
+        ):
+            subprocess.run(["git", "-C", clone, *command], check=True)
+        shown = subprocess.run(
+            ["git", "-C", clone, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
+        return shown.stdout.strip()
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
+    with created(sandbox, "scripts-1") as machine:
+        yield AppDroplet(machine, f"{sandbox.git_url}/{repository.name}")
+
+
+@pytest.fixture
+def bare_droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
+    with created(sandbox, "scripts-bare") as machine:
+        yield AppDroplet(machine, f"{sandbox.git_url}/{repository.name}")
+
+
+def running(droplet: AppDroplet, revision: str) -> None:
+    report = droplet.deploy(revision)
+    assert report.state is JobState.SUCCESS, report.lines
+    assert answering(droplet) == revision
+
+
+def answering(droplet: AppDroplet) -> str:
+    return droplet.get().headers["X-Revision"]
+
+
+def refused(droplet: AppDroplet, revision: str, **changes: object) -> str:
+    """Deploy what must not work; return the cause that the user is told."""
+    report = droplet.deploy(revision, **changes)
+    assert report.state is JobState.FAILED
+    assert report.lines[-1].startswith("bluegreen: "), report.lines
+    return failure_cause(report.lines)
+
+
+def test_first_release_then_another_over_it(bare_droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    empty = bare_droplet.facts()
+    assert (empty.revision, empty.main_pid, empty.releases, empty.missing_users) == (None, None, (), ())
+    for tag in ("v1", "v2"):
+        running(bare_droplet, revisions[tag])
+        assert f"<h1>My Perl app {tag}</h1>" in bare_droplet.get().text
+        facts = bare_droplet.facts()
+        assert (facts.revision, facts.service) == (revisions[tag], "active")
+        assert f"{ROOT}/releases/{revisions[tag]}/local/lib/perl5/Try/Tiny.pm" in loaded_modules(bare_droplet)
+    assert facts.releases == tuple(sorted((revisions["v1"], revisions["v2"])))
+    assert all(facts.versions.values())
+    owner = bare_droplet.machine.run(["stat", "-c", "%U", f"{ROOT}/current/", f"{ROOT}/current/lib"]).stdout
+    assert owner.split() == ["root", "root"]
+    assert bare_droplet.machine.run(["systemctl", "is-enabled", APP]).stdout == "enabled\n"
+
+
+def loaded_modules(droplet: AppDroplet) -> str:
+    """Where perl finds the vendored module, for the user that the app runs as."""
+    program = 'require Try::Tiny; print $INC{"Try/Tiny.pm"}'
+    library = f"PERL5LIB=$(realpath {ROOT}/current)/local/lib/perl5"
+    return droplet.machine.run(f"runuser -u {APP} -- env {library} perl -e '{program}'").stdout
+
+
+def test_every_answer_proves_its_revision(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v4-bad"])
+    answers = [droplet.get(path) for path in ["/"] * 20 + ["/nothing", "/health"]]
+    assert {answer.status_code for answer in answers} == {200, 404, 500}
+    assert {answer.headers["X-Revision"] for answer in answers} == {revisions["v4-bad"]}
+
+
+def test_unchanged_dependencies_are_not_built_again(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v1"])
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v2']}"])
+    report = droplet.deploy(revisions["v2"])
+    assert "dependencies are unchanged" in report.lines
+    assert report.seconds < 10
+
+
+def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v2"])
+    before = droplet.facts()
+    cause = refused(droplet, revisions["v3-broken"])
+    assert cause.startswith("the app does not load: syntax error at lib/MyPerlApp.pm line 54")
+    after = droplet.facts()
+    assert (after.revision, after.main_pid, after.releases) == (
+        before.revision,
+        before.main_pid,
+        before.releases,
+    )
+    assert droplet.get("/health").status_code == 200
+    leftovers = droplet.machine.run(f"ls {ROOT}/releases | grep partial", check=False).stdout
+    assert leftovers == ""
+
+
+def test_full_disk_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v2"])
+    before = droplet.facts()
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v1']}"])
+    droplet.machine.fill_disk()
+    try:
+        assert refused(droplet, revisions["v1"]).startswith(
+            f"No space left on the disk of {ROOT}: 0 MB are free"
+        )
+        # Without the check beforehand, the first write that fails must tell the same.
+        assert f"No space left on the disk of {ROOT}" in refused(droplet, revisions["v1"], min_free_mb=0)
+        after = droplet.facts()
+        assert (after.revision, after.main_pid) == (before.revision, before.main_pid)
+        assert droplet.get("/version").status_code == 200
+    finally:
+        droplet.machine.free_disk()
+    running(droplet, revisions["v1"])
+
+
+def test_release_that_is_not_healthy_gives_way_to_the_one_before(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v2"])
+    cause = refused(droplet, revisions["v1"], health_path="/nothing", health_timeout=1)
+    assert cause == (
+        "the app was started but did not become healthy within 1 s: it answers 404 "
+        f"(this droplet runs {revisions['v2'][:12]} again)"
+    )
+    assert droplet.facts().revision == revisions["v2"]
+    assert answering(droplet) == revisions["v2"]
+
+
+def test_first_release_that_is_not_healthy_leaves_nothing_running(
+    bare_droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    cause = refused(bare_droplet, revisions["v1"], health_path="/nothing", health_timeout=1)
+    assert cause.endswith("it answers 404")
+    facts = bare_droplet.facts()
+    assert (facts.revision, facts.service) == (None, "inactive")
+
+
+def test_server_command_that_does_not_run_the_wrapper(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    command = ("starman", "--listen", "{listen}", "--disable-keepalive", "app.psgi")
+    cause = refused(droplet, revisions["v1"], command=command, health_timeout=2)
+    assert "its answers have no X-Revision" in cause
+
+
+def test_revision_that_is_not_there(droplet: AppDroplet) -> None:
+    cause = refused(droplet, "c" * 40)
+    assert cause.startswith(f"cannot fetch {'c' * 40} from {droplet.repository}: ")
+
+
+def test_repository_that_is_not_there(
+    sandbox: Sandbox, bare_droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    url = f"{sandbox.git_url}/nothing.git"
+    assert refused(bare_droplet, revisions["v1"], repository=url).startswith(f"cannot fetch from {url}: ")
+
+
+def test_protocol_that_could_run_a_command(droplet: AppDroplet) -> None:
+    cause = refused(droplet, "d" * 40, repository="ext::sh -c id% >/tmp/hacked")
+    assert "transport 'ext' not allowed" in cause
+
+
+def test_dependency_that_is_not_carried(droplet: AppDroplet, commit: Commit) -> None:
+    def remove_tarball(clone: Path) -> None:
+        next(clone.glob("vendor/cache/**/*.tar.gz")).unlink()
+        (clone / "vendor/cache/.keep").touch()
+        with (clone / "cpanfile").open("a", encoding="utf-8") as cpanfile:
+            cpanfile.write("# other dependencies, as far as the cache is concerned\n")
+
+    cause = refused(droplet, commit("no-tarball", remove_tarball))
+    assert cause == "cannot install the dependencies: ! Failed to fetch distribution Try-Tiny-0.31"
+
+
+def test_links_in_the_repository_lead_root_nowhere(droplet: AppDroplet, commit: Commit) -> None:
+    """What root writes into a release must not follow what the repository has put there."""
+
+    def add_links(clone: Path) -> None:
+        (clone / "REVISION").symlink_to("/etc/hostname")
+        (clone / ".bluegreen").symlink_to("/etc")
+        (clone / "local").symlink_to("/usr/local")
+
+    before = droplet.machine.run("ls -laR /etc /usr/local | sha256sum; cat /etc/hostname").stdout
+    running(droplet, commit("links", add_links))
+    assert droplet.machine.run("ls -laR /etc /usr/local | sha256sum; cat /etc/hostname").stdout == before
+
+
+def test_only_good_releases_count_for_retention(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
+    good = [revisions[tag] for tag in ("v1", "v2", "v4-bad")]
+    for revision in good:
+        running(droplet, revision)
+    for number in range(3):
+        bad = commit(f"bad-{number}", lambda clone, number=number: (clone / "n").write_text(f"{number}"))  # type: ignore[misc]
+        refused(droplet, bad, health_path="/nothing", health_timeout=1)
+    report = droplet.deploy(good[0], keep_releases=2)
+    assert report.state is JobState.SUCCESS, report.lines
+    # The running one, the one before it, and the last failed one for whoever wants to look at it.
+    assert set(droplet.facts().releases) == {good[0], good[2], bad}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_any_moment_and_run_again(
+    seed: int, droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    first, second = (revisions["v1"], revisions["v2"]) if seed % 2 else (revisions["v2"], revisions["v1"])
+    running(droplet, first)
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{second}", f"{ROOT}/activated/{second}"])
+    if seed % 3 == 0:
+        droplet.machine.run(["rm", "-rf", f"{ROOT}/repo.git", f"{ROOT}/cache"])
+    unit = droplet.start(droplet.release(second))
+    killer = f"sleep {chance.uniform(0, 1.2):.3f}; systemctl kill --signal=KILL {unit}.service"
+    droplet.machine.run(killer, check=False)
+    current = droplet.facts().revision
+    assert current in (first, second)
+    assert droplet.machine.run(["test", "-x", f"{ROOT}/releases/{current}/.bluegreen/start"]).returncode == 0
+    droplet.script(clean_script(unit=unit))
+    running(droplet, second)
+    assert "partial" not in droplet.machine.run(["ls", f"{ROOT}/releases"]).stdout
+
+
+def test_job_survives_its_connection_and_is_attached_to(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    unit = job_unit(APP, revisions["v1"])
+    script = "echo begin; sleep 2; echo end; exit 7"
+    for _ in range(2):
+        droplet.script(start_script(unit=unit, run_id="run-1", script=script, timeout=60))
+    report = droplet.poll(unit, wait=0)
+    assert (report.state, report.run_id) == (JobState.RUNNING, "run-1")
+    # Another run meets it while it is at work, and waits for it as well.
+    droplet.script(start_script(unit=unit, run_id="run-2", script=script, timeout=60))
+    report = droplet.finish(unit)
+    assert (report.state, report.exit_status, report.lines) == (JobState.FAILED, 7, ("begin", "end"))
+    # Its end is kept for its own run, and no obstacle for the next.
+    droplet.script(start_script(unit=unit, run_id="run-1", script="echo again", timeout=60))
+    assert droplet.finish(unit).exit_status == 7
+    droplet.script(start_script(unit=unit, run_id="run-2", script="echo again", timeout=60))
+    assert droplet.finish(unit).lines == ("again",)
+    droplet.script(clean_script(unit=unit))
+    assert droplet.poll(unit).state is JobState.MISSING
+
+
+def test_job_that_takes_too_long(droplet: AppDroplet) -> None:
+    unit = job_unit(APP, "e" * 40)
+    droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=1))
+    report = droplet.finish(unit)
+    assert (report.state, report.result) == (JobState.FAILED, "timeout")
+    droplet.script(clean_script(unit=unit))
+
+
+def test_job_that_is_stopped(droplet: AppDroplet) -> None:
+    unit = job_unit(APP, "e" * 40)
+    droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=60))
+    droplet.script(stop_script(unit=unit))
+    assert droplet.poll(unit).state is JobState.MISSING
+
+
+def test_two_deploys_at_once_take_turns(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    units = [droplet.start(droplet.release(revisions[tag])) for tag in ("v1", "v2")]
+    reports = [droplet.finish(unit) for unit in units]
+    assert [report.state for report in reports] == [JobState.SUCCESS] * 2, reports
+    assert answering(droplet) == droplet.facts().revision
+    for unit in units:
+        droplet.script(clean_script(unit=unit))
+
+
+def test_facts_change_nothing(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v1"])
+    droplet.machine.run(["touch", "/run/mark"])
+    droplet.facts()
+    changed = droplet.machine.run(
+        "find / -xdev -newer /run/mark -type f "
+        "-not -path '/proc/*' -not -path '/sys/*' -not -path '/var/log/*'"
+    ).stdout
+    assert changed == ""
