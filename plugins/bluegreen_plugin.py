@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
+
+# What the tasks import and what takes long: together 1.4 s of CPU a task on two cores.
+SLOW_TO_IMPORT = ("paramiko", "requests", "pydo", "azure.core.pipeline.policies", "bluegreen.hooks.load_balancers")
 
 
 class BlueGreenPlugin(AirflowPlugin):
-    """Makes the package's presence visible in Admin > Plugins."""
+    """Makes the package's presence visible in Admin > Plugins, and its tasks start quickly.
+
+    The LocalExecutor forks its tasks from the scheduler. What the scheduler has imported when it loads its plugins
+    (at its start with ``[core] lazy_load_plugins = False``), the tasks need not import again.
+    """
 
     name = "bluegreen"
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Import what the tasks will need."""
+        for module in SLOW_TO_IMPORT:
+            importlib.import_module(module)
