@@ -10,8 +10,9 @@ from pathlib import Path
 from sandbox.errors import SandboxError
 from sandbox.processes import run
 
-# 198.18.200.0 and above are for droplets that exist in the API only.
 NUMBERS = range(1, 200)
+# For droplets that exist in the API only (sandbox.api.account): routed to the bridge, where nothing answers.
+PHANTOMS = range(200, 208)
 FIRST_HOST, LAST_HOST = 10, 250
 
 
@@ -101,17 +102,25 @@ def _configure(network: Network) -> None:
     for address in (network.gateway, network.private_address(1)):
         run(["ip", "address", "add", f"{address}/24", "dev", network.bridge])
     run(["ip", "link", "set", "dev", network.bridge, "up"])
-    for rule in _rules(network.bridge):
-        chain, *rest = rule
-        if _drops(chain):
-            run(["iptables", "-w", "-I", chain, *rest])
+    for first in ("198.18", "198.19"):
+        phantoms = f"{first}.{PHANTOMS.start}.0/21"
+        run(["ip", "route", "add", phantoms, "dev", network.bridge, "metric", str(100 + network.number)])
+    for chain, rule in _rules(network.bridge):
+        if rule[-1] == "DROP" and _forwards() or rule[-1] == "ACCEPT" and _drops(chain):
+            run(["iptables", "-w", "-I", chain, *rule])
 
 
-def _rules(bridge: str) -> list[list[str]]:
+def _rules(bridge: str) -> list[tuple[str, list[str]]]:
+    """Return what the firewall may have to be told: machines reach each other and the host, nothing else."""
     return [
-        ["FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"],
-        ["INPUT", "-i", bridge, "-j", "ACCEPT"],
+        ("FORWARD", ["-i", bridge, "-o", bridge, "-j", "ACCEPT"]),
+        ("FORWARD", ["-i", bridge, "!", "-o", bridge, "-j", "DROP"]),
+        ("INPUT", ["-i", bridge, "-j", "ACCEPT"]),
     ]
+
+
+def _forwards() -> bool:
+    return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
 
 
 def _drops(chain: str) -> bool:
@@ -127,10 +136,10 @@ def _drops(chain: str) -> bool:
 
 
 def _remove_rules(bridge: str) -> None:
-    for rule in _rules(bridge):
+    for chain, rule in _rules(bridge):
         with contextlib.suppress(SandboxError):
             while True:
-                run(["iptables", "-w", "-D", *rule])
+                run(["iptables", "-w", "-D", chain, *rule])
 
 
 def _exists(interface: str) -> bool:

@@ -16,6 +16,7 @@ from sandbox.api.records import Action, Droplet, Json, Key, Vpc
 
 DROPLET_LIMIT = 100
 TAG = re.compile(r"[a-zA-Z0-9_:\-]{1,255}")
+PHANTOM_NETWORKS = range(200, 208)
 PHANTOMS_PER_NETWORK = 250
 
 
@@ -167,7 +168,7 @@ class Account:
         tags = [self.add_tag(tag) for tag in tags]
         for number in range(1, count + 1):
             network, host = divmod(next(self._phantoms), PHANTOMS_PER_NETWORK)
-            octets = f"{200 + network % 56}.{host + 1}"
+            octets = f"{PHANTOM_NETWORKS[network % len(PHANTOM_NETWORKS)]}.{host + 1}"
             made.append(
                 Droplet(
                     id=self.next_id(),

@@ -9,6 +9,8 @@ from typing import Any
 from sandbox.api.catalog import REGIONS
 
 Json = dict[str, Any]
+# So DigitalOcean writes that a private interface has none; the description wants a string.
+NO_GATEWAY = "<nil>"
 
 
 def now() -> str:
@@ -130,9 +132,9 @@ class Droplet:
         if self.public_address:
             networks.append(_network(self.public_address, self.gateway, "public"))
         if self.private_address and not self.hide_private:
-            networks.append(_network(self.private_address, None, "private"))
+            networks.append(_network(self.private_address, NO_GATEWAY, "private"))
         return networks
 
 
-def _network(address: str, gateway: str | None, kind: str) -> Json:
+def _network(address: str, gateway: str, kind: str) -> Json:
     return {"ip_address": address, "netmask": "255.255.255.0", "gateway": gateway, "type": kind}
