@@ -161,9 +161,9 @@ def test_release_that_is_not_healthy_gives_way_to_the_one_before(
     droplet: AppDroplet, revisions: dict[str, str]
 ) -> None:
     running(droplet, revisions["v2"])
-    cause = refused(droplet, revisions["v1"], health_path="/nothing", health_timeout=1)
+    cause = refused(droplet, revisions["v1"], health_path="/nothing", health_timeout=5)
     assert cause == (
-        "the app was started but did not become healthy within 1 s: it answers 404 "
+        "the app was started but did not become healthy within 5 s: it answers 404 "
         f"(this droplet runs {revisions['v2'][:12]} again)"
     )
     assert droplet.facts().revision == revisions["v2"]
@@ -173,7 +173,7 @@ def test_release_that_is_not_healthy_gives_way_to_the_one_before(
 def test_first_release_that_is_not_healthy_leaves_nothing_running(
     bare_droplet: AppDroplet, revisions: dict[str, str]
 ) -> None:
-    cause = refused(bare_droplet, revisions["v1"], health_path="/nothing", health_timeout=1)
+    cause = refused(bare_droplet, revisions["v1"], health_path="/nothing", health_timeout=5)
     assert cause.endswith("it answers 404")
     facts = bare_droplet.facts()
     assert (facts.revision, facts.service) == (None, "inactive")
@@ -181,7 +181,7 @@ def test_first_release_that_is_not_healthy_leaves_nothing_running(
 
 def test_server_command_that_does_not_run_the_wrapper(droplet: AppDroplet, revisions: dict[str, str]) -> None:
     command = ("starman", "--listen", "{listen}", "--disable-keepalive", "app.psgi")
-    cause = refused(droplet, revisions["v1"], command=command, health_timeout=2)
+    cause = refused(droplet, revisions["v1"], command=command, health_timeout=5)
     assert "its answers have no X-Revision" in cause
 
 
