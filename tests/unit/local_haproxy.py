@@ -78,12 +78,15 @@ class Backend:
 
     def __init__(self, address: str, port: int, revision: str) -> None:
         self.healthy = True
+        self.health_takes = 0.0
         self.revision = revision
         self.headers = Message()
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path == "/health":
+                    time.sleep(backend.health_takes)
                 if self.path == "/headers":
                     backend.headers = self.headers
                 if self.path.startswith("/slow?s="):
@@ -214,6 +217,13 @@ class LocalHaproxy:
             [str(self.root / "bin/systemctl"), "start", "haproxy"], env=self.environment, check=True
         )
         eventually(lambda: (self.root / "run/haproxy-master.sock").exists() and bool(self.ask("show info")))
+
+    def reload_by_hand(self) -> None:
+        """Reload HAProxy without the agent, and wait until a new worker is there."""
+        master, worker = self.master(), self.ask("show info").partition("\nPid: ")[2].split("\n")[0]
+        assert master is not None
+        os.kill(master, signal.SIGUSR2)
+        eventually(lambda: "\nPid: " in (info := self.ask("show info")) and f"\nPid: {worker}\n" not in info)
 
     def ask(self, command: str, where: str = "run/haproxy/admin.sock") -> str:
         """Send a command to one of HAProxy's sockets; empty if it does not answer."""

@@ -194,14 +194,24 @@ def test_without_haproxy_nothing_moves(load_balancer: LocalHaproxy) -> None:
 
 def test_a_switch_waits_for_the_workers_of_an_earlier_reload(deployed: Deployed) -> None:
     world = deployed.world
+    began = time.time()
     slow = http.client.HTTPConnection("127.0.0.1", world.http_port, timeout=30)
     slow.request("GET", "/slow?s=2")
-    time_before = time.monotonic()
-    world.ok("sync", **deployed.sync_request(world.render(timeout_server=51)))
-    deployed.switch(Color.GREEN)
+    world.reload_by_hand()
+    assert deployed.switch(Color.GREEN)["at"] > began + 2
     answer = slow.getresponse()
     assert (answer.status, answer.headers["X-Color"]) == (200, "blue")
-    assert time.monotonic() - time_before > 1
+
+
+def test_a_switch_does_not_wait_forever_for_an_old_worker(deployed: Deployed) -> None:
+    slow = http.client.HTTPConnection("127.0.0.1", deployed.world.http_port, timeout=30)
+    slow.request("GET", "/slow?s=20")
+    deployed.world.reload_by_hand()
+    code, message = deployed.world.refused("switch", **deployed.switch_request(Color.GREEN))
+    assert code == "unhealthy"
+    assert "1 old HAProxy workers" in message
+    assert_untouched(deployed)
+    slow.close()
 
 
 def test_a_confirmed_switch_stays(deployed: Deployed) -> None:
@@ -251,6 +261,15 @@ def test_a_revert_to_a_sick_color_is_refused_and_may_be_tried_again(deployed: De
     deployed.set_health(Color.BLUE, True, False)
     assert deployed.world.ok("revert", token=deployed.token)["reverted"]
     assert deployed.maps() == BLUE_LIVE
+
+
+def test_after_a_reload_a_server_is_not_well_before_its_first_check(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    for backend in deployed.world.backends[Color.BLUE]:
+        backend.healthy, backend.health_takes = False, 3
+    deployed.sync(deployed.world.render(timeout_server=51))
+    assert deployed.world.refused("revert", token=deployed.token)[0] == "unhealthy"
+    assert deployed.maps() == GREEN_LIVE
 
 
 def test_counters_are_those_of_each_color(deployed: Deployed) -> None:

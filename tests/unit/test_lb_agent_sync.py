@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 from pathlib import Path
 
@@ -123,9 +121,7 @@ def test_a_reload_by_hand_is_noticed(deployed: Deployed) -> None:
     world = deployed.world
     known = deployed.status()["haproxy"]["config_sha256"]
     world.config.write_text(world.render(timeout_server=51))
-    master = world.master()
-    assert master is not None
-    os.kill(master, signal.SIGUSR2)
+    world.reload_by_hand()
     eventually(lambda: deployed.status()["haproxy"]["config_sha256"] is None)
     assert deployed.sync(world.render())["reloaded"]
     assert deployed.status()["haproxy"]["config_sha256"] == known
