@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PER_PAGE = 200
 
 CONNECT_TIMEOUT = 5
-READ_TIMEOUT = 10
+READ_TIMEOUT = 7
 
 
 class DigitalOceanError(BlueGreenError):
