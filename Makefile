@@ -1,0 +1,54 @@
+# The project's commands. A fresh Debian or Ubuntu machine needs make and Python; these install the rest.
+
+# The interpreter that the virtual environment is made with: Python 3.11, 3.12 or 3.13.
+PYTHON ?= python3
+# More arguments for pytest: make test ARGS="-k switch"
+ARGS ?=
+
+VENV := .venv
+UV_VERSION := 0.13.9
+BIN := $(VENV)/bin
+CODE := dags demo plugins sandbox scripts tests
+
+# The sandbox's machines need Linux and root.
+MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo yes)
+
+.PHONY: help setup venv packages lint test demo demo-down requirements
+.DEFAULT_GOAL := help
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: packages venv  ## Install what is missing: Debian packages, the virtual environment
+
+packages:
+	@scripts/install-system-packages
+
+venv:
+	@scripts/make-venv "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"
+
+lint: setup  ## ruff, mypy, shellcheck, haproxy -c
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+	shellcheck .ci/run $$(grep --files-with-matches '^#!.*sh$$' scripts/*)
+	shellcheck --shell=bash --exclude=SC1083 include/templates/droplet/*.sh.j2
+	$(BIN)/python scripts/check_haproxy_templates.py
+
+ifeq ($(MACHINES),yes)
+test: setup  ## Every test; without Linux and root those that need no machines
+	$(BIN)/python -m pytest $(ARGS)
+else
+test: venv
+	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
+	$(BIN)/python -m pytest -m "not sandbox" $(ARGS)
+endif
+
+demo: setup  ## Provision and deploy four releases under load; KEEP=1 leaves everything running
+	@$(BIN)/python -m demo
+
+demo-down:  ## Stop what KEEP=1 has left running
+	@$(BIN)/python -m demo down
+
+requirements: venv  ## Compile requirements.in into requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements.txt requirements.in
