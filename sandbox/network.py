@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def _configure(network: Network) -> None:
         phantoms = f"{first}.{PHANTOMS.start}.0/21"
         run(["ip", "route", "add", phantoms, "dev", network.bridge, "metric", str(100 + network.number)])
     for chain, rule in _rules(network.bridge):
-        if rule[-1] == "DROP" and _forwards() or rule[-1] == "ACCEPT" and _drops(chain):
+        if _forwards() if rule[-1] == "DROP" else _drops(chain):
             run(["iptables", "-w", "-I", chain, *rule])
 
 
@@ -143,7 +144,7 @@ def _remove_rules(bridge: str) -> None:
 
 
 def _exists(interface: str) -> bool:
-    return Path(f"/sys/class/net/{interface}").exists()
+    return interface in (name for _, name in socket.if_nameindex())
 
 
 def _alias(owner: Path) -> str:

@@ -1,0 +1,46 @@
+"""One sandbox for all tests that need machines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox
+from tests.sandbox.droplets import Shop
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox that is up, shared by the whole session: make droplets of your own, and remove them."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("the sandbox's machines need Linux and root")
+    with Sandbox.up(tmp_path_factory.mktemp("sandbox")) as box:
+        yield box
+
+
+@pytest.fixture(autouse=True)
+def _as_new(request: pytest.FixtureRequest) -> None:
+    """Let no test suffer from the faults and the requests of an earlier one."""
+    if "sandbox" in request.fixturenames:
+        box: Sandbox = request.getfixturevalue("sandbox")
+        box.clear_api_faults()
+        box.reset_limits()
+
+
+@pytest.fixture(scope="session")
+def private_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key, with its public half beside it."""
+    key = tmp_path_factory.mktemp("ssh") / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    return key
+
+
+@pytest.fixture(scope="session")
+def shop(sandbox: Sandbox, private_key: Path) -> Shop:
+    """Where to order droplets of the shared sandbox."""
+    return Shop(sandbox, private_key)
