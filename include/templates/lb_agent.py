@@ -174,15 +174,11 @@ class TrafficMap:
         """None unless the text says exactly one sensible thing."""
         rows = [line.split() for line in text.splitlines() if line.strip()]
         found = {row[0]: row[1] for row in rows if len(row) == 2}
-        if (
-            len(rows) != 3
-            or set(found) != {"live", "idle", "idle_share"}
-            or not found["idle_share"].isdecimal()
-        ):
+        live, idle, share = (found.get(key, "") for key in ("live", "idle", "idle_share"))
+        if len(rows) != 3 or not re.fullmatch("[0-9]{1,2}|100", share):
             return None
-        parsed = cls(found["live"], found["idle"], int(found["idle_share"]))
-        sensible = parsed.live in (*COLORS, NOTHING) and parsed.idle in COLORS and parsed.idle_share <= 100
-        return parsed if sensible and parsed.live != parsed.idle else None
+        sensible = live in (*COLORS, NOTHING) and idle in COLORS and live != idle
+        return cls(live, idle, int(share)) if sensible else None
 
     @classmethod
     def to(cls, color: str) -> TrafficMap:
@@ -212,26 +208,20 @@ class Processes:
         if master is None:
             return None
         workers = re.findall(r"^(\d+)\s+worker\s+(?:\[.*?\]\s+)?(\d+)", text, re.MULTILINE)
-        return cls(
-            master=int(master[1]),
-            reloads=int(master[2]),
-            failed=int(master[3] or 0),
-            workers=tuple(int(pid) for pid, reloads in workers if reloads == "0"),
-            old=tuple(int(pid) for pid, reloads in workers if reloads != "0"),
-        )
+        failed = int(master[3] or 0)
+        # A reload that fails counts too, but replaces nobody.
+        current = tuple(int(pid) for pid, reloads in workers if int(reloads) == failed)
+        old = tuple(int(pid) for pid, reloads in workers if int(reloads) != failed)
+        return cls(int(master[1]), int(master[2]), failed, current, old)
 
 
 def started_at(pid: int) -> str | None:
     """When a process started, in the kernel's ticks: tells it from a later one with the same number."""
     try:
-        return (
-            Path(f"/proc/{pid}/stat")
-            .read_text(encoding="ascii", errors="replace")
-            .rpartition(")")[2]
-            .split()[19]
-        )
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
+    return fields[19]
 
 
 class Haproxy:
@@ -342,9 +332,12 @@ class LockStore:
     def holder(self) -> Json | None:
         return read_json(self.path).get("holder")
 
-    def take(self, owner: str, run_id: str, ref: str) -> int:
+    def take(self, owner: str, run_id: str, ref: str, over: float = 0) -> int:
+        """``over`` is the token of a holder whose run has ended without giving the lock back."""
         state = read_json(self.path)
         holder = state.get("holder")
+        if holder and holder["token"] == over:
+            holder = None
         if holder and holder["run_id"] != run_id:
             raise AgentError("locked", f"locked by {self.describe(holder)}; wait for that run, or end it")
         if not holder:
@@ -364,10 +357,8 @@ class LockStore:
         holder = self.holder()
         if holder is None or holder["token"] != number(request, "token", 0, 1e15):
             now = f"held by {self.describe(holder)}" if holder else "free"
-            message = (
-                f"this run no longer holds the lock (it is {now}); nothing was changed, trigger a new run"
-            )
-            raise AgentError("lock_lost", message)
+            lost = f"this run no longer holds the lock (it is {now}); nothing was changed"
+            raise AgentError("lock_lost", f"{lost}, trigger a new run")
         return holder
 
     @staticmethod
@@ -386,9 +377,7 @@ class RevertTimer:
     def arm(self, seconds: float, deadline: float) -> None:
         """An earlier timer may still be armed: only the one whose deadline is pending acts."""
         if not self.agent.is_file():
-            raise AgentError(
-                "cannot_arm", f"{self.agent} is not installed, so no revert could run; nothing moved"
-            )
+            raise AgentError("cannot_arm", f"{self.agent} is missing, no revert could run; nothing moved")
         status, output = run(
             "systemd-run",
             f"--unit={self.UNIT}-{deadline * 1000:.0f}",
@@ -403,9 +392,7 @@ class RevertTimer:
             json.dumps({"deadline": deadline}),
         )
         if status != 0:
-            raise AgentError(
-                "cannot_arm", f"the revert timer cannot be armed, nothing moved: {output[-200:]}"
-            )
+            raise AgentError("cannot_arm", f"no revert timer, so nothing moved: {output[-200:]}")
 
     def disarm(self) -> None:
         """One that is left would find nothing pending."""
@@ -432,9 +419,8 @@ class Configuration:
         status, output = run("haproxy", "-c", "-f", str(candidate))
         candidate.unlink()
         if status != 0:
-            raise AgentError(
-                "invalid_config", f"HAProxy refuses the configuration, nothing was changed: {alert(output)}"
-            )
+            message = f"HAProxy refuses the configuration, nothing was changed: {alert(output)}"
+            raise AgentError("invalid_config", message)
 
     def install(self, config: bytes) -> bytes | None:
         """Put the file in place and return the one before; one that a hand has edited is kept beside it."""
@@ -454,6 +440,8 @@ class Configuration:
         if run("systemctl", "is-active", "haproxy")[0] == 0:
             # A reload that is under way, for example a killed call's, keeps the master from answering.
             before = wait_for(RELOAD_WAIT, self.haproxy.processes)
+            if before is None:
+                raise AgentError("reload_failed", f"nobody answers on {self.paths.master_socket}")
         else:
             run("systemctl", "reset-failed", "haproxy")
         status, output = run("systemctl", "reload" if before else "start", "haproxy")
@@ -461,12 +449,8 @@ class Configuration:
             raise AgentError("reload_failed", alert(output))
         after = wait_for(RELOAD_WAIT, lambda: self._outcome(before, expected))
         if after is None or after.failed:
-            reason = (
-                "its new worker does not start, see journalctl -u haproxy"
-                if after
-                else "no new worker answers"
-            )
-            raise AgentError("reload_failed", reason)
+            died = "its new worker does not start, see journalctl -u haproxy"
+            raise AgentError("reload_failed", died if after else "no new worker answers")
         worker = after.workers[0]
         write_json(self.paths.loaded, {"sha256": digest(config), "worker": [worker, started_at(worker)]})
 
@@ -482,9 +466,8 @@ class Configuration:
                     self.load(old, None)
                 except AgentError as again:
                     outcome = f"the old file is back, but does not load either ({again})"
-            raise AgentError(
-                error.code, f"HAProxy did not load the new configuration: {error}; {outcome}"
-            ) from None
+            message = f"HAProxy did not load the new configuration: {error}; {outcome}"
+            raise AgentError(error.code, message) from None
 
     def _outcome(self, before: Processes | None, expected: TrafficMap | None) -> Processes | None:
         now = self.haproxy.processes()
@@ -521,9 +504,7 @@ class Traffic:
         running = self.haproxy.running_map()
         if running is None:
             what = "has no usable traffic map" if self.haproxy.processes() else "does not run"
-            raise AgentError(
-                "haproxy_down", f"HAProxy {what}, so nothing was moved; deploy again to repair it"
-            )
+            raise AgentError("haproxy_down", f"HAProxy {what}, nothing was moved; deploy again to repair it")
         return running
 
     def wanted(self, initial: Json) -> TrafficMap:
@@ -532,8 +513,8 @@ class Traffic:
         if known is None and self.paths.map.exists():
             advice = "correct it, or remove it to start with nothing live"
             raise AgentError("bad_map", f"neither {self.paths.map} nor HAProxy says who is live; {advice}")
-        text = f"live {initial.get('live') or NOTHING}\nidle {initial.get('idle')}\nidle_share 0"
-        wanted = known or TrafficMap.parse(text)
+        start = f"live {initial.get('live') or NOTHING}\nidle {initial.get('idle')}\nidle_share 0"
+        wanted = known or TrafficMap.parse(start)
         if wanted is None:
             raise AgentError("bad_request", f"initial: {initial!r:.60} is not usable")
         return wanted
@@ -562,19 +543,16 @@ class Traffic:
         servers = wait_for(HEALTH_WAIT, all_up) or self.haproxy.servers(color)
         up = [server for server in servers if server["up"]]
         if len(up) < minimum:
-            down = (
-                ", ".join(f"{s['name']}: {s['check']}" for s in servers if not s["up"]) or "no others exist"
-            )
-            message = f"{color} has {len(up)} healthy servers of {minimum} ({down}); nothing moved"
+            sick = [f"{server['name']}: {server['check']}" for server in servers if not server["up"]]
+            why = ", ".join(sick) or "no others exist"
+            message = f"{color} has {len(up)} healthy servers of {minimum} ({why}); nothing moved"
             raise AgentError("unhealthy", message)
         for server in up:
             answer = http_get(server["address"], port, path)
             if answer["status"] != 200 or answer["revision"] != revision:
                 said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
-                wrong = (
-                    f"{server['name']} answers {path} with {said}, not with {revision[:12]}; nothing moved"
-                )
-                raise AgentError("unhealthy", wrong)
+                wrong = f"{server['name']} answers {path} with {said}, not with {revision[:12]}"
+                raise AgentError("unhealthy", f"{wrong}; nothing moved")
 
     def move(self, wanted: TrafficMap, path: str, revision: str | None = None) -> Json:
         """Move traffic and prove it: the file, the running map, and a real answer."""
@@ -606,12 +584,8 @@ class Agent:
         self.timer = RevertTimer(paths.agent)
 
     def status(self, _request: Json) -> Json:
-        processes, running, in_file = (
-            self.haproxy.processes(),
-            self.haproxy.running_map(),
-            self.traffic.in_file(),
-        )
-        state = self.traffic.state()
+        processes, running = self.haproxy.processes(), self.haproxy.running_map()
+        in_file, state = self.traffic.in_file(), self.traffic.state()
         return {
             "haproxy": {
                 "version": self.haproxy.version(),
@@ -640,14 +614,20 @@ class Agent:
 
     def lock(self, request: Json) -> Json:
         owner, run_id, ref = (text(request, key, LINE) for key in ("owner", "run_id", "ref"))
-        pending = self.traffic.state()["pending"]
+        over = number(request, "over", 0, 1e15) if "over" in request else 0
+        pending, holder = self.traffic.state()["pending"], self.lock_store.holder()
         foreign = bool(pending) and pending["from"] is not None and pending["run_id"] != run_id
-        if foreign and time.time() < pending["deadline"] + LOCK_WAIT:
+        waits = foreign and time.time() < pending["deadline"] + LOCK_WAIT
+        abandoned = waits and holder is not None and holder["token"] == over
+        if waits and not abandoned:
             # It would move traffic back in the middle of the new run, onto droplets that are being deployed.
             until = f"unless it is confirmed, that reverts at {utc(pending['deadline'])}; try again then"
             raise AgentError("locked", f"run {pending['run_id']} has switched to {pending['to']}; {until}")
-        token = self.lock_store.take(owner, run_id, ref)
-        if foreign:
+        token = self.lock_store.take(owner, run_id, ref, over)
+        if abandoned:
+            # Nobody is left who could confirm it, so there is nothing to wait for.
+            self.revert({"token": token})
+        elif foreign:
             # Its color to go back to was too sick for that. From here on the new run decides.
             self.traffic.remember(pending=None)
             self.timer.disarm()
@@ -687,10 +667,8 @@ class Agent:
     def switch(self, request: Json) -> Json:
         holder = self.lock_store.require(request)
         to, revision = text(request, "to", COLOR), text(request, "revision", REVISION)
-        within, minimum = (
-            number(request, "confirm_within", 1, 86400),
-            int(number(request, "min_servers", 1, 1000)),
-        )
+        within = number(request, "confirm_within", 1, 86400)
+        minimum = int(number(request, "min_servers", 1, 1000))
         health = request.get("health") or {}
         path, port = text(health, "path", PATH), int(number(health, "port", 1, 65535))
         running, pending = self.traffic.running(), self.traffic.state()["pending"]
@@ -708,15 +686,9 @@ class Agent:
         if origin is not None:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
             self.timer.arm(within, deadline)
-        new = {
-            "from": origin,
-            "to": to,
-            "revision": revision,
-            "run_id": holder["run_id"],
-            "deadline": deadline,
-        }
+        told = {"revision": revision, "run_id": holder["run_id"], "deadline": deadline, "path": path}
         # After the timer: one that an unfinished switch has armed stays good until this is written.
-        self.traffic.remember(pending={**new, "path": path})
+        self.traffic.remember(pending={"from": origin, "to": to, **told})
         try:
             return {**answer, **self.traffic.move(TrafficMap.to(to), path, revision)}
         except AgentError as error:
@@ -729,12 +701,9 @@ class Agent:
 
     def confirm(self, request: Json) -> Json:
         self.lock_store.require(request)
-        revision, live, state = (
-            text(request, "revision", REVISION),
-            self.traffic.running().live,
-            self.traffic.state(),
-        )
-        pending, confirmed = state["pending"], {"revision": revision, "color": live}
+        revision, state = text(request, "revision", REVISION), self.traffic.state()
+        live, pending = self.traffic.running().live, state["pending"]
+        confirmed = {"revision": revision, "color": live}
         if not pending and state["confirmed"] == confirmed:
             return {"live": live}
         if not pending or pending["revision"] != revision or pending["to"] != live:
@@ -753,17 +722,9 @@ class Agent:
         boot has its place before HAProxy's.
         """
         asked = f"run {self.lock_store.require(request)['run_id']}" if "token" in request else "hand"
-        deadline, running, pending = (
-            request.get("deadline"),
-            self.traffic.running(),
-            self.traffic.state()["pending"],
-        )
-        unchanged = {
-            "from": running.live_color,
-            "to": running.live_color,
-            "milliseconds": 0.0,
-            "reverted": False,
-        }
+        running, pending = self.traffic.running(), self.traffic.state()["pending"]
+        deadline, live = request.get("deadline"), running.live_color
+        unchanged = {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
         if not pending or deadline not in (None, pending["deadline"]):
             return unchanged
         if pending["from"] is None:
@@ -788,9 +749,8 @@ class Agent:
             return any(server["up"] for server in self.haproxy.servers(color)) or None
 
         if not wait_for(HEALTH_WAIT, any_up):
-            raise AgentError(
-                "unhealthy", f"{color} has no healthy server to go back to; live is still {live}"
-            )
+            message = f"{color} has no healthy server to go back to; live is still {live}"
+            raise AgentError("unhealthy", message)
 
     def _counters(self) -> Json:
         return {color: self.haproxy.counters(color) for color in COLORS}

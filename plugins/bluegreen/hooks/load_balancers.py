@@ -102,7 +102,9 @@ class LoadBalancersHook(BaseHook):
 
         :return: each one's result by droplet name.
         """
-        self._each("switch", prepare_only=True, **request)
+        if len(self.members) > 1:
+            # A single one checks the same things again before it moves anything.
+            self._each("switch", prepare_only=True, **request)
         done: list[LoadBalancerHook] = []
         results = {}
         try:

@@ -1,0 +1,31 @@
+"""A lock that a dead run has left behind."""
+
+from __future__ import annotations
+
+from bluegreen.color import Color
+from tests.unit.local_haproxy import Deployed
+
+NEXT = {"owner": "deploy", "run_id": "run-2", "ref": "v2"}
+
+
+def test_the_lock_of_a_run_that_is_over_goes_to_the_next_one(deployed: Deployed) -> None:
+    token = deployed.world.ok("lock", **NEXT, over=deployed.token)["token"]
+    assert token > deployed.token
+    assert deployed.status()["lock"]["run_id"] == "run-2"
+    assert deployed.world.refused("confirm", token=deployed.token, revision="a" * 40)[0] == "lock_lost"
+
+
+def test_only_the_holder_that_was_found_to_be_over_is_replaced(deployed: Deployed) -> None:
+    assert deployed.world.refused("lock", **NEXT, over=deployed.token - 1)[0] == "locked"
+    assert deployed.status()["lock"]["run_id"] == "run-1"
+
+
+def test_a_switch_that_nobody_is_left_to_confirm_is_taken_back_before_the_next_run_starts(
+    deployed: Deployed,
+) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.ok("lock", **NEXT, over=deployed.token)
+    status = deployed.status()
+    assert (status["live"], status["pending"]) == ("blue", None)
+    assert status["last_revert"]["run_id"] == "run-1"
+    assert deployed.world.get()[1] == "blue"
