@@ -128,7 +128,7 @@ class HealthSettings(_Section):
 
     path: UrlPath = "/health"
     consecutive: Annotated[int, Field(ge=1, le=100)] = 3
-    interval: Annotated[float, Field(ge=0.1, le=60)] = 0.5
+    interval: Annotated[float, Field(ge=0.1, le=60)] = 0.2
     timeout: Annotated[float, Field(ge=1, le=600)] = 60
 
 
