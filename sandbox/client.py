@@ -224,6 +224,14 @@ class Machine:
         """Plug its cable in again."""
         self._fault("restore-link")
 
+    def delay(self, milliseconds: int) -> None:
+        """Make the round trips of new TCP connections to it longer."""
+        self._fault("delay", str(milliseconds))
+
+    def undelay(self) -> None:
+        """Undo :meth:`delay`."""
+        self._fault("undelay")
+
     def fill_disk(self) -> None:
         """Leave no byte free on its disk."""
         self._fault("fill-disk")

@@ -12,6 +12,8 @@ MACHINE_FAULTS = {
     "power-on": "give it power again",
     "cut-link": "pull its cable",
     "restore-link": "plug its cable in again",
+    "delay": "make the round trips of new TCP connections to it longer",
+    "undelay": "undo delay",
     "fill-disk": "leave no byte free on its disk",
     "free-disk": "free what fill-disk took",
     "kill": "kill its processes whose command line matches a pattern",
@@ -32,7 +34,9 @@ def add_parser(subparsers: Any) -> None:
         fault = faults.add_parser(name, help=text, description=text)
         fault.add_argument("machine", help="the droplet's name or id, or one of its addresses")
         if name == "kill":
-            fault.add_argument("pattern", help="regular expression of the command line")
+            fault.add_argument("argument", metavar="pattern", help="regular expression of the command line")
+        if name == "delay":
+            fault.add_argument("argument", metavar="milliseconds", help="how much longer")
         fault.set_defaults(handler=_machine, fault=name)
     _add_api(faults)
     _add_others(faults)
@@ -71,7 +75,7 @@ def _add_others(faults: Any) -> None:
 def _machine(options: argparse.Namespace) -> int:
     box = Sandbox.attach(options.dir)
     machine = box.machine(options.machine)
-    body = {"fault": options.fault, "argument": getattr(options, "pattern", "")}
+    body = {"fault": options.fault, "argument": getattr(options, "argument", "")}
     result = box.request("POST", f"machines/{machine.droplet_id}/faults", body)["result"]
     if result is not None:
         print(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import threading
@@ -23,6 +24,8 @@ SYSTEMD_REBOOT = signal.SIGRTMIN + 5
 # Joins the control groups named before "--", then becomes the command after it.
 JOIN_AND_EXEC = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
 
+log = logging.getLogger(__name__)
+
 
 class Machine:
     """A machine of one sandbox. Its methods block, and are safe to call from several threads.
@@ -31,7 +34,7 @@ class Machine:
     :param directory: where its disk, log and process ids are kept.
     :param bridge: the sandbox's bridge.
     :param cgroup: the control group of all its processes, below each hierarchy's root.
-    :param stopped: called when the machine has stopped, whoever stopped it.
+    :param stopped: called when the machine has stopped otherwise than by :meth:`power_off`.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Machine:
         self._bridge = bridge
         self._stopped = stopped
         self._supervisor: ProcessId | None = None
-        self._wanted = False
+        self._process: subprocess.Popen[bytes] | None = None
         self._hostname = name
         self._lock = threading.RLock()
 
@@ -74,7 +77,6 @@ class Machine:
         with self._lock:
             if self.running:
                 return
-            self._wanted = True
             process = self._spawn()
             supervisor = ProcessId.of(process.pid)
             deadline = time.monotonic() + seconds
@@ -84,7 +86,7 @@ class Machine:
                     process.wait()
                     raise SandboxError(f"machine {self._hostname} does not start: {self._last_words()}")
                 time.sleep(0.01)
-            self._supervisor, self.init = supervisor, init
+            self._process, self._supervisor, self.init = process, supervisor, init
             self._record()
             threading.Thread(target=self._watch, args=(process,), daemon=True).start()
             if not self.link_is_up:
@@ -93,7 +95,7 @@ class Machine:
     def power_off(self) -> None:
         """Cut its power: nothing in it gets a chance to react. Its disk stays."""
         with self._lock:
-            self._wanted = False
+            self._process = None
             for process, grace in ((self.init, 0.0), (self._supervisor, 5.0)):
                 if process and not (grace and process.wait_gone(grace)):
                     process.kill()
@@ -177,10 +179,16 @@ class Machine:
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
         with self._lock:
-            if status == REBOOT_STATUS and self._wanted:
-                self.init = self._supervisor = None
-                self.power_on()
+            if self._process is not process:
                 return
+            self._process = self.init = self._supervisor = None
+            if status == REBOOT_STATUS:
+                try:
+                    self.power_on()
+                except SandboxError as error:
+                    log.error("restart: %s", error)
+                else:
+                    return
         self._stopped()
 
     def _record(self) -> None:

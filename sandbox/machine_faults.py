@@ -18,9 +18,9 @@ def kill(machine: Machine, pattern: str) -> str:
     if not pattern:
         raise SandboxError("say which process: a pattern of its command line")
     try:
-        return machine.execute("pkill", "--echo", "--signal", "KILL", "--full", pattern).strip()
+        return machine.execute("pkill", "--echo", "--signal", "KILL", "--full", "--", pattern).strip()
     except SandboxError as error:
-        if "status 1" in str(error):
+        if "failed with status 1:" in str(error):
             raise SandboxError(f"no process matches {pattern!r}") from error
         raise
 

@@ -18,11 +18,12 @@ from sandbox.seed import Seed
 
 @dataclass
 class _Place:
-    """A droplet's place: its addresses, and its machine once there is one."""
+    """A droplet's place: its addresses, and its machine once there is one, until the droplet is removed."""
 
     host: int
     hostname: str = ""
     machine: Machine | None = None
+    given_up: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -58,6 +59,8 @@ class Machines:
         root = image.ensure(order.suite, say=lambda text: None)
         place = self._place(droplet)
         with place.lock:
+            if place.given_up:
+                raise SandboxError(f"droplet {droplet} is gone")
             name = f"{self._network.bridge}-{next(self._numbers)}"
             place.hostname = order.hostname
             place.machine = Machine(
@@ -102,12 +105,14 @@ class Machines:
         if place is None:
             return
         with place.lock:
+            place.given_up = True
             if place.machine:
                 place.machine.destroy()
                 place.machine = None
         addresses = self._addresses(place.host)
         for address in (addresses.public, addresses.private):
             network.forget(self._network, address)
+            network.stop_redirecting(self._network, address)
         with self._lock:
             self._places.pop(droplet, None)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sandbox.errors import SandboxError
 from sandbox.processes import run
 
+PREFIX = "bgs"
 NUMBERS = range(1, 200)
 # For droplets that exist in the API only (sandbox.api.account): routed to the bridge, where nothing answers.
 PHANTOMS = range(200, 208)
@@ -29,12 +30,17 @@ class Network:
     @property
     def bridge(self) -> str:
         """Name of the bridge interface on the host."""
-        return f"bgs{self.number}"
+        return f"{PREFIX}{self.number}"
 
     @property
     def gateway(self) -> str:
         """The host's address on the bridge; the API and the git server listen there."""
         return f"198.18.{self.number}.1"
+
+    @property
+    def relay(self) -> str:
+        """The host's address that delayed connections seem to come from."""
+        return f"198.18.{self.number}.2"
 
     @property
     def public(self) -> str:
@@ -81,6 +87,7 @@ def remove(owner: Path) -> None:
     for link in json.loads(run(["ip", "-json", "link", "show", "type", "bridge"]) or "[]"):
         if link.get("ifalias") == _alias(owner):
             _remove_rules(link["ifname"])
+            _remove_redirects(f"{Network(int(link['ifname'].removeprefix(PREFIX))).gateway}:")
             run(["ip", "link", "delete", link["ifname"]], check=False)
 
 
@@ -97,10 +104,30 @@ def forget(network: Network, address: str) -> None:
     run(["ip", "neigh", "flush", "dev", network.bridge, "to", address], check=False)
 
 
+def redirect(network: Network, address: str, port: int) -> None:
+    """Send new TCP connections to an address to a port of the gateway instead, the relay's own excepted."""
+    target = ["-p", "tcp", "-d", address, "-j", "DNAT", "--to-destination", f"{network.gateway}:{port}"]
+    run(["iptables", "-w", "-t", "nat", "-I", "OUTPUT", "!", "-s", network.relay, *target])
+    run(["iptables", "-w", "-t", "nat", "-I", "PREROUTING", "-i", network.bridge, *target])
+
+
+def stop_redirecting(network: Network, address: str) -> None:
+    """Undo :func:`redirect`."""
+    _remove_redirects(f"-d {address}/32 ", f"--to-destination {network.gateway}:")
+
+
+def _remove_redirects(*parts: str) -> None:
+    """Remove the address translations that contain all these parts."""
+    with contextlib.suppress(SandboxError):
+        for rule in run(["iptables", "-w", "-t", "nat", "-S"]).splitlines():
+            if rule.startswith("-A ") and all(part in rule for part in parts):
+                run(["iptables", "-w", "-t", "nat", "-D", *rule.split()[1:]], check=False)
+
+
 def _configure(network: Network) -> None:
     with contextlib.suppress(OSError):
         Path(f"/proc/sys/net/ipv6/conf/{network.bridge}/disable_ipv6").write_text("1")
-    for address in (network.gateway, network.private_address(1)):
+    for address in (network.gateway, network.relay, network.private_address(1)):
         run(["ip", "address", "add", f"{address}/24", "dev", network.bridge])
     run(["ip", "link", "set", "dev", network.bridge, "up"])
     for first in ("198.18", "198.19"):

@@ -19,6 +19,7 @@ from sandbox.api.account import Account
 from sandbox.api.app import make_app
 from sandbox.api.context import OPERATIONS
 from sandbox.api.faults import Faults
+from sandbox.delay import Delays
 from sandbox.errors import SandboxError
 from sandbox.layout import Layout
 from sandbox.machines import Machines
@@ -58,6 +59,7 @@ async def _run(layout: Layout, net: Network, machines: Machines, me: ProcessId) 
     faults = Faults()
     api = make_app(token, Account(net.private), machines, faults)
     api[admin.MACHINES] = machines
+    api[admin.DELAYS] = Delays(net)
     api.add_routes(admin.ROUTES)
     git = git_http.make_app(layout.repositories, faults)
     await _listen(api, net.gateway, API_PORT, _certificate(layout, net))

@@ -11,11 +11,13 @@ from sandbox.api.context import ACCOUNT, FAULTS, LIMITS, OPERATIONS
 from sandbox.api.faults import Fault
 from sandbox.api.records import Droplet, Json
 from sandbox.api.requests import body_of, field_of
+from sandbox.delay import Delays
 from sandbox.errors import SandboxError
 from sandbox.machine_faults import FAULTS as MACHINE_FAULTS
 from sandbox.machines import Machines
 
 MACHINES = web.AppKey("machines", Machines)
+DELAYS = web.AppKey("delays", Delays)
 POWER = {"power-on": "power_on", "power-off": "power_off"}
 
 
@@ -78,6 +80,10 @@ async def disturb_machine(request: web.Request) -> web.Response:
         action = request.app[OPERATIONS].power(droplet, POWER[name])
         while action.status == "in-progress":
             await asyncio.sleep(0.01)
+        if action.status == "errored":
+            raise SandboxError(f"{name} of {droplet.name} failed: see the server's log")
+    elif name in ("delay", "undelay"):
+        await _delay(request, droplet, field_of(body, "argument", str, "0") if name == "delay" else "")
     elif name in MACHINE_FAULTS:
         machine = request.app[MACHINES].machine(droplet.id)
         argument = field_of(body, "argument", str, "")
@@ -85,6 +91,16 @@ async def disturb_machine(request: web.Request) -> web.Response:
     else:
         raise SandboxError(f"no fault {name!r}")
     return web.json_response({"machine": _show(request, droplet), "result": result})
+
+
+async def _delay(request: web.Request, droplet: Droplet, milliseconds: str) -> None:
+    if milliseconds and not milliseconds.isdecimal():
+        raise SandboxError(f"{milliseconds!r} is no number of milliseconds")
+    for address in filter(None, (droplet.public_address, droplet.private_address)):
+        if milliseconds:
+            await request.app[DELAYS].set(address, int(milliseconds) / 1000)
+        else:
+            await request.app[DELAYS].end(address)
 
 
 async def list_faults(request: web.Request) -> web.Response:

@@ -176,6 +176,28 @@ def test_a_cut_link_is_silent_until_it_is_restored(shop: Shop, machines: tuple[M
     shop.wait_for_ssh(bare)
 
 
+def test_a_delayed_machine_answers_late(shop: Shop, machines: tuple[Machine, Machine]) -> None:
+    full, bare = machines
+
+    def seconds_from_host() -> float:
+        started = time.monotonic()
+        with socket.create_connection((bare.address, 22), timeout=5) as connection:
+            assert connection.recv(7) == b"SSH-2.0"
+        return time.monotonic() - started
+
+    def seconds_from_machine() -> float:
+        command = f"TIMEFORMAT=%R; time head -c 7 < /dev/tcp/{bare.private_address}/22 > /dev/null"
+        return float(full.run(["bash", "-c", command]).stderr)
+
+    bare.delay(1200)
+    assert seconds_from_host() >= 0.6
+    assert seconds_from_machine() >= 0.6
+    assert shop.ssh(bare, "head -c 3000000 /dev/zero | wc -c").stdout == "3000000\n"
+    bare.undelay()
+    assert seconds_from_host() < 0.6
+    assert seconds_from_machine() < 0.6
+
+
 def test_killing_a_process_spares_all_other_machines(shop: Shop, machines: tuple[Machine, Machine]) -> None:
     full, bare = machines
     sleeper = "sleep 3141"
