@@ -218,11 +218,16 @@ class LocalHaproxy:
         )
         eventually(lambda: (self.root / "run/haproxy-master.sock").exists() and bool(self.ask("show info")))
 
-    def reload_by_hand(self) -> None:
-        """Reload HAProxy without the agent, and wait until a new worker is there."""
-        master, worker = self.master(), self.ask("show info").partition("\nPid: ")[2].split("\n")[0]
+    def send_reload(self) -> None:
+        """Tell HAProxy to reload, and do not wait for it."""
+        master = self.master()
         assert master is not None
         os.kill(master, signal.SIGUSR2)
+
+    def reload_by_hand(self) -> None:
+        """Reload HAProxy without the agent, and wait until a new worker is there."""
+        worker = self.ask("show info").partition("\nPid: ")[2].split("\n")[0]
+        self.send_reload()
         eventually(lambda: "\nPid: " in (info := self.ask("show info")) and f"\nPid: {worker}\n" not in info)
 
     def ask(self, command: str, where: str = "run/haproxy/admin.sock") -> str:

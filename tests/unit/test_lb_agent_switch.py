@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -212,6 +213,22 @@ def test_a_switch_does_not_wait_forever_for_an_old_worker(deployed: Deployed) ->
     assert "1 old HAProxy workers" in message
     assert_untouched(deployed)
     slow.close()
+
+
+def test_a_reload_by_hand_that_failed_is_not_in_the_way(deployed: Deployed) -> None:
+    world = deployed.world
+    known = deployed.status()["haproxy"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        occupied = f"frontend f\n    bind 127.0.0.1:{taken.getsockname()[1]}\n"
+        world.config.write_text(world.render() + occupied)
+        world.send_reload()
+        eventually(lambda: "[failed: 1]" in world.ask("show proc", "run/haproxy-master.sock"))
+    assert deployed.status()["haproxy"] == known
+    deployed.switch(Color.GREEN)
+    assert world.get()[:2] == (200, "green")
+    assert deployed.sync(world.render())["changed"]
+    assert deployed.sync(world.render(timeout_server=51))["reloaded"]
+    assert world.get()[:2] == (200, "green")
 
 
 def test_a_confirmed_switch_stays(deployed: Deployed) -> None:
