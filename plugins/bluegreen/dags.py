@@ -12,7 +12,7 @@ from bluegreen.app import App, app_ids, load_app
 from bluegreen.errors import SettingsError
 
 # Only transient errors are retried (see failures_reported), so the delay is short.
-DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=3), "owner": "bluegreen"}
+DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=2), "owner": "bluegreen"}
 
 
 def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DAG]:

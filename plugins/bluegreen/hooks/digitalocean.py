@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PER_PAGE = 200
 
 CONNECT_TIMEOUT = 5
-READ_TIMEOUT = 7
+READ_TIMEOUT = 5
 
 
 class DigitalOceanError(BlueGreenError):
@@ -195,7 +195,8 @@ class DigitalOceanHook(BaseHook):
                 f"DigitalOcean's rate limit is used up (429, {what}); trigger a new run {when}",
                 transient=wait is None or (wait.isdigit() and int(wait) <= READ_TIMEOUT),
             )
-        reason = _first_line(message)
+        # azure-core writes "(None) " where a service other than Azure gives no code of its own.
+        reason = _first_line(message).removeprefix("(None) ")
         return DigitalOceanError(
             f"DigitalOcean refused to {what} ({status}): {reason}", transient=status >= 500
         )
