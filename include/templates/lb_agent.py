@@ -626,9 +626,10 @@ class Agent:
         token = self.lock_store.take(owner, run_id, ref, over)
         if abandoned:
             # Nobody is left who could confirm it, so there is nothing to wait for.
-            self.revert({"token": token})
-        elif foreign:
-            # Its color to go back to was too sick for that. From here on the new run decides.
+            with contextlib.suppress(AgentError):
+                self.revert({"token": token})
+        if foreign:
+            # If it is still there, the color to go back to is too sick. From here on the new run decides.
             self.traffic.remember(pending=None)
             self.timer.disarm()
         return {"token": token}

@@ -10,15 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
 from bluegreen.errors import LoadBalancerError
-from bluegreen.haproxy_config import Server as Server
-from bluegreen.haproxy_config import render_haproxy as render_haproxy
-from bluegreen.haproxy_config import rendered_servers as rendered_servers
-
-# Keys of /etc/haproxy/traffic.map, which says who is live; the template asks for them by these names.
-LIVE_KEY = "live"
-IDLE_KEY = "idle"
-SHARE_KEY = "idle_share"
-NOTHING_LIVE = "none"
 
 
 class DisagreementError(LoadBalancerError):

@@ -29,3 +29,11 @@ def test_a_switch_that_nobody_is_left_to_confirm_is_taken_back_before_the_next_r
     assert (status["live"], status["pending"]) == ("blue", None)
     assert status["last_revert"]["run_id"] == "run-1"
     assert deployed.world.get()[1] == "blue"
+
+
+def test_a_switch_that_cannot_be_taken_back_is_left_to_the_next_run(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.set_health(Color.BLUE, False, False)
+    token = deployed.world.ok("lock", **NEXT, over=deployed.token)["token"]
+    status = deployed.status()
+    assert (status["live"], status["pending"], status["lock"]["token"]) == ("green", None, token)
