@@ -119,7 +119,9 @@ def test_lists_are_filtered(api: Api, client: Client) -> None:
         "web-1",
         "web-2",
     }
-    assert [each["name"] for each in client.droplets.list(name="LB-1")["droplets"]] == ["lb-1"]
+    api.account.add_phantoms(1, "Api", [], private=True)
+    for name in ("Api-1", "aPI-1"):
+        assert [each["name"] for each in client.droplets.list(name=name)["droplets"]] == ["Api-1"]
     assert client.droplets.list(tag_name="unknown")["droplets"] == []
 
 
@@ -168,6 +170,18 @@ def test_deleting(api: Api, client: Client, contract: Contract) -> None:
     while {("destroy", droplet) for droplet in (first, *others)} - set(api.machines.done):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_droplet_that_is_deleted_while_it_is_made_leaves_no_machine(api: Api, client: Client) -> None:
+    api.machines.hold.clear()
+    droplet = client.droplets.create(body=ORDER)["droplet"]["id"]
+    client.droplets.destroy(droplet)
+    api.machines.hold.set()
+    deadline = time.monotonic() + 5
+    while api.machines.done[-2:] != [("create", droplet), ("destroy", droplet)]:
+        assert time.monotonic() < deadline, api.machines.done
+        time.sleep(0.01)
+    assert client.droplets.list()["droplets"] == []
 
 
 @pytest.mark.parametrize(
