@@ -8,14 +8,14 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 # What the tasks import and what takes long: together 1.4 s of CPU a task on two cores.
-SLOW_TO_IMPORT = ("paramiko", "requests", "pydo", "azure.core.pipeline.policies", "bluegreen.hooks.load_balancers")
+SLOW_TO_IMPORT = ("paramiko", "requests", "pydo", "azure.core.pipeline.policies")
 
 
 class BlueGreenPlugin(AirflowPlugin):
     """Makes the package's presence visible in Admin > Plugins, and its tasks start quickly.
 
-    The LocalExecutor forks its tasks from the scheduler. What the scheduler has imported when it loads its plugins
-    (at its start with ``[core] lazy_load_plugins = False``), the tasks need not import again.
+    The LocalExecutor forks its tasks from the scheduler. What the scheduler has imported when it loads its
+    plugins (at its start with ``[core] lazy_load_plugins = False``), the tasks need not import again.
     """
 
     name = "bluegreen"
