@@ -29,7 +29,8 @@ def test_every_app_has_its_four_dags(dags: dict[str, DAG]) -> None:
 
 
 def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> None:
-    order = [task.task_id for task in dags["bluegreen_deploy__my_perl_app"].topological_sort()]
+    deploy = dags["bluegreen_deploy__my_perl_app"]
+    order = [task.task_id for task in deploy.topological_sort()]  # type: ignore[no-untyped-call]
     steps = [
         "resolve_ref",
         "lock",
