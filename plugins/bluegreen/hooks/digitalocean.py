@@ -10,6 +10,7 @@ from airflow.sdk import BaseHook
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
+from bluegreen.hooks.connection import get_connection
 
 if TYPE_CHECKING:
     from pydo import Client
@@ -56,7 +57,7 @@ class DigitalOceanHook(BaseHook):
         from azure.core.pipeline.policies import RetryPolicy
         from pydo import Client
 
-        connection = self.get_connection(self.conn_id)
+        connection = get_connection(self.conn_id)
         if not connection.password:
             raise DigitalOceanError(
                 f"connection {self.conn_id!r} has no password; store a DigitalOcean API token there",

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import base64
 import shlex
+import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk import BaseHook
 
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, SettingsError
+from bluegreen.hooks.connection import usable_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from paramiko import Transport
 
     from bluegreen.app import App
     from bluegreen.fleet import Droplet
@@ -56,21 +64,26 @@ class DropletHook(BaseHook):
     :param conn_id: Airflow connection of type ``ssh`` with login and key; its host is not used.
     :param connect_timeout: seconds to open the connection.
     :param command_timeout: seconds without any output after which a command counts as lost.
+    :raises DropletUnreachableError: if the droplet has no public address.
+    :raises SettingsError: if the connection is not there or not usable.
     """
 
     def __init__(self, droplet: Droplet, conn_id: str, connect_timeout: int, command_timeout: int) -> None:
         super().__init__()
         self.droplet = droplet
         self.command_timeout = command_timeout
-        self.ssh = SSHHook(
-            ssh_conn_id=conn_id,
-            remote_host=str(droplet.public),
-            conn_timeout=connect_timeout,
-            banner_timeout=connect_timeout,
-            auth_timeout=connect_timeout,
-            conn_retry_attempts=1,
-            no_host_key_check=False,
-        )
+        if droplet.public is None:
+            raise DropletUnreachableError(f"{droplet.name} has no public address, so SSH cannot reach it")
+        with usable_connection(conn_id):
+            self.ssh = SSHHook(
+                ssh_conn_id=conn_id,
+                remote_host=str(droplet.public),
+                conn_timeout=connect_timeout,
+                banner_timeout=connect_timeout,
+                auth_timeout=connect_timeout,
+                conn_retry_attempts=1,
+                no_host_key_check=False,
+            )
         self.ssh.allow_host_key_change = False
         if droplet.host_key is not None:
             self.ssh.host_key = _parse_host_key(droplet.host_key)
@@ -84,6 +97,14 @@ class DropletHook(BaseHook):
         """Close the connection if it is open."""
         if self.ssh.client is not None:
             self.ssh.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def run_script(self, script: str, arguments: Sequence[str] = ()) -> CommandResult:
         """Run a shell script; neither it nor its input appears in a process list.
@@ -105,25 +126,30 @@ class DropletHook(BaseHook):
         """
         from paramiko import SSHException
 
-        self._connect()
+        transport = self._connect()
         try:
-            return self._exchange(shlex.join(command), stdin)
+            return self._exchange(transport, shlex.join(command), stdin)
+        except TimeoutError:
+            self.close()
+            raise DropletUnreachableError(
+                f"{self.droplet.label} said nothing for {self.command_timeout} s in answer to a command; "
+                "the link is cut, or the command is still at work there"
+            ) from None
         except (OSError, EOFError, SSHException) as error:
             self.close()
             raise DropletUnreachableError(
                 f"the SSH connection to {self.droplet.label} was lost: {_reason(error)}"
             ) from None
 
-    def _connect(self) -> None:
+    def _connect(self) -> Transport:
         from paramiko import AuthenticationException, BadHostKeyException, SSHException
 
         try:
-            self.ssh.get_conn()
-        except BadHostKeyException:
-            raise DropletRefusedError(
-                f"{self.droplet.label} answers with another SSH host key than the recorded one; it was "
-                "rebuilt, or something else answers at its address: replace the droplet, or investigate"
-            ) from None
+            transport = self.ssh.get_conn().get_transport()
+            if transport is None:
+                raise EOFError("no transport")
+        except BadHostKeyException as error:
+            raise self._wrong_host_key(error.expected_key) from None
         except AuthenticationException:
             raise DropletRefusedError(
                 f"{self.droplet.label} refused the login of connection {self.ssh.ssh_conn_id!r}; "
@@ -138,28 +164,71 @@ class DropletHook(BaseHook):
             raise DropletUnreachableError(
                 f"{self.droplet.label} does not speak SSH: {_reason(error)}"
             ) from None
+        except (FileNotFoundError, PermissionError) as error:
+            raise SettingsError(
+                f"the key of connection {self.ssh.ssh_conn_id!r} cannot be read: {_reason(error)}"
+            ) from None
         except (OSError, EOFError) as error:
             raise DropletUnreachableError(
                 f"{self.droplet.label} cannot be reached by SSH (powered off, or cut off?): {_reason(error)}"
             ) from None
+        # A line in known_hosts goes before the recorded key, so paramiko's own check is not enough.
+        if self.ssh.host_key is not None and transport.get_remote_server_key() != self.ssh.host_key:
+            self.close()
+            raise self._wrong_host_key(self.ssh.host_key)
+        self._notice_a_cut_link(transport)
+        return transport
 
-    def _exchange(self, command: str, stdin: str) -> CommandResult:
-        transport = self.ssh.get_conn().get_transport()
-        if transport is None:
-            raise EOFError("no transport")
+    def _wrong_host_key(self, expected: object) -> DropletRefusedError:
+        if self.ssh.host_key is not None and expected != self.ssh.host_key:
+            return DropletRefusedError(
+                f"Airflow's known_hosts has another SSH host key for {self.droplet.label} than the recorded "
+                "one; the line is of an earlier machine with that address: remove it"
+            )
+        return DropletRefusedError(
+            f"{self.droplet.label} answers with another SSH host key than the recorded one; it was "
+            "rebuilt, or something else answers at its address: replace the droplet, or investigate"
+        )
+
+    def _notice_a_cut_link(self, transport: Transport) -> None:
+        """Let the kernel end the connection; it would wait a quarter of an hour otherwise."""
+        if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = self.command_timeout * 1000
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def _exchange(self, transport: Transport, command: str, stdin: str) -> CommandResult:
         channel = transport.open_session(timeout=self.command_timeout)
         with channel:
             channel.settimeout(self.command_timeout)
-            channel.exec_command(command)
-            channel.sendall(stdin.encode())
-            channel.shutdown_write()
+            with self._limit(transport):
+                channel.exec_command(command)
+            try:
+                channel.sendall(stdin.encode())
+                channel.shutdown_write()
+            except TimeoutError:
+                raise
+            except OSError:
+                # It ended without reading all; its output and status say why.
+                self.log.debug("%s: the command did not read all of its input", self.droplet.label)
             # Answers are smaller than a channel's window (2 MB), so reading one after the other cannot block.
             stdout = channel.makefile("rb").read().decode(errors="replace")
             stderr = channel.makefile_stderr("rb").read().decode(errors="replace")
-            status = channel.recv_exit_status()
+            with self._limit(transport):
+                status = channel.recv_exit_status()
         if status == -1:
             raise EOFError("the command ended without an exit status")
         return CommandResult(status, stdout, stderr)
+
+    @contextmanager
+    def _limit(self, transport: Transport) -> Iterator[None]:
+        """Paramiko waits without a limit for some answers; closing the transport ends that."""
+        timer = Timer(self.command_timeout, transport.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _parse_host_key(line: str) -> object:

@@ -50,6 +50,10 @@ class LoadBalancerHook(BaseHook):
         """Make the hook with an app's connection and timeouts."""
         return cls(DropletHook.of(droplet, app))
 
+    def close(self) -> None:
+        """Close the connection if it is open."""
+        self.droplet_hook.close()
+
     @property
     def name(self) -> str:
         """Name of the load balancer's droplet."""

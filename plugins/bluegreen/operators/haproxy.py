@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
-
 from bluegreen.app import App
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
 from bluegreen.fleet import Fleet
 from bluegreen.haproxy_config import Server, render_haproxy
+from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
@@ -28,7 +27,7 @@ def render(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
     :param haproxy_version: the lowest of the load balancers.
     :raises SettingsError: if that connection has no login or no password.
     """
-    stats = BaseHook.get_connection(app.connections.haproxy_stats)
+    stats = get_connection(app.connections.haproxy_stats)
     if not stats.login or not stats.password:
         raise SettingsError(f"connection {app.connections.haproxy_stats!r} needs a login and a password")
     return render_haproxy(
