@@ -32,7 +32,7 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
 	shellcheck .ci/run $$(grep --files-with-matches '^#!.*sh$$' scripts/*)
-	shellcheck --shell=bash --exclude=SC1083 include/templates/droplet/*.sh.j2
+	$(BIN)/python -m pytest --quiet --quiet -k shellcheck tests/unit/test_release.py
 	$(BIN)/python scripts/check_haproxy_templates.py
 
 ifeq ($(MACHINES),yes)

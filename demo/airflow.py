@@ -1,0 +1,209 @@
+"""A real Airflow on this machine: scheduler, DAG processor and API server, each a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from demo import database
+from demo.airflow_settings import ROOT, SCHEDULER_ONLY, USER, Home, environment
+from demo.client import AirflowClient
+from demo.errors import ApiUnreachableError, DemoError
+from demo.session import Part, kill_recorded
+
+DEFAULT_DIRECTORY = ROOT / "build" / "demo" / "airflow"
+START_SECONDS = 120
+POLL_SECONDS = 0.1
+
+# Parts by the name under which Airflow reports their health.
+COMMANDS = {
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag_processor": ("dag-processor",),
+    "api_server": ("api-server",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+
+class AirflowStack:
+    """Airflow with its database and logs in one directory.
+
+    :param directory: AIRFLOW_HOME; made anew by :meth:`start`.
+    :param dags: DAGs folder.
+    :param plugins: plugins folder.
+    :param extra: more environment variables for all parts: connections, ``BLUEGREEN_APPS_DIR``, settings.
+    :param triggerer: whether a triggerer is needed; only deferrable tasks need one.
+    """
+
+    def __init__(
+        self,
+        directory: Path = DEFAULT_DIRECTORY,
+        *,
+        dags: Path = ROOT / "dags",
+        plugins: Path = ROOT / "plugins",
+        extra: Mapping[str, str] | None = None,
+        triggerer: bool = False,
+    ) -> None:
+        self.home = Home(directory.resolve())
+        self._folders = {"dags": dags.resolve(), "plugins": plugins.resolve()}
+        self._extra = dict(extra or {})
+        self._names = [name for name in COMMANDS if triggerer or name != "triggerer"]
+        self._parts: dict[str, Part] = {}
+        self.url = ""
+        self.user = USER
+        self.password = ""
+
+    @property
+    def scheduler(self) -> Part:
+        """The scheduler, with the tasks that it runs."""
+        return self._parts["scheduler"]
+
+    @property
+    def dag_processor(self) -> Part:
+        """What reads the DAG files."""
+        return self._parts["dag_processor"]
+
+    @property
+    def api_server(self) -> Part:
+        """What answers the UI, the REST API and the tasks."""
+        return self._parts["api_server"]
+
+    def client(self) -> AirflowClient:
+        """Return a client for the only user."""
+        return AirflowClient(self.url, self.user, self.password)
+
+    def start(self, expected_dags: Collection[str] = (), seconds: float = START_SECONDS) -> None:
+        """Start every part with an empty database, and wait until all are healthy.
+
+        :param expected_dags: ids of DAGs to wait for too.
+        :param seconds: how long to wait.
+        :raises DemoError: a part ended or is not healthy in time, or a DAG file cannot be imported.
+        """
+        deadline = time.monotonic() + seconds
+        stop_recorded(self.home.directory)
+        shutil.rmtree(self.home.directory, ignore_errors=True)
+        for directory in (self.home.logs, self.home.records):
+            directory.mkdir(parents=True)
+        # Secrets and rendered fields stand in the database and the logs.
+        self.home.directory.chmod(0o700)
+        database.copy(database.prepare(), self.home.database)
+        self.password = self.home.write_password()
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        variables = environment(self.home, port, extra=self._extra, **self._folders)
+        for name in self._names:
+            self._parts[name] = Part(
+                name,
+                [sys.executable, "-m", "airflow", *COMMANDS[name]],
+                {**variables, **(SCHEDULER_ONLY if name == "scheduler" else {})},
+                self.home.logs / f"{name}.log",
+                self.home.records / f"{name}.json",
+            )
+        try:
+            for part in self._parts.values():
+                part.start()
+            self._warm_up(deadline)
+            self.wait_healthy(deadline - time.monotonic())
+            self._wait_for_dags(frozenset(expected_dags), deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait_healthy(self, seconds: float = START_SECONDS) -> None:
+        """Wait until every part says that it is healthy.
+
+        :raises DemoError: a part has ended, or is not healthy in time.
+        """
+        deadline = time.monotonic() + seconds
+        client = self.client()
+        while sick := self._sick(client):
+            self._check_parts()
+            if time.monotonic() > deadline:
+                raise DemoError(f"Airflow is not healthy: {', '.join(sick)}; its logs: {self.home.logs}")
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End every part and all that they have started; nothing is left when this returns.
+
+        :raises DemoError: if something cannot be ended; the rest has been.
+        """
+        # The scheduler first, while its tasks can still say that they end.
+        for part in self._parts.values():
+            part.terminate()
+        problems = []
+        for part in self._parts.values():
+            try:
+                part.stop()
+            except DemoError as error:
+                problems.append(str(error))
+        if problems:
+            raise DemoError("; ".join(problems))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _warm_up(self, deadline: float) -> None:
+        """Ask for what the API server loads at the first request of a task only: 4 s, while others start."""
+        while True:
+            self._check_parts()
+            try:
+                return self.client().warm_up()
+            except ApiUnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+
+    def _sick(self, client: AirflowClient) -> list[str]:
+        try:
+            health = client.health()
+        except ApiUnreachableError:
+            return ["api_server does not answer"]
+        return [
+            f"{name} is {health.get(name, 'unknown')}"
+            for name in self._names
+            if name != "api_server" and health.get(name) != "healthy"
+        ]
+
+    def _wait_for_dags(self, expected: frozenset[str], deadline: float) -> None:
+        client = self.client()
+        while missing := expected - client.dag_ids():
+            self._check_parts()
+            if errors := client.import_errors():
+                raise DemoError(f"DAG files cannot be imported: {'; '.join(errors)}")
+            if time.monotonic() > deadline:
+                raise DemoError(
+                    f"Airflow does not know {', '.join(sorted(missing))}; see {self.dag_processor.log}"
+                )
+            time.sleep(POLL_SECONDS)
+        if errors := client.import_errors():
+            raise DemoError(f"DAG files cannot be imported: {'; '.join(errors)}")
+
+    def _check_parts(self) -> None:
+        for part in self._parts.values():
+            part.check()
+
+
+def stop_recorded(directory: Path) -> bool:
+    """End the Airflow that another process has left running in a directory.
+
+    :param directory: its AIRFLOW_HOME.
+    :return: whether anything ran.
+    """
+    killed = [kill_recorded(record) for record in sorted(Home(directory).records.glob("*.json"))]
+    return any(killed)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
