@@ -77,7 +77,11 @@ class SshServer:
 
     def close(self) -> None:
         """Stop accepting; end what is open."""
+        if self.stopped.is_set():
+            return
         self.stopped.set()
+        # A thread that waits in accept() would keep a socket that is merely closed open.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for transport in self._transports:
             transport.close()
