@@ -72,7 +72,7 @@ class DemoEnvironment:
         }
 
     def dag_id(self, kind: str) -> str:
-        """Return the id of the app's DAG of a kind: ``deploy``, ``provision``, ``rollback`` or ``dry_run``."""
+        """Return the id of the app's DAG of a kind: deploy, provision, rollback or dry_run."""
         return f"bluegreen_{kind}__{APP}"
 
     def load_balancer_url(self) -> str:

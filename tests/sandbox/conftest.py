@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from demo.airflow import AirflowStack
+from demo.environment import DemoEnvironment
 from sandbox import Sandbox
 from tests.sandbox.droplets import Shop
+from tests.sandbox.stack import Judge, Stack, start_judge, stop_judge
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,26 @@ def private_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(sandbox: Sandbox, private_key: Path) -> Shop:
     """Where to order droplets of the shared sandbox."""
     return Shop(sandbox, private_key)
+
+
+@pytest.fixture(scope="session")
+def stack(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A provisioned fleet with v1 live, and an Airflow; shared by the whole session."""
+    environment = DemoEnvironment(sandbox, tmp_path_factory.mktemp("environment"))
+    environment.prepare()
+    airflow = AirflowStack(tmp_path_factory.mktemp("airflow"), extra=environment.variables())
+    with airflow:
+        kinds = ("provision", "deploy", "rollback", "dry_run")
+        airflow.start([environment.dag_id(kind) for kind in kinds])
+        stack = Stack(environment, airflow)
+        stack.run("provision").expect("done")
+        stack.run("deploy", ref="v1").expect("live and confirmed")
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def judge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    """Clients that ask the load balancer all the time."""
+    process, judge = start_judge(stack.environment.load_balancer_url(), tmp_path_factory.mktemp("judge"))
+    yield judge
+    stop_judge(process)

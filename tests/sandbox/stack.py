@@ -1,0 +1,192 @@
+"""A fleet, an Airflow and a traffic judge for tests that deploy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from demo.airflow import AirflowStack
+from demo.client import AirflowClient, Run
+from demo.environment import APP, DemoEnvironment
+from sandbox import Machine, Sandbox
+
+RUN_SECONDS = 300
+
+# Everything on a droplet that a deploy to the other color must leave alone.
+_FINGERPRINT = f"""
+find /opt/{APP} /etc/systemd/system /etc/{APP} -type f -exec sha256sum {{}} + 2>/dev/null | sort
+readlink /opt/{APP}/current
+systemctl show --property=MainPID,ExecMainStartTimestampMonotonic --value {APP}
+pgrep -u {APP} | sort
+"""
+_TRAFFIC_MAP = """
+sha256sum /etc/haproxy/haproxy.cfg /etc/haproxy/traffic.map
+echo 'show map /etc/haproxy/traffic.map' | socat - /run/haproxy/admin.sock | cut -d' ' -f2-
+pgrep -x haproxy | sort
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended.
+
+    :param report: the XCom ``report``: outcome, live, message.
+    """
+
+    run: Run
+    state: str
+    report: dict[str, Any]
+
+    def expect(self, outcome: str) -> Self:
+        """Demand how it ended; the report tells why it did not."""
+        assert self.report["outcome"] == outcome, self.report["message"]
+        return self
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Traffic that goes on all the time.
+
+    :param records: its records file.
+    """
+
+    records: Path
+
+
+class Stack:
+    """The whole: sandbox, Airflow, and what a test asks of both."""
+
+    def __init__(self, environment: DemoEnvironment, airflow: AirflowStack) -> None:
+        self.environment = environment
+        self.sandbox: Sandbox = environment.sandbox
+        self.revisions = environment.revisions
+        self.airflow = airflow
+
+    @property
+    def client(self) -> AirflowClient:
+        """Airflow's REST API."""
+        return self.airflow.client()
+
+    @property
+    def confirm_within(self) -> float:
+        """Seconds after which an unconfirmed switch comes back."""
+        return self.environment.confirm_within
+
+    def trigger(self, kind: str, **conf: Any) -> Run:
+        """Start a run of ``bluegreen_<kind>__my_perl_app``."""
+        return self.client.trigger(f"bluegreen_{kind}__{APP}", conf)
+
+    def run(self, kind: str, **conf: Any) -> Ended:
+        """Start a run and wait for its end."""
+        client = self.client
+        run = self.trigger(kind, **conf)
+        state = client.wait(run, RUN_SECONDS)
+        return Ended(run, state, client.xcom(run, "report", "report"))
+
+    def load_balancer(self) -> Machine:
+        """The only load balancer."""
+        return self.sandbox.machine("my-perl-app-lb-1")
+
+    def live(self) -> str:
+        """Which color the running HAProxy sends traffic to."""
+        shown = self.load_balancer().run(
+            "echo 'show map /etc/haproxy/traffic.map' | socat - /run/haproxy/admin.sock"
+        )
+        [live] = [line.split()[2] for line in shown.stdout.splitlines() if line.split()[1:2] == ["live"]]
+        return live
+
+    def live_ref(self) -> str | None:
+        """Which tag of the sample app is live."""
+        link = self.machines(self.live())[0].run(["readlink", f"/opt/{APP}/current"]).stdout
+        return next((tag for tag, revision in self.revisions.items() if revision in link), None)
+
+    def other_ref(self) -> str:
+        """A good release that is not the one that is live."""
+        return "v1" if self.live_ref() == "v2" else "v2"
+
+    def machines(self, color: str) -> list[Machine]:
+        """The application droplets of one color, by name."""
+        found = [machine for machine in self.sandbox.machines() if f"env:{color}" in machine.tags]
+        return sorted(found, key=lambda machine: machine.name)
+
+    def idle_machines(self) -> list[Machine]:
+        """The application droplets that have no traffic."""
+        return self.machines("green" if self.live() == "blue" else "blue")
+
+    def destroy(self, machine: Machine) -> None:
+        """Destroy a droplet through DigitalOcean's API."""
+        self.environment.digitalocean().droplets.destroy(machine.droplet_id)
+        self.wait_for(
+            lambda: machine.droplet_id not in {one.droplet_id for one in self.sandbox.machines()},
+            "destruction",
+        )
+
+    def wait_for_ssh(self, machine: Machine) -> None:
+        """Wait until a droplet answers SSH, and its app runs again if it ran before."""
+        probe = f"systemctl is-active ssh && ! systemctl is-enabled {APP} || systemctl is-active {APP}"
+        self.wait_for(
+            lambda: machine.status == "active" and machine.run(probe, check=False).returncode == 0,
+            f"{machine.name} answers",
+        )
+
+    def kill_airflow(self) -> None:
+        """End every process of Airflow at once, as a power cut would."""
+        for part in (self.airflow.scheduler, self.airflow.dag_processor, self.airflow.api_server):
+            part.kill()
+
+    def revive_airflow(self) -> None:
+        """Start Airflow again on the database that is there."""
+        for part in (self.airflow.scheduler, self.airflow.dag_processor, self.airflow.api_server):
+            part.start()
+        self.airflow.wait_healthy()
+
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait until something is so; fail if it does not become so."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"after {seconds} s: {what}"
+            time.sleep(0.1)
+
+
+def fingerprint(stack: Stack, color: str) -> dict[str, str]:
+    """Files and processes of a color, and HAProxy's file, map and processes."""
+    shown = {machine.name: machine.run(_FINGERPRINT).stdout for machine in stack.machines(color)}
+    return {**shown, "load balancer": stack.load_balancer().run(_TRAFFIC_MAP).stdout}
+
+
+def start_judge(url: str, directory: Path) -> tuple[subprocess.Popen[bytes], Judge]:
+    """Start traffic in a process of its own."""
+    judge = Judge(directory / "records.tsv")
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "sandbox",
+            "traffic",
+            "--url",
+            url,
+            "--rate",
+            "150",
+            "--duration",
+            "1800",
+            "--records",
+            str(judge.records),
+            "--out",
+            str(directory / "traffic.json"),
+        ],
+        stdin=subprocess.DEVNULL,
+    )
+    return process, judge
+
+
+def stop_judge(process: subprocess.Popen[bytes]) -> None:
+    """End the traffic; requests in flight are finished."""
+    os.kill(process.pid, signal.SIGTERM)
+    process.wait(30)

@@ -1,0 +1,221 @@
+"""Deploys through the real scheduler, under load: what becomes of the requests, and what a run says.
+
+The tests share one fleet and one Airflow, and each leaves a healthy live color behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from demo.errors import ApiError
+from sandbox import Machine
+from sandbox.traffic_records import Summary, read, summarize
+from tests.sandbox.stack import Ended, Judge, Stack, fingerprint
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
+
+# Requests that were in flight at the switch may still be answered by the old color.
+OLD_COLOR_SECONDS = 0.1
+
+
+def lasts(judge: Judge, since: float, until: float) -> Summary:
+    return summarize(read(judge.records), since, until)
+
+
+def assert_refused(ended: Ended, *words: str) -> None:
+    """A deploy that ended before traffic moved, and whose last line says these words."""
+    assert ended.state == "failed"
+    assert ended.report["outcome"] == "refused before the switch"
+    for word in words:
+        assert word in ended.report["message"]
+
+
+@contextmanager
+def live_untouched(stack: Stack) -> Iterator[None]:
+    """Files and processes of the live droplets and the map of HAProxy are the same before and after."""
+    live = stack.live()
+    before = fingerprint(stack, live)
+    yield
+    assert stack.live() == live
+    assert fingerprint(stack, live) == before
+
+
+def test_a_switch_under_load_fails_no_request_and_leaves_nothing_on_the_old_color(
+    stack: Stack, judge: Judge
+) -> None:
+    old = stack.live()
+    started = time.time()
+    ended = stack.run("deploy", ref=stack.other_ref())
+    assert ended.report["outcome"] == "live and confirmed", ended.report
+    assert ended.state == "success"
+    new = stack.live()
+    assert new != old
+
+    seen = lasts(judge, started, time.time())
+    assert seen.requests > 1000
+    assert seen.failed == 0, seen.examples
+    [switch] = stack.client.xcom(ended.run, "switch_traffic").values()
+    assert switch["milliseconds"] < 100
+    assert seen.last_start[old] < switch["at"] + OLD_COLOR_SECONDS
+
+
+def test_a_second_deploy_goes_to_the_color_that_was_live_before(stack: Stack) -> None:
+    old = stack.live()
+    stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+    assert stack.live() != old
+    stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+    assert stack.live() == old
+
+
+def test_a_release_that_does_not_compile_is_refused_with_perl_s_own_words(stack: Stack, judge: Judge) -> None:
+    started = time.time()
+    with live_untouched(stack):
+        ended = stack.run("deploy", ref="v3-broken")
+    assert_refused(ended, "the app does not load: syntax error at lib/MyPerlApp.pm line", stack.live())
+    assert lasts(judge, started, time.time()).failed == 0
+
+
+def test_a_release_that_is_bad_in_production_is_given_back_in_time(stack: Stack, judge: Judge) -> None:
+    old, started = stack.live(), time.time()
+    ended = stack.run("deploy", ref="v4-bad")
+    assert ended.state == "failed"
+    assert ended.report["outcome"] == "rolled back"
+    assert "failed" in ended.report["message"]
+    assert stack.live() == old
+
+    seen = lasts(judge, started, time.time())
+    assert seen.failed == 0, seen.examples
+    assert seen.app_errors > 0
+    [switch] = stack.client.xcom(ended.run, "switch_traffic").values()
+    bad = stack.revisions["v4-bad"]
+    over = max(record.start for record in read(judge.records) if record.revision == bad)
+    assert over - switch["at"] < 15
+
+
+def test_a_rollback_by_hand_needs_no_argument_and_fails_no_request(stack: Stack, judge: Judge) -> None:
+    stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+    old, started = stack.live(), time.time()
+    ended = stack.run("rollback").expect("live and confirmed")
+    assert stack.live() != old
+    assert stack.live() in ended.report["message"]
+    assert lasts(judge, started, time.time()).failed == 0
+
+
+FAULTS: dict[str, tuple[Callable[[Machine], object], Callable[[Machine], object], str]] = {
+    "powered off": (Machine.power_off, Machine.power_on, "instead of active"),
+    "cut off": (Machine.cut_link, Machine.restore_link, "cannot be reached by SSH"),
+    "out of disk": (Machine.fill_disk, Machine.free_disk, "MB of disk are free"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_idle_droplet_that_is_not_fit_is_named_and_nothing_is_touched(stack: Stack, fault: str) -> None:
+    break_it, mend_it, words = FAULTS[fault]
+    machine = stack.idle_machines()[-1]
+    with live_untouched(stack):
+        break_it(machine)
+        try:
+            ended = stack.run("deploy", ref=stack.other_ref())
+        finally:
+            mend_it(machine)
+            stack.wait_for_ssh(machine)
+    assert_refused(ended, machine.name, words)
+
+
+def test_a_droplet_with_another_host_key_is_refused_and_replaced_by_provisioning(stack: Stack) -> None:
+    machine = stack.idle_machines()[-1]
+    machine.change_host_key()
+    with live_untouched(stack):
+        ended = stack.run("deploy", ref=stack.other_ref())
+        assert_refused(ended, machine.name, "another SSH host key")
+        stack.destroy(machine)
+        stack.run("provision").expect("done")
+    stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+
+
+def test_a_second_provisioning_changes_nothing(stack: Stack) -> None:
+    before = {(machine.name, machine.droplet_id) for machine in stack.sandbox.machines()}
+    ended = stack.run("provision").expect("done")
+    assert {(machine.name, machine.droplet_id) for machine in stack.sandbox.machines()} == before
+    assert stack.client.xcom(ended.run, "create_droplets") == []
+
+
+def test_a_dry_run_succeeds_and_changes_nothing(stack: Stack) -> None:
+    before = {color: fingerprint(stack, color) for color in ("blue", "green")}
+    stack.run("dry_run", ref="v1").expect("done")
+    assert {color: fingerprint(stack, color) for color in ("blue", "green")} == before
+
+
+@pytest.mark.parametrize("ref", ["--upload-pack=x", "a;id", "$(id)", "../x", "x" * 300, "", "v1\n"])
+def test_a_malformed_ref_is_refused_by_the_api_and_never_becomes_a_run(stack: Stack, ref: str) -> None:
+    with pytest.raises(ApiError, match="ref") as caught:
+        stack.client.trigger("bluegreen_deploy__my_perl_app", {"ref": ref})
+    assert caught.value.status == 400
+
+
+def test_a_missing_ref_is_refused_by_the_api(stack: Stack) -> None:
+    with pytest.raises(ApiError) as caught:
+        stack.client.trigger("bluegreen_deploy__my_perl_app", {"reff": "v1"})
+    assert caught.value.status == 400
+
+
+def test_an_unknown_ref_is_refused_before_any_ssh(stack: Stack) -> None:
+    balancer = stack.load_balancer()
+    logins = "journalctl --unit=ssh --quiet --grep='Accepted publickey' | wc -l"
+    before = balancer.run(logins).stdout
+    ended = stack.run("deploy", ref="nope")
+    assert_refused(ended, "there is no branch or tag 'nope'", "my_perl_app.git")
+    assert balancer.run(logins).stdout == before
+
+
+API_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "a wrong token": ({"status": 401}, "refused the API token (401)"),
+    "a rate limit for an hour": ({"status": 429, "retry_after": 3600}, "again in 3600 s"),
+    "an outage": ({"status": 500}, "(500)"),
+    "silence": ({"kind": "hang"}, "did not answer within"),
+    "a web page": ({"kind": "html", "status": 200}, "not JSON"),
+}
+
+
+@pytest.mark.parametrize("fault", API_FAULTS)
+def test_digitalocean_in_trouble_ends_the_run_with_one_line_within_30_s(stack: Stack, fault: str) -> None:
+    fields, words = API_FAULTS[fault]
+    stack.sandbox.api_fault(**fields, path="/v2/*")
+    started = time.monotonic()
+    with live_untouched(stack):
+        ended = stack.run("deploy", ref=stack.other_ref())
+    stack.sandbox.clear_api_faults()
+    assert_refused(ended, words)
+    assert time.monotonic() - started < 30
+
+
+def test_a_droplet_without_a_private_address_is_named(stack: Stack) -> None:
+    machine = stack.idle_machines()[-1]
+    machine.hide_private_address()
+    ended = stack.run("deploy", ref=stack.other_ref())
+    machine.show_private_address()
+    assert_refused(ended, f"{machine.name} has no private address")
+
+
+def test_the_death_of_all_of_airflow_after_a_switch_gives_the_traffic_back(
+    stack: Stack, judge: Judge
+) -> None:
+    old, started = stack.live(), time.time()
+    run = stack.trigger("deploy", ref=stack.other_ref())
+    stack.wait_for(lambda: stack.live() != old, "the switch", 120)
+    switched = time.monotonic()
+    stack.kill_airflow()
+    stack.wait_for(lambda: stack.live() == old, "the way back", stack.confirm_within + 5)
+    assert time.monotonic() - switched > stack.confirm_within / 2
+    assert lasts(judge, started, time.time()).failed == 0
+
+    stack.revive_airflow()
+    stack.client.wait(run, 300)
+    stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+    assert stack.live() != old
+    assert lasts(judge, started, time.time()).failed == 0
