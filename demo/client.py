@@ -17,6 +17,7 @@ POLL_SECONDS = 0.3
 REQUEST_SECONDS = 30
 PAGE = 100
 RUN_ENDED = ("success", "failed")
+TASK_ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 Json = dict[str, Any]
 
@@ -163,10 +164,10 @@ class AirflowClient:
         """
         deadline = time.monotonic() + seconds
         known: dict[tuple[str, int], tuple[str, int]] = {}
+        ended = False
         while True:
-            # Asked for first, so that the last changes are seen.
-            ended = self.run_state(run) in RUN_ENDED
-            for task in self.tasks(run):
+            tasks = self.tasks(run)
+            for task in tasks:
                 now = (task.state, task.attempt)
                 before = known.get((task.task_id, task.map_index), ("none", 0))
                 if now[0] != before[0] or now[1] > before[1] > 0:
@@ -174,6 +175,10 @@ class AirflowClient:
                     yield task
             if ended:
                 return
+            # A run with tasks to do has not ended; when it has, the tasks are looked at once more.
+            ended = all(task.state in TASK_ENDED for task in tasks) and self.run_state(run) in RUN_ENDED
+            if ended:
+                continue
             if time.monotonic() > deadline:
                 going = ", ".join(f"{name} {state}" for (name, _), (state, _) in known.items())
                 raise RunTimeoutError(f"{run.dag_id} {run.run_id} has not ended after {seconds:g} s: {going}")
