@@ -36,6 +36,11 @@ class LoadBalancersHook(BaseHook):
         """Return the load balancers that a lock was taken on."""
         return cls(app, lock.load_balancers, lock.tokens)
 
+    def close(self) -> None:
+        """Close every connection that is open."""
+        for member in self.members:
+            member.close()
+
     def statuses(self) -> dict[str, LoadBalancerStatus]:
         """Read the status of each load balancer, by droplet name."""
         return {member.name: member.status() for member in self.members}
@@ -67,16 +72,21 @@ class LoadBalancersHook(BaseHook):
                 taken[member.name] = member.call("lock", **request)["token"]
         except BlueGreenError:
             self.tokens = taken
-            self.unlock()
+            try:
+                self.unlock()
+            except BlueGreenError as error:
+                # The next run takes it over; why this one failed matters more.
+                self.log.warning("%s", error)
             raise
         self.tokens = taken
         return taken
 
     def unlock(self) -> None:
-        """Give the lock back where it is still held; harmless where it is not."""
-        for member in self.members:
-            if member.name in self.tokens:
-                member.call("unlock", token=self.tokens[member.name])
+        """Give the lock back where it is still held; harmless where it is not.
+
+        :raises BlueGreenError: if one could not be asked; the others were.
+        """
+        self._all("unlock", [member for member in self.members if member.name in self.tokens])
 
     def require_lock(self) -> None:
         """Check that the lock is still this run's; changes nothing.
@@ -113,8 +123,11 @@ class LoadBalancersHook(BaseHook):
                 results[member.name] = SwitchResult.parse(answer)
                 done.append(member)
         except BlueGreenError:
-            for member in done:
-                member.call("revert", token=self.tokens[member.name])
+            try:
+                self._all("revert", done)
+            except BlueGreenError as error:
+                # Its timer takes it back; why the switch failed matters more.
+                self.log.warning("%s", error)
             raise
         return results
 
@@ -123,11 +136,28 @@ class LoadBalancersHook(BaseHook):
         self._each("confirm", revision=revision)
 
     def revert(self) -> dict[str, RevertResult]:
-        """Take an unconfirmed switch back on all; harmless where there is none."""
-        return {name: RevertResult.parse(answer) for name, answer in self._each("revert").items()}
+        """Take an unconfirmed switch back on all; harmless where there is none.
+
+        :raises BlueGreenError: if one did not do so; the others did, whatever became of that one.
+        """
+        answers = self._all("revert", self.members)
+        return {name: RevertResult.parse(answer) for name, answer in answers.items()}
 
     def _each(self, verb: str, **request: Any) -> dict[str, dict[str, Any]]:
         return {
             member.name: member.call(verb, token=self.tokens[member.name], **request)
             for member in self.members
         }
+
+    def _all(self, verb: str, members: Iterable[LoadBalancerHook]) -> dict[str, dict[str, Any]]:
+        """Call a verb on each, also if one of them fails, and raise the first failure at the end."""
+        answers = {}
+        failures = []
+        for member in members:
+            try:
+                answers[member.name] = member.call(verb, token=self.tokens[member.name])
+            except BlueGreenError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return answers

@@ -1,0 +1,80 @@
+"""All load balancers as one, when one of them does not play along."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from bluegreen.app import load_app
+from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.hooks.droplet import DropletUnreachableError
+from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+
+REQUEST: dict[str, Any] = {"to": "green", "revision": "a" * 40}
+GONE = DropletUnreachableError("lb is gone")
+
+
+def member(name: str, **answers: Any) -> Any:
+    one = create_autospec(LoadBalancerHook, instance=True)
+    one.name = name
+    one.asked = []
+
+    def call(verb: str, **_request: Any) -> dict[str, Any]:
+        one.asked.append(verb)
+        answer = answers.get(verb, {})
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    one.call.side_effect = call
+    one.status.return_value.lock = None
+    return one
+
+
+def both(first: Any, second: Any) -> LoadBalancersHook:
+    hook = LoadBalancersHook(load_app("my_perl_app"), [])
+    hook.members = [first, second]
+    hook.tokens = {first.name: 1, second.name: 2}
+    return hook
+
+
+def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_from_going_back() -> None:
+    reverted = {"from": "green", "to": "blue", "reverted": True}
+    first, second = member("lb-1", revert=GONE), member("lb-2", revert=reverted)
+    with pytest.raises(DropletUnreachableError):
+        both(first, second).revert()
+    assert second.asked == ["revert"]
+
+
+def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_locked() -> None:
+    first, second = member("lb-1", unlock=GONE), member("lb-2")
+    with pytest.raises(DropletUnreachableError):
+        both(first, second).unlock()
+    assert second.asked == ["unlock"]
+
+
+def test_why_a_switch_failed_is_not_hidden_by_what_went_wrong_afterwards() -> None:
+    sick = LoadBalancerError("green is sick", code="unhealthy")
+
+    def fail_to_commit(_verb: str, **request: Any) -> dict[str, Any]:
+        if request.get("prepare_only"):
+            return {"from": "blue", "to": "green"}
+        raise sick
+
+    first = member("lb-1", switch={"from": "blue", "to": "green"}, revert=GONE)
+    second = member("lb-2")
+    second.call.side_effect = fail_to_commit
+    with pytest.raises(BlueGreenError, match="green is sick"):
+        both(first, second).switch(**REQUEST)
+    assert first.asked == ["switch", "switch", "revert"]
+
+
+def test_who_holds_the_lock_is_not_hidden_by_what_went_wrong_afterwards() -> None:
+    held = LoadBalancerError("locked by alice", code="locked")
+    first, second = member("lb-1", lock={"token": 1}, unlock=GONE), member("lb-2", lock=held)
+    with pytest.raises(LoadBalancerError, match="locked by alice"):
+        both(first, second).lock("bob", "dag/run", "v2", lambda _run: False)
+    assert first.asked == ["lock", "unlock"]
