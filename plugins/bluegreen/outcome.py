@@ -15,6 +15,7 @@ class Outcome(StrEnum):
     LIVE = "live and confirmed"
     REFUSED = "refused before the switch"
     ROLLED_BACK = "rolled back"
+    NOTHING_TO_GO_BACK_TO = "bad, but there is nothing to go back to"
     UNCLEAR = "unclear"
 
 
@@ -25,9 +26,10 @@ class Facts:
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
     :param states: task states; mapped ones are keyed ``task_0``, ``task_1`` …
     :param errors: what failed tasks said, keyed alike.
-    :param moved_back: whether the rollback task moved traffic.
+    :param moved_back: whether the load balancers took this run's switch back, asked to or by themselves.
     :param live: who is live now, or ``None`` if nothing is.
     :param live_known: whether the load balancers could be asked.
+    :param first: whether nothing was live before.
     """
 
     subject: str
@@ -36,6 +38,7 @@ class Facts:
     moved_back: bool
     live: Color | None
     live_known: bool
+    first: bool = False
 
 
 def outcome_of(facts: Facts) -> Outcome:
@@ -44,27 +47,42 @@ def outcome_of(facts: Facts) -> Outcome:
         return Outcome.LIVE
     if facts.moved_back:
         return Outcome.ROLLED_BACK
-    switched = facts.states.get("switch_traffic") not in (None, "upstream_failed", "skipped")
-    return Outcome.UNCLEAR if switched and facts.states.get("rollback") != "success" else Outcome.REFUSED
+    if facts.first and facts.live is not None:
+        return Outcome.NOTHING_TO_GO_BACK_TO
+    return (
+        Outcome.UNCLEAR if _switched(facts) and facts.states.get("rollback") != "success" else Outcome.REFUSED
+    )
+
+
+def _switched(facts: Facts) -> bool:
+    """Whether traffic may have moved."""
+    return facts.states.get("switch_traffic") not in (None, "upstream_failed", "skipped")
 
 
 def message_of(facts: Facts, app_id: str) -> str:
     """Say what happened, why, what is live now and what to do next."""
     outcome = outcome_of(facts)
     if outcome is Outcome.LIVE:
-        return f"{facts.subject}: {outcome}; {_live(facts)}"
-    cause = "; ".join(facts.errors.values()) or _silent_failure(facts.states)
+        trouble = "; ".join(facts.errors.values())
+        return f"{facts.subject}: {outcome}; {trouble or _live(facts)}"
+    cause = cause_of(facts)
     advice = {
         Outcome.REFUSED: "mend the cause and trigger a new run",
         Outcome.ROLLED_BACK: "the bad release is still on the idle droplets to look at; deploy a mended one",
+        Outcome.NOTHING_TO_GO_BACK_TO: "clients get the bad release; deploy a mended one",
         Outcome.UNCLEAR: f"if traffic does not come back by itself, run bluegreen_rollback__{app_id}",
     }[outcome]
     return f"{facts.subject}: {outcome}: {cause}; {_live(facts)}; {advice}"
 
 
+def cause_of(facts: Facts) -> str:
+    """Say why a run did not end well."""
+    return "; ".join(facts.errors.values()) or _silent_failure(facts.states)
+
+
 def _live(facts: Facts) -> str:
     if not facts.live_known:
-        return "traffic was not touched"
+        return "it is not known who is live" if _switched(facts) else "traffic was not touched"
     return f"live is {facts.live}" if facts.live else "nothing is live"
 
 

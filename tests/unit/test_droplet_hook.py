@@ -196,6 +196,7 @@ def test_after_a_lost_connection_the_same_hook_connects_again(server: SshServer)
 
 def test_a_command_that_ends_before_it_has_read_its_input_is_heard_nevertheless(server: SshServer) -> None:
     def answer(channel: paramiko.Channel, _command: bytes) -> None:
+        channel.recv(1)  # the client knows now that its command was started
         channel.sendall_stderr(b"python3: command not found\n")
         channel.send_exit_status(127)
         channel.close()

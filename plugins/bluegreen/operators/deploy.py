@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
     from bluegreen.fleet import Droplet
 
+
+class JobGoneError(BlueGreenError):
+    """The job vanished before its result was read; it can be started again."""
+
+    transient = True
+
+
 RECONNECT_SECONDS = 60.0
 RECONNECT_INTERVAL = 2.0
 
@@ -62,19 +69,26 @@ class DeployReleaseOperator(BlueGreenOperator):
         droplet = Plan.model_validate(self.plan).idle_droplet(self.ip)
         context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
         LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock)).require_lock()
-        hook = DropletHook.of(droplet, self.app)
-        self._run(hook, self._start(droplet, context))
-        report = self._follow(hook)
-        self._run(hook, clean_script(unit=self._unit))
+        with DropletHook.of(droplet, self.app) as hook:
+            self._run(hook, self._start(droplet, context))
+            report = self._follow(hook)
+            if report.state is JobState.MISSING:
+                raise JobGoneError(
+                    f"{droplet.label}: its deploy job is gone (stopped, or the droplet was restarted)"
+                )
+            self._clean(hook)
         if report.state is not JobState.SUCCESS:
-            cause = failure_cause(report.lines) or f"its script ended with {report.result}"
-            raise BlueGreenError(f"{droplet.label}: {cause}")
+            raise BlueGreenError(f"{droplet.label}: {self._cause(report)}")
         return {"droplet": droplet.name, "script_seconds": report.seconds}
 
     def on_kill(self) -> None:
         """Stop the unit, so that a run that was marked failed does not go on working on the droplet."""
-        hook = DropletHook.of(Plan.model_validate(self.plan).idle_droplet(self.ip), self.app)
-        self._run(hook, stop_script(unit=self._unit))
+        # Airflow calls this in a signal handler: an error would surface in the middle of `act`.
+        try:
+            with DropletHook.of(Plan.model_validate(self.plan).idle_droplet(self.ip), self.app) as hook:
+                self._run(hook, stop_script(unit=self._unit))
+        except (BlueGreenError, ValueError) as error:
+            self.log.warning("the deploy job may still be at work (%s); its time limit ends it", error)
 
     @property
     def _unit(self) -> str:
@@ -103,6 +117,18 @@ class DeployReleaseOperator(BlueGreenOperator):
             script=deploy_script(release),
             timeout=self.app.timeouts.build,
         )
+
+    def _cause(self, report: JobReport) -> str:
+        if report.result == "timeout":
+            return f"the deploy was not done within {self.app.timeouts.build} s (setting timeouts.build)"
+        return failure_cause(report.lines) or f"its script ended with {report.result}"
+
+    def _clean(self, hook: DropletHook) -> None:
+        """Remove the job's traces; the result is known by now, so nothing depends on it."""
+        try:
+            self._run(hook, clean_script(unit=self._unit))
+        except BlueGreenError as error:
+            self.log.warning("traces of the deploy job are left, a later one removes them: %s", error)
 
     def _follow(self, hook: DropletHook) -> JobReport:
         """Log what the unit writes until it has ended; a lost connection is opened again."""

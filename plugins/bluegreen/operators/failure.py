@@ -24,6 +24,9 @@ def failures_reported(context: Context) -> Iterator[None]:
 
     :raises AirflowException: for a transient error.
     :raises AirflowFailException: for any other.
+
+    Anything else is a mistake in this package: only its kind is kept for the report, since its text was not
+    written for users and may hold anything.
     """
     try:
         yield
@@ -31,3 +34,10 @@ def failures_reported(context: Context) -> Iterator[None]:
         context["ti"].xcom_push(key=ERROR_KEY, value=str(error))
         failure = AirflowException if error.transient else AirflowFailException
         raise failure(str(error)) from None
+    except AirflowException:
+        raise
+    except Exception as error:
+        context["ti"].xcom_push(
+            key=ERROR_KEY, value=f"unexpected {type(error).__name__} in {context['ti'].task_id}, see its log"
+        )
+        raise

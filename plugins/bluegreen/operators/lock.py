@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.errors import FleetError
+from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.states import task_states
 from bluegreen.plan import HeldLock
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+ENDED = ("success", "failed", "skipped")
 
 
 class AcquireLockOperator(BlueGreenOperator):
@@ -37,6 +41,7 @@ class AcquireLockOperator(BlueGreenOperator):
 
         :raises LoadBalancerError: if another run holds it; the text names that run.
         """
+        self._refuse_a_run_that_has_ended(context)
         load_balancers = self.read_fleet().load_balancers
         if self.reachable_only:
             load_balancers = tuple(one for one in load_balancers if self._reachable(one))
@@ -54,6 +59,16 @@ class AcquireLockOperator(BlueGreenOperator):
             is_over=lambda holder: self._is_over(context, holder),
         )
         return HeldLock(load_balancers=load_balancers, tokens=tokens).model_dump(mode="json")
+
+    def _refuse_a_run_that_has_ended(self, context: Context) -> None:
+        """Airflow's "clear failed tasks" runs some tasks again, but not those that judge and roll back."""
+        states = task_states(context)
+        ended = [task for task in self.get_flat_relative_ids() if states.get(task) in ENDED]
+        if ended:
+            raise BlueGreenError(
+                f"this run has ended before ({', '.join(sorted(ended))}) and was cleared in part, so it "
+                "changes nothing; trigger a new run"
+            )
 
     @staticmethod
     def _is_over(context: Context, holder: str) -> bool:

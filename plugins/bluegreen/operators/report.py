@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -11,8 +12,9 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.failure import ERROR_KEY
+from bluegreen.operators.provision_check import PLAN_KEY
 from bluegreen.operators.states import task_states
-from bluegreen.outcome import Facts, Outcome, message_of, outcome_of
+from bluegreen.outcome import Facts, Outcome, cause_of, message_of, outcome_of
 from bluegreen.plan import HeldLock
 from bluegreen.traffic import live_color
 
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
     from bluegreen.color import Color
 
 REPORT_KEY = "report"
+
+
+@dataclass(frozen=True)
+class End:
+    """What the load balancers say at the end of a run.
+
+    :param taken_back: whether a switch of this run was taken back.
+    :param trouble: what went wrong in asking.
+    """
+
+    live: Color | None = None
+    live_known: bool = False
+    taken_back: bool = False
+    trouble: str | None = None
 
 
 class ReportOperator(BlueGreenOperator):
@@ -47,26 +63,32 @@ class ReportOperator(BlueGreenOperator):
         ti = context["ti"]
         states = task_states(context)
         errors = self._errors(context, states)
-        live, live_known, trouble = self._release_lock(context)
-        if trouble:
-            errors["report"] = trouble
+        end = self._leave(context, confirmed=states.get("confirm") == "success")
+        if end.trouble:
+            errors["report"] = end.trouble
+            self.log.warning("%s", end.trouble)
         rolled_back = ti.xcom_pull(task_ids="rollback") or {}
+        plan = ti.xcom_pull(task_ids="provision_check", key=PLAN_KEY) or {}
         facts = Facts(
             subject=self._subject(context),
             states=states,
             errors=errors,
-            moved_back=bool(rolled_back.get("moved")),
-            live=live,
-            live_known=live_known,
+            moved_back=bool(rolled_back.get("moved")) or end.taken_back,
+            live=end.live,
+            live_known=end.live_known,
+            first=bool(plan) and plan["live"] is None,
         )
         if self.needs_confirmation:
             outcome, message = outcome_of(facts), message_of(facts, self.app_id)
             good = outcome is Outcome.LIVE
         else:
-            good = not errors and "failed" not in states.values()
+            unfinished = [
+                state for task, state in states.items() if task != ti.task_id and state != "success"
+            ]
+            good = not errors and not unfinished
             outcome = "done" if good else "failed"  # type: ignore[assignment]
-            message = f"{facts.subject}: {'; '.join(errors.values()) or outcome}"
-        ti.xcom_push(key=REPORT_KEY, value={"outcome": str(outcome), "live": live, "message": message})
+            message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
+        ti.xcom_push(key=REPORT_KEY, value={"outcome": str(outcome), "live": end.live, "message": message})
         if not good:
             raise AirflowFailException(message)
         self.log.info("%s", message)
@@ -89,15 +111,38 @@ class ReportOperator(BlueGreenOperator):
                 errors[key] = str(said)
         return errors
 
-    def _release_lock(self, context: Context) -> tuple[Color | None, bool, str | None]:
-        """Return who is live, whether that is known, and what went wrong in asking."""
+    def _leave(self, context: Context, confirmed: bool) -> End:
+        """Find out who is live, and release the lock whatever comes of that."""
         lock = context["ti"].xcom_pull(task_ids="lock")
         if not lock or not lock["load_balancers"]:
-            return None, False, None
-        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(lock))
+            return End()
+        held = HeldLock.model_validate(lock)
+        hook = LoadBalancersHook.holding(self.app, held)
+        end = End()
         try:
-            live = live_color(hook.statuses())
+            end = self._look(hook, f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}", confirmed)
+        except BlueGreenError as error:
+            end = End(trouble=str(error))
+        try:
             hook.unlock()
         except BlueGreenError as error:
-            return None, False, f"the lock was not released: {error}"
-        return live, True, None
+            end = replace(end, trouble=end.trouble or f"the lock was not released: {error}")
+        hook.close()
+        return end
+
+    @staticmethod
+    def _look(hook: LoadBalancersHook, run: str, confirmed: bool) -> End:
+        statuses = hook.statuses()
+        waiting = [one for one in statuses.values() if one.pending and one.pending.run_id == run]
+        if waiting and not confirmed:
+            # Nobody is left to confirm it, so there is no point in waiting for the timer.
+            hook.revert()
+            statuses = hook.statuses()
+        taken_back = any(
+            one.last_revert is not None
+            and one.last_revert.run_id == run
+            and one.lock is not None
+            and one.last_revert.at >= one.lock.since
+            for one in statuses.values()
+        )
+        return End(live_color(statuses), True, taken_back)

@@ -93,6 +93,11 @@ class RollbackOperator(BlueGreenOperator):
         moved = {name: result.milliseconds for name, result in hook.revert().items() if result.reverted}
         live = live_color(hook.statuses())
         expected = Plan.model_validate(self.plan).live if self.plan else live
+        if expected is None and live is not None:
+            self.log.warning(
+                "nothing was live before this run, so there is nothing to go back to: %s stays", live
+            )
+            expected = live
         if live is not expected:
             raise LoadBalancerError(
                 f"traffic goes to {live}, but before this run it went to {expected}; look at the "

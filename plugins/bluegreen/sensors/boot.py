@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from bluegreen.app import load_app
 from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet, Fleet
-from bluegreen.hooks.digitalocean import DigitalOceanHook
+from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.operators.failure import failures_reported
 from bluegreen.sensors.deadline import Deadline
@@ -39,7 +39,16 @@ class ActiveDropletsSensor(BaseSensorOperator):
         with failures_reported(context):
             app = load_app(self.app_id)
             tags = app.fleet.tags
-            fleet = Fleet.of(DigitalOceanHook(app.connections.digitalocean).droplets(tags.app), tags)
+            try:
+                droplets = DigitalOceanHook(app.connections.digitalocean).droplets(tags.app)
+            except DigitalOceanError as error:
+                if not error.transient:
+                    raise
+                # A retry of the whole task would start to count from zero.
+                self._deadline.check(app.timeouts.boot, error)
+                self.log.info("not yet: %s", error)
+                return PokeReturnValue(False)
+            fleet = Fleet.of(droplets, tags)
             problems = fleet.problems()
             if not problems:
                 return PokeReturnValue(True, [droplet.model_dump(mode="json") for droplet in fleet.droplets])

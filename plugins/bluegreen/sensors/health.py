@@ -9,6 +9,7 @@ from airflow.sdk import BaseSensorOperator
 from bluegreen.app import App, load_app
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
+from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators.failure import failures_reported
 from bluegreen.plan import Plan
@@ -63,9 +64,13 @@ class HealthCheckSensor(BaseSensorOperator):
 
     def _problem(self, app: App, plan: Plan, droplet: Droplet) -> str | None:
         for load_balancer in self._load_balancers(app, plan):
-            answer = load_balancer.probe(
-                address=str(droplet.private), port=app.server.port, path=app.health.path, timeout=5
-            )
+            try:
+                answer = load_balancer.probe(
+                    address=str(droplet.private), port=app.server.port, path=app.health.path, timeout=5
+                )
+            except DropletUnreachableError as error:
+                # One lost connection to a load balancer says nothing about the release.
+                return str(error)
             if answer.error:
                 return f"{load_balancer.name} gets no answer: {answer.error}"
             if answer.status != 200:

@@ -1,0 +1,259 @@
+"""Operators and sensors on the branches that a healthy fleet does not take."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock, create_autospec
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.fleet import Droplet, Fleet
+from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
+from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators import deploy, lock, report, verdict
+from bluegreen.operators.failure import failures_reported
+from bluegreen.plan import HeldLock, Plan
+from bluegreen.sensors import health
+from bluegreen.traffic import RevertResult
+
+APP = "my_perl_app"
+REVISION = "a" * 40
+LOST = DropletUnreachableError("the SSH connection was lost")
+GONE = BlueGreenError("lb-1 cannot be reached")
+
+
+def droplet(number: int, name: str) -> Droplet:
+    return Droplet(
+        id=number,
+        name=name,
+        status="active",
+        public=IPv4Address(f"198.18.0.{number}"),
+        private=IPv4Address(f"198.19.0.{number}"),
+    )
+
+
+LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1")
+FLEET = Fleet(load_balancers=(LB,), blue=(BLUE,), green=(GREEN,))
+LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
+
+
+def plan(live: Color | None) -> dict[str, Any]:
+    return Plan(live=live, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
+
+
+def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
+    """A run's context; XComs are named by their task, and pushed ones are kept in ``said``."""
+    said: dict[str, Any] = {}
+    ti = SimpleNamespace(
+        dag_id="deploy",
+        run_id="run",
+        task_id="report",
+        said=said,
+        xcom_push=lambda key, value: said.update({key: value}),
+        xcom_pull=lambda task_ids, key="return_value", map_indexes=-1: xcoms.get(task_ids),
+        get_task_states=lambda dag_id, run_ids: {"run": states or {}},
+    )
+    run = SimpleNamespace(dag_id="deploy", run_id="run", run_type="manual", triggering_user_name="alice")
+    return {"ti": ti, "dag_run": run, "dag": SimpleNamespace(task_ids=list(xcoms))}
+
+
+@pytest.fixture
+def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    for module in (deploy, report, verdict):
+        factory = MagicMock()
+        factory.holding.return_value = hook
+        monkeypatch.setattr(module, "LoadBalancersHook", factory)
+    return hook
+
+
+def status(live: Color | None, **changes: Any) -> SimpleNamespace:
+    known: dict[str, Any] = {"pending": None, "last_revert": None, "lock": SimpleNamespace(since=100.0)}
+    return SimpleNamespace(live=live, **{**known, **changes})
+
+
+class OneDroplet:
+    """A droplet whose job ends as the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, state: str, result: str = "success") -> None:
+        self.hook = create_autospec(DropletHook, instance=True, droplet=GREEN)
+        self.hook.__enter__.return_value = self.hook
+        self.hook.run_script.side_effect = self._run
+        self.failing: dict[str, BlueGreenError | CommandResult] = {}
+        self.report = f"@bluegreen state={state} result={result} exit=0 milliseconds=1500 cursor=c run_id=run"
+        monkeypatch.setattr(DropletHook, "of", lambda _droplet, _app: self.hook)
+        for script in ("start_script", "poll_script", "clean_script", "stop_script"):
+            monkeypatch.setattr(deploy, script, lambda name=script, **_values: name)
+
+    def _run(self, script: str) -> CommandResult:
+        failure = self.failing.get(script)
+        if isinstance(failure, BlueGreenError):
+            raise failure
+        return failure or CommandResult(0, self.report if script == "poll_script" else "", "")
+
+
+def deploy_task() -> deploy.DeployReleaseOperator:
+    task = deploy.DeployReleaseOperator(
+        task_id="deploy",
+        app_id=APP,
+        lock=LOCK,
+        plan=plan(Color.BLUE),
+        revision=REVISION,
+        ip=str(GREEN.public),
+    )
+    assert isinstance(task, deploy.DeployReleaseOperator)
+    return task
+
+
+@pytest.mark.parametrize("failure", [LOST, CommandResult(1, "", "no")])
+@pytest.mark.usefixtures("load_balancers")
+def test_traces_that_cannot_be_removed_do_not_make_a_good_deploy_a_failed_one(
+    monkeypatch: pytest.MonkeyPatch, failure: Any
+) -> None:
+    OneDroplet(monkeypatch, "success").failing = {"clean_script": failure}
+    assert deploy_task().execute(context()) == {"droplet": "green-1", "script_seconds": 1.5}
+
+
+@pytest.mark.usefixtures("load_balancers")
+def test_the_cause_of_a_failed_deploy_is_not_hidden_by_traces_that_cannot_be_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    OneDroplet(monkeypatch, "failed", "exit-code").failing = {"clean_script": LOST}
+    with pytest.raises(AirflowFailException, match="its script ended with exit-code"):
+        deploy_task().execute(context())
+
+
+@pytest.mark.usefixtures("load_balancers")
+def test_a_job_that_vanished_is_called_so_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    OneDroplet(monkeypatch, "missing")
+    with pytest.raises(AirflowException, match=r"job is gone .* restarted") as raised:
+        deploy_task().execute(context())
+    assert not isinstance(raised.value, AirflowFailException)
+
+
+@pytest.mark.usefixtures("load_balancers")
+def test_a_deploy_that_took_too_long_names_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    OneDroplet(monkeypatch, "failed", "timeout")
+    with pytest.raises(AirflowFailException, match=r"not done within 900 s \(setting timeouts.build\)"):
+        deploy_task().execute(context())
+
+
+@pytest.mark.usefixtures("load_balancers")
+def test_a_deploy_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = OneDroplet(monkeypatch, "success")
+    deploy_task().execute(context())
+    one.hook.__exit__.assert_called_once()
+
+
+def test_a_task_that_is_killed_while_its_droplet_is_away_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    OneDroplet(monkeypatch, "running").failing = {"stop_script": LOST}
+    deploy_task().on_kill()
+
+
+def test_a_mistake_of_ours_is_named_in_the_report_without_its_text() -> None:
+    run = context()
+    with pytest.raises(KeyError), failures_reported(run):
+        raise KeyError("secret")
+    assert run["ti"].said == {"error": "unexpected KeyError in report, see its log"}
+
+
+def test_a_first_deploy_has_nothing_to_go_back_to_and_its_rollback_does_not_pretend_trouble(
+    load_balancers: Any,
+) -> None:
+    load_balancers.revert.return_value = {
+        "lb-1": RevertResult.parse({"from": None, "to": None, "reverted": False})
+    }
+    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+    task = verdict.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK, plan=plan(None))
+    assert task.execute(context())["live"] is Color.GREEN
+
+
+def test_traffic_that_is_not_back_where_it_was_is_trouble(load_balancers: Any) -> None:
+    load_balancers.revert.return_value = {}
+    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+    task = verdict.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK, plan=plan(Color.BLUE))
+    with pytest.raises(AirflowFailException, match="goes to green, but before this run it went to blue"):
+        task.execute(context())
+
+
+def report_of(run: Any, **settings: Any) -> str:
+    task = report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2", **settings)
+    # A run that ended well is not among these tests.
+    with pytest.raises(AirflowFailException):
+        task.execute(run)
+    return str(run["ti"].said["report"]["message"])
+
+
+SWITCHED = {"switch_traffic": "success", "final_validation": "success", "rollback": "skipped"}
+
+
+def test_the_lock_is_released_though_the_load_balancers_disagree(load_balancers: Any) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE), "lb-2": status(Color.GREEN)}
+    message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
+    assert "disagree about the live color" in message
+    load_balancers.unlock.assert_called_once()
+
+
+def test_a_load_balancer_that_is_away_at_the_end_is_not_called_untouched(load_balancers: Any) -> None:
+    load_balancers.statuses.side_effect = GONE
+    load_balancers.unlock.side_effect = GONE
+    message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
+    assert "lb-1 cannot be reached; it is not known who is live" in message
+
+
+def test_a_switch_that_a_timer_took_back_is_reported_as_rolled_back(load_balancers: Any) -> None:
+    taken_back = SimpleNamespace(run_id="deploy/run", at=200.0)
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=taken_back)}
+    message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
+    assert message.startswith("deploy of v2: rolled back:")
+
+
+def test_what_an_earlier_run_took_back_is_not_this_runs_doing(load_balancers: Any) -> None:
+    earlier = SimpleNamespace(run_id="deploy/run", at=50.0)
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=earlier)}
+    states = {"deploy_0": "failed", "switch_traffic": "upstream_failed", "rollback": "success"}
+    assert report_of(context(states, lock=LOCK)).startswith("deploy of v2: refused before the switch")
+
+
+def test_a_switch_that_nobody_will_confirm_is_taken_back_at_once(load_balancers: Any) -> None:
+    waiting = SimpleNamespace(run_id="deploy/run")
+    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN, pending=waiting)}
+    report_of(context({"switch_traffic": "success", "final_validation": "failed"}, lock=LOCK))
+    load_balancers.revert.assert_called_once()
+
+
+def test_a_provisioning_that_was_ended_by_hand_is_not_done(load_balancers: Any) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    run = context({"lock": "success", "create_droplets": "skipped"}, lock=LOCK)
+    assert "the run was ended before it was done" in report_of(run, needs_confirmation=False)
+
+
+def test_a_run_that_was_cleared_in_part_is_not_run_again() -> None:
+    with DAG("deploy", schedule=None):
+        task = lock.AcquireLockOperator(task_id="lock", app_id=APP, purpose="deploy of v2")
+        judge = verdict.JudgeOperator(
+            task_id="judge", validated="a", locked="b", keep="c", take_back="d", nothing="e"
+        )
+        task >> judge
+    with pytest.raises(AirflowFailException, match=r"ended before \(judge\) .* trigger a new run"):
+        task.execute(context({"lock": "running", "judge": "success"}))
+
+
+def test_one_lost_connection_does_not_make_a_droplet_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = SimpleNamespace(error=None, status=200, revision=REVISION)
+    load_balancer = create_autospec(LoadBalancerHook, instance=True)
+    load_balancer.probe.side_effect = [LOST, good, good, good]
+    monkeypatch.setattr(LoadBalancerHook, "of", lambda _droplet, _app: load_balancer)
+    sensor = health.HealthCheckSensor(
+        task_id="health_check", app_id=APP, plan=plan(Color.BLUE), revision=REVISION, ip=str(GREEN.public)
+    )
+    assert [sensor.poke(context()) for _ in range(4)] == [False, False, False, True]
