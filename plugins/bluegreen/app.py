@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -151,6 +151,13 @@ class ValidationSettings(_Section):
     max_p99_ratio: Annotated[float, Field(gt=1)] = 5
     confirm_within: Annotated[int, Field(ge=10, le=7200)] | None = None
 
+    @model_validator(mode="after")
+    def _time_to_confirm(self) -> Self:
+        """A switch that reverts during its bake could never be confirmed."""
+        if self.confirm_within is not None and self.confirm_within < self.bake + 10:
+            raise ValueError(f"confirm_within must be at least bake + 10, which is {self.bake + 10:g}")
+        return self
+
     @property
     def seconds_to_confirm(self) -> int:
         """Seconds after which an unconfirmed switch reverts by itself; the bake plus 60 unless set."""
@@ -197,6 +204,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} cannot be a key", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice", key_node.start_mark

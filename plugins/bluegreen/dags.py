@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -37,7 +38,8 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
 
 def _broken(dag_id: str, app_id: str, message: str) -> DAG:
     with DAG(
-        dag_id,
+        # The file's name may be what is wrong.
+        re.sub(r"[^A-Za-z0-9_.-]", "_", dag_id),
         schedule=None,
         doc_md=f"**The settings of this app are not usable.** {message}",
         tags=["bluegreen", app_id, "broken settings"],

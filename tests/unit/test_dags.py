@@ -86,3 +86,24 @@ def test_a_bad_app_file_does_not_take_other_apps_down_and_says_what_is_wrong(
     broken = dags["bluegreen_deploy__broken"]
     assert broken.task_ids == ["settings"]
     assert "fleet.regoin: unknown key" in (broken.doc_md or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "dag_id", "said"),
+    [
+        ("my shop", "", "my_shop", "id: found 'my shop'"),
+        ("odd", "? [a]\n: b\n", "odd", "cannot be a key"),
+        ("hasty", "validation: {bake: 30, confirm_within: 20}\n", "hasty", "at least bake + 10"),
+    ],
+)
+def test_a_file_name_a_key_or_a_limit_that_is_wrong_does_not_take_other_apps_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, dag_id: str, said: str
+) -> None:
+    good = REFERENCE.read_text(encoding="utf-8")
+    (tmp_path / "shop.yaml").write_text(good, encoding="utf-8")
+    without = good.replace("\nvalidation:\n", "\n") if text.startswith("validation") else good
+    (tmp_path / f"{name}.yaml").write_text(without + text, encoding="utf-8")
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(tmp_path))
+    dags = read_dags().dags
+    assert dags["bluegreen_dry_run__shop"].has_task("config_check")
+    assert said in (dags[f"bluegreen_dry_run__{dag_id}"].doc_md or "")
