@@ -44,7 +44,9 @@ def _say(text: str) -> None:
 
 
 def _down() -> int:
-    _say("down" if World(_say).down() else "nothing of the demo is running")
+    world = World(_say)
+    with world.alone():
+        _say("down" if world.down() else "nothing of the demo is running")
     return 0
 
 
@@ -52,7 +54,7 @@ def _run(*, keep: bool) -> int:
     started = time.monotonic()
     world = World(_say)
     kept = False
-    with _signals_end_it():
+    with world.alone(), _signals_end_it():
         try:
             _say("Starting the sandbox and Airflow")
             environment, airflow = world.up()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from demo import database
 from demo.airflow import AirflowStack, stop_recorded
 from demo.airflow_settings import ROOT
 from demo.environment import DemoEnvironment
+from demo.errors import DemoError
 from demo.session import Part, kill_recorded
 from sandbox import Sandbox, lifecycle
 from sandbox.layout import Layout
@@ -37,6 +40,22 @@ class World:
         self._traffic = directory / "traffic.json"
         self.records = directory / "traffic.tsv"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other demos out of the directory: each would take the other's things down.
+
+        :raises DemoError: if one is at work there.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DemoError(
+                    f"another demo is at work in {self.directory}; wait for it, or end it with Ctrl-C"
+                ) from None
+            yield
+
     def up(self) -> tuple[DemoEnvironment, AirflowStack]:
         """Start sandbox and Airflow afresh.
 
@@ -44,7 +63,6 @@ class World:
         :raises SandboxError: the sandbox does not start.
         """
         self.down()
-        self.directory.mkdir(parents=True, exist_ok=True)
         # Both take long on a machine that has never done it, and only then.
         with ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(database.prepare)

@@ -1,0 +1,26 @@
+"""Where Airflow keeps its things in tests; set before anything imports it, because it looks only then."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_home = tempfile.mkdtemp(prefix="airflow-home-")
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
+
+os.environ.update(
+    {
+        "AIRFLOW_HOME": _home,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+    }
+)
+# A developer's own Airflow must not be what is tested.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "BLUEGREEN_"))]:
+    del os.environ[name]

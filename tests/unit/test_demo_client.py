@@ -1,0 +1,204 @@
+"""Following a run, and what becomes of an API that refuses, is not there, or is something else."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from demo import client as module
+from demo.client import AirflowClient, Run
+from demo.errors import ApiError, ApiUnreachableError, RunTimeoutError
+
+RUN = Run("deploy", "run+1", 0.0)
+PATH = "/api/v2/dags/deploy/dagRuns/run%2B1"
+
+# Answers by method and path; a list is used up from its front, the last one stays.
+Answers = dict[str, Any]
+
+
+class FakeApi:
+    """An API server that gives the answers it was told."""
+
+    def __init__(self) -> None:
+        self.answers: Answers = {"POST /auth/token": (201, {"access_token": "secret"})}
+        self.seen: list[tuple[str, str | None, Any]] = []
+
+    def answer(self, request: str) -> tuple[int, Any]:
+        found = self.answers.get(request, (404, {"detail": "not found"}))
+        if isinstance(found, list):
+            found = found.pop(0) if len(found) > 1 else found[0]
+        return found if isinstance(found, tuple) else (200, found)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def client(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[AirflowClient]:
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    with HTTPServer(("127.0.0.1", 0), _handler(api)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield AirflowClient(f"http://127.0.0.1:{server.server_port}", "admin", "pw")
+        server.shutdown()
+        thread.join()
+
+
+def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _respond(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            request = f"{self.command} {self.path.partition('?')[0]}"
+            api.seen.append((request, self.headers["Authorization"], json.loads(body or b"null")))
+            status, answer = api.answer(request)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(answer.encode() if isinstance(answer, str) else json.dumps(answer).encode())
+
+        do_GET = do_POST = _respond  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return Handler
+
+
+def tasks(**states: str | None) -> dict[str, Any]:
+    instances = [
+        {"task_id": name, "map_index": -1, "state": state, "try_number": 1} for name, state in states.items()
+    ]
+    return {"task_instances": instances, "total_entries": len(instances)}
+
+
+def followed(client: AirflowClient, seconds: float = 10) -> list[str]:
+    return [f"{task} {task.state}" for task in client.follow(RUN, seconds)]
+
+
+def test_a_run_is_triggered_with_a_token_and_the_logical_date_that_the_api_demands(
+    client: AirflowClient, api: FakeApi
+) -> None:
+    api.answers["POST /api/v2/dags/deploy/dagRuns"] = {"dag_run_id": "ci-1"}
+    run = client.trigger("deploy", {"ref": "v1"}, "ci-1")
+    assert run.run_id == "ci-1"
+    assert api.seen[1] == (
+        "POST /api/v2/dags/deploy/dagRuns",
+        "Bearer secret",
+        {"logical_date": None, "conf": {"ref": "v1"}, "dag_run_id": "ci-1"},
+    )
+
+
+def test_each_change_is_told_once_and_the_last_one_too(client: AirflowClient, api: FakeApi) -> None:
+    api.answers[f"GET {PATH}/taskInstances"] = [
+        tasks(a=None, b=None),
+        tasks(a="running", b=None),
+        tasks(a="running", b=None),
+        tasks(a="success", b="running"),
+        tasks(a="success", b="success"),
+    ]
+    api.answers[f"GET {PATH}"] = [{"state": "running"}, {"state": "success"}]
+    assert followed(client) == ["a running", "a success", "b running", "b success"]
+    assert client.wait(RUN) == "success"
+
+
+def test_a_mapped_task_is_named_by_what_it_is_about(client: AirflowClient, api: FakeApi) -> None:
+    mapped = {"task_id": "deploy", "state": "success", "try_number": 1}
+    api.answers[f"GET {PATH}/taskInstances"] = {
+        "task_instances": [
+            {**mapped, "map_index": 0, "rendered_map_index": "green-1"},
+            {**mapped, "map_index": 1},
+        ],
+        "total_entries": 2,
+    }
+    api.answers[f"GET {PATH}"] = {"state": "success"}
+    assert followed(client) == ["deploy[green-1] success", "deploy[1] success"]
+
+
+def test_a_listing_is_read_to_its_end(client: AirflowClient, api: FakeApi) -> None:
+    pages = [{"dags": [{"dag_id": name}], "total_entries": 3} for name in "abc"]
+    api.answers["GET /api/v2/dags"] = pages
+    assert client.dag_ids() == {"a", "b", "c"}
+
+
+def test_a_run_that_does_not_end_is_given_up_and_says_where_it_hangs(
+    client: AirflowClient, api: FakeApi
+) -> None:
+    api.answers[f"GET {PATH}/taskInstances"] = tasks(a="success", b="running")
+    with pytest.raises(RunTimeoutError, match=r"deploy run\+1 has not ended after 0.05 s: .*b running"):
+        followed(client, 0.05)
+
+
+def test_a_value_that_no_task_has_left_is_none(client: AirflowClient) -> None:
+    assert client.xcom(RUN, "report", "report") is None
+
+
+def test_the_last_line_is_the_report_s_message(client: AirflowClient, api: FakeApi) -> None:
+    path = f"GET {PATH}/taskInstances/report/xcomEntries/report"
+    api.answers[path] = {"value": {"message": "deploy of v1: live and confirmed"}}
+    assert client.last_line(RUN) == "deploy of v1: live and confirmed"
+
+
+def test_without_a_report_the_last_line_is_the_first_failed_task_s_error(
+    client: AirflowClient, api: FakeApi
+) -> None:
+    def failed(name: str, ended: str) -> dict[str, Any]:
+        return {"task_id": name, "map_index": -1, "state": "failed", "try_number": 2, "end_date": ended}
+
+    api.answers[f"GET {PATH}/taskInstances"] = {
+        "task_instances": [failed("later", "2026-01-01T00:00:09Z"), failed("first", "2026-01-01T00:00:01Z")],
+        "total_entries": 2,
+    }
+    error = {"exc_type": "ValueError", "exc_value": "no such thing"}
+    events = [{"event": "start"}, {"event": "Task failed", "error_detail": [error]}]
+    api.answers[f"GET {PATH}/taskInstances/first/logs/2"] = {"content": events}
+    assert client.last_line(RUN) == "first: ValueError: no such thing"
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "words"),
+    [
+        (400, {"detail": "ref: '' is too short"}, "ref: '' is too short"),
+        (409, {"detail": {"reason": "Unique constraint violation"}}, "Unique constraint violation"),
+        (422, {"detail": [{"msg": "Field required"}]}, "Field required"),
+        (500, "<html>Internal Server Error</html>", "Internal Server Error"),
+    ],
+)
+def test_a_refusal_keeps_its_status_and_its_reason(
+    client: AirflowClient, api: FakeApi, status: int, answer: Any, words: str
+) -> None:
+    api.answers["POST /api/v2/dags/deploy/dagRuns"] = (status, answer)
+    with pytest.raises(ApiError, match=words) as caught:
+        client.trigger("deploy", {"ref": ""})
+    assert caught.value.status == status
+
+
+def test_a_wrong_password_is_a_refusal(client: AirflowClient, api: FakeApi) -> None:
+    api.answers["POST /auth/token"] = (401, {"detail": "Invalid credentials"})
+    with pytest.raises(ApiError, match="Invalid credentials") as caught:
+        client.dag_ids()
+    assert caught.value.status == 401
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", ["<html>hello</html>", "[]"])
+def test_something_else_at_the_address_is_said_to_be_something_else(
+    client: AirflowClient, api: FakeApi, answer: str
+) -> None:
+    api.answers["GET /api/v2/monitor/health"] = answer
+    with pytest.raises(ApiUnreachableError, match="is not Airflow's API"):
+        client.health()
+
+
+def test_nothing_at_the_address_is_one_line() -> None:
+    nobody: Callable[[], object] = AirflowClient("http://127.0.0.1:1", "admin", "pw").health
+    with pytest.raises(
+        ApiUnreachableError, match=r"^Airflow at http://127.0.0.1:1 does not answer: "
+    ) as caught:
+        nobody()
+    assert "\n" not in str(caught.value)
