@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import yaml
+from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bluegreen.errors import RefError, SettingsError
@@ -61,6 +62,12 @@ def _command(command: list[str]) -> list[str]:
     if not any("{listen}" in word for word in command):
         raise ValueError("the command never says {listen}, so it could not be reached")
     return command
+
+
+def _schedule(schedule: str) -> str:
+    if not croniter.is_valid(schedule):
+        raise ValueError('allowed is cron\'s notation, for example "0 3 * * *", or null for never')
+    return schedule
 
 
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_single_line)]
@@ -194,7 +201,7 @@ class App(_Section):
     validation: ValidationSettings = ValidationSettings()
     timeouts: Timeouts = Timeouts()
     connections: Connections = Connections()
-    dry_run_schedule: Line | None = "0 3 * * *"
+    dry_run_schedule: Annotated[Line, AfterValidator(_schedule)] | None = "0 3 * * *"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

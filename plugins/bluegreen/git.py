@@ -20,6 +20,7 @@ WHAT_A_REF_MAY_BE = (
 )
 
 _REVISION = re.compile(r"[0-9a-f]{40}")
+_SHORT_REVISION = re.compile(r"[0-9a-f]{7,39}")
 
 
 def check_ref(ref: object) -> str:
@@ -53,7 +54,10 @@ def resolve_ref(repository: str, ref: str, timeout: float = 30) -> str:
         if name in listing:
             _refuse_ambiguous(listing, repository, ref, listing[name])
             return listing[name]
-    raise RefError(f"there is no branch or tag {ref!r} in {repository}; push it, or check the spelling")
+    advice = "push it, or check the spelling"
+    if _SHORT_REVISION.fullmatch(ref):
+        advice = "a commit is named by all 40 digits"
+    raise RefError(f"there is no branch or tag {ref!r} in {repository}; {advice}")
 
 
 def _refuse_ambiguous(listing: dict[str, str], repository: str, ref: str, revision: str) -> None:
@@ -89,6 +93,8 @@ def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
             f"{repository} did not answer within {timeout:g} s, so {ref!r} is not resolved"
         ) from None
     if answer.returncode != 0:
-        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
+        said = answer.stderr.strip().splitlines()
+        # After an SSH failure git goes on for lines; the one that tells is not the last.
+        reason = next((line for line in said if line.startswith("fatal:")), said[-1] if said else "no reason")
         raise RefError(f"cannot read {repository} to resolve {ref!r}: {reason}")
     return {name: revision for revision, name in (line.split("\t", 1) for line in answer.stdout.splitlines())}

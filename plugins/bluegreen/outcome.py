@@ -64,7 +64,8 @@ def message_of(facts: Facts, app_id: str) -> str:
     outcome = outcome_of(facts)
     if outcome is Outcome.LIVE:
         trouble = "; ".join(facts.errors.values())
-        return f"{facts.subject}: {outcome}; {trouble or _live(facts)}"
+        first = "; it is the first release, so there is nothing to roll back to" if facts.first else ""
+        return f"{facts.subject}: {outcome}; {trouble or _live(facts)}{first}"
     cause = cause_of(facts)
     advice = {
         Outcome.REFUSED: "mend the cause and trigger a new run",

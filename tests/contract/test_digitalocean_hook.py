@@ -111,6 +111,13 @@ def test_a_creation_whose_answer_is_lost_is_reported_as_open_and_found_afterward
     assert [droplet.name for droplet in hook.droplets(TAG)] == ["web-1"]
 
 
+def test_a_name_that_a_droplet_without_the_app_s_tag_has_is_taken(api: Api, hook: DigitalOceanHook) -> None:
+    assert not hook.is_name_taken("web-1")
+    hook.create_droplet(request_for("web-1", tags=["app:other"]))
+    assert hook.is_name_taken("web-1")
+    assert not hook.is_name_taken("web")
+
+
 def test_a_creation_that_is_refused_says_why(hook: DigitalOceanHook) -> None:
     with pytest.raises(DigitalOceanError, match=r"refused to create droplet web_1 \(422\): ") as caught:
         hook.create_droplet(request_for("web_1"))

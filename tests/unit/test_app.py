@@ -68,6 +68,11 @@ def _is_setting(line: str) -> bool:
         ("region: nyc3", "region: nyc3\n  region: ams3", r"the key 'region' is there twice"),
         ("ssh_keys: [airflow]", "ssh_keys: []", r"fleet\.ssh_keys: found \[\]"),
         ("# command: [starman", "command: [sh, '{rm}'", r"unknown placeholder \{rm\}; there are listen"),
+        (
+            '# dry_run_schedule: "0 3',
+            'dry_run_schedule: "0 33',
+            r"dry_run_schedule: found '0 33 .*cron's notation",
+        ),
         ("repository:", "id: x\nrepository:", r"the file's name is the app's id"),
     ],
 )

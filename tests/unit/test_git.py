@@ -90,6 +90,11 @@ def test_an_unknown_ref_is_named_with_its_repository(repository: str) -> None:
         resolve_ref(repository, "nope")
 
 
+def test_an_abbreviated_commit_is_told_to_be_written_out(repository: str) -> None:
+    with pytest.raises(RefError, match="a commit is named by all 40 digits"):
+        resolve_ref(repository, "abc1234")
+
+
 def test_a_tag_and_a_branch_of_one_name_but_two_commits_are_ambiguous(repository: str) -> None:
     with pytest.raises(RefError, match=r"both a tag .* and a branch"):
         resolve_ref(repository, "both")

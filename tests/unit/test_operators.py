@@ -61,7 +61,7 @@ def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
         get_task_states=lambda dag_id, run_ids: {"run": states or {}},
     )
     run = SimpleNamespace(dag_id="deploy", run_id="run", run_type="manual", triggering_user_name="alice")
-    return {"ti": ti, "dag_run": run, "dag": SimpleNamespace(task_ids=list(xcoms))}
+    return {"ti": ti, "dag_run": run, "dag": SimpleNamespace(task_ids=sorted({*(states or {}), *xcoms}))}
 
 
 @pytest.fixture

@@ -19,6 +19,11 @@ def test_a_confirmed_switch_is_the_only_good_end() -> None:
     assert message_of(end, "shop") == "deploy of v2 (0123456789ab): live and confirmed; live is green"
 
 
+def test_the_first_deploy_says_that_there_is_nothing_to_roll_back_to() -> None:
+    end = facts({"confirm": "success"}, first=True)
+    assert message_of(end, "shop").endswith("it is the first release, so there is nothing to roll back to")
+
+
 def test_a_failure_before_the_switch_says_cause_live_and_what_to_do() -> None:
     end = facts(
         {"deploy_0": "failed", "switch_traffic": "upstream_failed", "rollback": "success"},

@@ -85,6 +85,12 @@ class DigitalOceanHook(BaseHook):
             Droplet.from_api(item) for item in self._list("droplets", self.client.droplets.list, tag_name=tag)
         ]
 
+    def is_name_taken(self, name: str) -> bool:
+        """Tell whether any droplet of the account has a name; DigitalOcean itself allows twins."""
+        return any(
+            item["name"] == name for item in self._list("droplets", self.client.droplets.list, name=name)
+        )
+
     def create_droplet(self, request: dict[str, Any]) -> Droplet:
         """Create one droplet; it is not ready yet, and may have no addresses.
 

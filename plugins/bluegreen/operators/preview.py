@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import Plan
 from bluegreen.sampler import Sampler
+from bluegreen.sensors.deadline import Deadline
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 # Some 80 samples with one load balancer: enough for a p99, short enough for a quick deploy.
 BASELINE_SECONDS = 1.0
 BASELINE_INTERVAL = 0.01
+
+PREVIEW_SECONDS = 10.0
+PREVIEW_INTERVAL = 0.2
 
 
 class PreviewCheckOperator(BlueGreenOperator):
@@ -50,13 +55,21 @@ class PreviewCheckOperator(BlueGreenOperator):
         return {"samples": [asdict(sample) for sample in samples], "counters": self._counters(plan)}
 
     def _check_preview(self, addresses: list[str]) -> None:
+        """Ask until all answers are right; HAProxy's own checks may not have noticed the new release yet."""
         host = self.app.traffic.preview_host
         paths = [*self.app.validation.paths, self.app.health.path]
+        deadline = Deadline()
         with Sampler(addresses, paths, host=host) as sampler:
-            for sample in sampler.round():
-                if sample.failed or sample.revision != self.revision:
-                    raise BlueGreenError(f"the preview through {host} is not right: {_shown(sample)}")
+            while wrong := self._first_wrong(sampler.round()):
+                deadline.check(
+                    PREVIEW_SECONDS,
+                    BlueGreenError(f"the preview through {host} is not right: {_shown(wrong)}"),
+                )
+                time.sleep(PREVIEW_INTERVAL)
         self.log.info("%s answers with %s", host, self.revision)
+
+    def _first_wrong(self, samples: list[Sample]) -> Sample | None:
+        return next((one for one in samples if one.failed or one.revision != self.revision), None)
 
     def _counters(self, plan: Plan) -> dict[str, Any]:
         """HAProxy's counters of the live color, by load balancer."""

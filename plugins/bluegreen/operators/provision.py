@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.cloud_init import render_user_data
 from bluegreen.errors import FleetError
-from bluegreen.fleet import Droplet, droplet_names
+from bluegreen.fleet import Droplet, Fleet, droplet_names
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.hostkey import generate
 from bluegreen.operators.base import BlueGreenOperator
@@ -30,6 +30,7 @@ class CreateDropletsOperator(BlueGreenOperator):
         """
         hook = DigitalOceanHook(self.app.connections.digitalocean)
         existing = {droplet.name: droplet for droplet in hook.droplets(self.app.fleet.tags.app)}
+        Fleet.of(existing.values(), self.app.fleet.tags)
         wanted = droplet_names(self.app)
         self._refuse_contradictions(existing, wanted)
         missing = {name: tag for name, tag in wanted.items() if name not in existing}
@@ -37,6 +38,12 @@ class CreateDropletsOperator(BlueGreenOperator):
             self.log.info("%s: %s", name, "to be created" if name in missing else "exists")
         if not missing:
             return []
+        if strangers := [name for name in missing if hook.is_name_taken(name)]:
+            raise FleetError(
+                f"nothing was created: {', '.join(strangers)} exists without the tag "
+                f"{self.app.fleet.tags.app}; "
+                "add that tag and the one of its color if it is this app's, or rename it"
+            )
         common = {
             "region": self.app.fleet.region,
             "image": self.app.fleet.image,
@@ -50,7 +57,7 @@ class CreateDropletsOperator(BlueGreenOperator):
 
     def _refuse_contradictions(self, existing: dict[str, Droplet], wanted: dict[str, str]) -> None:
         problems = [
-            f"{name} exists without its tag {tag}"
+            f"{name} exists without its tag {tag}; add it, or destroy the droplet"
             for name, tag in wanted.items()
             if name in existing and tag not in existing[name].tags
         ]

@@ -101,11 +101,13 @@ class ReportOperator(BlueGreenOperator):
         """Collect what the failed tasks said."""
         errors = {}
         task_ids = context["dag"].task_ids
-        for key, state in states.items():
-            if state != "failed":
-                continue
+        failed = []
+        for key in (key for key, state in states.items() if state == "failed"):
             mapped = re.fullmatch(r"(.+)_(\d+)", key)
             task_id, index = (mapped[1], int(mapped[2])) if mapped and key not in task_ids else (key, -1)
+            failed.append((task_ids.index(task_id), index, task_id, key))
+        # In the order of the procedure, so that the root cause comes first.
+        for _, index, task_id, key in sorted(failed):
             said = context["ti"].xcom_pull(task_ids=task_id, key=ERROR_KEY, map_indexes=index)
             if said:
                 errors[key] = str(said)
