@@ -13,6 +13,7 @@ from bluegreen.fleet import Droplet, Fleet
 from bluegreen.operators import preview
 from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.plan import Plan
+from bluegreen.sampler import Sampler
 
 REVISION = "a" * 40
 RIGHT, WRONG = Sample(1, 200, REVISION), Sample(1, 503, None)
@@ -21,7 +22,7 @@ RIGHT, WRONG = Sample(1, 200, REVISION), Sample(1, 503, None)
 def check(monkeypatch: pytest.MonkeyPatch, *answers: Sample) -> dict[str, object]:
     """Run the check against HAProxy answers in this order, the last one over and over."""
     left = list(answers)
-    monkeypatch.setattr(preview.Sampler, "round", lambda _self: [left.pop(0) if len(left) > 1 else left[0]])
+    monkeypatch.setattr(Sampler, "round", lambda _self: [left.pop(0) if len(left) > 1 else left[0]])
     monkeypatch.setattr(preview, "PREVIEW_SECONDS", 0.3)
     monkeypatch.setattr(preview, "PREVIEW_INTERVAL", 0.01)
     balancer = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
