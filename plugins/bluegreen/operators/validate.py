@@ -12,6 +12,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import Plan
 from bluegreen.sampler import Sampler
+from bluegreen.sensors.deadline import Deadline
 from bluegreen.traffic import Counters, SwitchResult
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # One look takes a second of samples and one reading of HAProxy's counters.
 LOOK_SECONDS = 1.0
 SAMPLE_INTERVAL = 0.02
+
+# How long the counters may be unreadable: a lost SSH connection says nothing about the release.
+UNREADABLE_SECONDS = 10.0
 
 
 class FinalValidationOperator(BlueGreenOperator):
@@ -51,11 +55,18 @@ class FinalValidationOperator(BlueGreenOperator):
         hook = LoadBalancersHook(self.app, plan.fleet.load_balancers)
         addresses = [str(droplet.public) for droplet in plan.fleet.load_balancers]
         samples: list[Sample] = []
+        counters, unreadable = Counters(), Deadline()
         start = time.monotonic()
         with Sampler(addresses, self.app.validation.paths) as sampler:
             while True:
                 samples += sampler.rounds(LOOK_SECONDS, SAMPLE_INTERVAL)
-                counters = self._since_switch(hook, plan.idle)
+                try:
+                    counters, unreadable = self._since_switch(hook, plan.idle), Deadline()
+                except BlueGreenError as error:
+                    if not error.transient:
+                        raise
+                    self.log.warning("%s; looking again", error)
+                    unreadable.check(UNREADABLE_SECONDS, error)
                 if broken := self._broken_limit(plan, samples, counters):
                     raise BlueGreenError(f"the new release is bad: {broken}")
                 if time.monotonic() - start >= self.app.validation.bake:
