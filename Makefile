@@ -13,6 +13,9 @@ CODE := dags demo plugins sandbox scripts tests
 # The sandbox's machines need Linux and root.
 MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo yes)
 
+# Debian keeps haproxy and ip where only root's PATH looks.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 .PHONY: help setup venv packages lint test demo demo-down requirements
 .DEFAULT_GOAL := help
 
