@@ -41,8 +41,12 @@ COUNTERS = {
     "redispatches": "wredis",
     "sessions": "stot",
 }
-# Seconds to wait for: another call of the agent, a reload, its old workers, health checks, the first answer.
+# Seconds to wait for: another call of the agent, a reload, its old workers, health checks, the first answer,
+# and, at boot, for a server: the network may need some, and HAProxy waits meanwhile.
 LOCK_WAIT, RELOAD_WAIT, OLD_WORKERS_WAIT, HEALTH_WAIT, ANSWER_WAIT = 20.0, 15.0, 8.0, 5.0, 3.0
+BOOT_WAIT = 10.0
+# Seconds that a lock lasts after its holder's last sign of life, unless the holder wants another time.
+LEASE = 120.0
 COMMAND_TIMEOUT = 30.0
 
 
@@ -183,6 +187,11 @@ class TrafficMap:
     @classmethod
     def to(cls, color: str) -> TrafficMap:
         return cls(color, COLORS[1 - COLORS.index(color)])
+
+    @classmethod
+    def back(cls, color: str, origin: str | None) -> TrafficMap:
+        """As it was before a switch to a color; before the first one nothing was live."""
+        return cls.to(origin) if origin else cls(NOTHING, color)
 
     @property
     def live_color(self) -> str | None:
@@ -332,20 +341,28 @@ class LockStore:
     def holder(self) -> Json | None:
         return read_json(self.path).get("holder")
 
-    def take(self, owner: str, run_id: str, ref: str, over: float = 0) -> int:
+    def take(self, who: Json, lease: float, over: float = 0) -> Json:
         """``over`` is the token of a holder whose run has ended without giving the lock back."""
         state = read_json(self.path)
         holder = state.get("holder")
-        if holder and holder["token"] == over:
+        if holder and self.is_over(holder, over):
             holder = None
-        if holder and holder["run_id"] != run_id:
+        if holder and holder["run_id"] != who["run_id"]:
             raise AgentError("locked", f"locked by {self.describe(holder)}; wait for that run, or end it")
         if not holder:
             # The clock keeps tokens growing even if the file was lost.
             token = max(int(state.get("last_token", 0)) + 1, int(time.time()))
-            holder = {"owner": owner, "run_id": run_id, "ref": ref, "since": time.time(), "token": token}
-            write_json(self.path, {"last_token": token, "holder": holder})
-        return int(holder["token"])
+            holder = {**who, "since": time.time(), "token": token}
+        return self._extend({**holder, "lease": lease})
+
+    @staticmethod
+    def is_over(holder: Json, over: float = 0) -> bool:
+        return bool(holder["token"] == over or holder.get("until", 0) < time.time())
+
+    def _extend(self, holder: Json) -> Json:
+        holder = {**holder, "until": time.time() + holder.get("lease", LEASE)}
+        write_json(self.path, {"last_token": holder["token"], "holder": holder})
+        return holder
 
     def release(self, token: int) -> None:
         state = read_json(self.path)
@@ -353,17 +370,21 @@ class LockStore:
             write_json(self.path, {"last_token": token, "holder": None})
 
     def require(self, request: Json) -> Json:
-        """The holder, if the request's token is its token. A lease that runs out would be checked here."""
+        """The holder, if the request's token is its token; that renews the lease.
+
+        One that has run out is good as long as nobody else has taken the lock.
+        """
         holder = self.holder()
         if holder is None or holder["token"] != number(request, "token", 0, 1e15):
             now = f"held by {self.describe(holder)}" if holder else "free"
             lost = f"this run no longer holds the lock (it is {now}); nothing was changed"
             raise AgentError("lock_lost", f"{lost}, trigger a new run")
-        return holder
+        return self._extend(holder)
 
     @staticmethod
     def describe(holder: Json) -> str:
-        return f"{holder['owner']}, run {holder['run_id']}, since {utc(holder['since'])}"
+        until = f" until {utc(holder['until'])}" if "until" in holder else ""
+        return f"{holder['owner']}, run {holder['run_id']}, since {utc(holder['since'])}{until}"
 
 
 class RevertTimer:
@@ -493,6 +514,18 @@ class Traffic:
     def remember(self, **changes: Any) -> None:
         write_json(self.paths.traffic, {**self.state(), **changes})
 
+    def taken_back(self, pending: Json, reason: str) -> None:
+        self.remember(pending=None, last_revert=self._revert_of(pending, reason))
+
+    def not_taken_back(self, pending: Json, reason: str) -> None:
+        """It stays pending; the next run is told anyway."""
+        self.remember(last_revert={**self._revert_of(pending, reason), "refused": True})
+
+    @staticmethod
+    def _revert_of(pending: Json, reason: str) -> Json:
+        way = {"from": pending["to"], "to": pending["from"], "run_id": pending["run_id"]}
+        return {**way, "at": time.time(), "reason": reason}
+
     def in_file(self) -> TrafficMap | None:
         file = self.paths.map
         return TrafficMap.parse(file.read_text(errors="replace")) if file.exists() else None
@@ -563,7 +596,8 @@ class Traffic:
 
         def answers() -> bool | None:
             answer = http_get("127.0.0.1", self.paths.http_port, path)
-            return (answer["color"] == wanted.live and revision in (None, answer["revision"])) or None
+            right = answer["color"] == wanted.live_color and answer["status"] is not None
+            return (right and revision in (None, answer["revision"])) or None
 
         answered = wait_for(ANSWER_WAIT, answers, 0.005)
         milliseconds = round((time.monotonic() - began) * 1000, 1)
@@ -613,26 +647,34 @@ class Agent:
         return http_get(address, port, text(request, "path", PATH), host, timeout)
 
     def lock(self, request: Json) -> Json:
-        owner, run_id, ref = (text(request, key, LINE) for key in ("owner", "run_id", "ref"))
+        who = {key: text(request, key, LINE) for key in ("owner", "run_id", "ref")}
+        lease = number({"lease": LEASE, **request}, "lease", 1, 86400)
         over = number(request, "over", 0, 1e15) if "over" in request else 0
         pending, holder = self.traffic.state()["pending"], self.lock_store.holder()
-        foreign = bool(pending) and pending["from"] is not None and pending["run_id"] != run_id
+        foreign = bool(pending) and pending["from"] is not None and pending["run_id"] != who["run_id"]
         waits = foreign and time.time() < pending["deadline"] + LOCK_WAIT
-        abandoned = waits and holder is not None and holder["token"] == over
+        gone = holder is not None and self.lock_store.is_over(holder, over)
+        abandoned = waits and gone
         if waits and not abandoned:
             # It would move traffic back in the middle of the new run, onto droplets that are being deployed.
             until = f"unless it is confirmed, that reverts at {utc(pending['deadline'])}; try again then"
             raise AgentError("locked", f"run {pending['run_id']} has switched to {pending['to']}; {until}")
-        token = self.lock_store.take(owner, run_id, ref, over)
+        taken = self.lock_store.take(who, lease, over)
+        answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
+        if holder and holder["token"] != taken["token"]:
+            answer["took_over"] = self.lock_store.describe(holder)
         if abandoned:
             # Nobody is left who could confirm it, so there is nothing to wait for.
             with contextlib.suppress(AgentError):
-                self.revert({"token": token})
+                self.revert({"token": taken["token"]})
         if foreign:
             # If it is still there, the color to go back to is too sick. From here on the new run decides.
             self.traffic.remember(pending=None)
             self.timer.disarm()
-        return {"token": token}
+        return answer
+
+    def renew(self, request: Json) -> Json:
+        return {"until": self.lock_store.require(request)["until"]}
 
     def unlock(self, request: Json) -> Json:
         self.lock_store.release(int(number(request, "token", 0, 1e15)))
@@ -688,12 +730,15 @@ class Agent:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
             self.timer.arm(within, deadline)
         told = {"revision": revision, "run_id": holder["run_id"], "deadline": deadline, "path": path}
+        # Whom to ask at boot, when no HAProxy is there to say it.
+        known = self.haproxy.servers(origin) if origin else []
+        told["servers"] = [{key: server[key] for key in ("address", "port")} for server in known]
         # After the timer: one that an unfinished switch has armed stays good until this is written.
         self.traffic.remember(pending={"from": origin, "to": to, **told})
         try:
             return {**answer, **self.traffic.move(TrafficMap.to(to), path, revision)}
         except AgentError as error:
-            back = TrafficMap.to(origin) if origin else TrafficMap(NOTHING, to)
+            back = TrafficMap.back(to, origin)
             self.traffic.write_file(back)
             self.haproxy.set_map(back)
             self.traffic.remember(pending=None)
@@ -719,8 +764,8 @@ class Agent:
     def revert(self, request: Json) -> Json:
         """Without ``deadline`` now; with it, as the timer calls it, only if that is the pending switch's.
 
-        The pending switch outlives a restart of the machine, but the timer does not: a unit that runs this at
-        boot has its place before HAProxy's.
+        A first release stays if nobody says that it is bad: nothing else could answer. The run that made it
+        live may take it away again; then nothing is live, as before.
         """
         asked = f"run {self.lock_store.require(request)['run_id']}" if "token" in request else "hand"
         running, pending = self.traffic.running(), self.traffic.state()["pending"]
@@ -728,22 +773,43 @@ class Agent:
         unchanged = {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
         if not pending or deadline not in (None, pending["deadline"]):
             return unchanged
-        if pending["from"] is None:
-            # Nothing was live before the first deploy: there is nothing to go back to.
-            self.traffic.remember(pending=None)
-            return unchanged
-        target = TrafficMap.to(pending["from"])
-        answer = {**unchanged, "from": pending["to"], "to": target.live}
+        target = TrafficMap.back(pending["to"], pending["from"])
+        answer = {**unchanged, "from": pending["to"], "to": target.live_color}
         if running != target or self.traffic.in_file() != target:
-            self._demand_one_server(target.live, running.live)
+            if target.live_color:
+                self._demand_one_server(target.live, running.live)
             moved = self.traffic.move(target, pending["path"])
             answer = {**answer, "milliseconds": moved["milliseconds"], "reverted": True}
-        reason = f"asked for by {asked}" if deadline is None else "it was not confirmed in time"
-        told = {"at": time.time(), "reason": reason, "run_id": pending["run_id"]}
-        self.traffic.remember(pending=None, last_revert={"from": pending["to"], "to": target.live, **told})
+        by_timer = "it was not confirmed in time"
+        self.traffic.taken_back(pending, f"asked for by {asked}" if deadline is None else by_timer)
         if deadline is None:
             self.timer.disarm()
         return answer
+
+    def boot(self, _request: Json) -> Json:
+        """Take an unconfirmed switch back before HAProxy starts: its timer did not outlive the restart."""
+        pending = self.traffic.state()["pending"]
+        if not pending or pending["from"] is None:
+            return {"reverted": False}
+
+        def answered() -> bool | None:
+            return (
+                any(
+                    http_get(one["address"], one["port"], pending["path"], timeout=1)["status"] == 200
+                    for one in pending.get("servers", [])
+                )
+                or None
+            )
+
+        if wait_for(BOOT_WAIT, answered, 0.2):
+            self.traffic.write_file(TrafficMap.to(pending["from"]))
+            self.traffic.taken_back(pending, "the load balancer was restarted before it was confirmed")
+            return {"reverted": True, "from": pending["to"], "to": pending["from"]}
+        # A timer tries again, as often as it takes.
+        self.timer.arm(max(1, pending["deadline"] - time.time()), pending["deadline"])
+        sick = f"no server of {pending['from']} answered when the load balancer was restarted"
+        self.traffic.not_taken_back(pending, sick)
+        raise AgentError("unhealthy", f"{sick}; live is still {pending['to']}, and is taken back later")
 
     def _demand_one_server(self, color: str, live: str) -> None:
         def any_up() -> bool | None:
@@ -788,11 +854,13 @@ VERBS: dict[str, Callable[[Agent, Json], Json]] = {
     "status": Agent.status,
     "probe": Agent.probe,
     "lock": Agent.lock,
+    "renew": Agent.renew,
     "unlock": Agent.unlock,
     "sync": Agent.sync,
     "switch": Agent.switch,
     "confirm": Agent.confirm,
     "revert": Agent.revert,
+    "boot": Agent.boot,
 }
 
 

@@ -92,12 +92,13 @@ class Counters(_Answer):
 
 
 class Lock(_Answer):
-    """Who may change this load balancer. ``since`` is in seconds since the epoch."""
+    """Who may change this load balancer, ``since`` when and ``until`` when, in seconds since the epoch."""
 
     owner: str
     run_id: str
     ref: str
     since: float
+    until: float = 0
     token: int
 
 
@@ -112,13 +113,14 @@ class PendingSwitch(_Answer):
 
 
 class LastRevert(_Answer):
-    """The last switch that was taken back."""
+    """The last switch that was taken back, or, if ``refused``, that could not be."""
 
     from_color: Color = Field(alias="from")
-    to: Color
+    to: Color | None
     at: float
     reason: str
     run_id: str
+    refused: bool = False
 
 
 class LoadBalancerStatus(_Answer):

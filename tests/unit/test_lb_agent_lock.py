@@ -14,12 +14,13 @@ import pytest
 from bluegreen.color import Color
 from tests.unit.local_haproxy import AGENT, REVISIONS, Deployed, LocalHaproxy
 
-MUTATING = ("sync", "switch", "confirm", "revert")
+MUTATING = ("sync", "switch", "confirm", "revert", "renew")
 
 
 def snapshot(world: LocalHaproxy) -> dict[str, tuple[int, bytes]]:
     """Every file of the load balancer: when it was changed, and its content."""
-    ignored = {"run/haproxy", "haproxy.log"}
+    # Every call of a run renews its lease.
+    ignored = {"run/haproxy", "haproxy.log", "var/lib/bluegreen/lock.json"}
     return {
         str(path.relative_to(world.root)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in world.root.rglob("*")
@@ -45,7 +46,7 @@ def test_a_second_run_is_told_who_holds_the_lock_and_since_when(load_balancer: L
 
 def test_a_retried_lock_is_the_same_lock(load_balancer: LocalHaproxy) -> None:
     request = {"owner": "deploy", "run_id": "run-1", "ref": "v1"}
-    assert load_balancer.ok("lock", **request) == load_balancer.ok("lock", **request)
+    assert load_balancer.ok("lock", **request)["token"] == load_balancer.ok("lock", **request)["token"]
 
 
 def test_unlocking_twice_does_not_take_the_lock_from_the_next_run(load_balancer: LocalHaproxy) -> None:
@@ -68,12 +69,13 @@ def test_a_run_that_has_lost_the_lock_changes_nothing(deployed: Deployed, verb: 
         "switch": deployed.switch_request(Color.GREEN),
         "confirm": {"token": old, "revision": REVISIONS[Color.BLUE]},
         "revert": {"token": old},
+        "renew": {"token": old},
     }
-    before = snapshot(world)
+    before, holder = snapshot(world), deployed.status()["lock"]
     code, message = world.refused(verb, **requests[verb])
     assert code == "lock_lost"
     assert "run-2" in message
-    assert snapshot(world) == before
+    assert (snapshot(world), deployed.status()["lock"]) == (before, holder)
     assert deployed.maps()[0] == deployed.maps()[1]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
+from bluegreen.traffic import LoadBalancerStatus
 from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, eventually
 from tests.unit.test_lb_agent_sync import INITIAL, lock
 
@@ -91,8 +92,20 @@ def test_the_first_deploy_has_nothing_to_go_back_to(load_balancer: LocalHaproxy)
     )
     assert (answer["from"], answer["to"]) == (None, "blue")
     assert load_balancer.timers() == []
-    assert not load_balancer.ok("revert", token=token)["reverted"]
+    assert not load_balancer.ok("boot")["reverted"], "nothing else could answer"
     assert load_balancer.get()[:2] == (200, "blue")
+
+
+def test_a_run_may_take_its_own_first_release_away_again(load_balancer: LocalHaproxy) -> None:
+    deployed = Deployed.__new__(Deployed)
+    deployed.world, deployed.token = load_balancer, lock(load_balancer)
+    deployed.sync(load_balancer.render())
+    deployed.switch(Color.BLUE)
+    answer = load_balancer.ok("revert", token=deployed.token)
+    assert (answer["from"], answer["to"], answer["reverted"]) == ("blue", None, True)
+    assert deployed.maps() == ("live none\nidle blue\nidle_share 0\n",) * 2
+    assert load_balancer.get() == (503, None, None)
+    assert LoadBalancerStatus.parse(deployed.status()).live is None
 
 
 def test_switching_to_what_is_live_changes_nothing(deployed: Deployed) -> None:

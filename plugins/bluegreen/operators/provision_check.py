@@ -119,7 +119,8 @@ def _history(status: LoadBalancerStatus) -> list[str]:
     if status.last_revert is None:
         return []
     revert = status.last_revert
+    done = "could not be taken back at once" if revert.refused else "was taken back"
     return [
-        f"an unconfirmed switch by {revert.run_id} was taken back "
-        f"from {revert.from_color} to {revert.to}: {revert.reason}"
+        f"an unconfirmed switch by {revert.run_id} {done} "
+        f"from {revert.from_color} to {revert.to or 'none'}: {revert.reason}"
     ]
