@@ -18,9 +18,9 @@ from bluegreen.sensors.deadline import Deadline
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Some 80 samples with one load balancer: enough for a p99, short enough for a quick deploy.
-BASELINE_SECONDS = 1.0
-BASELINE_INTERVAL = 0.01
+# Some 60 samples with one load balancer: enough for a p99, short enough for a quick deploy.
+BASELINE_SECONDS = 0.6
+BASELINE_INTERVAL = 0.005
 
 PREVIEW_SECONDS = 10.0
 PREVIEW_INTERVAL = 0.2
