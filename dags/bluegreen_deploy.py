@@ -58,6 +58,7 @@ def deploy_dag(app: App) -> DAG:
         health_check = HealthCheckSensor.partial(
             app_id=app.id,
             task_id="health_check",
+            lock=lock.output,
             plan=plan,
             revision=revision,
             poke_interval=app.health.interval,
@@ -74,6 +75,7 @@ def deploy_dag(app: App) -> DAG:
         final_validation = FinalValidationOperator(
             app_id=app.id,
             task_id="final_validation",
+            lock=lock.output,
             plan=plan,
             revision=revision,
             switched=switch_traffic.output,

@@ -26,7 +26,14 @@ def provision_dag(app: App) -> DAG:
         doc_md=__doc__,
         tags=["bluegreen", app.id],
     ) as dag:
-        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="provisioning", reachable_only=True)
+        lock = AcquireLockOperator(
+            app_id=app.id,
+            task_id="lock",
+            purpose="provisioning",
+            reachable_only=True,
+            # Nothing there renews it: as long as everything in this DAG may take.
+            lease=app.timeouts.boot * 3,
+        )
         create_droplets = CreateDropletsOperator(app_id=app.id, task_id="create_droplets")
         # Airflow's own timeouts are backstops; the sensors end by themselves and say what is missing.
         wait_until_active = ActiveDropletsSensor(

@@ -43,6 +43,7 @@ def rollback_dag(app: App) -> DAG:
         final_validation = FinalValidationOperator(
             app_id=app.id,
             task_id="final_validation",
+            lock=lock.output,
             plan=plan,
             revision=revision,
             switched=switch_traffic.output,

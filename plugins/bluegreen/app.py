@@ -178,6 +178,8 @@ class Timeouts(_Section):
     ssh_command: Annotated[int, Field(ge=5, le=600)] = 30
     boot: Annotated[int, Field(ge=10, le=3600)] = 600
     build: Annotated[int, Field(ge=10, le=7200)] = 900
+    lease: Annotated[int, Field(ge=30, le=3600)] = 120
+    lock_wait: Annotated[int, Field(ge=0, le=86400)] = 900
 
 
 class Connections(_Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from threading import Event
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -78,3 +80,61 @@ def test_who_holds_the_lock_is_not_hidden_by_what_went_wrong_afterwards() -> Non
     with pytest.raises(LoadBalancerError, match="locked by alice"):
         both(first, second).lock("bob", "dag/run", "v2", lambda _run: False)
     assert first.asked == ["lock", "unlock"]
+
+
+def test_all_are_asked_at_once_and_everybodys_trouble_is_told() -> None:
+    first = member("lb-1", confirm=LoadBalancerError("lb-1: taken back", code="reverted"))
+    second = member("lb-2", confirm=GONE)
+    with pytest.raises(LoadBalancerError, match="lb-1: taken back; lb is gone") as raised:
+        both(first, second).confirm("a" * 40)
+    assert (raised.value.code, raised.value.transient) == ("reverted", False)
+
+
+def test_one_that_refuses_to_prepare_moves_nobody() -> None:
+    sick = LoadBalancerError("green is sick", code="unhealthy")
+    first, second = member("lb-1", switch={}), member("lb-2", switch=sick)
+    with pytest.raises(LoadBalancerError, match="green is sick"):
+        both(first, second).switch(**REQUEST)
+    assert first.asked == second.asked == ["switch"]
+
+
+def test_one_that_does_not_follow_in_time_goes_back_when_it_can_and_the_others_at_once() -> None:
+    first_went_back = Event()
+    first, second = member("lb-1"), member("lb-2")
+    first.status.return_value.live = "blue"
+    second.status.side_effect = GONE
+    late_reverts: list[str] = []
+
+    def prompt(verb: str, **_request: Any) -> dict[str, Any]:
+        if verb == "revert":
+            first_went_back.set()
+        return {"from": "blue", "to": "green"}
+
+    def late(verb: str, **request: Any) -> dict[str, Any]:
+        if verb == "revert":
+            late_reverts.append(verb)
+        elif not request.get("prepare_only"):
+            assert first_went_back.wait(10)
+        return {"from": "blue", "to": "green"}
+
+    first.call.side_effect, second.call.side_effect = prompt, late
+    began = time.monotonic()
+    with pytest.raises(LoadBalancerError, match="lb-2: moved too late") as raised:
+        both(first, second).switch(**REQUEST)
+    assert time.monotonic() - began < 5
+    assert "live now on lb-1: blue, lb-2: unknown" in str(raised.value)
+    assert late_reverts == ["revert"]
+
+
+def test_a_lock_is_renewed_when_a_quarter_of_its_lease_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = member("lb-1"), member("lb-2", renew=GONE)
+    hook = both(first, second)
+    hook.renew_in_time()
+    assert first.asked == []
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 40)
+    hook.renew_in_time()
+    assert first.asked == ["renew"]
+    second.call.side_effect = LoadBalancerError("held by bob", code="lock_lost")
+    with pytest.raises(LoadBalancerError, match="held by bob"):
+        hook.renew_in_time()

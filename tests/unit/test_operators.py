@@ -254,6 +254,11 @@ def test_one_lost_connection_does_not_make_a_droplet_unhealthy(monkeypatch: pyte
     load_balancer.probe.side_effect = [LOST, good, good, good]
     monkeypatch.setattr(LoadBalancerHook, "of", lambda _droplet, _app: load_balancer)
     sensor = health.HealthCheckSensor(
-        task_id="health_check", app_id=APP, plan=plan(Color.BLUE), revision=REVISION, ip=str(GREEN.public)
+        task_id="health_check",
+        app_id=APP,
+        lock=LOCK,
+        plan=plan(Color.BLUE),
+        revision=REVISION,
+        ip=str(GREEN.public),
     )
     assert [sensor.poke(context()) for _ in range(4)] == [False, False, False, True]

@@ -48,7 +48,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
             return now
 
         hook.statuses.side_effect = statuses
-        monkeypatch.setattr(validate, "LoadBalancersHook", lambda *_: hook)
+        monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: hook)
         monkeypatch.setattr(validate, "UNREADABLE_SECONDS", 0.2)
         monkeypatch.setattr(Sampler, "rounds", lambda *_: samples or [GOOD] * 50)
         balancer = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
@@ -56,6 +56,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         operator = FinalValidationOperator(
             app_id="my_perl_app",
             task_id="final_validation",
+            lock={"load_balancers": [], "tokens": {}},
             plan=plan.model_dump(mode="json"),
             revision=NEW,
             switched={"lb-1": {"ok": True, "from": None, "to": "green", "counters": {"green": {}}}},

@@ -18,20 +18,31 @@ if TYPE_CHECKING:
     from bluegreen.app import App
     from bluegreen.fleet import Droplet
 
-AGENT_SOURCE = Path(__file__).resolve().parents[3] / "include" / "templates" / "lb_agent.py"
+_TEMPLATES = Path(__file__).resolve().parents[3] / "include" / "templates"
+AGENT_SOURCE = _TEMPLATES / "lb_agent.py"
 AGENT_PATH = "/usr/local/lib/bluegreen/lb_agent.py"
+BOOT_UNIT_SOURCE = _TEMPLATES / "bluegreen-boot.service"
+# The link by which it is enabled: who can read the unit here knows both.
+BOOT_UNIT_ENABLED = "/etc/systemd/system/multi-user.target.wants/bluegreen-boot.service"
 
-# Written beside its destination and renamed, so that a timer never runs half an agent.
+# Written beside their destinations and renamed, so that a timer never runs half an agent.
 _INSTALL = f"""set -euo pipefail
 umask 022
-mkdir -p "$(dirname {AGENT_PATH})"
-temporary=$(mktemp {AGENT_PATH}.XXXXXX)
-trap 'rm -f "$temporary"' EXIT
-base64 -d >"$temporary" <<'END'
+install_file() {{
+    mkdir -p "$(dirname "$1")"
+    temporary=$(mktemp "$1.XXXXXX")
+    trap 'rm -f "$temporary"' EXIT
+    base64 -d >"$temporary"
+    chmod "$2" "$temporary"
+    mv -f "$temporary" "$1"
+}}
+install_file {AGENT_PATH} 0755 <<'END'
 %s
 END
-chmod 0755 "$temporary"
-mv -f "$temporary" {AGENT_PATH}
+install_file /etc/systemd/system/bluegreen-boot.service 0644 <<'END'
+%s
+END
+systemctl --quiet enable bluegreen-boot.service
 """
 
 
@@ -79,12 +90,13 @@ class LoadBalancerHook(BaseHook):
         return self._answer(verb, ["python3", AGENT_PATH, verb, "-"], json.dumps(request))
 
     def install_agent(self) -> None:
-        """Put this project's version of the agent on the load balancer, unless it is there."""
-        source = AGENT_SOURCE.read_bytes()
-        installed = self.droplet_hook.run(["sha256sum", AGENT_PATH]).stdout.split(" ")[0]
-        if installed == hashlib.sha256(source).hexdigest():
+        """Put this project's version of the agent, and what runs it at boot, on the load balancer."""
+        sources = [AGENT_SOURCE.read_bytes(), BOOT_UNIT_SOURCE.read_bytes()]
+        installed = self.droplet_hook.run(["sha256sum", AGENT_PATH, BOOT_UNIT_ENABLED]).stdout.splitlines()
+        if [line.split(" ")[0] for line in installed] == [hashlib.sha256(one).hexdigest() for one in sources]:
             return
-        result = self.droplet_hook.run_script(_INSTALL % base64.encodebytes(source).decode().strip())
+        encoded = tuple(base64.encodebytes(source).decode().strip() for source in sources)
+        result = self.droplet_hook.run_script(_INSTALL % encoded)
         if result.status != 0:
             raise LoadBalancerError(f"{self.name}: cannot install the agent: {result.stderr.strip()[-300:]}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from airflow.sdk import BaseHook
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.commit import Commit, on_all
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.plan import HeldLock
 from bluegreen.traffic import LoadBalancerStatus, RevertResult, SwitchResult
@@ -29,7 +31,9 @@ class LoadBalancersHook(BaseHook):
     def __init__(self, app: App, droplets: Iterable[Droplet], tokens: dict[str, int] | None = None) -> None:
         super().__init__()
         self.members = [LoadBalancerHook.of(droplet, app) for droplet in droplets]
+        self.app = app
         self.tokens = tokens or {}
+        self._renewed = time.monotonic()
 
     @classmethod
     def holding(cls, app: App, lock: HeldLock) -> LoadBalancersHook:
@@ -45,13 +49,21 @@ class LoadBalancersHook(BaseHook):
         """Read the status of each load balancer, by droplet name."""
         return {member.name: member.status() for member in self.members}
 
-    def lock(self, owner: str, run_id: str, ref: str, is_over: Callable[[str], bool]) -> dict[str, int]:
+    def lock(
+        self,
+        owner: str,
+        run_id: str,
+        ref: str,
+        is_over: Callable[[str], bool],
+        lease: float | None = None,
+    ) -> dict[str, int]:
         """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
 
         :param owner: who triggered the run.
         :param run_id: the run.
         :param ref: what the run is for.
         :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
+        :param lease: seconds that it lasts without being renewed; default: the app's.
         :return: tokens by droplet name.
         :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
         """
@@ -60,6 +72,7 @@ class LoadBalancersHook(BaseHook):
             for member in sorted(self.members, key=lambda one: one.name):
                 member.install_agent()
                 request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref}
+                request["lease"] = lease or self.app.timeouts.lease
                 holder = member.status().lock
                 if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
                     self.log.warning(
@@ -69,7 +82,10 @@ class LoadBalancersHook(BaseHook):
                         holder.owner,
                     )
                     request["over"] = holder.token
-                taken[member.name] = member.call("lock", **request)["token"]
+                answer = member.call("lock", **request)
+                if answer.get("took_over") and "over" not in request:
+                    self.log.warning("%s: the lease had run out of %s", member.name, answer["took_over"])
+                taken[member.name] = answer["token"]
         except BlueGreenError:
             self.tokens = taken
             try:
@@ -86,21 +102,27 @@ class LoadBalancersHook(BaseHook):
 
         :raises BlueGreenError: if one could not be asked; the others were.
         """
-        self._all("unlock", [member for member in self.members if member.name in self.tokens])
+        held = [member for member in self.members if member.name in self.tokens]
+        on_all(held, lambda member: member.call("unlock", token=self.tokens[member.name]))
 
-    def require_lock(self) -> None:
-        """Check that the lock is still this run's; changes nothing.
+    def renew(self) -> None:
+        """Check that the lock is still this run's, and keep it for another lease.
 
-        :raises BlueGreenError: if it is not.
+        :raises LoadBalancerError: with code ``lock_lost`` if it is not; nothing is to be changed then.
         """
-        for member in self.members:
-            lock = member.status().lock
-            if lock is None or lock.token != self.tokens.get(member.name):
-                holder = f"{lock.owner} ({lock.run_id})" if lock else "nobody"
-                raise BlueGreenError(
-                    f"this run no longer holds the lock on {member.name} (held by {holder}), so it changes "
-                    "nothing; trigger a new run"
-                )
+        self._each("renew")
+
+    def renew_in_time(self) -> None:
+        """Renew the lock if it has not been for a quarter of the lease; for loops that take long."""
+        if time.monotonic() - self._renewed > self.app.timeouts.lease / 4:
+            try:
+                self.renew()
+            except BlueGreenError as error:
+                if not error.transient:
+                    raise
+                self.log.warning("the lock is renewed later: %s", error)
+                return
+            self._renewed = time.monotonic()
 
     def sync(self, config: str, idle: Color) -> list[str]:
         """Install the configuration everywhere; return the names of those where it changed."""
@@ -115,21 +137,10 @@ class LoadBalancersHook(BaseHook):
         if len(self.members) > 1:
             # A single one checks the same things again before it moves anything.
             self._each("switch", prepare_only=True, **request)
-        done: list[LoadBalancerHook] = []
-        results = {}
-        try:
-            for member in self.members:
-                answer = member.call("switch", token=self.tokens[member.name], **request)
-                results[member.name] = SwitchResult.parse(answer)
-                done.append(member)
-        except BlueGreenError:
-            try:
-                self._all("revert", done)
-            except BlueGreenError as error:
-                # Its timer takes it back; why the switch failed matters more.
-                self.log.warning("%s", error)
-            raise
-        return results
+            answers = Commit(self.members, self.tokens, request).run()
+        else:
+            answers = self._each("switch", **request)
+        return {name: SwitchResult.parse(answer) for name, answer in answers.items()}
 
     def confirm(self, revision: str) -> None:
         """Keep the switch on all."""
@@ -140,24 +151,10 @@ class LoadBalancersHook(BaseHook):
 
         :raises BlueGreenError: if one did not do so; the others did, whatever became of that one.
         """
-        answers = self._all("revert", self.members)
+        answers = self._each("revert")
         return {name: RevertResult.parse(answer) for name, answer in answers.items()}
 
     def _each(self, verb: str, **request: Any) -> dict[str, dict[str, Any]]:
-        return {
-            member.name: member.call(verb, token=self.tokens[member.name], **request)
-            for member in self.members
-        }
-
-    def _all(self, verb: str, members: Iterable[LoadBalancerHook]) -> dict[str, dict[str, Any]]:
-        """Call a verb on each, also if one of them fails, and raise the first failure at the end."""
-        answers = {}
-        failures = []
-        for member in members:
-            try:
-                answers[member.name] = member.call(verb, token=self.tokens[member.name])
-            except BlueGreenError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        return answers
+        return on_all(
+            self.members, lambda member: member.call(verb, token=self.tokens[member.name], **request)
+        )

@@ -68,10 +68,11 @@ class DeployReleaseOperator(BlueGreenOperator):
         """
         droplet = Plan.model_validate(self.plan).idle_droplet(self.ip)
         context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
-        LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock)).require_lock()
+        load_balancers = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        load_balancers.renew()
         with DropletHook.of(droplet, self.app) as hook:
             self._run(hook, self._start(droplet, context))
-            report = self._follow(hook)
+            report = self._follow(hook, load_balancers)
             if report.state is JobState.MISSING:
                 raise JobGoneError(
                     f"{droplet.label}: its deploy job is gone (stopped, or the droplet was restarted)"
@@ -130,11 +131,12 @@ class DeployReleaseOperator(BlueGreenOperator):
         except BlueGreenError as error:
             self.log.warning("traces of the deploy job are left, a later one removes them: %s", error)
 
-    def _follow(self, hook: DropletHook) -> JobReport:
+    def _follow(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
         """Log what the unit writes until it has ended; a lost connection is opened again."""
         lines: list[str] = []
         cursor, lost_since = "", None
         while True:
+            load_balancers.renew_in_time()
             try:
                 report = parse_job_report(self._run(hook, poll_script(unit=self._unit, cursor=cursor)))
             except DropletUnreachableError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 ENDED = ("success", "failed", "skipped")
+POLL_SECONDS = 2.0
 
 
 class AcquireLockOperator(BlueGreenOperator):
@@ -27,19 +29,24 @@ class AcquireLockOperator(BlueGreenOperator):
     :param reachable_only: leave out load balancers that cannot be reached, all of them if need be. That is
         for provisioning, which is what makes them reachable; nothing else can be at work there meanwhile,
         because every other run needs them all.
+    :param lease: seconds that the lock lasts for a run that does not renew it; default: the app's.
     """
 
     template_fields: Sequence[str] = ("purpose",)
 
-    def __init__(self, *, purpose: str, reachable_only: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, purpose: str, reachable_only: bool = False, lease: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.lease = lease
         self.purpose = purpose
         self.reachable_only = reachable_only
 
     def act(self, context: Context) -> dict[str, Any]:
         """Return the :class:`HeldLock`.
 
-        :raises LoadBalancerError: if another run holds it; the text names that run.
+        :raises LoadBalancerError: if another run holds it until ``timeouts.lock_wait`` is over; the text
+            names that run.
         """
         self._refuse_a_run_that_has_ended(context)
         load_balancers = self.read_fleet().load_balancers
@@ -52,12 +59,25 @@ class AcquireLockOperator(BlueGreenOperator):
         run = context["dag_run"]
         owner = getattr(run, "triggering_user_name", None) or str(run.run_type)
         hook = LoadBalancersHook(self.app, load_balancers)
-        tokens = hook.lock(
-            owner=owner,
-            run_id=f"{run.dag_id}/{run.run_id}",
-            ref=self.purpose,
-            is_over=lambda holder: self._is_over(context, holder),
-        )
+        deadline = time.monotonic() + self.app.timeouts.lock_wait
+        holder = ""
+        while True:
+            try:
+                tokens = hook.lock(
+                    owner=owner,
+                    run_id=f"{run.dag_id}/{run.run_id}",
+                    ref=self.purpose,
+                    is_over=lambda other: self._is_over(context, other),
+                    lease=self.lease,
+                )
+                break
+            except LoadBalancerError as error:
+                if error.code != "locked" or time.monotonic() >= deadline:
+                    raise
+                # The text changes whenever the holder renews its lease.
+                if holder != (holder := str(error).partition(" until ")[0]):
+                    self.log.info("waiting up to %s s: %s", self.app.timeouts.lock_wait, error)
+                time.sleep(POLL_SECONDS)
         return HeldLock(load_balancers=load_balancers, tokens=tokens).model_dump(mode="json")
 
     def _refuse_a_run_that_has_ended(self, context: Context) -> None:

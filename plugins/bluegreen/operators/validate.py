@@ -10,7 +10,7 @@ from bluegreen.analysis import Limits, Rate, Sample, p99, rate_of, too_many_erro
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import Plan
+from bluegreen.plan import HeldLock, Plan
 from bluegreen.sampler import Sampler
 from bluegreen.sensors.deadline import Deadline
 from bluegreen.traffic import Counters, SwitchResult
@@ -31,16 +31,20 @@ UNREADABLE_SECONDS = 10.0
 class FinalValidationOperator(BlueGreenOperator):
     """Watch the new color until the bake is over or a limit is broken, whichever comes first.
 
+    :param lock: the run's :class:`HeldLock`; templated.
     :param plan: the run's :class:`Plan`; templated.
     :param revision: what every answer must come from; templated.
     :param switched: the answers of :class:`SwitchTrafficOperator`; templated.
     :param baseline: the result of :class:`PreviewCheckOperator`; templated.
     """
 
-    template_fields: Sequence[str] = ("plan", "revision", "switched", "baseline")
+    template_fields: Sequence[str] = ("lock", "plan", "revision", "switched", "baseline")
 
-    def __init__(self, *, plan: Any, revision: Any, switched: Any, baseline: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *, lock: Any, plan: Any, revision: Any, switched: Any, baseline: Any, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.lock = lock
         self.plan = plan
         self.revision = revision
         self.switched = switched
@@ -52,13 +56,14 @@ class FinalValidationOperator(BlueGreenOperator):
         :raises BlueGreenError: with the first limit that was broken.
         """
         plan = Plan.model_validate(self.plan)
-        hook = LoadBalancersHook(self.app, plan.fleet.load_balancers)
+        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
         addresses = [str(droplet.public) for droplet in plan.fleet.load_balancers]
         samples: list[Sample] = []
         counters, unreadable = Counters(), Deadline()
         start = time.monotonic()
         with Sampler(addresses, self.app.validation.paths) as sampler:
             while True:
+                hook.renew_in_time()
                 samples += sampler.rounds(LOOK_SECONDS, SAMPLE_INTERVAL)
                 try:
                     counters, unreadable = self._since_switch(hook, plan.idle), Deadline()

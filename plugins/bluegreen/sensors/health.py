@@ -10,9 +10,9 @@ from bluegreen.app import App, load_app
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletUnreachableError
-from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.failure import failures_reported
-from bluegreen.plan import Plan
+from bluegreen.plan import HeldLock, Plan
 from bluegreen.sensors.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -25,15 +25,17 @@ class HealthCheckSensor(BaseSensorOperator):
     """Wait for good answers in a row from one droplet, asked by every load balancer.
 
     :param app_id: which app.
+    :param lock: the run's :class:`HeldLock`; templated.
     :param plan: the run's :class:`Plan`; templated.
     :param revision: what must answer; templated.
     :param ip: public address of the droplet; templated.
     """
 
-    template_fields: Sequence[str] = ("plan", "revision", "ip")
+    template_fields: Sequence[str] = ("lock", "plan", "revision", "ip")
 
-    def __init__(self, *, app_id: str, plan: Any, revision: Any, ip: Any, **kwargs: Any) -> None:
+    def __init__(self, *, app_id: str, lock: Any, plan: Any, revision: Any, ip: Any, **kwargs: Any) -> None:
         super().__init__(mode="poke", **kwargs)
+        self.lock = lock
         self.app_id = app_id
         self.plan = plan
         self.revision = revision
@@ -51,7 +53,9 @@ class HealthCheckSensor(BaseSensorOperator):
             plan = Plan.model_validate(self.plan)
             droplet = plan.idle_droplet(self.ip)
             context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
-            problem = self._problem(app, plan, droplet)
+            load_balancers = self._load_balancers(app)
+            load_balancers.renew_in_time()
+            problem = self._problem(app, load_balancers, droplet)
             if problem is None:
                 self._good_in_a_row += 1
                 return self._good_in_a_row >= app.health.consecutive
@@ -62,8 +66,8 @@ class HealthCheckSensor(BaseSensorOperator):
             )
             return False
 
-    def _problem(self, app: App, plan: Plan, droplet: Droplet) -> str | None:
-        for load_balancer in self._load_balancers(app, plan):
+    def _problem(self, app: App, load_balancers: LoadBalancersHook, droplet: Droplet) -> str | None:
+        for load_balancer in load_balancers.members:
             try:
                 answer = load_balancer.probe(
                     address=str(droplet.private), port=app.server.port, path=app.health.path, timeout=5
@@ -79,8 +83,8 @@ class HealthCheckSensor(BaseSensorOperator):
                 return f"{load_balancer.name} gets revision {answer.revision} instead of {self.revision}"
         return None
 
-    def _load_balancers(self, app: App, plan: Plan) -> list[LoadBalancerHook]:
+    def _load_balancers(self, app: App) -> LoadBalancersHook:
         """Connect once for all looks of this sensor."""
-        if not hasattr(self, "_hooks"):
-            self._hooks = [LoadBalancerHook.of(one, app) for one in plan.fleet.load_balancers]
-        return self._hooks
+        if not hasattr(self, "_hook"):
+            self._hook = LoadBalancersHook.holding(app, HeldLock.model_validate(self.lock))
+        return self._hook

@@ -1,0 +1,198 @@
+"""Two load balancers as one, over SSH, and what one of them does when it loses power."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+import requests
+
+from bluegreen import hostkey
+from bluegreen.app import load_app
+from bluegreen.cloud_init import render_user_data
+from bluegreen.color import Color
+from bluegreen.errors import LoadBalancerError
+from bluegreen.fleet import Droplet
+from bluegreen.haproxy_config import Server, render_haproxy
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from sandbox import Machine
+from tests.sandbox.droplets import Shop
+from tests.sandbox.test_lb_agent import ADDRESSES, APPLICATIONS, REVISIONS, eventually
+
+pytestmark = pytest.mark.sandbox
+
+APPLICATIONS_UNIT = """[Service]
+ExecStart=/usr/bin/python3 /root/applications.py
+[Install]
+WantedBy=multi-user.target
+"""
+CONFIG = render_haproxy(
+    app="my_perl_app",
+    servers={
+        color: [
+            Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080)
+            for number, address in enumerate(ADDRESSES[color], 1)
+        ]
+        for color in Color
+    },
+    health_path="/health",
+    stats_user="admin",
+    stats_password="not-a-secret",
+    maxconn_per_server=8,
+)
+
+
+def color_from(machine: Machine) -> str | None:
+    """Return the color that answers a client, or what it gets instead."""
+    session = requests.Session()
+    session.trust_env = False
+    try:
+        response = session.get(f"http://{machine.address}/", timeout=2)
+    except requests.RequestException:
+        return "no answer"
+    return response.headers.get("X-Color") or f"status {response.status_code}"
+
+
+class Pair:
+    """Two load balancers, and the run that holds their locks."""
+
+    def __init__(self, machines: list[Machine], hook: LoadBalancersHook) -> None:
+        self.machines = machines
+        self.hook = hook
+
+    def switch(self, to: Color, confirm_within: float = 60) -> dict[str, Any]:
+        """Move traffic."""
+        health = {"path": "/health", "port": 8080}
+        return self.hook.switch(
+            to=to, revision=REVISIONS[to], confirm_within=confirm_within, min_servers=2, health=health
+        )
+
+    def colors(self) -> list[str | None]:
+        """What clients get from each."""
+        return [color_from(machine) for machine in self.machines]
+
+    def power_cycle(self, machine: Machine) -> list[str | None]:
+        """Cut a machine's power, give it back, and return everything that clients then get until it is up."""
+        machine.power_off()
+        machine.power_on()
+        seen: list[str | None] = []
+        deadline = time.monotonic() + 60
+        while len(seen) < 20:
+            assert time.monotonic() < deadline, "it does not answer again"
+            if (color := color_from(machine)) != "no answer":
+                seen.append(color)
+        self.hook.close()
+        return seen
+
+
+@pytest.fixture(scope="module")
+def two(shop: Shop) -> Iterator[Pair]:
+    """Return two load balancers as provisioning makes them, with application servers behind each."""
+    key = hostkey.generate()
+    machines = shop.order(
+        "pair-lb-1",
+        "pair-lb-2",
+        user_data=render_user_data(app="my_perl_app", load_balancer=True, host_key=key),
+        tags=("app:pair", key.tag),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        login = {"conn_type": "ssh", "login": "root", "extra": {"key_file": str(shop.key)}}
+        patch.setenv("AIRFLOW_CONN_BLUEGREEN_SSH", json.dumps(login))
+        behind = [(str(color), REVISIONS[color], ADDRESSES[color]) for color in Color]
+        for machine in machines:
+            machine.wait_ready()
+            shop.wait_for_ssh(machine)
+            machine.run(["tee", "/root/applications.py"], text=APPLICATIONS % behind)
+            machine.run(["tee", "/etc/systemd/system/applications.service"], text=APPLICATIONS_UNIT)
+            machine.run("systemctl enable --now applications")
+        found = shop.client().droplets.list(tag_name="app:pair")["droplets"]
+        hook = LoadBalancersHook(load_app("my_perl_app"), [Droplet.from_api(each) for each in found])
+        hook.lock("test", "deploy/run-1", "v1", lambda other: True)
+        hook.sync(CONFIG, idle=Color.BLUE)
+        yield Pair(machines, hook)
+        hook.close()
+
+
+@pytest.fixture
+def pair(two: Pair) -> Pair:
+    """Return them with blue live and confirmed on both."""
+    for machine in two.machines:
+        if machine.status != "active":
+            machine.power_on()
+    eventually(lambda: "no answer" not in two.colors(), 40)
+    two.hook.lock("test", "deploy/run-1", "v1", lambda other: True)
+    two.hook.revert()
+    two.switch(Color.BLUE)
+    if any(status.pending for status in two.hook.statuses().values()):
+        two.hook.confirm(REVISIONS[Color.BLUE])
+    return two
+
+
+def test_both_move_within_a_second(pair: Pair) -> None:
+    results = pair.switch(Color.GREEN)
+    moments = [result.at for result in results.values()]
+    assert max(moments) - min(moments) < 1
+    assert pair.colors() == ["green", "green"]
+    pair.hook.confirm(REVISIONS[Color.GREEN])
+    assert {status.pending for status in pair.hook.statuses().values()} == {None}
+
+
+def test_the_other_goes_back_when_one_loses_power_in_the_middle(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair.hook.members
+    machine = next(one for one in pair.machines if one.name == second.name)
+    survivor = next(one for one in pair.machines if one.name == first.name)
+    off = threading.Event()
+    call = second.call
+
+    def call_and_lose_power(verb: str, **request: Any) -> dict[str, Any]:
+        if verb == "switch" and not request.get("prepare_only"):
+            machine.power_off()
+            off.set()
+        return call(verb, **request)
+
+    monkeypatch.setattr(second, "call", call_and_lose_power)
+    failures: list[Exception] = []
+
+    def switch() -> None:
+        try:
+            pair.switch(Color.GREEN)
+        except LoadBalancerError as error:
+            failures.append(error)
+
+    deploy = threading.Thread(target=switch)
+    deploy.start()
+    assert off.wait(20)
+    eventually(lambda: color_from(survivor) == "green", 5)
+    assert eventually(lambda: color_from(survivor) == "blue", 5) < 2
+    deploy.join()
+    [failure] = failures
+    assert f"{second.name}: unknown" in str(failure)
+    assert f"{first.name}: blue" in str(failure)
+
+
+def test_after_a_power_cut_an_unconfirmed_switch_is_gone_before_any_client_is_answered(pair: Pair) -> None:
+    pair.switch(Color.GREEN)
+    assert set(pair.power_cycle(pair.machines[0])) == {"blue"}
+    status = pair.hook.statuses()[pair.machines[0].name]
+    assert (status.live, status.pending, status.consistent) == (Color.BLUE, None, True)
+    assert status.last_revert is not None
+    assert "restarted" in status.last_revert.reason
+
+
+def test_after_a_power_cut_a_confirmed_switch_stays(pair: Pair) -> None:
+    pair.switch(Color.GREEN)
+    pair.hook.confirm(REVISIONS[Color.GREEN])
+    assert set(pair.power_cycle(pair.machines[0])) == {"green"}
+
+
+def test_a_timer_outlives_a_reload(pair: Pair) -> None:
+    pair.switch(Color.GREEN, confirm_within=4)
+    pair.machines[0].run("systemctl reload haproxy")
+    eventually(lambda: pair.colors() == ["blue", "blue"], 8)

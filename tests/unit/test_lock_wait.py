@@ -1,0 +1,55 @@
+"""A run that finds its app locked waits for its turn."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock, create_autospec
+
+import pytest
+
+from bluegreen.errors import LoadBalancerError
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators import lock
+
+HELD = LoadBalancerError("lb-1: locked by alice, run r1", code="locked")
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
+    one = create_autospec(LoadBalancersHook, instance=True)
+    monkeypatch.setattr(lock, "LoadBalancersHook", lambda *_: one)
+    monkeypatch.setattr(lock, "POLL_SECONDS", 0.01)
+    return one
+
+
+def acquire(lock_wait: float) -> Any:
+    task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2")
+    app = task.app
+    timeouts = app.timeouts.model_copy(update={"lock_wait": lock_wait})
+    task.__dict__["app"] = app.model_copy(update={"timeouts": timeouts})
+    task.__dict__["read_fleet"] = lambda: SimpleNamespace(load_balancers=(MagicMock(),))
+    task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
+    task.reachable_only = True
+    task.__dict__["_reachable"] = lambda _one: False
+    run = SimpleNamespace(dag_id="deploy", run_id="r2", run_type="manual", triggering_user_name="bob")
+    return task.act({"ti": MagicMock(), "dag_run": run})
+
+
+def test_it_waits_until_the_other_run_is_done(hook: Any) -> None:
+    hook.lock.side_effect = [HELD, HELD, {"lb-1": 7}]
+    assert acquire(60)["tokens"] == {"lb-1": 7}
+
+
+def test_it_gives_up_in_the_end_and_names_the_holder(hook: Any) -> None:
+    hook.lock.side_effect = HELD
+    with pytest.raises(LoadBalancerError, match="locked by alice"):
+        acquire(0.1)
+    assert hook.lock.call_count > 1
+
+
+def test_it_does_not_wait_for_what_waiting_does_not_mend(hook: Any) -> None:
+    hook.lock.side_effect = LoadBalancerError("lb-1: the agent broke")
+    with pytest.raises(LoadBalancerError, match="broke"):
+        acquire(60)
+    assert hook.lock.call_count == 1
