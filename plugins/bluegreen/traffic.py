@@ -179,6 +179,9 @@ class RevertResult(_Answer):
 def live_color(statuses: Mapping[str, LoadBalancerStatus]) -> Color | None:
     """Which color all load balancers send traffic to; None if nothing is live on any of them.
 
+    A load balancer that has no traffic map yet is new and sends traffic nowhere; it does not count if others
+    have one.
+
     :param statuses: what each load balancer says, by its name.
     :raises DisagreementError: naming what each of them says.
     """
@@ -186,12 +189,12 @@ def live_color(statuses: Mapping[str, LoadBalancerStatus]) -> Color | None:
         raise LoadBalancerError(
             "there is no load balancer to ask which color is live", code="no_load_balancer"
         )
-    said = {status.live for status in statuses.values()}
+    said = {status.live for status in statuses.values() if status.map_file or status.map_running} or {None}
     if len(said) > 1:
         each = ", ".join(f"{name}: {status.live or 'none'}" for name, status in sorted(statuses.items()))
         raise DisagreementError(
             f"the load balancers disagree about the live color ({each}); "
-            "run the rollback DAG, or switch the one that is wrong by hand",
+            "on the one that is wrong, correct /etc/haproxy/traffic.map and reload HAProxy; deploy again",
             code="disagreement",
         )
     return said.pop()

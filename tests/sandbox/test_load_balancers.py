@@ -113,7 +113,7 @@ def two(shop: Shop) -> Iterator[Pair]:
         found = shop.client().droplets.list(tag_name="app:pair")["droplets"]
         hook = LoadBalancersHook(load_app("my_perl_app"), [Droplet.from_api(each) for each in found])
         hook.lock("test", "deploy/run-1", "v1", lambda other: True)
-        hook.sync(CONFIG, idle=Color.BLUE)
+        hook.sync(CONFIG, live=None, idle=Color.BLUE)
         yield Pair(machines, hook)
         hook.close()
 

@@ -53,3 +53,11 @@ def test_it_does_not_wait_for_what_waiting_does_not_mend(hook: Any) -> None:
     with pytest.raises(LoadBalancerError, match="broke"):
         acquire(60)
     assert hook.lock.call_count == 1
+
+
+@pytest.mark.parametrize(("known_as_ended", "taken_over"), [(1, True), (0, False)])
+def test_only_a_run_that_is_known_to_have_ended_loses_its_lock(
+    hook: Any, known_as_ended: int, taken_over: bool
+) -> None:
+    context: Any = {"ti": SimpleNamespace(get_dr_count=lambda *_, **__: known_as_ended)}
+    assert lock.AcquireLockOperator._is_over(context, "deploy/run-1") is taken_over

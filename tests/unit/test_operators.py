@@ -76,7 +76,7 @@ def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def status(live: Color | None, **changes: Any) -> SimpleNamespace:
     known: dict[str, Any] = {"pending": None, "last_revert": None, "lock": SimpleNamespace(since=100.0)}
-    return SimpleNamespace(live=live, **{**known, **changes})
+    return SimpleNamespace(live=live, map_file="live …", **{**known, **changes})
 
 
 class OneDroplet:

@@ -135,3 +135,9 @@ def test_a_reload_starts_the_counters_again() -> None:
 
 def test_each_color_has_another() -> None:
     assert (Color.BLUE.other, Color.GREEN.other) == (Color.GREEN, Color.BLUE)
+
+
+def test_a_new_load_balancer_does_not_count_as_disagreeing() -> None:
+    new = LoadBalancerStatus.parse(answer(live=None, map_file=None, map_running=None))
+    assert live_color({"lb-1": status("blue"), "lb-2": new}) is Color.BLUE
+    assert live_color({"lb-2": new}) is None

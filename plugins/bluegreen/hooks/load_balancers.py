@@ -124,9 +124,14 @@ class LoadBalancersHook(BaseHook):
                 return
             self._renewed = time.monotonic()
 
-    def sync(self, config: str, idle: Color) -> list[str]:
-        """Install the configuration everywhere; return the names of those where it changed."""
-        answers = self._each("sync", config=config, initial={"live": None, "idle": idle})
+    def sync(self, config: str, live: Color | None, idle: Color) -> list[str]:
+        """Install the configuration everywhere; return the names of those where it changed.
+
+        :param config: text of ``haproxy.cfg``.
+        :param live: where a load balancer that is new sends traffic; others keep what they have.
+        :param idle: the other color.
+        """
+        answers = self._each("sync", config=config, initial={"live": live, "idle": idle})
         return [name for name, answer in answers.items() if answer["changed"]]
 
     def switch(self, **request: Any) -> dict[str, SwitchResult]:

@@ -74,6 +74,6 @@ class RenderAndReloadOperator(BlueGreenOperator):
         plan = Plan.model_validate(self.plan)
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
         version = min(status.version for status in hook.statuses().values())
-        changed = hook.sync(render(self.app, plan.fleet, version), idle=plan.idle)
+        changed = hook.sync(render(self.app, plan.fleet, version), live=plan.live, idle=plan.idle)
         self.log.info("configuration changed on: %s", ", ".join(changed) or "none, it was up to date")
         return changed

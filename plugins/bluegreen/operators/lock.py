@@ -92,10 +92,13 @@ class AcquireLockOperator(BlueGreenOperator):
 
     @staticmethod
     def _is_over(context: Context, holder: str) -> bool:
-        """Whether a run has ended, or was deleted, without giving its lock back."""
+        """Whether a run has ended without giving its lock back.
+
+        One that this Airflow does not know was deleted, or is another Airflow's: its lease decides.
+        """
         dag_id, _, run_id = holder.partition("/")
-        unfinished = context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["queued", "running"])
-        return unfinished == 0
+        ended: int = context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["success", "failed"])
+        return ended > 0
 
     def _reachable(self, load_balancer: Droplet) -> bool:
         if load_balancer.public is None:
