@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from bluegreen.hostkey import HostKeyPair
-
-_TEMPLATES = Path(__file__).resolve().parents[2] / "include" / "templates" / "cloud-init"
+from bluegreen.templates import environment
 
 
 def render_user_data(*, app: str, load_balancer: bool, host_key: HostKeyPair) -> str:
@@ -18,12 +13,7 @@ def render_user_data(*, app: str, load_balancer: bool, host_key: HostKeyPair) ->
     :param load_balancer: whether the droplet is a load balancer rather than an application server.
     :param host_key: the host key it gets.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        undefined=StrictUndefined,
-        # Nothing here is HTML; every value passes through tojson.
-        autoescape=False,  # noqa: S701
-        keep_trailing_newline=True,
-    )
-    template = environment.get_template("load_balancer.yaml.j2" if load_balancer else "app_server.yaml.j2")
+    role = "load_balancer" if load_balancer else "app_server"
+    # Every value in these templates passes through tojson.
+    template = environment().get_template(f"cloud-init/{role}.yaml.j2")
     return template.render(app=app, host_key_private=host_key.private, host_key_public=host_key.public)

@@ -6,14 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-
-TEMPLATES = Path(__file__).resolve().parents[2] / "include" / "templates"
+from bluegreen.templates import environment
 
 SERVER_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
 HOST_NAME = r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
@@ -99,7 +95,8 @@ def render_haproxy(
     _demand_number("server timeout", timeout_server, 1, 86_400)
 
     text = (
-        _environment()
+        # Every value is checked against a set of safe characters before it gets here.
+        environment()
         .get_template("haproxy.cfg.j2")
         .render(
             app=app,
@@ -137,18 +134,6 @@ def rendered_servers(config: str) -> dict[Color, frozenset[Server]]:
                 raise BlueGreenError(f"unexpected server line in a HAProxy configuration: {line.strip()!r}")
             found[current].add(Server(match["name"], IPv4Address(match["address"]), int(match["port"])))
     return {color: frozenset(members) for color, members in found.items()}
-
-
-def _environment() -> Environment:
-    # Not HTML. Every value is checked against a set of safe characters before it gets here.
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def _demand(what: str, value: object, pattern: str) -> None:

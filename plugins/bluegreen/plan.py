@@ -27,7 +27,6 @@ class Plan(BaseModel):
 
     :param live: the color that has the traffic, or ``None`` before the first deploy.
     :param idle: the color that the run deploys to.
-    :param live_revisions: what the live droplets run, by droplet name.
     :param warnings: findings that do not stop a deploy, but a person should read.
     """
 
@@ -36,7 +35,6 @@ class Plan(BaseModel):
     live: Color | None
     idle: Color
     fleet: Fleet
-    live_revisions: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
 
     @property

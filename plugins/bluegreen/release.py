@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.scripts import TEMPLATES_DIRECTORY, render_script, render_unit
+from bluegreen.scripts import render_script, render_unit
+from bluegreen.templates import TEMPLATES_DIRECTORY
 
 # Seconds in which an app must load, and by which systemd's patience is longer than the longest request.
 LOAD_TIMEOUT = 60

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-TEMPLATES_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "templates"
+from bluegreen.templates import environment
 
 # What a value in a systemd unit may consist of: nothing that systemd splits, expands or ends a line at.
 _UNIT_WORD = re.compile(r"[A-Za-z0-9_./:@-]+")
@@ -33,19 +30,6 @@ def _check_unit_word(value: object) -> str:
     return text
 
 
-def _environment(finalize: Any) -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES_DIRECTORY),
-        undefined=StrictUndefined,
-        finalize=finalize,
-        # Autoescaping is for HTML; `finalize` does what shell and systemd need.
-        autoescape=False,  # noqa: S701
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
 def render_script(name: str, **values: object) -> str:
     """Render a shell script; every ``{{ }}`` in it is quoted by itself and so stays one word.
 
@@ -54,7 +38,7 @@ def render_script(name: str, **values: object) -> str:
     :raises jinja2.UndefinedError: if the template needs a value that is not given.
     :raises TypeError: if a list, a boolean or ``None`` is printed; :raises ValueError: for a NUL byte.
     """
-    return _environment(_quote_for_shell).get_template(name).render(values)
+    return environment(_quote_for_shell).get_template(name).render(values)
 
 
 def render_unit(name: str, **values: object) -> str:
@@ -63,4 +47,4 @@ def render_unit(name: str, **values: object) -> str:
     :raises jinja2.UndefinedError: if the template needs a value that is not given.
     :raises ValueError: if a value holds anything else.
     """
-    return _environment(_check_unit_word).get_template(name).render(values)
+    return environment(_check_unit_word).get_template(name).render(values)

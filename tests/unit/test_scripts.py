@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from bluegreen import scripts
 from bluegreen.scripts import render_script, render_unit
 
 HOSTILE = [
@@ -32,7 +31,7 @@ HOSTILE = [
 
 @pytest.fixture
 def templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(scripts, "TEMPLATES_DIRECTORY", tmp_path)
+    monkeypatch.setattr("bluegreen.templates.TEMPLATES_DIRECTORY", tmp_path)
     return tmp_path
 
 

@@ -106,15 +106,14 @@ class DropletHook(BaseHook):
     ) -> None:
         self.close()
 
-    def run_script(self, script: str, arguments: Sequence[str] = ()) -> CommandResult:
+    def run_script(self, script: str) -> CommandResult:
         """Run a shell script; neither it nor its input appears in a process list.
 
         :param script: its text, sent on standard input.
-        :param arguments: its positional parameters.
         :raises DropletUnreachableError: if the droplet does not answer or stops answering.
         :raises DropletRefusedError: if the host key or the login is refused.
         """
-        return self.run(["bash", "-s", "--", *arguments], script)
+        return self.run(["bash", "-s"], script)
 
     def run(self, command: Sequence[str], stdin: str = "") -> CommandResult:
         """Run one command; each word reaches it exactly as it is here.

@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
 from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.droplet import DropletHook
+from bluegreen.templates import TEMPLATES_DIRECTORY
 from bluegreen.traffic import LoadBalancerStatus, Probe
 
 if TYPE_CHECKING:
     from bluegreen.app import App
     from bluegreen.fleet import Droplet
 
-_TEMPLATES = Path(__file__).resolve().parents[3] / "include" / "templates"
-AGENT_SOURCE = _TEMPLATES / "lb_agent.py"
+AGENT_SOURCE = TEMPLATES_DIRECTORY / "lb_agent.py"
 AGENT_PATH = "/usr/local/lib/bluegreen/lb_agent.py"
-BOOT_UNIT_SOURCE = _TEMPLATES / "bluegreen-boot.service"
+BOOT_UNIT_SOURCE = TEMPLATES_DIRECTORY / "bluegreen-boot.service"
 # The link by which it is enabled: who can read the unit here knows both.
 BOOT_UNIT_ENABLED = "/etc/systemd/system/multi-user.target.wants/bluegreen-boot.service"
 

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.analysis import Sample
+from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import Plan
 from bluegreen.sampler import Sampler
-from bluegreen.sensors.deadline import Deadline
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -95,11 +95,6 @@ class ProvisionCheckOperator(BlueGreenOperator):
             live=live,
             idle=idle,
             fleet=fleet,
-            live_revisions={
-                one.name: found.revision
-                for one in live_droplets
-                if isinstance(found := facts[one], DropletFacts) and found.revision
-            },
             warnings=tuple(warnings + [text for status in readable.values() for text in _history(status)]),
         )
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.analysis import Limits, Rate, Sample, p99, rate_of, too_many_errors, too_slow, wrong_revision
+from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.sampler import Sampler
-from bluegreen.sensors.deadline import Deadline
 from bluegreen.traffic import Counters, SwitchResult
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from bluegreen.app import load_app
+from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.operators.failure import failures_reported
-from bluegreen.sensors.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 
 from bluegreen.app import App, load_app
+from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.failure import failures_reported
 from bluegreen.plan import HeldLock, Plan
-from bluegreen.sensors.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

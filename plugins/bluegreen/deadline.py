@@ -1,4 +1,4 @@
-"""A sensor's own end of patience.
+"""An own end of patience for whatever looks again and again.
 
 Airflow's sensor timeout says only that time is up; at three in the morning one wants to read what was not
 there. So a sensor asks this at each look, and Airflow's timeout stays as the backstop.

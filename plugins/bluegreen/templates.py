@@ -1,0 +1,28 @@
+"""Where everything that is sent to a machine lies, and how its templates are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "templates"
+
+
+def environment(finalize: Callable[[object], object] | None = None) -> Environment:
+    """Return a Jinja environment for ``include/templates``; a value that is not given is an error.
+
+    :param finalize: what each printed value passes through, to be safe where it is printed. Without it the
+        caller vouches for the values.
+    """
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES_DIRECTORY),
+        undefined=StrictUndefined,
+        finalize=finalize,
+        # Autoescaping is for HTML, and nothing here is.
+        autoescape=False,  # noqa: S701
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
