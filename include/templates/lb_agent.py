@@ -41,9 +41,9 @@ COUNTERS = {
     "redispatches": "wredis",
     "sessions": "stot",
 }
-# Seconds to wait for: another call of the agent, a reload, its old workers, health checks, the first answer,
+# Seconds to wait for: another call of the agent, a reload, health checks, the first answer,
 # and, at boot, for a server: the network may need some, and HAProxy waits meanwhile.
-LOCK_WAIT, RELOAD_WAIT, OLD_WORKERS_WAIT, HEALTH_WAIT, ANSWER_WAIT = 20.0, 15.0, 8.0, 5.0, 3.0
+LOCK_WAIT, RELOAD_WAIT, HEALTH_WAIT, ANSWER_WAIT = 20.0, 15.0, 5.0, 3.0
 BOOT_WAIT = 10.0
 # Seconds that a lock lasts after its holder's last sign of life, unless the holder wants another time.
 LEASE = 120.0
@@ -247,16 +247,29 @@ class Haproxy:
         return Processes.parse(self._talk(self.paths.master_socket, "show proc"))
 
     def running_map(self) -> TrafficMap | None:
-        rows = self.ask(f"show map {self.paths.map}").splitlines()
-        return TrafficMap.parse("\n".join(row.partition(" ")[2] for row in rows))
+        return self._map_of(self.ask(self._show_map))
+
+    @property
+    def _show_map(self) -> str:
+        return f"show map {self.paths.map}"
+
+    @staticmethod
+    def _map_of(answer: str) -> TrafficMap | None:
+        return TrafficMap.parse("\n".join(row.partition(" ")[2] for row in answer.splitlines()))
+
+    @staticmethod
+    def _version_of(answer: str) -> str | None:
+        found = re.search(r"version created: (\d+)", answer)
+        return found[1] if found else None
 
     def set_map(self, wanted: TrafficMap) -> None:
         """Replace all keys in one step, also those that a hand has removed."""
-        version = re.search(r"version created: (\d+)", self.ask(f"prepare map {self.paths.map}"))
+        version = self._version_of(self.ask(f"prepare map {self.paths.map}"))
         if version is None:
             raise AgentError("not_moved", "HAProxy knows no traffic map; run sync, nothing has changed")
-        self._demand_silence(f"add map @{version[1]} {self.paths.map} <<\n{wanted}")
-        self._demand_silence(f"commit map @{version[1]} {self.paths.map}")
+        self._demand_silence(f"add map @{version} {self.paths.map} <<\n{wanted}")
+        self._demand_silence(f"commit map @{version} {self.paths.map}")
+        self._lead_old_workers(wanted)
 
     def version(self) -> str:
         text = self.ask("show info") or run("haproxy", "-v")[1]
@@ -268,10 +281,47 @@ class Haproxy:
         found = re.search(r"^Pid: (\d+)", self.ask("show info"), re.MULTILINE)
         return int(found[1]) if found else None
 
+    def sessions(self) -> dict[str, int]:
+        """Requests and upgraded connections in progress, by color; old workers finish those they have."""
+        found = {color: self._in_progress(self.ask("show stat"), f"{color}_backend") for color in COLORS}
+        processes = self.processes()
+        for pid in processes.old if processes else ():
+            table, led_to = self._ask_old(pid, "show stat"), self._map_of(self._ask_old(pid, self._show_map))
+            for color in COLORS:
+                # A kept-alive client of an old worker may send it another request.
+                clients = led_to is not None and led_to.live == color
+                name = "http_frontend" if clients else f"{color}_backend"
+                found[color] += self._in_progress(table, name)
+        return found
+
+    def _in_progress(self, table: str, proxy: str) -> int:
+        totals = ("FRONTEND", "BACKEND")
+        return sum(int(row["scur"] or 0) for row in self._rows(proxy, table) if row["svname"] in totals)
+
+    def _lead_old_workers(self, wanted: TrafficMap) -> None:
+        """Let kept-alive clients of workers that a reload has replaced follow too.
+
+        Such a worker checks no server any more: if none was up when it was replaced, it keeps its map.
+        """
+        processes = self.processes()
+        if processes is None or not processes.old or not wanted.live_color:
+            return
+        up = {server["address"] for server in self.servers(wanted.live) if server["up"]}
+        for pid in processes.old:
+            rows = self._rows(f"{wanted.live}_backend", self._ask_old(pid, "show stat"))
+            usable = [row for row in rows if row["status"].startswith("UP") and row["svname"] != "BACKEND"]
+            if usable and all(row["addr"].rpartition(":")[0] in up for row in usable):
+                version = self._version_of(self._ask_old(pid, f"prepare map {self.paths.map}"))
+                self._ask_old(pid, f"add map @{version} {self.paths.map} <<\n{wanted}")
+                self._ask_old(pid, f"commit map @{version} {self.paths.map}")
+
+    def _ask_old(self, pid: int, command: str) -> str:
+        return self._talk(self.paths.master_socket, f"@!{pid} {command}")
+
     def servers(self, color: str) -> list[Json]:
         """What HAProxy's health checks say; a server counts as up after its first check, not before."""
         found = []
-        for row in self._rows(color):
+        for row in self._rows(f"{color}_backend"):
             if row["svname"] != "BACKEND":
                 (address, _, port), check = row["addr"].rpartition(":"), row["check_status"].lstrip("* ")
                 up = row["status"].startswith("UP") and check.startswith("L7OK")
@@ -280,7 +330,7 @@ class Haproxy:
         return found
 
     def counters(self, color: str) -> Json:
-        rows = self._rows(color)
+        rows = self._rows(f"{color}_backend")
         backend = next((row for row in rows if row["svname"] == "BACKEND"), {})
         counted = {name: int(backend.get(field) or 0) for name, field in COUNTERS.items()}
         from_servers = sum(int(row["hrsp_5xx"] or 0) for row in rows if row["svname"] != "BACKEND")
@@ -288,9 +338,9 @@ class Haproxy:
         counted["haproxy_5xx"] = max(0, counted["responses_5xx"] - from_servers)
         return counted
 
-    def _rows(self, color: str) -> list[dict[str, str]]:
-        table = csv.DictReader(self.ask("show stat").lstrip("# ").splitlines())
-        return [dict(row) for row in table if row["pxname"] == f"{color}_backend"]
+    def _rows(self, proxy: str, table: str | None = None) -> list[dict[str, str]]:
+        lines = (self.ask("show stat") if table is None else table).lstrip("# ").splitlines()
+        return [dict(row) for row in csv.DictReader(lines) if row["pxname"] == proxy]
 
     def _demand_silence(self, command: str) -> None:
         # HAProxy reports a failed command in its answer only; success is an empty line.
@@ -509,7 +559,8 @@ class Traffic:
         self.paths, self.haproxy = paths, haproxy
 
     def state(self) -> Json:
-        return {"pending": None, "last_revert": None, "confirmed": None, **read_json(self.paths.traffic)}
+        empty = dict.fromkeys(("pending", "last_revert", "confirmed", "moved_at"))
+        return {**empty, **read_json(self.paths.traffic)}
 
     def remember(self, **changes: Any) -> None:
         write_json(self.paths.traffic, {**self.state(), **changes})
@@ -552,22 +603,8 @@ class Traffic:
             raise AgentError("bad_request", f"initial: {initial!r:.60} is not usable")
         return wanted
 
-    def old_workers(self) -> int:
-        """How many are left after the time in which they should end; they keep the map that they know."""
-
-        def gone() -> bool | None:
-            processes = self.haproxy.processes()
-            return None if processes is None or processes.old else True
-
-        if wait_for(OLD_WORKERS_WAIT, gone):
-            return 0
-        processes = self.haproxy.processes()
-        return len(processes.old) if processes else 0
-
     def demand_health(self, color: str, revision: str, minimum: int, path: str, port: int) -> None:
         """Every server that HAProxy would use has to answer with the revision."""
-        if old := self.old_workers():
-            raise AgentError("unhealthy", f"{old} old HAProxy workers still serve requests; nothing moved")
 
         def all_up() -> list[Json] | None:
             servers = self.haproxy.servers(color)
@@ -603,6 +640,7 @@ class Traffic:
         milliseconds = round((time.monotonic() - began) * 1000, 1)
         if not answered or self.in_file() != wanted or self.haproxy.running_map() != wanted:
             raise AgentError("not_moved", f"no answer from {wanted.live} came through HAProxy")
+        self.remember(moved_at=at)
         return {"milliseconds": milliseconds, "at": at}
 
 
@@ -635,9 +673,9 @@ class Agent:
             "consistent": running is not None and running == in_file,
             "servers": {color: self.haproxy.servers(color) for color in COLORS},
             "counters": self._counters(),
+            "sessions": self.haproxy.sessions(),
             "lock": self.lock_store.holder(),
-            "pending": state["pending"],
-            "last_revert": state["last_revert"],
+            **{key: state[key] for key in ("pending", "confirmed", "last_revert", "moved_at")},
         }
 
     def probe(self, request: Json) -> Json:
@@ -705,7 +743,7 @@ class Agent:
         elif self.haproxy.running_map() != wanted:
             self.haproxy.set_map(wanted)
         changed = created or repaired or reload or old != config
-        return {"changed": changed, "reloaded": reload, "old_workers": self.traffic.old_workers()}
+        return {"changed": changed, "reloaded": reload}
 
     def switch(self, request: Json) -> Json:
         holder = self.lock_store.require(request)

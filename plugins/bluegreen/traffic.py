@@ -112,6 +112,15 @@ class PendingSwitch(_Answer):
     deadline: float
 
 
+class Confirmed(_Answer):
+    """The last switch that was confirmed, by which run, ``at`` when (seconds since the epoch)."""
+
+    color: Color
+    revision: str
+    run_id: str | None = None
+    at: float | None = None
+
+
 class LastRevert(_Answer):
     """The last switch that was taken back, or, if ``refused``, that could not be."""
 
@@ -124,7 +133,11 @@ class LastRevert(_Answer):
 
 
 class LoadBalancerStatus(_Answer):
-    """Everything the agent's ``status`` says."""
+    """Everything the agent's ``status`` says.
+
+    ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
+    when traffic last moved.
+    """
 
     haproxy: Haproxy
     live: Color | None
@@ -134,9 +147,12 @@ class LoadBalancerStatus(_Answer):
     consistent: bool
     servers: dict[Color, tuple[ServerState, ...]]
     counters: dict[Color, Counters]
+    sessions: dict[Color, int]
     lock: Lock | None
     pending: PendingSwitch | None
+    confirmed: Confirmed | None
     last_revert: LastRevert | None
+    moved_at: float | None
 
     @property
     def version(self) -> tuple[int, int]:

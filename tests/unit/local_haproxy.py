@@ -84,6 +84,8 @@ class Backend:
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
                 if self.path == "/health":
                     time.sleep(backend.health_takes)
@@ -92,10 +94,17 @@ class Backend:
                 if self.path.startswith("/slow?s="):
                     time.sleep(float(self.path.partition("=")[2]))
                 status = 200 if backend.healthy or self.path != "/health" else 500
+                body, seconds = b"", 0.0
+                if self.path.startswith("/download?s="):
+                    body, seconds = b"begin end", float(self.path.partition("=")[2])
                 self.send_response(status)
                 self.send_header("X-Revision", backend.revision)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                if body:
+                    self.wfile.write(body[:5])
+                    time.sleep(seconds)
+                    self.wfile.write(body[5:])
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass

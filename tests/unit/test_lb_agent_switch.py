@@ -206,28 +206,6 @@ def test_without_haproxy_nothing_moves(load_balancer: LocalHaproxy) -> None:
     assert not deployed.status()["haproxy"]["running"]
 
 
-def test_a_switch_waits_for_the_workers_of_an_earlier_reload(deployed: Deployed) -> None:
-    world = deployed.world
-    began = time.time()
-    slow = http.client.HTTPConnection("127.0.0.1", world.http_port, timeout=30)
-    slow.request("GET", "/slow?s=2")
-    world.reload_by_hand()
-    assert deployed.switch(Color.GREEN)["at"] > began + 2
-    answer = slow.getresponse()
-    assert (answer.status, answer.headers["X-Color"]) == (200, "blue")
-
-
-def test_a_switch_does_not_wait_forever_for_an_old_worker(deployed: Deployed) -> None:
-    slow = http.client.HTTPConnection("127.0.0.1", deployed.world.http_port, timeout=30)
-    slow.request("GET", "/slow?s=20")
-    deployed.world.reload_by_hand()
-    code, message = deployed.world.refused("switch", **deployed.switch_request(Color.GREEN))
-    assert code == "unhealthy"
-    assert "1 old HAProxy workers" in message
-    assert_untouched(deployed)
-    slow.close()
-
-
 def test_a_reload_by_hand_that_failed_is_not_in_the_way(deployed: Deployed) -> None:
     world = deployed.world
     known = deployed.status()["haproxy"]

@@ -49,6 +49,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "consistent": True,
         "servers": {"blue": [server], "green": []},
         "counters": {"blue": NO_COUNTERS, "green": {**NO_COUNTERS, "requests": 7}},
+        "sessions": {"blue": 2, "green": 0},
         "lock": {"owner": "deploy", "run_id": "r", "ref": "v1", "since": 1.5, "token": 3},
         "pending": {
             "from": "blue",
@@ -58,7 +59,9 @@ def answer(**changes: Any) -> dict[str, Any]:
             "deadline": 9.5,
             "path": "/",
         },
+        "confirmed": {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 0.5},
         "last_revert": {"from": "green", "to": "blue", "at": 1.0, "reason": "x", "run_id": "q"},
+        "moved_at": 1.0,
         **changes,
     }
 
