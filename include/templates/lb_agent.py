@@ -338,6 +338,11 @@ class Haproxy:
         counted["haproxy_5xx"] = max(0, counted["responses_5xx"] - from_servers)
         return counted
 
+    def answer_time(self, color: str) -> int:
+        """Milliseconds in the queue and until the answer's head, on average of the last 1024 requests."""
+        backend = next((row for row in self._rows(f"{color}_backend") if row["svname"] == "BACKEND"), {})
+        return sum(int(backend.get(field) or 0) for field in ("qtime", "ctime", "rtime"))
+
     def _rows(self, proxy: str, table: str | None = None) -> list[dict[str, str]]:
         lines = (self.ask("show stat") if table is None else table).lstrip("# ").splitlines()
         return [dict(row) for row in csv.DictReader(lines) if row["pxname"] == proxy]
@@ -673,6 +678,7 @@ class Agent:
             "consistent": running is not None and running == in_file,
             "servers": {color: self.haproxy.servers(color) for color in COLORS},
             "counters": self._counters(),
+            "answer_times": self._answer_times(),
             "sessions": self.haproxy.sessions(),
             "lock": self.lock_store.holder(),
             **{key: state[key] for key in ("pending", "confirmed", "last_revert", "moved_at")},
@@ -760,7 +766,8 @@ class Agent:
                 self.traffic.write_file(running)
             return {"from": to, "to": to, "already": True}
         self.traffic.demand_health(to, revision, minimum, path, port)
-        answer = {"from": origin, "to": to, "counters": self._counters(), "already": running.live == to}
+        answer = {"from": origin, "to": to, "already": running.live == to}
+        answer |= {"counters": self._counters(), "answer_times": self._answer_times()}
         if request.get("prepare_only"):
             return {**answer, "prepared": True}
         deadline = time.time() + within
@@ -859,6 +866,9 @@ class Agent:
 
     def _counters(self) -> Json:
         return {color: self.haproxy.counters(color) for color in COLORS}
+
+    def _answer_times(self) -> Json:
+        return {color: self.haproxy.answer_time(color) for color in COLORS}
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from bluegreen.color import Color
 from bluegreen.errors import FleetError
 from bluegreen.fleet import Droplet, Fleet
+from bluegreen.traffic import Counters
 
 
 class HeldLock(BaseModel):
@@ -28,6 +29,7 @@ class Plan(BaseModel):
     :param live: the color that has the traffic, or ``None`` before the first deploy.
     :param idle: the color that the run deploys to.
     :param warnings: findings that do not stop a deploy, but a person should read.
+    :param counters: HAProxy's counters of the live color by load balancer: where "before the switch" begins.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +38,7 @@ class Plan(BaseModel):
     idle: Color
     fleet: Fleet
     warnings: tuple[str, ...] = ()
+    counters: dict[str, Counters] = {}
 
     @property
     def idle_droplets(self) -> tuple[Droplet, ...]:

@@ -135,6 +135,7 @@ class LastRevert(_Answer):
 class LoadBalancerStatus(_Answer):
     """Everything the agent's ``status`` says.
 
+    ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
     when traffic last moved.
     """
@@ -147,6 +148,7 @@ class LoadBalancerStatus(_Answer):
     consistent: bool
     servers: dict[Color, tuple[ServerState, ...]]
     counters: dict[Color, Counters]
+    answer_times: dict[Color, int] = {}
     sessions: dict[Color, int]
     lock: Lock | None
     pending: PendingSwitch | None
@@ -181,6 +183,7 @@ class SwitchResult(_Answer):
     milliseconds: float = 0
     at: float | None = None
     counters: dict[Color, Counters] = {}
+    answer_times: dict[Color, int] = {}
 
 
 class RevertResult(_Answer):

@@ -96,6 +96,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
             idle=idle,
             fleet=fleet,
             warnings=tuple(warnings + [text for status in readable.values() for text in _history(status)]),
+            counters={name: status.counters[live] for name, status in readable.items()} if live else {},
         )
 
 
