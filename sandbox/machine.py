@@ -14,15 +14,13 @@ from pathlib import Path
 from sandbox import network
 from sandbox.disk import Disk
 from sandbox.errors import SandboxError
-from sandbox.processes import ProcessId, kill_cgroup, make_cgroups, run
+from sandbox.processes import JOIN_AND_EXEC, ProcessId, kill_cgroup, make_cgroups, run
 from sandbox.seed import Seed, plant
 
 # systemd-nspawn's way to say that the machine wants to be started again.
 REBOOT_STATUS = 133
 SYSTEMD_POWEROFF = signal.SIGRTMIN + 4
 SYSTEMD_REBOOT = signal.SIGRTMIN + 5
-# Joins the control groups named before "--", then becomes the command after it.
-JOIN_AND_EXEC = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
 
 log = logging.getLogger(__name__)
 

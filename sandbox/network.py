@@ -15,7 +15,10 @@ PREFIX = "bgs"
 NUMBERS = range(1, 200)
 # For droplets that exist in the API only (sandbox.api.account): routed to the bridge, where nothing answers.
 PHANTOMS = range(200, 208)
+BROADCAST, ARP = bytes([0xFF] * 6), bytes([0x08, 0x06])
 FIRST_HOST, LAST_HOST = 10, 250
+BALANCER_HOSTS = range(3, FIRST_HOST)
+RESERVED_HOSTS = range(LAST_HOST + 1, 255)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,31 @@ def set_link(interface: str, *, up: bool) -> None:
 def forget(network: Network, address: str) -> None:
     """Drop what the host has learnt about an address, so that its next holder is found at once."""
     run(["ip", "neigh", "flush", "dev", network.bridge, "to", address], check=False)
+
+
+def add_address(network: Network, address: str) -> None:
+    """Let the host answer at one more address of the sandbox."""
+    run(["ip", "address", "add", f"{address}/24", "dev", network.bridge])
+
+
+def remove_address(network: Network, address: str) -> None:
+    """Undo :func:`add_address`."""
+    run(["ip", "address", "delete", f"{address}/24", "dev", network.bridge], check=False)
+
+
+def announce(network: Network, address: str, hardware_address: str) -> None:
+    """Tell all machines at which hardware address they find an address from now on: a gratuitous ARP request.
+
+    :param hardware_address: six bytes, in hexadecimal with colons.
+    """
+    sender = bytes.fromhex(hardware_address.replace(":", ""))
+    internet = socket.inet_aton(address)
+    ethernet = BROADCAST + sender + ARP
+    # Ethernet, IPv4, six and four bytes, request.
+    question = bytes.fromhex("0001 0800 06 04 0001") + sender + internet + bytes(6) + internet
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as link:
+        link.bind((network.bridge, 0))
+        link.send(ethernet + question)
 
 
 def redirect(network: Network, address: str, port: int) -> None:

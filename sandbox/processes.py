@@ -18,6 +18,9 @@ from typing import Any
 
 from sandbox.errors import SandboxError
 
+# Joins the control groups named before "--", then becomes the command after it.
+JOIN_AND_EXEC = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
+
 
 @dataclass(frozen=True)
 class ProcessId:

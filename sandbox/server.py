@@ -20,6 +20,7 @@ from sandbox.api.app import make_app
 from sandbox.api.context import OPERATIONS
 from sandbox.api.faults import Faults
 from sandbox.delay import Delays
+from sandbox.edge import Edge
 from sandbox.errors import SandboxError
 from sandbox.layout import Layout
 from sandbox.machines import Machines
@@ -43,21 +44,23 @@ def serve(layout: Layout) -> None:
     layout.server.write_text(json.dumps(me.to_json()))
     net = network.create(layout.directory)
     machines = Machines(layout, net)
+    edge = Edge(layout, net, machines)
     try:
-        asyncio.run(_run(layout, net, machines, me))
+        asyncio.run(_run(layout, net, machines, edge, me))
     finally:
         layout.description.unlink(missing_ok=True)
+        edge.stop_all()
         machines.destroy_all()
         network.remove(layout.directory)
 
 
-async def _run(layout: Layout, net: Network, machines: Machines, me: ProcessId) -> None:
+async def _run(layout: Layout, net: Network, machines: Machines, edge: Edge, me: ProcessId) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     token = "dop_v1_" + secrets.token_hex(32)
     faults = Faults()
-    api = make_app(token, Account(net.private), machines, faults)
+    api = make_app(token, Account(net.private), machines, edge, faults)
     api[admin.MACHINES] = machines
     api[admin.DELAYS] = Delays(net)
     api.add_routes(admin.ROUTES)

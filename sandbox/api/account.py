@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ipaddress
 import itertools
 import re
 import uuid
 from collections.abc import Iterable
 
 from sandbox.api.catalog import IMAGES, REGIONS, SIZES
+from sandbox.api.edge_records import LoadBalancer, ReservedIp
 from sandbox.api.errors import forbidden, invalid, not_found
 from sandbox.api.records import Action, Droplet, Json, Key, Vpc
 
@@ -33,6 +35,8 @@ class Account:
         self.actions: dict[int, Action] = {}
         self.tags: list[str] = []
         self.vpcs: dict[str, Vpc] = {}
+        self.load_balancers: dict[str, LoadBalancer] = {}
+        self.reserved_ips: dict[str, ReservedIp] = {}
         self._private_network = private_network
         self._ids = itertools.count(400_000_001)
         self._phantoms = itertools.count()
@@ -158,6 +162,34 @@ class Account:
     def actions_of(self, droplet: int) -> list[Action]:
         """Return a droplet's actions, the latest first."""
         return [action for action in reversed(self.actions.values()) if action.resource_id == droplet]
+
+    # Load balancers and reserved IPs
+
+    def targets(self, balancer: LoadBalancer) -> list[Droplet]:
+        """Return a load balancer's droplets: those in its network that have its tag or are named."""
+        chosen = self.tagged(balancer.tag) if balancer.tag else self.droplets.values()
+        return [
+            droplet
+            for droplet in chosen
+            if (balancer.tag or droplet.id in balancer.droplet_ids) and droplet.vpc_uuid == balancer.vpc_uuid
+        ]
+
+    def holder(self, reserved: ReservedIp) -> Droplet | None:
+        """Return the droplet that a reserved IP leads to."""
+        return self.droplets.get(reserved.droplet or 0)
+
+    def add_ip_action(self, reserved: ReservedIp, kind: str) -> Action:
+        """Begin an action on a reserved IP."""
+        number = int(ipaddress.IPv4Address(reserved.ip))
+        action = Action(self.next_id(), kind, number, reserved.region, resource_type="reserved_ip")
+        self.actions[action.id] = action
+        return action
+
+    def ip_actions_of(self, reserved: ReservedIp) -> list[Action]:
+        """Return a reserved IP's actions, the latest first."""
+        return self.actions_of(int(ipaddress.IPv4Address(reserved.ip)))
+
+    # Droplets that are not there
 
     def add_phantoms(self, count: int, name: str, tags: Iterable[str], *, private: bool) -> list[Droplet]:
         """Add droplets that exist in the API only, for lists longer than this machine could run.

@@ -9,9 +9,11 @@ import uuid
 
 from aiohttp import web
 
-from sandbox.api import droplet_routes, routes
+from sandbox.api import droplet_routes, edge_routes, routes
 from sandbox.api.account import Account
-from sandbox.api.context import ACCOUNT, FAULTS, LIMITS, OPERATIONS, TOKEN
+from sandbox.api.context import ACCOUNT, EDGE, FAULTS, LIMITS, OPERATIONS, TOKEN
+from sandbox.api.edge import Edge
+from sandbox.api.edge_operations import EdgeOperations
 from sandbox.api.errors import ApiError, not_found, unauthorized
 from sandbox.api.faults import Faults, Handler
 from sandbox.api.hypervisor import Hypervisor
@@ -22,11 +24,14 @@ from sandbox.errors import SandboxError
 log = logging.getLogger(__name__)
 
 
-def make_app(token: str, account: Account, hypervisor: Hypervisor, faults: Faults) -> web.Application:
+def make_app(
+    token: str, account: Account, hypervisor: Hypervisor, edge: Edge, faults: Faults
+) -> web.Application:
     """Make the API; needs a running event loop.
 
     :param token: the only one that is accepted.
     :param hypervisor: runs the droplets' machines.
+    :param edge: runs load balancers and moves reserved IPs.
     :param faults: what is done wrong on purpose.
     """
     app = web.Application(middlewares=[_shape], client_max_size=2**20)
@@ -35,7 +40,9 @@ def make_app(token: str, account: Account, hypervisor: Hypervisor, faults: Fault
     app[FAULTS] = faults
     app[LIMITS] = Limits()
     app[OPERATIONS] = Operations(account, hypervisor)
-    for route in (*routes.ROUTES, *droplet_routes.ROUTES):
+    app[EDGE] = operations = EdgeOperations(account, edge)
+    app.on_cleanup.append(lambda _: operations.close())
+    for route in (*routes.ROUTES, *droplet_routes.ROUTES, *edge_routes.ROUTES):
         # Not add_routes(), which would allow HEAD too.
         app.router.add_route(route.method, route.path, route.handler)
     return app

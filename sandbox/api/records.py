@@ -51,7 +51,7 @@ class Vpc:
 
 @dataclass
 class Action:
-    """Something that happens to a droplet, and takes its time."""
+    """Something that happens to a droplet or a reserved IP, and takes its time."""
 
     id: int
     type: str
@@ -60,12 +60,12 @@ class Action:
     status: str = "in-progress"
     started_at: str = field(default_factory=now)
     completed_at: str | None = None
+    resource_type: str = "droplet"
 
     def show(self) -> Json:
         """Return the API's form of it."""
         return {
             **vars(self),
-            "resource_type": "droplet",
             "region": REGIONS[self.region],
             "region_slug": self.region,
         }

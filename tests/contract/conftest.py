@@ -23,6 +23,7 @@ from sandbox.api.context import LIMITS
 from sandbox.api.faults import Fault, Faults
 from sandbox.api.limits import Limits
 from tests.contract.description import Contract
+from tests.contract.fake_edge import FakeEdge
 from tests.contract.fake_machines import FakeMachines
 
 TOKEN = "dop_v1_for_tests"
@@ -36,6 +37,7 @@ class Api:
     ca_file: str
     account: Account
     machines: FakeMachines
+    edge: FakeEdge
     limits: Limits
     faults: Faults
     loop: asyncio.AbstractEventLoop
@@ -76,14 +78,14 @@ async def _start(directory: Path, loop: asyncio.AbstractEventLoop) -> tuple[Api,
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    account, machines, faults = Account(), FakeMachines(), Faults()
-    app = make_app(TOKEN, account, machines, faults)
+    account, machines, edge, faults = Account(), FakeMachines(), FakeEdge(), Faults()
+    app = make_app(TOKEN, account, machines, edge, faults)
     runner = web.AppRunner(app, shutdown_timeout=0, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     url = f"https://127.0.0.1:{runner.addresses[0][1]}"
-    return Api(url, str(directory / "ca.pem"), account, machines, app[LIMITS], faults, loop), runner
+    return Api(url, str(directory / "ca.pem"), account, machines, edge, app[LIMITS], faults, loop), runner
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_other_methods(api: Api, method: str, path: str, allowed: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v2/droplets/1", "/v2/droplets/x", "/v2/actions/1", "/v2/vpcs/x", "/v2/reserved_ips", "/v3", "/v2/"],
+    ["/v2/droplets/1", "/v2/droplets/x", "/v2/actions/1", "/v2/vpcs/x", "/v2/reserved_ips/x", "/v3", "/v2/"],
 )
 def test_what_there_is_not(api: Api, path: str) -> None:
     answer = api.send("GET", path)

@@ -61,6 +61,21 @@ class Shop:
         until(lambda: all(machine.status == "active" for machine in machines), "not all are active")
         return [self.box.machine(str(droplet)) for droplet in ids]
 
+    def order_balancer(self, name: str, tag: str, **settings: Any) -> str:
+        """Order a load balancer for what arrives at port 80; return its address when it is active."""
+        rule = {"entry_protocol": "http", "entry_port": 80, "target_protocol": "http", "target_port": 80}
+        body = {"name": name, "region": "nyc3", "tag": tag, "forwarding_rules": [rule], **settings}
+        balancers = self.client().load_balancers
+        identifier = balancers.create(body=body)["load_balancer"]["id"]
+        shown: dict[str, Any] = {}
+
+        def active() -> bool:
+            shown.update(balancers.get(identifier)["load_balancer"])
+            return bool(shown["status"] == "active")
+
+        until(active, f"load balancer {name} is not active")
+        return str(shown["ip"])
+
     def ssh(
         self, machine: Machine, command: str, user: str = "root", known_hosts: Path | None = None
     ) -> subprocess.CompletedProcess[str]:

@@ -57,6 +57,7 @@ def test_down_leaves_nothing_and_up_starts_afresh(
     assert box.gateway != sandbox.gateway
     assert oct(box.layout.description.stat().st_mode)[-3:] == "600"
     (machine,) = Shop(box, private_key).order("one-1", tags=("env:blue",))
+    Shop(box, private_key).order_balancer("front", "env:blue")
     status = run_cli("status", directory=tmp_path).stdout
     assert f"one-1  active  {machine.address}" in status
     assert "env:blue" in status
@@ -80,11 +81,13 @@ def test_the_leftovers_of_one_that_was_killed_are_removed_and_nobody_elses(
     (neighbour,) = shop.order("neighbour-1")
     before = cgroups()
     box = Sandbox.up(tmp_path)
-    Shop(box, private_key).order("one-1", "one-2")
+    Shop(box, private_key).order("one-1", "one-2", tags=("web",))
+    Shop(box, private_key).order_balancer("front", "web")
     pid = json.loads(box.layout.description.read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: ProcessId.of(pid) is None, "the server is not dead")
     assert len([line for line in traces(tmp_path) if line.startswith("systemd-nspawn")]) == 2
+    assert [line for line in traces(tmp_path) if "haproxy -W" in line]
     with pytest.raises(SandboxError, match="no sandbox is up"):
         Sandbox.attach(tmp_path)
 
