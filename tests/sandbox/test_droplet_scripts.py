@@ -126,7 +126,7 @@ def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions
     running(droplet, revisions["v2"])
     before = droplet.facts()
     cause = refused(droplet, revisions["v3-broken"])
-    assert cause.startswith("the app does not load: syntax error at lib/MyPerlApp.pm line 54")
+    assert cause.startswith("the app does not load: syntax error at lib/MyPerlApp.pm line 57")
     after = droplet.facts()
     assert (after.revision, after.main_pid, after.releases) == (
         before.revision,

@@ -10,6 +10,7 @@ use Time::HiRes ();
 use Try::Tiny;
 
 use MyPerlApp::Release;
+use MyPerlApp::Streams;
 
 my $LONGEST_SLOW = 120;
 
@@ -18,6 +19,8 @@ my %HANDLERS = (
     'GET /health'  => \&health,
     'GET /version' => \&version,
     'GET /slow'    => \&slow,
+    'GET /stream'  => \&MyPerlApp::Streams::stream,
+    'GET /upgrade' => \&MyPerlApp::Streams::upgrade,
     'POST /echo'   => \&echo,
 );
 
