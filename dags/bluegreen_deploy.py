@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app, live_param
 from bluegreen.git import REF_PATTERN, WHAT_A_REF_MAY_BE
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.haproxy import RenderAndReloadOperator
@@ -35,13 +35,21 @@ def deploy_dag(app: App) -> DAG:
                 title="Git ref",
                 pattern=REF_PATTERN,
                 description=f"What to deploy: {WHAT_A_REF_MAY_BE}.",
-            )
+            ),
+            "force": Param(
+                False,
+                type="boolean",
+                title="Deploy again",
+                description="Build, start and switch even if this revision is live already.",
+            ),
+            "live": live_param(),
         },
     ) as dag:
         resolve_ref = ResolveRefOperator(app_id=app.id, task_id="resolve_ref", retries=0)
         lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="deploy of {{ params.ref }}")
-        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check")
-        revision, idle_ips = resolve_ref.output, provision_check.output
+        revision = resolve_ref.output
+        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", revision=revision)
+        idle_ips = provision_check.output
         plan = XComArg(provision_check, PLAN_KEY)
 
         render_and_reload = RenderAndReloadOperator(

@@ -1,6 +1,7 @@
 """Move the traffic back to the color that was live before, with whatever that color runs.
 
-No argument is needed.
+No argument is needed. If the load balancers disagree about who is live, they are made to agree instead, on
+the color from before the switch that was interrupted, or on the one that `live` names.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app, live_param
+from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.operators.previous_release import PreviousReleaseOperator
@@ -28,10 +30,12 @@ def rollback_dag(app: App) -> DAG:
         default_args=DEFAULT_ARGS,
         doc_md=__doc__,
         tags=["bluegreen", app.id],
+        params={"live": live_param()},
     ) as dag:
         lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="rollback")
-        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check")
+        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", goes_back=True)
         plan = XComArg(provision_check, PLAN_KEY)
+        align = AlignOperator(app_id=app.id, task_id="align", lock=lock.output, plan=plan)
         previous_release = PreviousReleaseOperator(app_id=app.id, task_id="previous_release", plan=plan)
         revision = previous_release.output
         preview_check = PreviewCheckOperator(
@@ -65,7 +69,7 @@ def rollback_dag(app: App) -> DAG:
             on_failure_fail_dagrun=True
         )
 
-        chain(lock, provision_check, previous_release, preview_check, switch_traffic, final_validation)
+        chain(lock, provision_check, align, previous_release, preview_check, switch_traffic, final_validation)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
     return dag

@@ -45,6 +45,9 @@ COUNTERS = {
 # and, at boot, for a server: the network may need some, and HAProxy waits meanwhile.
 LOCK_WAIT, RELOAD_WAIT, HEALTH_WAIT, ANSWER_WAIT = 20.0, 15.0, 5.0, 3.0
 BOOT_WAIT = 10.0
+# Seconds after its deadline that a switch which was being confirmed is decided: the other load balancers, which
+# may not have got so far, have gone back by then.
+PEERS_WAIT = 5.0
 # Seconds that a lock lasts after its holder's last sign of life, unless the holder wants another time.
 LEASE = 120.0
 COMMAND_TIMEOUT = 30.0
@@ -570,6 +573,16 @@ class Traffic:
     def remember(self, **changes: Any) -> None:
         write_json(self.paths.traffic, {**self.state(), **changes})
 
+    def keep(self, pending: Json) -> None:
+        confirmed = {"revision": pending["revision"], "color": pending["to"]}
+        self.remember(pending=None, confirmed={**confirmed, "run_id": pending["run_id"], "at": time.time()})
+
+    def colors_of_peers(self, pending: Json) -> set[str]:
+        """Where the other load balancers send traffic; those that do not answer are left out."""
+        port, path = self.paths.http_port, pending["path"]
+        answers = [http_get(peer, port, path, timeout=1)["color"] for peer in pending.get("peers", [])]
+        return {color for color in answers if color}
+
     def taken_back(self, pending: Json, reason: str) -> None:
         self.remember(pending=None, last_revert=self._revert_of(pending, reason))
 
@@ -648,6 +661,16 @@ class Traffic:
         self.remember(moved_at=at)
         return {"milliseconds": milliseconds, "at": at}
 
+    def move_or_put_back(
+        self, wanted: TrafficMap, back: TrafficMap, path: str, revision: str | None = None
+    ) -> Json:
+        try:
+            return self.move(wanted, path, revision)
+        except AgentError as error:
+            self.write_file(back)
+            self.haproxy.set_map(back)
+            raise AgentError(error.code, f"{error}; traffic was put back, live is {back.live}") from None
+
 
 class Agent:
     """The verbs; each takes the request and returns the answer."""
@@ -709,8 +732,11 @@ class Agent:
             answer["took_over"] = self.lock_store.describe(holder)
         if abandoned:
             # Nobody is left who could confirm it, so there is nothing to wait for.
-            with contextlib.suppress(AgentError):
-                self.revert({"token": taken["token"]})
+            if request.get("keep") and pending.get("prepared"):
+                self.traffic.keep(pending)
+            else:
+                with contextlib.suppress(AgentError):
+                    self.revert({"token": taken["token"]})
         if foreign:
             # If it is still there, the color to go back to is too sick. From here on the new run decides.
             self.traffic.remember(pending=None)
@@ -775,40 +801,57 @@ class Agent:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
             self.timer.arm(within, deadline)
         told = {"revision": revision, "run_id": holder["run_id"], "deadline": deadline, "path": path}
+        told["peers"] = [str(IPv4Address(peer)) for peer in request.get("peers") or []]
         # Whom to ask at boot, when no HAProxy is there to say it.
         known = self.haproxy.servers(origin) if origin else []
         told["servers"] = [{key: server[key] for key in ("address", "port")} for server in known]
         # After the timer: one that an unfinished switch has armed stays good until this is written.
         self.traffic.remember(pending={"from": origin, "to": to, **told})
+        back = TrafficMap.back(to, origin)
         try:
-            return {**answer, **self.traffic.move(TrafficMap.to(to), path, revision)}
-        except AgentError as error:
-            back = TrafficMap.back(to, origin)
-            self.traffic.write_file(back)
-            self.haproxy.set_map(back)
+            moved = self.traffic.move_or_put_back(TrafficMap.to(to), back, path, revision)
+        except AgentError:
             self.traffic.remember(pending=None)
             self.timer.disarm()
-            raise AgentError(error.code, f"{error}; traffic was put back, live is {back.live}") from None
+            raise
+        return {**answer, **moved}
 
     def confirm(self, request: Json) -> Json:
+        """Keep the switch; with ``prepare_only``, agree to do so, and let the other load balancers decide."""
         self.lock_store.require(request)
         revision, state = text(request, "revision", REVISION), self.traffic.state()
         live, pending = self.traffic.running().live, state["pending"]
-        confirmed = {"revision": revision, "color": live}
-        if not pending and state["confirmed"] == confirmed:
+        confirmed = state["confirmed"] or {}
+        if not pending and (confirmed.get("revision"), confirmed.get("color")) == (revision, live):
             return {"live": live}
         if not pending or pending["revision"] != revision or pending["to"] != live:
             last = state["last_revert"]
             why = f"; the last switch was taken back: {last['reason']}" if last else ""
             raise AgentError("reverted", f"no switch to {revision[:12]} waits for this, live is {live}{why}")
+        if request.get("prepare_only"):
+            self.traffic.remember(pending={**pending, "prepared": True})
+            return {"live": live, "prepared": True}
         # In this order: a timer without a pending switch is harmless, a switch without a timer is not.
-        self.traffic.remember(pending=None, confirmed=confirmed)
+        self.traffic.keep(pending)
         self.timer.disarm()
         return {"live": live}
+
+    def align(self, request: Json) -> Json:
+        """Send traffic where the other load balancers, or a person, know that it belongs."""
+        self.lock_store.require(request)
+        to, path = text(request, "to", COLOR), text(request, "path", PATH)
+        running, wanted = self.traffic.running(), TrafficMap.to(to)
+        if running != wanted or self.traffic.in_file() != wanted:
+            self._demand_one_server(to, running.live)
+            self.traffic.move_or_put_back(wanted, running, path)
+        self.traffic.remember(pending=None)
+        self.timer.disarm()
+        return {"from": running.live_color, "to": to, "moved": running != wanted}
 
     def revert(self, request: Json) -> Json:
         """Without ``deadline`` now; with it, as the timer calls it, only if that is the pending switch's.
 
+        A run that died while it confirmed may have done so on another load balancer: the timer looks there.
         A first release stays if nobody says that it is bad: nothing else could answer. The run that made it
         live may take it away again; then nothing is live, as before.
         """
@@ -818,6 +861,11 @@ class Agent:
         unchanged = {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
         if not pending or deadline not in (None, pending["deadline"]):
             return unchanged
+        if deadline is not None and pending.get("prepared"):
+            time.sleep(max(0, deadline + PEERS_WAIT - time.time()))
+            if pending["from"] not in self.traffic.colors_of_peers(pending):
+                self.traffic.keep(pending)
+                return unchanged
         target = TrafficMap.back(pending["to"], pending["from"])
         answer = {**unchanged, "from": pending["to"], "to": target.live_color}
         if running != target or self.traffic.in_file() != target:
@@ -835,6 +883,9 @@ class Agent:
         """Take an unconfirmed switch back before HAProxy starts: its timer did not outlive the restart."""
         pending = self.traffic.state()["pending"]
         if not pending or pending["from"] is None:
+            return {"reverted": False}
+        if pending.get("prepared") and pending["to"] in self.traffic.colors_of_peers(pending):
+            self.timer.arm(max(1, pending["deadline"] - time.time()), pending["deadline"])
             return {"reverted": False}
 
         def answered() -> bool | None:
@@ -907,6 +958,7 @@ VERBS: dict[str, Callable[[Agent, Json], Json]] = {
     "sync": Agent.sync,
     "switch": Agent.switch,
     "confirm": Agent.confirm,
+    "align": Agent.align,
     "revert": Agent.revert,
     "boot": Agent.boot,
 }

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app import App, app_ids, load_app
+from bluegreen.color import Color
 from bluegreen.errors import SettingsError
 
 # Only transient errors are retried (see failures_reported), so the delay is short.
@@ -34,6 +35,17 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
             dag = _broken(f"{prefix}__{app_id}", app_id, str(error))
         dags[dag.dag_id] = dag
     return dags
+
+
+def live_param() -> Param:
+    """Return the DAG param ``live``, by which a person says who is live if the load balancers disagree."""
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *map(str, Color)],
+        title="Live color",
+        description="Only if the load balancers disagree: the color that is to have the traffic.",
+    )
 
 
 def _broken(dag_id: str, app_id: str, message: str) -> DAG:

@@ -12,6 +12,18 @@ class BlueGreenError(Exception):
     transient = False
 
 
+class NothingToDoError(BlueGreenError):
+    """What the run is for is so already; the rest of it is skipped, and it ends well.
+
+    :param message: what was found, one line.
+    :param outcome: how the run ended, for its report.
+    """
+
+    def __init__(self, message: str, outcome: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
 class SettingsError(BlueGreenError):
     """An app's YAML file is not usable; the text names file, key, value and what is allowed."""
 

@@ -13,10 +13,17 @@ class Outcome(StrEnum):
     """Ways for a run to end; each says where the traffic is."""
 
     LIVE = "live and confirmed"
+    ALREADY_LIVE = "already live"
+    ALIGNED = "aligned"
     REFUSED = "refused before the switch"
     ROLLED_BACK = "rolled back"
     NOTHING_TO_GO_BACK_TO = "bad, but there is nothing to go back to"
     UNCLEAR = "unclear"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the run did what it was for."""
+        return self in (Outcome.LIVE, Outcome.ALREADY_LIVE, Outcome.ALIGNED)
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,9 @@ class Facts:
     :param moved_back: whether the load balancers took this run's switch back, asked to or by themselves.
     :param live: who is live now, or ``None`` if nothing is.
     :param live_known: whether the load balancers could be asked.
+    :param kept: whether this run's switch is confirmed, whoever did it.
     :param first: whether nothing was live before.
+    :param settled: how it ended and what was found, if there was nothing to do.
     """
 
     subject: str
@@ -38,12 +47,16 @@ class Facts:
     moved_back: bool
     live: Color | None
     live_known: bool
+    kept: bool = False
     first: bool = False
+    settled: tuple[Outcome, str] | None = None
 
 
 def outcome_of(facts: Facts) -> Outcome:
     """Tell how the run ended from its tasks' states."""
-    if facts.states.get("confirm") == "success":
+    if facts.settled:
+        return facts.settled[0]
+    if facts.kept or facts.states.get("confirm") == "success":
         return Outcome.LIVE
     if facts.moved_back:
         return Outcome.ROLLED_BACK
@@ -62,6 +75,8 @@ def _switched(facts: Facts) -> bool:
 def message_of(facts: Facts, app_id: str) -> str:
     """Say what happened, why, what is live now and what to do next."""
     outcome = outcome_of(facts)
+    if facts.settled:
+        return f"{facts.subject}: {outcome}: {facts.settled[1]}; {_live(facts)}"
     if outcome is Outcome.LIVE:
         trouble = "; ".join(facts.errors.values())
         first = "; it is the first release, so there is nothing to roll back to" if facts.first else ""

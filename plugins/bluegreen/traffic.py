@@ -103,13 +103,17 @@ class Lock(_Answer):
 
 
 class PendingSwitch(_Answer):
-    """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed."""
+    """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed.
+
+    ``prepared`` means that its run had begun to confirm it everywhere.
+    """
 
     from_color: Color | None = Field(alias="from")
     to: Color
     revision: str
     run_id: str
     deadline: float
+    prepared: bool = False
 
 
 class Confirmed(_Answer):
@@ -195,25 +199,60 @@ class RevertResult(_Answer):
     milliseconds: float = 0
 
 
-def live_color(statuses: Mapping[str, LoadBalancerStatus]) -> Color | None:
+def live_color(statuses: Mapping[str, LoadBalancerStatus], choice: Color | None = None) -> Color | None:
     """Which color all load balancers send traffic to; None if nothing is live on any of them.
 
-    A load balancer that has no traffic map yet is new and sends traffic nowhere; it does not count if others
-    have one.
+    A load balancer that sends traffic nowhere, because it is new or was not reached by the first switch, does
+    not count if others do.
 
     :param statuses: what each load balancer says, by its name.
-    :raises DisagreementError: naming what each of them says.
+    :param choice: which color a person says is live; needed, and allowed, only if they disagree.
+    :raises DisagreementError: naming what each of them says, if there is no choice.
+    :raises LoadBalancerError: if there is nothing to choose.
     """
     if not statuses:
         raise LoadBalancerError(
             "there is no load balancer to ask which color is live", code="no_load_balancer"
         )
-    said = {status.live for status in statuses.values() if status.map_file or status.map_running} or {None}
-    if len(said) > 1:
-        each = ", ".join(f"{name}: {status.live or 'none'}" for name, status in sorted(statuses.items()))
+    said: set[Color | None] = {status.live for status in statuses.values() if status.live} or {None}
+    each = ", ".join(f"{name}: {status.live or 'none'}" for name, status in sorted(statuses.items()))
+    if choice is not None and len(said) == 1 and choice not in said:
+        raise LoadBalancerError(
+            f"the load balancers agree about the live color ({each}), so `live` must be left empty",
+            code="nothing_to_choose",
+        )
+    if len(said) > 1 and choice is None:
         raise DisagreementError(
-            f"the load balancers disagree about the live color ({each}); "
-            "on the one that is wrong, correct /etc/haproxy/traffic.map and reload HAProxy; deploy again",
+            f"the load balancers disagree about the live color ({each}); run the app's rollback, which goes "
+            "back to the color from before, or deploy with `live` set to the color that is right",
             code="disagreement",
         )
-    return said.pop()
+    return choice or said.pop()
+
+
+def color_from_before(statuses: Mapping[str, LoadBalancerStatus]) -> Color:
+    """Which color to go back to if the load balancers disagree because a switch was interrupted.
+
+    :raises DisagreementError: if none of them knows.
+    """
+    origins = [(one.pending.deadline, one.pending.from_color) for one in statuses.values() if one.pending]
+    origins += [(one.last_revert.at, one.last_revert.to) for one in statuses.values() if one.last_revert]
+    known = [(at, color) for at, color in origins if color is not None]
+    if not known:
+        raise DisagreementError(
+            "the load balancers disagree about the live color, and none of them knows which was live before; "
+            "set `live` to the color that is right",
+            code="disagreement",
+        )
+    return max(known)[1]
+
+
+def is_decided(statuses: Mapping[str, LoadBalancerStatus]) -> bool:
+    """Whether a run that died while it confirmed its switch must be taken to have done so.
+
+    It confirms in two steps, so that the second one may begin only when everybody has agreed to the first.
+    """
+    waiting = [status.pending for status in statuses.values() if status.pending]
+    return bool(waiting) and all(
+        one.prepared and all(status.live is one.to for status in statuses.values()) for one in waiting
+    )

@@ -151,6 +151,23 @@ def test_a_dry_run_succeeds_and_changes_nothing(stack: Stack) -> None:
     assert {color: fingerprint(stack, color) for color in ("blue", "green")} == before
 
 
+def test_a_deploy_of_what_is_live_takes_no_time_and_touches_nothing(stack: Stack) -> None:
+    ref = stack.live_ref()
+    before = {color: fingerprint(stack, color) for color in ("blue", "green")}
+    started = time.monotonic()
+    ended = stack.run("deploy", ref=ref)
+    assert time.monotonic() - started < 10
+    assert ended.expect("already live").state == "success"
+    assert f"deploy of {ref}" in ended.report["message"]
+    assert {color: fingerprint(stack, color) for color in ("blue", "green")} == before
+
+
+def test_what_is_live_can_be_deployed_again(stack: Stack) -> None:
+    old = stack.live()
+    stack.run("deploy", ref=stack.live_ref(), force=True).expect("live and confirmed")
+    assert stack.live() != old
+
+
 @pytest.mark.parametrize("ref", ["--upload-pack=x", "a;id", "$(id)", "../x", "x" * 300, "", "v1\n"])
 def test_a_malformed_ref_is_refused_by_the_api_and_never_becomes_a_run(stack: Stack, ref: str) -> None:
     with pytest.raises(ApiError, match="ref") as caught:

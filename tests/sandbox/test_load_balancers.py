@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -20,6 +20,7 @@ from bluegreen.errors import LoadBalancerError
 from bluegreen.fleet import Droplet
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.traffic import DisagreementError, color_from_before, live_color
 from sandbox import Machine
 from tests.sandbox.droplets import Shop
 from tests.sandbox.test_lb_agent import ADDRESSES, APPLICATIONS, REVISIONS, eventually
@@ -71,6 +72,11 @@ class Pair:
         return self.hook.switch(
             to=to, revision=REVISIONS[to], confirm_within=confirm_within, min_servers=2, health=health
         )
+
+    def call(self, number: int, verb: str, **request: Any) -> dict[str, Any]:
+        """Ask one of them alone, as a run does that is killed before it gets to the other."""
+        member = self.hook.members[number]
+        return member.call(verb, token=self.hook.tokens[member.name], **request)
 
     def colors(self) -> list[str | None]:
         """What clients get from each."""
@@ -196,3 +202,67 @@ def test_a_timer_outlives_a_reload(pair: Pair) -> None:
     pair.switch(Color.GREEN, confirm_within=4)
     pair.machines[0].run("systemctl reload haproxy")
     eventually(lambda: pair.colors() == ["blue", "blue"], 8)
+
+
+def die_while_confirming(pair: Pair, *agreed: int, confirmed: int | None = None) -> None:
+    """Get as far as a run that is killed: some have agreed to confirm, and one may have confirmed."""
+    revision = REVISIONS[Color.GREEN]
+    for number in agreed:
+        pair.call(number, "confirm", revision=revision, prepare_only=True)
+    if confirmed is not None:
+        pair.call(confirmed, "confirm", revision=revision)
+
+
+@pytest.mark.parametrize(
+    ("agreed", "confirmed", "end"),
+    [((0,), None, "blue"), ((0, 1), None, "green"), ((0, 1), 0, "green")],
+    ids=["after one had agreed", "after both had agreed", "after one had confirmed"],
+)
+def test_a_run_that_dies_while_it_confirms_leaves_both_on_the_same_color(
+    pair: Pair, agreed: tuple[int, ...], confirmed: int | None, end: str
+) -> None:
+    pair.switch(Color.GREEN, confirm_within=2)
+    die_while_confirming(pair, *agreed, confirmed=confirmed)
+    eventually(lambda: not any(status.pending for status in pair.hook.statuses().values()), 15)
+    assert pair.colors() == [end, end]
+
+
+def test_load_balancers_that_disagree_are_made_to_agree(pair: Pair) -> None:
+    pair.switch(Color.GREEN)
+    pair.call(0, "confirm", revision=REVISIONS[Color.GREEN])
+    pair.call(1, "revert")
+    assert pair.colors() == ["green", "blue"]
+    with pytest.raises(DisagreementError, match="pair-lb-1: green, pair-lb-2: blue"):
+        live_color(pair.hook.statuses())
+    assert color_from_before(pair.hook.statuses()) is Color.BLUE
+    assert pair.hook.align(Color.BLUE, "/health") == ["pair-lb-1"]
+    assert pair.colors() == ["blue", "blue"]
+
+
+def test_an_old_token_changes_nothing(pair: Pair) -> None:
+    old = dict(pair.hook.tokens)
+    pair.hook.unlock()
+    pair.hook.lock("test", "deploy/run-2", "v2", lambda other: True)
+    current, pair.hook.tokens = pair.hook.tokens, old
+    changes: dict[str, Callable[[], object]] = {
+        "switch": lambda: pair.switch(Color.GREEN),
+        "sync": lambda: pair.hook.sync(CONFIG + "# other\n", live=None, idle=Color.BLUE),
+        "confirm": lambda: pair.hook.confirm(REVISIONS[Color.BLUE]),
+        "align": lambda: pair.hook.align(Color.GREEN, "/health"),
+        "revert": pair.hook.revert,
+        "renew": pair.hook.renew,
+    }
+    before = [
+        machine.run("cat /etc/haproxy/haproxy.cfg /etc/haproxy/traffic.map").stdout
+        for machine in pair.machines
+    ]
+    for verb, change in changes.items():
+        with pytest.raises(LoadBalancerError, match="no longer holds the lock") as refused:
+            change()
+        assert refused.value.code == "lock_lost", verb
+    assert [
+        machine.run("cat /etc/haproxy/haproxy.cfg /etc/haproxy/traffic.map").stdout
+        for machine in pair.machines
+    ] == before
+    assert pair.colors() == ["blue", "blue"]
+    pair.hook.tokens = current

@@ -32,7 +32,7 @@ def member(name: str, **answers: Any) -> Any:
         return dict(answer)
 
     one.call.side_effect = call
-    one.status.return_value.lock = None
+    one.status.return_value.lock = one.status.return_value.pending = None
     return one
 
 
@@ -88,6 +88,27 @@ def test_all_are_asked_at_once_and_everybodys_trouble_is_told() -> None:
     with pytest.raises(LoadBalancerError, match="lb-1: taken back; lb is gone") as raised:
         both(first, second).confirm("a" * 40)
     assert (raised.value.code, raised.value.transient) == ("reverted", False)
+
+
+def test_nobody_confirms_before_all_have_agreed() -> None:
+    first, second = member("lb-1"), member("lb-2", confirm=GONE)
+    with pytest.raises(DropletUnreachableError):
+        both(first, second).confirm("a" * 40)
+    assert first.asked == ["confirm"]
+    assert [each.kwargs.get("prepare_only") for each in first.call.mock_calls] == [True]
+
+
+def test_one_that_cannot_be_told_after_all_have_agreed_does_not_undo_the_others() -> None:
+    first, second = member("lb-1"), member("lb-2")
+
+    def lost(_verb: str, **request: Any) -> dict[str, Any]:
+        if not request.get("prepare_only"):
+            raise GONE
+        return {}
+
+    second.call.side_effect = lost
+    both(first, second).confirm("a" * 40)
+    assert first.asked == ["confirm", "confirm"]
 
 
 def test_one_that_refuses_to_prepare_moves_nobody() -> None:

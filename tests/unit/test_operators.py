@@ -9,16 +9,17 @@ from unittest.mock import MagicMock, create_autospec
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, NothingToDoError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import deploy, lock, report, verdict
 from bluegreen.operators.failure import failures_reported
+from bluegreen.outcome import Outcome
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.sensors import health
 from bluegreen.traffic import RevertResult
@@ -75,7 +76,8 @@ def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def status(live: Color | None, **changes: Any) -> SimpleNamespace:
-    known: dict[str, Any] = {"pending": None, "last_revert": None, "lock": SimpleNamespace(since=100.0)}
+    known: dict[str, Any] = {"pending": None, "confirmed": None, "last_revert": None}
+    known["lock"] = SimpleNamespace(since=100.0)
     return SimpleNamespace(live=live, map_file="live …", **{**known, **changes})
 
 
@@ -225,10 +227,62 @@ def test_what_an_earlier_run_took_back_is_not_this_runs_doing(load_balancers: An
 
 
 def test_a_switch_that_nobody_will_confirm_is_taken_back_at_once(load_balancers: Any) -> None:
-    waiting = SimpleNamespace(run_id="deploy/run")
+    waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=False)
     load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN, pending=waiting)}
     report_of(context({"switch_traffic": "success", "final_validation": "failed"}, lock=LOCK))
     load_balancers.revert.assert_called_once()
+
+
+def test_a_switch_that_was_confirmed_before_its_task_died_is_kept_everywhere(load_balancers: Any) -> None:
+    waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=True, revision=REVISION)
+    done = SimpleNamespace(run_id="deploy/run", color=Color.GREEN)
+    load_balancers.statuses.side_effect = [
+        {"lb-1": status(Color.GREEN, confirmed=done), "lb-2": status(Color.GREEN, pending=waiting)},
+        {name: status(Color.GREEN, confirmed=done) for name in ("lb-1", "lb-2")},
+    ]
+    run = context({**SWITCHED, "confirm": "failed"}, lock=LOCK)
+    report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2").execute(run)
+    assert run["ti"].said["report"]["outcome"] == "live and confirmed"
+    load_balancers.confirm.assert_called_once_with(REVISION)
+    load_balancers.revert.assert_not_called()
+
+
+def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    run = context({"lock": "success", "provision_check": "skipped"}, lock=LOCK)
+    with pytest.raises(AirflowSkipException), failures_reported(run):
+        raise NothingToDoError("every droplet of blue runs v2", Outcome.ALREADY_LIVE)
+    found = run["ti"].said["nothing_to_do"]
+    pull = run["ti"].xcom_pull
+    run["ti"].xcom_pull = lambda task_ids, key="", **more: (
+        found if (task_ids, key) == ("provision_check", "nothing_to_do") else pull(task_ids, key, **more)
+    )
+    report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2").execute(run)
+    said = run["ti"].said["report"]
+    assert said["message"] == "deploy of v2: already live: every droplet of blue runs v2; live is blue"
+
+
+@pytest.mark.parametrize(
+    ("states", "branch"),
+    [
+        ({"validation": "success"}, "confirm"),
+        ({"validation": "failed", "lock": "success"}, "rollback"),
+        ({"validation": "upstream_failed", "lock": "success"}, "rollback"),
+        ({"validation": "upstream_failed", "lock": "failed"}, "report"),
+        ({"validation": "skipped", "lock": "success", "check": "skipped"}, "report"),
+        ({"validation": "skipped", "lock": "success", "check": "failed"}, "rollback"),
+    ],
+)
+def test_the_judge_follows_the_states_of_the_tasks(states: dict[str, str], branch: str) -> None:
+    judge = verdict.JudgeOperator(
+        task_id="judge",
+        validated="validation",
+        locked="lock",
+        keep="confirm",
+        take_back="rollback",
+        nothing="report",
+    )
+    assert judge.choose_branch(context(states)) == branch
 
 
 def test_a_provisioning_that_was_ended_by_hand_is_not_done(load_balancers: Any) -> None:

@@ -14,6 +14,8 @@ from bluegreen.traffic import (
     LoadBalancerStatus,
     RevertResult,
     SwitchResult,
+    color_from_before,
+    is_decided,
     live_color,
 )
 from tests.unit.local_haproxy import Deployed
@@ -116,10 +118,9 @@ def test_live_is_what_all_load_balancers_say(live: str | None) -> None:
     assert live_color({"lb-1": status(live), "lb-2": status(live)}) == live
 
 
-@pytest.mark.parametrize(("one", "two"), [("blue", "green"), ("blue", None)])
-def test_a_disagreement_says_who_says_what(one: str | None, two: str | None) -> None:
-    with pytest.raises(DisagreementError, match=rf"lb-1: {one or 'none'}, lb-2: {two or 'none'}"):
-        live_color({"lb-2": status(two), "lb-1": status(one)})
+def test_a_disagreement_says_who_says_what() -> None:
+    with pytest.raises(DisagreementError, match="lb-1: blue, lb-2: green"):
+        live_color({"lb-2": status("green"), "lb-1": status("blue")})
 
 
 def test_without_a_load_balancer_nothing_can_be_said() -> None:
@@ -144,3 +145,49 @@ def test_a_new_load_balancer_does_not_count_as_disagreeing() -> None:
     new = LoadBalancerStatus.parse(answer(live=None, map_file=None, map_running=None))
     assert live_color({"lb-1": status("blue"), "lb-2": new}) is Color.BLUE
     assert live_color({"lb-2": new}) is None
+
+
+def test_a_person_may_say_who_is_live_only_where_load_balancers_disagree() -> None:
+    split = {"lb-1": status("blue"), "lb-2": status("green")}
+    assert live_color(split, Color.GREEN) is Color.GREEN
+    assert live_color({"lb-1": status("blue")}, Color.BLUE) is Color.BLUE
+    with pytest.raises(LoadBalancerError, match=r"agree .*lb-1: blue.* `live` must be left empty"):
+        live_color({"lb-1": status("blue")}, Color.GREEN)
+
+
+def test_a_load_balancer_that_the_first_switch_did_not_reach_follows_the_others() -> None:
+    assert live_color({"lb-1": status(None), "lb-2": status("green")}) is Color.GREEN
+
+
+def interrupted(live: str, **changes: Any) -> LoadBalancerStatus:
+    return LoadBalancerStatus.parse(answer(live=live, **{"pending": None, "last_revert": None, **changes}))
+
+
+def test_the_color_from_before_an_interrupted_switch_is_known() -> None:
+    waiting = interrupted("green", pending=answer()["pending"])
+    back = interrupted("blue", last_revert=answer()["last_revert"])
+    assert color_from_before({"lb-1": waiting, "lb-2": interrupted("blue")}) is Color.BLUE
+    assert color_from_before({"lb-1": interrupted("green"), "lb-2": back}) is Color.BLUE
+    with pytest.raises(DisagreementError, match=r"none of them knows .* set `live`"):
+        color_from_before({"lb-1": interrupted("green"), "lb-2": interrupted("blue")})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "decided"),
+    [
+        ({"live": "green", "prepared": True}, {"live": "green", "prepared": True}, True),
+        ({"live": "green", "prepared": True}, {"live": "green"}, False),
+        ({"live": "green", "prepared": True}, {"live": "green", "pending": None}, True),
+        ({"live": "green", "prepared": True}, {"live": "blue", "pending": None}, False),
+        ({"live": "blue", "pending": None}, {"live": "blue", "pending": None}, False),
+    ],
+    ids=["all agreed", "one had not", "one has confirmed", "one went back", "nothing waits"],
+)
+def test_a_switch_whose_run_died_while_confirming_is_kept_only_if_all_had_agreed(
+    first: dict[str, Any], second: dict[str, Any], decided: bool
+) -> None:
+    def one(live: str, prepared: bool = False, **changes: Any) -> LoadBalancerStatus:
+        pending = {**answer()["pending"], "prepared": prepared}
+        return interrupted(live, **{"pending": pending, **changes})
+
+    assert is_decided({"lb-1": one(**first), "lb-2": one(**second)}) is decided

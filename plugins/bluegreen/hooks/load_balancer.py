@@ -69,6 +69,12 @@ class LoadBalancerHook(BaseHook):
         """Name of the load balancer's droplet."""
         return self.droplet_hook.droplet.name
 
+    @property
+    def peer_address(self) -> str:
+        """Where the app's other load balancers reach this one."""
+        droplet = self.droplet_hook.droplet
+        return str(droplet.private or droplet.public)
+
     def status(self) -> LoadBalancerStatus:
         """Read everything and change nothing: the agent is sent along instead of being installed."""
         source = AGENT_SOURCE.read_text(encoding="utf-8")

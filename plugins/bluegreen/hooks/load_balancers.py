@@ -10,10 +10,10 @@ from airflow.sdk import BaseHook
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.commit import Commit, on_all
+from bluegreen.hooks.commit import Commit, joined, on_all
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.plan import HeldLock
-from bluegreen.traffic import LoadBalancerStatus, RevertResult, SwitchResult
+from bluegreen.traffic import LoadBalancerStatus, RevertResult, SwitchResult, is_decided
 
 if TYPE_CHECKING:
     from bluegreen.app import App
@@ -47,7 +47,7 @@ class LoadBalancersHook(BaseHook):
 
     def statuses(self) -> dict[str, LoadBalancerStatus]:
         """Read the status of each load balancer, by droplet name."""
-        return {member.name: member.status() for member in self.members}
+        return on_all(self.members, lambda member: member.status())
 
     def lock(
         self,
@@ -68,12 +68,14 @@ class LoadBalancersHook(BaseHook):
         :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
         """
         taken: dict[str, int] = {}
+        on_all(self.members, lambda member: member.install_agent())
+        statuses = self.statuses()
+        who = {"owner": owner, "run_id": run_id, "ref": ref}
         try:
             for member in sorted(self.members, key=lambda one: one.name):
-                member.install_agent()
-                request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref}
-                request["lease"] = lease or self.app.timeouts.lease
-                holder = member.status().lock
+                request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}
+                request["keep"] = is_decided(statuses)
+                holder = statuses[member.name].lock
                 if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
                     self.log.warning(
                         "%s: taking over the lock that %s (%s) left behind",
@@ -142,14 +144,41 @@ class LoadBalancersHook(BaseHook):
         if len(self.members) > 1:
             # A single one checks the same things again before it moves anything.
             self._each("switch", prepare_only=True, **request)
+            request["peers"] = [member.peer_address for member in self.members]
             answers = Commit(self.members, self.tokens, request).run()
         else:
             answers = self._each("switch", **request)
         return {name: SwitchResult.parse(answer) for name, answer in answers.items()}
 
     def confirm(self, revision: str) -> None:
-        """Keep the switch on all."""
-        self._each("confirm", revision=revision)
+        """Keep the switch on all: once all have agreed, those that cannot be told keep it by themselves.
+
+        :raises BlueGreenError: if one did not agree, or none could be told.
+        """
+        if len(self.members) > 1:
+            self._each("confirm", revision=revision, prepare_only=True)
+        errors = on_all(self.members, lambda member: self._confirm(member, revision))
+        failed = [error for error in errors.values() if error is not None]
+        if len(failed) == len(self.members):
+            raise joined(failed)
+        for error in failed:
+            self.log.warning("%s; it keeps the switch by itself, because the others do", error)
+
+    def _confirm(self, member: LoadBalancerHook, revision: str) -> BlueGreenError | None:
+        try:
+            member.call("confirm", token=self.tokens[member.name], revision=revision)
+        except BlueGreenError as error:
+            return error
+        return None
+
+    def align(self, to: Color, path: str) -> list[str]:
+        """Let all send traffic to one color, and return the names of those that did not.
+
+        :param to: the color; at least one of its servers has to be healthy.
+        :param path: what to ask for, to see that it answers.
+        """
+        answers = self._each("align", to=to, path=path)
+        return [name for name, answer in answers.items() if answer["moved"]]
 
     def revert(self) -> dict[str, RevertResult]:
         """Take an unconfirmed switch back on all; harmless where there is none.

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, NothingToDoError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 ERROR_KEY = "error"
+NOTHING_TO_DO_KEY = "nothing_to_do"
 
 
 @contextmanager
@@ -24,12 +25,18 @@ def failures_reported(context: Context) -> Iterator[None]:
 
     :raises AirflowException: for a transient error.
     :raises AirflowFailException: for any other.
+    :raises AirflowSkipException: if there is nothing to do, so that the tasks that follow are skipped too.
 
     Anything else is a mistake in this package: only its kind is kept for the report, since its text was not
     written for users and may hold anything.
     """
     try:
         yield
+    except NothingToDoError as found:
+        context["ti"].xcom_push(
+            key=NOTHING_TO_DO_KEY, value={"outcome": found.outcome, "message": str(found)}
+        )
+        raise AirflowSkipException(str(found)) from None
     except BlueGreenError as error:
         context["ti"].xcom_push(key=ERROR_KEY, value=str(error))
         failure = AirflowException if error.transient else AirflowFailException

@@ -73,7 +73,11 @@ class RenderAndReloadOperator(BlueGreenOperator):
         """
         plan = Plan.model_validate(self.plan)
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
-        version = min(status.version for status in hook.statuses().values())
+        statuses = hook.statuses()
+        version = min(status.version for status in statuses.values())
         changed = hook.sync(render(self.app, plan.fleet, version), live=plan.live, idle=plan.idle)
         self.log.info("configuration changed on: %s", ", ".join(changed) or "none, it was up to date")
+        if plan.live is not None and any(status.live is not plan.live for status in statuses.values()):
+            moved = hook.align(plan.live, self.app.health.path)
+            self.log.warning("sent to %s, where the others send traffic: %s", plan.live, moved or "none")
         return changed

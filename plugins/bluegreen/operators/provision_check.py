@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.hooks.droplet import CommandError, DropletHook
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.outcome import Outcome
 from bluegreen.plan import Plan
 from bluegreen.release import DropletFacts, facts_script, parse_facts
-from bluegreen.traffic import LoadBalancerStatus, live_color
+from bluegreen.traffic import DisagreementError, LoadBalancerStatus, color_from_before, live_color
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,12 +30,28 @@ PLAN_KEY = "plan"
 
 
 class ProvisionCheckOperator(BlueGreenOperator):
-    """Read the API, every droplet and every load balancer; make the run's plan. Changes nothing."""
+    """Read the API, every droplet and every load balancer; make the run's plan. Changes nothing.
+
+    If the load balancers disagree, the DAG's param ``live`` says which color is live.
+
+    :param revision: what is to be deployed; if it is live already, there is nothing to do, unless the DAG's
+        param ``force`` is set; templated.
+    :param goes_back: whether, if the load balancers disagree and nobody says which color is live, it is to be
+        the one from before.
+    """
+
+    template_fields: Sequence[str] = ("revision",)
+
+    def __init__(self, *, revision: Any = None, goes_back: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.revision = revision
+        self.goes_back = goes_back
 
     def act(self, context: Context) -> list[str]:
         """Return the idle droplets' public addresses, and push the :class:`Plan` as XCom ``plan``.
 
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
+        :raises NothingToDoError: if the revision is live already, everywhere, and healthy.
         """
         fleet = self.read_fleet()
         if problems := fleet.problems():
@@ -44,7 +62,15 @@ class ProvisionCheckOperator(BlueGreenOperator):
             )
             servers = fleet.blue + fleet.green
             facts = dict(zip(servers, pool.map(self._facts, servers), strict=True))
-        plan = self._plan(fleet, statuses, facts)
+        params = context["params"]
+        choice = Color(params["live"]) if params.get("live") else None
+        plan = self._plan(fleet, statuses, facts, choice)
+        if not params.get("force") and self._is_live(plan, statuses, facts):
+            raise NothingToDoError(
+                f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
+                "set `force` to deploy it again",
+                Outcome.ALREADY_LIVE,
+            )
         for warning in plan.warnings:
             self.log.warning("%s", warning)
         self.log.info(
@@ -76,6 +102,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         fleet: Fleet,
         statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError],
         facts: dict[Droplet, DropletFacts | BlueGreenError],
+        choice: Color | None,
     ) -> Plan:
         if unreadable := [str(status) for status in statuses.values() if isinstance(status, BlueGreenError)]:
             raise BlueGreenError("; ".join(unreadable))
@@ -84,7 +111,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
             for droplet, status in statuses.items()
             if isinstance(status, LoadBalancerStatus)
         }
-        live = live_color(readable)
+        live = self._live(readable, choice)
         idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
         problems = [problem for one in fleet.color(idle) for problem in _problems(one, facts[one])]
         if problems:
@@ -97,6 +124,34 @@ class ProvisionCheckOperator(BlueGreenOperator):
             fleet=fleet,
             warnings=tuple(warnings + [text for status in readable.values() for text in _history(status)]),
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
+        )
+
+    def _live(self, statuses: dict[str, LoadBalancerStatus], choice: Color | None) -> Color | None:
+        try:
+            return live_color(statuses, choice)
+        except DisagreementError:
+            if not self.goes_back:
+                raise
+            return color_from_before(statuses)
+
+    def _is_live(
+        self,
+        plan: Plan,
+        statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError],
+        facts: dict[Droplet, DropletFacts | BlueGreenError],
+    ) -> bool:
+        if plan.live is None or self.revision is None:
+            return False
+        droplets = plan.fleet.color(plan.live)
+        running = [facts[droplet] for droplet in droplets]
+        return all(
+            isinstance(one, DropletFacts) and one.revision == self.revision and one.service == "active"
+            for one in running
+        ) and all(
+            isinstance(status, LoadBalancerStatus)
+            and status.live is plan.live
+            and sum(server.up for server in status.servers[plan.live]) == len(droplets)
+            for status in statuses.values()
         )
 
 

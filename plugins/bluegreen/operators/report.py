@@ -11,12 +11,12 @@ from airflow.sdk.exceptions import AirflowFailException
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.failure import ERROR_KEY
+from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
 from bluegreen.operators.provision_check import PLAN_KEY
 from bluegreen.operators.states import task_states
 from bluegreen.outcome import Facts, Outcome, cause_of, message_of, outcome_of
 from bluegreen.plan import HeldLock
-from bluegreen.traffic import live_color
+from bluegreen.traffic import is_decided, live_color
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,12 +31,14 @@ class End:
     """What the load balancers say at the end of a run.
 
     :param taken_back: whether a switch of this run was taken back.
+    :param kept: whether a switch of this run is confirmed.
     :param trouble: what went wrong in asking.
     """
 
     live: Color | None = None
     live_known: bool = False
     taken_back: bool = False
+    kept: bool = False
     trouble: str | None = None
 
 
@@ -76,11 +78,13 @@ class ReportOperator(BlueGreenOperator):
             moved_back=bool(rolled_back.get("moved")) or end.taken_back,
             live=end.live,
             live_known=end.live_known,
+            kept=end.kept,
             first=bool(plan) and plan["live"] is None,
+            settled=self._settled(context),
         )
         if self.needs_confirmation:
             outcome, message = outcome_of(facts), message_of(facts, self.app_id)
-            good = outcome is Outcome.LIVE
+            good = outcome.is_good
         else:
             unfinished = [
                 state for task, state in states.items() if task != ti.task_id and state != "success"
@@ -96,6 +100,14 @@ class ReportOperator(BlueGreenOperator):
     def _subject(self, context: Context) -> str:
         revision = context["ti"].xcom_pull(task_ids="resolve_ref")
         return f"{self.subject} ({revision[:12]})" if revision else self.subject
+
+    @staticmethod
+    def _settled(context: Context) -> tuple[Outcome, str] | None:
+        """What a task found that left nothing to do."""
+        for task_id in ("provision_check", "align"):
+            if found := context["ti"].xcom_pull(task_ids=task_id, key=NOTHING_TO_DO_KEY):
+                return Outcome(found["outcome"]), found["message"]
+        return None
 
     def _errors(self, context: Context, states: dict[str, str]) -> dict[str, str]:
         """Collect what the failed tasks said."""
@@ -135,10 +147,13 @@ class ReportOperator(BlueGreenOperator):
     @staticmethod
     def _look(hook: LoadBalancersHook, run: str, confirmed: bool) -> End:
         statuses = hook.statuses()
-        waiting = [one for one in statuses.values() if one.pending and one.pending.run_id == run]
+        waiting = [one.pending for one in statuses.values() if one.pending and one.pending.run_id == run]
         if waiting and not confirmed:
             # Nobody is left to confirm it, so there is no point in waiting for the timer.
-            hook.revert()
+            if is_decided(statuses):
+                hook.confirm(waiting[0].revision)
+            else:
+                hook.revert()
             statuses = hook.statuses()
         taken_back = any(
             one.last_revert is not None
@@ -147,4 +162,10 @@ class ReportOperator(BlueGreenOperator):
             and one.last_revert.at >= one.lock.since
             for one in statuses.values()
         )
-        return End(live_color(statuses), True, taken_back)
+        kept = all(
+            one.pending is None
+            and one.confirmed is not None
+            and (one.confirmed.run_id, one.confirmed.color) == (run, one.live)
+            for one in statuses.values()
+        )
+        return End(live_color(statuses), True, taken_back, kept)

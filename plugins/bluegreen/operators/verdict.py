@@ -25,7 +25,7 @@ class JudgeOperator(BaseBranchOperator):
     :param locked: id of the task without whose success nothing can have been changed.
     :param keep: task to follow then.
     :param take_back: task to follow otherwise.
-    :param nothing: task to follow if nothing can have been changed.
+    :param nothing: task to follow if nothing can have been changed, or nothing was to be done.
     """
 
     def __init__(
@@ -43,6 +43,8 @@ class JudgeOperator(BaseBranchOperator):
         states = task_states(context)
         if states.get(self.validated) == "success":
             return self.keep
+        if states.get(self.validated) == "skipped" and "failed" not in states.values():
+            return self.nothing
         return self.take_back if states.get(self.locked) == "success" else self.nothing
 
 
