@@ -286,8 +286,10 @@ class Haproxy:
 
     def sessions(self) -> dict[str, int]:
         """Requests and upgraded connections in progress, by color; old workers finish those they have."""
-        found = {color: self._in_progress(self.ask("show stat"), f"{color}_backend") for color in COLORS}
-        processes = self.processes()
+        table = self.ask("show stat")
+        found = {color: self._in_progress(table, f"{color}_backend") for color in COLORS}
+        # During a reload nobody tells of the worker that is being replaced, and of what it is busy with.
+        processes = wait_for(RELOAD_WAIT, self.processes) if table else None
         for pid in processes.old if processes else ():
             table, led_to = self._ask_old(pid, "show stat"), self._map_of(self._ask_old(pid, self._show_map))
             for color in COLORS:
@@ -705,6 +707,7 @@ class Agent:
             "sessions": self.haproxy.sessions(),
             "lock": self.lock_store.holder(),
             **{key: state[key] for key in ("pending", "confirmed", "last_revert", "moved_at")},
+            "now": time.time(),
         }
 
     def probe(self, request: Json) -> Json:

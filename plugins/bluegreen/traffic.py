@@ -141,7 +141,7 @@ class LoadBalancerStatus(_Answer):
 
     ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
-    when traffic last moved.
+    when traffic last moved, and ``now`` is the load balancer's own time.
     """
 
     haproxy: Haproxy
@@ -159,6 +159,7 @@ class LoadBalancerStatus(_Answer):
     confirmed: Confirmed | None
     last_revert: LastRevert | None
     moved_at: float | None
+    now: float
 
     @property
     def version(self) -> tuple[int, int]:

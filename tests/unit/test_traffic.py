@@ -64,6 +64,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "confirmed": {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 0.5},
         "last_revert": {"from": "green", "to": "blue", "at": 1.0, "reason": "x", "run_id": "q"},
         "moved_at": 1.0,
+        "now": 2.0,
         **changes,
     }
 
