@@ -1,4 +1,4 @@
-"""Create the droplets that the settings ask for.
+"""Create the droplets that the settings ask for, and what clients connect to in front of them.
 
 What exists already is adopted, so a second run changes nothing.
 """
@@ -9,11 +9,17 @@ from airflow.sdk import DAG, chain
 
 from bluegreen.app import App
 from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.operators.entry_point import EntryPointOperator
 from bluegreen.operators.fleet_report import PrintFleetOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.provision import CreateDropletsOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.sensors.boot import ActiveDropletsSensor, BootedDropletSensor
+
+SUBJECT = (
+    "provisioning{% set found = ti.xcom_pull(task_ids='entry_point') %}"
+    "{% if found %} (clients find the app at {{ found.address }}){% endif %}"
+)
 
 
 def provision_dag(app: App) -> DAG:
@@ -46,12 +52,15 @@ def provision_dag(app: App) -> DAG:
             timeout=app.timeouts.boot * 2,
             map_index_template="{{ droplet_name }}",
         ).expand(droplet=wait_until_active.output)
+        # Beside the wait for all droplets: a reserved IP leaves a load balancer that is off.
+        entry_point = EntryPointOperator(app_id=app.id, task_id="entry_point")
         print_fleet = PrintFleetOperator(app_id=app.id, task_id="print_fleet")
         report = ReportOperator(
-            app_id=app.id, task_id="report", subject="provisioning", needs_confirmation=False, retries=0
+            app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False, retries=0
         ).as_teardown(on_failure_fail_dagrun=True)
 
         chain(lock, create_droplets, wait_until_active, wait_for_ssh, print_fleet, report)
+        chain(create_droplets, entry_point, print_fleet)
     return dag
 
 

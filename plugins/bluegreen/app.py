@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ APP_ID_PATTERN = r"^[a-z][a-z0-9_]{0,30}$"
 TAG_PATTERN = r"^[A-Za-z0-9_:-]{1,255}$"
 
 HOST_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+
+# During a bake, over all paths and load balancers; few enough that an app's log still shows its clients.
+OWN_REQUESTS_PER_SECOND = 50.0
 
 PLACEHOLDERS = ("listen", "workers", "psgi")
 
@@ -88,6 +92,14 @@ class _Section(BaseModel):
         return {} if data is None else data
 
 
+class EntryPoint(StrEnum):
+    """What clients of an app connect to."""
+
+    DROPLET = "droplet"
+    RESERVED_IP = "reserved_ip"
+    MANAGED_LOAD_BALANCER = "managed_load_balancer"
+
+
 class Tags(_Section):
     """DigitalOcean tags that tell what a droplet is for."""
 
@@ -95,6 +107,14 @@ class Tags(_Section):
     blue: Tag = "env:blue"
     green: Tag = "env:green"
     load_balancer: Tag = "role:loadbalancer"
+
+    @property
+    def balanced(self) -> str:
+        """On what a managed load balancer sends traffic to, and nothing else.
+
+        It selects by one tag, and the one of load balancers may be shared with other apps.
+        """
+        return f"{self.app}:lb"
 
 
 class FleetSettings(_Section):
@@ -108,6 +128,7 @@ class FleetSettings(_Section):
     ssh_keys: Annotated[list[Line], Field(min_length=1)]
     droplets_per_color: Annotated[int, Field(ge=1, le=100)] = 2
     load_balancers: Annotated[int, Field(ge=1, le=10)] = 1
+    entry_point: EntryPoint = EntryPoint.DROPLET
     tags: Tags
 
 
@@ -154,9 +175,27 @@ class ValidationSettings(_Section):
     paths: Annotated[list[UrlPath], Field(min_length=1)] = ["/"]
     bake: Annotated[float, Field(ge=1, le=3600)] = 30
     min_requests: Annotated[int, Field(ge=1)] = 30
+    consecutive_failures: Annotated[int, Field(ge=2)] = 5
     max_error_rate: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    max_retry_rate: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    max_median_ratio: Annotated[float, Field(gt=1)] = 3
+    quick_median: Annotated[float, Field(ge=0, le=4000)] = 10
     max_p99_ratio: Annotated[float, Field(gt=1)] = 5
+    quick_p99: Annotated[float, Field(ge=0, le=4000)] = 100
     confirm_within: Annotated[int, Field(ge=10, le=7200)] | None = None
+
+    @model_validator(mode="after")
+    def _enough_requests(self) -> Self:
+        """A limit that waits for more requests than a bake can make would never be looked at."""
+        possible = int(self.bake * OWN_REQUESTS_PER_SECOND / len(self.paths))
+        for key in ("min_requests", "consecutive_failures"):
+            if getattr(self, key) > possible:
+                raise ValueError(
+                    f"{key} is {getattr(self, key)}, but a bake of {self.bake:g} s has room for {possible} "
+                    f"own requests to each of {len(self.paths)} paths; make it smaller, the bake longer, "
+                    "or the paths fewer"
+                )
+        return self
 
     @model_validator(mode="after")
     def _time_to_confirm(self) -> Self:

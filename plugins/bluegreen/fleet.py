@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +20,7 @@ LOAD_BALANCER_ROLE = "lb"
 class Droplet(BaseModel):
     """One droplet.
 
+    :param network: the range of its private network, or ``None`` if the API did not say.
     :param host_key: its recorded SSH host key, ``ssh-ed25519 …``, or ``None`` if none was recorded.
     """
 
@@ -30,15 +31,16 @@ class Droplet(BaseModel):
     status: str
     public: IPv4Address | None
     private: IPv4Address | None
+    network: IPv4Network | None = None
     tags: frozenset[str] = frozenset()
     host_key: str | None = None
 
     @classmethod
     def from_api(cls, data: Mapping[str, Any]) -> Droplet:
         """Read one element of ``droplets`` in an answer of DigitalOcean's API."""
-        addresses = {
-            network["type"]: network["ip_address"] for network in (data.get("networks") or {}).get("v4") or []
-        }
+        interfaces = {one["type"]: one for one in (data.get("networks") or {}).get("v4") or []}
+        addresses = {kind: one["ip_address"] for kind, one in interfaces.items()}
+        mask = interfaces.get("private", {}).get("netmask")
         tags = frozenset(data.get("tags") or [])
         return cls(
             id=data["id"],
@@ -46,6 +48,7 @@ class Droplet(BaseModel):
             status=data["status"],
             public=addresses.get("public"),
             private=addresses.get("private"),
+            network=IPv4Network(f"{addresses['private']}/{mask}", strict=False) if mask else None,
             tags=tags,
             host_key=public_key_from_tags(tags),
         )
@@ -73,6 +76,18 @@ class Fleet(BaseModel):
     def droplets(self) -> tuple[Droplet, ...]:
         """Every droplet, load balancers first."""
         return self.load_balancers + self.blue + self.green
+
+    @property
+    def network(self) -> IPv4Network:
+        """The range of the private network that all load balancers are in.
+
+        :raises FleetError: if they are not in one, or the API did not say.
+        """
+        found = {droplet.network for droplet in self.load_balancers}
+        if len(found) != 1 or None in found:
+            told = ", ".join(f"{droplet.name}: {droplet.network}" for droplet in self.load_balancers)
+            raise FleetError(f"a managed load balancer reaches droplets of one VPC network only ({told})")
+        return next(network for network in found if network is not None)
 
     @classmethod
     def of(cls, droplets: Iterable[Droplet], tags: Tags) -> Fleet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
@@ -18,6 +18,8 @@ URL_PATH = r"/[A-Za-z0-9._~/?=&%-]{0,199}"
 FILE_PATH = r"/[A-Za-z0-9._/-]{1,199}"
 STATS_USER = r"[A-Za-z0-9._-]{1,64}"
 PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
+# Where HAProxy says that it takes traffic, with GET; see haproxy.cfg.j2.
+MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
 APP_ID = r"[a-z][a-z0-9_]{0,30}"
 
 _SERVER_LINE = re.compile(r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s")
@@ -54,6 +56,7 @@ def render_haproxy(
     maxconn_per_server: int,
     preview_host: str | None = None,
     certificate: str | None = None,
+    balanced_from: IPv4Network | None = None,
     health_expect: int = 200,
     timeout_client: int = 50,
     timeout_server: int = 50,
@@ -69,6 +72,8 @@ def render_haproxy(
     :param maxconn_per_server: requests a server is given at a time, which is its number of workers.
     :param preview_host: host name that always leads to the idle color.
     :param certificate: path of a PEM file on the load balancer; adds port 443.
+    :param balanced_from: where a managed load balancer in front of HAProxy comes from. Connections from there
+        begin with the client's address in the PROXY protocol; all others are taken for clients.
     :param health_expect: HTTP status of a healthy server.
     :param timeout_client: seconds a client may be silent within a request.
     :param timeout_server: seconds a server may think about a request.
@@ -89,6 +94,10 @@ def render_haproxy(
         _demand("preview host", preview_host, HOST_NAME)
     if certificate is not None:
         _demand("certificate", certificate, FILE_PATH)
+    if balanced_from is not None and not isinstance(balanced_from, IPv4Network):
+        raise BlueGreenError(
+            f"network of the managed load balancer: {balanced_from!r} is not an IPv4 network"
+        )
     _demand_number("connections per server", maxconn_per_server, 1, 100_000)
     _demand_number("expected health status", health_expect, 100, 599)
     _demand_number("client timeout", timeout_client, 1, 86_400)
@@ -105,6 +114,9 @@ def render_haproxy(
             health_expect=health_expect,
             preview_host=preview_host,
             certificate=certificate,
+            balanced_from=balanced_from,
+            monitor_port=MONITOR_PORT,
+            monitor_path=MONITOR_PATH,
             stats_user=stats_user,
             stats_password=stats_password,
             maxconn_per_server=maxconn_per_server,

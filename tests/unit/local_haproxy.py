@@ -126,6 +126,7 @@ class LocalHaproxy:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.http_port, self.https_port, self.stats_port, self.app_port = (free_port() for _ in range(4))
+        self.monitor_port = free_port()
         self.config = root / "etc/haproxy/haproxy.cfg"
         self.map = root / "etc/haproxy/traffic.map"
         self.installed_agent = root / "usr/local/lib/bluegreen/lb_agent.py"
@@ -183,6 +184,7 @@ class LocalHaproxy:
             ("bind *:80\n", f"bind 127.0.0.1:{self.http_port}\n"),
             ("bind *:443", f"bind 127.0.0.1:{self.https_port}"),
             ("bind *:8404", f"bind 127.0.0.1:{self.stats_port}"),
+            ("bind *:8405", f"bind 127.0.0.1:{self.monitor_port}"),
         ):
             text = text.replace(there, here)
         return text

@@ -50,6 +50,23 @@ def test_droplets_are_sorted_into_roles_by_their_tags() -> None:
     assert fleet.problems() == []
 
 
+def with_network(number: int, mask: str | None) -> dict[str, Any]:
+    private = {"type": "private", "ip_address": f"10.9.{number}.7", **({"netmask": mask} if mask else {})}
+    return api_droplet(number, "role:loadbalancer", networks={"v4": [private]})
+
+
+def test_the_load_balancers_network_is_known_by_their_addresses() -> None:
+    fleet = fleet_of(with_network(1, "255.255.240.0"), with_network(2, "255.255.240.0"))
+    assert str(fleet.network) == "10.9.0.0/20"
+
+
+@pytest.mark.parametrize("mask", [None, "255.255.255.0"])
+def test_load_balancers_in_several_networks_or_in_an_unknown_one_are_named(mask: str | None) -> None:
+    fleet = fleet_of(with_network(1, mask), with_network(2, mask))
+    with pytest.raises(FleetError, match=r"one VPC network only \(shop-1: (None|10.9.1.0/24), shop-2: "):
+        _ = fleet.network
+
+
 def test_a_droplet_of_both_colors_or_of_none_is_named() -> None:
     with pytest.raises(
         FleetError, match=r"shop-4 must have one of the tags .*it has none.*shop-5 .*env:blue, env:green"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import trustme
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.haproxy_config import Server, render_haproxy, rendered_servers
-from tests.unit.local_haproxy import REVISIONS, Deployed
+from tests.unit.local_haproxy import REVISIONS, Deployed, eventually
 
 BLUE = Server("my-perl-app-blue-1", IPv4Address("10.0.0.1"), 8080)
 GREEN = Server("my-perl-app-green-1", IPv4Address("10.0.0.3"), 8080)
@@ -233,6 +234,60 @@ def test_a_server_is_told_about_its_client_and_a_client_cannot_lie(deployed: Dep
     )
     assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
     assert seen.get_all("X-Forwarded-Proto") == ["http"]
+
+
+BALANCED_FROM = IPv4Network("127.0.9.0/24")
+
+
+def ask_as(source: str, port: int, text: str) -> str:
+    """Send some text from an address and return what comes back."""
+    with socket.create_connection(("127.0.0.1", port), 5, (source, 0)) as connection:
+        connection.sendall(text.encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+REQUEST = "GET /headers HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(("port", "proto"), [(80, "http"), (443, "https")])
+def test_a_managed_load_balancer_says_who_the_client_is(deployed: Deployed, port: int, proto: str) -> None:
+    deployed.sync(deployed.world.render(balanced_from=BALANCED_FROM))
+    client = f"PROXY TCP4 203.0.113.7 198.51.100.1 40000 {port}\r\n"
+    assert "200 OK" in ask_as("127.0.9.1", deployed.world.http_port, client + REQUEST)
+    everyone = [backend.headers for members in deployed.world.backends.values() for backend in members]
+    (seen,) = [headers for headers in everyone if headers.keys()]
+    assert seen.get_all("X-Forwarded-For") == ["203.0.113.7"]
+    assert seen.get_all("X-Forwarded-Proto") == [proto]
+
+
+def test_only_the_managed_load_balancer_is_believed(deployed: Deployed) -> None:
+    deployed.sync(deployed.world.render(balanced_from=BALANCED_FROM))
+    forged = "PROXY TCP4 203.0.113.7 198.51.100.1 40000 80\r\n" + REQUEST
+    assert "400 Bad request" in ask_as("127.0.8.1", deployed.world.http_port, forged)
+    seen = deployed.world.seen_headers({"X-Forwarded-For": "6.6.6.6"})
+    assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
+
+
+def test_a_managed_load_balancer_is_told_that_traffic_is_taken_though_the_app_is_ill(
+    deployed: Deployed,
+) -> None:
+    deployed.sync(deployed.world.render(balanced_from=BALANCED_FROM))
+    for backend in deployed.world.backends[Color.BLUE]:
+        backend.close()
+    eventually(lambda: deployed.world.get()[0] == 503)
+    check = "PROXY TCP4 127.0.9.1 127.0.0.1 40000 8405\r\nGET /monitor HTTP/1.0\r\n\r\n"
+    assert "200 OK" in ask_as("127.0.9.1", deployed.world.monitor_port, check)
+
+
+def test_without_a_managed_load_balancer_nobody_is_believed_and_there_is_no_monitor() -> None:
+    assert "expect-proxy" not in render()
+    assert "8405" not in render()
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/8", "10.0.0.0/8 }", "", 0])
+def test_a_network_has_to_be_a_network(value: Any) -> None:
+    with pytest.raises(BlueGreenError, match="not an IPv4 network"):
+        render(balanced_from=value)
 
 
 def test_a_certificate_is_used(deployed: Deployed, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.app import App
+from bluegreen.app import App, EntryPoint
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
 from bluegreen.fleet import Fleet
@@ -26,6 +26,7 @@ def render(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
     :param fleet: who exists.
     :param haproxy_version: the lowest of the load balancers.
     :raises SettingsError: if that connection has no login or no password.
+    :raises FleetError: if clients come through a managed load balancer, and its network is not known.
     """
     stats = get_connection(app.connections.haproxy_stats)
     if not stats.login or not stats.password:
@@ -43,6 +44,7 @@ def render(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
         health_path=app.health.path,
         preview_host=app.traffic.preview_host,
         certificate=app.traffic.certificate,
+        balanced_from=fleet.network if app.fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER else None,
         stats_user=stats.login,
         stats_password=stats.password,
         maxconn_per_server=app.server.workers,

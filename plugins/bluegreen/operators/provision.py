@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bluegreen.app import EntryPoint
 from bluegreen.cloud_init import render_user_data
 from bluegreen.errors import FleetError
 from bluegreen.fleet import Droplet, Fleet, droplet_names
@@ -73,10 +74,12 @@ class CreateDropletsOperator(BlueGreenOperator):
     def _own(self, name: str, tag: str) -> dict[str, Any]:
         fleet = self.app.fleet
         is_load_balancer = tag == fleet.tags.load_balancer
+        is_balanced = is_load_balancer and fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER
+        balanced = [fleet.tags.balanced] if is_balanced else []
         host_key = generate()
         return {
             "name": name,
             "size": (fleet.load_balancer_size if is_load_balancer else None) or fleet.size,
-            "tags": [fleet.tags.app, tag, host_key.tag],
+            "tags": [fleet.tags.app, tag, *balanced, host_key.tag],
             "user_data": render_user_data(app=self.app_id, load_balancer=is_load_balancer, host_key=host_key),
         }

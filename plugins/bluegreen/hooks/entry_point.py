@@ -1,0 +1,81 @@
+"""DigitalOcean's API for what stands in front of an app's load balancers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from typing import Any
+
+from bluegreen.entry_point import ReservedIp
+from bluegreen.fleet import Droplet
+from bluegreen.hooks.digitalocean import DigitalOceanHook
+
+Json = dict[str, Any]
+
+
+class EntryPointHook(DigitalOceanHook):
+    """Managed load balancers, reserved IPs and tags of one DigitalOcean account."""
+
+    def load_balancers(self) -> list[Json]:
+        """Return every managed load balancer of the account."""
+        return list(self._list("load_balancers", self.client.load_balancers.list))
+
+    def load_balancer(self, identifier: str) -> Json:
+        """Return one managed load balancer."""
+        answer = self._call("show the load balancer", self.client.load_balancers.get, lb_id=identifier)
+        return self._balancer(answer)
+
+    def create_load_balancer(self, request: Json) -> Json:
+        """Create a managed load balancer; it is not ready yet.
+
+        :raises DigitalOceanError: transient ones leave open whether it was created: list before the next try.
+        """
+        what = f"create load balancer {request['name']}"
+        return self._balancer(self._call(what, self.client.load_balancers.create, body=request))
+
+    def update_load_balancer(self, identifier: str, request: Json) -> Json:
+        """Change a managed load balancer; what the request leaves out gets its default."""
+        what = f"change load balancer {request['name']}"
+        answer = self._call(what, self.client.load_balancers.update, lb_id=identifier, body=request)
+        return self._balancer(answer)
+
+    def reserved_ips(self) -> list[ReservedIp]:
+        """Return every reserved IP of the account."""
+        return [ReservedIp.from_api(one) for one in self._list("reserved_ips", self.client.reserved_ips.list)]
+
+    def reserve_ip(self, droplet: Droplet) -> ReservedIp:
+        """Reserve an IP and begin to assign it to a droplet.
+
+        :raises DigitalOceanError: transient ones leave open whether it was: list before the next try.
+        """
+        what = f"reserve an IP for {droplet.name}"
+        answer = self._call(what, self.client.reserved_ips.create, body={"droplet_id": droplet.id})
+        return ReservedIp.from_api(self._member(answer, "reserved_ip", dict))
+
+    def assign_ip(self, address: IPv4Address, droplet: Droplet) -> None:
+        """Begin to move a reserved IP to a droplet."""
+        self._call(
+            f"assign {address} to {droplet.name}",
+            self.client.reserved_ips_actions.post,
+            reserved_ip=str(address),
+            body={"type": "assign", "droplet_id": droplet.id},
+        )
+
+    def tag_droplets(self, tag: str, droplets: Iterable[Droplet]) -> None:
+        """Give droplets a tag, which is made if it does not exist."""
+        resources = [{"resource_id": str(one.id), "resource_type": "droplet"} for one in droplets]
+        if not resources:
+            return
+        if tag not in {one["name"] for one in self._list("tags", self.client.tags.list)}:
+            self._call(f"create tag {tag}", self.client.tags.create, body={"name": tag})
+        self._call(
+            f"tag droplets with {tag}",
+            self.client.tags.assign_resources,
+            tag_id=tag,
+            body={"resources": resources},
+        )
+
+    def _balancer(self, answer: Any) -> Json:
+        balancer: Json = self._member(answer, "load_balancer", dict)
+        self._member(balancer, "id", str)
+        return balancer
