@@ -21,7 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two servers a color, preview host": {"droplets": 2, "preview_host": "green.example.com"},
     "a hundred servers a color": {"droplets": 100},
     "a managed load balancer": {"droplets": 2, "balanced_from": IPv4Network("10.2.0.0/20")},
-    "long timeouts": {"droplets": 2, "timeout_client": 3600, "timeout_server": 3600},
+    "long timeouts": {"droplets": 2, "timeout_client": 3600, "timeout_server": 3600, "timeout_tunnel": 86400},
     "a HAProxy without idle-close-on-response": {"droplets": 2, "haproxy_version": (2, 4)},
 }
 

@@ -167,6 +167,7 @@ class TrafficSettings(_Section):
     certificate: AbsolutePath | None = None
     timeout_client: Annotated[int, Field(ge=1, le=3600)] = 50
     timeout_server: Annotated[int, Field(ge=1, le=3600)] = 50
+    timeout_tunnel: Annotated[int, Field(ge=1, le=86400)] = 3600
 
 
 class ValidationSettings(_Section):
@@ -217,6 +218,7 @@ class Timeouts(_Section):
     ssh_command: Annotated[int, Field(ge=5, le=600)] = 30
     boot: Annotated[int, Field(ge=10, le=3600)] = 600
     build: Annotated[int, Field(ge=10, le=7200)] = 900
+    drain: Annotated[int, Field(ge=0, le=86400)] = 120
     lease: Annotated[int, Field(ge=30, le=3600)] = 120
     lock_wait: Annotated[int, Field(ge=0, le=86400)] = 900
 

@@ -60,6 +60,7 @@ def render_haproxy(
     health_expect: int = 200,
     timeout_client: int = 50,
     timeout_server: int = 50,
+    timeout_tunnel: int = 3600,
     haproxy_version: tuple[int, int] = (2, 6),
 ) -> str:
     """Render ``haproxy.cfg``: both colors, whichever is live. It does not say who is live.
@@ -77,6 +78,7 @@ def render_haproxy(
     :param health_expect: HTTP status of a healthy server.
     :param timeout_client: seconds a client may be silent within a request.
     :param timeout_server: seconds a server may think about a request.
+    :param timeout_tunnel: seconds that both sides of an upgraded connection may be silent.
     :param haproxy_version: of the load balancer, see :attr:`LoadBalancerStatus.version`.
     :raises BlueGreenError: if a value could mean anything else in a HAProxy configuration.
     """
@@ -102,6 +104,7 @@ def render_haproxy(
     _demand_number("expected health status", health_expect, 100, 599)
     _demand_number("client timeout", timeout_client, 1, 86_400)
     _demand_number("server timeout", timeout_server, 1, 86_400)
+    _demand_number("tunnel timeout", timeout_tunnel, 1, 86_400)
 
     text = (
         # Every value is checked against a set of safe characters before it gets here.
@@ -122,6 +125,7 @@ def render_haproxy(
             maxconn_per_server=maxconn_per_server,
             timeout_client=timeout_client,
             timeout_server=timeout_server,
+            timeout_tunnel=timeout_tunnel,
             idle_close_on_response=haproxy_version >= (2, 6),
         )
     )

@@ -50,6 +50,7 @@ def render(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
         maxconn_per_server=app.server.workers,
         timeout_client=app.traffic.timeout_client,
         timeout_server=app.traffic.timeout_server,
+        timeout_tunnel=app.traffic.timeout_tunnel,
         haproxy_version=haproxy_version,
     )
 
