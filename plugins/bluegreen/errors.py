@@ -45,3 +45,5 @@ class LoadBalancerError(BlueGreenError):
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
+        # Another call of the agent is at work there, for seconds.
+        self.transient = code == "busy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.color import Color
@@ -104,8 +105,17 @@ class ProvisionCheckOperator(BlueGreenOperator):
         facts: dict[Droplet, DropletFacts | BlueGreenError],
         choice: Color | None,
     ) -> Plan:
-        if unreadable := [str(status) for status in statuses.values() if isinstance(status, BlueGreenError)]:
-            raise BlueGreenError("; ".join(unreadable))
+        sick = [str(status) for status in statuses.values() if isinstance(status, BlueGreenError)]
+        sick += [
+            f"{droplet.label}: HAProxy is not installed"
+            for droplet, status in statuses.items()
+            if isinstance(status, LoadBalancerStatus) and status.version == (0, 0)
+        ]
+        if sick:
+            # Who is idle is not known then, so every droplet's problem may matter.
+            servers = fleet.blue + fleet.green
+            sick += [problem for one in servers for problem in _problems(one, facts[one])]
+            raise BlueGreenError("; ".join(sick))
         readable = {
             droplet.name: status
             for droplet, status in statuses.items()
@@ -167,11 +177,12 @@ def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[st
 
 def _history(status: LoadBalancerStatus) -> list[str]:
     """What happened on a load balancer without a run to tell about it."""
-    if status.last_revert is None:
+    revert, confirmed = status.last_revert, status.confirmed
+    if revert is None or (confirmed is not None and (confirmed.at or 0) > revert.at):
         return []
-    revert = status.last_revert
+    moment = datetime.fromtimestamp(revert.at, UTC)
     done = "could not be taken back at once" if revert.refused else "was taken back"
     return [
         f"an unconfirmed switch by {revert.run_id} {done} "
-        f"from {revert.from_color} to {revert.to or 'none'}: {revert.reason}"
+        f"from {revert.from_color} to {revert.to or 'none'} at {moment:%Y-%m-%d %H:%M} UTC: {revert.reason}"
     ]

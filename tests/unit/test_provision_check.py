@@ -1,0 +1,168 @@
+"""What a run finds out before it changes anything, and when it stops there."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.fleet import Droplet, Fleet
+from bluegreen.operators import provision_check
+from bluegreen.release import DropletFacts
+from bluegreen.traffic import LoadBalancerStatus
+from tests.unit.test_traffic import answer
+
+V1, V2 = "a" * 40, "b" * 40
+Answer = LoadBalancerStatus | BlueGreenError
+Facts = DropletFacts | BlueGreenError
+
+
+def droplet(number: int, name: str) -> Droplet:
+    return Droplet(
+        id=number,
+        name=name,
+        status="active",
+        public=IPv4Address(f"198.18.0.{number}"),
+        private=IPv4Address(f"198.19.0.{number}"),
+    )
+
+
+FLEET = Fleet(
+    load_balancers=(droplet(1, "lb-1"), droplet(2, "lb-2")),
+    blue=(droplet(3, "blue-1"),),
+    green=(droplet(4, "green-1"),),
+)
+
+
+def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> LoadBalancerStatus:
+    server = {"name": "s", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
+    servers = {"blue": [server], "green": [server]}
+    calm = {"pending": None, "last_revert": None, "confirmed": None, "servers": servers}
+    return LoadBalancerStatus.parse(answer(live=live, **{**calm, **changes}))
+
+
+def facts(revision: str | None = V1, **changes: Any) -> DropletFacts:
+    return DropletFacts(
+        **{
+            "revision": revision,
+            "service": "active",
+            "main_pid": 1,
+            "disk_free_mb": 5000,
+            "memory_mb": 2000,
+            "clock": 0.0,
+            "versions": {"perl": "5.36.0", "carton": "1.0", "git": "2.39"},
+            "missing_users": (),
+            "releases": (),
+            **changes,
+        }
+    )
+
+
+class Check:
+    """The task over a fleet that answers as a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+        self.task: Any = provision_check.ProvisionCheckOperator(
+            task_id="provision_check", app_id="my_perl_app", **settings
+        )
+        self.statuses: dict[str, Answer] = {"lb-1": status(), "lb-2": status()}
+        self.facts: dict[str, Facts] = {"blue-1": facts(), "green-1": facts()}
+        self.said: dict[str, Any] = {}
+        monkeypatch.setattr(self.task, "read_fleet", lambda: FLEET)
+        monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
+        monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
+
+    def run(self, **params: Any) -> list[str]:
+        ti = SimpleNamespace(xcom_push=lambda key, value: self.said.update({key: value}))
+        addresses: list[str] = self.task.execute({"ti": ti, "params": params})
+        return addresses
+
+
+def test_it_returns_whom_to_deploy_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    assert check.run() == ["198.18.0.4"]
+    assert (check.said["plan"]["live"], check.said["plan"]["idle"]) == ("blue", "green")
+
+
+def test_a_load_balancer_that_cannot_be_read_does_not_hide_a_droplets_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch)
+    check.statuses["lb-2"] = BlueGreenError("lb-2 cannot be reached")
+    check.facts["green-1"] = facts(disk_free_mb=3)
+    with pytest.raises(AirflowFailException, match=r"lb-2 cannot be reached; green-1.*only 3 MB of disk"):
+        check.run()
+
+
+def test_a_load_balancer_without_haproxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch)
+    haproxy = {"version": "0.0", "running": False, "config_sha256": None, "workers": 0}
+    check.statuses["lb-1"] = status(haproxy=haproxy)
+    with pytest.raises(AirflowFailException, match=r"lb-1.*: HAProxy is not installed"):
+        check.run()
+
+
+def test_what_is_live_everywhere_and_healthy_is_not_deployed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V1)
+    with pytest.raises(AirflowSkipException, match=r"every droplet of blue runs aaaaaaaaaaaa"):
+        check.run()
+    assert check.said["nothing_to_do"]["outcome"] == "already live"
+    assert check.run(force=True) == ["198.18.0.4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("blue-1", facts(V2)),
+        ("blue-1", facts(service="failed")),
+        ("blue-1", BlueGreenError("blue-1 cannot be reached")),
+        ("lb-2", status(up=False)),
+        ("lb-2", status(live=None)),
+    ],
+    ids=["another revision", "not running", "unreachable", "sick", "not on every load balancer"],
+)
+def test_what_is_not_live_everywhere_and_healthy_is_deployed(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: Any
+) -> None:
+    check = Check(monkeypatch, revision=V1)
+    (check.statuses if name.startswith("lb") else check.facts)[name] = said
+    assert check.run() == ["198.18.0.4"]
+
+
+def test_where_load_balancers_disagree_a_deploy_wants_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    check.statuses["lb-2"] = status("green")
+    with pytest.raises(AirflowFailException, match="lb-1: blue, lb-2: green"):
+        check.run()
+    assert check.run(live="green") == ["198.18.0.3"]
+    assert check.run(live="blue") == ["198.18.0.4"]
+
+
+def test_where_load_balancers_disagree_a_rollback_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-2"] = status("green", pending=answer()["pending"])
+    check.run()
+    assert check.said["plan"]["live"] == Color.BLUE
+
+
+def test_an_unconfirmed_switch_that_came_back_is_told_until_the_next_one_is_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch)
+    last = {**answer()["last_revert"], "at": 1_790_000_000.0}
+    check.statuses["lb-1"] = status(last_revert=last)
+    check.run()
+    [warning] = check.said["plan"]["warnings"]
+    assert (
+        warning == "an unconfirmed switch by q was taken back from green to blue at 2026-09-21 14:13 UTC: x"
+    )
+    check.statuses["lb-1"] = status(
+        last_revert=last, confirmed={"color": "blue", "revision": V1, "run_id": "p", "at": last["at"] + 60}
+    )
+    check.run()
+    assert check.said["plan"]["warnings"] == []
