@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -13,26 +10,10 @@ import pytest
 from demo import client as module
 from demo.client import AirflowClient, Run
 from demo.errors import ApiError, ApiUnreachableError, RunTimeoutError
+from tests.unit.fake_airflow import FakeApi, serving
 
 RUN = Run("deploy", "run+1", 0.0)
 PATH = "/api/v2/dags/deploy/dagRuns/run%2B1"
-
-# Answers by method and path; a list is used up from its front, the last one stays.
-Answers = dict[str, Any]
-
-
-class FakeApi:
-    """An API server that gives the answers it was told."""
-
-    def __init__(self) -> None:
-        self.answers: Answers = {"POST /auth/token": (201, {"access_token": "secret"})}
-        self.seen: list[tuple[str, str | None, Any]] = []
-
-    def answer(self, request: str) -> tuple[int, Any]:
-        found = self.answers.get(request, (404, {"detail": "not found"}))
-        if isinstance(found, list):
-            found = found.pop(0) if len(found) > 1 else found[0]
-        return found if isinstance(found, tuple) else (200, found)
 
 
 @pytest.fixture
@@ -43,31 +24,8 @@ def api() -> FakeApi:
 @pytest.fixture
 def client(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[AirflowClient]:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
-    with HTTPServer(("127.0.0.1", 0), _handler(api)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield AirflowClient(f"http://127.0.0.1:{server.server_port}", "admin", "pw")
-        server.shutdown()
-        thread.join()
-
-
-def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def _respond(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            request = f"{self.command} {self.path.partition('?')[0]}"
-            api.seen.append((request, self.headers["Authorization"], json.loads(body or b"null")))
-            status, answer = api.answer(request)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(answer.encode() if isinstance(answer, str) else json.dumps(answer).encode())
-
-        do_GET = do_POST = _respond  # noqa: N815
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler
+    with serving(api) as address:
+        yield AirflowClient(f"http://{address}", "admin", "pw")
 
 
 def tasks(**states: str | None) -> dict[str, Any]:

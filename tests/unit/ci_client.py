@@ -1,0 +1,64 @@
+"""What the tests of the CI client have in common: a run in a made-up Airflow, and calls of the client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.unit.fake_airflow import FakeApi
+
+CLIENT = Path(__file__).resolve().parents[2] / "ci" / "bluegreen_deploy.py"
+DAG = "/api/v2/dags/bluegreen_deploy__shop"
+RUN = f"{DAG}/dagRuns/ci-1"
+REPORT = f"GET {RUN}/taskInstances/report/xcomEntries/report"
+CREDENTIALS = {"AIRFLOW_USERNAME": "ci", "AIRFLOW_PASSWORD": "pass phrase"}
+
+
+def arguments(url: str, *more: str, run_id: str = "ci-1", seconds: int = 20) -> list[str]:
+    return [f"--url={url}", "--app=shop", "--ref=v2", f"--run-id={run_id}", f"--timeout={seconds}", *more]
+
+
+def task(name: str, state: str | None, **more: Any) -> dict[str, Any]:
+    return {"task_id": name, "map_index": -1, "state": state, "try_number": 1, "duration": 1.5, **more}
+
+
+def tasks(*instances: dict[str, Any]) -> dict[str, Any]:
+    return {"task_instances": list(instances), "total_entries": len(instances)}
+
+
+def report(outcome: str, message: str = "the last line") -> dict[str, Any]:
+    return {"value": {"outcome": outcome, "live": "green", "message": message}}
+
+
+def airflow_with_a_run(outcome: str = "live and confirmed", state: str = "success") -> FakeApi:
+    """An Airflow in which the run ci-1 of shop can be triggered, and ends after three looks."""
+    api = FakeApi()
+    api.answers |= {
+        f"GET {DAG}": {"is_paused": False},
+        f"POST {DAG}/dagRuns": {"dag_run_id": "ci-1"},
+        f"GET {RUN}": [{"state": "queued"}, {"state": "running"}, {"state": state, "conf": {"ref": "v2"}}],
+        f"GET {RUN}/taskInstances": [tasks(task("lock", None)), tasks(task("lock", "success"))],
+        REPORT: report(outcome),
+    }
+    return api
+
+
+def airflow_with_an_ended_run() -> FakeApi:
+    """The same, but the run ends at once."""
+    api = airflow_with_a_run()
+    api.answers[f"GET {RUN}"] = {"state": "success"}
+    return api
+
+
+def start(*argv: str, **environment: str) -> subprocess.Popen[str]:
+    """Start the client as a CI machine does, with nothing but Python's standard library."""
+    return subprocess.Popen(
+        [sys.executable, "-S", str(CLIENT), *argv],
+        env={"PATH": os.environ["PATH"], **CREDENTIALS, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
