@@ -8,6 +8,7 @@ from bluegreen.app import App
 from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app, live_param
 from bluegreen.git import REF_PATTERN, WHAT_A_REF_MAY_BE
 from bluegreen.operators.deploy import DeployReleaseOperator
+from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.haproxy import RenderAndReloadOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview import PreviewCheckOperator
@@ -55,6 +56,8 @@ def deploy_dag(app: App) -> DAG:
         render_and_reload = RenderAndReloadOperator(
             app_id=app.id, task_id="render_and_reload", lock=lock.output, plan=plan
         )
+        # What began before the last switch ends on the color that this run is about to stop.
+        drain = DrainOperator(app_id=app.id, task_id="drain", lock=lock.output, plan=plan)
         deploy = DeployReleaseOperator.partial(
             app_id=app.id,
             task_id="deploy",
@@ -109,7 +112,7 @@ def deploy_dag(app: App) -> DAG:
             resolve_ref,
             lock,
             provision_check,
-            render_and_reload,
+            [render_and_reload, drain],
             deploy,
             health_check,
             preview_check,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bluegreen.color import Color
+from bluegreen.drain import Drain, requests
 
 
 class Outcome(StrEnum):
@@ -39,6 +40,8 @@ class Facts:
     :param kept: whether this run's switch is confirmed, whoever did it.
     :param first: whether nothing was live before.
     :param settled: how it ended and what was found, if there was nothing to do.
+    :param drain: how the color that was deployed to became free, if the run got that far.
+    :param still_running: requests in progress on the color that is not live.
     """
 
     subject: str
@@ -50,6 +53,8 @@ class Facts:
     kept: bool = False
     first: bool = False
     settled: tuple[Outcome, str] | None = None
+    drain: Drain | None = None
+    still_running: int = 0
 
 
 def outcome_of(facts: Facts) -> Outcome:
@@ -80,15 +85,16 @@ def message_of(facts: Facts, app_id: str) -> str:
     if outcome is Outcome.LIVE:
         trouble = "; ".join(facts.errors.values())
         first = "; it is the first release, so there is nothing to roll back to" if facts.first else ""
-        return f"{facts.subject}: {outcome}; {trouble or _live(facts)}{first}"
-    cause = cause_of(facts)
+        said = [f"{facts.subject}: {outcome}", f"{trouble or _live(facts)}{first}"]
+        return "; ".join(said + _long_requests(facts, "the switch"))
+    cause = f"{facts.subject}: {outcome}: {cause_of(facts)}"
     advice = {
         Outcome.REFUSED: "mend the cause and trigger a new run",
         Outcome.ROLLED_BACK: "the bad release is still on the idle droplets to look at; deploy a mended one",
         Outcome.NOTHING_TO_GO_BACK_TO: "clients get the bad release; deploy a mended one",
         Outcome.UNCLEAR: f"if traffic does not come back by itself, run bluegreen_rollback__{app_id}",
     }[outcome]
-    return f"{facts.subject}: {outcome}: {cause}; {_live(facts)}; {advice}"
+    return "; ".join([cause, _live(facts), *_long_requests(facts, "traffic moved back"), advice])
 
 
 def cause_of(facts: Facts) -> str:
@@ -100,6 +106,21 @@ def _live(facts: Facts) -> str:
     if not facts.live_known:
         return "it is not known who is live" if _switched(facts) else "traffic was not touched"
     return f"live is {facts.live}" if facts.live else "nothing is live"
+
+
+def _long_requests(facts: Facts, moved: str) -> list[str]:
+    said, drain = [], facts.drain
+    if drain and drain.cut:
+        stopped = any(task.startswith("deploy_") and end == "success" for task, end in facts.states.items())
+        fate = " (cut if not done within server.longest_request)" if stopped else ""
+        said.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")
+    elif drain and drain.seconds:
+        said.append(f"drained {drain.color} in {drain.seconds:.0f} s, nothing cut")
+    if facts.still_running and facts.live and outcome_of(facts) in (Outcome.LIVE, Outcome.ROLLED_BACK):
+        run = "runs" if facts.still_running == 1 else "run"
+        began = f"{requests(facts.still_running)} that began before {moved}"
+        said.append(f"{began} still {run} on {facts.live.other}")
+    return said
 
 
 def _silent_failure(states: Mapping[str, str]) -> str:

@@ -36,6 +36,7 @@ def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> 
         "lock",
         "provision_check",
         "render_and_reload",
+        "drain",
         "deploy",
         "health_check",
         "preview_check",
@@ -45,6 +46,14 @@ def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> 
     ]
     assert order[: len(steps)] == steps
     assert sorted(order[len(steps) :]) == ["confirm", "report", "rollback"]
+
+
+def test_no_droplet_is_touched_before_the_drain(dags: dict[str, DAG]) -> None:
+    deploy = dags["bluegreen_deploy__my_perl_app"]
+    drain = deploy.get_task("drain")
+    assert drain.upstream_task_ids == {"lock", "provision_check"}
+    assert drain.downstream_task_ids == {"deploy"}
+    assert deploy.get_task("deploy").trigger_rule == "all_success"
 
 
 def test_the_ref_of_a_deploy_is_required_so_that_a_misspelt_parameter_cannot_deploy_a_default(

@@ -78,6 +78,7 @@ def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
 def status(live: Color | None, **changes: Any) -> SimpleNamespace:
     known: dict[str, Any] = {"pending": None, "confirmed": None, "last_revert": None}
     known["lock"] = SimpleNamespace(since=100.0)
+    known["sessions"] = {Color.BLUE: 3, Color.GREEN: 0}
     return SimpleNamespace(live=live, map_file="live …", **{**known, **changes})
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from bluegreen.color import Color
+from bluegreen.drain import Drain
 from bluegreen.outcome import Facts, Outcome, message_of, outcome_of
 
 
@@ -102,3 +105,41 @@ def test_a_confirmed_switch_says_what_went_wrong_after_it() -> None:
     assert outcome_of(end) is Outcome.LIVE
     assert "the lock was not released" in message_of(end, "shop")
     assert "not touched" not in message_of(end, "shop")
+
+
+@pytest.mark.parametrize(
+    ("drain", "states", "said"),
+    [
+        (Drain(color=Color.GREEN), {}, ""),
+        (Drain(color=Color.GREEN, seconds=42.3, waited=12), {}, "; drained green in 42 s, nothing cut"),
+        (
+            Drain(color=Color.GREEN, seconds=120, waited=9, cut=1),
+            {},
+            "; gave up on 1 request on green after 120 s",
+        ),
+        (
+            Drain(color=Color.GREEN, seconds=120, waited=9, cut=2),
+            {"deploy_0": "success"},
+            "; gave up on 2 requests on green after 120 s (cut if not done within server.longest_request)",
+        ),
+    ],
+)
+def test_a_deploy_says_how_long_the_drain_took_and_what_was_cut(
+    drain: Drain, states: dict[str, str], said: str
+) -> None:
+    end = facts({"confirm": "success", **states}, drain=drain, live=Color.GREEN)
+    assert message_of(end, "shop").endswith("live is green" + said)
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 request that began"), (3, "3 requests that began")])
+def test_requests_that_outlive_a_switch_are_told_of(number: int, said: str) -> None:
+    run = "runs" if number == 1 else "run"
+    end = facts({"confirm": "success"}, live=Color.GREEN, still_running=number)
+    assert message_of(end, "shop").endswith(f"live is green; {said} before the switch still {run} on blue")
+    back = facts({"switch_traffic": "success"}, moved_back=True, still_running=number)
+    assert f"{said} before traffic moved back still {run} on green;" in message_of(back, "shop")
+
+
+def test_requests_on_the_idle_color_are_nobody_s_concern_if_traffic_never_moved() -> None:
+    end = facts({"deploy_0": "failed", "switch_traffic": "upstream_failed"}, still_running=3)
+    assert "3 requests" not in message_of(end, "shop")

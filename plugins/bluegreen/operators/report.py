@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from bluegreen.drain import Drain, sessions_on
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
@@ -32,6 +33,7 @@ class End:
 
     :param taken_back: whether a switch of this run was taken back.
     :param kept: whether a switch of this run is confirmed.
+    :param still_running: requests in progress on the color that is not live.
     :param trouble: what went wrong in asking.
     """
 
@@ -39,6 +41,7 @@ class End:
     live_known: bool = False
     taken_back: bool = False
     kept: bool = False
+    still_running: int = 0
     trouble: str | None = None
 
 
@@ -71,6 +74,7 @@ class ReportOperator(BlueGreenOperator):
             self.log.warning("%s", end.trouble)
         rolled_back = ti.xcom_pull(task_ids="rollback") or {}
         plan = ti.xcom_pull(task_ids="provision_check", key=PLAN_KEY) or {}
+        drain = ti.xcom_pull(task_ids="drain")
         facts = Facts(
             subject=self._subject(context),
             states=states,
@@ -81,6 +85,8 @@ class ReportOperator(BlueGreenOperator):
             kept=end.kept,
             first=bool(plan) and plan["live"] is None,
             settled=self._settled(context),
+            drain=Drain.model_validate(drain) if drain else None,
+            still_running=end.still_running,
         )
         if self.needs_confirmation:
             outcome, message = outcome_of(facts), message_of(facts, self.app_id)
@@ -92,7 +98,9 @@ class ReportOperator(BlueGreenOperator):
             good = not errors and not unfinished
             outcome = "done" if good else "failed"  # type: ignore[assignment]
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
-        ti.xcom_push(key=REPORT_KEY, value={"outcome": str(outcome), "live": end.live, "message": message})
+        said: dict[str, Any] = {"outcome": str(outcome), "live": end.live, "message": message}
+        said |= {"drain": drain, "still_running": end.still_running}
+        ti.xcom_push(key=REPORT_KEY, value=said)
         if not good:
             raise AirflowFailException(message)
         self.log.info("%s", message)
@@ -168,4 +176,6 @@ class ReportOperator(BlueGreenOperator):
             and (one.confirmed.run_id, one.confirmed.color) == (run, one.live)
             for one in statuses.values()
         )
-        return End(live_color(statuses), True, taken_back, kept)
+        live = live_color(statuses)
+        still_running = sessions_on(live.other, statuses.values()) if live else 0
+        return End(live, True, taken_back, kept, still_running)

@@ -1,0 +1,68 @@
+"""Waiting for what still runs on the idle color."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.drain import Drain, requests, seconds_since_move, sessions_on
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.plan import HeldLock, Plan
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from bluegreen.color import Color
+
+POLL_SECONDS = 1.0
+
+
+class DrainOperator(BlueGreenOperator):
+    """Wait for the requests and upgraded connections that began on the idle color when it was live.
+
+    The wait ends ``timeouts.drain`` seconds after traffic moved away. Changes nothing.
+
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param plan: the run's :class:`Plan`; templated.
+    """
+
+    template_fields: Sequence[str] = ("lock", "plan")
+
+    def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lock = lock
+        self.plan = plan
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return the :class:`Drain`.
+
+        :raises BlueGreenError: if a load balancer cannot be asked, or the lock is no longer this run's.
+        """
+        color = Plan.model_validate(self.plan).idle
+        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        drain = self._wait(hook, color)
+        if drain.cut:
+            self.log.warning("%s on %s given up after %.0f s", requests(drain.cut), color, drain.seconds)
+        else:
+            self.log.info("nothing runs on %s (waited %.0f s)", color, drain.waited)
+        return drain.model_dump(mode="json")
+
+    def _wait(self, hook: LoadBalancersHook, color: Color) -> Drain:
+        start, known = time.monotonic(), 0
+        while True:
+            statuses = hook.statuses().values()
+            left, waited = sessions_on(color, statuses), time.monotonic() - start
+            if not known and not left:
+                return Drain(color=color)
+            since_move = seconds_since_move(statuses)
+            seconds = waited if since_move is None else since_move
+            patience = self.app.timeouts.drain - seconds
+            if not left or patience <= 0:
+                return Drain(color=color, seconds=round(seconds, 1), waited=round(waited, 1), cut=left)
+            if left != known:
+                self.log.info("waiting up to %.0f s for %s on %s", patience, requests(left), color)
+            known = left
+            hook.renew_in_time()
+            time.sleep(min(POLL_SECONDS, patience))
