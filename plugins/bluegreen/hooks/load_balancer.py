@@ -71,9 +71,12 @@ class LoadBalancerHook(BaseHook):
 
     @property
     def peer_address(self) -> str:
-        """Where the app's other load balancers reach this one."""
+        """Where the app's other load balancers reach this one, as clients do.
+
+        Not by its private address: behind a managed load balancer, HAProxy wants the PROXY protocol there.
+        """
         droplet = self.droplet_hook.droplet
-        return str(droplet.private or droplet.public)
+        return str(droplet.public or droplet.private)
 
     def status(self) -> LoadBalancerStatus:
         """Read everything and change nothing: the agent is sent along instead of being installed."""
