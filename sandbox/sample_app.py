@@ -20,6 +20,8 @@ RELEASES = (
     ("v2", "v1", 1_767_686_400),
     ("v3-broken", "v2", 1_767_772_800),
     ("v4-bad", "v2", 1_767_859_200),
+    ("v5-flaky", "v2", 1_767_945_600),
+    ("v6-slow", "v2", 1_768_032_000),
 )
 
 # What `carton install` leaves behind where somebody tries the example.

@@ -1,13 +1,27 @@
-"""Is the new color good enough to keep? Pure arithmetic over what was seen."""
+"""Is the new color good enough to keep? Our own requests, path by path, against the old release.
+
+Each path is judged by itself, so that a broken one is not diluted by five healthy ones. It is compared with
+what the same path of the old release did before the switch, and with what that does now: the old color is
+still warm, and answers by the preview host. If the machines, the network or we ourselves become slow, it
+becomes slow too, and nobody is blamed. What counts is the worse of the two.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import quantiles
+from itertools import groupby
+from math import ceil
+from statistics import median
+from typing import Any
 
-# Below this, a slow 1 % is a matter of scheduling on a small machine rather than of the release.
-P99_FLOOR_MILLISECONDS = 100.0
+from bluegreen.app import ValidationSettings
+from bluegreen.evidence import surely_more_often, surely_more_often_than_there
+
+# The first request to each worker of the server loads what it loads lazily: that makes p99 worse for a
+# moment, and says nothing about the release.
+WARM_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -18,12 +32,20 @@ class Sample:
     :param status: HTTP status, or ``None`` if there was no answer.
     :param revision: what the answer's ``X-Revision`` says.
     :param error: why there was no answer.
+    :param lost: whether not even a connection came about: that says nothing about any release.
+    :param path: what was asked for.
+    :param load_balancer: whom.
+    :param at: seconds since the first request was made.
     """
 
     milliseconds: float
     status: int | None
     revision: str | None
     error: str | None = None
+    lost: bool = False
+    path: str = "/"
+    load_balancer: str = ""
+    at: float = 0.0
 
     @property
     def failed(self) -> bool:
@@ -32,25 +54,16 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """When to give the traffic back; the app's ``validation`` settings.
-
-    :param min_requests: no verdict on rates before so many requests.
-    :param max_error_rate: 0 to 1, above the rate before the switch.
-    :param max_p99_ratio: p99 after the switch divided by p99 before it.
-    """
-
-    min_requests: int
-    max_error_rate: float
-    max_p99_ratio: float
-
-
-@dataclass(frozen=True)
 class Rate:
-    """Requests, and how many of them failed."""
+    """How many of how many requests failed."""
 
     requests: int
     failed: int
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Rate:
+        """Count."""
+        return cls(len(samples), sum(sample.failed for sample in samples))
 
     @property
     def value(self) -> float:
@@ -58,41 +71,143 @@ class Rate:
         return self.failed / self.requests if self.requests else 0.0
 
 
-def p99(samples: Sequence[Sample]) -> float | None:
-    """Return the 99th percentile of the answered requests in milliseconds, or ``None`` for fewer than 20."""
-    times = [sample.milliseconds for sample in samples if sample.status is not None]
-    return quantiles(times, n=100)[-1] if len(times) >= 20 else None
+@dataclass(frozen=True)
+class Series:
+    """Our own requests to one path: of the new release, and of the old one before the switch and now."""
+
+    path: str
+    new: Sequence[Sample]
+    before: Sequence[Sample]
+    old_now: Sequence[Sample]
+
+    def verdict(self, settings: ValidationSettings) -> str | None:
+        """Say what is too bad about the new release, or ``None``."""
+        return (
+            self._failed_in_a_row(settings)
+            or self._too_many_errors(settings)
+            or self._slow(settings)
+            or self._slow_at_worst(settings)
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return what was seen, as plain data."""
+        shown = {"new": self.new, "before": self.before, "old_now": self.old_now}
+        return {
+            name: {
+                "requests": len(samples),
+                "failed": Rate.of(samples).failed,
+                "median_ms": _rounded(median(times)) if (times := _times(samples)) else None,
+                "p99_ms": _rounded(p99(times)) if times else None,
+            }
+            for name, samples in shown.items()
+        }
+
+    def _failed_in_a_row(self, settings: ValidationSettings) -> str | None:
+        # A path that failed before may do so again, several times in a row too; its rate tells.
+        if Rate.of(self.before).failed:
+            return None
+        for load_balancer in sorted({sample.load_balancer for sample in self.new}):
+            asked = [sample for sample in self.new if sample.load_balancer == load_balancer]
+            for failed, run in groupby(asked, key=lambda sample: sample.failed):
+                row = list(run)
+                if failed and len(row) >= settings.consecutive_failures:
+                    return (
+                        f"{len(row)} own requests in a row to {self.path} through {load_balancer} failed, "
+                        f"the last with {said(row[-1])}; before the switch none of {len(self.before)} did "
+                        f"(allowed are {settings.consecutive_failures - 1})"
+                    )
+        return None
+
+    def _too_many_errors(self, settings: ValidationSettings) -> str | None:
+        seen, before, now = Rate.of(self.new), Rate.of(self.before), Rate.of(self.old_now)
+        allowed = settings.max_error_rate + max(before.value, now.value)
+        if seen.requests < settings.min_requests or not _worse(
+            seen, Rate(before.requests + now.requests, before.failed + now.failed), allowed
+        ):
+            return None
+        last = [sample for sample in self.new if sample.failed][-1]
+        return (
+            f"{seen.failed} of {seen.requests} own requests to {self.path} failed ({seen.value:.1%}, the "
+            f"last through {last.load_balancer} with {said(last)}; the old release before the switch "
+            f"{before.value:.1%}, now {now.value:.1%}; allowed are {settings.max_error_rate:.1%} more)"
+        )
+
+    def _slow(self, settings: ValidationSettings) -> str | None:
+        new, before, now = map(_times, (self.new, self.before, self.old_now))
+        if len(new) < settings.min_requests or not before:
+            return None
+        reference = max(median(before), median(now) if now else 0)
+        limit = max(settings.quick_median, settings.max_median_ratio * reference)
+        if not _worse(_slower(new, limit), _slower(before + now, limit), 0.50):
+            return None
+        return self._slowness("the median", median(new), reference, limit, len(new))
+
+    def _slow_at_worst(self, settings: ValidationSettings) -> str | None:
+        new = _times([sample for sample in self.new if sample.at >= WARM_UP_SECONDS])
+        old = _times([*self.before, *self.old_now])
+        if len(new) < settings.min_requests or not old:
+            return None
+        reference = p99(old)
+        limit = max(settings.quick_p99, settings.max_p99_ratio * reference)
+        if not _worse(_slower(new, limit), _slower(old, limit), 0.01):
+            return None
+        return self._slowness("p99", p99(new), reference, limit, len(new))
+
+    def _slowness(self, what: str, now: float, reference: float, limit: float, requests: int) -> str:
+        return (
+            f"{what} of {requests} own requests to {self.path} is {now:.0f} ms, of the old release it is "
+            f"{reference:.0f} ms (allowed are {limit:.0f} ms)"
+        )
 
 
-def wrong_revision(samples: Sequence[Sample], revision: str) -> str | None:
+def series_of(
+    new: Iterable[Sample], before: Iterable[Sample], old_now: Iterable[Sample] = ()
+) -> list[Series]:
+    """Sort our own requests by path; those that never reached a load balancer are left out."""
+    sorted_by_path: defaultdict[str, tuple[list[Sample], ...]] = defaultdict(lambda: ([], [], []))
+    for place, samples in enumerate((new, before, old_now)):
+        for sample in samples:
+            if not sample.lost:
+                sorted_by_path[sample.path][place].append(sample)
+    return [Series(path, *samples) for path, samples in sorted(sorted_by_path.items())]
+
+
+def wrong_revision(samples: Iterable[Sample], revision: str) -> str | None:
     """Say which other revision answered; the app's own 5xx count, HAProxy's and lost answers do not."""
     for sample in samples:
         if sample.status is not None and sample.status < 500 and sample.revision != revision:
-            return f"an answer came from {sample.revision or 'an unknown release'} instead of {revision}"
+            return (
+                f"an answer to {sample.path} through {sample.load_balancer} came from "
+                f"{sample.revision or 'an unknown release'} instead of {revision}"
+            )
     return None
 
 
-def too_many_errors(what: str, seen: Rate, before: Rate, limits: Limits) -> str | None:
-    """Say why a rate of failures is too high, or ``None`` if it is not, or not enough was seen."""
-    if seen.requests < limits.min_requests or seen.value <= before.value + limits.max_error_rate:
-        return None
-    return (
-        f"{seen.failed} of {seen.requests} {what} failed ({seen.value:.1%}; "
-        f"before the switch {before.value:.1%}, allowed are {limits.max_error_rate:.1%} more)"
+def p99(times: Sequence[float]) -> float:
+    """Return the 99th percentile by nearest rank: of up to 100 values, the largest."""
+    return sorted(times)[ceil(0.99 * len(times)) - 1]
+
+
+def said(sample: Sample) -> str:
+    """Tell what became of a request."""
+    return f"status {sample.status}" if sample.status is not None else f"no answer ({sample.error})"
+
+
+def _worse(new: Rate, old: Rate, allowed: float) -> bool:
+    """Whether it is beyond the limit, and worse than the old release, and neither by chance."""
+    return surely_more_often(new.failed, new.requests, allowed) and (
+        not old.requests or surely_more_often_than_there(new.failed, new.requests, old.failed, old.requests)
     )
 
 
-def too_slow(seen: Sequence[Sample], before: Sequence[Sample], limits: Limits) -> str | None:
-    """Say why the slowest 1 % is too slow compared with before, or ``None``."""
-    now, then = p99(seen), p99(before)
-    if now is None or then is None or now <= max(P99_FLOOR_MILLISECONDS, then * limits.max_p99_ratio):
-        return None
-    return (
-        f"p99 is {now:.0f} ms, before the switch it was {then:.0f} ms "
-        f"(allowed is a ratio of {limits.max_p99_ratio:g})"
-    )
+def _slower(times: Sequence[float], limit: float) -> Rate:
+    return Rate(len(times), sum(time > limit for time in times))
 
 
-def rate_of(samples: Sequence[Sample]) -> Rate:
-    """Count the samples and the failed ones."""
-    return Rate(len(samples), sum(sample.failed for sample in samples))
+def _times(samples: Iterable[Sample]) -> list[float]:
+    # An error page is often made quickly, and would make a bad release look fast.
+    return [sample.milliseconds for sample in samples if not sample.failed]
+
+
+def _rounded(milliseconds: float) -> float:
+    return round(milliseconds, 1)

@@ -1,35 +1,38 @@
-"""Our own requests through the load balancers, as a client makes them."""
+"""Our own requests through the load balancers, as clients make them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import product
+from threading import Event, Thread
 from types import TracebackType
 
 import requests
 
 from bluegreen.analysis import Sample
+from bluegreen.fleet import Droplet
 
 TIMEOUT = 5.0
 
+Target = tuple[str, Droplet]
 
-class Sampler:
-    """Asks each load balancer for each path in turn, over kept-alive connections.
 
-    :param addresses: public addresses of the load balancers.
-    :param paths: paths to ask for, with GET.
+class Visitor:
+    """Asks load balancers for paths, one request at a time, over kept-alive connections.
+
     :param host: ``Host`` header; default: the address itself, which is answered by the live color.
     """
 
-    def __init__(self, addresses: Sequence[str], paths: Sequence[str], host: str | None = None) -> None:
-        self._urls = [f"http://{address}{path}" for address in addresses for path in paths]
+    def __init__(self, host: str | None = None) -> None:
+        self._started = time.monotonic()
         self._session = requests.Session()
         # Airflow's own proxy settings are for the outside world, not for the fleet.
         self._session.trust_env = False
         if host is not None:
             self._session.headers["Host"] = host
 
-    def __enter__(self) -> Sampler:
+    def __enter__(self) -> Visitor:
         return self
 
     def __exit__(
@@ -37,31 +40,80 @@ class Sampler:
     ) -> None:
         self._session.close()
 
-    def round(self) -> list[Sample]:
-        """Make one request to each URL."""
-        return [self._sample(url) for url in self._urls]
-
-    def rounds(self, seconds: float, interval: float) -> list[Sample]:
-        """Make rounds for a while.
-
-        :param seconds: how long.
-        :param interval: seconds from one round's end to the next one's start.
-        """
-        samples: list[Sample] = []
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            samples += self.round()
-            time.sleep(interval)
-        return samples
-
-    def _sample(self, url: str) -> Sample:
+    def ask(self, target: Target) -> Sample:
+        """Make one GET request."""
+        path, load_balancer = target
         start = time.monotonic()
+        status, revision, error, lost = None, None, None, False
         try:
-            answer = self._session.get(url, timeout=TIMEOUT, allow_redirects=False)
-        except requests.RequestException as error:
-            return Sample(_since(start), None, None, type(error).__name__)
-        return Sample(_since(start), answer.status_code, answer.headers.get("X-Revision"))
+            answer = self._session.get(
+                f"http://{load_balancer.public}{path}", timeout=TIMEOUT, allow_redirects=False
+            )
+            status, revision = answer.status_code, answer.headers.get("X-Revision")
+        except requests.RequestException as failure:
+            error = type(failure).__name__
+            # HAProxy answers for an app that does not: no connection means that there was no HAProxy.
+            lost = isinstance(failure, requests.ConnectionError)
+        return Sample(
+            milliseconds=(time.monotonic() - start) * 1000,
+            status=status,
+            revision=revision,
+            error=error,
+            lost=lost,
+            path=path,
+            load_balancer=load_balancer.name,
+            at=start - self._started,
+        )
 
 
-def _since(start: float) -> float:
-    return (time.monotonic() - start) * 1000
+class Sampler:
+    """Visitors who ask for each path through each load balancer in turn, in the background.
+
+    Several, so that a slow path does not keep the others waiting; at a fixed rate, so that a quick app is not
+    put under load.
+
+    :param targets: what to ask whom.
+    :param rate: requests a second, of all visitors together, over all targets.
+    :param visitors: how many ask at the same time at most.
+    :param host: as for :class:`Visitor`.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], *, rate: float, visitors: int, host: str | None = None
+    ) -> None:
+        self.started = time.monotonic()
+        self._targets = targets
+        self._rate = rate
+        self._visitors = visitors
+        self._host = host
+        self._samples: list[Sample] = []
+        self._end = Event()
+
+    def __enter__(self) -> Sampler:
+        for number in range(self._visitors if self._targets else 0):
+            # As daemons: a request that hangs must not delay a verdict.
+            Thread(target=self._visit, args=(number,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+
+    def samples(self) -> list[Sample]:
+        """Return what has been seen up to now."""
+        return self._samples.copy()
+
+    def _visit(self, number: int) -> None:
+        # Each begins at another target, and at another moment.
+        next_start, turn = self.started + number / self._rate, number
+        with Visitor(self._host) as visitor:
+            while not self._end.wait(max(0.0, next_start - time.monotonic())):
+                self._samples.append(visitor.ask(self._targets[turn % len(self._targets)]))
+                turn += 1
+                next_start = max(next_start + self._visitors / self._rate, time.monotonic())
+
+
+def targets_of(paths: Sequence[str], load_balancers: Sequence[Droplet]) -> list[Target]:
+    """Return every path on every load balancer."""
+    return list(product(paths, load_balancers))

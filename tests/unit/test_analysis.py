@@ -1,40 +1,138 @@
-"""When a switch is kept, and when it is taken back."""
+"""When our own requests say that a release is bad, and when they do not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
-from bluegreen.analysis import Limits, Rate, Sample, p99, too_many_errors, too_slow, wrong_revision
+from bluegreen.analysis import Sample, p99, series_of, wrong_revision
+from bluegreen.app import ValidationSettings
 
-LIMITS = Limits(min_requests=30, max_error_rate=0.01, max_p99_ratio=5)
+SETTINGS = ValidationSettings(paths=["/", "/cart"])
 NEW, OLD = "a" * 40, "b" * 40
 
 
 def answers(
-    count: int, milliseconds: float = 10, status: int | None = 200, revision: str = NEW
+    count: int, milliseconds: float = 5, status: int | None = 200, path: str = "/", **fields: object
 ) -> list[Sample]:
-    return [Sample(milliseconds, status, revision)] * count
+    sample = Sample(milliseconds, status, NEW, path=path, load_balancer="lb-1", at=10.0)
+    return [replace(sample, **fields)] * count  # type: ignore[arg-type]
 
 
-def test_twenty_percent_errors_are_too_many_and_both_rates_are_told() -> None:
-    verdict = too_many_errors("requests of clients", Rate(100, 20), Rate(1000, 5), LIMITS)
-    assert verdict is not None
-    assert "20 of 100 requests of clients failed (20.0%; before the switch 0.5%" in verdict
+def verdict(
+    new: Sequence[Sample],
+    before: Sequence[Sample] = (),
+    old_now: Sequence[Sample] = (),
+    settings: ValidationSettings = SETTINGS,
+) -> str:
+    """Say the first verdict, or nothing."""
+    verdicts = (series.verdict(settings) for series in series_of(new, before, old_now))
+    return next(filter(None, verdicts), "")
+
+
+def alternating(good: int, bad: int, **fields: object) -> list[Sample]:
+    """Spread failures evenly, so that not many are in a row."""
+    each = answers(good // bad) + answers(1, status=500)
+    return [replace(sample, **fields) for sample in each * bad]  # type: ignore[arg-type]
+
+
+def test_errors_are_told_with_path_and_both_rates() -> None:
+    said = verdict(alternating(80, 20), answers(100))
+    assert said == (
+        "20 of 100 own requests to / failed (20.0%, the last through lb-1 with status 500; the old release "
+        "before the switch 0.0%, now 0.0%; allowed are 1.0% more)"
+    )
+
+
+def test_one_broken_path_is_not_diluted_by_healthy_ones() -> None:
+    others = [sample for number in range(5) for sample in answers(200, path=f"/{number}")]
+    assert "own requests to /cart failed" in verdict(alternating(90, 10, path="/cart") + others)
 
 
 def test_no_verdict_on_a_rate_of_few_requests() -> None:
-    assert too_many_errors("x", Rate(29, 29), Rate(0, 0), LIMITS) is None
-    assert too_many_errors("x", Rate(30, 30), Rate(0, 0), LIMITS) is not None
+    assert not verdict(alternating(16, 8))
+    assert verdict(alternating(20, 10))
 
 
-def test_errors_that_were_there_before_are_not_the_new_release_s() -> None:
-    assert too_many_errors("x", Rate(100, 5), Rate(100, 5), LIMITS) is None
+def test_three_failures_may_be_chance() -> None:
+    assert not verdict(alternating(57, 3))
+
+
+def test_failures_in_a_row_need_no_minimum_of_requests() -> None:
+    said = verdict(answers(3) + answers(5, status=503), answers(100))
+    assert said.startswith(
+        "5 own requests in a row to / through lb-1 failed, the last with status 503; before"
+    )
+    assert not verdict(answers(3) + answers(4, status=503), answers(100))
+
+
+def test_failures_in_a_row_are_those_through_one_load_balancer() -> None:
+    one, other = answers(3, status=503), answers(3, status=503, load_balancer="lb-2")
+    assert not verdict(one + other, answers(100))
+    assert "through lb-2" in verdict(one + other * 2, answers(100))
+
+
+def test_a_path_that_was_broken_before_is_no_verdict() -> None:
+    assert not verdict(answers(200, status=500), answers(50, status=500))
+
+
+def test_a_path_that_was_a_little_broken_before_is_one_only_if_it_gets_worse() -> None:
+    assert not verdict(alternating(180, 20), alternating(90, 10))
+    assert verdict(alternating(120, 80), alternating(90, 10))
+
+
+def test_what_fails_in_the_old_release_now_is_not_the_new_one_s_fault() -> None:
+    assert not verdict(alternating(190, 10), answers(100), alternating(57, 3))
+
+
+def test_a_request_that_reached_no_load_balancer_says_nothing_about_a_release() -> None:
+    assert not verdict(answers(100, status=None, lost=True), answers(100))
+    assert verdict(answers(100, status=None, error="ReadTimeout"), answers(100))
+
+
+def test_a_quick_app_that_gets_ten_times_slower_is_noticed() -> None:
+    said = verdict(answers(50, 20), answers(50, 2), answers(10, 1.5))
+    assert said == (
+        "the median of 50 own requests to / is 20 ms, of the old release it is 2 ms (allowed are 10 ms)"
+    )
+
+
+def test_slowness_that_nobody_notices_is_not_held_against_a_release() -> None:
+    assert not verdict(answers(50, 9), answers(50, 1))
+
+
+def test_a_slow_tail_is_noticed_even_if_the_median_is_not_slower() -> None:
+    said = verdict(answers(90, 5) + answers(10, 900), answers(100, 5))
+    assert said.startswith("p99 of 100 own requests to / is 900 ms, of the old release it is 5 ms")
+
+
+def test_a_few_spikes_are_not_a_slow_tail() -> None:
+    assert not verdict(answers(196, 5) + answers(4, 2000), answers(100, 5))
+
+
+def test_the_first_requests_of_cold_workers_are_no_slow_tail() -> None:
+    assert not verdict(answers(16, 800, at=0.5) + answers(84, 5), answers(100, 5))
+
+
+def test_slowness_that_the_old_release_shares_is_not_the_new_one_s() -> None:
+    assert not verdict(answers(100, 50), answers(100, 5), answers(25, 40))
+
+
+def test_quick_error_pages_do_not_make_a_release_look_fast() -> None:
+    assert "the median" in verdict(
+        answers(40, 100) + answers(60, 1, status=500), answers(30, 1, status=500) * 2 + answers(50, 5)
+    )
+
+
+def test_without_a_baseline_there_is_nothing_to_be_slower_than() -> None:
+    assert not verdict(answers(50, 4000))
 
 
 def test_an_answer_of_the_old_revision_is_named() -> None:
-    assert (
-        wrong_revision(answers(5) + answers(1, revision=OLD), NEW)
-        == f"an answer came from {OLD} instead of {NEW}"
+    assert wrong_revision(answers(5) + answers(1, revision=OLD), NEW) == (
+        f"an answer to / through lb-1 came from {OLD} instead of {NEW}"
     )
     assert wrong_revision(answers(5), NEW) is None
 
@@ -45,16 +143,15 @@ def test_a_failed_request_is_an_error_but_not_a_wrong_revision(status: int | Non
     assert Sample(1, status, None).failed
 
 
-def test_ten_times_slower_is_too_slow() -> None:
-    assert "p99 is 500 ms, before the switch it was 50 ms" in (
-        too_slow(answers(50, 500), answers(50, 50), LIMITS) or ""
-    )
+def test_p99_of_few_values_is_the_largest() -> None:
+    assert p99([1, 3, 2]) == 3
+    assert p99(list(range(1, 201))) == 198
 
 
-def test_slowness_that_nobody_notices_is_not_held_against_a_release() -> None:
-    assert too_slow(answers(50, 50), answers(50, 2), LIMITS) is None
-
-
-def test_without_a_baseline_there_is_nothing_to_be_slower_than() -> None:
-    assert p99(answers(19)) is None
-    assert too_slow(answers(50, 5000), [], LIMITS) is None
+def test_the_summary_tells_old_from_new() -> None:
+    [series] = series_of(answers(9, 20) + answers(1, status=500), answers(10, 2))
+    assert series.summary() == {
+        "new": {"requests": 10, "failed": 1, "median_ms": 20, "p99_ms": 20},
+        "before": {"requests": 10, "failed": 0, "median_ms": 2, "p99_ms": 2},
+        "old_now": {"requests": 0, "failed": 0, "median_ms": None, "p99_ms": None},
+    }

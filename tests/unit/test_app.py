@@ -74,6 +74,18 @@ def _is_setting(line: str) -> bool:
             r"dry_run_schedule: found '0 33 .*cron's notation",
         ),
         ("repository:", "id: x\nrepository:", r"the file's name is the app's id"),
+        (
+            "# min_requests: 30",
+            "min_requests: 2000",
+            r"validation: .*min_requests is 2000, but a bake of 30 s has room for 1500 own requests to each of 1",
+        ),
+        ("# bake: 30", "bake: 1\n  paths: [/, /a]", r"min_requests is 30, but a bake of 1 s has room for 25"),
+        (
+            "# consecutive_failures: 5",
+            "min_requests: 1\n  bake: 1\n  consecutive_failures: 60",
+            r"consecutive_failures is 60, but",
+        ),
+        ("# consecutive_failures: 5", "consecutive_failures: 1", r"consecutive_failures: found 1: .*2"),
     ],
 )
 def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(

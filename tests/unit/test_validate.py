@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
@@ -19,48 +20,78 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import validate
 from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.plan import Plan
-from bluegreen.sampler import Sampler
 from bluegreen.traffic import Counters
 
-NEW = "a" * 40
-GOOD, BAD = Sample(5, 200, NEW), Sample(5, 500, NEW)
+NEW, OLD = "a" * 40, "b" * 40
+GOOD, BAD = Sample(5, 200, NEW, load_balancer="lb-1"), Sample(5, 500, NEW, load_balancer="lb-1")
 LOST = DropletUnreachableError("lb-1: the SSH connection was lost")
+LB = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
 
 Reading = BlueGreenError | dict[str, Any]
+Bake = Callable[..., dict[str, Any]]
 
 
-def reading(live: Color = Color.GREEN, requests: int = 1000, failed: int = 0) -> dict[str, Any]:
-    counters = {Color.GREEN: Counters(requests=requests, responses_5xx=failed)}
-    return {"lb-1": SimpleNamespace(live=live, counters=counters)}
+def reading(live: Color = Color.GREEN, requests: int = 1000, failed: int = 0, retries: int = 0) -> Reading:
+    counters = {Color.GREEN: Counters(requests=requests, responses_5xx=failed, retries=retries)}
+    return {"lb-1": SimpleNamespace(live=live, counters=counters, answer_times={})}
+
+
+class Samples:
+    """Stands in for a sampler: the old color, if it is asked at all, is fine."""
+
+    seen: Sequence[Sample] = ()
+
+    def __init__(self, targets: object, host: str | None = None, **_: object) -> None:
+        self._samples = list(self.seen) if host is None else []
+
+    def __enter__(self) -> Samples:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def samples(self) -> list[Sample]:
+        return self._samples
 
 
 @pytest.fixture
-def bake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    def bake(*readings: Reading, samples: list[Sample] | None = None) -> dict[str, Any]:
-        """Watch a color with these readings of the load balancer, the last one over and over."""
+def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
+    def bake(*readings: Reading | float, samples: Sequence[Sample] = (GOOD,) * 50) -> dict[str, Any]:
+        """Watch a color with these readings of the load balancer, or seconds without; the last repeats."""
         left = list(readings)
         hook = create_autospec(LoadBalancersHook, instance=True)
 
         def statuses() -> dict[str, Any]:
             now = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(now, float):
+                time.sleep(now)
+                return {}
             if isinstance(now, BlueGreenError):
                 raise now
             return now
 
         hook.statuses.side_effect = statuses
         monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: hook)
-        monkeypatch.setattr(validate, "UNREADABLE_SECONDS", 0.2)
-        monkeypatch.setattr(Sampler, "rounds", lambda *_: samples or [GOOD] * 50)
-        balancer = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
-        plan = Plan(live=None, idle=Color.GREEN, fleet=Fleet(load_balancers=(balancer,), blue=(), green=()))
+        monkeypatch.setattr(validate, "UNREADABLE_SECONDS", 0.5)
+        monkeypatch.setattr(validate, "LOOK_SECONDS", 0.02)
+        monkeypatch.setattr(validate, "READING_PAUSE", 0.05)
+        monkeypatch.setattr(validate, "FRESH_SECONDS", 0.2)
+        monkeypatch.setattr(validate, "Sampler", type("Given", (Samples,), {"seen": samples}))
+        plan = Plan(
+            live=Color.BLUE,
+            idle=Color.GREEN,
+            fleet=Fleet(load_balancers=(LB,), blue=(), green=()),
+            counters={"lb-1": Counters(requests=5000)},
+        )
+        counters = {"green": {}, "blue": {"requests": 7000, "responses_5xx": 20}}
         operator = FinalValidationOperator(
             app_id="my_perl_app",
             task_id="final_validation",
             lock={"load_balancers": [], "tokens": {}},
             plan=plan.model_dump(mode="json"),
             revision=NEW,
-            switched={"lb-1": {"ok": True, "from": None, "to": "green", "counters": {"green": {}}}},
-            baseline={"samples": [], "counters": {}},
+            switched={"lb-1": {"ok": True, "from": "blue", "to": "green", "counters": counters}},
+            baseline={"samples": []},
         )
         settings = operator.app.model_copy(
             update={"validation": operator.app.validation.model_copy(update={"bake": 0.4})}
@@ -71,33 +102,69 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     return bake
 
 
-def test_a_good_color_is_watched_to_the_end(bake: Callable[..., dict[str, Any]]) -> None:
+def test_a_good_color_is_watched_to_the_end(bake: Bake) -> None:
     seen = bake(reading())
     assert seen["bake_seconds"] >= 0.4
-    assert seen["clients"] == {"requests": 1000, "failed": 0}
+    assert seen["all_requests"]["lb-1"]["new"]["requests"] == 1000
+    assert seen["all_requests"]["lb-1"]["before"]["failed"] == 20
+    assert seen["own_requests"]["/"]["new"]["requests"] == 50
 
 
-def test_errors_of_clients_alone_end_it_at_the_first_look(bake: Callable[..., dict[str, Any]]) -> None:
+def test_errors_of_clients_alone_end_it_at_the_first_look(bake: Bake) -> None:
+    began = time.monotonic()
     with pytest.raises(
-        BlueGreenError, match=r"the new release is bad: 50 of 1000 requests of clients failed"
+        BlueGreenError,
+        match=r"the new release is bad: 50 of 1000 requests through lb-1 were answered with 5xx",
     ):
         bake(reading(failed=50))
+    assert time.monotonic() - began < 0.3
 
 
-def test_errors_of_our_own_requests_alone_end_it(bake: Callable[..., dict[str, Any]]) -> None:
-    with pytest.raises(BlueGreenError, match="of our own requests failed"):
-        bake(reading(requests=0), samples=[GOOD] * 40 + [BAD] * 10)
+def test_errors_that_clients_had_before_are_no_verdict(bake: Bake) -> None:
+    assert bake(reading(failed=15))
 
 
-def test_a_lost_connection_says_nothing_about_the_release(bake: Callable[..., dict[str, Any]]) -> None:
-    assert bake(LOST, LOST, reading())["clients"]["requests"] == 1000
+def test_servers_that_do_not_take_requests_end_it(bake: Bake) -> None:
+    with pytest.raises(BlueGreenError, match="90 of 1000 requests through lb-1 took more than one attempt"):
+        bake(reading(retries=90))
 
 
-def test_a_load_balancer_that_stays_away_ends_it(bake: Callable[..., dict[str, Any]]) -> None:
+def test_errors_of_our_own_requests_alone_end_it(bake: Bake) -> None:
+    with pytest.raises(BlueGreenError, match="10 of 60 own requests to / failed"):
+        bake(reading(requests=0), samples=([GOOD] * 5 + [BAD]) * 10)
+
+
+def test_an_answer_of_another_release_ends_it(bake: Bake) -> None:
+    with pytest.raises(BlueGreenError, match=f"through lb-1 came from {OLD} instead of {NEW}"):
+        bake(reading(), samples=[GOOD, Sample(5, 200, OLD, load_balancer="lb-1")])
+
+
+def test_own_requests_that_never_come_through_are_no_proof(bake: Bake) -> None:
+    with pytest.raises(BlueGreenError, match="no own request to / came through in the whole bake"):
+        bake(reading(), samples=[Sample(5, None, None, "ConnectionError", lost=True)] * 50)
+
+
+def test_a_lost_connection_says_nothing_about_the_release(bake: Bake) -> None:
+    assert bake(LOST, LOST, reading())["bake_seconds"] >= 0.4
+
+
+def test_a_load_balancer_that_stays_away_ends_it(bake: Bake) -> None:
     with pytest.raises(BlueGreenError, match="the SSH connection was lost"):
         bake(LOST)
 
 
-def test_traffic_that_went_elsewhere_ends_it(bake: Callable[..., dict[str, Any]]) -> None:
+def test_a_reading_that_hangs_neither_delays_a_verdict_nor_lasts_forever(bake: Bake) -> None:
+    with pytest.raises(BlueGreenError, match="own requests to / failed"):
+        bake(3.0, samples=([GOOD] * 5 + [BAD]) * 10)
+    with pytest.raises(BlueGreenError, match="the load balancers do not say what they count"):
+        bake(3.0)
+
+
+def test_a_mistake_in_reading_is_not_swallowed(bake: Bake) -> None:
+    with pytest.raises(KeyError):
+        bake({"lb-9": SimpleNamespace(live=Color.GREEN, counters={Color.GREEN: Counters()}, answer_times={})})
+
+
+def test_traffic_that_went_elsewhere_ends_it(bake: Bake) -> None:
     with pytest.raises(BlueGreenError, match="lb-1 no longer sends traffic to green but to blue"):
         bake(reading(), reading(live=Color.BLUE))

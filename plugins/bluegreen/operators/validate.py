@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.analysis import Limits, Rate, Sample, p99, rate_of, too_many_errors, too_slow, wrong_revision
-from bluegreen.deadline import Deadline
+from bluegreen.analysis import Sample, series_of, wrong_revision
+from bluegreen.app import OWN_REQUESTS_PER_SECOND
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
-from bluegreen.sampler import Sampler
-from bluegreen.traffic import Counters, SwitchResult
+from bluegreen.readings import Reading, Readings
+from bluegreen.real_traffic import Look, RealTraffic
+from bluegreen.sampler import Sampler, targets_of
+from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.color import Color
 
-# One look takes a second of samples and one reading of HAProxy's counters.
-LOOK_SECONDS = 1.0
-SAMPLE_INTERVAL = 0.02
+# How often our own requests are judged, and how long HAProxy's counters are left alone between two readings.
+LOOK_SECONDS = 0.2
+READING_PAUSE = 0.6
+
+# The last reading of the counters is not older than this when the bake ends.
+FRESH_SECONDS = 1.5
 
 # How long the counters may be unreadable: a lost SSH connection says nothing about the release.
 UNREADABLE_SECONDS = 10.0
+
+# Four at a time, so that requests that take 80 ms can still be made at the full rate. The old color is asked
+# less: it is there to compare with.
+VISITORS, OLD_COLOR_VISITORS = 4, 2
+OLD_COLOR_RATE = OWN_REQUESTS_PER_SECOND / 2
 
 
 class FinalValidationOperator(BlueGreenOperator):
@@ -55,70 +65,92 @@ class FinalValidationOperator(BlueGreenOperator):
 
         :raises BlueGreenError: with the first limit that was broken.
         """
-        plan = Plan.model_validate(self.plan)
+        plan, settings = Plan.model_validate(self.plan), self.app.validation
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
-        addresses = [str(droplet.public) for droplet in plan.fleet.load_balancers]
-        samples: list[Sample] = []
-        counters, unreadable = Counters(), Deadline()
-        start = time.monotonic()
-        with Sampler(addresses, self.app.validation.paths) as sampler:
-            while True:
-                hook.renew_in_time()
-                samples += sampler.rounds(LOOK_SECONDS, SAMPLE_INTERVAL)
-                try:
-                    counters, unreadable = self._since_switch(hook, plan.idle), Deadline()
-                except BlueGreenError as error:
-                    if not error.transient:
-                        raise
-                    self.log.warning("%s; looking again", error)
-                    unreadable.check(UNREADABLE_SECONDS, error)
-                if broken := self._broken_limit(plan, samples, counters):
-                    raise BlueGreenError(f"the new release is bad: {broken}")
-                if time.monotonic() - start >= self.app.validation.bake:
-                    break
+        before = [Sample(**sample) for sample in self.baseline["samples"]]
+        targets = targets_of(settings.paths, plan.fleet.load_balancers)
+        traffic = self._traffic(plan)
+
+        def read() -> dict[str, LoadBalancerStatus]:
+            hook.renew_in_time()
+            return hook.statuses()
+
+        start = read_at = time.monotonic()
+        trouble: BlueGreenError | None = None
+        with (
+            Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS) as new,
+            Sampler(
+                targets if plan.live else [],
+                rate=OLD_COLOR_RATE,
+                visitors=OLD_COLOR_VISITORS,
+                host=self.app.traffic.preview_host,
+            ) as old,
+            Readings(read, READING_PAUSE) as readings,
+        ):
+            while time.monotonic() < start + settings.bake or time.monotonic() > read_at + FRESH_SECONDS:
+                time.sleep(LOOK_SECONDS)
+                reading = readings.take()
+                if isinstance(reading, Reading):
+                    read_at, trouble = reading.at, None
+                    self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic))
+                else:
+                    trouble = reading or trouble
+                    self._be_patient(reading, trouble, time.monotonic() - read_at)
+                series = series_of(new.samples(), before, old.samples())
+                self._stop_at([wrong_revision(new.samples(), self.revision)])
+                self._stop_at(one.verdict(settings) for one in series)
+        if unasked := set(settings.paths) - {one.path for one in series if one.new}:
+            raise BlueGreenError(
+                f"no own request to {', '.join(sorted(unasked))} came through in the whole bake; "
+                "look at the way from here to port 80 of the load balancers"
+            )
         seen = {
             "bake_seconds": round(time.monotonic() - start, 1),
-            "samples": len(samples),
-            "p99_milliseconds": p99(samples),
-            "clients": {"requests": counters.requests, "failed": counters.responses_5xx},
-            "connection_errors": counters.connection_errors,
-            "retries": counters.retries,
-            "redispatches": counters.redispatches,
+            "own_requests": {one.path: one.summary() for one in series},
+            "all_requests": {name: one.summary() for name, one in traffic.items()},
         }
         self.log.info("the bake is over, no limit broken: %s", seen)
         return seen
 
-    def _since_switch(self, hook: LoadBalancersHook, color: Color) -> Counters:
-        """Sum HAProxy's counters of the new color since the switch, over all load balancers."""
-        at_switch = self._counters_at_switch()
-        total = Counters()
-        for name, status in hook.statuses().items():
+    def _traffic(self, plan: Plan) -> dict[str, RealTraffic]:
+        """What the load balancers said before the switch, by name."""
+        traffic = {}
+        for name, answer in self.switched.items():
+            switch = SwitchResult.parse(answer)
+            at_switch = Look(
+                switch.counters.get(plan.idle, Counters()), switch.answer_times.get(plan.idle, 0)
+            )
+            before, answer_time = Counters(), 0
+            if plan.live is not None:
+                before = switch.counters.get(plan.live, Counters()) - plan.counters.get(name, Counters())
+                answer_time = switch.answer_times.get(plan.live, 0)
+            traffic[name] = RealTraffic(name, at_switch, before, answer_time)
+        return traffic
+
+    def _verdicts_on_traffic(
+        self, statuses: dict[str, LoadBalancerStatus], color: Color, traffic: dict[str, RealTraffic]
+    ) -> Iterator[str | None]:
+        for name, status in statuses.items():
             if status.live is not color:
                 raise BlueGreenError(f"{name} no longer sends traffic to {color} but to {status.live}")
-            total += status.counters[color] - at_switch[name].get(color, Counters())
-        return total
+            look = Look(status.counters[color], status.answer_times.get(color, 0))
+            yield traffic[name].verdict(look, self.app.validation)
 
-    def _counters_at_switch(self) -> dict[str, dict[Color, Counters]]:
-        return {name: SwitchResult.parse(result).counters for name, result in self.switched.items()}
+    def _be_patient(self, error: BlueGreenError | None, last: BlueGreenError | None, seconds: float) -> None:
+        """Go on without HAProxy's counters for a while; our own requests are judged meanwhile.
 
-    def _broken_limit(self, plan: Plan, samples: list[Sample], counters: Counters) -> str | None:
-        settings = self.app.validation
-        limits = Limits(settings.min_requests, settings.max_error_rate, settings.max_p99_ratio)
-        before = [Sample(**sample) for sample in self.baseline["samples"]]
-        clients = Rate(counters.requests, counters.responses_5xx)
-        return (
-            wrong_revision(samples, self.revision)
-            or too_many_errors("of our own requests", rate_of(samples), rate_of(before), limits)
-            or too_many_errors("requests of clients", clients, self._clients_before(plan.live), limits)
-            or too_slow(samples, before, limits)
-        )
+        :raises BlueGreenError: if an error is not a matter of time, or there was no reading for too long.
+        """
+        if error is not None:
+            if not error.transient:
+                raise error
+            self.log.warning("%s; looking again", error)
+        if seconds > UNREADABLE_SECONDS:
+            reason = last or "the load balancers do not say what they count"
+            raise BlueGreenError(f"{reason} (waited {UNREADABLE_SECONDS:g} s)")
 
-    def _clients_before(self, live: Color | None) -> Rate:
-        """Real traffic on the old color between the preview check and the switch."""
-        requests = failed = 0
-        if live is not None:
-            for name, counters in self._counters_at_switch().items():
-                since = counters[live] - Counters.parse(self.baseline["counters"][name])
-                requests += since.requests
-                failed += since.responses_5xx
-        return Rate(requests, failed)
+    @staticmethod
+    def _stop_at(verdicts: Iterable[str | None]) -> None:
+        for verdict in verdicts:
+            if verdict:
+                raise BlueGreenError(f"the new release is bad: {verdict}")

@@ -1,0 +1,66 @@
+"""How sure numbers make us: the two statistical questions that everything in a bake comes down to.
+
+Both are answered exactly, by counting cases. The usual approximations (normal, Wilson's interval) are wrong
+where it matters here: for few and rare events.
+
+Latency is judged by the same two: "the median is above a limit" means that more than half of the requests
+took longer, "p99 is above it" that more than 1 % did. So nothing is assumed about how latencies are
+distributed, and a single spike, as garbage collection makes them, is one event and no more.
+"""
+
+from __future__ import annotations
+
+from math import exp, lgamma, log, log1p
+
+# Chance has to explain a finding in less than one of a thousand cases: it is asked at every look of a bake.
+# A release exactly at a limit may be called bad at one of them; one that is clearly below is not.
+SIGNIFICANCE = 0.001
+
+
+def surely_more_often(events: int, trials: int, rate: float) -> bool:
+    """Tell whether something happens more often than allowed, and not only by chance.
+
+    The exact binomial test, one-sided: if the true rate were ``rate``, how often would so many be seen?
+    Few trials prove little by themselves: against 1 %, 3 failures of 30 may be chance, 4 may not.
+
+    :param events: how often it happened.
+    :param trials: how often it could have happened.
+    :param rate: how often it may, 0 to 1 or more.
+    """
+    if events <= rate * trials:
+        return False
+    if rate <= 0:
+        return True
+    first = _log_choose(trials, events) + events * log(rate) + (trials - events) * log1p(-rate)
+    total = term = exp(first)
+    for count in range(events, trials):
+        term *= (trials - count) / (count + 1) * rate / (1 - rate)
+        total += term
+    return total < SIGNIFICANCE
+
+
+def surely_more_often_than_there(events: int, trials: int, events_there: int, trials_there: int) -> bool:
+    """Tell whether something happens more often here than there, and not only by chance.
+
+    Fisher's exact test, one-sided: if the events had been dealt out to all trials blindly, how often would so
+    many of them be here? A comparison with few trials proves little: that none of 20 failed before the switch
+    does not make 9 failures of 100 a difference.
+
+    :param events: how often it happened here.
+    :param trials: how often it could have happened here.
+    :param events_there: how often it happened there.
+    :param trials_there: how often it could have happened there.
+    """
+    both, all_trials = events + events_there, trials + trials_there
+    if events * trials_there <= events_there * trials:
+        return False
+    ways = _log_choose(all_trials, both)
+    total = 0.0
+    for count in range(events, min(both, trials) + 1):
+        total += exp(_log_choose(trials, count) + _log_choose(trials_there, both - count) - ways)
+    return total < SIGNIFICANCE
+
+
+def _log_choose(things: int, chosen: int) -> float:
+    """Logarithm of the number of ways to choose some of many things."""
+    return lgamma(things + 1) - lgamma(chosen + 1) - lgamma(things - chosen + 1)

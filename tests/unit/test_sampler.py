@@ -1,0 +1,106 @@
+"""Our own requests: what becomes of them, and how many there are."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from bluegreen.fleet import Droplet
+from bluegreen.sampler import Sampler, Visitor, targets_of
+
+REVISION = "a" * 40
+
+
+class _App(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        time.sleep(0.2 if self.path == "/slow" else 0)
+        self.send_response(500 if self.path == "/broken" else 200)
+        self.send_header("X-Revision", REVISION)
+        self.send_header("X-Host", self.headers["Host"])
+        self.send_header("Content-Length", "10" if self.path == "/cut" else "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+        self.close_connection = self.path == "/cut"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def balancer() -> Iterator[Any]:
+    """A droplet that answers; its "address" has a port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _App)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield _at(server.server_port)
+    server.shutdown()
+    server.server_close()
+
+
+def _at(port: int) -> Any:
+    droplet = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("127.0.0.1"), private=None)
+    return droplet.model_copy(update={"public": f"127.0.0.1:{port}"})
+
+
+def test_an_answer_is_remembered_with_whom_and_what_was_asked(balancer: Any) -> None:
+    with Visitor() as visitor:
+        sample = visitor.ask(("/broken", balancer))
+    assert (sample.status, sample.revision, sample.path, sample.load_balancer) == (
+        500,
+        REVISION,
+        "/broken",
+        "lb-1",
+    )
+    assert sample.failed
+    assert 0 < sample.milliseconds < 1000
+
+
+def test_an_answer_that_is_cut_is_the_release_s_failure(balancer: Any) -> None:
+    with Visitor() as visitor:
+        sample = visitor.ask(("/cut", balancer))
+    assert sample.failed
+    assert not sample.lost
+
+
+def test_an_answer_that_does_not_come_is_the_release_s_failure(
+    balancer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.05)
+    with Visitor() as visitor:
+        sample = visitor.ask(("/slow", balancer))
+    assert (sample.error, sample.lost) == ("ReadTimeout", False)
+
+
+def test_a_load_balancer_that_is_not_there_is_no_release_s_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = _at(free.getsockname()[1])
+    with Visitor() as visitor:
+        assert visitor.ask(("/", nobody)).lost
+
+
+def test_every_path_is_asked_equally_often_at_the_rate(balancer: Any) -> None:
+    with Sampler(targets_of(["/", "/a", "/b"], [balancer]), rate=60, visitors=4) as sampler:
+        time.sleep(1)
+        samples = sampler.samples()
+    assert 40 <= len(samples) <= 65
+    counts = [sum(sample.path == path for sample in samples) for path in ("/", "/a", "/b")]
+    assert max(counts) - min(counts) <= 4
+
+
+def test_a_slow_path_does_not_keep_the_others_waiting(balancer: Any) -> None:
+    with Sampler(targets_of(["/slow"], [balancer]), rate=50, visitors=4) as sampler:
+        time.sleep(1.1)
+        assert 12 <= len(sampler.samples()) <= 20
+
+
+def test_nothing_to_ask_is_no_trouble() -> None:
+    with Sampler([], rate=50, visitors=4) as sampler:
+        assert sampler.samples() == []
