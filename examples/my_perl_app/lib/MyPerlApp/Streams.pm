@@ -51,7 +51,7 @@ sub upgrade {
     return [ 426, [ 'Upgrade' => 'echo', 'Content-Type' => 'text/plain' ], ["Upgrade: echo is needed.\n"] ]
         if lc( $request->header('Upgrade') // q{} ) ne 'echo';
     return sub {
-        print {$io} map {"$_\r\n"} 'HTTP/1.1 101 Switching Protocols', 'Connection: Upgrade', 'Upgrade: echo', q{};
+        print {$io} "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
         while ( defined( my $line = <$io> ) ) {
             print {$io} "$MyPerlApp::Release::NAME: $line";
         }
