@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from math import exp, lgamma, log, log1p
 
-# Chance has to explain a finding in less than one of a thousand cases: it is asked at every look of a bake.
-# A release exactly at a limit may be called bad at one of them; one that is clearly below is not.
-SIGNIFICANCE = 0.001
+# In how many cases chance may explain a finding. A limit is generous by itself, so that a good release is far
+# below it. That the old release is better is what keeps everybody else's trouble from being the new one's
+# fault, at every look of every bake, so it must be surer.
+BEYOND_LIMIT = 0.01
+BEYOND_OLD_RELEASE = 0.001
 
 
 def surely_more_often(events: int, trials: int, rate: float) -> bool:
     """Tell whether something happens more often than allowed, and not only by chance.
 
     The exact binomial test, one-sided: if the true rate were ``rate``, how often would so many be seen?
-    Few trials prove little by themselves: against 1 %, 3 failures of 30 may be chance, 4 may not.
+    Few trials prove little by themselves: against 1 %, 2 failures of 30 may be chance, 3 may not.
 
     :param events: how often it happened.
     :param trials: how often it could have happened.
@@ -36,7 +38,7 @@ def surely_more_often(events: int, trials: int, rate: float) -> bool:
     for count in range(events, trials):
         term *= (trials - count) / (count + 1) * rate / (1 - rate)
         total += term
-    return total < SIGNIFICANCE
+    return total < BEYOND_LIMIT
 
 
 def surely_more_often_than_there(events: int, trials: int, events_there: int, trials_there: int) -> bool:
@@ -58,7 +60,7 @@ def surely_more_often_than_there(events: int, trials: int, events_there: int, tr
     total = 0.0
     for count in range(events, min(both, trials) + 1):
         total += exp(_log_choose(trials, count) + _log_choose(trials_there, both - count) - ways)
-    return total < SIGNIFICANCE
+    return total < BEYOND_OLD_RELEASE
 
 
 def _log_choose(things: int, chosen: int) -> float:

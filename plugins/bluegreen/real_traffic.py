@@ -34,6 +34,14 @@ class Look:
     answer_time: int
 
 
+@dataclass(frozen=True)
+class AnswerTime:
+    """An average in milliseconds, and the ``least`` that it can be, since what HAProxy says is rounded up."""
+
+    average: float
+    least: float
+
+
 class RealTraffic:
     """All requests through one load balancer to the new color since the switch.
 
@@ -51,7 +59,7 @@ class RealTraffic:
         self._before = before
         self._answer_time_before = answer_time_before
         self._at_switch = self._slice_start = at_switch
-        self._slices: list[float] = []
+        self._slices: list[AnswerTime] = []
 
     def verdict(self, look: Look, settings: ValidationSettings) -> str | None:
         """Take another look; say what is too bad about the new release, or ``None``."""
@@ -70,10 +78,10 @@ class RealTraffic:
                 "requests": counters.requests,
                 "failed": _failed(counters),
                 "retried": _retried(counters),
-                "answer_time_ms": round(time, 1) if time is not None else None,
+                "answer_time_ms": round(time),
             }
             for name, counters, time in (
-                ("new", self.since_switch, self._slices[-1] if self._slices else None),
+                ("new", self.since_switch, self._slices[-1].average if self._slices else 0),
                 ("before", self._before, self._answer_time_before),
             )
         }
@@ -91,10 +99,10 @@ class RealTraffic:
     def _slow(self, settings: ValidationSettings) -> str | None:
         limit = max(settings.quick_median, settings.max_median_ratio * self._answer_time_before)
         last = self._slices[-SLOW_SLICES:]
-        if not self._answer_time_before or len(last) < SLOW_SLICES or min(last) <= limit:
+        if not self._answer_time_before or len(last) < SLOW_SLICES or min(one.least for one in last) <= limit:
             return None
         return (
-            f"requests through {self.load_balancer} are answered after {last[-1]:.0f} ms on average, "
+            f"requests through {self.load_balancer} are answered after {last[-1].average:.0f} ms on average, "
             f"before the switch it was {self._answer_time_before} ms (allowed are {limit:.0f} ms)"
         )
 
@@ -107,8 +115,8 @@ class RealTraffic:
             self._slice_start = look
 
 
-def average_between(earlier: Look, later: Look) -> float:
-    """Return the average answer time of the requests between two looks, in milliseconds, or a little less.
+def average_between(earlier: Look, later: Look) -> AnswerTime:
+    """Return the average answer time of the requests between two looks.
 
     HAProxy's average forgets slowly: after 100 requests nine tenths of it are still older ones, of a release
     that was perhaps live a week ago. How much of it is old is known, so that can be taken out again.
@@ -117,7 +125,8 @@ def average_between(earlier: Look, later: Look) -> float:
     # Exact up to the window's size, exponential from there on.
     kept = min(first, WINDOW) / min(last, WINDOW)
     kept *= (1 - 1 / WINDOW) ** (max(last, WINDOW) - max(first, WINDOW))
-    return max(0.0, (later.answer_time - ROUNDING_MILLISECONDS - kept * earlier.answer_time) / (1 - kept))
+    average = max(0.0, (later.answer_time - kept * earlier.answer_time) / (1 - kept))
+    return AnswerTime(average, average - ROUNDING_MILLISECONDS / (1 - kept))
 
 
 def _failed(counters: Counters) -> int:

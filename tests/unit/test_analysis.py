@@ -56,8 +56,8 @@ def test_no_verdict_on_a_rate_of_few_requests() -> None:
     assert verdict(alternating(20, 10))
 
 
-def test_three_failures_may_be_chance() -> None:
-    assert not verdict(alternating(57, 3))
+def test_two_failures_may_be_chance() -> None:
+    assert not verdict(alternating(38, 2))
 
 
 def test_failures_in_a_row_need_no_minimum_of_requests() -> None:

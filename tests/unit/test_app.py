@@ -77,7 +77,7 @@ def _is_setting(line: str) -> bool:
         (
             "# min_requests: 30",
             "min_requests: 2000",
-            r"validation: .*min_requests is 2000, but a bake of 30 s has room for 1500 own requests to each of 1",
+            r"validation: .*min_requests is 2000, but a bake of 30 s has room for 1500 own requests",
         ),
         ("# bake: 30", "bake: 1\n  paths: [/, /a]", r"min_requests is 30, but a bake of 1 s has room for 25"),
         (

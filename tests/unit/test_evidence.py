@@ -6,17 +6,22 @@ from math import comb
 
 import pytest
 
-from bluegreen.evidence import SIGNIFICANCE, surely_more_often, surely_more_often_than_there
+from bluegreen.evidence import (
+    BEYOND_LIMIT,
+    BEYOND_OLD_RELEASE,
+    surely_more_often,
+    surely_more_often_than_there,
+)
 
 
 @pytest.mark.parametrize(
     ("events", "trials", "rate", "sure"),
     [
         (0, 0, 0.01, False),
-        (3, 30, 0.01, False),
-        (4, 30, 0.01, True),
-        (9, 250, 0.01, False),
-        (10, 250, 0.01, True),
+        (2, 30, 0.01, False),
+        (3, 30, 0.01, True),
+        (7, 250, 0.01, False),
+        (8, 250, 0.01, True),
         (250, 250, 0.01, True),
         (5, 5, 1.0, False),
         (5, 5, 1.01, False),
@@ -36,7 +41,7 @@ def test_it_is_the_exact_binomial_test(trials: int, rate: float) -> None:
             comb(trials, count) * rate**count * (1 - rate) ** (trials - count)
             for count in range(events, trials + 1)
         )
-        assert surely_more_often(events, trials, rate) is (chance < SIGNIFICANCE)
+        assert surely_more_often(events, trials, rate) is (chance < BEYOND_LIMIT)
 
 
 def test_millions_of_requests_are_no_trouble() -> None:
@@ -66,5 +71,5 @@ def test_it_is_fisher_s_exact_test() -> None:
         chance = sum(
             comb(30, count) * comb(20, events + 3 - count) for count in range(events, min(30, events + 3) + 1)
         )
-        exact = chance / comb(50, events + 3) < SIGNIFICANCE
+        exact = chance / comb(50, events + 3) < BEYOND_OLD_RELEASE
         assert surely_more_often_than_there(events, 30, 3, 20) is exact

@@ -32,10 +32,8 @@ FRESH_SECONDS = 1.5
 # How long the counters may be unreadable: a lost SSH connection says nothing about the release.
 UNREADABLE_SECONDS = 10.0
 
-# Four at a time, so that requests that take 80 ms can still be made at the full rate. The old color is asked
-# less: it is there to compare with.
-VISITORS, OLD_COLOR_VISITORS = 4, 2
-OLD_COLOR_RATE = OWN_REQUESTS_PER_SECOND / 2
+# Four at a time, so that requests that take 80 ms can still be made at the full rate.
+VISITORS = 4
 
 
 class FinalValidationOperator(BlueGreenOperator):
@@ -81,8 +79,8 @@ class FinalValidationOperator(BlueGreenOperator):
             Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS) as new,
             Sampler(
                 targets if plan.live else [],
-                rate=OLD_COLOR_RATE,
-                visitors=OLD_COLOR_VISITORS,
+                rate=OWN_REQUESTS_PER_SECOND,
+                visitors=VISITORS,
                 host=self.app.traffic.preview_host,
             ) as old,
             Readings(read, READING_PAUSE) as readings,
