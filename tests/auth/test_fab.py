@@ -1,0 +1,159 @@
+"""The CI client and its role in an API server with the FAB auth manager, as production has it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+import requests
+
+from demo import database
+from demo.airflow_settings import ROOT, Home, environment
+from demo.session import Part
+from tests.unit.ci_client import start
+
+FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+ROLE = ROOT / "ci" / "airflow-role.json"
+SECONDS = 90
+
+# Airflow's command line takes 4 s to start, so all commands share one.
+COMMANDS = """
+import json, sys
+from airflow.cli import cli_parser
+parser = cli_parser.get_parser()
+for argv in json.load(sys.stdin):
+    command = parser.parse_args(argv)
+    command.func(command)
+"""
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """An API server that nobody schedules for: runs stay queued.
+
+    :param password: of ``ci``, who has the documented role and no other, and of ``canceller``, who may cancel
+        too.
+    """
+
+    url: str
+    password: str
+    home: Home
+
+    def client(self, *more: str, user: str = "ci", password: str = "") -> tuple[int, list[str]]:
+        """Return exit status and output of the client."""
+        process = start(
+            "--app=my_perl_app",
+            "--ref=v2",
+            *more,
+            AIRFLOW_URL=self.url,
+            AIRFLOW_USERNAME=user,
+            AIRFLOW_PASSWORD=password or self.password,
+        )
+        printed, _ = process.communicate(timeout=SECONDS)
+        return process.returncode, printed.splitlines()
+
+    def end_runs(self) -> None:
+        """Let all runs have failed."""
+        with closing(sqlite3.connect(self.home.database)) as connection, connection:
+            connection.execute("UPDATE dag_run SET state = 'failed'")
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """An Airflow set up with the commands of docs/ci.md."""
+    home, password = Home(tmp_path_factory.mktemp("fab")), secrets.token_urlsafe(12)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    variables = environment(home, port, extra={"AIRFLOW__CORE__AUTH_MANAGER": FAB})
+    database.copy(database.prepare(), home.database)
+    cancelling = home.directory / "role.json"
+    cancelling.write_text(
+        ROLE.read_text()
+        .replace("can_create,can_read", "can_create,can_read,can_edit")
+        .replace("deploy my", "cancel my")
+    )
+    commands = [
+        ["fab-db", "migrate"],
+        ["dags", "reserialize"],
+        *(["roles", "import", str(file)] for file in (ROLE, cancelling)),
+        ["users", "create", *_user("ci", "deploy my_perl_app", password)],
+        ["users", "create", *_user("canceller", "cancel my_perl_app", password)],
+    ]
+    subprocess.run(
+        [sys.executable, "-c", COMMANDS],
+        input=json.dumps(commands),
+        env=variables,
+        check=True,
+        text=True,
+        timeout=SECONDS,
+        stdout=subprocess.DEVNULL,
+    )
+    server = Part(
+        "api_server",
+        [sys.executable, "-m", "airflow", "api-server"],
+        variables,
+        home.directory / "api_server.log",
+        home.directory / "api_server.json",
+    )
+    server.start()
+    try:
+        yield Airflow(f"http://127.0.0.1:{port}", password, home)
+    finally:
+        server.kill()
+
+
+def _user(name: str, role: str, password: str) -> list[str]:
+    values = {"username": name, "role": role, "password": password, "email": f"{name}@example.org"}
+    return [*(f"--{key}={value}" for key, value in values.items()), "--firstname=CI", "--lastname=CI"]
+
+
+def test_the_documented_role_may_deploy_its_app_and_nothing_else(airflow: Airflow) -> None:
+    # The client itself waits until the API server answers.
+    code, lines = airflow.client("--run-id=ci-1", "--timeout=40", "--cancel")
+    assert code == 2
+    assert "404" in lines[-1]
+
+    code, lines = airflow.client("--run-id=ci-1", "--timeout=1")
+    assert code == 5, lines
+    assert lines[0].startswith("triggered ci-1: ")
+    assert "the run is queued" in lines[-1]
+    code, lines = airflow.client("--run-id=ci-1", "--timeout=1", "--cancel", user="canceller")
+    assert lines[0].startswith("cancelled: "), lines
+    airflow.end_runs()
+    code, lines = airflow.client("--run-id=ci-1", "--timeout=20")
+    assert code == 6, lines
+    assert lines[0].startswith("ci-1 exists, following it: ")
+    assert "ended (failed) without a report" in lines[-1]
+
+    assert airflow.client(password="wrong") == (
+        2,
+        ["error: Airflow refuses POST /auth/token: 401 Invalid credentials"],
+    )
+    answer = requests.post(
+        f"{airflow.url}/auth/token", json={"username": "ci", "password": airflow.password}, timeout=SECONDS
+    )
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    run = "/dags/bluegreen_deploy__my_perl_app/dagRuns/ci-1"
+    forbidden: list[tuple[str, str, object]] = [
+        ("POST", "/dags/bluegreen_rollback__my_perl_app/dagRuns", {"logical_date": None}),
+        ("GET", "/dags/bluegreen_rollback__my_perl_app", None),
+        ("PATCH", run, {"state": "failed"}),
+        ("DELETE", run, None),
+        ("GET", "/connections", None),
+        ("GET", "/variables", None),
+        ("GET", f"{run}/taskInstances/lock/logs/1", None),
+    ]
+    for method, path, body in forbidden:
+        refused = requests.request(
+            method, f"{airflow.url}/api/v2{path}", json=body, headers=headers, timeout=SECONDS
+        )
+        assert refused.status_code == 403, (method, path, refused.text)
