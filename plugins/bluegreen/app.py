@@ -246,6 +246,17 @@ class App(_Section):
     connections: Connections = Connections()
     dry_run_schedule: Annotated[Line, AfterValidator(_schedule)] | None = "0 3 * * *"
 
+    @model_validator(mode="after")
+    def _time_to_stop(self) -> Self:
+        """The old release is stopped within the time of a build, and its last requests may need long."""
+        least = self.server.longest_request + 60
+        if self.timeouts.build < least:
+            raise ValueError(
+                f"timeouts.build is {self.timeouts.build}, but must be at least "
+                f"server.longest_request + 60, which is {least}"
+            )
+        return self
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys silently; a setting that is lost that way is a trap."""
@@ -309,8 +320,8 @@ def _explain(item: Any) -> str:
         return f"{key}: unknown key; allowed here are {', '.join(_allowed_keys(item['loc'][:-1]))}"
     if item["type"] == "missing":
         return f"{key}: is required and missing"
-    found = repr(item.get("input"))
-    return f"{key}: found {found[:80]}: {item['msg'].removeprefix('Value error, ')}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: found {repr(item.get('input'))[:80]}: {message}" if item["loc"] else message
 
 
 def _allowed_keys(location: tuple[Any, ...]) -> list[str]:

@@ -86,6 +86,7 @@ def _is_setting(line: str) -> bool:
             r"consecutive_failures is 60, but",
         ),
         ("# consecutive_failures: 5", "consecutive_failures: 1", r"consecutive_failures: found 1: .*2"),
+        ("# build: 900", "build: 119", r"yaml: timeouts.build is 119, but .* at least .* which is 120"),
     ],
 )
 def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
