@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -25,7 +26,7 @@ class Contract(SansIOHTTPPolicy[Any, Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._openapi = OpenAPI.from_dict(_description())
+        self._openapi = _openapi()
         self.statuses: list[int] = []
         self.headers: list[dict[str, str]] = []
         self.checked: Counter[str] = Counter()
@@ -65,6 +66,12 @@ class Contract(SansIOHTTPPolicy[Any, Any]):
         self._openapi.validate_request(request)
         self._openapi.validate_response(request, response)
         self.checked[f"{method} {address.path}"] += 1
+
+
+@cache
+def _openapi() -> OpenAPI:
+    """Read the description once: that takes half a second."""
+    return OpenAPI.from_dict(_description())
 
 
 def _description() -> dict[str, Any]:
