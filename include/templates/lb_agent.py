@@ -45,9 +45,11 @@ COUNTERS = {
 # and, at boot, for a server: the network may need some, and HAProxy waits meanwhile.
 LOCK_WAIT, RELOAD_WAIT, HEALTH_WAIT, ANSWER_WAIT = 20.0, 15.0, 5.0, 3.0
 BOOT_WAIT = 10.0
-# Seconds after its deadline that a switch which was being confirmed is decided: the other load balancers, which
-# may not have got so far, have gone back by then.
+# Seconds after its deadline that a switch which was being confirmed is decided: the other load balancers,
+# which may not have got so far, have gone back by then.
 PEERS_WAIT = 5.0
+# Bytes at the end of the ledger that are looked at: hundreds of runs, and so any that is reported twice.
+LEDGER_TAIL = 1 << 20
 # Seconds that a lock lasts after its holder's last sign of life, unless the holder wants another time.
 LEASE = 120.0
 COMMAND_TIMEOUT = 30.0
@@ -76,6 +78,7 @@ class Paths:
         state = root / "var/lib/bluegreen"
         self.lock, self.traffic = state / "lock.json", state / "traffic.json"
         self.loaded, self.installed = state / "loaded.json", state / "installed.json"
+        self.ledger = state / "ledger.jsonl"
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -133,8 +136,8 @@ def wait_for(seconds: float, ask: Callable[[], T | None], pause: float = 0.02) -
         time.sleep(pause)
 
 
-def utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+def utc(seconds: float, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    return time.strftime(pattern, time.gmtime(seconds))
 
 
 def digest(data: bytes) -> str:
@@ -413,7 +416,16 @@ class LockStore:
             # The clock keeps tokens growing even if the file was lost.
             token = max(int(state.get("last_token", 0)) + 1, int(time.time()))
             holder = {**who, "since": time.time(), "token": token}
-        return self._extend({**holder, "lease": lease})
+        old = state.get("holder") or {}
+        if old.get("begun") not in (None, who.get("begun")):
+            # Not forgotten before its record is complete, even if this call is killed.
+            holder["left"] = [*old.get("left", []), old["begun"]]
+        return self._extend({**holder, **who, "lease": lease})
+
+    def all_recorded(self) -> None:
+        state = read_json(self.path)
+        state["holder"].pop("left", None)
+        write_json(self.path, state)
 
     @staticmethod
     def is_over(holder: Json, over: float = 0) -> bool:
@@ -445,6 +457,49 @@ class LockStore:
     def describe(holder: Json) -> str:
         until = f" until {utc(holder['until'])}" if "until" in holder else ""
         return f"{holder['owner']}, run {holder['run_id']}, since {utc(holder['since'])}{until}"
+
+
+class Ledger:
+    """How every run has ended, a line each. Nothing is thrown away: lines are small, and disks are large."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def records(self) -> list[Json]:
+        """The last hundreds, oldest first."""
+        found = []
+        for line in self._tail().split(b"\n"):
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return [record for record in found if isinstance(record, dict)]
+
+    def append(self, record: Json) -> bool:
+        """False if that run has its line already; a run that was cleared and ran again is another."""
+        line = json.dumps(record).encode() + b"\n"
+        if len(line) > LEDGER_TAIL // 16:
+            raise AgentError("bad_request", f"a record of {len(line)} bytes is too long; it was not written")
+        if any(self._key(record) == self._key(known) for known in self.records()):
+            return False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            # What a killed call has left of a line goes.
+            file.truncate(file.seek(0, os.SEEK_END) - len(self._tail().rpartition(b"\n")[2]))
+            file.seek(0, os.SEEK_END)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        return True
+
+    @staticmethod
+    def _key(record: Json) -> tuple[Any, ...]:
+        return tuple(record.get(key) for key in ("dag_id", "run_id", "attempt"))
+
+    def _tail(self) -> bytes:
+        if not self.path.exists():
+            return b""
+        with self.path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LEDGER_TAIL))
+            return file.read()
 
 
 class RevertTimer:
@@ -684,6 +739,7 @@ class Agent:
         self.traffic = Traffic(paths, self.haproxy)
         self.lock_store = LockStore(paths.lock)
         self.timer = RevertTimer(paths.agent)
+        self.written = Ledger(paths.ledger)
 
     def status(self, _request: Json) -> Json:
         processes, running = self.haproxy.processes(), self.haproxy.running_map()
@@ -717,7 +773,9 @@ class Agent:
         return http_get(address, port, text(request, "path", PATH), host, timeout)
 
     def lock(self, request: Json) -> Json:
-        who = {key: text(request, key, LINE) for key in ("owner", "run_id", "ref")}
+        who: Json = {key: text(request, key, LINE) for key in ("owner", "run_id", "ref")}
+        if request.get("begun"):
+            who["begun"] = self._record_in(request, "begun")
         lease = number({"lease": LEASE, **request}, "lease", 1, 86400)
         over = number(request, "over", 0, 1e15) if "over" in request else 0
         pending, holder = self.traffic.state()["pending"], self.lock_store.holder()
@@ -744,7 +802,61 @@ class Agent:
             # If it is still there, the color to go back to is too sick. From here on the new run decides.
             self.traffic.remember(pending=None)
             self.timer.disarm()
+        if taken.get("left"):
+            for begun in taken["left"]:
+                self.written.append(self._without_a_word(begun, who["run_id"]))
+            self.lock_store.all_recorded()
         return answer
+
+    def _without_a_word(self, begun: Json, found_by: str) -> Json:
+        """The record of a run that has left its lock behind: what it knew at first, and what became of it."""
+        run_id, state, running = f"{begun['dag_id']}/{begun['run_id']}", self.traffic.state(), None
+        with contextlib.suppress(AgentError):
+            running = self.traffic.running().live_color
+        kept, taken_back = state["confirmed"] or {}, state["last_revert"] or {}
+        fate, way = "its lock was left behind", {}
+        if kept.get("run_id") == run_id:
+            fate, way = "its switch is kept", {"to": kept["color"]}
+        elif taken_back.get("run_id") == run_id:
+            fate = (
+                "its switch was taken back"
+                if not taken_back.get("refused")
+                else "its switch could not be taken back"
+            )
+            way = {"from": taken_back["to"], "to": taken_back["from"]}
+        live = {"live": running, "live_known": True}
+        live["live_revision"] = kept.get("revision") if running and kept.get("color") == running else None
+        outcome = "ended without a word"
+        found = f"{fate}, as run {found_by} found; live is {running or 'nothing'}"
+        message = f"{begun.get('subject', run_id)}: {outcome}: {found}"
+        ended = utc(time.time(), "%Y-%m-%dT%H:%M:%SZ")
+        return {
+            **begun,
+            **way,
+            **live,
+            "outcome": outcome,
+            "message": message,
+            "ended": ended,
+            "found_by": found_by,
+        }
+
+    @staticmethod
+    def _record_in(request: Json, key: str) -> Json:
+        record = request.get(key)
+        if not isinstance(record, dict):
+            raise AgentError("bad_request", f"{key}: {record!r:.60} is not a record")
+        text(record, "dag_id", LINE)
+        text(record, "run_id", LINE)
+        number(record, "attempt", 0, 1e6)
+        return record
+
+    def record(self, request: Json) -> Json:
+        """Write down how a run has ended. It needs no lock: a run that did not get it has ended too."""
+        return {"written": self.written.append(self._record_in(request, "record"))}
+
+    def ledger(self, request: Json) -> Json:
+        last = int(number({"last": 10, **request}, "last", 1, 10000))
+        return {"records": self.written.records()[-last:]}
 
     def renew(self, request: Json) -> Json:
         return {"until": self.lock_store.require(request)["until"]}
@@ -964,7 +1076,11 @@ VERBS: dict[str, Callable[[Agent, Json], Json]] = {
     "align": Agent.align,
     "revert": Agent.revert,
     "boot": Agent.boot,
+    "record": Agent.record,
+    "ledger": Agent.ledger,
 }
+# They change nothing, and wait for nobody.
+READERS = ("status", "probe", "ledger")
 
 
 def answer_to(arguments: list[str]) -> Json:
@@ -978,7 +1094,7 @@ def answer_to(arguments: list[str]) -> Json:
     if not isinstance(request, dict):
         raise AgentError("bad_request", "the request is not a JSON object")
     paths = Paths()
-    with flock(paths.flock, exclusive=arguments[0] not in ("status", "probe")):
+    with flock(paths.flock, exclusive=arguments[0] not in READERS):
         return {"ok": True, **VERBS[arguments[0]](Agent(paths), request)}
 
 
