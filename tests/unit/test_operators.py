@@ -149,6 +149,19 @@ def test_a_deploy_that_took_too_long_names_the_limit(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("load_balancers")
+def test_a_worker_is_left_for_health_checks_when_haproxy_keeps_all_others_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    OneDroplet(monkeypatch, "success")
+    script = MagicMock(return_value="")
+    monkeypatch.setattr(deploy, "deploy_script", script)
+    task = deploy_task()
+    task.execute(context())
+    [release] = script.call_args.args
+    assert release.workers == task.app.server.workers + 1
+
+
+@pytest.mark.usefixtures("load_balancers")
 def test_a_deploy_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     one = OneDroplet(monkeypatch, "success")
     deploy_task().execute(context())

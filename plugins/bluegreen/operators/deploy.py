@@ -103,7 +103,8 @@ class DeployReleaseOperator(BlueGreenOperator):
             revision=self.revision,
             listen_address=str(droplet.private),
             port=server.port,
-            workers=server.workers,
+            # One more than HAProxy uses, so that a health check finds one even among long requests.
+            workers=server.workers + 1,
             command=server.command,
             psgi=server.psgi,
             keep_releases=server.keep_releases,
