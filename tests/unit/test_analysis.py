@@ -83,6 +83,14 @@ def test_a_path_that_was_a_little_broken_before_is_one_only_if_it_gets_worse() -
     assert verdict(alternating(120, 80), alternating(90, 10))
 
 
+def test_more_errors_than_before_are_allowed_up_to_the_limit() -> None:
+    lenient = SETTINGS.model_copy(update={"max_error_rate": 0.2})
+    before, new = alternating(210, 90), alternating(180, 120)
+    assert not verdict(new, before, settings=lenient)
+    assert not verdict(new, answers(20), before, settings=lenient)
+    assert verdict(new, before)
+
+
 def test_what_fails_in_the_old_release_now_is_not_the_new_one_s_fault() -> None:
     assert not verdict(alternating(190, 10), answers(100), alternating(57, 3))
 

@@ -64,6 +64,8 @@ def test_a_reload_during_the_bake_starts_the_count_again() -> None:
     seen = traffic()
     assert not seen.verdict(look(100, 5), SETTINGS)
     assert seen.since_switch.requests == 100
+    verdicts = [seen.verdict(one, SETTINGS) for one in slowed_down(50, 250, 10, first=100)]
+    assert any(verdicts)
 
 
 @pytest.mark.parametrize("rate", [90, 250, 3000])
@@ -79,11 +81,12 @@ def test_clients_that_wait_about_as_long_as_before_are_no_verdict(milliseconds: 
     assert not any(seen.verdict(one, SETTINGS) for one in slowed_down(milliseconds, 250, 60))
 
 
-def test_one_request_that_takes_half_a_minute_is_no_verdict() -> None:
+@pytest.mark.parametrize("when", [(0, 50), (7, 100)])
+def test_one_request_that_takes_half_a_minute_is_no_verdict(when: tuple[int, int]) -> None:
     seen, average, requests = traffic(), 5.0, 10_000
     for second in range(30):
         for number in range(250):
-            takes = 30_000 if (second, number) == (7, 100) else 5
+            takes = 30_000 if (second, number) == when else 5
             average += (takes - average) / 1024
             requests += 1
         assert not seen.verdict(look(requests, int(average) + 1), SETTINGS)
