@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, handler, text in (
         ("up", _up, "start a sandbox, unless it is up"),
         ("down", _down, "stop a sandbox, or clean up after one that died"),
-        ("status", _status, "list the droplets"),
+        ("status", _status, "list the droplets, load balancers and reserved IPs"),
         ("serve", _serve, "be a sandbox's server, in the foreground; `up` starts it"),
     ):
         command = subparsers.add_parser(name, help=text, description=text)
@@ -79,7 +79,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     box = Sandbox.attach(options.dir)
     print(f"{box.name}: API {box.api_url}, repositories {box.git_url}, directory {box.layout.directory}")
-    rows = [("DROPLET", "NAME", "STATE", "PUBLIC", "PRIVATE", "TAGS")]
+    rows: list[tuple[str, ...]] = [("DROPLET", "NAME", "STATE", "PUBLIC", "PRIVATE", "TAGS")]
     for shown in box.droplets():
         state = shown["status"] if shown["link_is_up"] else f"{shown['status']}, link cut"
         rows.append(
@@ -92,7 +92,14 @@ def _status(options: argparse.Namespace) -> int:
                 " ".join(tag if len(tag) <= 40 else f"{tag[:39]}…" for tag in shown["tags"]),
             )
         )
+    _print_table(rows)
+    for each in box.request("GET", "addresses")["addresses"]:
+        names = ", ".join(each["droplets"]) or "nowhere"
+        print(f"{each['kind']} {each['address']} leads to {names}")
+    return 0
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return 0

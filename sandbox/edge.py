@@ -36,6 +36,7 @@ class Edge:
         self._balancers: dict[str, Balancer] = {}
         self._holders: dict[str, int | None] = {}
         self._lock = threading.Lock()
+        self._moving = threading.Lock()
 
     def start_balancer(self, identifier: str, balancing: Balancing) -> str:
         """Start a load balancer without droplets; returns its public address."""
@@ -87,6 +88,15 @@ class Edge:
 
     def assign_ip(self, address: str, droplet: int | None) -> None:
         """Lead a reserved address to a machine, and to no other any more."""
+        with self._moving:
+            self._move(address, droplet)
+
+    def release_ip(self, address: str) -> None:
+        """Free a reserved address."""
+        self.assign_ip(address, None)
+        del self._holders[address]
+
+    def _move(self, address: str, droplet: int | None) -> None:
         machine = self._machines.machine(droplet) if droplet is not None else None
         holder = self._holders[address]
         if holder is not None:
@@ -100,11 +110,6 @@ class Edge:
                 hardware = machine.execute("cat", "/sys/class/net/host0/address").strip()
                 network.announce(self._network, address, hardware)
         network.forget(self._network, address)
-
-    def release_ip(self, address: str) -> None:
-        """Free a reserved address."""
-        self.assign_ip(address, None)
-        del self._holders[address]
 
 
 def _give(machine: Machine, address: str) -> None:

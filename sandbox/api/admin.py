@@ -65,6 +65,22 @@ async def list_machines(request: web.Request) -> web.Response:
     return web.json_response({"machines": [_show(request, droplet) for droplet in droplets]})
 
 
+async def list_addresses(request: web.Request) -> web.Response:
+    """List the addresses that are not a droplet's own, with the names of the droplets that they lead to."""
+    account = request.app[ACCOUNT]
+    found: list[tuple[str, str, list[Droplet]]] = []
+    for balancer in account.load_balancers.values():
+        found.append(("load balancer", balancer.ip or balancer.status, account.targets(balancer)))
+    for reserved in account.reserved_ips.values():
+        holder = account.holder(reserved)
+        found.append(("reserved IP", reserved.ip, [holder] if holder else []))
+    shown = [
+        {"kind": kind, "address": address, "droplets": [droplet.name for droplet in droplets]}
+        for kind, address, droplets in found
+    ]
+    return web.json_response({"addresses": shown})
+
+
 async def show_machine(request: web.Request) -> web.Response:
     return web.json_response({"machine": _show(request, _find(request))})
 
@@ -141,6 +157,7 @@ async def change_limits(request: web.Request) -> web.Response:
 
 ROUTES = [
     web.route("GET", "/sandbox/machines", list_machines),
+    web.route("GET", "/sandbox/addresses", list_addresses),
     web.route("GET", "/sandbox/machines/{machine}", show_machine),
     web.route("POST", "/sandbox/machines/{machine}/faults", disturb_machine),
     web.route("GET", "/sandbox/faults", list_faults),

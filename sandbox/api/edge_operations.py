@@ -90,6 +90,7 @@ class EdgeOperations:
         # An address can be shown before anything has been sent to a droplet; the status says so.
         balancer.ip = address
         done: object = None
+        said = ""
         while balancer.id in self.account.load_balancers:
             targets = {
                 droplet.id: droplet.private_address
@@ -101,7 +102,8 @@ class EdgeOperations:
                 try:
                     complete = await asyncio.to_thread(self.edge.balance, balancer.id, *wanted)
                 except SandboxError as error:
-                    log.error("load balancer %s: %s", balancer.name, error)
+                    if said != (said := str(error)):
+                        log.error("load balancer %s: %s", balancer.name, error)
                     complete = False
                 done = wanted if complete else None
                 if complete:

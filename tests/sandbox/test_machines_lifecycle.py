@@ -57,10 +57,11 @@ def test_down_leaves_nothing_and_up_starts_afresh(
     assert box.gateway != sandbox.gateway
     assert oct(box.layout.description.stat().st_mode)[-3:] == "600"
     (machine,) = Shop(box, private_key).order("one-1", tags=("env:blue",))
-    Shop(box, private_key).order_balancer("front", "env:blue")
+    front = Shop(box, private_key).order_balancer("front", "env:blue")
     status = run_cli("status", directory=tmp_path).stdout
     assert f"one-1  active  {machine.address}" in status
     assert "env:blue" in status
+    assert f"load balancer {front} leads to one-1\n" in status
     again = run_cli("up", directory=tmp_path)
     assert json.loads(again.stdout)["pid"] == json.loads(shown.stdout)["pid"]
     assert traces(tmp_path)
