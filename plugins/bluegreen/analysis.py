@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from bluegreen.app import ValidationSettings
-from bluegreen.evidence import surely_more_often, surely_more_often_than_there
+from bluegreen.evidence import Rate, surely_worse
 
 # The first request to each worker of the server loads what it loads lazily: that makes p99 worse for a
 # moment, and says nothing about the release.
@@ -54,24 +54,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Rate:
-    """How many of how many requests failed."""
-
-    requests: int
-    failed: int
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample]) -> Rate:
-        """Count."""
-        return cls(len(samples), sum(sample.failed for sample in samples))
-
-    @property
-    def value(self) -> float:
-        """Share of failures, 0 to 1; 0 without requests."""
-        return self.failed / self.requests if self.requests else 0.0
-
-
-@dataclass(frozen=True)
 class Series:
     """Our own requests to one path: of the new release, and of the old one before the switch and now."""
 
@@ -95,7 +77,7 @@ class Series:
         return {
             name: {
                 "requests": len(samples),
-                "failed": Rate.of(samples).failed,
+                "failed": rate_of(samples).failed,
                 "median_ms": _rounded(median(times)) if (times := _times(samples)) else None,
                 "p99_ms": _rounded(p99(times)) if times else None,
             }
@@ -104,7 +86,7 @@ class Series:
 
     def _failed_in_a_row(self, settings: ValidationSettings) -> str | None:
         # A path that failed before may do so again, several times in a row too; its rate tells.
-        if Rate.of(self.before).failed:
+        if rate_of(self.before).failed:
             return None
         for load_balancer in sorted({sample.load_balancer for sample in self.new}):
             asked = [sample for sample in self.new if sample.load_balancer == load_balancer]
@@ -119,11 +101,9 @@ class Series:
         return None
 
     def _too_many_errors(self, settings: ValidationSettings) -> str | None:
-        seen, before, now = Rate.of(self.new), Rate.of(self.before), Rate.of(self.old_now)
+        seen, before, now = rate_of(self.new), rate_of(self.before), rate_of(self.old_now)
         allowed = settings.max_error_rate + max(before.value, now.value)
-        if seen.requests < settings.min_requests or not _worse(
-            seen, Rate(before.requests + now.requests, before.failed + now.failed), allowed
-        ):
+        if seen.requests < settings.min_requests or not surely_worse(seen, before + now, allowed):
             return None
         last = [sample for sample in self.new if sample.failed][-1]
         return (
@@ -138,7 +118,7 @@ class Series:
             return None
         reference = max(median(before), median(now) if now else 0)
         limit = max(settings.quick_median, settings.max_median_ratio * reference)
-        if not _worse(_slower(new, limit), _slower(before + now, limit), 0.50):
+        if not surely_worse(_slower(new, limit), _slower(before + now, limit), 0.50):
             return None
         return self._slowness("the median", median(new), reference, limit, len(new))
 
@@ -149,7 +129,7 @@ class Series:
             return None
         reference = p99(old)
         limit = max(settings.quick_p99, settings.max_p99_ratio * reference)
-        if not _worse(_slower(new, limit), _slower(old, limit), 0.01):
+        if not surely_worse(_slower(new, limit), _slower(old, limit), 0.01):
             return None
         return self._slowness("p99", p99(new), reference, limit, len(new))
 
@@ -183,6 +163,11 @@ def wrong_revision(samples: Iterable[Sample], revision: str) -> str | None:
     return None
 
 
+def rate_of(samples: Sequence[Sample]) -> Rate:
+    """Count the requests that failed."""
+    return Rate(len(samples), sum(sample.failed for sample in samples))
+
+
 def p99(times: Sequence[float]) -> float:
     """Return the 99th percentile by nearest rank: of up to 100 values, the largest."""
     return sorted(times)[ceil(0.99 * len(times)) - 1]
@@ -191,13 +176,6 @@ def p99(times: Sequence[float]) -> float:
 def said(sample: Sample) -> str:
     """Tell what became of a request."""
     return f"status {sample.status}" if sample.status is not None else f"no answer ({sample.error})"
-
-
-def _worse(new: Rate, old: Rate, allowed: float) -> bool:
-    """Whether it is beyond the limit, and worse than the old release, and neither by chance."""
-    return surely_more_often(new.failed, new.requests, allowed) and (
-        not old.requests or surely_more_often_than_there(new.failed, new.requests, old.failed, old.requests)
-    )
 
 
 def _slower(times: Sequence[float], limit: float) -> Rate:

@@ -10,6 +10,7 @@ distributed, and a single spike, as garbage collection makes them, is one event 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import exp, lgamma, log, log1p
 
 # In how many cases chance may explain a finding. A limit is generous by itself, so that a good release is far
@@ -17,6 +18,33 @@ from math import exp, lgamma, log, log1p
 # fault, at every look of every bake, so it must be surer.
 BEYOND_LIMIT = 0.01
 BEYOND_OLD_RELEASE = 0.001
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many of how many requests failed, or were too slow."""
+
+    requests: int
+    failed: int
+
+    def __add__(self, other: Rate) -> Rate:
+        """Both together."""
+        return Rate(self.requests + other.requests, self.failed + other.failed)
+
+    @property
+    def value(self) -> float:
+        """Share of failures, 0 to 1; 0 without requests."""
+        return self.failed / self.requests if self.requests else 0.0
+
+
+def surely_worse(new: Rate, old: Rate, allowed: float) -> bool:
+    """Tell whether a rate is beyond what is allowed and worse than the old release's, and neither by chance.
+
+    :param old: without requests, there is no old release, and only the limit counts.
+    """
+    return surely_more_often(new.failed, new.requests, allowed) and (
+        not old.requests or surely_more_often_than_there(new.failed, new.requests, old.failed, old.requests)
+    )
 
 
 def surely_more_often(events: int, trials: int, rate: float) -> bool:

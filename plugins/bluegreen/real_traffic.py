@@ -5,11 +5,12 @@ Our own requests know a few paths; clients use all of them, with cookies, bodies
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bluegreen.app import ValidationSettings
-from bluegreen.evidence import surely_more_often
+from bluegreen.evidence import Rate, surely_worse
 from bluegreen.traffic import Counters
 
 # HAProxy's answer times are sliding averages of so many requests, and the sum of three rounded-up values.
@@ -58,12 +59,13 @@ class RealTraffic:
         self.since_switch = Counters()
         self._before = before
         self._answer_time_before = answer_time_before
-        self._at_switch = self._slice_start = at_switch
+        self._at_switch = self._slice_start = self._last = at_switch
         self._slices: list[AnswerTime] = []
 
     def verdict(self, look: Look, settings: ValidationSettings) -> str | None:
         """Take another look; say what is too bad about the new release, or ``None``."""
         self.since_switch = look.counters - self._at_switch.counters
+        self._last = look
         self._cut_slice(look)
         return (
             self._too_many("were answered with 5xx", _failed, settings.max_error_rate, settings)
@@ -76,24 +78,25 @@ class RealTraffic:
         return {
             name: {
                 "requests": counters.requests,
-                "failed": _failed(counters),
-                "retried": _retried(counters),
+                "failed": _failed(counters).failed,
+                "retried": _retried(counters).failed,
                 "answer_time_ms": round(time),
             }
             for name, counters, time in (
-                ("new", self.since_switch, self._slices[-1].average if self._slices else 0),
+                ("new", self.since_switch, average_between(self._at_switch, self._last).average),
                 ("before", self._before, self._answer_time_before),
             )
         }
 
-    def _too_many(self, what: str, count: Any, allowed: float, settings: ValidationSettings) -> str | None:
-        seen, requests = min(count(self.since_switch), self.since_switch.requests), self.since_switch.requests
-        before = min(1.0, count(self._before) / max(1, self._before.requests))
-        if requests < settings.min_requests or not surely_more_often(seen, requests, before + allowed):
+    def _too_many(
+        self, what: str, rate_of: Callable[[Counters], Rate], allowed: float, settings: ValidationSettings
+    ) -> str | None:
+        seen, before = rate_of(self.since_switch), rate_of(self._before)
+        if seen.requests < settings.min_requests or not surely_worse(seen, before, before.value + allowed):
             return None
         return (
-            f"{seen} of {requests} requests through {self.load_balancer} {what} ({seen / requests:.1%}; "
-            f"before the switch {before:.1%} of {self._before.requests}, allowed are {allowed:.1%} more)"
+            f"{seen.failed} of {seen.requests} requests through {self.load_balancer} {what} "
+            f"({seen.value:.1%}; before the switch {before.value:.1%} of {before.requests}, allowed are {allowed:.1%} more)"
         )
 
     def _slow(self, settings: ValidationSettings) -> str | None:
@@ -122,6 +125,8 @@ def average_between(earlier: Look, later: Look) -> AnswerTime:
     that was perhaps live a week ago. How much of it is old is known, so that can be taken out again.
     """
     first, last = earlier.counters.requests, later.counters.requests
+    if last <= first:
+        return AnswerTime(later.answer_time, 0)
     # Exact up to the window's size, exponential from there on.
     kept = min(first, WINDOW) / min(last, WINDOW)
     kept *= (1 - 1 / WINDOW) ** (max(last, WINDOW) - max(first, WINDOW))
@@ -129,10 +134,11 @@ def average_between(earlier: Look, later: Look) -> AnswerTime:
     return AnswerTime(average, average - ROUNDING_MILLISECONDS / (1 - kept))
 
 
-def _failed(counters: Counters) -> int:
-    return counters.responses_5xx
+def _failed(counters: Counters) -> Rate:
+    return Rate(counters.requests, min(counters.requests, counters.responses_5xx))
 
 
-def _retried(counters: Counters) -> int:
-    """Attempts to reach a server that failed, whether or not a later one succeeded."""
-    return counters.retries + counters.redispatches + counters.connection_errors
+def _retried(counters: Counters) -> Rate:
+    """Attempts to reach a server that failed, even if the next succeeded; a request may have several."""
+    attempts = counters.retries + counters.redispatches + counters.connection_errors
+    return Rate(counters.requests, min(counters.requests, attempts))

@@ -92,6 +92,15 @@ def test_one_request_that_takes_half_a_minute_is_no_verdict(when: tuple[int, int
         assert not seen.verdict(look(requests, int(average) + 1), SETTINGS)
 
 
+def test_the_summary_tells_old_from_new() -> None:
+    seen = traffic(Counters(requests=4000, responses_5xx=40))
+    seen.verdict(slowed_down(20, 250, 4)[-1], SETTINGS)
+    new, before = seen.summary()["new"], seen.summary()["before"]
+    assert before == {"requests": 4000, "failed": 40, "retried": 0, "answer_time_ms": 5}
+    assert new["requests"] == 1000
+    assert 18 <= new["answer_time_ms"] <= 22
+
+
 def test_without_a_past_there_is_nothing_to_be_slower_than() -> None:
     seen = traffic(answer_time_before=0)
     assert not any(seen.verdict(one, SETTINGS) for one in slowed_down(500, 250, 20))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.analysis import Rate, Sample, said, series_of
+from bluegreen.analysis import Sample, rate_of, said, series_of
 from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.base import BlueGreenOperator
@@ -59,7 +59,7 @@ class PreviewCheckOperator(BlueGreenOperator):
             if targets:
                 time.sleep(max(0.0, live.started + BASELINE_SECONDS - time.monotonic()))
         for series in series_of([], live.samples()):
-            before = Rate.of(series.before)
+            before = rate_of(series.before)
             if before.failed:
                 self.log.warning(
                     "%s of %s requests to %s failed before the switch already",
@@ -92,7 +92,7 @@ class PreviewCheckOperator(BlueGreenOperator):
 
 def broken_paths(live: Sequence[Sample]) -> set[str]:
     """Tell which paths the live release does not answer."""
-    rates = {series.path: Rate.of(series.before) for series in series_of([], live)}
+    rates = {series.path: rate_of(series.before) for series in series_of([], live)}
     return {path for path, rate in rates.items() if rate.failed == rate.requests >= BROKEN_AFTER}
 
 
