@@ -96,7 +96,8 @@ class RealTraffic:
             return None
         return (
             f"{seen.failed} of {seen.requests} requests through {self.load_balancer} {what} "
-            f"({seen.value:.1%}; before the switch {before.value:.1%} of {before.requests}, allowed are {allowed:.1%} more)"
+            f"({seen.value:.1%}; before the switch {before.value:.1%} of {before.requests}, "
+            f"allowed are {allowed:.1%} more)"
         )
 
     def _slow(self, settings: ValidationSettings) -> str | None:
