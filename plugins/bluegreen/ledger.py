@@ -49,7 +49,7 @@ class Record(BaseModel):
     ended: datetime | None = None
     outcome: str = ""
     message: str = ""
-    from_color: Color | None = Field(None, alias="from")
+    from_color: Color | None = Field(default=None, alias="from")
     to: Color | None = None
     phases: dict[str, float] = {}
     switched_at: datetime | None = None

@@ -12,6 +12,7 @@ from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import lock
 
+REVISION = "a" * 40
 HELD = LoadBalancerError("lb-1: locked by alice, run r1", code="locked")
 
 
@@ -33,7 +34,10 @@ def acquire(lock_wait: float) -> Any:
     task.reachable_only = True
     task.__dict__["_reachable"] = lambda _one: False
     run = SimpleNamespace(dag_id="deploy", run_id="r2", run_type="manual", triggering_user_name="bob")
-    return task.act({"ti": MagicMock(), "dag_run": run})
+    run.clear_number, run.start_date = 0, None
+    ti = MagicMock()
+    ti.xcom_pull.return_value = REVISION
+    return task.act({"ti": ti, "dag_run": run})
 
 
 def test_it_waits_until_the_other_run_is_done(hook: Any) -> None:

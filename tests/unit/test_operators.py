@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from bluegreen.operators.failure import failures_reported
 from bluegreen.outcome import Outcome
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.sensors import health
-from bluegreen.traffic import RevertResult
+from bluegreen.traffic import Counters, RevertResult
 
 APP = "my_perl_app"
 REVISION = "a" * 40
@@ -60,8 +61,10 @@ def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
         xcom_push=lambda key, value: said.update({key: value}),
         xcom_pull=lambda task_ids, key="return_value", map_indexes=-1: xcoms.get(task_ids),
         get_task_states=lambda dag_id, run_ids: {"run": states or {}},
+        get_task_breadcrumbs=lambda dag_id, run_id: [],
     )
     run = SimpleNamespace(dag_id="deploy", run_id="run", run_type="manual", triggering_user_name="alice")
+    run.clear_number, run.start_date = 0, datetime(2026, 11, 23, tzinfo=UTC)
     return {"ti": ti, "dag_run": run, "dag": SimpleNamespace(task_ids=sorted({*(states or {}), *xcoms}))}
 
 
@@ -79,6 +82,7 @@ def status(live: Color | None, **changes: Any) -> SimpleNamespace:
     known: dict[str, Any] = {"pending": None, "confirmed": None, "last_revert": None}
     known["lock"] = SimpleNamespace(since=100.0)
     known["sessions"] = {Color.BLUE: 3, Color.GREEN: 0}
+    known["counters"] = {color: Counters() for color in Color}
     return SimpleNamespace(live=live, map_file="live …", **{**known, **changes})
 
 
@@ -249,7 +253,7 @@ def test_a_switch_that_nobody_will_confirm_is_taken_back_at_once(load_balancers:
 
 def test_a_switch_that_was_confirmed_before_its_task_died_is_kept_everywhere(load_balancers: Any) -> None:
     waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=True, revision=REVISION)
-    done = SimpleNamespace(run_id="deploy/run", color=Color.GREEN)
+    done = SimpleNamespace(run_id="deploy/run", color=Color.GREEN, revision=REVISION)
     load_balancers.statuses.side_effect = [
         {"lb-1": status(Color.GREEN, confirmed=done), "lb-2": status(Color.GREEN, pending=waiting)},
         {name: status(Color.GREEN, confirmed=done) for name in ("lb-1", "lb-2")},

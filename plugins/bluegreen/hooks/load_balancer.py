@@ -80,13 +80,16 @@ class LoadBalancerHook(BaseHook):
 
     def status(self) -> LoadBalancerStatus:
         """Read everything and change nothing: the agent is sent along instead of being installed."""
-        source = AGENT_SOURCE.read_text(encoding="utf-8")
-        return LoadBalancerStatus.parse(self._answer("status", ["python3", "-", "status"], source))
+        return LoadBalancerStatus.parse(self._read("status"))
 
     def probe(self, **request: Any) -> Probe:
         """Make one HTTP request from the load balancer and return its result; read only."""
-        source = AGENT_SOURCE.read_text(encoding="utf-8")
-        return Probe.parse(self._answer("probe", ["python3", "-", "probe", json.dumps(request)], source))
+        return Probe.parse(self._read("probe", **request))
+
+    def ledger(self, last: int) -> list[dict[str, Any]]:
+        """Return the last records of the ledger, oldest first; read only."""
+        records: list[dict[str, Any]] = self._read("ledger", last=last)["records"]
+        return records
 
     def call(self, verb: str, **request: Any) -> dict[str, Any]:
         """Call a verb of the installed agent.
@@ -107,6 +110,10 @@ class LoadBalancerHook(BaseHook):
         result = self.droplet_hook.run_script(_INSTALL % encoded)
         if result.status != 0:
             raise LoadBalancerError(f"{self.name}: cannot install the agent: {result.stderr.strip()[-300:]}")
+
+    def _read(self, verb: str, **request: Any) -> dict[str, Any]:
+        source = AGENT_SOURCE.read_text(encoding="utf-8")
+        return self._answer(verb, ["python3", "-", verb, json.dumps(request)], source)
 
     def _answer(self, verb: str, command: list[str], stdin: str) -> dict[str, Any]:
         result = self.droplet_hook.run(command, stdin)

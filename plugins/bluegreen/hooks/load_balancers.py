@@ -56,6 +56,7 @@ class LoadBalancersHook(BaseHook):
         ref: str,
         is_over: Callable[[str], bool],
         lease: float | None = None,
+        begun: dict[str, Any] | None = None,
     ) -> dict[str, int]:
         """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
 
@@ -64,17 +65,18 @@ class LoadBalancersHook(BaseHook):
         :param ref: what the run is for.
         :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
         :param lease: seconds that it lasts without being renewed; default: the app's.
+        :param begun: the beginning of the run's record, for whoever has to complete it.
         :return: tokens by droplet name.
         :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
         """
         taken: dict[str, int] = {}
-        on_all(self.members, lambda member: member.install_agent())
+        self.install_agents()
         statuses = self.statuses()
         who = {"owner": owner, "run_id": run_id, "ref": ref}
         try:
             for member in sorted(self.members, key=lambda one: one.name):
                 request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}
-                request["keep"] = is_decided(statuses)
+                request |= {"keep": is_decided(statuses), "begun": begun}
                 holder = statuses[member.name].lock
                 if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
                     self.log.warning(
@@ -98,6 +100,21 @@ class LoadBalancersHook(BaseHook):
             raise
         self.tokens = taken
         return taken
+
+    def install_agents(self) -> None:
+        """Put this project's version of the agent on each, where it is not there yet."""
+        on_all(self.members, lambda member: member.install_agent())
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Add how a run ended to the ledger of each; harmless if it is there already.
+
+        :raises BlueGreenError: if one could not do so; the others did.
+        """
+        on_all(self.members, lambda member: member.call("record", record=line))
+
+    def ledgers(self, last: int) -> list[list[dict[str, Any]]]:
+        """Read the last records of each, for :func:`bluegreen.ledger.read_ledger`; read only."""
+        return list(on_all(self.members, lambda member: member.ledger(last)).values())
 
     def unlock(self) -> None:
         """Give the lock back where it is still held; harmless where it is not.

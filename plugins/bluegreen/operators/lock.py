@@ -11,6 +11,7 @@ from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.records import begun
 from bluegreen.operators.states import task_states
 from bluegreen.plan import HeldLock
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+FOUND_KEY = "found_load_balancers"
 ENDED = ("success", "failed", "skipped")
 POLL_SECONDS = 2.0
 
@@ -69,10 +71,14 @@ class AcquireLockOperator(BlueGreenOperator):
                     ref=self.purpose,
                     is_over=lambda other: self._is_over(context, other),
                     lease=self.lease,
+                    begun=begun(context, self.purpose).line(),
                 )
                 break
             except LoadBalancerError as error:
                 if error.code != "locked" or time.monotonic() >= deadline:
+                    # That this run was refused is recorded there.
+                    found = [one.model_dump(mode="json") for one in load_balancers]
+                    context["ti"].xcom_push(key=FOUND_KEY, value=found)
                     raise
                 # The text changes whenever the holder renews its lease.
                 if holder != (holder := str(error).partition(" until ")[0]):

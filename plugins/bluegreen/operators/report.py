@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.drain import Drain, sessions_on
 from bluegreen.errors import BlueGreenError
+from bluegreen.fleet import Droplet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
+from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.provision_check import PLAN_KEY
+from bluegreen.operators.records import begun, ended
 from bluegreen.operators.states import task_states
 from bluegreen.outcome import Facts, Outcome, cause_of, message_of, outcome_of
 from bluegreen.plan import HeldLock
-from bluegreen.traffic import is_decided, live_color
+from bluegreen.traffic import LoadBalancerStatus, is_decided, live_color
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.color import Color
+    from bluegreen.ledger import Record
 
 REPORT_KEY = "report"
 
@@ -35,6 +41,7 @@ class End:
     :param kept: whether a switch of this run is confirmed.
     :param still_running: requests in progress on the color that is not live.
     :param trouble: what went wrong in asking.
+    :param statuses: everything that they say, by name.
     """
 
     live: Color | None = None
@@ -43,10 +50,11 @@ class End:
     kept: bool = False
     still_running: int = 0
     trouble: str | None = None
+    statuses: Mapping[str, LoadBalancerStatus] = field(default_factory=dict)
 
 
 class ReportOperator(BlueGreenOperator):
-    """Release the lock, say in one line how the run ended, and fail the run unless it ended well.
+    """Say in one line how the run ended, record it, release the lock, and fail the run unless it ended well.
 
     :param subject: what the run was to do; templated.
     :param needs_confirmation: whether only a confirmed switch is a good end; otherwise any run without a
@@ -65,10 +73,36 @@ class ReportOperator(BlueGreenOperator):
 
         :raises AirflowFailException: with the report's message, unless the run ended well.
         """
+        hook, states = self._held(context), task_states(context)
+        end = self._end(hook, context, confirmed=states.get("confirm") == "success") if hook else End()
+        said, good = self._compose(context, states, end)
+        trouble = None
+        try:
+            record = ended(
+                begun(context, self._subject(context)),
+                context,
+                outcome=said["outcome"],
+                message=said["message"],
+                live=end.live,
+                statuses=end.statuses,
+            )
+            # Before the lock is released: a run that dies between the two is found by its lock.
+            self._record(record, hook, states, context)
+        finally:
+            if hook:
+                trouble = self._unlock(hook)
+        if trouble and not end.trouble:
+            said, good = self._compose(context, states, replace(end, trouble=trouble))
+        said["record"] = record.line()
+        context["ti"].xcom_push(key=REPORT_KEY, value=said)
+        if not good:
+            raise AirflowFailException(said["message"])
+        self.log.info("%s", said["message"])
+
+    def _compose(self, context: Context, states: dict[str, str], end: End) -> tuple[dict[str, Any], bool]:
+        """Return the report, and whether the run ended well."""
         ti = context["ti"]
-        states = task_states(context)
         errors = self._errors(context, states)
-        end = self._leave(context, confirmed=states.get("confirm") == "success")
         if end.trouble:
             errors["report"] = end.trouble
             self.log.warning("%s", end.trouble)
@@ -99,11 +133,7 @@ class ReportOperator(BlueGreenOperator):
             outcome = "done" if good else "failed"  # type: ignore[assignment]
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
         said: dict[str, Any] = {"outcome": str(outcome), "live": end.live, "message": message}
-        said |= {"drain": drain, "still_running": end.still_running}
-        ti.xcom_push(key=REPORT_KEY, value=said)
-        if not good:
-            raise AirflowFailException(message)
-        self.log.info("%s", message)
+        return said | {"drain": drain, "still_running": end.still_running}, good
 
     def _subject(self, context: Context) -> str:
         revision = context["ti"].xcom_pull(task_ids="resolve_ref")
@@ -133,24 +163,53 @@ class ReportOperator(BlueGreenOperator):
                 errors[key] = str(said)
         return errors
 
-    def _leave(self, context: Context, confirmed: bool) -> End:
-        """Find out who is live, and release the lock whatever comes of that."""
+    def _held(self, context: Context) -> LoadBalancersHook | None:
+        """The load balancers that this run has locked, if any."""
         lock = context["ti"].xcom_pull(task_ids="lock")
         if not lock or not lock["load_balancers"]:
-            return End()
-        held = HeldLock.model_validate(lock)
-        hook = LoadBalancersHook.holding(self.app, held)
-        end = End()
+            return None
+        return LoadBalancersHook.holding(self.app, HeldLock.model_validate(lock))
+
+    def _end(self, hook: LoadBalancersHook, context: Context, confirmed: bool) -> End:
+        """Find out who is live."""
         try:
-            end = self._look(hook, f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}", confirmed)
+            return self._look(hook, f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}", confirmed)
         except BlueGreenError as error:
-            end = End(trouble=str(error))
+            return End(trouble=str(error))
+
+    @staticmethod
+    def _unlock(hook: LoadBalancersHook) -> str | None:
+        """Release the lock; what it says is what went wrong."""
         try:
             hook.unlock()
         except BlueGreenError as error:
-            end = replace(end, trouble=end.trouble or f"the lock was not released: {error}")
-        hook.close()
-        return end
+            return f"the lock was not released: {error}"
+        finally:
+            hook.close()
+        return None
+
+    def _record(
+        self, record: Record, hook: LoadBalancersHook | None, states: dict[str, str], context: Context
+    ) -> None:
+        """Add the run to the ledger of every load balancer; that it cannot be is no reason to fail."""
+        if "lock" not in context["dag"].task_ids:
+            # A dry run changes nothing on any machine.
+            return
+        try:
+            if hook:
+                hook.record(record.line())
+            elif states.get("lock") == "failed":
+                found = context["ti"].xcom_pull(task_ids="lock", key=FOUND_KEY) or []
+                self._record_without_lock(record, [Droplet.model_validate(one) for one in found])
+            else:
+                self._record_without_lock(record, self.read_fleet().load_balancers)
+        except BlueGreenError as error:
+            self.log.warning("not recorded everywhere: %s", error)
+
+    def _record_without_lock(self, record: Record, load_balancers: Iterable[Droplet]) -> None:
+        with closing(LoadBalancersHook(self.app, load_balancers)) as hook:
+            hook.install_agents()
+            hook.record(record.line())
 
     @staticmethod
     def _look(hook: LoadBalancersHook, run: str, confirmed: bool) -> End:
@@ -178,4 +237,4 @@ class ReportOperator(BlueGreenOperator):
         )
         live = live_color(statuses)
         still_running = sessions_on(live.other, statuses.values()) if live else 0
-        return End(live, True, taken_back, kept, still_running)
+        return End(live, True, taken_back, kept, still_running, statuses=statuses)

@@ -1,0 +1,118 @@
+"""The record of a run, from what Airflow and the load balancers know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.drain import Drain
+from bluegreen.ledger import Record
+from bluegreen.plan import Plan
+from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from bluegreen.color import Color
+
+
+def begun(context: Context, subject: str) -> Record:
+    """Return what is known when a run begins.
+
+    :param subject: what the run is to do.
+    """
+    run = context["dag_run"]
+    params = context.get("params") or {}
+    return Record(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        attempt=run.clear_number or 0,
+        trigger=str(run.run_type),
+        triggered_by=run.triggering_user_name or str(run.run_type),
+        reason=params.get("reason") or None,
+        subject=subject,
+        ref=params.get("ref"),
+        revision=context["ti"].xcom_pull(task_ids="resolve_ref"),
+        started=run.start_date,
+    )
+
+
+def ended(
+    began: Record,
+    context: Context,
+    *,
+    outcome: str,
+    message: str,
+    live: Color | None,
+    statuses: Mapping[str, LoadBalancerStatus],
+) -> Record:
+    """Complete the record.
+
+    :param began: its beginning.
+    :param outcome: how the run ended.
+    :param message: the report's line.
+    :param live: who is live, as all load balancers say.
+    :param statuses: what each of them said last; empty if they could not be asked, and ``live`` is not known.
+    """
+    ti = context["ti"]
+    found = ti.xcom_pull(task_ids="provision_check", key="plan")
+    plan = Plan.model_validate(found) if found else None
+    drain = ti.xcom_pull(task_ids="drain")
+    said = ti.xcom_pull(task_ids="switch_traffic") or {}
+    switches = {name: SwitchResult.parse(answer) for name, answer in said.items()}
+    moved = [one.at for one in switches.values() if one.at is not None]
+    counted = _since(switches, statuses, plan.idle) if plan and switches else None
+    return began.model_copy(
+        update={
+            "revision": began.revision or ti.xcom_pull(task_ids="previous_release"),
+            "ended": datetime.now(UTC).replace(microsecond=0),
+            "outcome": outcome,
+            "message": message,
+            "from_color": plan.live if plan else None,
+            "to": plan.idle if plan else None,
+            "phases": _phases(context),
+            "switched_at": datetime.fromtimestamp(round(max(moved), 3), UTC) if moved else None,
+            "switch_ms": max(one.milliseconds for one in switches.values()) if moved else None,
+            "requests": counted.requests if counted else None,
+            "failed": counted.responses_5xx if counted else None,
+            "drain": Drain.model_validate(drain) if drain else None,
+            "live": live,
+            "live_known": bool(statuses),
+            "live_revision": _confirmed(live, statuses),
+        }
+    )
+
+
+def _phases(context: Context) -> dict[str, float]:
+    """Seconds of each task that has ended."""
+    ti: Any = context["ti"]
+    return {
+        one["task_id"] if one["map_index"] < 0 else f"{one['task_id']}_{one['map_index']}": round(
+            one["duration"], 1
+        )
+        for one in ti.get_task_breadcrumbs(ti.dag_id, ti.run_id)
+        if one["duration"] is not None
+    }
+
+
+def _since(
+    switches: Mapping[str, SwitchResult], statuses: Mapping[str, LoadBalancerStatus], color: Color
+) -> Counters | None:
+    """Count what the new color was sent since the switch; None if a load balancer did not say."""
+    total = Counters()
+    for name, switch in switches.items():
+        if name not in statuses or color not in statuses[name].counters:
+            return None
+        total += statuses[name].counters[color] - switch.counters.get(color, Counters())
+    return total
+
+
+def _confirmed(live: Color | None, statuses: Mapping[str, LoadBalancerStatus]) -> str | None:
+    """Return the revision that is live, if all load balancers that know it know the same."""
+    known: set[Any] = {
+        one.confirmed.revision
+        for one in statuses.values()
+        if live is not None and one.confirmed is not None and one.confirmed.color is live
+    }
+    return known.pop() if len(known) == 1 else None
