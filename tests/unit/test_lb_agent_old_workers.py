@@ -6,6 +6,7 @@ import http.client
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 
 from bluegreen.color import Color
 from tests.unit.local_haproxy import REVISIONS, Deployed, eventually
@@ -57,6 +58,17 @@ def test_sessions_that_a_reload_left_to_an_old_worker_are_counted_too(deployed: 
         assert old_workers(deployed) == 1
         assert deployed.status()["sessions"] == {"blue": 1, "green": 0}
     eventually(lambda: deployed.status()["sessions"] == {"blue": 0, "green": 0})
+
+
+def test_a_master_that_does_not_answer_because_it_reloads_is_asked_again(deployed: Deployed) -> None:
+    socket = deployed.world.root / "run/haproxy-master.sock"
+    with download(deployed, 10):
+        deployed.sync(deployed.world.render(timeout_server=51))
+        away = socket.rename(socket.with_suffix(".away"))
+        back = Timer(1, away.rename, (socket,))
+        back.start()
+        assert deployed.status()["sessions"] == {"blue": 1, "green": 0}
+        back.join()
 
 
 def test_a_long_answer_does_not_keep_traffic_from_moving_and_ends_whole(deployed: Deployed) -> None:
