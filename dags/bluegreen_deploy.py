@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, XComArg, chain
+from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app, live_param
-from bluegreen.git import REF_PATTERN, WHAT_A_REF_MAY_BE
+from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.haproxy import RenderAndReloadOperator
@@ -19,6 +18,9 @@ from bluegreen.operators.switch import SwitchTrafficOperator
 from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
 from bluegreen.sensors.health import HealthCheckSensor
+from bluegreen.trigger_form import deploy_params
+
+PURPOSE = "deploy of {{ params.ref }}{% if params.reason %}: {{ params.reason }}{% endif %}"
 
 
 def deploy_dag(app: App) -> DAG:
@@ -30,24 +32,10 @@ def deploy_dag(app: App) -> DAG:
         default_args=DEFAULT_ARGS,
         doc_md=__doc__,
         tags=["bluegreen", app.id],
-        params={
-            "ref": Param(
-                type="string",
-                title="Git ref",
-                pattern=REF_PATTERN,
-                description=f"What to deploy: {WHAT_A_REF_MAY_BE}.",
-            ),
-            "force": Param(
-                False,
-                type="boolean",
-                title="Deploy again",
-                description="Build, start and switch even if this revision is live already.",
-            ),
-            "live": live_param(),
-        },
+        params=deploy_params(app),
     ) as dag:
         resolve_ref = ResolveRefOperator(app_id=app.id, task_id="resolve_ref", retries=0)
-        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="deploy of {{ params.ref }}")
+        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=PURPOSE)
         revision = resolve_ref.output
         provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", revision=revision)
         idle_ips = provision_check.output

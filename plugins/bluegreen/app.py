@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Hashable
 from enum import StrEnum
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ HOST_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0
 
 # To each color during a bake, over all paths: the fewest that surely find 5 % errors within ten seconds.
 OWN_REQUESTS_PER_SECOND = 50.0
+
+LONGEST_BAKE = 3600.0
 
 PLACEHOLDERS = ("listen", "workers", "psgi")
 
@@ -174,7 +177,7 @@ class ValidationSettings(_Section):
     """When a switch is good enough to keep."""
 
     paths: Annotated[list[UrlPath], Field(min_length=1)] = ["/"]
-    bake: Annotated[float, Field(ge=1, le=3600)] = 30
+    bake: Annotated[float, Field(ge=1, le=LONGEST_BAKE)] = 30
     min_requests: Annotated[int, Field(ge=1)] = 30
     consecutive_failures: Annotated[int, Field(ge=2)] = 5
     max_error_rate: Annotated[float, Field(ge=0, lt=1)] = 0.01
@@ -204,6 +207,21 @@ class ValidationSettings(_Section):
         if self.confirm_within is not None and self.confirm_within < self.bake + 10:
             raise ValueError(f"confirm_within must be at least bake + 10, which is {self.bake + 10:g}")
         return self
+
+    @property
+    def shortest_bake(self) -> float:
+        """The fewest whole seconds that are enough for every limit, or the bake that is set."""
+        needed = max(self.min_requests, self.consecutive_failures) * len(self.paths)
+        return min(self.bake, max(1, ceil(needed / OWN_REQUESTS_PER_SECOND)))
+
+    def with_bake(self, bake: float) -> ValidationSettings:
+        """Return the same settings with another bake time, and more time to confirm if it needs that.
+
+        :param bake: seconds, at least :attr:`shortest_bake`.
+        """
+        long_enough = self.confirm_within is not None and self.confirm_within >= bake + 10
+        confirm_within = self.confirm_within if long_enough else None
+        return self.model_validate({**self.model_dump(), "bake": bake, "confirm_within": confirm_within})
 
     @property
     def seconds_to_confirm(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowFailException
@@ -12,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from bluegreen.app import App, app_ids, load_app
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
+from bluegreen.task_docs import documented
 
 # Only transient errors are retried (see failures_reported), so the delay is short.
 DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=2), "owner": "bluegreen"}
@@ -30,21 +32,25 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
     dags = {}
     for app_id in app_ids():
         try:
-            dag = build(load_app(app_id))
+            dag = documented(build(load_app(app_id)))
         except SettingsError as error:
             dag = _broken(f"{prefix}__{app_id}", app_id, str(error))
         dags[dag.dag_id] = dag
     return dags
 
 
-def live_param() -> Param:
-    """Return the DAG param ``live``, by which a person says who is live if the load balancers disagree."""
+def live_param(**schema: Any) -> Param:
+    """Return the DAG param ``live``, by which a person says who is live if the load balancers disagree.
+
+    :param schema: more of its JSON schema, for example the form's ``section``.
+    """
     return Param(
         None,
         type=["null", "string"],
         enum=[None, *map(str, Color)],
         title="Live color",
         description="Only if the load balancers disagree: the color that is to have the traffic.",
+        **schema,
     )
 
 

@@ -8,6 +8,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 
+from bluegreen.task_docs import task_docs
+
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "include" / "apps" / "my_perl_app.yaml"
 
@@ -69,6 +71,22 @@ def test_the_report_runs_whatever_happened_and_decides_the_run(dags: dict[str, D
         report = dag.get_task("report")
         assert report.is_teardown
         assert report.on_failure_fail_dagrun
+
+
+def test_each_task_says_what_it_does_what_it_may_change_and_what_to_do_when_it_fails(
+    dags: dict[str, DAG],
+) -> None:
+    undocumented = {
+        task.task_id
+        for dag in dags.values()
+        for task in dag.tasks
+        if not all(part in (task.doc_md or "") for part in ("**May change:**", "**When it fails:**"))
+    }
+    assert undocumented == set(), "write a section for each in include/docs/tasks.md"
+
+
+def test_every_section_of_the_documentation_is_about_a_task(dags: dict[str, DAG]) -> None:
+    assert set(task_docs()) - {task_id for dag in dags.values() for task_id in dag.task_ids} == set()
 
 
 def test_what_judges_a_switch_is_not_tried_twice(dags: dict[str, DAG]) -> None:

@@ -97,7 +97,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             update={"validation": operator.app.validation.model_copy(update={"bake": 0.4})}
         )
         operator.__dict__["app"] = settings
-        return operator.act({})
+        return operator.act({"params": {}})
 
     return bake
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from bluegreen.app import App, load_app
+from bluegreen.app import App, ValidationSettings, load_app
 from bluegreen.fleet import Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators.failure import failures_reported
@@ -43,6 +43,11 @@ class BlueGreenOperator(BaseOperator):
     def app(self) -> App:
         """The app's settings as they are now."""
         return load_app(self.app_id)
+
+    def validation(self, context: Context) -> ValidationSettings:
+        """How this run judges the new color: as the app's settings say, for as long as the run's ``bake``."""
+        bake = context["params"].get("bake")
+        return self.app.validation if bake is None else self.app.validation.with_bake(bake)
 
     def read_fleet(self) -> Fleet:
         """Ask DigitalOcean's API for the app's droplets."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import CommandError, DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.links import CommitLink, DropletLink
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.release import (
@@ -53,6 +54,7 @@ class DeployReleaseOperator(BlueGreenOperator):
     """
 
     template_fields: Sequence[str] = ("lock", "plan", "revision", "ip")
+    operator_extra_links = (DropletLink(), CommitLink())
 
     def __init__(self, *, lock: Any, plan: Any, revision: Any, ip: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -12,6 +12,7 @@ from bluegreen.fleet import Fleet
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.links import HaproxyLink
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
 
@@ -63,6 +64,7 @@ class RenderAndReloadOperator(BlueGreenOperator):
     """
 
     template_fields: Sequence[str] = ("lock", "plan")
+    operator_extra_links = (HaproxyLink(),)
 
     def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

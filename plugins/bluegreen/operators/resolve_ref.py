@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.git import resolve_ref
+from bluegreen.links import CommitLink
 from bluegreen.operators.base import BlueGreenOperator
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class ResolveRefOperator(BlueGreenOperator):
     """
 
     template_fields: Sequence[str] = ("ref",)
+    operator_extra_links = (CommitLink(),)
 
     def __init__(self, *, ref: str = "{{ params.ref }}", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.links import CommitLink, HaproxyLink
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
 
@@ -22,6 +23,7 @@ class SwitchTrafficOperator(BlueGreenOperator):
     """
 
     template_fields: Sequence[str] = ("lock", "plan", "revision")
+    operator_extra_links = (HaproxyLink(), CommitLink())
 
     def __init__(self, *, lock: Any, plan: Any, revision: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,7 +41,7 @@ class SwitchTrafficOperator(BlueGreenOperator):
         results = hook.switch(
             to=plan.idle,
             revision=self.revision,
-            confirm_within=self.app.validation.seconds_to_confirm,
+            confirm_within=self.validation(context).seconds_to_confirm,
             min_servers=len(plan.idle_droplets),
             health={"path": self.app.health.path, "port": self.app.server.port},
         )

@@ -10,6 +10,7 @@ from bluegreen.analysis import Sample, series_of, wrong_revision
 from bluegreen.app import OWN_REQUESTS_PER_SECOND
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.links import HaproxyLink
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.readings import Reading, Readings
@@ -20,6 +21,7 @@ from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from bluegreen.app import ValidationSettings
     from bluegreen.color import Color
 
 # How often our own requests are judged, and how long HAProxy's counters are left alone between two readings.
@@ -47,6 +49,7 @@ class FinalValidationOperator(BlueGreenOperator):
     """
 
     template_fields: Sequence[str] = ("lock", "plan", "revision", "switched", "baseline")
+    operator_extra_links = (HaproxyLink(),)
 
     def __init__(
         self, *, lock: Any, plan: Any, revision: Any, switched: Any, baseline: Any, **kwargs: Any
@@ -63,7 +66,7 @@ class FinalValidationOperator(BlueGreenOperator):
 
         :raises BlueGreenError: with the first limit that was broken.
         """
-        plan, settings = Plan.model_validate(self.plan), self.app.validation
+        plan, settings = Plan.model_validate(self.plan), self.validation(context)
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
         before = [Sample(**sample) for sample in self.baseline["samples"]]
         targets = targets_of(settings.paths, plan.fleet.load_balancers)
@@ -90,7 +93,7 @@ class FinalValidationOperator(BlueGreenOperator):
                 reading = readings.take()
                 if isinstance(reading, Reading):
                     read_at, trouble = reading.at, None
-                    self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic))
+                    self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic, settings))
                 else:
                     trouble = reading or trouble
                     self._be_patient(reading, trouble, time.monotonic() - read_at)
@@ -126,13 +129,17 @@ class FinalValidationOperator(BlueGreenOperator):
         return traffic
 
     def _verdicts_on_traffic(
-        self, statuses: dict[str, LoadBalancerStatus], color: Color, traffic: dict[str, RealTraffic]
+        self,
+        statuses: dict[str, LoadBalancerStatus],
+        color: Color,
+        traffic: dict[str, RealTraffic],
+        settings: ValidationSettings,
     ) -> Iterator[str | None]:
         for name, status in statuses.items():
             if status.live is not color:
                 raise BlueGreenError(f"{name} no longer sends traffic to {color} but to {status.live}")
             look = Look(status.counters[color], status.answer_times.get(color, 0))
-            yield traffic[name].verdict(look, self.app.validation)
+            yield traffic[name].verdict(look, settings)
 
     def _be_patient(self, error: BlueGreenError | None, last: BlueGreenError | None, seconds: float) -> None:
         """Go on without HAProxy's counters for a while; our own requests are judged meanwhile.

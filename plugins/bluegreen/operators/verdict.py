@@ -9,6 +9,7 @@ from airflow.sdk import BaseBranchOperator
 
 from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.links import HaproxyLink
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.states import task_states
 from bluegreen.plan import HeldLock, Plan
@@ -80,6 +81,7 @@ class RollbackOperator(BlueGreenOperator):
     """
 
     template_fields: Sequence[str] = ("lock", "plan")
+    operator_extra_links = (HaproxyLink(),)
 
     def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -12,6 +12,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.links import DropletLink
 from bluegreen.operators.failure import failures_reported
 from bluegreen.plan import HeldLock, Plan
 
@@ -32,6 +33,7 @@ class HealthCheckSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("lock", "plan", "revision", "ip")
+    operator_extra_links = (DropletLink(),)
 
     def __init__(self, *, app_id: str, lock: Any, plan: Any, revision: Any, ip: Any, **kwargs: Any) -> None:
         super().__init__(mode="poke", **kwargs)

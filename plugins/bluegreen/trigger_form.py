@@ -1,0 +1,60 @@
+"""What a person, or a program, says when a deploy is triggered; Airflow's form and its REST API check it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Param
+
+from bluegreen.app import LONGEST_BAKE
+from bluegreen.dags import live_param
+from bluegreen.git import REF_PATTERN, WHAT_A_REF_MAY_BE
+
+if TYPE_CHECKING:
+    from bluegreen.app import App
+
+# One line, for Python and JavaScript alike; `$` alone would let a final line break through.
+LINE_PATTERN = r"^[^\x00-\x1f]*$(?!\n)"
+
+CAREFULLY = "How careful to be"
+RARELY = "Rarely needed"
+
+
+def deploy_params(app: App) -> dict[str, Param]:
+    """Return the DAG params of one app's deploy; only ``ref`` must be given."""
+    return {
+        "ref": Param(
+            type="string",
+            title="Git ref",
+            pattern=REF_PATTERN,
+            examples=[app.default_ref],
+            description=f"What to deploy: {WHAT_A_REF_MAY_BE}. To see beforehand whether a deploy would "
+            f"succeed, without changing anything, trigger bluegreen_dry_run__{app.id}.",
+        ),
+        "reason": Param(
+            "",
+            type="string",
+            title="Reason",
+            maxLength=200,
+            pattern=LINE_PATTERN,
+            description="Why, for those who find the app locked and for the report. May be empty.",
+        ),
+        "bake": Param(
+            app.validation.bake,
+            type="number",
+            title="Bake time in seconds",
+            section=CAREFULLY,
+            minimum=app.validation.shortest_bake,
+            maximum=LONGEST_BAKE,
+            description="How long the new release is watched under real traffic before the switch is kept. "
+            f"At least {app.validation.shortest_bake:g}: fewer requests would prove nothing.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Deploy again",
+            section=RARELY,
+            description="Build, start and switch even if this revision is live already.",
+        ),
+        "live": live_param(section=RARELY),
+    }
