@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import io
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
@@ -33,20 +33,18 @@ exit status:
   128 + n  detached by signal n (130 for Ctrl-C); the run goes on
 
 environment:
-  AIRFLOW_URL, AIRFLOW_CA_FILE             defaults of --url and --ca-file
-  AIRFLOW_USERNAME and AIRFLOW_PASSWORD    for whom a token is asked, again whenever it has expired
-  AIRFLOW_TOKEN                            a token, instead of these
-  AIRFLOW_PASSWORD_FILE, AIRFLOW_TOKEN_FILE, https_proxy, http_proxy, no_proxy    as their names say
+  AIRFLOW_URL, AIRFLOW_CA_FILE                                        defaults of --url and --ca-file
+  AIRFLOW_USERNAME with AIRFLOW_PASSWORD or AIRFLOW_PASSWORD_FILE     for whom a token is asked
+  AIRFLOW_TOKEN or AIRFLOW_TOKEN_FILE                                 a token, instead of these
+  https_proxy, http_proxy, no_proxy                                   as everywhere
 
-The run id is made from the ref and the CI job (GitHub Actions, GitLab CI), so that a repeated call follows
-the run that exists instead of deploying twice. On SIGINT, SIGTERM or SIGHUP the client stops watching; the
-run goes on, and the same call with the printed --run-id follows it again.
+The run id is made from ref and CI job (GitHub Actions, GitLab CI): a repeated call follows what it began.
+A signal ends the client, not the run; the same call with the printed --run-id follows it again.
 """
 
 POLL_SECONDS = 1.0
 REQUEST_SECONDS = 20.0
-# Only patience tells an Airflow that is just being restarted from a wrong address.
-FIRST_ANSWER_SECONDS = 60.0
+FIRST_ANSWER_SECONDS = 60.0  # only patience tells a restarting Airflow from a wrong address
 SIGN_OF_LIFE_SECONDS = 60.0
 PAGE = 100
 ENDED = ("success", "failed")
@@ -55,6 +53,9 @@ QUIET = ("none", "scheduled", "queued", "removed", "upstream_failed")
 
 T = TypeVar("T")
 Json = dict[str, Any]
+# A task instance as it is now: which one, what of it is worth a line, when that was, and the line.
+Task = tuple[tuple[str, int], tuple[str, int], str, str]
+_secrets: set[str] = set()
 
 
 class Exit(IntEnum):
@@ -92,16 +93,21 @@ class UnavailableError(Exception):
 class Interrupted(BaseException):
     """The signal whose number it holds asks to leave."""
 
-
-_secrets: set[str] = set()
+    @classmethod
+    def by(cls, number: int, frame: object) -> NoReturn:
+        """Handle a signal."""
+        raise cls(number)
 
 
 def say(text: str) -> None:
     """Print one line at once, without what must not stand in a log."""
     for secret in _secrets:
         text = text.replace(secret, "***")
+    # Whatever a log's encoding lacks must not end the client.
+    encoding = sys.stdout.encoding or "ascii"
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
     try:
-        print("".join(letter if letter.isprintable() else " " for letter in text), flush=True)
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
     except BrokenPipeError:
         # Nobody reads any more, but somebody may wait for the exit status.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -143,6 +149,7 @@ class Airflow:
         while True:
             try:
                 answer = self._authorized(method, f"/api/v2{path}", read, body)
+                break
             except UnavailableError as error:
                 if not pause:
                     say(f"Airflow does not answer, trying again: {error}")
@@ -150,11 +157,10 @@ class Airflow:
                 if time.monotonic() + pause >= patience:
                     raise EndError(Exit.UNREACHABLE, f"no Airflow at {self.url}: {error}") from None
                 time.sleep(pause)
-            else:
-                if pause:
-                    say(f"Airflow answers again, after {time.monotonic() - since:.0f} s")
-                self._answered = True
-                return answer
+        if pause:
+            say(f"Airflow answers again, after {time.monotonic() - since:.0f} s")
+        self._answered = True
+        return answer
 
     def _authorized(self, method: str, path: str, read: Callable[[Json], T], body: Json | None) -> T:
         if not self._token:
@@ -186,8 +192,7 @@ class Airflow:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
-        # The scheme was checked with the arguments.
-        request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310
+        request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310, it was checked
         patience = min(REQUEST_SECONDS, max(self.deadline - time.monotonic(), 1.0))
         try:
             with self._opener.open(request, timeout=patience) as response:
@@ -220,10 +225,6 @@ class Airflow:
         return EndError(Exit.REFUSED, text, error.code)
 
 
-# A task instance as it is now: which one, what of it is worth a line, when that was, and the line.
-Task = tuple[tuple[str, int], tuple[str, int], str, str]
-
-
 def task_from(data: Json) -> Task:
     """Read one element of ``task_instances``."""
     index, state, attempt = data["map_index"], str(data["state"] or "none"), data["try_number"]
@@ -237,8 +238,8 @@ def task_from(data: Json) -> Task:
 class Deploy:
     """One run of an app's deploy DAG; its id is the same in every call that means the same deploy."""
 
-    def __init__(self, airflow: Airflow, app: str, ref: str, run_id: str) -> None:
-        self._airflow, self._ref, self._run_id = airflow, ref, run_id
+    def __init__(self, airflow: Airflow, app: str, conf: Json, run_id: str) -> None:
+        self._airflow, self._conf, self._run_id = airflow, conf, run_id
         self._dag = f"/dags/{quote(f'bluegreen_deploy__{app}', safe='')}"
         self._run = f"{self._dag}/dagRuns/{quote(run_id, safe='')}"
         self._page = f"{airflow.url}{self._dag}/runs/{quote(run_id, safe='')}"
@@ -247,11 +248,14 @@ class Deploy:
 
     def trigger(self) -> None:
         """Start the run, unless it exists."""
-        if self._airflow.ask("GET", self._dag, lambda answer: bool(answer["is_paused"])):
+        wanted = itemgetter("is_paused", "params")
+        paused, params = self._airflow.ask("GET", f"{self._dag}/details", wanted)
+        if paused:
             raise EndError(Exit.REFUSED, f"{self._dag[6:]} is paused in Airflow: unpause it first")
-        body = {"logical_date": None, "dag_run_id": self._run_id, "conf": {"ref": self._ref}}
-        # Even if the answer is lost.
-        self.begun = True
+        if unknown := self._conf.keys() - set(params or ()):  # Airflow would ignore them
+            raise EndError(Exit.REFUSED, f"{self._dag[6:]} has no parameter {', '.join(sorted(unknown))}")
+        body = {"logical_date": None, "dag_run_id": self._run_id, "conf": self._conf}
+        self.begun = True  # even if the answer is lost
         try:
             self._airflow.ask("POST", f"{self._dag}/dagRuns", lambda answer: str(answer["dag_run_id"]), body)
             say(f"triggered {self._run_id}: {self._page}")
@@ -260,9 +264,9 @@ class Deploy:
             if error.status != 409:
                 raise
             ref = self._airflow.ask("GET", self._run, lambda answer: (answer["conf"] or {}).get("ref"))
-            self.begun = bool(ref == self._ref)
+            self.begun = bool(ref == self._conf["ref"])
             if not self.begun:
-                text = f"the run {self._run_id} exists and deploys {ref!r}: use another --run-id"
+                text = f"{self._run_id} exists and deploys {ref!r}: use another --run-id"
                 raise EndError(Exit.REFUSED, text) from None
             say(f"{self._run_id} exists, following it: {self._page}")
 
@@ -297,14 +301,10 @@ class Deploy:
     def _state(self) -> str:
         return self._airflow.ask("GET", self._run, lambda answer: str(answer["state"]))
 
-    def _tasks(self) -> list[Task]:
-        tasks: list[Task] = []
-        while True:
-            path = f"{self._run}/taskInstances?limit={PAGE}&offset={len(tasks)}"
-            page = self._airflow.ask("GET", path, lambda answer: [*map(task_from, answer["task_instances"])])
-            tasks += page
-            if len(page) < PAGE:
-                return tasks
+    def _tasks(self, offset: int = 0) -> list[Task]:
+        path = f"{self._run}/taskInstances?limit={PAGE}&offset={offset}"
+        page = self._airflow.ask("GET", path, lambda answer: [*map(task_from, answer["task_instances"])])
+        return page + self._tasks(offset + PAGE) if len(page) == PAGE else page
 
     def _end(self, state: str) -> Exit:
         path = f"{self._run}/taskInstances/report/xcomEntries/report?deserialize=true"
@@ -313,8 +313,7 @@ class Deploy:
         except EndError as error:
             if error.status != 404:
                 raise
-            text = f"the run has ended ({state}) without a report: {self._page}"
-            raise EndError(Exit.UNCLEAR, text) from None
+            raise EndError(Exit.UNCLEAR, f"ended ({state}) without a report: {self._page}") from None
         say(str(report.get("message")))
         code = OUTCOMES.get(str(report.get("outcome")), Exit.UNCLEAR)
         # A run that was marked by hand may contradict its report.
@@ -331,18 +330,27 @@ def run_id_for(ref: str, environment: Mapping[str, str]) -> str:
     return f"ci-{name[:200]}-{job}"
 
 
+def param(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE; the value is JSON or else text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     env, raw = os.environ, argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXPLANATION, formatter_class=raw)
     add = parser.add_argument
     add("--app", required=True, help="the app, as its file in include/apps/ is named")
     add("--ref", required=True, help="what to deploy: branch, tag or full commit id")
+    add("--param", type=param, action="append", default=[], help="NAME=VALUE, another one of the DAG's")
     add("--url", default=env.get("AIRFLOW_URL", ""), help="Airflow, such as https://airflow.example.org")
     add("--run-id", help="of the run in Airflow; default: made from ref and CI job")
     add("--timeout", type=int, default=2700, help="seconds to follow the run (default: %(default)s)")
     add("--ca-file", default=env.get("AIRFLOW_CA_FILE"), help="PEM file to trust instead of the system's")
-    on_signal = "at the first signal cancel the run, and follow it to its end"
-    add("--cancel-on-interrupt", action="store_true", help=on_signal)
+    add("--cancel-on-interrupt", action="store_true", help="cancel the run at a signal, and follow it")
     add("--cancel", action="store_true", help="cancel the run instead of triggering it, and follow it")
     arguments = parser.parse_args(argv)
     if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", arguments.url):
@@ -353,7 +361,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _deploy(arguments: argparse.Namespace) -> int:
     airflow = Airflow(arguments.url, arguments.ca_file, time.monotonic() + arguments.timeout)
-    deploy = Deploy(airflow, arguments.app, arguments.ref, arguments.run_id)
+    deploy = Deploy(airflow, arguments.app, {**dict(arguments.param), "ref": arguments.ref}, arguments.run_id)
     again = f"if the run has begun, it goes on; to follow it: the same call with --run-id={arguments.run_id}"
     begin = deploy.cancel if arguments.cancel else deploy.trigger
     while True:
@@ -368,15 +376,13 @@ def _deploy(arguments: argparse.Namespace) -> int:
         except EndError as error:
             if not deploy.begun or error.code is Exit.UNCLEAR:
                 raise
-            code = Exit.UNCLEAR if error.code is Exit.REFUSED else error.code
-            raise EndError(code, f"{error}; {again}") from None
+            if error.code is Exit.REFUSED:
+                error.code = Exit.UNCLEAR
+            raise EndError(error.code, f"{error}; {again}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Deploy as the arguments say; return the exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Whatever a log's encoding lacks must not end the client.
-        sys.stdout.reconfigure(errors="replace")
     try:
         return _deploy(_arguments(argv))
     except EndError as error:
@@ -386,12 +392,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + int(signalled.args[0])
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise Interrupted(number)
-
-
 if __name__ == "__main__":
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+            signal.signal(getattr(signal, name), Interrupted.by)
     sys.exit(main())

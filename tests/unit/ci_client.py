@@ -37,7 +37,7 @@ def airflow_with_a_run(outcome: str = "live and confirmed", state: str = "succes
     """An Airflow in which the run ci-1 of shop can be triggered, and ends after three looks."""
     api = FakeApi()
     api.answers |= {
-        f"GET {DAG}": {"is_paused": False},
+        f"GET {DAG}/details": {"is_paused": False, "params": {"ref": {}, "force": {}, "reason": {}}},
         f"POST {DAG}/dagRuns": {"dag_run_id": "ci-1"},
         f"GET {RUN}": [{"state": "queued"}, {"state": "running"}, {"state": state, "conf": {"ref": "v2"}}],
         f"GET {RUN}/taskInstances": [tasks(task("lock", None)), tasks(task("lock", "success"))],

@@ -125,7 +125,16 @@ def test_a_run_of_this_id_that_deploys_something_else_is_not_followed(deploy: Ca
     api.answers[f"GET {RUN}"] = {"state": "success", "conf": {"ref": "v1"}}
     code, lines = deploy()
     assert code == 2
-    assert lines == ["error: the run ci-1 exists and deploys 'v1': use another --run-id"]
+    assert lines == ["error: ci-1 exists and deploys 'v1': use another --run-id"]
+
+
+def test_other_parameters_of_the_dag_may_be_given_and_no_unknown_ones(deploy: Call, api: FakeApi) -> None:
+    assert deploy("--param=force=true", "--param=reason=it is time")[0] == 0
+    [(_, body)] = api.asked("POST")
+    assert body["conf"] == {"ref": "v2", "force": True, "reason": "it is time"}
+    code, lines = deploy("--param=froce=true")
+    assert (code, lines) == (2, ["error: bluegreen_deploy__shop has no parameter froce"])
+    assert len(api.asked("POST")) == 1
 
 
 def test_a_lost_answer_to_the_trigger_does_not_deploy_twice(deploy: Call, api: FakeApi) -> None:
@@ -211,9 +220,13 @@ def test_nothing_at_the_address_is_one_line(capsys: pytest.CaptureFixture[str]) 
     ("request_", "answer", "words"),
     [
         ("POST /auth/token", (401, {"detail": "Invalid credentials"}), "401 Invalid credentials"),
-        (f"GET {DAG}", (403, {"detail": "Forbidden"}), "403 Forbidden"),
-        (f"GET {DAG}", (404, {"detail": "no such DAG"}), "404 no such DAG"),
-        (f"GET {DAG}", {"is_paused": True}, "bluegreen_deploy__shop is paused in Airflow"),
+        (f"GET {DAG}/details", (403, {"detail": "Forbidden"}), "403 Forbidden"),
+        (f"GET {DAG}/details", (404, {"detail": "no such DAG"}), "404 no such DAG"),
+        (
+            f"GET {DAG}/details",
+            {"is_paused": True, "params": {}},
+            "bluegreen_deploy__shop is paused in Airflow",
+        ),
         (f"POST {DAG}/dagRuns", (400, {"detail": "ref: 'v 2' does not match"}), "ref: 'v 2' does not match"),
         (f"POST {DAG}/dagRuns", (422, {"detail": [{"msg": "Field required"}]}), "422 Field required"),
     ],
@@ -325,7 +338,8 @@ def test_a_token_is_taken_instead_and_read_again_when_it_is_refused(
     token = tmp_path / "token"
     token.write_text("old")
     monkeypatch.setenv("AIRFLOW_TOKEN_FILE", str(token))
-    api.answers[f"GET {DAG}"] = EXPIRED
+    known = api.answers[f"GET {DAG}/details"]
+    api.answers[f"GET {DAG}/details"] = EXPIRED
     code, lines = deploy()
     assert code == 2
     assert lines == ["error: Airflow refuses AIRFLOW_TOKEN, which may have expired"]
@@ -335,7 +349,7 @@ def test_a_token_is_taken_instead_and_read_again_when_it_is_refused(
             token.write_text("new")
             return super().pop(index)
 
-    api.answers[f"GET {DAG}"] = Rotated([EXPIRED, {"is_paused": False}])
+    api.answers[f"GET {DAG}/details"] = Rotated([EXPIRED, known])
     assert deploy()[0] == 0
     assert not any(request == "POST /auth/token" for request, _, _ in api.seen)
     assert api.seen[-1][1] == "Bearer new"

@@ -67,10 +67,11 @@ def test_a_signal_detaches_and_says_how_to_follow_again(number: signal.Signals) 
     assert api.asked("PATCH") == []
 
 
-def test_a_signal_before_the_trigger_says_that_nothing_was_begun() -> None:
+@pytest.mark.parametrize("more", [[], ["--cancel-on-interrupt"]])
+def test_a_signal_before_the_trigger_says_that_nothing_was_begun(more: list[str]) -> None:
     api = airflow_with_a_run()
-    api.answers[f"GET {DAG}"] = (503, "")
-    with serving(api) as address, start(*arguments(f"http://{address}")) as process:
+    api.answers[f"GET {DAG}/details"] = (503, "")
+    with serving(api) as address, start(*arguments(f"http://{address}", *more)) as process:
         assert process.stdout
         assert "trying again" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
