@@ -89,7 +89,7 @@ def clients(stack: Stack) -> Clients:
 def impatient(stack: Stack) -> Iterator[int]:
     """The app's settings, with a drain of so many seconds and a service that stops quickly."""
     file = stack.environment.directory / "apps" / f"{APP}.yaml"
-    usual, drain = file.read_text(), 15
+    usual, drain = file.read_text(), 5
     settings = {"timeouts": {"drain": drain}, "server": {"longest_request": 1}}
     file.write_text(yaml.safe_dump(yaml.safe_load(usual) | settings))
     yield drain
@@ -122,7 +122,8 @@ def test_a_download_and_an_upgraded_connection_end_whole_and_the_next_deploy_wai
         next_run = stack.trigger("deploy", ref=str(ref), force=True)
         wait_for_drain(stack, next_run)
         whole = download.result(90)
-        assert (whole.color, whole.size, round(whole.seconds)) == (old, BYTES, 60)
+        assert (whole.color, whole.size) == (old, BYTES)
+        assert 60 <= whole.seconds < 65
         assert echo(connection, b"after") == f"{ref}: after\n".encode()
         assert services(stack, old) == before
         connection.shutdown(socket.SHUT_WR)
@@ -132,7 +133,7 @@ def test_a_download_and_an_upgraded_connection_end_whole_and_the_next_deploy_wai
     report = stack.client.xcom(next_run, "report", "report")
     drain = report["drain"]
     assert (drain["color"], drain["cut"]) == (old, 0)
-    assert drain["seconds"] > drain["waited"] > 5
+    assert drain["seconds"] > drain["waited"] > 0
     assert f"drained {old} in {drain['seconds']:.0f} s, nothing cut" in report["message"]
     assert stack.live() == old
     assert services(stack, old) != before
