@@ -22,6 +22,9 @@ class Droplet(BaseModel):
 
     :param network: the range of its private network, or ``None`` if the API did not say.
     :param host_key: its recorded SSH host key, ``ssh-ed25519 …``, or ``None`` if none was recorded.
+    :param vpc: id of its VPC network.
+    :param memory: megabytes.
+    :param vcpus: processors.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +37,9 @@ class Droplet(BaseModel):
     network: IPv4Network | None = None
     tags: frozenset[str] = frozenset()
     host_key: str | None = None
+    vpc: str | None = None
+    memory: int = 0
+    vcpus: int = 0
 
     @classmethod
     def from_api(cls, data: Mapping[str, Any]) -> Droplet:
@@ -51,6 +57,9 @@ class Droplet(BaseModel):
             network=IPv4Network(f"{addresses['private']}/{mask}", strict=False) if mask else None,
             tags=tags,
             host_key=public_key_from_tags(tags),
+            vpc=data.get("vpc_uuid"),
+            memory=data.get("memory") or 0,
+            vcpus=data.get("vcpus") or 0,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 
 from bluegreen.errors import RefError
 
@@ -50,10 +51,9 @@ def resolve_ref(repository: str, ref: str, timeout: float = 30) -> str:
     if _REVISION.fullmatch(ref):
         return ref
     listing = _ls_remote(repository, ref, timeout)
-    for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"):
-        if name in listing:
-            _refuse_ambiguous(listing, repository, ref, listing[name])
-            return listing[name]
+    if revision := revision_in(listing, ref):
+        _refuse_ambiguous(listing, repository, ref, revision)
+        return revision
     advice = "push it, or check the spelling"
     if _SHORT_REVISION.fullmatch(ref):
         advice = "a commit is named by all 40 digits"
@@ -69,8 +69,23 @@ def _refuse_ambiguous(listing: dict[str, str], repository: str, ref: str, revisi
         )
 
 
-def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
-    patterns = [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}"]
+def patterns_of(ref: str) -> list[str]:
+    """Return what a remote may call a branch or tag, for ``git ls-remote``."""
+    return [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}"]
+
+
+def revision_in(listing: Mapping[str, str], ref: str) -> str | None:
+    """Return which commit a ref means in what a remote listed, or ``None`` if it is not there."""
+    names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}")
+    return next((listing[name] for name in names if name in listing), None)
+
+
+def run_git(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run git where Airflow runs its tasks; it asks nobody anything.
+
+    :raises RefError: if it is not installed.
+    :raises subprocess.TimeoutExpired: after ``timeout`` seconds.
+    """
     environment = {
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",
@@ -78,23 +93,32 @@ def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
         "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
     }
     try:
-        answer = subprocess.run(
-            ["git", "ls-remote", "--", repository, *patterns],
+        return subprocess.run(
+            ["git", *arguments],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=timeout,
             env=environment,
             check=False,
         )
     except FileNotFoundError:
         raise RefError("git is not installed where Airflow runs its tasks") from None
+
+
+def fatal_line(stderr: str) -> str:
+    """Return the line that tells; after an SSH failure git goes on for lines, and it is not the last."""
+    said = stderr.strip().splitlines()
+    return next((line for line in said if line.startswith("fatal:")), said[-1] if said else "no reason")
+
+
+def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
+    try:
+        answer = run_git("ls-remote", "--", repository, *patterns_of(ref), timeout=timeout)
     except subprocess.TimeoutExpired:
         raise RefError(
             f"{repository} did not answer within {timeout:g} s, so {ref!r} is not resolved"
         ) from None
     if answer.returncode != 0:
-        said = answer.stderr.strip().splitlines()
-        # After an SSH failure git goes on for lines; the one that tells is not the last.
-        reason = next((line for line in said if line.startswith("fatal:")), said[-1] if said else "no reason")
-        raise RefError(f"cannot read {repository} to resolve {ref!r}: {reason}")
+        raise RefError(f"cannot read {repository} to resolve {ref!r}: {fatal_line(answer.stderr)}")
     return {name: revision for revision, name in (line.split("\t", 1) for line in answer.stdout.splitlines())}

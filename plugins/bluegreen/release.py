@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bluegreen.app import App
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script, render_unit
 from bluegreen.templates import TEMPLATES_DIRECTORY
@@ -66,6 +67,27 @@ class Release:
     deploy_user: str = "deploy"
     run_user: str = ""
     min_free_mb: int = 100
+
+    @classmethod
+    def of(cls, app: App, revision: str, listen_address: str) -> Release:
+        """Make it from an app's settings."""
+        server, health = app.server, app.health
+        return cls(
+            app=app.id,
+            repository=app.repository,
+            revision=revision,
+            listen_address=listen_address,
+            port=server.port,
+            # One more than HAProxy uses, so that a health check finds one even among long requests.
+            workers=server.workers + 1,
+            command=server.command,
+            psgi=server.psgi,
+            keep_releases=server.keep_releases,
+            longest_request=server.longest_request,
+            health_path=health.path,
+            health_consecutive=health.consecutive,
+            health_timeout=health.timeout,
+        )
 
 
 class JobState(StrEnum):
@@ -155,7 +177,7 @@ def deploy_script(release: Release) -> str:
         min_free_mb=release.min_free_mb,
         load_timeout=LOAD_TIMEOUT,
         unit_text=service_unit(release),
-        start_text=_start_text(release),
+        start_text=start_text(release),
         wrapper_text=_text("revision.psgi"),
         wait_healthy=_text("wait_healthy.pl"),
     )
@@ -262,7 +284,8 @@ def failure_cause(lines: Sequence[str]) -> str:
     return causes[-1] if causes else ""
 
 
-def _start_text(release: Release) -> str:
+def start_text(release: Release) -> str:
+    """The script in the release that starts its server."""
     values = {
         "listen": f"{release.listen_address}:{release.port}",
         "workers": str(release.workers),

@@ -98,23 +98,7 @@ class DeployReleaseOperator(BlueGreenOperator):
         return job_unit(self.app_id, self.revision)
 
     def _start(self, droplet: Droplet, context: Context) -> str:
-        server, health = self.app.server, self.app.health
-        release = Release(
-            app=self.app_id,
-            repository=self.app.repository,
-            revision=self.revision,
-            listen_address=str(droplet.private),
-            port=server.port,
-            # One more than HAProxy uses, so that a health check finds one even among long requests.
-            workers=server.workers + 1,
-            command=server.command,
-            psgi=server.psgi,
-            keep_releases=server.keep_releases,
-            longest_request=server.longest_request,
-            health_path=health.path,
-            health_consecutive=health.consecutive,
-            health_timeout=health.timeout,
-        )
+        release = Release.of(self.app, self.revision, str(droplet.private))
         return start_script(
             unit=self._unit,
             run_id=context["ti"].run_id,
