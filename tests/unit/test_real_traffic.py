@@ -47,6 +47,13 @@ def test_errors_are_compared_with_those_before_the_switch() -> None:
     )
 
 
+def test_more_errors_than_before_are_allowed_up_to_the_limit() -> None:
+    lenient = SETTINGS.model_copy(update={"max_error_rate": 0.05})
+    before, now = Counters(requests=4000, responses_5xx=400), look(12_000, responses_5xx=280)
+    assert not traffic(before).verdict(now, lenient)
+    assert traffic(before).verdict(now, SETTINGS)
+
+
 def test_few_requests_are_no_verdict() -> None:
     assert not traffic().verdict(look(10_029, responses_5xx=29), SETTINGS)
     assert traffic().verdict(look(10_030, responses_5xx=30), SETTINGS)

@@ -27,7 +27,7 @@ GOOD, BAD = Sample(5, 200, NEW, load_balancer="lb-1"), Sample(5, 500, NEW, load_
 LOST = DropletUnreachableError("lb-1: the SSH connection was lost")
 LB = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
 
-Reading = BlueGreenError | dict[str, Any]
+Reading = Exception | dict[str, Any]
 Bake = Callable[..., dict[str, Any]]
 
 
@@ -56,7 +56,9 @@ class Samples:
 
 @pytest.fixture
 def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
-    def bake(*readings: Reading | float, samples: Sequence[Sample] = (GOOD,) * 50) -> dict[str, Any]:
+    def bake(
+        *readings: Reading | float, samples: Sequence[Sample] = (GOOD,) * 50, seconds: float = 0.4
+    ) -> dict[str, Any]:
         """Watch a color with these readings of the load balancer, or seconds without; the last repeats."""
         left = list(readings)
         hook = create_autospec(LoadBalancersHook, instance=True)
@@ -66,7 +68,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             if isinstance(now, float):
                 time.sleep(now)
                 return {}
-            if isinstance(now, BlueGreenError):
+            if isinstance(now, Exception):
                 raise now
             return now
 
@@ -94,7 +96,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             baseline={"samples": []},
         )
         settings = operator.app.model_copy(
-            update={"validation": operator.app.validation.model_copy(update={"bake": 0.4})}
+            update={"validation": operator.app.validation.model_copy(update={"bake": seconds})}
         )
         operator.__dict__["app"] = settings
         return operator.act({"params": {}})
@@ -106,7 +108,8 @@ def test_a_good_color_is_watched_to_the_end(bake: Bake) -> None:
     seen = bake(reading())
     assert seen["bake_seconds"] >= 0.4
     assert seen["all_requests"]["lb-1"]["new"]["requests"] == 1000
-    assert seen["all_requests"]["lb-1"]["before"]["failed"] == 20
+    before = seen["all_requests"]["lb-1"]["before"]
+    assert (before["requests"], before["failed"]) == (2000, 20)
     assert seen["own_requests"]["/"]["new"]["requests"] == 50
 
 
@@ -116,8 +119,8 @@ def test_errors_of_clients_alone_end_it_at_the_first_look(bake: Bake) -> None:
         BlueGreenError,
         match=r"the new release is bad: 50 of 1000 requests through lb-1 were answered with 5xx",
     ):
-        bake(reading(failed=50))
-    assert time.monotonic() - began < 0.3
+        bake(reading(failed=50), seconds=20)
+    assert time.monotonic() - began < 10
 
 
 def test_errors_that_clients_had_before_are_no_verdict(bake: Bake) -> None:
@@ -161,8 +164,15 @@ def test_a_reading_that_hangs_neither_delays_a_verdict_nor_lasts_forever(bake: B
 
 
 def test_a_mistake_in_reading_is_not_swallowed(bake: Bake) -> None:
-    with pytest.raises(KeyError):
-        bake({"lb-9": SimpleNamespace(live=Color.GREEN, counters={Color.GREEN: Counters()}, answer_times={})})
+    with pytest.raises(ZeroDivisionError):
+        bake(ZeroDivisionError())
+
+
+def test_an_error_that_time_does_not_mend_ends_it_at_once(bake: Bake) -> None:
+    began = time.monotonic()
+    with pytest.raises(BlueGreenError, match="another SSH host key"):
+        bake(BlueGreenError("lb-1 answers with another SSH host key"), seconds=20)
+    assert time.monotonic() - began < 10
 
 
 def test_traffic_that_went_elsewhere_ends_it(bake: Bake) -> None:
