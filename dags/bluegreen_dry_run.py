@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.git import REF_PATTERN
 from bluegreen.operators.config_check import ConfigCheckOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
@@ -38,6 +38,7 @@ def dry_run_dag(app: App) -> DAG:
             retries=0,
         ).as_teardown(on_failure_fail_dagrun=True)
         chain([resolve_ref, provision_check], config_check, report)
+        announce(report)
     return dag
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.operators.entry_point import EntryPointOperator
 from bluegreen.operators.fleet_report import PrintFleetOperator
 from bluegreen.operators.lock import AcquireLockOperator
@@ -61,6 +61,7 @@ def provision_dag(app: App) -> DAG:
 
         chain(lock, create_droplets, wait_until_active, wait_for_ssh, print_fleet, report)
         chain(create_droplets, entry_point, print_fleet)
+        announce(report)
     return dag
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app, live_param
+from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app, live_param
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview import PreviewCheckOperator
@@ -72,6 +72,7 @@ def rollback_dag(app: App) -> DAG:
         chain(lock, provision_check, align, previous_release, preview_check, switch_traffic, final_validation)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
+        announce(report)
     return dag
 
 

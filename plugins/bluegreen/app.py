@@ -239,6 +239,7 @@ class Timeouts(_Section):
     drain: Annotated[int, Field(ge=0, le=86400)] = 120
     lease: Annotated[int, Field(ge=30, le=3600)] = 120
     lock_wait: Annotated[int, Field(ge=0, le=86400)] = 900
+    approval: Annotated[int, Field(ge=10, le=82800)] = 3600
 
 
 class Connections(_Section):
@@ -247,6 +248,16 @@ class Connections(_Section):
     digitalocean: ConnectionId = "digitalocean"
     ssh: ConnectionId = "bluegreen_ssh"
     haproxy_stats: ConnectionId = "haproxy_stats"
+
+
+class Notifications(_Section):
+    """Which Airflow connections, of type Apprise, hear of what."""
+
+    success: list[ConnectionId] = []
+    failure: list[ConnectionId] = []
+    rollback: list[ConnectionId] = []
+    dry_run_failure: list[ConnectionId] = []
+    approval: list[ConnectionId] = []
 
 
 class App(_Section):
@@ -262,6 +273,7 @@ class App(_Section):
     validation: ValidationSettings = ValidationSettings()
     timeouts: Timeouts = Timeouts()
     connections: Connections = Connections()
+    notifications: Notifications = Notifications()
     dry_run_schedule: Annotated[Line, AfterValidator(_schedule)] | None = "0 3 * * *"
 
     @model_validator(mode="after")

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app import App, app_ids, load_app
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
+from bluegreen.operators.announce import AnnounceOperator
+from bluegreen.operators.report import ReportOperator
 from bluegreen.task_docs import documented
 
 # Only transient errors are retried (see failures_reported), so the delay is short.
@@ -52,6 +54,13 @@ def live_param(**schema: Any) -> Param:
         description="Only if the load balancers disagree: the color that is to have the traffic.",
         **schema,
     )
+
+
+def announce(report: ReportOperator) -> None:
+    """Let the world know how a run ended, after its report."""
+    after = AnnounceOperator(app_id=report.app_id, task_id="announce", subject=report.subject, retries=0)
+    # Not one of the tasks that decide how the run ends.
+    chain(report, after.as_teardown())
 
 
 def _broken(dag_id: str, app_id: str, message: str) -> DAG:

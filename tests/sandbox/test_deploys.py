@@ -182,13 +182,13 @@ def test_a_missing_ref_is_refused_by_the_api(stack: Stack) -> None:
     assert caught.value.status == 400
 
 
-def test_an_unknown_ref_is_refused_before_any_ssh(stack: Stack) -> None:
-    balancer = stack.load_balancer()
+def test_an_unknown_ref_is_refused_before_any_droplet_is_asked(stack: Stack) -> None:
+    droplet = stack.idle_machines()[0]
     logins = "journalctl --unit=ssh --quiet --grep='Accepted publickey' | wc -l"
-    before = balancer.run(logins).stdout
+    before = droplet.run(logins).stdout
     ended = stack.run("deploy", ref="nope")
     assert_refused(ended, "there is no branch or tag 'nope'", "my_perl_app.git")
-    assert balancer.run(logins).stdout == before
+    assert droplet.run(logins).stdout == before
 
 
 API_FAULTS: dict[str, tuple[dict[str, Any], str]] = {

@@ -42,12 +42,13 @@ def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> 
         "deploy",
         "health_check",
         "preview_check",
+        "approval",
         "switch_traffic",
         "final_validation",
         "judge",
     ]
     assert order[: len(steps)] == steps
-    assert sorted(order[len(steps) :]) == ["confirm", "report", "rollback"]
+    assert sorted(order[len(steps) :]) == ["announce", "confirm", "report", "rollback"]
 
 
 def test_no_droplet_is_touched_before_the_drain(dags: dict[str, DAG]) -> None:
@@ -98,7 +99,13 @@ def test_what_judges_a_switch_is_not_tried_twice(dags: dict[str, DAG]) -> None:
 
 def test_a_dry_run_has_no_task_that_changes_anything(dags: dict[str, DAG]) -> None:
     dry_run = dags["bluegreen_dry_run__my_perl_app"]
-    assert sorted(dry_run.task_ids) == ["config_check", "provision_check", "report", "resolve_ref"]
+    assert sorted(dry_run.task_ids) == [
+        "announce",
+        "config_check",
+        "provision_check",
+        "report",
+        "resolve_ref",
+    ]
 
 
 def test_a_bad_app_file_does_not_take_other_apps_down_and_says_what_is_wrong(

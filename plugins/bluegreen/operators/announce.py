@@ -1,0 +1,68 @@
+"""After the last word of a run: who wants to know is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias
+
+from bluegreen.notify import event_of
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.notifications import notify
+from bluegreen.operators.records import begun
+from bluegreen.operators.states import task_states
+from bluegreen.outcome import Outcome
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+WITHOUT_A_WORD = "ended without a word"
+
+
+def run_asset(app_id: str) -> Asset:
+    """Every run of an app is an event of this asset; the run's record is its ``extra``."""
+    return Asset(name=f"bluegreen_runs__{app_id}", uri=f"bluegreen://{app_id}/runs")
+
+
+def live_asset(app_id: str) -> Asset:
+    """A new revision that is live and confirmed is an event of this asset, with the run's record."""
+    return Asset(name=f"bluegreen_live__{app_id}", uri=f"bluegreen://{app_id}/live")
+
+
+class AnnounceOperator(BlueGreenOperator):
+    """Emit the run's asset events, and notify people.
+
+    A task of its own, because Airflow drops the events of a task that fails, as the report of a bad run does;
+    and after the report, so that a slow service delays neither the lock nor the verdict.
+
+    :param subject: what the run was to do, if its report did not live to say so; templated.
+    """
+
+    template_fields = ("subject",)
+
+    def __init__(self, *, app_id: str, subject: str, **kwargs: Any) -> None:
+        # An alias has an event only if one is added, an asset with every success of the task.
+        outlets = [run_asset(app_id), AssetAlias(f"bluegreen_live__{app_id}")]
+        super().__init__(app_id=app_id, outlets=outlets, **kwargs)
+        self.subject = subject
+
+    def act(self, context: Context) -> None:
+        """Tell everybody."""
+        report = context["ti"].xcom_pull(task_ids="report", key="report") or self._silent(context)
+        record, outcome, message = report["record"], report["outcome"], report["message"]
+        events: Any = context["outlet_events"]
+        events[run_asset(self.app_id)].extra.update(record)
+        if outcome == Outcome.LIVE:
+            events[AssetAlias(f"bluegreen_live__{self.app_id}")].add(live_asset(self.app_id), extra=record)
+        states = task_states(context)
+        event = event_of(
+            outcome, good=states.get("report") == "success", dry_run="lock" not in context["dag"].task_ids
+        )
+        if event:
+            notify(self.app, event, message, context["ti"].log_url)
+
+    def _silent(self, context: Context) -> dict[str, Any]:
+        """The report of a run whose report died."""
+        message = f"{self.subject}: {WITHOUT_A_WORD}, see the log of its task report"
+        end = {"outcome": WITHOUT_A_WORD, "message": message}
+        return {**end, "record": begun(context, self.subject).model_copy(update=end).line()}
