@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
 from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
-from bluegreen.operators.approval import PreviewBeforeApprovalOperator, SwitchApprovalOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.haproxy import RenderAndReloadOperator
 from bluegreen.operators.lock import AcquireLockOperator
+from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
@@ -67,27 +65,11 @@ def deploy_dag(app: App) -> DAG:
             retries=0,
             map_index_template="{{ droplet_name }}",
         ).expand(ip=idle_ips)
-        preview_check = PreviewBeforeApprovalOperator(
-            app_id=app.id, task_id="preview_check", plan=plan, revision=revision, approval="approval"
-        )
-        approval = SwitchApprovalOperator(
-            app_id=app.id,
-            task_id="approval",
-            subject="Switch {{ params.ref }} live?",
-            response_timeout=timedelta(seconds=app.timeouts.approval),
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
-            baseline=preview_check.output,
+        preview_check = PreviewCheckOperator(
+            app_id=app.id, task_id="preview_check", plan=plan, revision=revision
         )
         switch_traffic = SwitchTrafficOperator(
-            app_id=app.id,
-            task_id="switch_traffic",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
-            # After a preview that is right, and an approval if one is required; it is skipped otherwise.
-            trigger_rule="none_failed_min_one_success",
+            app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
         )
         final_validation = FinalValidationOperator(
             app_id=app.id,
@@ -122,14 +104,12 @@ def deploy_dag(app: App) -> DAG:
             deploy,
             health_check,
             preview_check,
-            approval,
             switch_traffic,
             final_validation,
             judge,
             [confirm, rollback],
             report,
         )
-        chain(preview_check, switch_traffic)
         chain(judge, report)
         announce(report)
     return dag

@@ -42,7 +42,6 @@ def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> 
         "deploy",
         "health_check",
         "preview_check",
-        "approval",
         "switch_traffic",
         "final_validation",
         "judge",
