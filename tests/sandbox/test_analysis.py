@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-import yaml
 
 from sandbox.traffic_records import read, summarize
 from tests.sandbox.stack import Judge, Stack
@@ -17,27 +14,12 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 SECONDS = 10
 
 
-@contextmanager
-def bake(stack: Stack, seconds: float) -> Iterator[None]:
-    """Let the app file say how long a bake is; it is read when a task runs."""
-    [file] = (stack.environment.directory / "apps").glob("*.yaml")
-    before = file.read_text()
-    settings = yaml.safe_load(before)
-    settings["validation"]["bake"] = seconds
-    file.write_text(yaml.safe_dump(settings))
-    try:
-        yield
-    finally:
-        file.write_text(before)
-
-
 @pytest.mark.parametrize(("ref", "words"), [("v5-flaky", "allowed are 1.0% more"), ("v6-slow", "the median")])
 def test_a_release_that_is_a_little_bad_is_given_back_within_10_seconds(
     stack: Stack, judge: Judge, ref: str, words: str
 ) -> None:
     old, started = stack.live(), time.time()
-    with bake(stack, SECONDS):
-        ended = stack.run("deploy", ref=ref).expect("rolled back")
+    ended = stack.run("deploy", ref=ref, bake=SECONDS).expect("rolled back")
     assert stack.live() == old
     assert "the new release is bad" in ended.report["message"]
     assert words in ended.report["message"]
