@@ -136,5 +136,5 @@ def test_a_call_that_was_killed_before_it_completed_a_record_does_so_when_it_is_
     assert not dying.world.call("lock", **NEXT, over=dying.token)["ok"]
     ledger.rmdir()
     dying.world.ok("lock", **NEXT)
-    dying.world.ok("lock", **NEXT)
     assert [line["run_id"] for line in lines(dying)] == ["run-2"]
+    assert "left" not in dying.status()["lock"], "what is done is not kept for ever"

@@ -59,7 +59,8 @@ class AnnounceOperator(BlueGreenOperator):
             outcome, good=states.get("report") == "success", dry_run="lock" not in context["dag"].task_ids
         )
         if event:
-            notify(self.app, event, message, context["ti"].log_url)
+            # The page of the run, not that of this task.
+            notify(self.app, event, message, context["ti"].log_url.partition("/tasks/")[0])
 
     def _silent(self, context: Context) -> dict[str, Any]:
         """The report of a run whose report died."""
