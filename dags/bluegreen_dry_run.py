@@ -1,16 +1,25 @@
-"""Would a deploy of the default ref start now? Everything that reads, nothing that changes."""
+"""The night watch: would a deploy succeed right now, and could traffic go back?
+
+Everything that reads, nothing that changes. The log of `check` and its XCom `findings` tell what is
+not as it should be, the worst first. The run fails if a deploy would.
+"""
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, XComArg, chain
+from airflow.sdk import DAG, Param, chain
 
 from bluegreen.app import App
 from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.git import REF_PATTERN
-from bluegreen.operators.config_check import ConfigCheckOperator
-from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
 from bluegreen.operators.report import ReportOperator
-from bluegreen.operators.resolve_ref import ResolveRefOperator
+from bluegreen.operators.watch import DryRunOperator
+
+# If it fails, the report names the cause, which is the same.
+SUBJECT = (
+    "dry run of {{ params.ref }}"
+    "{% set found = ti.xcom_pull(task_ids='check', key='summary') %}"
+    "{% if found and not ti.xcom_pull(task_ids='check', key='error') %} ({{ found }}){% endif %}"
+)
 
 
 def dry_run_dag(app: App) -> DAG:
@@ -23,21 +32,21 @@ def dry_run_dag(app: App) -> DAG:
         default_args=DEFAULT_ARGS,
         doc_md=__doc__,
         tags=["bluegreen", app.id],
-        params={"ref": Param(app.default_ref, type="string", title="Git ref", pattern=REF_PATTERN)},
+        params={
+            "ref": Param(
+                app.default_ref,
+                type="string",
+                title="Git ref",
+                description="What a deploy would be of: a branch, a tag or a full commit id.",
+                pattern=REF_PATTERN,
+            )
+        },
     ) as dag:
-        resolve_ref = ResolveRefOperator(app_id=app.id, task_id="resolve_ref", retries=0)
-        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check")
-        config_check = ConfigCheckOperator(
-            app_id=app.id, task_id="config_check", plan=XComArg(provision_check, PLAN_KEY)
-        )
+        check = DryRunOperator(app_id=app.id, task_id="check", retries=0)
         report = ReportOperator(
-            app_id=app.id,
-            task_id="report",
-            subject="dry run of {{ params.ref }}",
-            needs_confirmation=False,
-            retries=0,
+            app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False, retries=0
         ).as_teardown(on_failure_fail_dagrun=True)
-        chain([resolve_ref, provision_check], config_check, report)
+        chain(check, report)
         announce(report)
     return dag
 

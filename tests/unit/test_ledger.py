@@ -98,7 +98,7 @@ def test_a_run_that_was_refused_the_lock_does_not_ask_digitalocean_again(hook: A
 
 
 def test_a_dry_run_writes_nothing(hook: Any) -> None:
-    run_report({"config_check": "failed"}, good=False)
+    run_report({"check": "failed"}, good=False)
     hook.record.assert_not_called()
 
 

@@ -1,0 +1,29 @@
+"""Who is live, what runs on each droplet and how it is, and what happened last.
+
+The log of `status` shows it as tables, its XCom holds it as JSON. It takes no lock, changes nothing, and
+succeeds however sick the app is; it fails only if it cannot be told who is live.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from bluegreen.app import App
+from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.operators.watch import StatusOperator
+
+
+def status_dag(app: App) -> DAG:
+    """Build the status DAG of one app."""
+    with DAG(
+        f"bluegreen_status__{app.id}",
+        schedule=None,
+        default_args=DEFAULT_ARGS,
+        doc_md=__doc__,
+        tags=["bluegreen", app.id],
+    ) as dag:
+        StatusOperator(app_id=app.id, task_id="status", retries=0)
+    return dag
+
+
+globals().update(dags_for_every_app(status_dag, "bluegreen_status"))

@@ -1,0 +1,319 @@
+"""Print facts of this machine as JSON: what a deploy finds there. Reads only; nothing is installed.
+
+Sent over SSH as an argument of ``python3 -c``; the request, which may hold a secret, comes on standard input.
+Standard library only, Python 3.8 or later.
+"""
+
+import difflib
+import hashlib
+import http.client
+import json
+import os
+import pwd
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+os.environ.update(LC_ALL="C.UTF-8", PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+os.chdir("/")
+
+COMMAND_SECONDS = 15
+LARGEST_TEXT = 1 << 20
+CHANGED_FILES_SHOWN, DIFF_LINES_SHOWN = 5, 40
+UNIT_PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,DropInPaths"
+
+# In a mount namespace of its own, which ends with the command: everything is read-only there but empty /tmp.
+READ_ONLY = """
+mount -n -o remount,bind,ro / && mount -n -t tmpfs none /tmp && mount -n -t tmpfs none /dev/shm && exec "$@"
+"""
+
+
+def run(*command, text="", seconds=COMMAND_SECONDS, env=None):
+    """Return exit status and output; 124 if it took too long, 127 if there is no such command."""
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            timeout=seconds,
+            env=env,
+        )
+    except subprocess.TimeoutExpired:
+        return 124, f"no end within {seconds} s"
+    except OSError as error:
+        return 127, str(error)
+    return done.returncode, done.stdout
+
+
+def text_of(path):
+    """Return a file's text, or None if there is none."""
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            return file.read(LARGEST_TEXT)
+    except OSError:
+        return None
+
+
+def unit_state(unit):
+    lines = run("systemctl", "show", unit, f"--property={UNIT_PROPERTIES}")[1].splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def target_of(link):
+    """The last part of what a link leads to, or None if it is no link."""
+    try:
+        return Path(os.readlink(link)).name  # noqa: PTH115
+    except OSError:
+        return None
+
+
+def names_in(directory):
+    try:
+        return sorted(entry.name for entry in os.scandir(directory))
+    except OSError:
+        return []
+
+
+def machine(request):
+    memory = dict(line.split(":", 1) for line in (text_of("/proc/meminfo") or "").splitlines())
+    disk = os.statvfs("/opt" if Path("/opt").is_dir() else "/")
+    return {
+        "uid": os.getuid(),
+        "clock": time.time(),
+        "disk_free_mb": disk.f_bavail * disk.f_frsize >> 20,
+        "inodes_free": disk.f_favail if disk.f_files else None,
+        "memory_mb": int(memory["MemTotal"].split()[0]) >> 10,
+        "memory_free_mb": int(memory["MemAvailable"].split()[0]) >> 10,
+        "files": {path: text_of(path) for path in request["files"]},
+        "unit": unit_state(request["unit"]),
+    }
+
+
+def app_server(request):
+    root, service = f"/opt/{request['app']}", request["unit"]
+    users = {user: has_user(user) for user in (request["deploy_user"], request["run_user"])}
+    current = target_of(f"{root}/current")
+    facts = {
+        "tools": {tool: version_of(tool) for tool in ("perl", "carton", "git", "cc", "make")},
+        "missing_users": [user for user, exists in users.items() if not exists],
+        "perl_key": run("perl", "-MConfig", "-e", r'print "$Config{version} $Config{archname}\n"')[1],
+        "current": current,
+        "releases": [name for name in names_in(f"{root}/releases") if re.fullmatch("[0-9a-f]{40}", name)],
+        "activated": names_in(f"{root}/activated"),
+        "cache": [name for name in names_in(f"{root}/cache") if ".partial." not in name],
+        "jobs": running_jobs(request["app"]),
+        "remote": None,
+        "load": None,
+        "changed": None,
+        "mirror_error": reach(request["mirror"]) if request["mirror"] else None,
+    }
+    facts["running"] = target_of(f"/proc/{unit_state(service).get('MainPID')}/cwd")
+    release = f"{root}/releases/{current}" if current else None
+    if release:
+        facts["stated"] = (text_of(f"{release}/REVISION") or "").strip()
+        facts["start"] = text_of(f"{release}/.bluegreen/start")
+    if users[request["deploy_user"]] and facts["tools"]["git"]:
+        git = Git(request["deploy_user"])
+        facts["remote"] = remote(git, request)
+        if release and Path(f"{root}/repo.git").is_dir():
+            facts["changed"] = changed(git, f"{root}/repo.git", current, Path(release))
+    wanted = request["load"]
+    if wanted and wanted in facts["releases"] and users[request["run_user"]]:
+        facts["load"] = load(request, f"{root}/releases/{wanted}")
+    return facts
+
+
+def has_user(name):
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def as_user(user):
+    group = pwd.getpwnam(user).pw_gid
+    return ("setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--no-new-privs")
+
+
+def environment_of(user):
+    return {"HOME": pwd.getpwnam(user).pw_dir, "USER": user, "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+
+
+class Git:
+    """Git as the user who fetches and builds."""
+
+    def __init__(self, user):
+        self.command = (*as_user(user), "git")
+        self.environment = {
+            **environment_of(user),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": "http:https:ssh",
+            "GIT_OPTIONAL_LOCKS": "0",
+            # ssh would write down other keys of a server that it knows.
+            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o UpdateHostKeys=no",
+        }
+
+    def __call__(self, *arguments):
+        return run(*self.command, *arguments, env=self.environment)
+
+
+def version_of(tool):
+    path = shutil.which(tool)
+    if path is None:
+        return None
+    status, output = run(path, "--version")
+    found = re.search(r"\d+(\.\d+)+", output)
+    return found[0] if status == 0 and found else None
+
+
+def running_jobs(app):
+    listed = run("systemctl", "list-units", "--plain", "--no-legend", "--full", f"bluegreen-{app}-*")[1]
+    rows = [line.split() for line in listed.splitlines()]
+    return [row[0] for row in rows if len(row) > 3 and row[3] == "running"]
+
+
+def remote(git, request):
+    """What the repository says to this machine; nothing is fetched."""
+    status, output = git("ls-remote", "--", request["repository"], *request["patterns"])
+    if status != 0:
+        said = [line for line in output.splitlines() if line.strip()]
+        fatal = [line for line in said if line.startswith("fatal:")]
+        return {"error": (fatal or said[-1:] or ["no reason given"])[0], "refs": {}}
+    rows = [line.split("\t", 1) for line in output.splitlines() if "\t" in line]
+    return {"error": None, "refs": {name: revision for revision, name in rows}}
+
+
+def reach(url):
+    """Why a server does not answer; empty if it does."""
+    parts = urllib.parse.urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.netloc, timeout=5)
+    try:
+        connection.request("HEAD", parts.path or "/")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+    return f"status {status}" if status >= 500 else ""
+
+
+def changed(git, mirror, revision, release):
+    """Which files of a release are not as they were committed; None if that cannot be told."""
+    status, listing = git("-C", mirror, "ls-tree", "-r", "-z", revision)
+    # Attributes let `git archive` leave files out, and change others.
+    if status != 0 or ".gitattributes" in listing:
+        return None
+    found = []
+    for entry in filter(None, listing.split("\0")):
+        (mode, kind, blob), path = entry.split("\t", 1)[0].split(), entry.split("\t", 1)[1]
+        file = release / path
+        if kind != "blob" or mode == "120000":
+            continue
+        try:
+            data = file.read_bytes()
+        except OSError:
+            found.append({"path": path, "diff": ["it is not there"]})
+            continue
+        if hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() != blob:  # noqa: S324
+            diff = []
+            if len(found) < CHANGED_FILES_SHOWN and len(data) < LARGEST_TEXT and b"\0" not in data:
+                was = git("-C", mirror, "cat-file", "blob", blob)[1].splitlines()
+                now = data.decode(errors="replace").splitlines()
+                diff = list(difflib.unified_diff(was, now, "committed", "on the droplet", lineterm=""))
+            found.append({"path": path, "diff": diff[:DIFF_LINES_SHOWN]})
+    return found
+
+
+def load(request, release):
+    """Load an application as a deploy does, where it can write nothing."""
+    user = request["run_user"]
+    # They may be secrets, so they stay out of the process list.
+    env = {**environment_of(user), **variables_in(text_of(f"/etc/default/{request['app']}") or "")}
+    check = (*as_user(user), f"{release}/.bluegreen/start", "check")
+    status, output = run("unshare", "--mount", "--", "sh", "-c", READ_ONLY, "sh", *check, env=env)
+    said = [line for line in output.splitlines() if line.strip()]
+    cause = next((line for line in said if re.search(r" at .+ line \d+", line)), said[-1] if said else "")
+    return {"status": status, "cause": cause.replace(f"{release}/", ""), "read_only": "Read-only" in output}
+
+
+def variables_in(text):
+    """An EnvironmentFile of systemd, as far as it is plain."""
+    found = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and re.fullmatch(r"[A-Za-z_]\w*", name):
+            try:
+                found[name] = " ".join(shlex.split(value))
+            except ValueError:
+                found[name] = value
+    return found
+
+
+def load_balancer(request):
+    return {
+        "config_error": config_error(request["config"]) if request["config"] else None,
+        "certificate": certificate(request["certificate"]) if request["certificate"] else None,
+        "probes": probes(request["servers"], request["path"]),
+    }
+
+
+def config_error(config):
+    """Why HAProxy refuses a configuration; empty if it does not. It reads it from its standard input."""
+    if shutil.which("haproxy") is None:
+        return "haproxy is not installed"
+    if not Path("/etc/haproxy/traffic.map").exists():
+        # The first deploy writes it.
+        config = config.replace("/etc/haproxy/traffic.map", "/dev/null")
+    status, output = run("haproxy", "-c", "-f", "/dev/stdin", text=config)
+    if status == 0:
+        return ""
+    alerts = [line for line in output.splitlines() if "ALERT" in line] or output.splitlines()
+    return alerts[0] if alerts else "no reason given"
+
+
+def certificate(path):
+    """The public part of a PEM file; the private key stays here."""
+    text = text_of(path)
+    if text is None:
+        return {"error": "it cannot be read", "pem": ""}
+    found = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
+    return {"error": "" if found else "it holds no certificate", "pem": "\n".join(found)}
+
+
+def probes(servers, path):
+    """Ask each server itself, not by way of HAProxy, whose counters stay as they are."""
+
+    def ask(server):
+        connection = http.client.HTTPConnection(server["address"], server["port"], timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            return {"status": answer.status, "revision": answer.getheader("X-Revision"), "error": None}
+        except (OSError, http.client.HTTPException) as error:
+            return {"status": None, "revision": None, "error": str(error) or type(error).__name__}
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max(1, len(servers))) as pool:
+        return dict(zip((server["name"] for server in servers), pool.map(ask, servers)))  # noqa: B905
+
+
+def main():
+    request = json.load(sys.stdin)
+    kinds = {"app_server": app_server, "load_balancer": load_balancer}
+    print(json.dumps({**machine(request), **kinds[request["kind"]](request)}))
+
+
+main()

@@ -1,0 +1,99 @@
+"""Checks of DigitalOcean's account and of the fleet as its API describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bluegreen.checks.facts import Facts
+from bluegreen.checks.finding import Finding, error, warning
+from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.fleet import Droplet, Fleet
+
+# A deploy reads droplets only; these are for provisioning. Rights to write cannot be told by reading.
+_NEEDED_FOR_PROVISIONING = {
+    "ssh_keys": ("fleet.ssh_keys", "give the token the scope ssh_key:read, or correct the setting"),
+    "vpc": ("fleet.vpc", "give the token the scope vpc:read, or correct the setting"),
+    "entry_point": ("fleet.entry_point", "give the token the scopes that it needs"),
+}
+
+
+def account(facts: Facts) -> Iterator[Finding]:
+    """DigitalOcean's API answers, and the token may read what is needed."""
+    if isinstance(facts.account.droplets, BlueGreenError):
+        conn = facts.app.connections.digitalocean
+        yield error(
+            f"connection {conn}",
+            str(facts.account.droplets),
+            "nothing about the droplets is known until then",
+        )
+    for key, problem in facts.account.problems.items():
+        subject, advice = _NEEDED_FOR_PROVISIONING[key]
+        yield warning(subject, f"provisioning would fail: {problem}", advice)
+
+
+def roles(facts: Facts) -> Iterator[Finding]:
+    """Every droplet has one role, an address, and power."""
+    for droplet in _all(facts):
+        try:
+            Fleet.of([droplet], facts.app.fleet.tags)
+        except FleetError as wrong:
+            yield error(droplet.name, str(wrong), "correct its tags in DigitalOcean's panel")
+    if not isinstance(facts.account.droplets, BlueGreenError):
+        for problem in facts.fleet.problems():
+            subject = next((one.name for one in facts.fleet.droplets if one.name in problem), "fleet")
+            yield error(subject, problem, "a deploy refuses to start until then")
+
+
+def completeness(facts: Facts) -> Iterator[Finding]:
+    """There are as many droplets as the settings ask for, and idle is no weaker than live."""
+    fleet, settings = facts.fleet, facts.app.fleet
+    wanted = {
+        "load balancers": (len(fleet.load_balancers), settings.load_balancers),
+        "blue": (len(fleet.blue), settings.droplets_per_color),
+        "green": (len(fleet.green), settings.droplets_per_color),
+    }
+    for role, (there, asked) in wanted.items():
+        if 0 < there < asked:
+            yield warning(
+                role, f"there are {there} droplets of {asked}", f"run bluegreen_provision__{facts.app.id}"
+            )
+    if facts.live is None:
+        return
+    live, idle = fleet.color(facts.live), fleet.color(facts.live.other)
+    capacities = {
+        "droplets": (len(live), len(idle)),
+        "MB of memory": (sum(one.memory for one in live), sum(one.memory for one in idle)),
+        "processors": (sum(one.vcpus for one in live), sum(one.vcpus for one in idle)),
+    }
+    for what, (of_live, of_idle) in capacities.items():
+        if of_idle < of_live:
+            yield warning(
+                str(facts.live.other),
+                f"it has {of_idle} {what}, {facts.live} has {of_live}",
+                "add or resize droplets before traffic moves there",
+            )
+
+
+def network(facts: Facts) -> Iterator[Finding]:
+    """Load balancers reach every droplet, because all are in one VPC network."""
+    fleet = facts.fleet
+    homes = {droplet.vpc for droplet in fleet.load_balancers if droplet.vpc}
+    for droplet in fleet.blue + fleet.green:
+        if homes and droplet.vpc and droplet.vpc not in homes:
+            yield error(
+                droplet.name,
+                "it is in another VPC network than the load balancers, which cannot reach it",
+                "replace it by one in their network",
+            )
+    home = facts.account.vpc
+    for droplet in fleet.load_balancers:
+        if home and droplet.vpc and droplet.vpc != home:
+            yield warning(
+                droplet.name,
+                "it is in another VPC network than the settings say",
+                "correct fleet.vpc, or new droplets will not reach it",
+            )
+
+
+def _all(facts: Facts) -> tuple[Droplet, ...]:
+    return () if isinstance(facts.account.droplets, BlueGreenError) else facts.account.droplets

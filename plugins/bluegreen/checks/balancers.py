@@ -1,0 +1,137 @@
+"""Checks of the load balancers, and of what a run before has left there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from bluegreen.checks.facts import Facts, version_of
+from bluegreen.checks.finding import Finding, error, warning
+from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.traffic import DisagreementError, LastRevert, LoadBalancerStatus, live_color
+
+# A certificate that ends within so many days has not been renewed by itself.
+CERTIFICATE_DAYS = 30
+# The first version with the option by which a reload costs no client its connection.
+FULL_VERSION = (2, 6)
+
+
+def answering(facts: Facts) -> Iterator[Finding]:
+    """Every load balancer can be asked, and runs HAProxy."""
+    for name, status in facts.statuses.items():
+        if isinstance(status, BlueGreenError):
+            yield error(name, str(status), "who is live cannot be told until then")
+            continue
+        told, version = status.haproxy.version, version_of(status)
+        if version is None:
+            yield error(
+                name,
+                f"no usable version of HAProxy is told ({told!r}); is it installed?",
+                "install haproxy",
+            )
+        elif version < FULL_VERSION:
+            yield warning(
+                name,
+                f"HAProxy {told} has no idle-close-on-response, so connections are not kept alive",
+                f"upgrade to {'.'.join(map(str, FULL_VERSION))} or later",
+            )
+        if version is not None and not status.haproxy.running:
+            yield error(
+                name, "HAProxy does not run", "run systemctl start haproxy there, and read its journal"
+            )
+
+
+def agreement(facts: Facts) -> Iterator[Finding]:
+    """All send traffic to the same color."""
+    try:
+        live_color(facts.readable)
+    except DisagreementError as disagreement:
+        yield error("load balancers", str(disagreement), "a deploy refuses to start until then")
+    except LoadBalancerError:
+        return
+
+
+def configuration(facts: Facts) -> Iterator[Finding]:
+    """HAProxy takes the configuration that a deploy would install."""
+    if isinstance(facts.config, BlueGreenError):
+        yield error("haproxy.cfg", str(facts.config), "it cannot be rendered until then")
+    usable = {name for name, status in facts.readable.items() if version_of(status)}
+    for droplet, balancer in facts.read_load_balancers():
+        if balancer.config_error and droplet.name in usable:
+            yield error(
+                droplet.name,
+                f"HAProxy refuses the configuration that a deploy would install: {balancer.config_error}",
+                "correct the settings under `traffic`, or what they name on the load balancer",
+            )
+        if balancer.unit.UnitFileState not in ("enabled", ""):
+            yield warning(
+                droplet.name,
+                f"HAProxy is {balancer.unit.UnitFileState} at boot",
+                "run systemctl enable haproxy there",
+            )
+
+
+def certificate(facts: Facts) -> Iterator[Finding]:
+    """The certificate is there, and valid for a while."""
+    now = datetime.fromtimestamp(facts.taken_at, UTC)
+    for droplet, balancer in facts.read_load_balancers():
+        if balancer.certificate is None:
+            continue
+        path = facts.app.traffic.certificate
+        if balancer.certificate.error:
+            yield error(droplet.name, f"{path}: {balancer.certificate.error}", "put the PEM file there")
+            continue
+        try:
+            first = x509.load_pem_x509_certificates(balancer.certificate.pem.encode())[0]
+        except ValueError:
+            yield error(droplet.name, f"{path} holds no readable certificate", "put the PEM file there")
+            continue
+        days = (first.not_valid_after_utc - now).days
+        if days < CERTIFICATE_DAYS:
+            when = f"{first.not_valid_after_utc:%Y-%m-%d}"
+            said = f"ends in {days} days, at {when}" if days >= 0 else f"has ended, at {when}"
+            yield warning(droplet.name, f"the certificate {path} {said}", "renew it")
+
+
+def unfinished(facts: Facts) -> Iterator[Finding]:
+    """No run is at work, and none has left anything behind."""
+    for name, status in facts.readable.items():
+        if status.lock is not None and status.lock.until > status.now:
+            lock = status.lock
+            yield warning(
+                name,
+                f"{lock.run_id} ({lock.owner}, {lock.ref}) holds the lock since {_moment(lock.since)}",
+                "a deploy would wait for its end",
+            )
+        if status.pending is not None:
+            pending = status.pending
+            yield warning(
+                name,
+                f"{pending.run_id} has switched to {pending.to} and not confirmed it",
+                f"that reverts at {_moment(pending.deadline)}",
+            )
+        revert = status.last_revert
+        if revert is not None and _is_news(revert, status):
+            done = "could not be taken back at once" if revert.refused else "was taken back"
+            yield warning(
+                name,
+                f"an unconfirmed switch by {revert.run_id} {done} from {revert.from_color} to "
+                f"{revert.to or 'none'} at {_moment(revert.at)}: {revert.reason}",
+                "read that run's report; the next confirmed switch ends this warning",
+            )
+        if status.map_running is not None and status.map_running.idle_share:
+            yield warning(
+                name,
+                f"{status.map_running.idle_share} % of the requests go to the idle color",
+                "end the gradual shift before the next deploy",
+            )
+
+
+def _is_news(revert: LastRevert, status: LoadBalancerStatus) -> bool:
+    return status.confirmed is None or (status.confirmed.at or 0) <= revert.at
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,224 @@
+"""Gathering the facts, from everywhere at once; nothing is changed anywhere."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bluegreen.app import App, EntryPoint
+from bluegreen.checks.dependencies import CPAN_MIRROR, distributions, is_vendored
+from bluegreen.checks.expected import watched_files
+from bluegreen.checks.facts import (
+    Account,
+    AppServer,
+    Facts,
+    LoadBalancer,
+    Reading,
+    Source,
+    version_of,
+)
+from bluegreen.checks.source import read_source
+from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.fleet import Droplet, Fleet
+from bluegreen.git import patterns_of
+from bluegreen.hooks.digitalocean import DigitalOceanError
+from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.ledger import Record, read_ledger
+from bluegreen.operators.haproxy import render
+from bluegreen.templates import TEMPLATES_DIRECTORY
+
+CONNECTIONS_AT_ONCE = 16
+
+_SCRIPT = TEMPLATES_DIRECTORY / "checks" / "facts.py"
+
+T = TypeVar("T")
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class FactsError(BlueGreenError):
+    """A machine could be reached, but did not say what it was asked."""
+
+
+def collect(app: App, ref: str | None) -> Facts:
+    """Ask the account, the repository and every droplet.
+
+    What cannot be read becomes part of the facts, and hides nothing else.
+
+    :param ref: what a deploy would be of; ``None`` to leave the repository out.
+    """
+    return _Collector(app, ref).collect()
+
+
+def read_runs(facts: Facts, last: int = 5) -> list[Record]:
+    """Return the last runs of the app, oldest first, as the load balancers that can be asked know them."""
+    members = [one for one in facts.fleet.load_balancers if one.name in facts.readable]
+    with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+        read = pool.map(lambda one: _attempt(lambda: _ledger(one, facts.app, last)), members)
+        return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-last:]
+
+
+def _ledger(droplet: Droplet, app: App, last: int) -> list[dict[str, Any]]:
+    with DropletHook.of(droplet, app) as hook:
+        return LoadBalancerHook(hook).ledger(last)
+
+
+class _Collector:
+    def __init__(self, app: App, ref: str | None) -> None:
+        self.app = app
+        self.ref = ref
+
+    def collect(self) -> Facts:
+        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+            asked_source = pool.submit(_attempt, self._source)
+            account = self._account()
+            fleet = _fleet(account, self.app)
+            members = _reachable(fleet.load_balancers)
+            made = {one.name: _attempt(partial(LoadBalancerHook.of, one, self.app)) for one in members}
+            hooks = {name: one for name, one in made.items() if isinstance(one, LoadBalancerHook)}
+            refused = {name: one for name, one in made.items() if isinstance(one, BlueGreenError)}
+            said = dict(zip(hooks, pool.map(lambda hook: _attempt(hook.status), hooks.values()), strict=True))
+            statuses = {**refused, **said}
+            facts = Facts(
+                self.app, account, fleet, asked_source.result(), statuses, {}, {}, None, time.time()
+            )
+            config = self._config(facts)
+            servers = _reachable(fleet.blue + fleet.green)
+            asked_servers = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
+            read = pool.map(lambda hook: self._load_balancer(hook, fleet, config), hooks.values())
+            load_balancers = dict(zip(hooks, read, strict=True))
+            answers = [asked.result() for asked in asked_servers]
+        return Facts(
+            self.app,
+            account,
+            fleet,
+            facts.source,
+            statuses,
+            load_balancers,
+            {droplet.name: answer for droplet, answer in zip(servers, answers, strict=True)},
+            config,
+            facts.taken_at,
+        )
+
+    def _source(self) -> Source | None:
+        return read_source(self.app.repository, self.ref) if self.ref else None
+
+    def _account(self) -> Account:
+        hook = EntryPointHook(self.app.connections.digitalocean)
+        settings = self.app.fleet
+        try:
+            droplets = tuple(hook.droplets(settings.tags.app))
+        except BlueGreenError as error:
+            return Account(error)
+        questions: dict[str, Callable[[], object]] = {
+            "ssh_keys": lambda: hook.ssh_key_ids(settings.ssh_keys),
+            "vpc": lambda: hook.vpc_uuid(settings.vpc, settings.region),
+        }
+        if settings.entry_point is EntryPoint.RESERVED_IP:
+            questions["entry_point"] = hook.reserved_ips
+        if settings.entry_point is EntryPoint.MANAGED_LOAD_BALANCER:
+            questions["entry_point"] = hook.load_balancers
+        answers = {key: _attempt(question) for key, question in questions.items()}
+        problems = {key: str(said) for key, said in answers.items() if isinstance(said, DigitalOceanError)}
+        return Account(droplets, None if "vpc" in problems else str(answers["vpc"]), problems)
+
+    def _config(self, facts: Facts) -> str | BlueGreenError | None:
+        versions = [version for one in facts.readable.values() if (version := version_of(one))]
+        return _attempt(lambda: render(self.app, facts.fleet, min(versions))) if versions else None
+
+    def _load_balancer(
+        self, hook: LoadBalancerHook, fleet: Fleet, config: str | BlueGreenError | None
+    ) -> Reading[LoadBalancer]:
+        request = {
+            "kind": "load_balancer",
+            "unit": "haproxy.service",
+            "files": list(watched_files(self.app, load_balancer=True)),
+            "config": config if isinstance(config, str) else None,
+            "certificate": self.app.traffic.certificate,
+            "servers": [
+                {"name": one.name, "address": str(one.private), "port": self.app.server.port}
+                for one in fleet.blue + fleet.green
+                if one.private is not None
+            ],
+            "path": self.app.health.path,
+        }
+        return _read(hook.droplet_hook, request, LoadBalancer)
+
+    def _app_server(self, droplet: Droplet, facts: Facts) -> Reading[AppServer]:
+        source = facts.source if isinstance(facts.source, Source) else None
+        is_idle = facts.idle is not None and droplet in facts.fleet.color(facts.idle)
+        wanted = [source.ref, source.revision] if source else []
+        request = {
+            "kind": "app_server",
+            "app": self.app.id,
+            "unit": f"{self.app.id}.service",
+            "files": list(watched_files(self.app, load_balancer=False)),
+            "deploy_user": "deploy",
+            "run_user": self.app.id,
+            "repository": self.app.repository,
+            "patterns": patterns_of(wanted[0]) if wanted else ["HEAD"],
+            "load": source.revision if source and is_idle else None,
+            "mirror": CPAN_MIRROR if source and _needs_mirror(source) and facts.is_needed(droplet) else None,
+        }
+        try:
+            hook = DropletHook.of(droplet, self.app)
+        except BlueGreenError as error:
+            return Reading(error, time.time(), time.time())
+        return _read(hook, request, AppServer)
+
+
+def _attempt(ask: Callable[[], T]) -> T | BlueGreenError:
+    try:
+        return ask()
+    except BlueGreenError as error:
+        return error
+
+
+def _needs_mirror(source: Source) -> bool:
+    return bool(distributions(source.snapshot or "")) and not is_vendored(source)
+
+
+def _fleet(account: Account, app: App) -> Fleet:
+    """Sort out who can be: a droplet without a role must not hide the problems of the others."""
+    if isinstance(account.droplets, BlueGreenError):
+        return Fleet(load_balancers=(), blue=(), green=())
+    usable = []
+    for droplet in account.droplets:
+        try:
+            Fleet.of([droplet], app.fleet.tags)
+        except FleetError:
+            continue
+        usable.append(droplet)
+    return Fleet.of(usable, app.fleet.tags)
+
+
+def _reachable(droplets: Iterable[Droplet]) -> list[Droplet]:
+    """Leave out those that the API says cannot be reached; they are found wanting for that."""
+    return [one for one in droplets if one.public is not None and one.status == "active"]
+
+
+def _read(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Reading[Answer]:
+    asked = time.time()
+    with hook:
+        answer = _attempt(lambda: _ask(hook, request, kind))
+    return Reading(answer, asked, time.time())
+
+
+def _ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
+    script = _SCRIPT.read_text(encoding="utf-8")
+    result = hook.run(["python3", "-I", "-B", "-c", script], json.dumps(request))
+    if result.status != 0:
+        said = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {said[:200]}")
+    try:
+        return kind.model_validate_json(result.stdout)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise FactsError(f"{hook.droplet.label}: its facts are not whole: {place}") from None

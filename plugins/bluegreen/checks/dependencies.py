@@ -1,0 +1,39 @@
+"""Which distributions a revision needs, and where a droplet would get them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from bluegreen.checks.facts import Source
+
+# Where Carton looks unless the repository brings its distributions along.
+CPAN_MIRROR = "http://cpan.metacpan.org/"
+
+VENDORED = "vendor/cache/"
+
+_PATHNAME = re.compile(r"^\s+pathname:\s+(\S+)\s*$", re.MULTILINE)
+
+
+def distributions(snapshot: str) -> list[str]:
+    """Return the distributions that a ``cpanfile.snapshot`` lists, as paths below ``authors/id/``."""
+    return _PATHNAME.findall(snapshot)
+
+
+def is_vendored(source: Source) -> bool:
+    """Tell whether the repository brings its distributions along; then Carton looks nowhere else."""
+    return any(path.startswith(VENDORED) for path in source.files or ())
+
+
+def not_vendored(source: Source) -> list[str]:
+    """Return the distributions that the repository ought to bring along and does not."""
+    files = source.files or frozenset()
+    return [
+        path for path in distributions(source.snapshot or "") if f"{VENDORED}authors/id/{path}" not in files
+    ]
+
+
+def cache_key(perl_key: str, source: Source) -> str:
+    """Return what ``deploy_release.sh`` calls this set of dependencies on a droplet."""
+    text = perl_key + (source.cpanfile or "") + (source.snapshot or "")
+    return hashlib.sha256(text.encode()).hexdigest()[:40]

@@ -1,0 +1,156 @@
+"""Checks for what somebody, or something, has changed by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from bluegreen.checks.expected import (
+    CONFIG_PATH,
+    MAP_PATH,
+    agent_files,
+    expected_start,
+    expected_unit,
+    unit_path,
+)
+from bluegreen.checks.facts import AppServer, Facts
+from bluegreen.checks.finding import Finding, difference, warning
+from bluegreen.fleet import Droplet
+from bluegreen.traffic import TrafficMap
+
+
+def haproxy_file(facts: Facts) -> Iterator[Finding]:
+    """``haproxy.cfg`` is what a deploy would install, and HAProxy runs it."""
+    if not isinstance(facts.config, str):
+        return
+    wanted = hashlib.sha256(facts.config.encode()).hexdigest()
+    for droplet, balancer in facts.read_load_balancers():
+        there, status = balancer.files.get(CONFIG_PATH) or "", facts.readable.get(droplet.name)
+        if there != facts.config:
+            yield warning(
+                f"{droplet.name} {CONFIG_PATH}",
+                "it differs from what a deploy would install",
+                "the next deploy replaces it and reloads HAProxy",
+                difference(CONFIG_PATH, there, facts.config),
+            )
+        elif status is not None and status.haproxy.config_sha256 != wanted:
+            yield warning(
+                f"{droplet.name} haproxy.service",
+                "HAProxy was started or reloaded by something else since the last deploy",
+                "the next deploy reloads it",
+            )
+        if balancer.unit.DropInPaths:
+            yield warning(
+                f"{droplet.name} haproxy.service",
+                f"it is changed by {balancer.unit.DropInPaths}",
+                "make sure that this is meant",
+            )
+
+
+def traffic_map(facts: Facts) -> Iterator[Finding]:
+    """Who is live says the file as well as the running HAProxy."""
+    for name, status in facts.readable.items():
+        if not status.consistent and (status.map_file or status.map_running):
+            yield warning(
+                f"{name} {MAP_PATH}",
+                "it differs from what the running HAProxy uses",
+                "the next deploy writes what runs; a restart before that takes what the file says",
+                difference(MAP_PATH, _map(status.map_file), _map(status.map_running)),
+            )
+
+
+def agent(facts: Facts) -> Iterator[Finding]:
+    """What takes an unconfirmed switch back is this project's, and starts at boot."""
+    if not any(one.live for one in facts.readable.values()):
+        return
+    for droplet, balancer in facts.read_load_balancers():
+        for path, expected in agent_files().items():
+            there = balancer.files.get(path)
+            if there != expected:
+                yield warning(
+                    f"{droplet.name} {path}",
+                    "it differs from this project's" if there else "it is not there",
+                    "the next run that takes the lock installs it",
+                    difference(path, there, expected)[:60] if there else (),
+                )
+
+
+def units(facts: Facts) -> Iterator[Finding]:
+    """The app's unit is what a deploy would install, and nothing else changes it."""
+    path, expected = unit_path(facts.app), expected_unit(facts.app)
+    for droplet, server in _with_release(facts):
+        subject, there = f"{droplet.name} {path}", server.files.get(path) or ""
+        if there != expected:
+            yield warning(
+                subject,
+                "it differs from what a deploy would install" if there else "it is not there",
+                "the next deploy to this droplet writes it",
+                difference(path, there, expected) if there else (),
+            )
+        if server.unit.DropInPaths:
+            yield warning(
+                subject, f"it is changed by {server.unit.DropInPaths}", "make sure that this is meant"
+            )
+        if server.unit.NeedDaemonReload == "yes":
+            yield warning(
+                subject, "it has changed since systemd read it", "run systemctl daemon-reload there"
+            )
+        if there and server.unit.UnitFileState != "enabled":
+            yield warning(
+                subject,
+                f"the app is {server.unit.UnitFileState or 'not enabled'} at boot",
+                f"run systemctl enable {facts.app.id} there",
+            )
+
+
+def releases(facts: Facts) -> Iterator[Finding]:
+    """What runs is the release that ``current`` names, as it was committed."""
+    for droplet, server in _with_release(facts):
+        current = f"{droplet.name} /opt/{facts.app.id}/current"
+        advice = "the next deploy to this droplet mends it"
+        if server.current not in server.releases:
+            yield warning(current, f"it leads to {server.current}, which is no release there", advice)
+            continue
+        if server.current not in server.activated:
+            yield warning(current, f"{server.current} was never healthy there", advice)
+        if server.stated != server.current:
+            yield warning(current, f"the release's REVISION says {server.stated or 'nothing'}", advice)
+        if server.running is not None and server.running != server.current:
+            yield warning(current, f"it leads to {server.current}, but {server.running} runs", advice)
+        expected = expected_start(facts.app, droplet)
+        if server.start != expected:
+            yield warning(
+                f"{current}/.bluegreen/start",
+                "it differs from what a deploy would write",
+                advice,
+                difference("start", server.start or "", expected),
+            )
+        for file in server.changed or ():
+            yield warning(
+                f"{current}/{file.path}", "it is not as it was committed", "deploy another commit", file.diff
+            )
+    yield from _confirmed(facts)
+
+
+def _confirmed(facts: Facts) -> Iterator[Finding]:
+    """The live color runs what the last confirmed switch was for."""
+    confirmed = [one.confirmed for one in facts.readable.values() if one.confirmed and not one.pending]
+    revisions = {one.revision for one in confirmed if one.color is facts.live}
+    if facts.live is None or len(revisions) != 1:
+        return
+    [revision] = revisions
+    for droplet, server in facts.read_servers():
+        if droplet in facts.fleet.color(facts.live) and server.current != revision:
+            yield warning(
+                f"{droplet.name} /opt/{facts.app.id}/current",
+                f"it is {(server.current or 'nothing')[:12]}, but {revision[:12]} was confirmed to be live",
+                "somebody has deployed past this project: deploy again",
+            )
+
+
+def _with_release(facts: Facts) -> Iterator[tuple[Droplet, AppServer]]:
+    return ((droplet, server) for droplet, server in facts.read_servers() if server.current is not None)
+
+
+def _map(one: TrafficMap | None) -> str:
+    return f"live {one.live}\nidle {one.idle}\nidle_share {one.idle_share}\n" if one else ""

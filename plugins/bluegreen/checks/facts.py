@@ -1,0 +1,248 @@
+"""What is known about an app's machines, repository and account before a deploy; nothing here acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from bluegreen.app import App
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.fleet import Droplet, Fleet
+from bluegreen.traffic import LoadBalancerStatus, live_color
+
+T = TypeVar("T")
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Unit(_Answer):
+    """A systemd unit in systemd's own words."""
+
+    LoadState: str = ""
+    ActiveState: str = ""
+    SubState: str = ""
+    UnitFileState: str = ""
+    NeedDaemonReload: str = "no"
+    MainPID: int = 0
+    DropInPaths: str = ""
+
+
+class Machine(_Answer):
+    """What is asked of every droplet.
+
+    :param uid: who Airflow is there.
+    :param clock: seconds since the epoch by its own clock.
+    :param inodes_free: how many files can still be made; ``None`` if the file system does not count.
+    :param files: text of the files that were asked for; ``None`` for one that is not there.
+    :param unit: the service that the droplet is for.
+    """
+
+    uid: int
+    clock: float
+    disk_free_mb: int
+    inodes_free: int | None
+    memory_mb: int
+    memory_free_mb: int
+    files: dict[str, str | None]
+    unit: Unit
+
+
+class Remote(_Answer):
+    """What the repository listed, or why it did not."""
+
+    error: str | None
+    refs: dict[str, str]
+
+
+class Load(_Answer):
+    """How loading a release ended; ``read_only`` if it wanted to write, which it was kept from."""
+
+    status: int
+    cause: str
+    read_only: bool
+
+
+class ChangedFile(_Answer):
+    """A file of a release that is not as it was committed."""
+
+    path: str
+    diff: tuple[str, ...]
+
+
+class AppServer(Machine):
+    """An application droplet.
+
+    :param perl_key: version and architecture of perl, which a set of dependencies is built for.
+    :param current: the revision that ``current`` points to.
+    :param stated: the revision in that release's own ``REVISION``.
+    :param running: the release's directory that the service runs in.
+    :param start: text of the current release's start script.
+    :param cache: keys of the sets of dependencies that are installed already.
+    :param jobs: deploys that are at work.
+    :param mirror_error: why the CPAN mirror does not answer; ``None`` if it was not asked.
+    :param changed: ``None`` if it could not be told.
+    """
+
+    tools: dict[str, str | None]
+    missing_users: tuple[str, ...]
+    perl_key: str
+    current: str | None
+    stated: str = ""
+    running: str | None
+    start: str | None = None
+    releases: tuple[str, ...]
+    activated: tuple[str, ...]
+    cache: tuple[str, ...]
+    jobs: tuple[str, ...]
+    remote: Remote | None
+    load: Load | None
+    changed: tuple[ChangedFile, ...] | None
+    mirror_error: str | None
+
+
+class Certificate(_Answer):
+    """The public part of a PEM file, or why there is none."""
+
+    error: str
+    pem: str
+
+
+class Probe(_Answer):
+    """A server's own answer to the health path."""
+
+    status: int | None
+    revision: str | None
+    error: str | None
+
+
+class LoadBalancer(Machine):
+    """A load balancer, besides what its agent says.
+
+    :param config_error: why HAProxy refuses the configuration that a deploy would install; empty if it does
+        not, ``None`` if there was none to show it.
+    :param probes: each server's answer by its name, asked from here.
+    """
+
+    config_error: str | None
+    certificate: Certificate | None
+    probes: dict[str, Probe]
+
+
+def version_of(status: LoadBalancerStatus) -> tuple[int, int] | None:
+    """Return HAProxy's version, or ``None`` if it tells none that is usable: then it is not installed."""
+    try:
+        return status.version if status.version > (0, 0) else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a ref leads to, as Airflow's machine reads it.
+
+    :param problem: why the revision's files could not be read, though the ref is there.
+    :param files: every path in the revision; ``None`` if they could not be read.
+    """
+
+    ref: str
+    revision: str
+    problem: str | None = None
+    files: frozenset[str] | None = None
+    cpanfile: str | None = None
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """What DigitalOcean's API says besides the droplets.
+
+    :param problems: why something else that provisioning needs could not be read, by what it is.
+    :param vpc: id of the network that the settings name.
+    :param droplets: all with the app's tag; an error if there is no such list.
+    """
+
+    droplets: tuple[Droplet, ...] | BlueGreenError
+    vpc: str | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading(Generic[T]):
+    """A machine's answer, or why there is none, and when it was asked and answered by Airflow's clock."""
+
+    answer: T | BlueGreenError
+    asked: float
+    answered: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the checks look at.
+
+    :param source: ``None`` if no ref was asked for.
+    :param config: what a deploy would install as ``haproxy.cfg``; it holds a password.
+    """
+
+    app: App
+    account: Account
+    fleet: Fleet
+    source: Source | BlueGreenError | None
+    statuses: Mapping[str, LoadBalancerStatus | BlueGreenError]
+    load_balancers: Mapping[str, Reading[LoadBalancer]]
+    servers: Mapping[str, Reading[AppServer]]
+    config: str | BlueGreenError | None = field(repr=False)
+    taken_at: float
+
+    @property
+    def readable(self) -> dict[str, LoadBalancerStatus]:
+        """What those load balancers say that can be asked."""
+        return {name: one for name, one in self.statuses.items() if isinstance(one, LoadBalancerStatus)}
+
+    @cached_property
+    def live(self) -> Color | None:
+        """Who has the traffic; ``None`` if nobody has, or it is not known."""
+        try:
+            return live_color(self.readable)
+        except LoadBalancerError:
+            return None
+
+    @cached_property
+    def is_live_known(self) -> bool:
+        """Whether every load balancer could be asked, and they agree."""
+        try:
+            live_color(self.readable)
+        except LoadBalancerError:
+            return False
+        return len(self.readable) == len(self.fleet.load_balancers)
+
+    @property
+    def idle(self) -> Color | None:
+        """Whom the next deploy is for; ``None`` if that is not known."""
+        if not self.is_live_known:
+            return None
+        return self.live.other if self.live else next(iter(self.readable.values())).idle or Color.BLUE
+
+    def read_servers(self) -> Iterator[tuple[Droplet, AppServer]]:
+        """Return the application droplets that could be read."""
+        for droplet in self.fleet.blue + self.fleet.green:
+            reading = self.servers.get(droplet.name)
+            if reading is not None and isinstance(reading.answer, AppServer):
+                yield droplet, reading.answer
+
+    def read_load_balancers(self) -> Iterator[tuple[Droplet, LoadBalancer]]:
+        """Return the load balancers that could be read."""
+        for droplet in self.fleet.load_balancers:
+            reading = self.load_balancers.get(droplet.name)
+            if reading is not None and isinstance(reading.answer, LoadBalancer):
+                yield droplet, reading.answer
+
+    def is_needed(self, droplet: Droplet) -> bool:
+        """Tell whether the next deploy needs this droplet: only the live color's own it leaves alone."""
+        return not self.live or droplet not in self.fleet.color(self.live) or not self.is_live_known

@@ -1,0 +1,67 @@
+"""Checks of the app itself: that it answers, and that traffic could go back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bluegreen.checks.facts import Facts
+from bluegreen.checks.finding import Finding, warning
+from bluegreen.color import Color
+from bluegreen.fleet import Droplet
+
+
+def serving(facts: Facts) -> Iterator[Finding]:
+    """The live color is healthy, and so is the idle one, to which a rollback would go."""
+    if facts.live is None or not facts.is_live_known:
+        return
+    yield from _color(facts, facts.live, "clients may be affected now")
+    idle = facts.live.other
+    releases = [
+        server.current for droplet, server in facts.read_servers() if droplet in facts.fleet.color(idle)
+    ]
+    if releases and not any(releases):
+        yield warning(
+            str(idle), "it has no release yet, so a rollback is not possible", "the next deploy gives it one"
+        )
+        return
+    yield from _color(facts, idle, "a rollback would not be possible")
+    if len({release for release in releases if release}) > 1:
+        yield warning(
+            str(idle),
+            f"its droplets have different releases ({', '.join(sorted(str(one)[:12] for one in releases))})",
+            "a rollback would not be possible; the next deploy makes them equal",
+        )
+
+
+def _color(facts: Facts, color: Color, consequence: str) -> Iterator[Finding]:
+    servers = {droplet.name: server for droplet, server in facts.read_servers()}
+    for droplet in facts.fleet.color(color):
+        server = servers.get(droplet.name)
+        if server is not None and server.current is not None and server.unit.ActiveState != "active":
+            yield warning(
+                droplet.name,
+                f"{facts.app.id}.service is {server.unit.ActiveState}; {consequence}",
+                f"run journalctl -u {facts.app.id} there",
+            )
+        elif problems := list(_unhealthy(facts, droplet, color, server.current if server else None)):
+            yield warning(
+                droplet.name,
+                f"{'; '.join(dict.fromkeys(problems))}; {consequence}",
+                f"run journalctl -u {facts.app.id} there",
+            )
+
+
+def _unhealthy(facts: Facts, droplet: Droplet, color: Color, revision: str | None) -> Iterator[str]:
+    for name, status in facts.readable.items():
+        for seen in status.servers.get(color, ()):
+            if seen.name == droplet.name and not seen.up:
+                yield f"{name} takes it for down ({seen.check or 'not checked yet'})"
+    for balancer, facts_there in facts.read_load_balancers():
+        probe = facts_there.probes.get(droplet.name)
+        if probe is None:
+            continue
+        if probe.status != 200:
+            said = f"status {probe.status}" if probe.status else probe.error
+            yield f"it answers {balancer.name} with {said}"
+        elif revision and probe.revision != revision:
+            yield f"it answers {balancer.name} with revision {(probe.revision or 'none')[:12]}"

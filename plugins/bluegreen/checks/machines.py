@@ -1,0 +1,118 @@
+"""Checks of single droplets: what a deploy needs there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from bluegreen.checks.facts import AppServer, Facts, LoadBalancer, Machine, Reading
+from bluegreen.checks.finding import Finding, error, warning
+from bluegreen.errors import BlueGreenError
+from bluegreen.fleet import Droplet
+
+# As in `provision_check`, which refuses a deploy for it; a load balancer needs room for its state only.
+MIN_FREE_MB, MIN_FREE_MB_LOAD_BALANCER = 200, 20
+MIN_FREE_INODES = 5_000
+MIN_FREE_MEMORY_MB = 100
+# Seconds. Beyond it, times in logs, certificates and tokens begin to be wrong.
+MAX_CLOCK_OFFSET = 5.0
+# The deploy script refuses without them.
+NEEDED_TOOLS = ("perl", "carton", "git")
+
+
+def reachable(facts: Facts) -> Iterator[Finding]:
+    """Airflow can log in to every droplet, which has the host key that was recorded for it."""
+    for droplet, reading in _readings(facts):
+        if isinstance(reading.answer, BlueGreenError):
+            judge = _judge(facts, droplet)
+            yield judge(droplet.name, str(reading.answer), "nothing else is known about it until then")
+
+
+def login(facts: Facts) -> Iterator[Finding]:
+    """Airflow is root there; no sudo rules are needed then, and none are rendered."""
+    for droplet, machine in _machines(facts):
+        if machine.uid != 0:
+            yield error(
+                droplet.name,
+                f"Airflow logs in as the user {machine.uid}, not as root",
+                f"set the login of connection {facts.app.connections.ssh} to root",
+            )
+
+
+def room(facts: Facts) -> Iterator[Finding]:
+    """There are disk and memory."""
+    for droplet, machine in _machines(facts):
+        judge = _judge(facts, droplet)
+        needed = MIN_FREE_MB if isinstance(machine, AppServer) else MIN_FREE_MB_LOAD_BALANCER
+        if machine.disk_free_mb < needed:
+            yield judge(
+                droplet.name,
+                f"only {machine.disk_free_mb} MB of disk are free, {needed} are needed",
+                "remove what is not needed, or resize it",
+            )
+        if machine.inodes_free is not None and machine.inodes_free < MIN_FREE_INODES:
+            yield judge(
+                droplet.name,
+                f"its file system has room for {machine.inodes_free} more files only",
+                "remove what is not needed",
+            )
+        if machine.memory_free_mb < MIN_FREE_MEMORY_MB:
+            yield warning(
+                droplet.name,
+                f"only {machine.memory_free_mb} MB of {machine.memory_mb} MB of memory are free",
+                "look at what runs there, or resize it",
+            )
+
+
+def clock(facts: Facts) -> Iterator[Finding]:
+    """Its clock is right, by Airflow's."""
+    for droplet, reading in _readings(facts):
+        if isinstance(reading.answer, Machine):
+            offset = max(reading.asked - reading.answer.clock, reading.answer.clock - reading.answered, 0)
+            if offset > MAX_CLOCK_OFFSET:
+                yield warning(
+                    droplet.name,
+                    f"its clock differs from Airflow's by {offset:.0f} s",
+                    "look at systemd-timesyncd there, and on Airflow's machine",
+                )
+
+
+def tools(facts: Facts) -> Iterator[Finding]:
+    """What builds a release is installed, and the users exist."""
+    for droplet, server in facts.read_servers():
+        judge = _judge(facts, droplet)
+        for tool in NEEDED_TOOLS:
+            if server.tools.get(tool) is None:
+                yield judge(droplet.name, f"{tool} is not installed, or broken", f"install {tool}")
+        if missing := [tool for tool in ("cc", "make") if server.tools.get(tool) is None]:
+            yield warning(
+                droplet.name,
+                f"no {' and no '.join(missing)}, so modules written in C cannot be built",
+                "install build-essential",
+            )
+        for user in server.missing_users:
+            yield judge(droplet.name, f"the user {user} does not exist", f"run adduser --system {user}")
+
+
+def jobs(facts: Facts) -> Iterator[Finding]:
+    """Nothing is being deployed right now."""
+    for droplet, server in facts.read_servers():
+        for job in server.jobs:
+            yield warning(droplet.name, f"the deploy job {job} is at work", "wait for its end")
+
+
+def _judge(facts: Facts, droplet: Droplet) -> Callable[[str, str, str], Finding]:
+    """The live color's droplets are not deployed to, so a deploy would not fail because of them."""
+    return error if facts.is_needed(droplet) else warning
+
+
+def _readings(facts: Facts) -> Iterator[tuple[Droplet, Reading[AppServer] | Reading[LoadBalancer]]]:
+    for droplet in facts.fleet.droplets:
+        reading = facts.servers.get(droplet.name) or facts.load_balancers.get(droplet.name)
+        if reading is not None:
+            yield droplet, reading
+
+
+def _machines(facts: Facts) -> Iterator[tuple[Droplet, Machine]]:
+    for droplet, reading in _readings(facts):
+        if isinstance(reading.answer, Machine):
+            yield droplet, reading.answer

@@ -1,0 +1,101 @@
+"""Checks of the revision that a deploy would build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bluegreen.checks.dependencies import (
+    CPAN_MIRROR,
+    cache_key,
+    distributions,
+    is_vendored,
+    not_vendored,
+)
+from bluegreen.checks.facts import Facts, Source
+from bluegreen.checks.finding import Finding, error, warning
+from bluegreen.errors import BlueGreenError
+from bluegreen.git import revision_in
+
+SHOWN = 5
+
+
+def ref(facts: Facts) -> Iterator[Finding]:
+    """The ref leads to a revision, which can be fetched."""
+    if isinstance(facts.source, BlueGreenError):
+        yield error("ref", str(facts.source), "correct the ref, or the repository")
+    elif facts.source is not None and facts.source.problem:
+        gone = "not our ref" in facts.source.problem
+        yield (error if gone else warning)(
+            facts.source.ref,
+            f"the files of {facts.source.revision[:12]} cannot be read here: {facts.source.problem}",
+            "push it, or check the spelling" if gone else "what is in it was not checked",
+        )
+
+
+def files(facts: Facts) -> Iterator[Finding]:
+    """What a deploy needs is in the revision."""
+    source = facts.source
+    if not isinstance(source, Source) or source.files is None:
+        return
+    psgi = facts.app.server.psgi
+    if psgi not in source.files:
+        yield error(source.ref, f"there is no {psgi} in it", "commit it, or correct server.psgi")
+    if source.cpanfile is not None and source.snapshot is None:
+        yield error(
+            "cpanfile.snapshot", f"it is missing in {source.ref}", "run carton install, and commit it"
+        )
+    if is_vendored(source) and (missing := not_vendored(source)):
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        yield error(
+            "vendor/cache",
+            f"{source.ref} does not have {', '.join(missing[:SHOWN])}{more}",
+            "run carton bundle, and commit what it adds",
+        )
+
+
+def repository(facts: Facts) -> Iterator[Finding]:
+    """Every droplet reads the same from the repository as Airflow does."""
+    source = facts.source
+    for droplet, server in facts.read_servers():
+        if server.remote is None:
+            continue
+        judge = error if facts.is_needed(droplet) else warning
+        if server.remote.error is not None:
+            yield judge(
+                droplet.name,
+                f"it cannot read {facts.app.repository}: {server.remote.error}",
+                "look at its network, and at the deploy user's key",
+            )
+        elif isinstance(source, Source) and source.ref != source.revision:
+            there = revision_in(server.remote.refs, source.ref)
+            if there != source.revision:
+                yield judge(
+                    droplet.name,
+                    f"there {source.ref} is {(there or 'nothing')[:12]}, here {source.revision[:12]}",
+                    "try again; if it stays so, a proxy on the way is out of date",
+                )
+
+
+def mirror(facts: Facts) -> Iterator[Finding]:
+    """What the revision needs from CPAN can be had."""
+    source = facts.source
+    if not isinstance(source, Source) or not distributions(source.snapshot or "") or is_vendored(source):
+        return
+    for droplet, server in facts.read_servers():
+        if server.mirror_error and cache_key(server.perl_key, source) not in server.cache:
+            yield error(
+                droplet.name,
+                f"it cannot reach {CPAN_MIRROR}, where the distributions are: {server.mirror_error}",
+                "open the way, or commit vendor/cache (carton bundle)",
+            )
+
+
+def loading(facts: Facts) -> Iterator[Finding]:
+    """Where the revision is built already, it loads."""
+    for droplet, server in facts.read_servers():
+        if server.load is not None and server.load.status != 0 and not server.load.read_only:
+            yield error(
+                droplet.name,
+                f"the app does not load: {server.load.cause or f'status {server.load.status}'}",
+                f"look at /etc/default/{facts.app.id} and what the app needs there",
+            )

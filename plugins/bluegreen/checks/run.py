@@ -1,0 +1,65 @@
+"""All checks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from bluegreen.checks import account, balancers, drift, health, machines, revision
+from bluegreen.checks.facts import Facts
+from bluegreen.checks.finding import Finding, error, worst_first
+
+Check = Callable[[Facts], Iterable[Finding]]
+
+# In this order among equally bad ones: causes before their consequences.
+CHECKS: tuple[Check, ...] = (
+    account.account,
+    account.roles,
+    machines.reachable,
+    balancers.answering,
+    balancers.agreement,
+    revision.ref,
+    revision.files,
+    machines.login,
+    machines.room,
+    machines.tools,
+    revision.repository,
+    revision.mirror,
+    revision.loading,
+    account.network,
+    balancers.configuration,
+    balancers.certificate,
+    health.serving,
+    account.completeness,
+    balancers.unfinished,
+    drift.traffic_map,
+    drift.haproxy_file,
+    drift.agent,
+    drift.units,
+    drift.releases,
+    machines.clock,
+    machines.jobs,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def findings_in(facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Finding]:
+    """Return what the checks find, the worst first.
+
+    A check that breaks is itself a finding: it hides nothing that another one finds.
+    """
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            found += check(facts)
+        except Exception as problem:
+            _log.exception("the check %s broke", check.__name__)
+            found.append(
+                error(
+                    f"check {check.__name__}",
+                    f"it broke ({type(problem).__name__}), so what it looks at is not known",
+                    "report this, with the log of this task",
+                )
+            )
+    return worst_first(found)

@@ -1,0 +1,207 @@
+"""Who is live, what runs where, and what happened last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bluegreen.checks.facts import AppServer, Facts
+from bluegreen.checks.finding import Finding
+from bluegreen.checks.table import summary, table
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.ledger import Record
+from bluegreen.traffic import Confirmed, LastRevert, Lock, PendingSwitch
+
+Rows = Sequence[Sequence[str]]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ServerStatus(_Part):
+    """An application droplet.
+
+    :param haproxy: what each load balancer's own health check says, by its name.
+    :param probe: what the droplet answers each load balancer itself.
+    :param problem: why it could not be read.
+    """
+
+    name: str
+    color: Color
+    address: str
+    is_live: bool
+    revision: str | None = None
+    service: str = ""
+    haproxy: dict[str, str] = {}
+    probe: dict[str, str] = {}
+    problem: str | None = None
+
+
+class BalancerStatus(_Part):
+    """A load balancer; ``problem`` tells why it could not be read."""
+
+    name: str
+    address: str
+    live: Color | None = None
+    haproxy: str = ""
+    running: bool = False
+    moved_at: float | None = None
+    lock: Lock | None = None
+    pending: PendingSwitch | None = None
+    confirmed: Confirmed | None = None
+    last_revert: LastRevert | None = None
+    problem: str | None = None
+
+
+class Status(_Part):
+    """The whole.
+
+    :param live: who has the traffic, as far as the load balancers agree.
+    :param runs: the last runs, the latest first.
+    """
+
+    app: str
+    live: Color | None
+    is_live_known: bool
+    droplets: tuple[ServerStatus, ...]
+    load_balancers: tuple[BalancerStatus, ...]
+    runs: tuple[dict[str, Any], ...]
+    findings: tuple[Finding, ...]
+
+
+def status_of(facts: Facts, findings: Sequence[Finding], runs: Sequence[Record]) -> Status:
+    """Put it together; nothing that is sick keeps the rest from being told.
+
+    :param runs: the last runs, oldest first.
+    """
+    return Status(
+        app=facts.app.id,
+        live=facts.live,
+        is_live_known=facts.is_live_known,
+        droplets=tuple(_servers(facts)),
+        load_balancers=tuple(_balancers(facts)),
+        runs=tuple(one.line() for one in reversed(runs)),
+        findings=tuple(findings),
+    )
+
+
+def lines_of(status: Status) -> list[str]:
+    """Return it as readable lines."""
+    known = "" if status.is_live_known else " (not every load balancer could be asked, or they disagree)"
+    lines = [f"live: {status.live or 'nothing'}{known}", ""]
+    lines += _aligned(
+        ("droplet", "color", "", "revision", "service", "HAProxy says", "answers"),
+        [
+            (
+                one.name,
+                one.color,
+                "live" if one.is_live else "idle",
+                (one.revision or "none")[:12],
+                one.service,
+                _together(one.haproxy),
+                one.problem or _together(one.probe),
+            )
+            for one in status.droplets
+        ],
+    )
+    lines += ["", *_aligned(("load balancer", "live", "HAProxy", "moved", "state"), _rows(status))]
+    if status.runs:
+        rows = [
+            (str(run.get("ended", "")), str(run.get("outcome", "")), str(run.get("message", "")))
+            for run in status.runs
+        ]
+        lines += ["", *_aligned(("run ended", "outcome", "message"), rows)]
+    return [*lines, "", f"findings: {summary(status.findings)}", *table(status.findings)]
+
+
+def _servers(facts: Facts) -> Iterator[ServerStatus]:
+    for color in Color:
+        for droplet in facts.fleet.color(color):
+            reading = facts.servers.get(droplet.name)
+            about: dict[str, Any] = {
+                "name": droplet.name,
+                "color": color,
+                "address": str(droplet.public),
+                "is_live": color is facts.live,
+                "haproxy": {
+                    name: f"{'up' if seen.up else 'down'} {seen.check}".strip()
+                    for name, status in facts.readable.items()
+                    for seen in status.servers.get(color, ())
+                    if seen.name == droplet.name
+                },
+                "probe": {
+                    balancer.name: str(probe.status or probe.error)
+                    for balancer, there in facts.read_load_balancers()
+                    if (probe := there.probes.get(droplet.name))
+                },
+            }
+            if reading is None:
+                yield ServerStatus(**about, problem=f"it is {droplet.status}")
+            elif isinstance(reading.answer, AppServer):
+                server = reading.answer
+                yield ServerStatus(**about, revision=server.current, service=server.unit.ActiveState)
+            else:
+                yield ServerStatus(**about, problem=str(reading.answer))
+
+
+def _balancers(facts: Facts) -> Iterator[BalancerStatus]:
+    for droplet in facts.fleet.load_balancers:
+        said = facts.statuses.get(droplet.name)
+        about: dict[str, Any] = {"name": droplet.name, "address": str(droplet.public)}
+        if said is None or isinstance(said, BlueGreenError):
+            yield BalancerStatus(**about, problem=str(said or f"it is {droplet.status}"))
+            continue
+        yield BalancerStatus(
+            **about,
+            live=said.live,
+            haproxy=said.haproxy.version,
+            running=said.haproxy.running,
+            moved_at=said.moved_at,
+            lock=said.lock,
+            pending=said.pending,
+            confirmed=said.confirmed,
+            last_revert=said.last_revert,
+        )
+
+
+def _rows(status: Status) -> Iterator[tuple[str, ...]]:
+    for one in status.load_balancers:
+        state = one.problem or "; ".join(_state(one)) or "calm"
+        running = one.haproxy if one.running else "does not run"
+        yield one.name, one.live or "nothing", running, _moment(one.moved_at), state
+
+
+def _state(one: BalancerStatus) -> Iterator[str]:
+    if one.lock:
+        yield f"locked by {one.lock.run_id} ({one.lock.owner})"
+    if one.pending:
+        yield f"switched to {one.pending.to}, reverts at {_moment(one.pending.deadline)} unless confirmed"
+    if one.confirmed:
+        yield f"{one.confirmed.revision[:12]} confirmed {_moment(one.confirmed.at)}"
+    if one.last_revert:
+        yield f"last revert {_moment(one.last_revert.at)}: {one.last_revert.reason}"
+
+
+def _together(said: dict[str, str]) -> str:
+    """Say it once if all load balancers say the same."""
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return ", ".join(f"{name}: {one}" for name, one in sorted(said.items())) or "?"
+
+
+def _moment(seconds: float | None) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if seconds else "never"
+
+
+def _aligned(heading: Sequence[str], rows: Iterator[tuple[str, ...]] | Rows) -> list[str]:
+    listed = [heading, *rows]
+    widths = [max(len(row[column]) for row in listed) for column in range(len(heading))]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in listed
+    ]

@@ -1,0 +1,36 @@
+"""Findings for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bluegreen.checks.finding import Finding, Severity
+
+# Reading cannot tell these, so no finding ever says them.
+NOT_TOLD = (
+    "not checked, because only a change would tell: whether the token may create droplets, and whether a "
+    "release that is not built yet builds, loads and answers"
+)
+
+
+def table(findings: Sequence[Finding]) -> list[str]:
+    """Return the findings as lines, with their advice and their diffs below them."""
+    width = max((len(one.subject) for one in findings), default=0)
+    lines = []
+    for one in findings:
+        lines.append(f"{one.severity:8} {one.subject:{width}}  {one.what}")
+        lines.append(f"{'':8} {'':{width}}  -> {one.advice}")
+        lines += [f"{'':12}{line}" for line in one.diff]
+    return lines
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Return how many there are, and the worst, in one line."""
+    if not findings:
+        return "nothing found"
+    counts = [
+        f"{count} {severity}{'s' if count > 1 else ''}"
+        for severity in Severity
+        if (count := sum(one.severity is severity for one in findings))
+    ]
+    return f"{', '.join(counts)}; the worst: {findings[0]}"

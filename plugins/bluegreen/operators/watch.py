@@ -1,0 +1,70 @@
+"""The night watch, and a look at any time: both read everything and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.checks.collect import collect, read_runs
+from bluegreen.checks.finding import Severity
+from bluegreen.checks.run import findings_in
+from bluegreen.checks.status import lines_of, status_of
+from bluegreen.checks.table import NOT_TOLD, summary, table
+from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.operators.base import BlueGreenOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+FINDINGS_KEY = "findings"
+SUMMARY_KEY = "summary"
+
+
+class DryRunOperator(BlueGreenOperator):
+    """Find out whether a deploy would succeed right now, and whether traffic could go back.
+
+    :param ref: branch, tag or commit that a deploy would be of; templated.
+    """
+
+    template_fields: Sequence[str] = ("ref",)
+
+    def __init__(self, *, ref: str = "{{ params.ref }}", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ref = ref
+
+    def act(self, context: Context) -> None:
+        """Push all findings as XCom ``findings``, the worst first, and their sum as XCom ``summary``.
+
+        :raises BlueGreenError: with the sum, if a deploy would fail.
+        """
+        found = findings_in(collect(self.app, self.ref))
+        ti, said = context["ti"], summary(found)
+        ti.xcom_push(key=FINDINGS_KEY, value=[one.model_dump(mode="json") for one in found])
+        ti.xcom_push(key=SUMMARY_KEY, value=said)
+        for line in table(found):
+            self.log.info("%s", line)
+        self.log.info("%s", NOT_TOLD)
+        if any(one.severity is Severity.ERROR for one in found):
+            raise BlueGreenError(said)
+        self.log.info("%s", said)
+
+
+class StatusOperator(BlueGreenOperator):
+    """Show who is live, what runs where, what happened last, and what is not as it should be."""
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return the status as plain data.
+
+        :raises LoadBalancerError: if it cannot be told who is live.
+        """
+        facts = collect(self.app, None)
+        status = status_of(facts, findings_in(facts), read_runs(facts))
+        for line in lines_of(status):
+            self.log.info("%s", line)
+        found = status.model_dump(mode="json")
+        if not facts.readable:
+            context["ti"].xcom_push(key="status", value=found)
+            raise LoadBalancerError(
+                f"nobody can be asked who is live: {summary(status.findings)}", code="unknown_live"
+            )
+        return found

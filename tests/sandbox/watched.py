@@ -1,0 +1,198 @@
+"""A small fleet of its own, deployed to without Airflow, for tests that look at it and break it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bluegreen import hostkey
+from bluegreen.app import App, load_app
+from bluegreen.checks.collect import collect
+from bluegreen.checks.finding import Finding
+from bluegreen.checks.run import findings_in
+from bluegreen.cloud_init import render_user_data
+from bluegreen.color import Color
+from bluegreen.fleet import Droplet, Fleet
+from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.haproxy import render
+from bluegreen.release import (
+    Release,
+    clean_script,
+    deploy_script,
+    job_unit,
+    parse_job_report,
+    poll_script,
+    start_script,
+)
+from sandbox import Machine
+from sandbox.sample_app import build_repository
+from tests.sandbox.droplets import Shop
+
+APP = "watched"
+STATS_PASSWORD = "Never.to.be.printed"
+NAMES = {"lb": ("watched-lb-1", "watched-lb-2"), "blue": ("watched-blue-1",), "green": ("watched-green-1",)}
+
+
+@dataclass
+class Watched:
+    """The fleet: v2, which is also ``main``, is live on green; blue runs v1 and has v2, too.
+
+    :param revisions: of the sample app, by tag.
+    """
+
+    shop: Shop
+    app: App
+    revisions: dict[str, str]
+    machines: dict[str, Machine] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=lambda: Fleet(load_balancers=(), blue=(), green=()))
+
+    def findings(self, ref: str = "main", app: App | None = None) -> list[Finding]:
+        """Return what a dry run finds now, the same way as its operator."""
+        self.shop.box.reset_limits()
+        return findings_in(collect(app or self.app, ref))
+
+    def on(self, name: str, command: str) -> str:
+        """Run a command on a machine as root, not by way of SSH."""
+        return self.machines[f"watched-{name}"].run(command).stdout
+
+    @contextmanager
+    def locked(self) -> Iterator[LoadBalancersHook]:
+        """Hold the lock, as a run does."""
+        hook = LoadBalancersHook(self.app, self.fleet.load_balancers)
+        hook.lock("somebody", "deploy/run-7", "v2", lambda other: True)
+        try:
+            yield hook
+        finally:
+            hook.unlock()
+            hook.close()
+
+    def sync(self) -> None:
+        """Install HAProxy's configuration, and start it if it does not run."""
+        with self.locked() as hook:
+            hook.sync(render(self.app, self.fleet, (2, 6)), None, Color.BLUE)
+
+    def switch(self, hook: LoadBalancersHook, to: Color) -> None:
+        """Move traffic."""
+        health = {"path": "/health", "port": self.app.server.port}
+        tag = {Color.BLUE: "v1", Color.GREEN: "v2"}[to]
+        revision = self.revisions[tag]
+        hook.switch(to=to, revision=revision, confirm_within=60, min_servers=1, health=health)
+
+    def settle(self) -> None:
+        """Let green be live, and confirmed after whatever was there before."""
+        with self.locked() as hook:
+            for color in Color:
+                self.switch(hook, color)
+                hook.confirm(self.revisions["v1" if color is Color.BLUE else "v2"])
+
+    def deploy(self, droplet: Droplet, tag: str) -> None:
+        """Build and start a release on a droplet."""
+        unit, revision = job_unit(APP, self.revisions[tag]), self.revisions[tag]
+        script = deploy_script(Release.of(self.app, revision, str(droplet.private)))
+        with DropletHook.of(droplet, self.app) as hook:
+            run = hook.run_script(start_script(unit=unit, run_id="deploy/run-1", script=script, timeout=120))
+            assert run.status == 0, run.stderr
+            while (
+                report := parse_job_report(hook.run_script(poll_script(unit=unit)).stdout)
+            ).state == "running":
+                pass
+            assert report.state == "success", report
+            hook.run_script(clean_script(unit=unit))
+
+
+def settings(repository: str) -> dict[str, Any]:
+    """What the app's file says."""
+    tags = {"app": "app:watched", "blue": "watched:blue", "green": "watched:green"}
+    return {
+        "repository": repository,
+        "default_ref": "main",
+        "fleet": {
+            "region": "nyc3",
+            "size": "s-1vcpu-1gb",
+            "image": "debian-12-x64",
+            "ssh_keys": ["test"],
+            "droplets_per_color": 1,
+            "load_balancers": 2,
+            "tags": {**tags, "load_balancer": "watched:lb"},
+        },
+        "server": {"workers": 2},
+        "traffic": {"preview_host": "green.example.com"},
+        "timeouts": {"ssh_connect": 2},
+    }
+
+
+@contextmanager
+def watched_fleet(shop: Shop, directory: Path) -> Iterator[Watched]:
+    """Order the machines, deploy to them, and destroy them afterwards."""
+    box = shop.box
+    revisions = build_repository(box.repositories / f"{APP}.git")
+    (directory / f"{APP}.yaml").write_text(yaml.safe_dump(settings(f"{box.git_url}/{APP}.git")))
+    connections: dict[str, dict[str, Any]] = {
+        "DIGITALOCEAN": {"host": box.api_url, "password": box.token, "extra": {"ca_file": box.ca_file}},
+        "BLUEGREEN_SSH": {"login": "root", "extra": {"key_file": str(shop.key)}},
+        "HAPROXY_STATS": {"login": "admin", "password": STATS_PASSWORD},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUEGREEN_APPS_DIR", str(directory))
+        for name, values in connections.items():
+            kind = "ssh" if name == "BLUEGREEN_SSH" else "http"
+            patch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": kind, **values}))
+        world = Watched(shop, load_app(APP), revisions)
+        try:
+            _order(world)
+            _deploy(world)
+            yield world
+        finally:
+            for machine in world.machines.values():
+                shop.client().droplets.destroy(machine.droplet_id)
+
+
+def _order(world: Watched) -> None:
+    tags = {"lb": world.app.fleet.tags.load_balancer, "blue": "watched:blue", "green": "watched:green"}
+    for role, names in NAMES.items():
+        key = hostkey.generate()
+        data = render_user_data(app=APP, load_balancer=role == "lb", host_key=key)
+        ordered = world.shop.order(*names, user_data=data, tags=("app:watched", tags[role], key.tag))
+        world.machines |= {machine.name: machine for machine in ordered}
+    for machine in world.machines.values():
+        machine.wait_ready()
+        world.shop.wait_for_ssh(machine)
+    found = world.shop.client().droplets.list(tag_name="app:watched")["droplets"]
+    world.fleet = Fleet.of([Droplet.from_api(one) for one in found], world.app.fleet.tags)
+
+
+def _deploy(world: Watched) -> None:
+    [blue], [green] = world.fleet.blue, world.fleet.green
+
+    def deploy_blue() -> None:
+        world.deploy(blue, "v2")
+        world.deploy(blue, "v1")
+
+    work: tuple[Callable[[], None], ...] = (deploy_blue, lambda: world.deploy(green, "v2"), world.sync)
+    with ThreadPoolExecutor(len(work)) as pool:
+        for job in [pool.submit(one) for one in work]:
+            job.result()
+    world.settle()
+
+
+def commit(repository: Path, branch: str, command: str, directory: Path) -> None:
+    """Push a branch that is ``main`` after a shell command."""
+    clone = directory / branch
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+    for words in (
+        ("git", "clone", "--quiet", str(repository), str(clone)),
+        ("sh", "-c", command),
+        ("git", *identity, "commit", "--quiet", "--all", "--message", branch),
+        ("git", "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}"),
+    ):
+        subprocess.run(words, check=True, cwd=clone if clone.exists() else directory)
