@@ -16,7 +16,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint test demo demo-down requirements
+.PHONY: help setup venv packages lint test chaos demo demo-down requirements
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -40,12 +40,16 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 
 ifeq ($(MACHINES),yes)
 test: setup  ## Every test; without Linux and root those that need no machines
+	@scripts/install-system-packages browser
 	$(BIN)/python -m pytest $(ARGS)
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
 	$(BIN)/python -m pytest -m "not sandbox" $(ARGS)
 endif
+
+chaos: setup  ## Every fault at every moment of a deploy; writes build/chaos.md
+	CHAOS=whole $(BIN)/python -m pytest tests/sandbox/chaos $(ARGS)
 
 demo: setup  ## Provision and deploy four releases under load; KEEP=1 leaves everything running
 	@$(BIN)/python -m demo

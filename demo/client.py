@@ -148,9 +148,38 @@ class AirflowClient:
         answer = self._authorized("POST", f"dags/{quote(dag_id)}/dagRuns", json=body)
         return Run(dag_id, answer["dag_run_id"], now)
 
+    def connect(self, connection_id: str, kind: str, extra: Mapping[str, Any]) -> None:
+        """Make an Airflow connection.
+
+        :param kind: its type, for example ``apprise``.
+        :raises ApiError: 409 if there is one of that id.
+        """
+        body = {"connection_id": connection_id, "conn_type": kind, "extra": json.dumps(extra)}
+        self._authorized("POST", "connections", json=body)
+
+    def answer(self, run: Run, task_id: str, option: str) -> None:
+        """Answer a task that waits for a person.
+
+        :param option: one of those that it offers, for example ``Approve``.
+        :raises ApiError: 404 if it does not wait, 409 if somebody has answered.
+        """
+        path = f"{_path(run)}/taskInstances/{quote(task_id)}/-1/hitlDetails"
+        self._authorized("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+
     def run_state(self, run: Run) -> str:
         """Return Airflow's word for how a run is: ``queued``, ``running``, ``success`` or ``failed``."""
         return str(self.get(_path(run))["state"])
+
+    def mark(self, run: Run, state: str) -> None:
+        """End a run by hand, as the UI's buttons do.
+
+        :param state: ``failed`` or ``success``.
+        """
+        self._authorized("PATCH", _path(run), json={"state": state})
+
+    def delete(self, run: Run) -> None:
+        """Remove a run and all that is known of it."""
+        self._authorized("DELETE", _path(run))
 
     def tasks(self, run: Run) -> list[Task]:
         """Return a run's task instances."""
@@ -236,6 +265,8 @@ class AirflowClient:
             response = self._session.request(method, self.url + path, timeout=REQUEST_SECONDS, **options)
         except requests.RequestException as error:
             raise ApiUnreachableError(f"Airflow at {self.url} does not answer: {error}") from None
+        if response.status_code == 204:
+            return {}
         try:
             answer = response.json()
         except ValueError:

@@ -141,6 +141,16 @@ class Part:
             self._family = Family(first, mark)
             self._record.write_text(json.dumps(self._family.to_json()))
 
+    @property
+    def pid(self) -> int:
+        """Its first process.
+
+        :raises DemoError: if it was not started.
+        """
+        if self._process is None:
+            raise DemoError(f"Airflow's {self.name} does not run")
+        return self._process.pid
+
     def alive(self) -> bool:
         """Tell whether its first process runs."""
         return self._process is not None and self._process.poll() is None

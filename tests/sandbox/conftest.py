@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from demo.airflow import AirflowStack
 from demo.environment import DemoEnvironment
 from sandbox import Sandbox
 from tests.sandbox.droplets import Shop
-from tests.sandbox.stack import Judge, Stack, start_judge, stop_judge
+from tests.sandbox.stack import Judge, Stack, running, start_judge, stop_judge
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +52,7 @@ def shop(sandbox: Sandbox, private_key: Path) -> Shop:
 def stack(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A provisioned fleet with v1 live, and an Airflow; shared by the whole session."""
     environment = DemoEnvironment(sandbox, tmp_path_factory.mktemp("environment"))
-    environment.prepare()
-    airflow = AirflowStack(tmp_path_factory.mktemp("airflow"), extra=environment.variables())
-    with airflow:
-        kinds = ("provision", "deploy", "rollback", "dry_run")
-        airflow.start([environment.dag_id(kind) for kind in kinds])
-        stack = Stack(environment, airflow)
-        stack.run("provision").expect("done")
-        stack.run("deploy", ref="v1").expect("live and confirmed")
+    with running(environment, tmp_path_factory.mktemp("airflow")) as stack:
         yield stack
 
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,14 @@ from demo.environment import APP, DemoEnvironment
 from sandbox import Machine, Sandbox
 
 RUN_SECONDS = 300
+
+# How soon Airflow takes a task, or a scheduler, that says nothing for dead; the defaults are 300 s and 30 s.
+NOTICED_SOON = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+}
 
 # Everything on a droplet that a deploy to the other color must leave alone.
 _FINGERPRINT = f"""
@@ -153,6 +162,23 @@ class Stack:
         while not condition():
             assert time.monotonic() < deadline, f"after {seconds} s: {what}"
             time.sleep(0.1)
+
+
+@contextmanager
+def running(environment: DemoEnvironment, directory: Path) -> Iterator[Stack]:
+    """A provisioned fleet with v1 live, and an Airflow.
+
+    :param directory: for Airflow's files.
+    """
+    environment.prepare()
+    airflow = AirflowStack(directory, extra={**NOTICED_SOON, **environment.variables()})
+    with airflow:
+        kinds = ("provision", "deploy", "rollback", "dry_run")
+        airflow.start([environment.dag_id(kind) for kind in kinds])
+        stack = Stack(environment, airflow)
+        stack.run("provision").expect("done")
+        stack.run("deploy", ref="v1").expect("live and confirmed")
+        yield stack
 
 
 def fingerprint(stack: Stack, color: str) -> dict[str, str]:

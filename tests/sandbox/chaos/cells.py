@@ -1,0 +1,98 @@
+"""The table: which fault strikes when. One line more is one row, or one cell, more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.sandbox.chaos.faults import FAULTS
+from tests.sandbox.chaos.moments import Moment
+
+BEFORE_THE_SWITCH = (
+    "resolve_ref",
+    "lock",
+    "provision_check",
+    "render_and_reload",
+    "drain",
+    "deploy",
+    "health_check",
+    "preview_check",
+)
+AFTER_IT = ("switch_traffic", "final_validation", "judge", "confirm", "report")
+TASKS = (*BEFORE_THE_SWITCH, *AFTER_IT)
+ASKING_THE_LOAD_BALANCER = (
+    "lock",
+    "render_and_reload",
+    "health_check",
+    "switch_traffic",
+    "final_validation",
+    "confirm",
+    "report",
+)
+
+
+def during(*tasks: str) -> tuple[str, ...]:
+    """In the middle of each of some tasks."""
+    return tuple(f"during {task}" for task in tasks)
+
+
+TABLE: dict[str, tuple[str, ...]] = {
+    "a task's process is killed": (*during(*TASKS), "during rollback"),
+    "a task and its worker are killed": (*during("deploy", *AFTER_IT), "during rollback"),
+    "the scheduler and its workers are killed": (*during("deploy", *AFTER_IT), "before switch_traffic"),
+    "all of Airflow is killed": ("after switch_traffic", *during("deploy", "confirm")),
+    "the API server is killed": during("deploy", "switch_traffic", "final_validation", "confirm"),
+    "SSH sessions on the load balancer are cut": during(*ASKING_THE_LOAD_BALANCER),
+    "the load balancer refuses SSH for 5 s": during("lock", "switch_traffic", "final_validation", "confirm"),
+    "SSH sessions on the idle droplets are cut": during("provision_check", "deploy"),
+    "the agent is killed": during("lock", "render_and_reload", "switch_traffic", "confirm"),
+    "the deploy job is killed": during("deploy"),
+    "an idle droplet loses power": (*during("deploy", "health_check"), "before switch_traffic"),
+    "an idle droplet is rebooted": during("deploy"),
+    "an idle droplet's disk is full": ("before deploy",),
+    "the load balancer's disk is full": ("before render_and_reload", "before switch_traffic"),
+    "the load balancer loses power": during("deploy", "final_validation"),
+    "DigitalOcean answers 500": ("before lock", "before provision_check"),
+    "DigitalOcean does not answer": ("before provision_check",),
+    "HAProxy is reloaded by hand": during("deploy", "switch_traffic", "final_validation"),
+    "the map file is damaged by hand": during("deploy", "final_validation"),
+    "the run is marked failed": during("deploy", "switch_traffic", "final_validation", "confirm"),
+    "the run is marked successful": during("final_validation"),
+    "the run is deleted": during("deploy", "final_validation"),
+    "another deploy is triggered": ("before resolve_ref",),
+    "a rollback is triggered": ("before resolve_ref", "during deploy", "during final_validation"),
+}
+
+# Part of every test run: one of each kind that can hurt most.
+QUICK = {
+    ("a task and its worker are killed", "during final_validation"),
+    ("all of Airflow is killed", "after switch_traffic"),
+    ("SSH sessions on the load balancer are cut", "during switch_traffic"),
+    ("the agent is killed", "during switch_traffic"),
+    ("a rollback is triggered", "before resolve_ref"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fault at one moment."""
+
+    fault: str
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.fault}, {self.moment}"
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is part of every test run."""
+        return (self.fault, str(self.moment)) in QUICK
+
+    @property
+    def ref(self) -> str | None:
+        """What has to be deployed for the moment to come; None if any good release will do."""
+        return "v4-bad" if self.moment.task == "rollback" else None
+
+
+CELLS = [Cell(fault, Moment.parse(moment)) for fault, moments in TABLE.items() for moment in moments]
+assert TABLE.keys() == FAULTS.keys()
+assert {(cell.fault, str(cell.moment)) for cell in CELLS} >= QUICK

@@ -1,0 +1,36 @@
+"""Two people at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sandbox.stack import Stack
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
+
+
+def test_of_two_deploys_at_the_same_second_one_switches_and_the_other_says_that_it_is_live(
+    stack: Stack,
+) -> None:
+    old, ref, client = stack.live(), stack.other_ref(), stack.client
+    runs = [stack.trigger("deploy", ref=ref) for _ in range(2)]
+    states = [client.wait(run, 120) for run in runs]
+    reports = [client.xcom(run, "report", "report") for run in runs]
+    assert states == ["success", "success"], reports
+    assert sorted(report["outcome"] for report in reports) == ["already live", "live and confirmed"]
+    switches = [client.xcom(run, "switch_traffic") for run in runs]
+    assert [bool(switch) for switch in switches].count(True) == 1
+    assert stack.live() != old
+
+
+def test_a_deploy_and_a_rollback_at_the_same_second_take_turns(stack: Stack) -> None:
+    old, client = stack.live(), stack.client
+    deploy, rollback = stack.trigger("deploy", ref=stack.other_ref()), stack.trigger("rollback")
+    assert [client.wait(run, 180) for run in (deploy, rollback)] == ["success", "success"]
+    moments = {}
+    for run in (deploy, rollback):
+        assert client.xcom(run, "report", "report")["outcome"] == "live and confirmed"
+        [switch] = client.xcom(run, "switch_traffic").values()
+        moments[switch["at"]] = switch["to"]
+    # Each moved traffic, one after the other, so it is where it was.
+    assert [moments[at] for at in sorted(moments)][-1] == old == stack.live()
