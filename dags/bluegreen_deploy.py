@@ -6,6 +6,7 @@ from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
 from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.operators.command_hooks import add_command_hooks
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.haproxy import RenderAndReloadOperator
@@ -111,6 +112,7 @@ def deploy_dag(app: App) -> DAG:
             report,
         )
         chain(judge, report)
+        add_command_hooks(dag, app, lock=lock.output, plan=plan, revision=revision)
         announce(report)
     return dag
 

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from enum import StrEnum
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -259,6 +259,25 @@ class Notifications(_Section):
     approval: list[ConnectionId] = []
 
 
+class Hook(_Section):
+    """A command of the app's own; ``user`` is who builds releases, or who runs the app."""
+
+    command: Annotated[list[Line], Field(min_length=1)]
+    droplets: Literal["one", "all"] = "all"
+    user: Literal["deploy", "app"] = "app"
+    timeout: Annotated[int, Field(ge=1, le=3600)] = 60
+
+
+class Hooks(_Section):
+    """Commands at certain moments of a deploy."""
+
+    before_deploy: list[Hook] = []
+    before_switch: list[Hook] = []
+    after_switch: list[Hook] = []
+    after_rollback: list[Hook] = []
+    on_failure: list[Hook] = []
+
+
 class App(_Section):
     """Everything that is set for one app; ``include/apps/my_perl_app.yaml`` explains each key."""
 
@@ -273,6 +292,7 @@ class App(_Section):
     timeouts: Timeouts = Timeouts()
     connections: Connections = Connections()
     notifications: Notifications = Notifications()
+    hooks: Hooks = Hooks()
     dry_run_schedule: Annotated[Line, AfterValidator(_schedule)] | None = "0 3 * * *"
 
     @model_validator(mode="after")

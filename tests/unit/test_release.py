@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bluegreen.app import Hook
+from bluegreen.command_hooks import hook_script
 from bluegreen.release import (
     JobState,
     Release,
@@ -60,6 +62,7 @@ SCRIPTS = {
     "stop": stop_script(unit=UNIT),
     "clean": clean_script(unit=UNIT),
     "facts": facts_script(app="my_perl_app"),
+    "hook": hook_script("my_perl_app", Hook(command=["bin/warm-up", "'; id; '"]), "a" * 40, {"REF": "$(id)"}),
 }
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from bluegreen.command_hooks import Moment
 from bluegreen.drain import Drain, sessions_on
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.command_hooks import WARNINGS_KEY
 from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
 from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.provision_check import PLAN_KEY
@@ -132,6 +134,9 @@ class ReportOperator(BlueGreenOperator):
             good = not errors and not unfinished
             outcome = "done" if good else "failed"  # type: ignore[assignment]
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
+        for moment in [one for one in Moment if one.value in context["dag"].task_ids]:
+            for warning in ti.xcom_pull(task_ids=moment.value, key=WARNINGS_KEY) or []:
+                message += f"; warning: {warning}"
         said: dict[str, Any] = {"outcome": str(outcome), "live": end.live, "message": message}
         return said | {"drain": drain, "still_running": end.still_running}, good
 

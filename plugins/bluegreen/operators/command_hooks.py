@@ -1,0 +1,162 @@
+"""Running an app's own commands on the droplets that a run deploys to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import chain
+from airflow.sdk.exceptions import AirflowSkipException
+
+from bluegreen.app import App, Hook
+from bluegreen.command_hooks import Moment, hook_script, hook_unit, hooks_at
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.states import task_states
+from bluegreen.plan import HeldLock, Plan
+from bluegreen.release import JobReport, JobState, clean_script, parse_job_report, poll_script, start_script
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG, Context
+
+    from bluegreen.fleet import Droplet
+
+WARNINGS_KEY = "hook_warnings"
+# An approval that is not required is skipped.
+RULES = {Moment.BEFORE_SWITCH: "none_failed", Moment.ON_FAILURE: "all_done"}
+
+
+class CommandHooksOperator(BlueGreenOperator):
+    """Run the commands that the app's settings have for a moment, one after the other.
+
+    Each is a transient unit on its droplet, which a retry attaches to; still, a command may run twice.
+
+    :param moment: which commands.
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param plan: the run's :class:`Plan`; templated.
+    :param revision: what is deployed; templated.
+    """
+
+    template_fields: Sequence[str] = ("lock", "plan", "revision")
+
+    def __init__(self, *, moment: Moment, lock: Any, plan: Any, revision: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.moment = moment
+        self.lock = lock
+        self.plan = plan
+        self.revision = revision
+
+    def act(self, context: Context) -> None:
+        """Run them; what fails stops a deploy only before traffic moves, and is a warning after that.
+
+        :raises BlueGreenError: with the command, the droplet and the command's last line.
+        """
+        if not self.plan or not self._is_now(context):
+            raise AirflowSkipException(f"nothing to do {self.moment.replace('_', ' ')}")
+        plan = Plan.model_validate(self.plan)
+        load_balancers = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        load_balancers.renew()
+        warnings = []
+        for number, hook in enumerate(hooks_at(self.app, self.moment), 1):
+            for droplet in plan.idle_droplets[: 1 if hook.droplets == "one" else None]:
+                try:
+                    self._run_one(droplet, hook, number, plan, context, load_balancers)
+                except BlueGreenError as error:
+                    if self.moment.stops_the_deploy:
+                        raise
+                    self.log.warning("%s", error)
+                    warnings.append(str(error))
+        context["ti"].xcom_push(key=WARNINGS_KEY, value=warnings)
+
+    def _is_now(self, context: Context) -> bool:
+        states, ti = task_states(context), context["ti"]
+        if self.moment is Moment.BEFORE_SWITCH:
+            return states.get("preview_check") == "success"
+        if self.moment is Moment.AFTER_ROLLBACK:
+            return bool((ti.xcom_pull(task_ids="rollback") or {}).get("moved"))
+        if self.moment is Moment.ON_FAILURE:
+            return "failed" in states.values()
+        return True
+
+    def _run_one(
+        self,
+        droplet: Droplet,
+        hook: Hook,
+        number: int,
+        plan: Plan,
+        context: Context,
+        load_balancers: LoadBalancersHook,
+    ) -> None:
+        run = context["dag_run"]
+        facts = {
+            "APP": self.app_id,
+            "MOMENT": self.moment.value,
+            "REF": context["params"]["ref"],
+            "REVISION": self.revision,
+            "FROM": plan.live or "none",
+            "TO": plan.idle,
+            "COLOR": plan.idle,
+            "DROPLET": droplet.name,
+            "DAG_ID": run.dag_id,
+            "RUN_ID": run.run_id,
+        }
+        unit = hook_unit(self.app_id, self.moment, number)
+        script = hook_script(self.app_id, hook, self.revision, facts)
+        start = start_script(unit=unit, run_id=run.run_id, script=script, timeout=hook.timeout)
+        what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
+        self.log.info("%s", what)
+        with DropletHook.of(droplet, self.app) as connection:
+            self._send(connection, start)
+            report = self._follow(connection, unit, load_balancers)
+            self._send(connection, clean_script(unit=unit))
+        if report.state is not JobState.SUCCESS:
+            took = f"took longer than {hook.timeout} s" if report.result == "timeout" else ""
+            status = took or f"ended with {report.exit_status if report.exit_status else report.result}"
+            said = f": {report.lines[-1]}" if report.lines else ""
+            raise BlueGreenError(f"{what} {status}{said}")
+
+    def _follow(self, connection: DropletHook, unit: str, load_balancers: LoadBalancersHook) -> JobReport:
+        """Log what the command writes until it has ended; return the last report that has lines."""
+        cursor, lines = "", tuple[str, ...]()
+        while True:
+            report = parse_job_report(self._send(connection, poll_script(unit=unit, cursor=cursor)))
+            cursor, lines = report.cursor, report.lines or lines
+            for line in report.lines:
+                self.log.info("%s", line)
+            if report.state is not JobState.RUNNING:
+                return JobReport(**{**vars(report), "lines": lines})
+            load_balancers.renew_in_time()
+
+    @staticmethod
+    def _send(connection: DropletHook, script: str) -> str:
+        result = connection.run_script(script)
+        if result.status != 0:
+            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise BlueGreenError(f"{connection.droplet.label}: {reason}")
+        return result.stdout
+
+
+def add_command_hooks(dag: DAG, app: App, *, lock: Any, plan: Any, revision: Any) -> None:
+    """Put a task for each moment that the app has commands for into a deploy's DAG; none for the others."""
+
+    def add(moment: Moment, before: str, after: Iterable[str]) -> None:
+        if not hooks_at(app, moment):
+            return
+        task = CommandHooksOperator(
+            app_id=app.id,
+            task_id=moment.value,
+            moment=moment,
+            lock=lock,
+            plan=plan,
+            revision=revision,
+            trigger_rule=RULES.get(moment, "all_success"),
+        )
+        chain([dag.get_task(name) for name in after], task, dag.get_task(before))
+
+    add(Moment.BEFORE_DEPLOY, "deploy", dag.get_task("deploy").upstream_task_ids)
+    add(Moment.BEFORE_SWITCH, "switch_traffic", dag.get_task("switch_traffic").upstream_task_ids)
+    add(Moment.AFTER_SWITCH, "report", ["switch_traffic"])
+    add(Moment.AFTER_ROLLBACK, "report", ["rollback"])
+    add(Moment.ON_FAILURE, "report", ["confirm", "rollback"])

@@ -1,0 +1,149 @@
+"""An app's own commands: when they run, where, with what, and what their failure means."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, create_autospec
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from bluegreen.app import Hook, load_app
+from bluegreen.color import Color
+from bluegreen.command_hooks import Moment, hook_script
+from bluegreen.hooks.droplet import CommandResult, DropletHook
+from bluegreen.operators import command_hooks
+from bluegreen.plan import Plan
+from tests.unit.test_operators import APP, BLUE, FLEET, GREEN, LOCK, REVISION, context, droplet
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = (ROOT / "include" / "apps" / "my_perl_app.yaml").read_text(encoding="utf-8")
+SECOND = droplet(4, "green-2")
+TWO = FLEET.model_copy(update={"green": (GREEN, SECOND)})
+PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run commands as somebody else")
+def test_a_command_runs_as_its_user_word_for_word_and_finds_the_run_s_facts_in_its_environment() -> None:
+    shell = 'printf "%s|" "$(id -un)" "$PWD" "$BLUEGREEN_REF" "$0" "$1"'
+    hook = Hook(command=["bash", "-c", shell, "it's $HOME", '"two" words'])
+    script = hook_script("nobody", hook, REVISION, {"REF": "v2'; id; '"})
+    done = subprocess.run(["bash", "-s"], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout == "nobody|/|v2'; id; '|it's $HOME|\"two\" words|"
+
+
+def dag_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hooks: str) -> DAG:
+    (tmp_path / f"{APP}.yaml").write_text(REFERENCE.replace("hooks:\n", f"hooks:\n{hooks}\n"))
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(tmp_path))
+    bag = DagBag(ROOT / "dags" / "bluegreen_deploy.py")
+    assert bag.import_errors == {}
+    dag: DAG = bag.dags[f"bluegreen_deploy__{APP}"]
+    return dag
+
+
+def test_an_app_has_tasks_for_those_moments_only_for_which_it_has_commands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    moments = {moment.value for moment in Moment}
+    without = dag_with(monkeypatch, tmp_path, "")
+    assert not moments & set(without.task_ids)
+    some = dag_with(monkeypatch, tmp_path, "  before_switch: [{command: [bin/warm-up]}]")
+    assert moments & set(some.task_ids) == {"before_switch"}
+    assert "preview_check" in some.get_task("before_switch").upstream_task_ids
+    assert "before_switch" in some.get_task("switch_traffic").upstream_task_ids
+
+
+def test_the_report_waits_for_every_command_and_no_droplet_is_touched_before_the_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    every = "\n".join(f"  {moment}: [{{command: ['true']}}]" for moment in Moment)
+    dag = dag_with(monkeypatch, tmp_path, every)
+    report = dag.get_task("report").upstream_task_ids
+    assert {"after_switch", "after_rollback", "on_failure"} <= report
+    assert "before_deploy" in dag.get_task("deploy").upstream_task_ids
+    assert {"drain", "render_and_reload"} <= dag.get_task("before_deploy").upstream_task_ids
+
+
+@pytest.fixture
+def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str, list[str]]]]:
+    """Run the commands of a moment on droplets where each ends as it is told to."""
+
+    def run(
+        moment: Moment, *hooks: Hook, failing: bool = False, **states: str
+    ) -> tuple[Any, dict[str, list[str]]]:
+        started: dict[str, list[str]] = {}
+        said = (
+            "a line\n" * failing + "@bluegreen state={} result={} exit={} milliseconds=9 cursor=c run_id=run"
+        )
+        answer = said.format("failed", "exit-code", 3) if failing else said.format("success", "success", 0)
+
+        def connect(on: Any, _app: Any) -> Any:
+            one = create_autospec(DropletHook, instance=True, droplet=on)
+            one.__enter__.return_value = one
+            started.setdefault(on.name, [])
+
+            def send(script: str) -> CommandResult:
+                if script == "start":
+                    started[on.name].append(moment.value)
+                return CommandResult(0, answer if script == "poll" else "", "")
+
+            one.run_script.side_effect = send
+            return one
+
+        monkeypatch.setattr(DropletHook, "of", connect)
+        for name in ("start", "poll", "clean"):
+            monkeypatch.setattr(command_hooks, f"{name}_script", lambda word=name, **_: word)
+        monkeypatch.setattr(command_hooks, "LoadBalancersHook", MagicMock())
+        task = command_hooks.CommandHooksOperator(
+            task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, plan=PLAN, revision=REVISION
+        )
+        app = load_app(APP)
+        asked = app.hooks.model_copy(update={moment.value: list(hooks)})
+        task.__dict__["app"] = app.model_copy(update={"hooks": asked})
+        self = context(states, rollback={"moved": True})
+        self["params"] = {"ref": "v2"}
+        try:
+            task.execute(self)
+        except AirflowFailException as error:
+            self["failed"] = str(error)
+        return self, started
+
+    return run
+
+
+READY = {"preview_check": "success"}
+
+
+def test_commands_run_on_the_droplets_of_the_color_that_is_deployed_to(run_at: Any) -> None:
+    one, every = Hook(command=["migrate"], droplets="one"), Hook(command=["warm-up"])
+    _, started = run_at(Moment.BEFORE_SWITCH, one, every, **READY)
+    assert {name: len(commands) for name, commands in started.items()} == {GREEN.name: 2, SECOND.name: 1}
+    assert BLUE.name not in started
+
+
+def test_a_command_that_fails_before_the_switch_stops_the_deploy_with_its_last_line(run_at: Any) -> None:
+    run, started = run_at(Moment.BEFORE_SWITCH, Hook(command=["warm-up"]), failing=True, **READY)
+    expected = f"before_switch: warm-up on {GREEN.label} ended with 3: a line"
+    assert run["failed"] == run["ti"].said["error"] == expected
+    assert SECOND.name not in started
+
+
+def test_a_command_that_fails_later_is_a_warning_and_the_others_run(run_at: Any) -> None:
+    run, started = run_at(Moment.AFTER_SWITCH, Hook(command=["tell"]), failing=True)
+    assert "failed" not in run
+    assert len(run["ti"].said[command_hooks.WARNINGS_KEY]) == len(started) == 2
+
+
+@pytest.mark.parametrize(
+    ("moment", "states"),
+    [(Moment.BEFORE_SWITCH, {"preview_check": "skipped"}), (Moment.ON_FAILURE, {"deploy_0": "success"})],
+)
+def test_a_moment_that_does_not_come_is_skipped(run_at: Any, moment: Moment, states: dict[str, str]) -> None:
+    with pytest.raises(AirflowSkipException):
+        run_at(moment, Hook(command=["tell"]), **states)
