@@ -49,9 +49,9 @@ def _matrix() -> Iterator[None]:
     yield
     file = BUILD / "chaos.jsonl"
     if WHOLE and file.exists():
-        known = {(cell.fault, cell.moment.phase, cell.moment.task) for cell in CELLS}
-        results = [one for one in load(file) if (one.fault, one.phase, one.task) in known]
-        (BUILD / "chaos.md").write_text(render(results))
+        found = {(one.fault, one.phase, one.task): one for one in load(file)}
+        cells = [(cell.fault, cell.moment.phase, cell.moment.task) for cell in CELLS]
+        (BUILD / "chaos.md").write_text(render([found[cell] for cell in cells if cell in found]))
 
 
 class Trial:
