@@ -92,6 +92,9 @@ def environment(
         # A task's supervisor may outlive it by the heartbeat interval, so there must be slots to spare.
         "CORE__PARALLELISM": "16",
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        # A task outlives a restart of the API server: a minute of attempts, instead of five in 5 to 15 s.
+        "WORKERS__EXECUTION_API_RETRIES": "30",
+        "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "3",
         # A changed DAG file or app file counts within seconds (default: 30 s, and 300 s for a new file).
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
