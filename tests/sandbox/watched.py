@@ -42,6 +42,15 @@ APP = "watched"
 STATS_PASSWORD = "Never.to.be.printed"
 NAMES = {"lb": ("watched-lb-1", "watched-lb-2"), "blue": ("watched-blue-1",), "green": ("watched-green-1",)}
 
+# Branches that cannot be deployed, and how each is made from main.
+BRANCHES = {
+    "no-snapshot": "git rm --quiet cpanfile.snapshot",
+    "no-psgi": "git rm --quiet app.psgi",
+    "not-vendored": "touch vendor/cache/kept && git add vendor && echo >> cpanfile &&"
+    " git rm --quiet $(git ls-files vendor/cache/authors/id | grep tar.gz)",
+    "no-vendor": "git rm --quiet -r vendor && echo >> cpanfile",
+}
+
 
 @dataclass
 class Watched:
@@ -149,6 +158,8 @@ def watched_fleet(shop: Shop, directory: Path) -> Iterator[Watched]:
             patch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": kind, **values}))
         world = Watched(shop, load_app(APP), revisions)
         try:
+            for branch, command in BRANCHES.items():
+                commit(box.repositories / f"{APP}.git", branch, command, directory)
             _order(world)
             _deploy(world)
             yield world

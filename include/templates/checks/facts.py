@@ -243,7 +243,8 @@ def load(request, release):
     check = (*as_user(user), f"{release}/.bluegreen/start", "check")
     status, output = run("unshare", "--mount", "--", "sh", "-c", READ_ONLY, "sh", *check, env=env)
     said = [line for line in output.splitlines() if line.strip()]
-    cause = next((line for line in said if re.search(r" at .+ line \d+", line)), said[-1] if said else "")
+    causes = [line for line in said if re.search(r"^Can't locate| at .+ line \d+", line)]
+    cause = (causes or said[-1:] or [""])[0]
     return {"status": status, "cause": cause.replace(f"{release}/", ""), "read_only": "Read-only" in output}
 
 

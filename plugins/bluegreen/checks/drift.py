@@ -50,7 +50,14 @@ def haproxy_file(facts: Facts) -> Iterator[Finding]:
 def traffic_map(facts: Facts) -> Iterator[Finding]:
     """Who is live says the file as well as the running HAProxy."""
     for name, status in facts.readable.items():
-        if not status.consistent and (status.map_file or status.map_running):
+        if status.map_running is None:
+            if status.map_file is not None and status.haproxy.running:
+                yield warning(
+                    f"{name} {MAP_PATH}",
+                    "the running HAProxy has no usable map, so clients may get no answer, or a wrong color",
+                    "deploy, or run the rollback, which writes what the file says",
+                )
+        elif not status.consistent:
             yield warning(
                 f"{name} {MAP_PATH}",
                 "it differs from what the running HAProxy uses",

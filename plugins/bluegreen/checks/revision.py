@@ -44,7 +44,19 @@ def files(facts: Facts) -> Iterator[Finding]:
         yield error(
             "cpanfile.snapshot", f"it is missing in {source.ref}", "run carton install, and commit it"
         )
-    if is_vendored(source) and (missing := not_vendored(source)):
+
+
+def vendored(facts: Facts) -> Iterator[Finding]:
+    """What the revision ought to bring along is in it, where it is not installed already."""
+    source = facts.source
+    if not isinstance(source, Source) or not is_vendored(source):
+        return
+    installed = [
+        cache_key(server.perl_key, source) in server.cache
+        for droplet, server in facts.read_servers()
+        if facts.is_needed(droplet)
+    ]
+    if not all(installed) and (missing := not_vendored(source)):
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         yield error(
             "vendor/cache",

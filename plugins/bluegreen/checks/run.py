@@ -20,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     balancers.agreement,
     revision.ref,
     revision.files,
+    revision.vendored,
     machines.login,
     machines.room,
     machines.tools,
