@@ -1,0 +1,379 @@
+"""What can be broken on a watched fleet, and what is to be said about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bluegreen.color import Color
+from tests.sandbox.certificates import self_signed
+from tests.sandbox.watched import Watched
+
+UNIT = "/etc/systemd/system/watched.service"
+CURRENT = "/opt/watched/current"
+MAP = "/etc/haproxy/traffic.map"
+SET_MAP = (
+    "for pair in 'live {live}' 'idle {idle}'; do"
+    ' echo "set map /etc/haproxy/traffic.map $pair" | socat - /run/haproxy/admin.sock; done'
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is broken, and what is to be said about it.
+
+    :param subject: what the finding is about; for a droplet without ``watched-``.
+    :param says: part of what it says.
+    :param on: the machine that it is broken on.
+    :param broken: command that breaks it; ``mended`` undoes that.
+    :param settings: settings that are wrong instead, by their keys.
+    :param around: breaks and mends what a command cannot.
+    """
+
+    name: str
+    severity: str
+    subject: str
+    says: str
+    on: str = ""
+    broken: str = ""
+    mended: str = ""
+    ref: str = "main"
+    settings: dict[str, Any] = field(default_factory=dict)
+    around: Callable[[Watched], AbstractContextManager[object]] = lambda _: nullcontext()
+    diff: str = ""
+
+    @contextmanager
+    def there(self, watched: Watched) -> Iterator[None]:
+        """Break it, and mend it afterwards."""
+        with self.around(watched):
+            if self.broken:
+                watched.on(self.on, self.broken)
+            try:
+                yield
+            finally:
+                if self.mended:
+                    watched.on(self.on, self.mended)
+
+
+@contextmanager
+def no_token(watched: Watched) -> Iterator[None]:
+    watched.shop.box.api_fault("status", status=401)
+    yield
+    watched.shop.box.clear_api_faults()
+
+
+@contextmanager
+def no_role(watched: Watched) -> Iterator[None]:
+    droplet = watched.machines["watched-blue-1"].droplet_id
+    tags = watched.shop.client().tags
+    resources = {"resources": [{"resource_id": str(droplet), "resource_type": "droplet"}]}
+    tags.unassign_resources("watched:blue", body=resources)
+    yield
+    tags.assign_resources("watched:blue", body=resources)
+
+
+@contextmanager
+def cut_off(watched: Watched) -> Iterator[None]:
+    machine = watched.machines["watched-blue-1"]
+    machine.cut_link()
+    yield
+    machine.restore_link()
+
+
+@contextmanager
+def full_disk(watched: Watched) -> Iterator[None]:
+    machine = watched.machines["watched-blue-1"]
+    machine.fill_disk()
+    yield
+    machine.free_disk()
+
+
+@contextmanager
+def no_stats_login(_: Watched) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_HAPROXY_STATS", json.dumps({"conn_type": "http", "login": "admin"}))
+        yield
+
+
+@contextmanager
+def held_lock(watched: Watched) -> Iterator[None]:
+    with watched.locked():
+        yield
+
+
+@contextmanager
+def unconfirmed_switch(watched: Watched) -> Iterator[None]:
+    with watched.locked() as hook:
+        watched.switch(hook, Color.BLUE)
+        yield
+        hook.revert()
+    watched.settle()
+
+
+@contextmanager
+def taken_back(watched: Watched) -> Iterator[None]:
+    with watched.locked() as hook:
+        watched.switch(hook, Color.BLUE)
+        hook.revert()
+    yield
+    watched.settle()
+
+
+@contextmanager
+def stopped_haproxy(watched: Watched) -> Iterator[None]:
+    watched.on("lb-1", "systemctl stop haproxy")
+    yield
+    watched.sync()
+
+
+@contextmanager
+def no_haproxy(watched: Watched) -> Iterator[None]:
+    watched.on("lb-1", "systemctl stop haproxy && mv /usr/sbin/haproxy /usr/sbin/haproxy.away")
+    yield
+    watched.on("lb-1", "mv /usr/sbin/haproxy.away /usr/sbin/haproxy")
+    watched.sync()
+
+
+@contextmanager
+def restarted_haproxy(watched: Watched) -> Iterator[None]:
+    watched.on("lb-1", "systemctl restart haproxy")
+    yield
+    watched.sync()
+
+
+@contextmanager
+def old_certificate(watched: Watched) -> Iterator[None]:
+    pem = self_signed(datetime.now(UTC) + timedelta(days=12))
+    for name in ("watched-lb-1", "watched-lb-2"):
+        watched.machines[name].run(["tee", "/etc/haproxy/cert.pem"], text=pem)
+    yield
+    for name in ("lb-1", "lb-2"):
+        watched.on(name, "rm /etc/haproxy/cert.pem")
+
+
+def moved(path: str) -> dict[str, Any]:
+    """Take a file away and put it back."""
+    return {"broken": f"mv {path} {path}.away", "mended": f"mv {path}.away {path}"}
+
+
+def edited(path: str, line: str = "# by hand") -> dict[str, Any]:
+    """Add a line at a file's end and put the file back as it was."""
+    away = f"/root/{path.replace('/', '-')}"
+    return {
+        "broken": f"cp -a {path} {away} && echo '{line}' >> {path}",
+        "mended": f"cp -a {away} {path} && rm {away}",
+    }
+
+
+def renamed(user: str) -> dict[str, Any]:
+    """Take a user away and bring the same one back."""
+    return {
+        "broken": f"sed -i 's/^{user}:/not-{user}:/' /etc/passwd",
+        "mended": f"sed -i 's/^not-{user}:/{user}:/' /etc/passwd",
+    }
+
+
+RELOAD = " && systemctl daemon-reload"
+BLUE, GREEN, LB = "blue-1", "green-1", "lb-1"
+FAULTS = [
+    Fault("API token", "error", "connection digitalocean", "refused the API token", around=no_token),
+    Fault("role tag", "error", BLUE, "must have one of the tags", around=no_role),
+    Fault("link", "error", BLUE, "cannot be reached by SSH", around=cut_off),
+    Fault(
+        "host key",
+        "error",
+        BLUE,
+        "another SSH host key than the recorded one",
+        on=BLUE,
+        broken="cp -a /etc/ssh /root/ssh && ssh-keygen -q -t ed25519 -N '' -f /root/other"
+        " && cp /root/other /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh",
+        mended="rm -r /etc/ssh /root/other* && mv /root/ssh /etc/ssh && systemctl restart ssh",
+    ),
+    Fault("SSH login", "error", BLUE, "refused the login", on=BLUE, **moved("/root/.ssh")),
+    Fault("disk", "error", BLUE, "MB of disk are free, 200 are needed", around=full_disk),
+    Fault("carton", "error", BLUE, "carton is not installed", on=BLUE, **moved("/usr/bin/carton")),
+    Fault("deploy user", "error", BLUE, "the user deploy does not exist", on=BLUE, **renamed("deploy")),
+    Fault("app user", "error", BLUE, "the user watched does not exist", on=BLUE, **renamed("watched")),
+    Fault(
+        "repository, from a droplet",
+        "error",
+        BLUE,
+        "it cannot read",
+        on=BLUE,
+        broken="git config --system http.proxy http://127.0.0.1:1",
+        mended="rm /etc/gitconfig",
+    ),
+    Fault("ref", "error", "ref", "there is no branch or tag 'nowhere'", ref="nowhere"),
+    Fault("commit", "error", "f" * 40, "cannot be read here", ref="f" * 40),
+    Fault("snapshot", "error", "cpanfile.snapshot", "it is missing in no-snapshot", ref="no-snapshot"),
+    Fault("vendored distribution", "error", "vendor/cache", "does not have", ref="not-vendored"),
+    Fault("PSGI file", "error", "no-psgi", "there is no app.psgi", ref="no-psgi"),
+    Fault(
+        "CPAN mirror",
+        "error",
+        BLUE,
+        "it cannot reach http://cpan.metacpan.org/",
+        ref="no-vendor",
+        on=BLUE,
+        broken="cp /etc/hosts /root/hosts && echo 127.0.0.1 cpan.metacpan.org >> /etc/hosts",
+        mended="cat /root/hosts > /etc/hosts && rm /root/hosts",
+    ),
+    Fault(
+        "app that does not load",
+        "error",
+        BLUE,
+        "the app does not load: Can't locate Nowhere.pm",
+        on=BLUE,
+        broken="echo PERL5OPT=-MNowhere > /etc/default/watched",
+        mended="rm /etc/default/watched",
+    ),
+    Fault(
+        "idle app",
+        "warning",
+        BLUE,
+        "a rollback would not be possible",
+        on=BLUE,
+        broken="systemctl stop watched",
+        mended="systemctl start watched && until curl -fsS -o /dev/null http://$(hostname -I |"
+        " tr ' ' '\\n' | grep ^198.19):8080/health; do sleep 0.1; done || true",
+    ),
+    Fault("HAProxy stopped", "error", LB, "HAProxy does not run", around=stopped_haproxy),
+    Fault("HAProxy missing", "error", LB, "no usable version of HAProxy", around=no_haproxy),
+    Fault(
+        "HAProxy restarted", "warning", f"{LB} haproxy.service", "by something else", around=restarted_haproxy
+    ),
+    Fault("stats login", "error", "haproxy.cfg", "needs a login and a password", around=no_stats_login),
+    Fault(
+        "certificate that is missing",
+        "error",
+        LB,
+        "HAProxy refuses the configuration",
+        settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
+    ),
+    Fault(
+        "certificate that ends",
+        "warning",
+        LB,
+        "the certificate /etc/haproxy/cert.pem ends in 11 days",
+        settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
+        around=old_certificate,
+    ),
+    Fault("lock", "warning", LB, "deploy/run-7 (somebody, v2) holds the lock", around=held_lock),
+    Fault(
+        "pending switch", "warning", LB, "has switched to blue and not confirmed", around=unconfirmed_switch
+    ),
+    Fault("switch taken back", "warning", LB, "was taken back from blue to green", around=taken_back),
+    Fault(
+        "disagreement",
+        "error",
+        "load balancers",
+        "watched-lb-1: blue, watched-lb-2: green",
+        on=LB,
+        broken=SET_MAP.format(live="blue", idle="green"),
+        mended=SET_MAP.format(live="green", idle="blue"),
+    ),
+    Fault(
+        "traffic map",
+        "warning",
+        f"{LB} {MAP}",
+        "differs from what the running HAProxy uses",
+        on=LB,
+        broken=f"cp -a {MAP} /root/kept && sed -i 's/live green/live blue/; s/idle blue/idle green/' {MAP}",
+        mended=f"cp -a /root/kept {MAP} && rm /root/kept",
+        diff="-live blue",
+    ),
+    Fault(
+        "current",
+        "warning",
+        f"{BLUE} {CURRENT}",
+        "runs",
+        on=BLUE,
+        broken=f"readlink {CURRENT} > /root/was && ln -sfn releases/$(ls /opt/watched/releases |"
+        f" grep -v $(basename $(cat /root/was))) {CURRENT}",
+        mended=f"ln -sfn $(cat /root/was) {CURRENT} && rm /root/was",
+    ),
+]
+TOGETHER = [
+    Fault(
+        "SSH key that the account does not have",
+        "warning",
+        "fleet.ssh_keys",
+        "not in the DigitalOcean account: nobody",
+        settings={"fleet.ssh_keys": ["nobody"]},
+    ),
+    Fault(
+        "VPC", "warning", "fleet.vpc", "no VPC elsewhere in region nyc3", settings={"fleet.vpc": "elsewhere"}
+    ),
+    Fault(
+        "number of droplets",
+        "warning",
+        "green",
+        "there are 1 droplets of 2",
+        settings={"fleet.droplets_per_color": 2},
+    ),
+    Fault("git", "error", BLUE, "git is not installed", on=BLUE, **moved("/usr/bin/git")),
+    Fault("carton, live", "warning", GREEN, "carton is not installed", on=GREEN, **moved("/usr/bin/carton")),
+    Fault("compiler", "warning", BLUE, "no cc", on=BLUE, **moved("/usr/bin/cc")),
+    Fault(
+        "HAProxy at boot",
+        "warning",
+        LB,
+        "disabled at boot",
+        on=LB,
+        broken="systemctl -q disable haproxy",
+        mended="systemctl -q enable haproxy",
+    ),
+    Fault(
+        "haproxy.cfg",
+        "warning",
+        f"{LB} /etc/haproxy/haproxy.cfg",
+        "differs",
+        on=LB,
+        diff="-# by hand",
+        **edited("/etc/haproxy/haproxy.cfg"),
+    ),
+    Fault(
+        "agent",
+        "warning",
+        f"{LB} /usr/local/lib/bluegreen/lb_agent.py",
+        "differs",
+        on=LB,
+        diff="-# by hand",
+        **edited("/usr/local/lib/bluegreen/lb_agent.py"),
+    ),
+    Fault("unit", "warning", f"{BLUE} {UNIT}", "differs", on=BLUE, diff="-# by hand", **edited(UNIT)),
+    Fault(
+        "drop-in",
+        "warning",
+        f"{GREEN} {UNIT}",
+        "it is changed by /run/systemd/system/watched.service.d/by-hand.conf",
+        on=GREEN,
+        broken="mkdir /run/systemd/system/watched.service.d && cd /run/systemd/system/watched.service.d"
+        " && printf '[Service]\\nNice=1\\n' > by-hand.conf" + RELOAD,
+        mended="rm -r /run/systemd/system/watched.service.d" + RELOAD,
+    ),
+    Fault(
+        "start script",
+        "warning",
+        f"{GREEN} {CURRENT}/.bluegreen/start",
+        "differs",
+        on=GREEN,
+        diff="-# by hand",
+        **edited(f"{CURRENT}/.bluegreen/start"),
+    ),
+    Fault(
+        "file of a release",
+        "warning",
+        f"{GREEN} {CURRENT}/app.psgi",
+        "not as it was committed",
+        on=GREEN,
+        diff="+# by hand",
+        **edited(f"{CURRENT}/app.psgi"),
+    ),
+]
