@@ -20,6 +20,7 @@ from bluegreen.errors import LoadBalancerError
 from bluegreen.fleet import Droplet
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.ledger import State, read_ledger, replay
 from bluegreen.traffic import DisagreementError, color_from_before, live_color
 from sandbox import Machine
 from tests.sandbox.droplets import Shop
@@ -146,6 +147,27 @@ def test_both_move_within_a_second(pair: Pair) -> None:
     assert pair.colors() == ["green", "green"]
     pair.hook.confirm(REVISIONS[Color.GREEN])
     assert {status.pending for status in pair.hook.statuses().values()} == {None}
+
+
+def test_a_run_that_dies_has_one_record_on_each_though_its_own_report_comes_late(pair: Pair) -> None:
+    def lock(number: int) -> dict[str, Any]:
+        run = {"dag_id": "deploy", "run_id": f"run-{number}", "attempt": 0, "started": None}
+        begun = {**run, "trigger": "manual", "triggered_by": "test", "subject": "deploy"}
+        pair.hook.lock("test", f"deploy/run-{number}", "v1", lambda other: True, begun=begun)
+        return begun
+
+    def outcomes() -> list[list[tuple[str, str]]]:
+        return [[(one["run_id"], one["outcome"]) for one in lines] for lines in pair.hook.ledgers(10)]
+
+    dying = lock(2)
+    pair.switch(Color.GREEN)
+    lock(3)
+    pair.hook.record({**dying, "outcome": "live and confirmed"})
+    assert outcomes() == [[("run-2", "ended without a word")]] * 2
+    assert replay(read_ledger(pair.hook.ledgers(10))) == State(
+        live=Color.BLUE, revision=REVISIONS[Color.BLUE]
+    )
+    assert pair.colors() == ["blue", "blue"]
 
 
 def test_the_other_goes_back_when_one_loses_power_in_the_middle(

@@ -71,6 +71,18 @@ def test_what_cannot_be_sent_is_a_warning_and_the_others_are_told(
     assert "secret-token" not in caplog.text
 
 
+def test_what_a_library_says_of_its_trouble_is_not_shown_because_addresses_hold_secrets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(*_: Any, **__: Any) -> bool:
+        raise ValueError("cannot send to slack://secret-token")
+
+    monkeypatch.setattr(notifications, "_send", break_down)
+    notifications.notify(settings(Event.FAILURE, "chat"), Event.FAILURE, MESSAGE, LINK)
+    assert "chat was not notified: ValueError" in caplog.text
+    assert "secret-token" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("outcome", "good", "dry_run", "event"),
     [
