@@ -162,6 +162,13 @@ class LoadBalancerStatus(_Answer):
     now: float
 
     @property
+    def known_live(self) -> Color | None:
+        """Who is live, or, while HAProxy does not say so, who will be when it is started or repaired."""
+        if self.map_running is None and self.map_file is not None:
+            return self.map_file.live if isinstance(self.map_file.live, Color) else None
+        return self.live
+
+    @property
     def version(self) -> tuple[int, int]:
         """Major and minor version of HAProxy, to render its configuration for."""
         major, minor = self.haproxy.version.split(".")[:2]
@@ -215,8 +222,9 @@ def live_color(statuses: Mapping[str, LoadBalancerStatus], choice: Color | None 
         raise LoadBalancerError(
             "there is no load balancer to ask which color is live", code="no_load_balancer"
         )
-    said: set[Color | None] = {status.live for status in statuses.values() if status.live} or {None}
-    each = ", ".join(f"{name}: {status.live or 'none'}" for name, status in sorted(statuses.items()))
+    known = {name: status.known_live for name, status in sorted(statuses.items())}
+    said: set[Color | None] = {live for live in known.values() if live} or {None}
+    each = ", ".join(f"{name}: {live or 'none'}" for name, live in known.items())
     if choice is not None and len(said) == 1 and choice not in said:
         raise LoadBalancerError(
             f"the load balancers agree about the live color ({each}), so `live` must be left empty",

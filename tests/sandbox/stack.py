@@ -173,7 +173,7 @@ def running(environment: DemoEnvironment, directory: Path) -> Iterator[Stack]:
     environment.prepare()
     airflow = AirflowStack(directory, extra={**NOTICED_SOON, **environment.variables()})
     with airflow:
-        kinds = ("provision", "deploy", "rollback", "dry_run")
+        kinds = ("provision", "deploy", "rollback", "dry_run", "status")
         airflow.start([environment.dag_id(kind) for kind in kinds])
         stack = Stack(environment, airflow)
         stack.run("provision").expect("done")

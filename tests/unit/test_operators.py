@@ -83,7 +83,7 @@ def status(live: Color | None, **changes: Any) -> SimpleNamespace:
     known["lock"] = SimpleNamespace(since=100.0)
     known["sessions"] = {Color.BLUE: 3, Color.GREEN: 0}
     known["counters"] = {color: Counters() for color in Color}
-    return SimpleNamespace(live=live, map_file="live …", **{**known, **changes})
+    return SimpleNamespace(live=live, known_live=live, **{**known, **changes})
 
 
 class OneDroplet:

@@ -156,6 +156,14 @@ def test_a_person_may_say_who_is_live_only_where_load_balancers_disagree() -> No
         live_color({"lb-1": status("blue")}, Color.GREEN)
 
 
+def test_where_haproxy_is_stopped_its_file_says_who_is_live() -> None:
+    stopped = LoadBalancerStatus.parse(answer(live=None, idle=None, map_running=None))
+    assert live_color({"lb-1": stopped}) is Color.BLUE
+    new = LoadBalancerStatus.parse(answer(live=None, idle=None, map_running=None, map_file=None))
+    assert live_color({"lb-1": new}) is None
+    assert live_color({"lb-1": new, "lb-2": stopped}) is Color.BLUE
+
+
 def test_a_load_balancer_that_the_first_switch_did_not_reach_follows_the_others() -> None:
     assert live_color({"lb-1": status(None), "lb-2": status("green")}) is Color.GREEN
 
