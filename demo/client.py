@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -166,6 +166,15 @@ class AirflowClient:
         path = f"{_path(run)}/taskInstances/{quote(task_id)}/-1/hitlDetails"
         self._authorized("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 
+    def task_ids(self, dag_id: str) -> set[str]:
+        """Return the ids of a DAG's tasks, as its file was when it was last read."""
+        return {task["task_id"] for task in self.get(f"dags/{quote(dag_id)}/tasks")["tasks"]}
+
+    def read_again(self, dag_id: str) -> None:
+        """Let Airflow read a DAG's file soon, instead of when its turn comes."""
+        token = self.get(f"dags/{quote(dag_id)}")["file_token"]
+        self._authorized("PUT", f"parseDagFile/{quote(token)}")
+
     def run_state(self, run: Run) -> str:
         """Return Airflow's word for how a run is: ``queued``, ``running``, ``success`` or ``failed``."""
         return str(self.get(_path(run))["state"])
@@ -176,6 +185,24 @@ class AirflowClient:
         :param state: ``failed`` or ``success``.
         """
         self._authorized("PATCH", _path(run), json={"state": state})
+
+    def mark_task(self, run: Run, task_id: str, state: str) -> None:
+        """End a task by hand; of a mapped one, its first instance.
+
+        :param state: ``failed`` or ``success``.
+        """
+        mapped = [task.map_index for task in self.tasks(run) if task.task_id == task_id]
+        path = f"{_path(run)}/taskInstances/{quote(task_id)}"
+        self._authorized("PATCH", path, params={"map_index": min(mapped)}, json={"new_state": state})
+
+    def clear(self, run: Run, task_ids: Sequence[str] = ()) -> None:
+        """Let tasks, and all that follow them, run again.
+
+        :param task_ids: which; default: all.
+        """
+        which: Json = {"task_ids": list(task_ids), "include_downstream": True} if task_ids else {}
+        body = {"dag_run_id": run.run_id, "dry_run": False, "only_failed": False, **which}
+        self._authorized("POST", f"dags/{quote(run.dag_id)}/clearTaskInstances", json=body)
 
     def delete(self, run: Run) -> None:
         """Remove a run and all that is known of it."""
@@ -265,7 +292,7 @@ class AirflowClient:
             response = self._session.request(method, self.url + path, timeout=REQUEST_SECONDS, **options)
         except requests.RequestException as error:
             raise ApiUnreachableError(f"Airflow at {self.url} does not answer: {error}") from None
-        if response.status_code == 204:
+        if response.ok and response.content in (b"", b"null"):
             return {}
         try:
             answer = response.json()

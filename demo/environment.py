@@ -26,15 +26,23 @@ class DemoEnvironment:
     :param directory: for the app file and the key pair; made if it is not there.
     :param bake: seconds to watch a switch before it is confirmed.
     :param confirm_within: seconds after which the load balancer takes an unconfirmed switch back.
+    :param load_balancers: how many.
     """
 
     def __init__(
-        self, sandbox: Sandbox, directory: Path, *, bake: float = 5, confirm_within: int = 30
+        self,
+        sandbox: Sandbox,
+        directory: Path,
+        *,
+        bake: float = 5,
+        confirm_within: int = 30,
+        load_balancers: int = 1,
     ) -> None:
         self.sandbox = sandbox
         self.directory = directory.resolve()
         self.bake = bake
         self.confirm_within = confirm_within
+        self.load_balancers = load_balancers
         self.revisions: dict[str, str] = {}
 
     def prepare(self) -> None:
@@ -111,6 +119,7 @@ class DemoEnvironment:
                 "image": "debian-12-x64",
                 "ssh_keys": [SSH_KEY],
                 "tags": {"app": f"app:{APP}"},
+                "load_balancers": self.load_balancers,
             },
             "traffic": {"preview_host": PREVIEW_HOST},
             "validation": {"bake": self.bake, "confirm_within": self.confirm_within},

@@ -100,15 +100,17 @@ class Stack:
         return Ended(run, state, client.xcom(run, "report", "report"))
 
     def load_balancer(self) -> Machine:
-        """The only load balancer."""
-        return self.sandbox.machine("my-perl-app-lb-1")
+        """The first load balancer, or the only one."""
+        return self.load_balancers()[0]
+
+    def load_balancers(self) -> list[Machine]:
+        """All of them, by name."""
+        names = [f"my-perl-app-lb-{number + 1}" for number in range(self.environment.load_balancers)]
+        return [self.sandbox.machine(name) for name in names]
 
     def live(self) -> str:
-        """Which color the running HAProxy sends traffic to."""
-        shown = self.load_balancer().run(
-            "echo 'show map /etc/haproxy/traffic.map' | socat - /run/haproxy/admin.sock"
-        )
-        [live] = [line.split()[2] for line in shown.stdout.splitlines() if line.split()[1:2] == ["live"]]
+        """Which color the running HAProxy sends traffic to; each of them, if there are several."""
+        [live] = {live_on(balancer) for balancer in self.load_balancers()}
         return live
 
     def live_ref(self) -> str | None:
@@ -145,23 +147,19 @@ class Stack:
             f"{machine.name} answers",
         )
 
-    def kill_airflow(self) -> None:
-        """End every process of Airflow at once, as a power cut would."""
-        for part in (self.airflow.scheduler, self.airflow.dag_processor, self.airflow.api_server):
-            part.kill()
-
-    def revive_airflow(self) -> None:
-        """Start Airflow again on the database that is there."""
-        for part in (self.airflow.scheduler, self.airflow.dag_processor, self.airflow.api_server):
-            part.start()
-        self.airflow.wait_healthy()
-
     def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
         """Wait until something is so; fail if it does not become so."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"after {seconds} s: {what}"
             time.sleep(0.1)
+
+
+def live_on(load_balancer: Machine) -> str:
+    """Which color one running HAProxy sends traffic to."""
+    shown = load_balancer.run("echo 'show map /etc/haproxy/traffic.map' | socat - /run/haproxy/admin.sock")
+    [live] = [line.split()[2] for line in shown.stdout.splitlines() if line.split()[1:2] == ["live"]]
+    return live
 
 
 @contextmanager

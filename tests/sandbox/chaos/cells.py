@@ -39,33 +39,56 @@ TABLE: dict[str, tuple[str, ...]] = {
     "a task's process is killed": (*during(*TASKS), "during rollback"),
     "a task and its worker are killed": (*during("deploy", *AFTER_IT), "during rollback"),
     "the scheduler and its workers are killed": (*during("deploy", *AFTER_IT), "before switch_traffic"),
-    "all of Airflow is killed": ("after switch_traffic", *during("deploy", "confirm")),
+    "all of Airflow is killed": ("building deploy", *during("deploy", "confirm"), "after confirm"),
+    "all of Airflow is killed until the traffic is back": (
+        "before switch_traffic",
+        "amid switch_traffic",
+        "after final_validation",
+    ),
     "the API server is killed": during("deploy", "switch_traffic", "final_validation", "confirm"),
     "SSH sessions on the load balancer are cut": during(*ASKING_THE_LOAD_BALANCER),
     "the load balancer refuses SSH for 5 s": during("lock", "switch_traffic", "final_validation", "confirm"),
-    "SSH sessions on the idle droplets are cut": during("provision_check", "deploy"),
+    "the way to the load balancer is slow": ("before resolve_ref",),
+    "SSH sessions on an idle droplet are cut": (*during("provision_check", "deploy"), "building deploy"),
     "the agent is killed": during("lock", "render_and_reload", "switch_traffic", "confirm"),
-    "the deploy job is killed": during("deploy"),
-    "an idle droplet loses power": (*during("deploy", "health_check"), "before switch_traffic"),
-    "an idle droplet is rebooted": during("deploy"),
-    "an idle droplet's disk is full": ("before deploy",),
+    "the deploy job is killed": ("during deploy", "building deploy"),
+    "an idle droplet loses power": ("building deploy", "during health_check", "before switch_traffic"),
+    "an idle droplet is rebooted": ("during deploy", "building deploy"),
+    "an idle droplet's disk is full": ("before deploy", "building deploy"),
     "the load balancer's disk is full": ("before render_and_reload", "before switch_traffic"),
     "the load balancer loses power": during("deploy", "final_validation"),
     "DigitalOcean answers 500": ("before lock", "before provision_check"),
+    "DigitalOcean answers 429": ("before provision_check",),
     "DigitalOcean does not answer": ("before provision_check",),
     "HAProxy is reloaded by hand": during("deploy", "switch_traffic", "final_validation"),
     "the map file is damaged by hand": during("deploy", "final_validation"),
     "the run is marked failed": during("deploy", "switch_traffic", "final_validation", "confirm"),
     "the run is marked successful": during("final_validation"),
+    "the run is cleared": ("during final_validation", "after report"),
+    "the task is marked failed": during("deploy", "switch_traffic", "confirm"),
+    "the task is marked successful": during("deploy", "switch_traffic", "final_validation"),
+    "the task is cleared": (*during("deploy", "switch_traffic", "final_validation"), "after report"),
     "the run is deleted": during("deploy", "final_validation"),
     "another deploy is triggered": ("before resolve_ref",),
     "a rollback is triggered": ("before resolve_ref", "during deploy", "during final_validation"),
 }
 
+# These need two load balancers, so they have a fleet of their own.
+TABLE_OF_TWO: dict[str, tuple[str, ...]] = {
+    "one of two load balancers has no power": during("deploy", "switch_traffic", "final_validation"),
+    "one of two load balancers is rebooted": during("switch_traffic", "confirm"),
+    "one of two load balancers refuses SSH for 5 s": during("switch_traffic", "confirm"),
+    "the agent of one of two load balancers is killed": during("switch_traffic", "confirm"),
+    "all of Airflow is killed, and one of two load balancers is slow": (
+        "amid switch_traffic",
+        "amid confirm",
+    ),
+}
+
 # Part of every test run: one of each kind that can hurt most.
 QUICK = {
     ("a task and its worker are killed", "during final_validation"),
-    ("all of Airflow is killed", "after switch_traffic"),
+    ("all of Airflow is killed until the traffic is back", "amid switch_traffic"),
     ("SSH sessions on the load balancer are cut", "during switch_traffic"),
     ("the agent is killed", "during switch_traffic"),
     ("a rollback is triggered", "before resolve_ref"),
@@ -74,10 +97,14 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One fault at one moment."""
+    """One fault at one moment.
+
+    :param load_balancers: of the fleet that it strikes.
+    """
 
     fault: str
     moment: Moment
+    load_balancers: int = 1
 
     def __str__(self) -> str:
         return f"{self.fault}, {self.moment}"
@@ -93,6 +120,11 @@ class Cell:
         return "v4-bad" if self.moment.task == "rollback" else None
 
 
-CELLS = [Cell(fault, Moment.parse(moment)) for fault, moments in TABLE.items() for moment in moments]
-assert TABLE.keys() == FAULTS.keys()
+CELLS = [
+    Cell(fault, Moment.parse(moment), load_balancers)
+    for load_balancers, table in ((1, TABLE), (2, TABLE_OF_TWO))
+    for fault, moments in table.items()
+    for moment in moments
+]
+assert {cell.fault for cell in CELLS} == FAULTS.keys()
 assert {(cell.fault, str(cell.moment)) for cell in CELLS} >= QUICK

@@ -15,27 +15,34 @@ from demo.client import Run
 from demo.environment import APP
 from demo.session import Part
 from sandbox import Machine, SandboxError
-from tests.sandbox.stack import Stack
+from tests.sandbox.stack import Stack, live_on
 
 AWAY_SECONDS = 5.0
+# How long to look for what is to be struck: a task needs a second until it does anything.
+AIM_SECONDS = 5
+SLOW_MILLISECONDS = 300
 
 
 @dataclass
 class Scene:
     """A run of a deploy, and where it takes place.
 
+    :param task: the id of the task that the fault is to hit.
+    :param old: the color that was live before.
     :param idle: the droplets that the run deploys to.
     :param rival: another run that a fault has started.
     """
 
     stack: Stack
     run: Run
+    task: str
+    old: str
     idle: list[Machine]
     rival: Run | None = field(default=None)
 
     @property
     def load_balancer(self) -> Machine:
-        """The one that has the traffic."""
+        """The one to strike; of two, the one that the judge does not ask."""
         return self.stack.load_balancer()
 
 
@@ -45,12 +52,14 @@ class Fault:
 
     :param inject: brings it about.
     :param recover: ends it.
+    :param prepare: makes the run slow enough to be hit; before the run.
     :param lasts: whether it goes on until the run has ended.
     :param clients_see: why clients may notice, if they may: the fault answers them itself.
     """
 
     inject: Callable[[Scene], None]
     recover: Callable[[Scene], None] = lambda scene: None
+    prepare: Callable[[Stack], None] = lambda stack: None
     lasts: bool = False
     clients_see: str | None = None
 
@@ -66,16 +75,24 @@ def _kill_processes(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _kill_task(scene: Scene) -> None:
+def _busy_workers(scene: Scene) -> dict[int, list[int]]:
     """The scheduler's children are workers; a task is a child of one."""
-    for worker in _children(scene.stack.airflow.scheduler.pid):
-        _kill_processes(_children(worker))
+    deadline = time.monotonic() + AIM_SECONDS
+    while time.monotonic() < deadline:
+        workers = _children(scene.stack.airflow.scheduler.pid)
+        if busy := {worker: tasks for worker in workers if (tasks := _children(worker))}:
+            return busy
+    raise AssertionError("no task ran, so nothing was hit")
+
+
+def _kill_task(scene: Scene) -> None:
+    for tasks in _busy_workers(scene).values():
+        _kill_processes(tasks)
 
 
 def _kill_worker(scene: Scene) -> None:
-    for worker in _children(scene.stack.airflow.scheduler.pid):
-        if tasks := _children(worker):
-            _kill_processes([worker, *tasks])
+    for worker, tasks in _busy_workers(scene).items():
+        _kill_processes([worker, *tasks])
 
 
 def _kill(*names: str) -> Callable[[Scene], None]:
@@ -107,30 +124,57 @@ def _on_load_balancer(command: str) -> Callable[[Scene], None]:
 
 
 def _on_idle(command: str) -> Callable[[Scene], None]:
-    def run(scene: Scene) -> None:
-        for machine in scene.idle:
-            _run(machine, command)
-
-    return run
+    """On one of them; what runs on the others goes on."""
+    return lambda scene: _run(scene.idle[0], command)
 
 
 def _run(machine: Machine, command: str) -> None:
-    machine.run(command, check=False)
+    """A command that fails has hit nothing: then the cell would show nothing."""
+    done = machine.run(command, check=False)
+    assert done.returncode == 0, f"nothing was hit on {machine.name}: {done.stderr.strip()}"
+
+
+def _as_soon_as(command: str) -> str:
+    """A command that fails until there is something to hit."""
+    return f"for i in $(seq {AIM_SECONDS * 50}); do {command} && exit; sleep 0.02; done; exit 1"
 
 
 # Sessions only: the listener goes on, so that the next attempt to connect succeeds.
-CUT_SESSIONS = "pkill --signal KILL --full '^sshd: .*(notty|priv)'"
-STOP_SSH = f"systemctl stop ssh; {CUT_SESSIONS}"
+CUT = "pkill --signal KILL --full '^sshd: .*(notty|priv)'"
+CUT_SESSIONS = _as_soon_as(CUT)
+STOP_SSH = f"systemctl stop ssh; {CUT}; true"
 START_SSH = "systemctl start ssh"
-# For longer than a call takes to begin, so that one that is about to start is hit too.
-KILL_AGENT = "for i in $(seq 60); do pkill --signal KILL --full '[l]b_agent.py'; sleep 0.01; done"
-KILL_JOB = f"systemctl kill --signal=KILL 'bluegreen-{APP}-*.service'"
+# More than once, so that an attempt that follows at once is hit too.
+SHOOT = "pkill --signal KILL --full '[l]b_agent.py'"
+KILL_AGENT = _as_soon_as(f"{SHOOT} && for i in $(seq 60); do {SHOOT}; sleep 0.01; done; [ $i = 60 ]")
+JOBS = f"systemctl list-units --plain --no-legend --state=running 'bluegreen-{APP}-*.service'"
+KILL_JOB = _as_soon_as(f"{JOBS} | grep -q . && systemctl kill --signal=KILL 'bluegreen-{APP}-*.service'")
 EDIT_MAP = "sed -i s/live/dead/ /etc/haproxy/traffic.map"
 
 
 def _away(scene: Scene) -> None:
     time.sleep(AWAY_SECONDS)
     _run(scene.load_balancer, START_SSH)
+
+
+def _wait_for_the_way_back(scene: Scene) -> None:
+    """Nobody is there but the load balancers, and they decide in time."""
+    stack = scene.stack
+    for balancer in stack.load_balancers():
+        stack.wait_for(
+            lambda machine=balancer: live_on(machine) == scene.old,  # type: ignore[misc]
+            f"{balancer.name} takes the traffic back",
+            stack.confirm_within + 5,
+        )
+    _start(*ALL)(scene)
+
+
+def _slow(stack: Stack) -> None:
+    stack.load_balancer().delay(SLOW_MILLISECONDS)
+
+
+def _quick(scene: Scene) -> None:
+    scene.load_balancer.undelay()
 
 
 def _power_off_one(scene: Scene) -> None:
@@ -152,6 +196,16 @@ def _reboot_load_balancer(scene: Scene) -> None:
     scene.load_balancer.power_on()
 
 
+def _power_on_load_balancer(scene: Scene) -> None:
+    scene.load_balancer.power_on()
+    _wait_for_load_balancer(scene)
+
+
+def _revive_and_quicken(scene: Scene) -> None:
+    _quick(scene)
+    _start(*ALL)(scene)
+
+
 def _wait_for_load_balancer(scene: Scene) -> None:
     def is_back() -> bool:
         try:
@@ -168,6 +222,14 @@ def _digitalocean(**fields: Any) -> Callable[[Scene], None]:
 
 def _digitalocean_is_well(scene: Scene) -> None:
     scene.stack.sandbox.clear_api_faults()
+
+
+def _mark(state: str) -> Callable[[Scene], None]:
+    return lambda scene: scene.stack.client.mark_task(scene.run, scene.task, state)
+
+
+def _clear_task(scene: Scene) -> None:
+    scene.stack.client.clear(scene.run, [scene.task])
 
 
 def _rival(kind: str) -> Callable[[Scene], None]:
@@ -188,10 +250,12 @@ FAULTS = {
     "a task and its worker are killed": Fault(_kill_worker),
     "the scheduler and its workers are killed": Fault(_kill("scheduler"), _start("scheduler")),
     "all of Airflow is killed": Fault(_kill(*ALL), _start(*ALL)),
+    "all of Airflow is killed until the traffic is back": Fault(_kill(*ALL), _wait_for_the_way_back),
     "the API server is killed": Fault(_kill("api_server"), _start("api_server")),
     "SSH sessions on the load balancer are cut": Fault(_on_load_balancer(CUT_SESSIONS)),
     "the load balancer refuses SSH for 5 s": Fault(_on_load_balancer(STOP_SSH), _away),
-    "SSH sessions on the idle droplets are cut": Fault(_on_idle(CUT_SESSIONS)),
+    "the way to the load balancer is slow": Fault(lambda scene: None, _quick, _slow, lasts=True),
+    "SSH sessions on an idle droplet are cut": Fault(_on_idle(CUT_SESSIONS)),
     "the agent is killed": Fault(_on_load_balancer(KILL_AGENT)),
     "the deploy job is killed": Fault(_on_idle(KILL_JOB)),
     "an idle droplet loses power": Fault(_power_off_one, _power_on_one, lasts=True),
@@ -212,12 +276,28 @@ FAULTS = {
     "DigitalOcean answers 500": Fault(
         _digitalocean(kind="status", status=500), _digitalocean_is_well, lasts=True
     ),
+    "DigitalOcean answers 429": Fault(
+        _digitalocean(kind="status", status=429, retry_after=3600), _digitalocean_is_well, lasts=True
+    ),
     "DigitalOcean does not answer": Fault(_digitalocean(kind="hang"), _digitalocean_is_well, lasts=True),
     "HAProxy is reloaded by hand": Fault(_on_load_balancer("systemctl reload haproxy")),
     "the map file is damaged by hand": Fault(_on_load_balancer(EDIT_MAP)),
     "the run is marked failed": Fault(lambda scene: scene.stack.client.mark(scene.run, "failed")),
     "the run is marked successful": Fault(lambda scene: scene.stack.client.mark(scene.run, "success")),
+    "the run is cleared": Fault(lambda scene: scene.stack.client.clear(scene.run)),
+    "the task is marked failed": Fault(_mark("failed")),
+    "the task is marked successful": Fault(_mark("success")),
+    "the task is cleared": Fault(_clear_task),
     "the run is deleted": Fault(lambda scene: scene.stack.client.delete(scene.run)),
     "another deploy is triggered": Fault(_rival("deploy"), _wait_for_rival),
     "a rollback is triggered": Fault(_rival("rollback"), _wait_for_rival),
+    "one of two load balancers has no power": Fault(
+        lambda scene: scene.load_balancer.power_off(), _power_on_load_balancer, lasts=True
+    ),
+    "one of two load balancers is rebooted": Fault(_reboot_load_balancer, _wait_for_load_balancer),
+    "one of two load balancers refuses SSH for 5 s": Fault(_on_load_balancer(STOP_SSH), _away),
+    "the agent of one of two load balancers is killed": Fault(_on_load_balancer(KILL_AGENT)),
+    "all of Airflow is killed, and one of two load balancers is slow": Fault(
+        _kill(*ALL), _revive_and_quicken, _slow
+    ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from demo.environment import APP
 from sandbox import Machine
 from tests.sandbox.stack import Stack
 
@@ -20,6 +21,20 @@ EVERYWHERE = {
     "old HAProxy workers": "test $(pgrep --count --exact haproxy) -le 2 || pgrep --exact haproxy",
 }
 
+HALF_RELEASES = f"""
+for release in $(find /opt/{APP}/releases -mindepth 1 -maxdepth 1); do
+    [ "$(cat "$release/REVISION")" = "$(basename "$release")" ] && [ -x "$release/.bluegreen/start" ] ||
+        echo "$release"
+done
+"""
+# Not the contents of releases, and not what another good release brings along.
+FILES = f"""
+find /etc/haproxy /etc/systemd/system /etc/{APP} /etc/default /usr/local /var/lib/bluegreen /var/lib/{APP} \\
+    /run/bluegreen /tmp /root /opt \\
+    \\( -path '/opt/*/releases/*' -o -path '/opt/*/cache/*' -o -path '/opt/*/activated/*' \\
+    -o -path '/opt/*/repo.git/*' -o -path '/tmp/systemd-private-*' \\) -prune -o -print 2>/dev/null
+"""
+
 
 def leftovers(stack: Stack) -> list[str]:
     """Return what is there and should not be, a line each."""
@@ -28,7 +43,19 @@ def leftovers(stack: Stack) -> list[str]:
         for what, command in EVERYWHERE.items():
             lines = machine.run(command, check=False).stdout.strip().splitlines()
             found += [f"{machine.name}: {what}: {line}" for line in lines]
-    return found + state_left(stack.load_balancer())
+        if any(tag in machine.tags for tag in ("env:blue", "env:green")):
+            lines = machine.run(HALF_RELEASES, check=False).stdout.splitlines()
+            found += [f"{machine.name}: half a release: {line}" for line in lines]
+    return found + [line for balancer in stack.load_balancers() for line in state_left(balancer)]
+
+
+def files(stack: Stack) -> set[str]:
+    """Return what is in the directories in which a run writes."""
+    return {
+        f"{machine.name}: new file: {line}"
+        for machine in stack.sandbox.machines()
+        for line in machine.run(FILES, check=False).stdout.splitlines()
+    }
 
 
 def state_left(load_balancer: Machine) -> list[str]:

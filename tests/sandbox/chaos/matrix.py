@@ -17,7 +17,7 @@ SHORT = {
     "refused before the switch": "N",
     "unclear": "U",
 }
-PHASES = {"before": "⇤", "during": "", "after": "⇥"}
+PHASES = {"before": "⇤", "during": "", "amid": "↯", "building": "⚒", "after": "⇥"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def render(results: Iterable[Result]) -> str:
         "machines are searched for what may be left: locks, timers, jobs, temporary files, processes.",
         "",
         "L live and confirmed · R rolled back · N refused, or ended before traffic moved · U unclear ·",
-        "D the run was gone; ⇤ just before the task, ⇥ just after it, else during it; ✗ not good, see below",
+        "D the run was gone, or could not say a word; ⇤ just before the task, ⇥ just after it, ↯ when it had",
+        "done its work on the first load balancer, ⚒ while it built a release, else during it;",
+        "✗ not good, see below",
         "",
         "| | " + " | ".join(column.replace("_", " ") for column in COLUMNS) + " |",
         "| --- |" + " --- |" * len(COLUMNS),

@@ -1,16 +1,19 @@
-"""When to strike: before, during or after a task of a run, seen in Airflow's own database."""
+"""When to strike: before, during or after a task of a run, or in the middle of what it does."""
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from demo.client import Run
+from demo.environment import APP
+from tests.sandbox.stack import Stack, live_on
 
 POLL_SECONDS = 0.02
 # Into the task: its first tenths go into starting Python.
@@ -23,7 +26,8 @@ OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
 class Moment:
     """A place in a run.
 
-    :param phase: ``before``, ``during`` or ``after``.
+    :param phase: ``before``, ``during`` or ``after`` a task, as Airflow sees it; ``amid``: it has done its
+        work on one machine, not yet on all, or has not said so yet; ``building``: a release is being built.
     :param task: a task's id.
     """
 
@@ -36,30 +40,35 @@ class Moment:
 
         :raises ValueError: if it is none.
         """
-        found = re.fullmatch(r"(before|during|after) (\w+)", text)
-        if found is None:
+        found = re.fullmatch(r"(before|during|after|amid|building) (\w+)", text)
+        if found is None or (found[1] in ("amid", "building") and text not in SEEN_ON_MACHINES):
             raise ValueError(f"{text!r} is no moment")
         return cls(found[1], found[2])
 
     def __str__(self) -> str:
         return f"{self.phase} {self.task}"
 
-    def wait(self, database: Path, run: Run, seconds: float = 90) -> bool:
+    def watch(self, stack: Stack, run: Run) -> Callable[[], bool]:
+        """Return what tells whether it has come; what it compares with is what is so now."""
+        if str(self) in SEEN_ON_MACHINES:
+            return SEEN_ON_MACHINES[str(self)](stack, run)
+        return lambda: self._is_now(_states(stack, run, self.task))
+
+    def wait(self, stack: Stack, run: Run, seconds: float = 90) -> bool:
         """Wait for it.
 
         :return: whether it came; a run may end without it.
         """
+        has_come = self.watch(stack, run)
         deadline = time.monotonic() + seconds
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as connection:
-            while time.monotonic() < deadline:
-                states = _states(connection, run, self.task)
-                if self._is_now(states):
-                    if self.phase == "during":
-                        time.sleep(INSIDE_SECONDS)
-                    return True
-                if _has_ended(connection, run):
-                    return False
-                time.sleep(POLL_SECONDS)
+        while time.monotonic() < deadline:
+            if has_come():
+                if self.phase == "during":
+                    time.sleep(INSIDE_SECONDS)
+                return True
+            if _has_ended(stack, run):
+                return False
+            time.sleep(POLL_SECONDS)
         return False
 
     def _is_now(self, states: list[str]) -> bool:
@@ -70,16 +79,52 @@ class Moment:
         return bool(states) and all(state in OVER for state in states)
 
 
-def _states(connection: sqlite3.Connection, run: Run, task: str) -> list[str]:
-    rows = connection.execute(
+def _first_moved(stack: Stack, run: Run) -> Callable[[], bool]:
+    old = stack.live()
+    return lambda: any(live_on(balancer) != old for balancer in stack.load_balancers())
+
+
+def _first_confirmed(stack: Stack, run: Run) -> Callable[[], bool]:
+    def seen() -> bool:
+        for balancer in stack.load_balancers():
+            known = json.loads(balancer.run("cat /var/lib/bluegreen/traffic.json").stdout)
+            if known["confirmed"] and known["confirmed"]["run_id"].endswith(run.run_id):
+                return True
+        return False
+
+    return seen
+
+
+def _half_built(stack: Stack, run: Run) -> Callable[[], bool]:
+    machine = stack.idle_machines()[0]
+    look = f"ls -d /opt/{APP}/releases/*.partial.*"
+    return lambda: machine.run(look, check=False).returncode == 0
+
+
+# What Airflow's database does not tell, or too late.
+SEEN_ON_MACHINES: dict[str, Callable[[Stack, Run], Callable[[], bool]]] = {
+    "amid switch_traffic": _first_moved,
+    "amid confirm": _first_confirmed,
+    "building deploy": _half_built,
+}
+
+
+def _states(stack: Stack, run: Run, task: str) -> list[str]:
+    rows = _ask(
+        stack,
         "SELECT state FROM task_instance WHERE dag_id = ? AND run_id = ? AND task_id = ?",
         (run.dag_id, run.run_id, task),
     )
-    return [str(state) for (state,) in rows if state]
+    return [state for state in rows if state]
 
 
-def _has_ended(connection: sqlite3.Connection, run: Run) -> bool:
-    found = connection.execute(
-        "SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?", (run.dag_id, run.run_id)
-    ).fetchone()
-    return found is None or found[0] in ("success", "failed")
+def _has_ended(stack: Stack, run: Run) -> bool:
+    rows = _ask(stack, "SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?", (run.dag_id, run.run_id))
+    return not rows or rows[0] in ("success", "failed")
+
+
+def _ask(stack: Stack, query: str, values: tuple[str, ...]) -> list[str]:
+    """Return the first column. Airflow's REST API would take longer, and some of it is dead at times."""
+    database = f"file:{stack.airflow.home.database}?mode=ro"
+    with closing(sqlite3.connect(database, uri=True, timeout=5)) as connection:
+        return [row[0] for row in connection.execute(query, values)]
