@@ -1,7 +1,8 @@
 """Move the traffic back to the color that was live before, with whatever that color runs.
 
-No argument is needed. If the load balancers disagree about who is live, they are made to agree instead, on
-the color from before the switch that was interrupted, or on the one that `live` names.
+No argument is needed. `revision` names another release that is still on the idle droplets. If the load
+balancers disagree about who is live, they are made to agree instead, on the color from before the switch that
+was interrupted, or on the one that `live` names.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ from __future__ import annotations
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app, live_param
+from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.operators.align import AlignOperator
+from bluegreen.operators.deploy import DeployReleaseOperator
+from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview import PreviewCheckOperator
-from bluegreen.operators.previous_release import PreviousReleaseOperator
+from bluegreen.operators.previous_release import REVISION_KEY, PreviousReleaseOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.switch import SwitchTrafficOperator
 from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
+from bluegreen.trigger_form import rollback_params
+
+SUBJECT = "rollback{% if params.revision %} to {{ params.revision }}{% endif %}"
 
 
 def rollback_dag(app: App) -> DAG:
@@ -30,16 +36,32 @@ def rollback_dag(app: App) -> DAG:
         default_args=DEFAULT_ARGS,
         doc_md=__doc__,
         tags=["bluegreen", app.id],
-        params={"live": live_param()},
+        params=rollback_params(),
     ) as dag:
-        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="rollback")
+        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=SUBJECT)
         provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", goes_back=True)
         plan = XComArg(provision_check, PLAN_KEY)
         align = AlignOperator(app_id=app.id, task_id="align", lock=lock.output, plan=plan)
-        previous_release = PreviousReleaseOperator(app_id=app.id, task_id="previous_release", plan=plan)
-        revision = previous_release.output
+        previous_release = PreviousReleaseOperator(
+            app_id=app.id, task_id="previous_release", plan=plan, activation=["drain", "activate"]
+        )
+        revision = XComArg(previous_release, REVISION_KEY)
+        drain = DrainOperator(app_id=app.id, task_id="drain", lock=lock.output, plan=plan)
+        activate = DeployReleaseOperator.partial(
+            app_id=app.id,
+            task_id="activate",
+            lock=lock.output,
+            plan=plan,
+            revision=revision,
+            map_index_template="{{ droplet_name }}",
+        ).expand(ip=previous_release.output)
         preview_check = PreviewCheckOperator(
-            app_id=app.id, task_id="preview_check", plan=plan, revision=revision
+            app_id=app.id,
+            task_id="preview_check",
+            plan=plan,
+            revision=revision,
+            # Whether there was something to activate or not.
+            trigger_rule="none_failed_min_one_success",
         )
         switch_traffic = SwitchTrafficOperator(
             app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
@@ -65,11 +87,12 @@ def rollback_dag(app: App) -> DAG:
         )
         confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
         rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output, plan=plan)
-        report = ReportOperator(app_id=app.id, task_id="report", subject="rollback", retries=0).as_teardown(
+        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT, retries=0).as_teardown(
             on_failure_fail_dagrun=True
         )
 
-        chain(lock, provision_check, align, previous_release, preview_check, switch_traffic, final_validation)
+        chain(lock, provision_check, align, previous_release, drain, activate, preview_check)
+        chain(previous_release, preview_check, switch_traffic, final_validation)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
         announce(report)

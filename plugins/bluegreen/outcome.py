@@ -111,7 +111,8 @@ def _live(facts: Facts) -> str:
 def _long_requests(facts: Facts, moved: str) -> list[str]:
     said, drain = [], facts.drain
     if drain and drain.cut:
-        stopped = any(task.startswith("deploy_") and end == "success" for task, end in facts.states.items())
+        starts = ("deploy_", "activate_")
+        stopped = any(task.startswith(starts) and end == "success" for task, end in facts.states.items())
         fate = " (cut if not done within server.longest_request)" if stopped else ""
         said.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")
     elif drain and drain.seconds:

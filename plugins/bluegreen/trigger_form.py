@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # One line, for Python and JavaScript alike; `$` alone would let a final line break through.
 LINE_PATTERN = r"^[^\x00-\x1f]*$(?!\n)"
+REVISION_PATTERN = r"^[0-9a-f]{7,40}$(?!\n)"
 
 CAREFULLY = "How careful to be"
 RARELY = "Rarely needed"
@@ -55,6 +56,21 @@ def deploy_params(app: App) -> dict[str, Param]:
             title="Deploy again",
             section=RARELY,
             description="Build, start and switch even if this revision is live already.",
+        ),
+        "live": live_param(section=RARELY),
+    }
+
+
+def rollback_params() -> dict[str, Param]:
+    """Return the DAG params of a rollback; none must be given."""
+    return {
+        "revision": Param(
+            None,
+            type=["null", "string"],
+            title="Revision",
+            pattern=REVISION_PATTERN,
+            description="Which of the releases that are still on the idle droplets; the first 7 digits of "
+            "its revision, or more, will do. Default: the one that they run, which is the one from before.",
         ),
         "live": live_param(section=RARELY),
     }

@@ -65,7 +65,7 @@ def ended(
     counted = _since(switches, statuses, plan.idle) if plan and switches else None
     return began.model_copy(
         update={
-            "revision": began.revision or ti.xcom_pull(task_ids="previous_release"),
+            "revision": began.revision or ti.xcom_pull(task_ids="previous_release", key="revision"),
             "ended": datetime.now(UTC).replace(microsecond=0),
             "outcome": outcome,
             "message": message,

@@ -1,0 +1,90 @@
+"""Which release a rollback by hand goes back to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
+
+from bluegreen.color import Color
+from bluegreen.operators import previous_release
+from bluegreen.plan import Plan
+from bluegreen.release import DropletFacts
+from tests.unit.test_provision_check import FLEET as ONE_EACH
+from tests.unit.test_provision_check import V1, V2, droplet, facts
+
+FLEET = ONE_EACH.model_copy(update={"green": (droplet(4, "green-1"), droplet(5, "green-2"))})
+PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
+EVERYWHERE = ["198.18.0.4", "198.18.0.5"]
+
+
+class Ti:
+    """A task instance that remembers what was pushed."""
+
+    run_id = "manual__1"
+    map_index = -1
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+def go_back(
+    monkeypatch: pytest.MonkeyPatch, revision: str | None, *, on_droplets: list[DropletFacts]
+) -> tuple[Any, str | None, list[str]]:
+    """Return the droplets to activate it on, the revision, and the tasks that are skipped."""
+    with DAG("rollback", schedule=None) as dag:
+        task: Any = previous_release.PreviousReleaseOperator(
+            app_id="my_perl_app", task_id="previous_release", plan=PLAN, activation=["drain", "activate"]
+        )
+        task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="activate")]
+    named = dict(zip(["green-1", "green-2"], on_droplets, strict=True))
+    monkeypatch.setattr(type(task), "_facts", lambda self, one: named[one.name])
+    monkeypatch.setattr(type(task), "_running", lambda self, plan: V2)
+    ti = Ti()
+    try:
+        found = task.execute({"ti": ti, "dag": dag, "params": {"revision": revision}})
+        skipped: list[str] = []
+    except DownstreamTasksSkipped as skip:
+        found, skipped = ti.pushed["return_value"], [str(one) for one in skip.tasks]
+    return found, ti.pushed.get("revision"), skipped
+
+
+def test_it_is_what_the_idle_color_runs_and_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2)
+    assert found == ([], V2, ["drain", "activate"])
+
+
+def test_a_release_that_is_still_there_is_started_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = facts(V2, releases=(V1, V2))
+    assert go_back(monkeypatch, V1[:7], on_droplets=[there, there]) == (EVERYWHERE, V1, [])
+
+
+def test_a_droplet_that_runs_it_is_left_alone_unless_it_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, ran = facts(V1, releases=(V1,)), facts(V1, releases=(V1,), service="failed")
+    other = facts(V2, releases=(V1, V2))
+    assert go_back(monkeypatch, V1, on_droplets=[runs, other]) == (EVERYWHERE[1:], V1, [])
+    assert go_back(monkeypatch, V1, on_droplets=[ran, runs]) == (EVERYWHERE[:1], V1, [])
+    assert go_back(monkeypatch, V1, on_droplets=[runs, runs]) == ([], V1, ["drain", "activate"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "on_second", "text"),
+    [
+        ("c" * 7, (V1, V2), "no release on all droplets of green begins with ccccccc; there are: aaaa"),
+        (V1, (V2,), f"no release on all droplets of green begins with {V1}; there are: bbbbbbbbbbbb. "),
+        ("a" * 7, (V1, "a" * 39 + "b"), "more than one release"),
+        (V1, (), "there are: none"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_is(
+    wanted: str, on_second: tuple[str, ...], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = facts(V2, releases=(V1, V2, "a" * 39 + "b"))
+    with pytest.raises(AirflowFailException, match=text):
+        go_back(monkeypatch, wanted, on_droplets=[first, facts(V2, releases=on_second)])
