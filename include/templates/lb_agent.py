@@ -946,6 +946,9 @@ class Agent:
         if request.get("prepare_only"):
             self.traffic.remember(pending={**pending, "prepared": True})
             return {"live": live, "prepared": True}
+        # One that was edited by hand since the switch would be what the next HAProxy starts with.
+        if self.traffic.in_file() != self.traffic.running():
+            self.traffic.write_file(self.traffic.running())
         # In this order: a timer without a pending switch is harmless, a switch without a timer is not.
         self.traffic.keep(pending)
         self.timer.disarm()

@@ -233,6 +233,13 @@ def test_a_confirmed_switch_stays(deployed: Deployed) -> None:
     assert deployed.maps() == GREEN_LIVE
 
 
+def test_a_map_that_was_edited_by_hand_meanwhile_is_mended_with_the_confirmation(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.map.write_text("dead green\n")
+    deployed.world.ok("confirm", token=deployed.token, revision=REVISIONS[Color.GREEN])
+    assert deployed.maps() == GREEN_LIVE
+
+
 def test_an_unconfirmed_switch_reverts_and_says_so_to_the_late(deployed: Deployed) -> None:
     deployed.switch(Color.GREEN, confirm_within=7)
     timer = deployed.world.timers()[-1]

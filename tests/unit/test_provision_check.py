@@ -115,6 +115,14 @@ def test_what_is_live_everywhere_and_healthy_is_not_deployed_again(monkeypatch: 
     assert check.run(force=True) == ["198.18.0.4"]
 
 
+def test_what_is_live_by_a_map_that_the_next_haproxy_would_not_have_is_deployed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, revision=V1)
+    check.statuses["lb-2"] = status(consistent=False)
+    assert check.run() == ["198.18.0.4"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

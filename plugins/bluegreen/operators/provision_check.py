@@ -160,6 +160,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         ) and all(
             isinstance(status, LoadBalancerStatus)
             and status.live is plan.live
+            and status.consistent
             and sum(server.up for server in status.servers[plan.live]) == len(droplets)
             for status in statuses.values()
         )
