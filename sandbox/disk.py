@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -48,12 +49,26 @@ class Disk:
 
     def fill(self) -> int:
         """Take all the space that is left, out of the machine's sight; returns the bytes taken."""
+        taken = 0
+        with self._filler.open("ab") as filler:
+            size = self._free_bytes()
+            while size:
+                try:
+                    os.posix_fallocate(filler.fileno(), filler.tell(), size)
+                except OSError as error:
+                    # The machine is at work, and wrote something just now.
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    size //= 2
+                else:
+                    taken += size
+                    filler.seek(0, os.SEEK_END)
+                    size = self._free_bytes()
+        return taken
+
+    def _free_bytes(self) -> int:
         free = os.statvfs(self._layer)
-        size = free.f_bavail * free.f_frsize
-        if size:
-            with self._filler.open("ab") as filler:
-                os.posix_fallocate(filler.fileno(), filler.tell(), size)
-        return size
+        return free.f_bavail * free.f_frsize
 
     def free(self) -> None:
         """Give back what :meth:`fill` took."""

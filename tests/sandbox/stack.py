@@ -139,6 +139,11 @@ class Stack:
             "destruction",
         )
 
+    def busy_workers(self) -> dict[int, list[int]]:
+        """Return the tasks that run, by worker, as pids: the scheduler's children are workers, theirs are tasks."""
+        workers = _children(self.airflow.scheduler.pid)
+        return {worker: tasks for worker in workers if (tasks := _children(worker))}
+
     def wait_for_ssh(self, machine: Machine) -> None:
         """Wait until a droplet answers SSH, and its app runs again if it ran before."""
         probe = f"systemctl is-active ssh && ! systemctl is-enabled {APP} || systemctl is-active {APP}"
@@ -153,6 +158,11 @@ class Stack:
         while not condition():
             assert time.monotonic() < deadline, f"after {seconds} s: {what}"
             time.sleep(0.1)
+
+
+def _children(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "--parent", str(pid)], capture_output=True, text=True, check=False)
+    return [int(each) for each in found.stdout.split()]
 
 
 def live_on(load_balancer: Machine) -> str:

@@ -89,7 +89,9 @@ class AcquireLockOperator(BlueGreenOperator):
     def _refuse_a_run_that_has_ended(self, context: Context) -> None:
         """Airflow's "clear failed tasks" runs some tasks again, but not those that judge and roll back."""
         states = task_states(context)
-        ended = [task for task in self.get_flat_relative_ids() if states.get(task) in ENDED]
+        # A teardown may have been about to begin when the whole run was cleared.
+        judging = [task.task_id for task in self.get_flat_relatives() if not task.is_teardown]
+        ended = [task for task in judging if states.get(task) in ENDED]
         if ended:
             raise BlueGreenError(
                 f"this run has ended before ({', '.join(sorted(ended))}) and was cleared in part, so it "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,11 +63,6 @@ class Fault:
     clients_see: str | None = None
 
 
-def _children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "--parent", str(pid)], capture_output=True, text=True, check=False)
-    return [int(each) for each in found.stdout.split()]
-
-
 def _kill_processes(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -76,11 +70,9 @@ def _kill_processes(pids: list[int]) -> None:
 
 
 def _busy_workers(scene: Scene) -> dict[int, list[int]]:
-    """The scheduler's children are workers; a task is a child of one."""
     deadline = time.monotonic() + AIM_SECONDS
     while time.monotonic() < deadline:
-        workers = _children(scene.stack.airflow.scheduler.pid)
-        if busy := {worker: tasks for worker in workers if (tasks := _children(worker))}:
+        if busy := scene.stack.busy_workers():
             return busy
     raise AssertionError("no task ran, so nothing was hit")
 
@@ -228,6 +220,12 @@ def _mark(state: str) -> Callable[[Scene], None]:
     return lambda scene: scene.stack.client.mark_task(scene.run, scene.task, state)
 
 
+def _delete(scene: Scene) -> None:
+    # Airflow deletes no run that goes on.
+    scene.stack.client.mark(scene.run, "failed")
+    scene.stack.client.delete(scene.run)
+
+
 def _clear_task(scene: Scene) -> None:
     scene.stack.client.clear(scene.run, [scene.task])
 
@@ -254,7 +252,13 @@ FAULTS = {
     "the API server is killed": Fault(_kill("api_server"), _start("api_server")),
     "SSH sessions on the load balancer are cut": Fault(_on_load_balancer(CUT_SESSIONS)),
     "the load balancer refuses SSH for 5 s": Fault(_on_load_balancer(STOP_SSH), _away),
-    "the way to the load balancer is slow": Fault(lambda scene: None, _quick, _slow, lasts=True),
+    "the way to the load balancer is slow": Fault(
+        lambda scene: None,
+        _quick,
+        _slow,
+        lasts=True,
+        clients_see="theirs is slow, too: packets are lost at its end, and they use what HAProxy is closing",
+    ),
     "SSH sessions on an idle droplet are cut": Fault(_on_idle(CUT_SESSIONS)),
     "the agent is killed": Fault(_on_load_balancer(KILL_AGENT)),
     "the deploy job is killed": Fault(_on_idle(KILL_JOB)),
@@ -288,7 +292,7 @@ FAULTS = {
     "the task is marked failed": Fault(_mark("failed")),
     "the task is marked successful": Fault(_mark("success")),
     "the task is cleared": Fault(_clear_task),
-    "the run is deleted": Fault(lambda scene: scene.stack.client.delete(scene.run)),
+    "the run is deleted": Fault(_delete),
     "another deploy is triggered": Fault(_rival("deploy"), _wait_for_rival),
     "a rollback is triggered": Fault(_rival("rollback"), _wait_for_rival),
     "one of two load balancers has no power": Fault(

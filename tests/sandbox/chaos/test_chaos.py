@@ -139,6 +139,9 @@ class Trial:
         came = self.cell.moment.wait(stack, run)
         self.struck = time.time()
         assert came, f"{self.cell.moment} never came"
+        if self.cell.moment.task == "report":
+            # The run has done its work, and that must stay.
+            self.old = scene.old = stack.live()
         try:
             self.fault.inject(scene)
         finally:
