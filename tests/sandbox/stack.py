@@ -140,7 +140,7 @@ class Stack:
         )
 
     def busy_workers(self) -> dict[int, list[int]]:
-        """Return the tasks that run, by worker, as pids: the scheduler's children are workers, theirs are tasks."""
+        """Return the pids of the tasks that run, by worker; workers are children of the scheduler."""
         workers = _children(self.airflow.scheduler.pid)
         return {worker: tasks for worker in workers if (tasks := _children(worker))}
 

@@ -221,8 +221,9 @@ def _mark(state: str) -> Callable[[Scene], None]:
 
 
 def _delete(scene: Scene) -> None:
-    # Airflow deletes no run that goes on.
+    # Airflow deletes no run that goes on, and one that is marked failed goes on until its teardowns are done.
     scene.stack.client.mark(scene.run, "failed")
+    scene.stack.client.wait(scene.run, 120)
     scene.stack.client.delete(scene.run)
 
 
