@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
 from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.operators.approval import PreviewBeforeApprovalOperator, SwitchApprovalOperator
 from bluegreen.operators.command_hooks import add_command_hooks
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.haproxy import RenderAndReloadOperator
 from bluegreen.operators.lock import AcquireLockOperator
-from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
 from bluegreen.operators.switch import SwitchTrafficOperator
 from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
+from bluegreen.operators.watch import DryRunOperator
 from bluegreen.sensors.health import HealthCheckSensor
 from bluegreen.trigger_form import deploy_params
 
 PURPOSE = "deploy of {{ params.ref }}{% if params.reason %}: {{ params.reason }}{% endif %}"
+SUBJECT = "{{ 'dry run' if params.dry_run else 'deploy' }} of {{ params.ref }}"
 
 
 def deploy_dag(app: App) -> DAG:
@@ -35,7 +39,10 @@ def deploy_dag(app: App) -> DAG:
         tags=["bluegreen", app.id],
         params=deploy_params(app),
     ) as dag:
-        resolve_ref = ResolveRefOperator(app_id=app.id, task_id="resolve_ref", retries=0)
+        resolve_ref = ResolveRefOperator(
+            app_id=app.id, task_id="resolve_ref", begins_deploy="lock", begins_dry_run="check", retries=0
+        )
+        check = DryRunOperator(app_id=app.id, task_id="check", instead=True, retries=0)
         lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=PURPOSE)
         revision = resolve_ref.output
         provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", revision=revision)
@@ -66,11 +73,27 @@ def deploy_dag(app: App) -> DAG:
             retries=0,
             map_index_template="{{ droplet_name }}",
         ).expand(ip=idle_ips)
-        preview_check = PreviewCheckOperator(
-            app_id=app.id, task_id="preview_check", plan=plan, revision=revision
+        preview_check = PreviewBeforeApprovalOperator(
+            app_id=app.id, task_id="preview_check", plan=plan, revision=revision, approval="approval"
+        )
+        approval = SwitchApprovalOperator(
+            app_id=app.id,
+            task_id="approval",
+            subject="Switch {{ params.ref }} live?",
+            response_timeout=timedelta(seconds=app.timeouts.approval),
+            lock=lock.output,
+            plan=plan,
+            revision=revision,
+            baseline=preview_check.output,
         )
         switch_traffic = SwitchTrafficOperator(
-            app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
+            app_id=app.id,
+            task_id="switch_traffic",
+            lock=lock.output,
+            plan=plan,
+            revision=revision,
+            # After a preview that is right, and an approval if one is required; it is skipped otherwise.
+            trigger_rule="none_failed_min_one_success",
         )
         final_validation = FinalValidationOperator(
             app_id=app.id,
@@ -93,9 +116,9 @@ def deploy_dag(app: App) -> DAG:
         )
         confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
         rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output, plan=plan)
-        report = ReportOperator(
-            app_id=app.id, task_id="report", subject="deploy of {{ params.ref }}", retries=0
-        ).as_teardown(on_failure_fail_dagrun=True)
+        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT, retries=0).as_teardown(
+            on_failure_fail_dagrun=True
+        )
 
         chain(
             resolve_ref,
@@ -105,13 +128,16 @@ def deploy_dag(app: App) -> DAG:
             deploy,
             health_check,
             preview_check,
+            approval,
             switch_traffic,
             final_validation,
             judge,
             [confirm, rollback],
             report,
         )
+        chain(preview_check, switch_traffic)
         chain(judge, report)
+        chain(resolve_ref, check, report)
         add_command_hooks(dag, app, lock=lock.output, plan=plan, revision=revision)
         announce(report)
     return dag

@@ -441,17 +441,17 @@ class LockStore:
         if state.get("holder") and state["holder"]["token"] == token:
             write_json(self.path, {"last_token": token, "holder": None})
 
-    def require(self, request: Json) -> Json:
+    def require(self, request: Json, lease: float | None = None) -> Json:
         """The holder, if the request's token is its token; that renews the lease.
 
-        One that has run out is good as long as nobody else has taken the lock.
+        One that has run out is good as long as nobody else has taken the lock. ``lease`` is the new length.
         """
         holder = self.holder()
         if holder is None or holder["token"] != number(request, "token", 0, 1e15):
             now = f"held by {self.describe(holder)}" if holder else "free"
             lost = f"this run no longer holds the lock (it is {now}); nothing was changed"
             raise AgentError("lock_lost", f"{lost}, trigger a new run")
-        return self._extend(holder)
+        return self._extend(holder if lease is None else {**holder, "lease": lease})
 
     @staticmethod
     def describe(holder: Json) -> str:
@@ -859,7 +859,8 @@ class Agent:
         return {"records": self.written.records()[-last:]}
 
     def renew(self, request: Json) -> Json:
-        return {"until": self.lock_store.require(request)["until"]}
+        lease = number(request, "lease", 1, 86400) if "lease" in request else None
+        return {"until": self.lock_store.require(request, lease)["until"]}
 
     def unlock(self, request: Json) -> Json:
         self.lock_store.release(int(number(request, "token", 0, 1e15)))

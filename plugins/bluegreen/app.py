@@ -239,6 +239,7 @@ class Timeouts(_Section):
     drain: Annotated[int, Field(ge=0, le=86400)] = 120
     lease: Annotated[int, Field(ge=30, le=3600)] = 120
     lock_wait: Annotated[int, Field(ge=0, le=86400)] = 900
+    approval: Annotated[int, Field(ge=10, le=82800)] = 3600
 
 
 class Connections(_Section):

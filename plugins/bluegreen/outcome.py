@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     LIVE = "live and confirmed"
     ALREADY_LIVE = "already live"
     ALIGNED = "aligned"
+    WOULD_SUCCEED = "would succeed"
     REFUSED = "refused before the switch"
     ROLLED_BACK = "rolled back"
     NOTHING_TO_GO_BACK_TO = "bad, but there is nothing to go back to"
@@ -24,7 +25,7 @@ class Outcome(StrEnum):
     @property
     def is_good(self) -> bool:
         """Whether the run did what it was for."""
-        return self in (Outcome.LIVE, Outcome.ALREADY_LIVE, Outcome.ALIGNED)
+        return self in (Outcome.LIVE, Outcome.ALREADY_LIVE, Outcome.ALIGNED, Outcome.WOULD_SUCCEED)
 
 
 @dataclass(frozen=True)

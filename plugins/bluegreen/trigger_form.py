@@ -29,16 +29,31 @@ def deploy_params(app: App) -> dict[str, Param]:
             title="Git ref",
             pattern=REF_PATTERN,
             examples=[app.default_ref],
-            description=f"What to deploy: {WHAT_A_REF_MAY_BE}. To see beforehand whether a deploy would "
-            f"succeed, without changing anything, trigger bluegreen_dry_run__{app.id}.",
+            description=f"What to deploy: {WHAT_A_REF_MAY_BE}.",
         ),
+        # The form sends null for a text that was emptied again.
         "reason": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Reason",
             maxLength=200,
             pattern=LINE_PATTERN,
             description="Why, for those who find the app locked and for the report. May be empty.",
+        ),
+        "require_approval": Param(
+            False,
+            type="boolean",
+            title="Ask before traffic moves",
+            section=CAREFULLY,
+            description="When the new release is built, started and checked, show what would be switched, "
+            f"and go on only if somebody approves within {app.timeouts.approval} s.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            section=CAREFULLY,
+            description="Only find out whether this deploy would succeed; changes nothing.",
         ),
         "bake": Param(
             app.validation.bake,

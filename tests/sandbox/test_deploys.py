@@ -172,9 +172,18 @@ def test_a_second_provisioning_changes_nothing(stack: Stack) -> None:
     assert f"(clients find the app at {stack.load_balancer().address})" in ended.report["message"]
 
 
-def test_a_dry_run_succeeds_and_changes_nothing(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("dag", "conf", "outcome"),
+    [("dry_run", {"ref": "v1"}, "done"), ("deploy", {"ref": "v1", "dry_run": True}, "would succeed")],
+    ids=["by its own DAG", "in the place of a deploy"],
+)
+def test_a_dry_run_succeeds_and_changes_nothing(
+    stack: Stack, dag: str, conf: dict[str, Any], outcome: str
+) -> None:
     before = {color: fingerprint(stack, color) for color in ("blue", "green")}
-    stack.run("dry_run", ref="v1").expect("done")
+    ended = stack.run(dag, **conf).expect(outcome)
+    assert ended.state == "success"
+    assert ended.report["message"].startswith("dry run of v1")
     assert {color: fingerprint(stack, color) for color in ("blue", "green")} == before
 
 

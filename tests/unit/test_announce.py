@@ -91,6 +91,7 @@ def test_what_a_library_says_of_its_trouble_is_not_shown_because_addresses_hold_
         ("rolled back", False, False, Event.ROLLBACK),
         ("unclear", False, False, Event.FAILURE),
         ("done", True, True, None),
+        ("would succeed", True, True, None),
         ("failed", False, True, Event.DRY_RUN_FAILURE),
     ],
 )

@@ -33,6 +33,7 @@ def test_every_app_has_its_five_dags(dags: dict[str, DAG]) -> None:
 def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> None:
     deploy = dags["bluegreen_deploy__my_perl_app"]
     order = [task.task_id for task in deploy.topological_sort()]  # type: ignore[no-untyped-call]
+    order.remove("check")
     steps = [
         "resolve_ref",
         "lock",
@@ -42,12 +43,21 @@ def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> 
         "deploy",
         "health_check",
         "preview_check",
+        "approval",
         "switch_traffic",
         "final_validation",
         "judge",
     ]
     assert order[: len(steps)] == steps
     assert sorted(order[len(steps) :]) == ["announce", "confirm", "report", "rollback"]
+
+
+def test_a_dry_run_in_the_place_of_a_deploy_begins_beside_its_lock_and_is_reported(
+    dags: dict[str, DAG],
+) -> None:
+    check = dags["bluegreen_deploy__my_perl_app"].get_task("check")
+    assert check.upstream_task_ids == {"resolve_ref"}
+    assert check.downstream_task_ids == {"report"}
 
 
 def test_no_droplet_is_touched_before_the_drain(dags: dict[str, DAG]) -> None:

@@ -31,6 +31,13 @@ def test_a_lease_is_renewed_by_asking_and_by_working(deployed: Deployed) -> None
     assert deployed.status()["lock"]["until"] > renewed
 
 
+def test_a_run_that_waits_for_a_person_has_a_longer_lease_until_it_goes_on(deployed: Deployed) -> None:
+    waiting = deployed.world.ok("renew", token=deployed.token, lease=4000)["until"]
+    assert 3990 < waiting - time.time() <= 4000
+    assert 3990 < deployed.world.ok("renew", token=deployed.token)["until"] - time.time() <= 4000
+    assert deployed.world.ok("renew", token=deployed.token, lease=60)["until"] - time.time() <= 60
+
+
 def test_a_lease_that_ran_out_is_taken_over_with_a_word_about_whose_it_was(deployed: Deployed) -> None:
     expire(deployed)
     taken = deployed.world.ok("lock", **NEXT)

@@ -9,8 +9,14 @@ from typing import Any
 from unittest.mock import MagicMock, create_autospec
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, NothingToDoError
@@ -18,7 +24,7 @@ from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators import deploy, lock, report, verdict
+from bluegreen.operators import deploy, lock, report, resolve_ref, verdict
 from bluegreen.operators.failure import failures_reported
 from bluegreen.outcome import Outcome
 from bluegreen.plan import HeldLock, Plan
@@ -65,7 +71,8 @@ def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
     )
     run = SimpleNamespace(dag_id="deploy", run_id="run", run_type="manual", triggering_user_name="alice")
     run.clear_number, run.start_date = 0, datetime(2026, 11, 23, tzinfo=UTC)
-    return {"ti": ti, "dag_run": run, "dag": SimpleNamespace(task_ids=sorted({*(states or {}), *xcoms}))}
+    dag = SimpleNamespace(task_ids=sorted({*(states or {}), *xcoms}))
+    return {"ti": ti, "dag_run": run, "dag": dag, "params": {}}
 
 
 @pytest.fixture
@@ -265,6 +272,13 @@ def test_a_switch_that_was_confirmed_before_its_task_died_is_kept_everywhere(loa
     load_balancers.revert.assert_not_called()
 
 
+def test_a_dry_run_is_recorded_on_no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.ReportOperator, "read_fleet", lambda self: pytest.fail("a machine is asked"))
+    run: Any = {**context({"lock": "skipped", "check": "failed"}), "params": {"dry_run": True}}
+    with pytest.raises(AirflowFailException, match="dry run of v2: refused before the switch"):
+        report.ReportOperator(task_id="report", app_id=APP, subject="dry run of v2").execute(run)
+
+
 def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> None:
     load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
     run = context({"lock": "success", "provision_check": "skipped"}, lock=LOCK)
@@ -280,6 +294,22 @@ def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> 
     assert said["message"] == "deploy of v2: already live: every droplet of blue runs v2; live is blue"
 
 
+@pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
+def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run: bool, skipped: str) -> None:
+    monkeypatch.setattr(resolve_ref, "resolve_ref", lambda repository, ref: REVISION)
+    with DAG("deploy", schedule=None) as dag:
+        task = resolve_ref.ResolveRefOperator(
+            task_id="resolve_ref", app_id=APP, begins_deploy="lock", begins_dry_run="check", ref="v2"
+        )
+        task >> [EmptyOperator(task_id="lock"), EmptyOperator(task_id="check")]
+    run = context()
+    run["ti"].map_index = -1
+    with pytest.raises(DownstreamTasksSkipped) as skip:
+        task.execute(run | {"dag": dag, "params": {"dry_run": dry_run}})
+    assert list(skip.value.tasks) == [skipped]
+    assert run["ti"].said["return_value"] == REVISION
+
+
 @pytest.mark.parametrize(
     ("states", "branch"),
     [
@@ -288,6 +318,7 @@ def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> 
         ({"validation": "upstream_failed", "lock": "success"}, "rollback"),
         ({"validation": "upstream_failed", "lock": "failed"}, "report"),
         ({"validation": "skipped", "lock": "success", "check": "skipped"}, "report"),
+        ({"validation": "skipped", "lock": "skipped", "check": "failed"}, "report"),
         ({"validation": "skipped", "lock": "success", "check": "failed"}, "rollback"),
     ],
 )
@@ -309,15 +340,15 @@ def test_a_provisioning_that_was_ended_by_hand_is_not_done(load_balancers: Any) 
     assert "the run was ended before it was done" in report_of(run, needs_confirmation=False)
 
 
-def test_a_run_that_was_cleared_in_part_is_not_run_again() -> None:
+def test_a_run_that_was_cleared_in_part_is_not_run_again(load_balancers: Any) -> None:
     with DAG("deploy", schedule=None):
         task = lock.AcquireLockOperator(task_id="lock", app_id=APP, purpose="deploy of v2")
         judge = verdict.JudgeOperator(
             task_id="judge", validated="a", locked="b", keep="c", take_back="d", nothing="e"
         )
-        task >> judge
+        task >> judge >> EmptyOperator(task_id="announce").as_teardown()
     with pytest.raises(AirflowFailException, match=r"ended before \(judge\) .* trigger a new run"):
-        task.execute(context({"lock": "running", "judge": "success"}))
+        task.execute(context({"lock": "running", "judge": "success", "announce": "success"}))
 
 
 def test_one_lost_connection_does_not_make_a_droplet_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:

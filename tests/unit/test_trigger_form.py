@@ -24,7 +24,7 @@ def conf(app: App = APP, **given: Any) -> dict[str, Any]:
 
 def test_a_ref_is_enough() -> None:
     assert conf()["bake"] == APP.validation.bake
-    assert conf()["reason"] == ""
+    assert conf()["reason"] is None
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def test_a_ref_is_enough() -> None:
         {"bake": "30"},
         {"bake": None},
         {"force": "yes"},
+        {"dry_run": "yes"},
         {"live": "red"},
     ],
 )

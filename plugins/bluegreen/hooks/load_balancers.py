@@ -124,12 +124,13 @@ class LoadBalancersHook(BaseHook):
         held = [member for member in self.members if member.name in self.tokens]
         on_all(held, lambda member: member.call("unlock", token=self.tokens[member.name]))
 
-    def renew(self) -> None:
+    def renew(self, lease: float | None = None) -> None:
         """Check that the lock is still this run's, and keep it for another lease.
 
+        :param lease: seconds that it lasts from now on without being renewed; default: as long as before.
         :raises LoadBalancerError: with code ``lock_lost`` if it is not; nothing is to be changed then.
         """
-        self._each("renew")
+        self._each("renew", **({} if lease is None else {"lease": lease}))
 
     def renew_in_time(self) -> None:
         """Renew the lock if it has not been for a quarter of the lease; for loops that take long."""

@@ -10,7 +10,7 @@ from bluegreen.notify import event_of
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.notifications import notify
 from bluegreen.operators.records import begun
-from bluegreen.operators.states import task_states
+from bluegreen.operators.states import is_dry_run, task_states
 from bluegreen.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class AnnounceOperator(BlueGreenOperator):
         if outcome == Outcome.LIVE:
             events[AssetAlias(f"bluegreen_live__{self.app_id}")].add(live_asset(self.app_id), extra=record)
         states = task_states(context)
-        event = event_of(
-            outcome, good=states.get("report") == "success", dry_run="lock" not in context["dag"].task_ids
-        )
+        event = event_of(outcome, good=states.get("report") == "success", dry_run=is_dry_run(context))
         if event:
             # The page of the run, not that of this task.
             notify(self.app, event, message, context["ti"].log_url.partition("/tasks/")[0])

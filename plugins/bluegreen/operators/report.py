@@ -21,7 +21,7 @@ from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
 from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.provision_check import PLAN_KEY
 from bluegreen.operators.records import begun, ended
-from bluegreen.operators.states import task_states
+from bluegreen.operators.states import is_dry_run, task_states
 from bluegreen.outcome import Facts, Outcome, cause_of, message_of, outcome_of
 from bluegreen.plan import HeldLock
 from bluegreen.traffic import LoadBalancerStatus, is_decided, live_color
@@ -147,7 +147,7 @@ class ReportOperator(BlueGreenOperator):
     @staticmethod
     def _settled(context: Context) -> tuple[Outcome, str] | None:
         """What a task found that left nothing to do."""
-        for task_id in ("provision_check", "align"):
+        for task_id in ("check", "provision_check", "align"):
             if found := context["ti"].xcom_pull(task_ids=task_id, key=NOTHING_TO_DO_KEY):
                 return Outcome(found["outcome"]), found["message"]
         return None
@@ -197,8 +197,7 @@ class ReportOperator(BlueGreenOperator):
         self, record: Record, hook: LoadBalancersHook | None, states: dict[str, str], context: Context
     ) -> None:
         """Add the run to the ledger of every load balancer; that it cannot be is no reason to fail."""
-        if "lock" not in context["dag"].task_ids:
-            # A dry run changes nothing on any machine.
+        if is_dry_run(context):
             return
         try:
             if hook:

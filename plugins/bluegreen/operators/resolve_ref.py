@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import SkipMixin
+from airflow.sdk.bases.xcom import BaseXCom
+
 from bluegreen.git import resolve_ref
 from bluegreen.links import CommitLink
 from bluegreen.operators.base import BlueGreenOperator
@@ -13,24 +16,34 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ResolveRefOperator(BlueGreenOperator):
-    """Resolve a ref to the revision that the whole run then uses.
+class ResolveRefOperator(BlueGreenOperator, SkipMixin):
+    """Resolve a ref to the revision that the whole run then uses, and choose between a deploy and a dry run.
 
     :param ref: branch, tag or commit; templated.
+    :param begins_deploy: id of the first task of a deploy.
+    :param begins_dry_run: id of the task that takes its place if the DAG's param ``dry_run`` is set.
     """
 
+    inherits_from_skipmixin = True
     template_fields: Sequence[str] = ("ref",)
     operator_extra_links = (CommitLink(),)
 
-    def __init__(self, *, ref: str = "{{ params.ref }}", **kwargs: Any) -> None:
+    def __init__(
+        self, *, begins_deploy: str, begins_dry_run: str, ref: str = "{{ params.ref }}", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.ref = ref
+        self.begins_deploy = begins_deploy
+        self.begins_dry_run = begins_dry_run
 
-    def act(self, context: Context) -> str:
-        """Return the revision, 40 hex digits.
+    def act(self, context: Context) -> None:
+        """Push the revision, 40 hex digits, as the task's return value.
 
         :raises RefError: if the ref is malformed or not there.
         """
         revision = resolve_ref(self.app.repository, self.ref)
         self.log.info("%s is revision %s of %s", self.ref, revision, self.app.repository)
-        return revision
+        # The skip ends the task without a return value.
+        context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=revision)
+        not_taken = self.begins_deploy if context["params"]["dry_run"] else self.begins_dry_run
+        self.skip(context["ti"], [context["dag"].get_task(not_taken)])

@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+def is_dry_run(context: Context) -> bool:
+    """Whether this run is to change nothing on any machine."""
+    return "lock" not in context["dag"].task_ids or bool(context["params"].get("dry_run"))
+
+
 def task_states(context: Context) -> dict[str, str]:
     """Return the state of every task instance of this run that has one.
 

@@ -10,8 +10,9 @@ from bluegreen.checks.finding import Severity
 from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import NOT_TOLD, summary, table
-from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, LoadBalancerError, NothingToDoError
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.outcome import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,18 +25,21 @@ class DryRunOperator(BlueGreenOperator):
     """Find out whether a deploy would succeed right now, and whether traffic could go back.
 
     :param ref: branch, tag or commit that a deploy would be of; templated.
+    :param instead: whether this takes the place of a deploy, in whose DAG it is.
     """
 
     template_fields: Sequence[str] = ("ref",)
 
-    def __init__(self, *, ref: str = "{{ params.ref }}", **kwargs: Any) -> None:
+    def __init__(self, *, ref: str = "{{ params.ref }}", instead: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ref = ref
+        self.instead = instead
 
     def act(self, context: Context) -> None:
         """Push all findings as XCom ``findings``, the worst first, and their sum as XCom ``summary``.
 
         :raises BlueGreenError: with the sum, if a deploy would fail.
+        :raises NothingToDoError: with the sum, if it would not, and there is nothing more to do.
         """
         found = findings_in(collect(self.app, self.ref))
         ti, said = context["ti"], summary(found)
@@ -46,6 +50,8 @@ class DryRunOperator(BlueGreenOperator):
         self.log.info("%s", NOT_TOLD)
         if any(one.severity is Severity.ERROR for one in found):
             raise BlueGreenError(said)
+        if self.instead:
+            raise NothingToDoError(said, Outcome.WOULD_SUCCEED)
         self.log.info("%s", said)
 
 

@@ -1,0 +1,151 @@
+"""A person's word before traffic moves, for runs that require it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import SkipMixin
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.exceptions import TaskAwaitingInput
+
+from bluegreen.app import load_app
+from bluegreen.approval import Request
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.notify import Event
+from bluegreen.operators.failure import failures_reported
+from bluegreen.operators.notifications import notify
+from bluegreen.operators.preview import PreviewCheckOperator
+from bluegreen.plan import HeldLock, Plan
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class NotApprovedError(BlueGreenError):
+    """Somebody said no, or nobody said anything in time."""
+
+
+class PreviewBeforeApprovalOperator(PreviewCheckOperator, SkipMixin):
+    """The preview check; skips the approval that follows if the run does not require it.
+
+    Skipped here, because a task that only finds out that it has nothing to do takes half a second.
+
+    :param approval: id of the task that asks for the approval.
+    """
+
+    inherits_from_skipmixin = True
+
+    def __init__(self, *, approval: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.approval = approval
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return the baseline.
+
+        :raises BlueGreenError: if the idle color does not answer as it should.
+        """
+        baseline = super().act(context)
+        if not context["params"]["require_approval"]:
+            # The skip ends the task without a return value.
+            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=baseline)
+            self.skip(context["ti"], [context["dag"].get_task(self.approval)])
+        return baseline
+
+
+class SwitchApprovalOperator(ApprovalOperator):
+    """Show what is to be switched, and wait for a person to approve or reject; no answer is a no.
+
+    Nobody renews the run's lock while the task waits, so it gets a lease for the whole time.
+
+    :param app_id: which app.
+    :param lock: the run's :class:`HeldLock`; templated.
+    :param plan: the run's :class:`Plan`; templated.
+    :param revision: what is to get the traffic; templated.
+    :param baseline: the result of the preview check; templated.
+    """
+
+    template_fields: Sequence[str] = (
+        *ApprovalOperator.template_fields,
+        *("lock", "plan", "revision", "baseline"),
+    )
+
+    def __init__(
+        self, *, app_id: str, lock: Any, plan: Any, revision: Any, baseline: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(defaults=self.REJECT, **kwargs)
+        self.app_id = app_id
+        self.lock = lock
+        self.plan = plan
+        self.revision = revision
+        self.baseline = baseline
+
+    def execute(self, context: Context) -> Any:
+        """Make the lock last, and ask; the task then waits without a process.
+
+        :raises LoadBalancerError: (as a failed task) if the lock is not this run's any more.
+        """
+        with failures_reported(context):
+            timeouts = load_app(self.app_id).timeouts
+            self._load_balancers().renew(lease=timeouts.approval + timeouts.lease)
+            self.body = self._request(context)
+        try:
+            return super().execute(context)
+        except TaskAwaitingInput:
+            # Only now there is something to answer.
+            run_page = context["ti"].log_url.partition("/tasks/")[0]
+            page = f"{run_page}/tasks/{self.task_id}/required_actions"
+            notify(
+                load_app(self.app_id),
+                Event.APPROVAL,
+                f"{self.app_id} waits for an approval: {self.subject}",
+                page,
+            )
+            raise
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Go on with the answer.
+
+        :raises NotApprovedError: (as a failed task) saying who said no.
+        """
+        with failures_reported(context):
+            if event.get("chosen_options") != [self.APPROVE]:
+                raise NotApprovedError(f"not approved by {self._who(event)}")
+            self._load_balancers().renew(lease=load_app(self.app_id).timeouts.lease)
+        self.log.info("approved by %s", self._who(event))
+        return super().execute_complete(context, event)
+
+    def _who(self, event: Mapping[str, Any]) -> str:
+        if user := event.get("responded_by_user"):
+            return str(user["name"] or user["id"])
+        return f"anybody within {load_app(self.app_id).timeouts.approval} s (setting timeouts.approval)"
+
+    def _load_balancers(self) -> LoadBalancersHook:
+        return LoadBalancersHook.holding(load_app(self.app_id), HeldLock.model_validate(self.lock))
+
+    def _request(self, context: Context) -> str:
+        request = Request(
+            app=load_app(self.app_id),
+            plan=Plan.model_validate(self.plan),
+            revision=self.revision,
+            baseline=self.baseline["samples"],
+            reason=context["params"]["reason"] or "",
+        )
+        command = request.log_command()
+        return request.markdown(self._lines(request, command) if command else None)
+
+    def _lines(self, request: Request, command: list[str]) -> list[str] | None:
+        """Ask the first idle droplet, which has just fetched the repository; without it, a person decides."""
+        try:
+            with DropletHook.of(request.plan.idle_droplets[0], request.app) as hook:
+                result = hook.run(command)
+        except BlueGreenError as error:
+            self.log.warning("the commits in between are not known: %s", error)
+            return None
+        if result.status != 0:
+            self.log.warning("the commits in between are not known: %s", result.stderr.strip()[-300:])
+            return None
+        return result.stdout.splitlines()

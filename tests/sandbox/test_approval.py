@@ -1,0 +1,71 @@
+"""Runs that require an approval, answered through Airflow's REST API."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from demo.client import Run
+from demo.errors import ApiError
+from tests.sandbox.stack import RUN_SECONDS, Ended, Stack
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
+
+
+def ask(stack: Stack) -> tuple[Run, str]:
+    """Trigger a deploy that requires approval; return it and what it shows when it waits."""
+    run = stack.trigger("deploy", ref=stack.other_ref(), require_approval=True, reason="a *better* answer")
+    client = stack.client
+    stack.wait_for(
+        lambda: any(task.state == "awaiting_input" for task in client.tasks(run)), "the run waits", 90
+    )
+    # Airflow 3.3 takes a task that is answered before its process has ended for a failed one, and asks again.
+    stack.wait_for(lambda: not stack.busy_workers(), "the process that asked has ended")
+    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/approval/-1/hitlDetails"
+    return run, str(client.get(path)["body"])
+
+
+def end_of(stack: Stack, run: Run) -> Ended:
+    state = stack.client.wait(run, RUN_SECONDS)
+    return Ended(run, state, stack.client.xcom(run, "report", "report"))
+
+
+def note_of(stack: Stack, run: Run) -> str | None:
+    """What Airflow's list of runs shows beside a run."""
+    note: str | None = stack.client.get(f"dags/{run.dag_id}/dagRuns/{run.run_id}")["note"]
+    return note
+
+
+def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) -> None:
+    before, ref, live = stack.live(), stack.other_ref(), stack.live_ref()
+    run, shown = ask(stack)
+    assert stack.live() == before
+    assert f"({stack.revisions[str(live)][:12]})" in shown
+    assert f"({stack.revisions[ref][:12]})" in shown
+    assert f"{stack.revisions[ref][:7]} " in shown, "the commits in between"
+    assert "\n    a *better* answer" in shown
+    lock = stack.load_balancer().run(["cat", "/var/lib/bluegreen/lock.json"]).stdout
+    assert '"lease": 3720' in lock, lock
+
+    stack.client.answer(run, "approval", "Approve")
+    with pytest.raises(ApiError, match=r"409|already"):
+        stack.client.answer(run, "approval", "Reject")
+    end_of(stack, run).expect("live and confirmed")
+    assert stack.live() != before
+    assert stack.live_ref() == ref
+    assert note_of(stack, run) == stack.client.last_line(run)
+
+
+def test_a_rejected_deploy_ends_before_the_switch_and_says_who_said_no(stack: Stack) -> None:
+    before = stack.live()
+    run, _ = ask(stack)
+    rejected = time.time()
+    stack.client.answer(run, "approval", "Reject")
+    ended = end_of(stack, run).expect("refused before the switch")
+    assert time.time() - rejected < 30
+    assert ended.state == "failed"
+    assert "not approved by admin" in ended.report["message"].lower()
+    assert f"live is {before}" in ended.report["message"]
+    assert stack.live() == before
+    assert note_of(stack, run) == ended.report["message"]

@@ -1,0 +1,136 @@
+"""A person's word before traffic moves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock, create_autospec
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, DownstreamTasksSkipped
+
+from bluegreen.app import load_app
+from bluegreen.approval import MOST_COMMITS, Request
+from bluegreen.color import Color
+from bluegreen.fleet import Droplet, Fleet
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators import approval
+from bluegreen.operators.approval import PreviewBeforeApprovalOperator, SwitchApprovalOperator
+from bluegreen.operators.preview import PreviewCheckOperator
+from bluegreen.plan import HeldLock, Plan
+
+APP = load_app("my_perl_app")
+OLD, NEW = "a" * 40, "b" * 40
+
+
+def droplet(number: int, name: str) -> Droplet:
+    address = IPv4Address(f"198.18.0.{number}")
+    return Droplet(id=number, name=name, status="active", public=address, private=None)
+
+
+LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1")
+PLAN = Plan(
+    live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(load_balancers=(LB,), blue=(BLUE,), green=(GREEN,))
+)
+BASELINE = [{"status": 200, "revision": OLD}] * 9 + [{"status": 503, "revision": None}]
+
+
+def request(revision: str = NEW, **changes: Any) -> Request:
+    return Request(**{"app": APP, "plan": PLAN, "revision": revision, "baseline": BASELINE, **changes})
+
+
+def test_everything_that_is_needed_to_decide_is_shown() -> None:
+    shown = request(reason="a *friendlier* [page](http://example.org)").markdown([f"> {NEW[:7]} Greet (Ann)"])
+    assert "from **blue** (aaaaaaaaaaaa) to **green** (bbbbbbbbbbbb)" in shown
+    assert "curl -H 'Host: green.example.com' http://198.18.0.1/" in shown
+    assert "healthy on green-1 (198.18.0.3)" in shown
+    assert "10 requests meanwhile, 1 failed" in shown
+    # Verbatim, so that nobody who can commit or trigger can make it look like something else.
+    assert f"\n    + {NEW[:7]} Greet (Ann)" in shown
+    assert "\n    a *friendlier* [page](http://example.org)" in shown
+
+
+def test_the_list_of_commits_is_bounded() -> None:
+    shown = request().markdown([f"> {number:07} Commit (Ann)" for number in range(MOST_COMMITS + 1)])
+    assert shown.count(" Commit (Ann)") == MOST_COMMITS
+    assert "… and more" in shown
+
+
+def test_without_an_old_revision_there_are_no_commits_in_between() -> None:
+    assert request(baseline=[]).log_command() is None
+    assert request(OLD).log_command() is None
+    assert "not known" in request(baseline=[]).markdown(None)
+    assert "live already" in request(OLD).markdown(None)
+
+
+@pytest.fixture
+def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    factory = MagicMock()
+    factory.holding.return_value = hook
+    monkeypatch.setattr(approval, "LoadBalancersHook", factory)
+    return hook
+
+
+def answer(choice: str, user: dict[str, str] | None) -> tuple[dict[str, Any], Any]:
+    """Resume the task with an answer; what was pushed to XCom, and what the task ended with."""
+    operator = SwitchApprovalOperator(
+        app_id="my_perl_app",
+        task_id="approval",
+        subject="Switch?",
+        lock=HeldLock(load_balancers=(LB,), tokens={"lb-1": 7}).model_dump(mode="json"),
+        plan=PLAN.model_dump(mode="json"),
+        revision=NEW,
+        baseline={"samples": BASELINE},
+    )
+    said: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: said.update({key: value}), task_id="approval")
+    event = {"chosen_options": [choice], "params_input": {}, "responded_by_user": user}
+    try:
+        ended: Any = operator.execute_complete({"ti": ti}, {**event, "responded_at": datetime.now(UTC)})  # type: ignore[typeddict-item]
+    except AirflowException as error:
+        ended = error
+    return said, ended
+
+
+def test_an_approved_run_goes_on_with_its_usual_lease(load_balancers: Any) -> None:
+    said, ended = answer("Approve", {"id": "1", "name": "alice"})
+    assert said == {}
+    assert ended["chosen_options"] == ["Approve"]
+    load_balancers.renew.assert_called_once_with(lease=APP.timeouts.lease)
+
+
+@pytest.mark.parametrize(
+    ("user", "who"),
+    [
+        ({"id": "1", "name": "alice"}, "not approved by alice"),
+        (None, "not approved by anybody within 3600 s (setting timeouts.approval)"),
+    ],
+)
+def test_a_no_and_no_answer_end_the_run(load_balancers: Any, user: dict[str, str] | None, who: str) -> None:
+    said, ended = answer("Reject", user)
+    assert said == {"error": who}
+    assert isinstance(ended, AirflowFailException)
+    load_balancers.renew.assert_not_called()
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_only_a_run_that_requires_approval_is_held_up(
+    monkeypatch: pytest.MonkeyPatch, *, required: bool
+) -> None:
+    monkeypatch.setattr(PreviewCheckOperator, "act", lambda *_: {"samples": []})
+    operator = PreviewBeforeApprovalOperator(
+        app_id="my_perl_app", task_id="preview_check", plan=None, revision=NEW, approval="approval"
+    )
+    said: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: said.update({key: value}), map_index=-1)
+    dag = SimpleNamespace(get_task=lambda _: operator)
+    context: Any = {"ti": ti, "params": {"require_approval": required}, "dag": dag}
+    if required:
+        assert operator.act(context) == {"samples": []}
+    else:
+        with pytest.raises(DownstreamTasksSkipped):
+            operator.act(context)
+        assert said["return_value"] == {"samples": []}
