@@ -8,12 +8,13 @@ from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
 from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
-from bluegreen.operators.approval import PreviewBeforeApprovalOperator, SwitchApprovalOperator
+from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.operators.command_hooks import add_command_hooks
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.haproxy import RenderAndReloadOperator
 from bluegreen.operators.lock import AcquireLockOperator
+from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
@@ -73,8 +74,8 @@ def deploy_dag(app: App) -> DAG:
             retries=0,
             map_index_template="{{ droplet_name }}",
         ).expand(ip=idle_ips)
-        preview_check = PreviewBeforeApprovalOperator(
-            app_id=app.id, task_id="preview_check", plan=plan, revision=revision, approval="approval"
+        preview_check = PreviewCheckOperator(
+            app_id=app.id, task_id="preview_check", plan=plan, revision=revision
         )
         approval = SwitchApprovalOperator(
             app_id=app.id,
@@ -87,13 +88,7 @@ def deploy_dag(app: App) -> DAG:
             baseline=preview_check.output,
         )
         switch_traffic = SwitchTrafficOperator(
-            app_id=app.id,
-            task_id="switch_traffic",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
-            # After a preview that is right, and an approval if one is required; it is skipped otherwise.
-            trigger_rule="none_failed_min_one_success",
+            app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
         )
         final_validation = FinalValidationOperator(
             app_id=app.id,
@@ -135,7 +130,6 @@ def deploy_dag(app: App) -> DAG:
             [confirm, rollback],
             report,
         )
-        chain(preview_check, switch_traffic)
         chain(judge, report)
         chain(resolve_ref, check, report)
         add_command_hooks(dag, app, lock=lock.output, plan=plan, revision=revision)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app, only_after
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
@@ -93,6 +93,7 @@ def rollback_dag(app: App) -> DAG:
 
         chain(lock, provision_check, align, previous_release, drain, activate, preview_check)
         chain(previous_release, preview_check, switch_traffic, final_validation)
+        only_after(preview_check, previous_release, activate)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
         announce(report)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, chain, task
+from airflow.sdk import DAG, BaseOperator, Param, chain, task
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app import App, app_ids, load_app
@@ -54,6 +55,16 @@ def live_param(**schema: Any) -> Param:
         description="Only if the load balancers disagree: the color that is to have the traffic.",
         **schema,
     )
+
+
+def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> None:
+    """Let a task's trigger rule count these tasks only.
+
+    Airflow's rules count the tasks whose results a task uses, too; those have to be upstream of these.
+    """
+    for task_id in task.upstream_task_ids - {one.task_id for one in upstream}:
+        task.upstream_task_ids.discard(task_id)
+        task.dag.get_task(task_id).downstream_task_ids.discard(task.task_id)
 
 
 def announce(report: ReportOperator) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from unittest.mock import MagicMock, create_autospec
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, DownstreamTasksSkipped
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bluegreen.app import load_app
 from bluegreen.approval import MOST_COMMITS, Request
@@ -17,8 +18,7 @@ from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import approval
-from bluegreen.operators.approval import PreviewBeforeApprovalOperator, SwitchApprovalOperator
-from bluegreen.operators.preview import PreviewCheckOperator
+from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.plan import HeldLock, Plan
 
 APP = load_app("my_perl_app")
@@ -34,6 +34,7 @@ LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1"
 PLAN = Plan(
     live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(load_balancers=(LB,), blue=(BLUE,), green=(GREEN,))
 )
+LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
 BASELINE = [{"status": 200, "revision": OLD}] * 9 + [{"status": 503, "revision": None}]
 
 
@@ -80,7 +81,7 @@ def answer(choice: str, user: dict[str, str] | None) -> tuple[dict[str, Any], An
         app_id="my_perl_app",
         task_id="approval",
         subject="Switch?",
-        lock=HeldLock(load_balancers=(LB,), tokens={"lb-1": 7}).model_dump(mode="json"),
+        lock=LOCK,
         plan=PLAN.model_dump(mode="json"),
         revision=NEW,
         baseline={"samples": BASELINE},
@@ -118,19 +119,20 @@ def test_a_no_and_no_answer_end_the_run(load_balancers: Any, user: dict[str, str
 
 @pytest.mark.parametrize("required", [True, False])
 def test_only_a_run_that_requires_approval_is_held_up(
-    monkeypatch: pytest.MonkeyPatch, *, required: bool
+    monkeypatch: pytest.MonkeyPatch, load_balancers: Any, *, required: bool
 ) -> None:
-    monkeypatch.setattr(PreviewCheckOperator, "act", lambda *_: {"samples": []})
-    operator = PreviewBeforeApprovalOperator(
-        app_id="my_perl_app", task_id="preview_check", plan=None, revision=NEW, approval="approval"
+    monkeypatch.setattr(SwitchApprovalOperator, "_request", lambda *_: "what is switched")
+    monkeypatch.setattr(ApprovalOperator, "execute", lambda *_: "asked")
+    operator = SwitchApprovalOperator(
+        app_id="my_perl_app",
+        task_id="approval",
+        subject="",
+        lock=LOCK,
+        plan=None,
+        revision=NEW,
+        baseline=None,
     )
-    said: dict[str, Any] = {}
-    ti = SimpleNamespace(xcom_push=lambda key, value: said.update({key: value}), map_index=-1)
-    dag = SimpleNamespace(get_task=lambda _: operator)
-    context: Any = {"ti": ti, "params": {"require_approval": required}, "dag": dag}
-    if required:
-        assert operator.act(context) == {"samples": []}
-    else:
-        with pytest.raises(DownstreamTasksSkipped):
-            operator.act(context)
-        assert said["return_value"] == {"samples": []}
+    context: Any = {"ti": SimpleNamespace(), "params": {"require_approval": required}}
+    assert operator.execute(context) == ("asked" if required else None)
+    leases = [call.kwargs["lease"] for call in load_balancers.renew.call_args_list]
+    assert leases == ([APP.timeouts.approval + APP.timeouts.lease] if required else [])

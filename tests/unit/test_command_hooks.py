@@ -55,7 +55,7 @@ def test_an_app_has_tasks_for_those_moments_only_for_which_it_has_commands(
     assert not moments & set(without.task_ids)
     some = dag_with(monkeypatch, tmp_path, "  before_switch: [{command: [bin/warm-up]}]")
     assert moments & set(some.task_ids) == {"before_switch"}
-    assert "preview_check" in some.get_task("before_switch").upstream_task_ids
+    assert "approval" in some.get_task("before_switch").upstream_task_ids
     assert "before_switch" in some.get_task("switch_traffic").upstream_task_ids
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization as SerializedDAG
 
 from bluegreen.task_docs import task_docs
 
@@ -58,6 +59,23 @@ def test_a_dry_run_in_the_place_of_a_deploy_begins_beside_its_lock_and_is_report
     check = dags["bluegreen_deploy__my_perl_app"].get_task("check")
     assert check.upstream_task_ids == {"resolve_ref"}
     assert check.downstream_task_ids == {"report"}
+
+
+def test_a_run_that_ends_early_starts_no_task_up_to_the_judge(dags: dict[str, DAG]) -> None:
+    """Airflow's laxer rules also count the tasks whose results a task uses, which were done long before."""
+    deploy = dags["bluegreen_deploy__my_perl_app"]
+    before = deploy.get_task("judge").get_flat_relative_ids(upstream=True)
+    assert {deploy.get_task(task_id).trigger_rule for task_id in before} == {"all_success"}
+
+
+def test_a_rollback_goes_on_whether_it_starts_a_release_or_not_but_not_if_it_has_none(
+    dags: dict[str, DAG],
+) -> None:
+    rollback = SerializedDAG.from_dict(SerializedDAG.to_dict(dags["bluegreen_rollback__my_perl_app"]))
+    preview = rollback.get_task("preview_check")
+    assert preview.upstream_task_ids == {"previous_release", "activate"}
+    assert preview.trigger_rule == "none_failed_min_one_success"
+    assert "preview_check" not in rollback.get_task("provision_check").downstream_task_ids
 
 
 def test_no_droplet_is_touched_before_the_drain(dags: dict[str, DAG]) -> None:

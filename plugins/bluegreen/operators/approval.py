@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import SkipMixin
-from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import TaskAwaitingInput
 
 from bluegreen.app import load_app
@@ -18,7 +16,6 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.notify import Event
 from bluegreen.operators.failure import failures_reported
 from bluegreen.operators.notifications import notify
-from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.plan import HeldLock, Plan
 
 if TYPE_CHECKING:
@@ -29,35 +26,12 @@ class NotApprovedError(BlueGreenError):
     """Somebody said no, or nobody said anything in time."""
 
 
-class PreviewBeforeApprovalOperator(PreviewCheckOperator, SkipMixin):
-    """The preview check; skips the approval that follows if the run does not require it.
-
-    Skipped here, because a task that only finds out that it has nothing to do takes half a second.
-
-    :param approval: id of the task that asks for the approval.
-    """
-
-    inherits_from_skipmixin = True
-
-    def __init__(self, *, approval: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.approval = approval
-
-    def act(self, context: Context) -> dict[str, Any]:
-        """Return the baseline.
-
-        :raises BlueGreenError: if the idle color does not answer as it should.
-        """
-        baseline = super().act(context)
-        if not context["params"]["require_approval"]:
-            # The skip ends the task without a return value.
-            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=baseline)
-            self.skip(context["ti"], [context["dag"].get_task(self.approval)])
-        return baseline
-
-
 class SwitchApprovalOperator(ApprovalOperator):
     """Show what is to be switched, and wait for a person to approve or reject; no answer is a no.
+
+    Ends at once in a run that requires no approval. It is not skipped then: what follows a task that may be
+    skipped needs a trigger rule that also counts the tasks whose results it uses, and would run after a
+    failed start.
 
     Nobody renews the run's lock while the task waits, so it gets a lease for the whole time.
 
@@ -84,10 +58,13 @@ class SwitchApprovalOperator(ApprovalOperator):
         self.baseline = baseline
 
     def execute(self, context: Context) -> Any:
-        """Make the lock last, and ask; the task then waits without a process.
+        """Make the lock last, and ask, if the run requires it; the task then waits without a process.
 
         :raises LoadBalancerError: (as a failed task) if the lock is not this run's any more.
         """
+        if not context["params"]["require_approval"]:
+            self.log.info("this run requires no approval")
+            return None
         with failures_reported(context):
             timeouts = load_app(self.app_id).timeouts
             self._load_balancers().renew(lease=timeouts.approval + timeouts.lease)

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from bluegreen.fleet import Droplet
 
 WARNINGS_KEY = "hook_warnings"
-# An approval that is not required is skipped.
-RULES = {Moment.BEFORE_SWITCH: "none_failed", Moment.ON_FAILURE: "all_done"}
+RULES = {Moment.ON_FAILURE: "all_done"}
 
 
 class CommandHooksOperator(BlueGreenOperator):
