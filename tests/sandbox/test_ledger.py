@@ -33,7 +33,7 @@ def runs(stack: Stack) -> list[Run]:
         for data in stack.client.items(f"dags/{dag_id}/dagRuns", "dag_runs"):
             run = Run(dag_id, data["dag_run_id"], 0)
             message = stack.client.xcom(run, "report", "report")["message"]
-            if "DigitalOcean" not in message:
+            if "DigitalOcean" not in message and not data["conf"].get("dry_run"):
                 found.append(run)
     return found
 
