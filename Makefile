@@ -8,7 +8,7 @@ ARGS ?=
 VENV := .venv
 UV_VERSION := 0.13.9
 BIN := $(VENV)/bin
-CODE := ci dags demo plugins sandbox scripts tests
+CODE := ci dags demo deploy plugins sandbox scripts tests
 
 # The sandbox's machines need Linux and root.
 MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo yes)
@@ -16,7 +16,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint test chaos demo demo-down requirements
+.PHONY: help setup venv packages lint test chaos test-compose env demo demo-down requirements
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -34,22 +34,30 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
-	shellcheck .ci/run $$(grep --files-with-matches '^#!.*sh$$' scripts/*)
+	shellcheck .ci/run $$(grep --files-with-matches '^#!.*sh$$' scripts/* tests/compose/*)
 	$(BIN)/python -m pytest --quiet --quiet -k shellcheck tests/unit/test_release.py
 	$(BIN)/python scripts/check_haproxy_templates.py
 
 ifeq ($(MACHINES),yes)
 test: setup  ## Every test; without Linux and root those that need no machines
 	@scripts/install-system-packages browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose $(ARGS)
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
-	$(BIN)/python -m pytest -m "not sandbox" $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose -m "not sandbox" $(ARGS)
 endif
 
 chaos: setup  ## Every fault at every moment of a deploy; writes build/chaos.md
 	CHAOS=whole $(BIN)/python -m pytest tests/sandbox/chaos $(ARGS)
+
+test-compose: setup  ## The stack of docker-compose.yaml on a container engine of its own; needs Linux and root
+	@tests/compose/install-engine
+	@tests/compose/stand-in-images make
+	tests/compose/with-engine $(BIN)/python -m pytest tests/compose $(ARGS)
+
+env:  ## Write .env and an SSH key for docker-compose.yaml; refuses to overwrite
+	@$(PYTHON) scripts/make_env.py
 
 demo: setup  ## Provision and deploy four releases under load; KEEP=1 leaves everything running
 	@$(BIN)/python -m demo
@@ -59,3 +67,4 @@ demo-down:  ## Stop what KEEP=1 has left running
 
 requirements: venv  ## Compile requirements.in into requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements.txt requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements-image.txt requirements-image.in

@@ -1,0 +1,76 @@
+"""What has to be there before Airflow starts: tables, the first user, and CI's user with a role for each app.
+
+Run again, it changes only what differs from that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+SECRETS = Path("/run/secrets")
+APPS = Path("/opt/airflow/include/apps")
+# Written for one app; docs/ci.md tells what each permission is for.
+ROLE = Path(__file__).with_name("airflow-role.json")
+ROLE_IS_FOR = "my_perl_app"
+
+
+def main() -> None:
+    """Prepare the database that Airflow's settings name."""
+    for file in sorted(SECRETS.iterdir()):
+        if not file.stat().st_size:
+            raise SystemExit(f"init: the secret {file.name} is empty; set {file.name.upper()} in .env")
+    subprocess.run(["airflow", "db", "migrate"], check=True)
+    with get_application_builder() as builder:
+        manager = builder.sm
+        roles = [_role(manager, app.stem) for app in sorted(APPS.glob("*.yaml"))]
+        admin = os.environ["ADMIN_USER"]
+        if not manager.find_user(username=admin):
+            _add_user(manager, admin, [manager.find_role("Admin")], _secret("admin_password"))
+            print(f"made the user {admin}")
+        _ci_user(manager, os.environ["CI_USER"], roles)
+
+
+def _role(manager: Any, app: str) -> Any:
+    """Return the role that may deploy an app; it has exactly the permissions of the file."""
+    rows = json.loads(ROLE.read_text().replace(ROLE_IS_FOR, app))
+    role = manager.add_role(rows[0]["name"])
+    wanted = {(action, row["resource"]) for row in rows for action in row["action"].split(",")}
+    for permission in list(role.permissions):
+        if (permission.action.name, permission.resource.name) not in wanted:
+            manager.remove_permission_from_role(role, permission)
+    for action, resource in sorted(wanted):
+        manager.add_permission_to_role(role, manager.create_permission(action, resource))
+    return role
+
+
+def _ci_user(manager: Any, name: str, roles: list[Any]) -> None:
+    """Let CI's user have these roles, and the password of the secret."""
+    password = _secret("ci_password")
+    user = manager.find_user(username=name)
+    if not user:
+        _add_user(manager, name, roles, password)
+        print(f"made the user {name}")
+        return
+    user.roles = roles
+    manager.update_user(user)
+    manager.reset_password(user.id, password)
+
+
+def _add_user(manager: Any, name: str, roles: list[Any], password: str) -> None:
+    added = manager.add_user(name, name, "Airflow", f"{name}@localhost", roles, password=password)
+    if not added:
+        raise SystemExit(f"init: the user {name} could not be made; the lines above say why")
+
+
+def _secret(name: str) -> str:
+    return (SECRETS / name).read_text()
+
+
+if __name__ == "__main__":
+    main()
