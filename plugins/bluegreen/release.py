@@ -26,7 +26,7 @@ _REVISION = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _REPORT = re.compile(
     r"@bluegreen state=(?P<state>\w+) result=(?P<result>\S*) exit=(?P<exit>\d+) "
-    r"milliseconds=(?P<milliseconds>\d+) cursor=(?P<cursor>\S*) run_id=(?P<run_id>.*)"
+    r"milliseconds=(?P<milliseconds>\d+) cursor=(?P<cursor>\d+) run_id=(?P<run_id>.*)"
 )
 _TOOLS = ("perl", "carton", "git")
 
@@ -109,7 +109,7 @@ class JobReport:
     :param result: systemd's word for how it ended: ``success``, ``exit-code``, ``signal``, ``timeout`` …
     :param run_id: the run that started the job.
     :param seconds: how long the job has run, or ran.
-    :param cursor: pass it to the next :func:`poll_script`; empty if nothing was written yet.
+    :param cursor: how many lines the job has written; pass it to the next :func:`poll_script`.
     """
 
     state: JobState
@@ -118,7 +118,7 @@ class JobReport:
     result: str
     run_id: str
     seconds: float
-    cursor: str
+    cursor: int
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def start_script(*, unit: str, run_id: str, script: str, timeout: int) -> str:
     return render_script("droplet/job_start.sh.j2", unit=unit, run_id=run_id, script=script, timeout=timeout)
 
 
-def poll_script(*, unit: str, cursor: str = "", wait: float = 5) -> str:
+def poll_script(*, unit: str, cursor: int = 0, wait: float = 5) -> str:
     """Wait up to ``wait`` seconds for the job's end, then print what is new; see :func:`parse_job_report`."""
     return render_script("droplet/job_poll.sh.j2", unit=unit, cursor=cursor, wait_ms=int(wait * 1000))
 
@@ -249,7 +249,7 @@ def parse_job_report(output: str) -> JobReport:
         result=match["result"],
         run_id=match["run_id"],
         seconds=int(match["milliseconds"]) / 1000,
-        cursor=match["cursor"],
+        cursor=int(match["cursor"]),
     )
 
 

@@ -104,13 +104,13 @@ class AppDroplet:
         self.script(start_script(unit=unit, run_id=run_id, script=deploy_script(release), timeout=120))
         return unit
 
-    def poll(self, unit: str, cursor: str = "", wait: float = 5) -> JobReport:
+    def poll(self, unit: str, cursor: int = 0, wait: float = 5) -> JobReport:
         return parse_job_report(self.script(poll_script(unit=unit, cursor=cursor, wait=wait)))
 
     def finish(self, unit: str) -> JobReport:
         """Wait for a job's end, and return its report with everything that it wrote."""
         lines: tuple[str, ...] = ()
-        cursor = ""
+        cursor = 0
         deadline = time.monotonic() + 60
         while True:
             report = self.poll(unit, cursor)

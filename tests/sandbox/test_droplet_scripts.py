@@ -284,6 +284,19 @@ def test_job_survives_its_connection_and_is_attached_to(
     assert droplet.poll(unit).state is JobState.MISSING
 
 
+def test_job_is_heard_to_the_last_half_line_while_the_journal_takes_nothing(droplet: AppDroplet) -> None:
+    unit = job_unit(APP, "e" * 40)
+    droplet.machine.run(["systemctl", "kill", "--signal=STOP", "systemd-journald.service"])
+    try:
+        script = "echo one; printf two; sleep 1; echo ' halves'; printf three >&2; exit 7"
+        droplet.script(start_script(unit=unit, run_id="run-1", script=script, timeout=60))
+        report = droplet.finish(unit)
+    finally:
+        droplet.machine.run(["systemctl", "kill", "--signal=CONT", "systemd-journald.service"])
+    assert (report.exit_status, report.lines) == (7, ("one", "two halves", "three"))
+    droplet.script(clean_script(unit=unit))
+
+
 def test_job_that_takes_too_long(droplet: AppDroplet) -> None:
     unit = job_unit(APP, "e" * 40)
     droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=1))

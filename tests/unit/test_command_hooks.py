@@ -79,7 +79,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
     ) -> tuple[Any, dict[str, list[str]]]:
         started: dict[str, list[str]] = {}
         said = (
-            "a line\n" * failing + "@bluegreen state={} result={} exit={} milliseconds=9 cursor=c run_id=run"
+            "a line\n" * failing + "@bluegreen state={} result={} exit={} milliseconds=9 cursor=1 run_id=run"
         )
         answer = said.format("failed", "exit-code", 3) if failing else said.format("success", "success", 0)
 

@@ -101,7 +101,7 @@ class OneDroplet:
         self.hook.__enter__.return_value = self.hook
         self.hook.run_script.side_effect = self._run
         self.failing: dict[str, BlueGreenError | CommandResult] = {}
-        self.report = f"@bluegreen state={state} result={result} exit=0 milliseconds=1500 cursor=c run_id=run"
+        self.report = f"@bluegreen state={state} result={result} exit=0 milliseconds=1500 cursor=1 run_id=run"
         monkeypatch.setattr(DropletHook, "of", lambda _droplet, _app: self.hook)
         for script in ("start_script", "poll_script", "clean_script", "stop_script"):
             monkeypatch.setattr(deploy, script, lambda name=script, **_values: name)

@@ -30,7 +30,7 @@ from bluegreen.release import (
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 UNIT = "bluegreen-my_perl_app-0123456789ab"
-CURSOR = "s=17f3;i=63;b=273d;m=ab59;t=660e;x=d10a"
+CURSOR = 63
 
 RELEASE = Release(
     app="my_perl_app",
@@ -164,8 +164,8 @@ def test_failed_job() -> None:
 
 
 def test_missing_job() -> None:
-    parsed = parse_job_report(report(state="missing", milliseconds=0, cursor=""))
-    assert (parsed.state, parsed.cursor, parsed.exit_status) == (JobState.MISSING, "", None)
+    parsed = parse_job_report(report(state="missing", milliseconds=0, cursor=0))
+    assert (parsed.state, parsed.cursor, parsed.exit_status) == (JobState.MISSING, 0, None)
 
 
 def test_job_cannot_forge_its_report() -> None:

@@ -118,7 +118,7 @@ class CommandHooksOperator(BlueGreenOperator):
 
     def _follow(self, connection: DropletHook, unit: str, load_balancers: LoadBalancersHook) -> JobReport:
         """Log what the command writes until it has ended; return the last report that has lines."""
-        cursor, lines = "", tuple[str, ...]()
+        cursor, lines = 0, tuple[str, ...]()
         while True:
             report = parse_job_report(self._send(connection, poll_script(unit=unit, cursor=cursor)))
             cursor, lines = report.cursor, report.lines or lines

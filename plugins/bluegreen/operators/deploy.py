@@ -121,7 +121,7 @@ class DeployReleaseOperator(BlueGreenOperator):
     def _follow(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
         """Log what the unit writes until it has ended; a lost connection is opened again."""
         lines: list[str] = []
-        cursor, lost_since = "", None
+        cursor, lost_since = 0, None
         while True:
             load_balancers.renew_in_time()
             try:
