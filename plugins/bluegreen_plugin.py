@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from bluegreen import run_note
+from bluegreen import metrics, run_note
 from bluegreen.links import CommitLink, DropletLink, HaproxyLink
 
 # What the tasks import and what takes long: together 1.4 s of CPU a task on two cores.
@@ -23,7 +23,7 @@ class BlueGreenPlugin(AirflowPlugin):
 
     name = "bluegreen"
     operator_extra_links = [HaproxyLink(), DropletLink(), CommitLink()]  # noqa: RUF012
-    listeners = [run_note]  # noqa: RUF012
+    listeners = [run_note, metrics]  # noqa: RUF012
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:

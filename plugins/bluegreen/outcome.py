@@ -9,6 +9,9 @@ from enum import StrEnum
 from bluegreen.color import Color
 from bluegreen.drain import Drain, requests
 
+# Of a run whose report died, so that it cannot be told where the traffic is.
+WITHOUT_A_WORD = "ended without a word"
+
 
 class Outcome(StrEnum):
     """Ways for a run to end; each says where the traffic is."""

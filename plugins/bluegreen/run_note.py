@@ -6,7 +6,7 @@ scheduler as a rule. Airflow catches what goes wrong here, so a run ends as it w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
@@ -35,7 +35,8 @@ def write_note(dag_run: DagRun) -> None:
         return
     if dag_run.dag_run_note is not None and dag_run.dag_run_note.user_id != AUTHOR:
         return
-    if message := report_of(dag_run):
+    if report := report_of(dag_run):
+        message = str(report["message"])
         note = message if len(message) <= LONGEST_NOTE else f"{message[: LONGEST_NOTE - 1]}…"
         if dag_run.dag_run_note is None:
             dag_run.note = (note, AUTHOR)
@@ -50,8 +51,8 @@ def is_attached(dag_run: DagRun) -> bool:
     return object_session(dag_run) is not None
 
 
-def report_of(dag_run: DagRun) -> str | None:
-    """Return the message of the run's task ``report``, or ``None`` if it left none."""
+def report_of(dag_run: DagRun) -> dict[str, Any] | None:
+    """Return what the run's task ``report`` said, or ``None`` if it left nothing."""
     from airflow.models.xcom import XComModel
     from sqlalchemy.orm import object_session
 
@@ -64,4 +65,4 @@ def report_of(dag_run: DagRun) -> str | None:
     with session.no_autoflush:
         found = session.scalars(wanted).first()
     report = XComModel.deserialize_value(found) if found is not None else None
-    return str(report["message"]) if isinstance(report, dict) else None
+    return report if isinstance(report, dict) else None

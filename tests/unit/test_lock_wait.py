@@ -11,6 +11,7 @@ import pytest
 from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import lock
+from tests.unit.test_operators import LB
 
 REVISION = "a" * 40
 HELD = LoadBalancerError("lb-1: locked by alice, run r1", code="locked")
@@ -24,15 +25,15 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     return one
 
 
-def acquire(lock_wait: float) -> Any:
+def acquire(lock_wait: float, reachable: bool = False) -> Any:
     task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2")
     app = task.app
     timeouts = app.timeouts.model_copy(update={"lock_wait": lock_wait})
     task.__dict__["app"] = app.model_copy(update={"timeouts": timeouts})
-    task.__dict__["read_fleet"] = lambda: SimpleNamespace(load_balancers=(MagicMock(),))
+    task.__dict__["read_fleet"] = lambda: SimpleNamespace(load_balancers=(LB,))
     task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
     task.reachable_only = True
-    task.__dict__["_reachable"] = lambda _one: False
+    task.__dict__["_reachable"] = lambda _one: reachable
     run = SimpleNamespace(dag_id="deploy", run_id="r2", run_type="manual", triggering_user_name="bob")
     run.clear_number, run.start_date = 0, None
     ti = MagicMock()

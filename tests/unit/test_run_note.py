@@ -19,7 +19,7 @@ def note(
     author: str | None = None,
 ) -> Any:
     """End a run; return the note that was written."""
-    monkeypatch.setattr(run_note, "report_of", lambda _: said)
+    monkeypatch.setattr(run_note, "report_of", lambda _: {"message": said} if said else None)
     monkeypatch.setattr(run_note, "is_attached", lambda _: True)
     before = SimpleNamespace(user_id=author) if author else None
     run: Any = SimpleNamespace(dag_id=dag_id, dag_run_note=before, note=None)

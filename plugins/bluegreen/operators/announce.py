@@ -11,12 +11,10 @@ from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.notifications import notify
 from bluegreen.operators.records import begun
 from bluegreen.operators.states import is_dry_run, task_states
-from bluegreen.outcome import Outcome
+from bluegreen.outcome import WITHOUT_A_WORD, Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-WITHOUT_A_WORD = "ended without a word"
 
 
 def run_asset(app_id: str) -> Asset:

@@ -6,10 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bluegreen import figures
 from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.records import begun
 from bluegreen.operators.states import task_states
@@ -84,6 +86,8 @@ class AcquireLockOperator(BlueGreenOperator):
                 if holder != (holder := str(error).partition(" until ")[0]):
                     self.log.info("waiting up to %s s: %s", self.app.timeouts.lock_wait, error)
                 time.sleep(POLL_SECONDS)
+        if load_balancers:
+            emit(figures.locked(self.app_id, since=time.time()))
         return HeldLock(load_balancers=load_balancers, tokens=tokens).model_dump(mode="json")
 
     def _refuse_a_run_that_has_ended(self, context: Context) -> None:

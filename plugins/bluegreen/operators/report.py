@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from bluegreen import figures
 from bluegreen.command_hooks import Moment
 from bluegreen.drain import Drain, sessions_on
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.command_hooks import WARNINGS_KEY
 from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
@@ -182,8 +184,7 @@ class ReportOperator(BlueGreenOperator):
         except BlueGreenError as error:
             return End(trouble=str(error))
 
-    @staticmethod
-    def _unlock(hook: LoadBalancersHook) -> str | None:
+    def _unlock(self, hook: LoadBalancersHook) -> str | None:
         """Release the lock; what it says is what went wrong."""
         try:
             hook.unlock()
@@ -191,6 +192,7 @@ class ReportOperator(BlueGreenOperator):
             return f"the lock was not released: {error}"
         finally:
             hook.close()
+        emit(figures.locked(self.app_id, since=0))
         return None
 
     def _record(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bluegreen import figures
 from bluegreen.checks.collect import collect, read_runs
 from bluegreen.checks.finding import Severity
 from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import NOT_TOLD, summary, table
 from bluegreen.errors import BlueGreenError, LoadBalancerError, NothingToDoError
+from bluegreen.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.outcome import Outcome
 
@@ -41,7 +43,11 @@ class DryRunOperator(BlueGreenOperator):
         :raises BlueGreenError: with the sum, if a deploy would fail.
         :raises NothingToDoError: with the sum, if it would not, and there is nothing more to do.
         """
-        found = findings_in(collect(self.app, self.ref))
+        facts = collect(self.app, self.ref)
+        found = findings_in(facts)
+        emit(figures.lock_in(facts))
+        if not self.instead:
+            emit(figures.findings_of(self.app_id, found))
         ti, said = context["ti"], summary(found)
         ti.xcom_push(key=FINDINGS_KEY, value=[one.model_dump(mode="json") for one in found])
         ti.xcom_push(key=SUMMARY_KEY, value=said)
@@ -64,6 +70,7 @@ class StatusOperator(BlueGreenOperator):
         :raises LoadBalancerError: if it cannot be told who is live.
         """
         facts = collect(self.app, None)
+        emit(figures.lock_in(facts))
         status = status_of(facts, findings_in(facts), read_runs(facts))
         for line in lines_of(status):
             self.log.info("%s", line)
