@@ -10,7 +10,9 @@ from pathlib import Path
 
 from sandbox.processes import run
 
-SIZE_MEBIBYTES = 512
+# What a machine can write, for each gigabyte of a droplet's disk; most tests order the small sizes.
+MEBIBYTES_PER_GIGABYTE = 20
+SMALLEST_MEBIBYTES = 512
 
 
 class Disk:
@@ -24,7 +26,7 @@ class Disk:
         self.root = directory / "root"
         self._layer = directory / "disk"
 
-    def mount(self, image: Path, mebibytes: int = SIZE_MEBIBYTES) -> None:
+    def mount(self, image: Path, mebibytes: int) -> None:
         """Mount an empty layer over an image.
 
         :param mebibytes: how much the machine can write before its disk is full.

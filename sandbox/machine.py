@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sandbox import network
-from sandbox.disk import Disk
+from sandbox.disk import MEBIBYTES_PER_GIGABYTE, SMALLEST_MEBIBYTES, Disk
 from sandbox.errors import SandboxError
 from sandbox.processes import JOIN_AND_EXEC, ProcessId, kill_cgroup, make_cgroups, run
 from sandbox.seed import Seed, plant
@@ -61,10 +61,13 @@ class Machine:
         """Whether it has power and its systemd lives."""
         return self.init is not None and self.init.alive()
 
-    def install(self, image: Path, seed: Seed) -> None:
-        """Give it a disk made from an image, and write its seed there."""
+    def install(self, image: Path, seed: Seed, gigabytes: int) -> None:
+        """Give it a disk made from an image, and write its seed there.
+
+        :param gigabytes: what the droplet's size promises; the disk is smaller, and in memory.
+        """
         self._hostname = seed.hostname
-        self.disk.mount(image)
+        self.disk.mount(image, max(SMALLEST_MEBIBYTES, MEBIBYTES_PER_GIGABYTE * gigabytes))
         plant(self.disk.root, seed)
 
     def power_on(self, seconds: float = 15) -> None:

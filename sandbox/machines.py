@@ -79,7 +79,7 @@ class Machines:
                 public_keys=order.public_keys,
                 user_data=order.user_data,
             )
-            place.machine.install(root, seed)
+            place.machine.install(root, seed, order.disk)
             place.machine.power_on()
 
     def power_on(self, droplet: int) -> None:

@@ -15,12 +15,14 @@ class Order:
     :param suite: Debian suite of its image.
     :param public_keys: OpenSSH lines for root.
     :param user_data: cloud-init's format.
+    :param disk: gigabytes that its size promises.
     """
 
     hostname: str
     suite: str
     public_keys: list[str]
     user_data: str
+    disk: int
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,9 @@ class Operations:
             self.account.droplets[droplet.id] = droplet
             action = self.account.add_action(droplet, "create")
             keys = [key.public_key for key in request.keys]
-            self._start(
-                self._create(droplet, action, Order(name, suite(request.image), keys, request.user_data))
-            )
+            disk = int(request.size["disk"])
+            order = Order(name, suite(request.image), keys, request.user_data, disk)
+            self._start(self._create(droplet, action, order))
             droplets.append(droplet)
             actions.append(action)
         return droplets, actions
