@@ -13,8 +13,10 @@ from typing import Any
 
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
-SECRETS = Path("/run/secrets")
-APPS = Path("/opt/airflow/include/apps")
+from bluegreen.app import app_ids
+
+# Where containers have them, unless this names another place.
+SECRETS = Path(os.environ.get("SECRETS_DIRECTORY", "/run/secrets"))
 # Written for one app; docs/ci.md tells what each permission is for.
 ROLE = Path(__file__).with_name("airflow-role.json")
 ROLE_IS_FOR = "my_perl_app"
@@ -24,11 +26,13 @@ def main() -> None:
     """Prepare the database that Airflow's settings name."""
     for file in sorted(SECRETS.iterdir()):
         if not file.stat().st_size:
-            raise SystemExit(f"init: the secret {file.name} is empty; set {file.name.upper()} in .env")
+            raise SystemExit(
+                f"init: the secret {file} is empty; with containers, set {file.name.upper()} in .env"
+            )
     subprocess.run(["airflow", "db", "migrate"], check=True)
     with get_application_builder() as builder:
         manager = builder.sm
-        roles = [_role(manager, app.stem) for app in sorted(APPS.glob("*.yaml"))]
+        roles = [_role(manager, app) for app in app_ids()]
         admin = os.environ["ADMIN_USER"]
         if not manager.find_user(username=admin):
             _add_user(manager, admin, [manager.find_role("Admin")], _secret("admin_password"))
