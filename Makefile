@@ -16,7 +16,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint test chaos test-compose env demo demo-down requirements
+.PHONY: help setup venv packages lint test chaos test-compose test-metrics env demo demo-down requirements
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -41,11 +41,11 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 ifeq ($(MACHINES),yes)
 test: setup  ## Every test; without Linux and root those that need no machines
 	@scripts/install-system-packages browser
-	$(BIN)/python -m pytest --ignore=tests/compose $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics $(ARGS)
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
-	$(BIN)/python -m pytest --ignore=tests/compose -m "not sandbox" $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics -m "not sandbox" $(ARGS)
 endif
 
 chaos: setup  ## Every fault at every moment of a deploy; writes build/chaos.md
@@ -55,6 +55,10 @@ test-compose: setup  ## The stack of docker-compose.yaml on a container engine o
 	@tests/compose/install-engine
 	@tests/compose/stand-in-images make
 	tests/compose/with-engine $(BIN)/python -m pytest tests/compose $(ARGS)
+
+test-metrics: setup  ## The alarms of deploy/metrics, by Prometheus' own tools
+	@scripts/install-system-packages metrics
+	$(BIN)/python -m pytest tests/metrics $(ARGS)
 
 env:  ## Write .env and an SSH key for docker-compose.yaml; refuses to overwrite
 	@$(PYTHON) scripts/make_env.py

@@ -14,6 +14,7 @@ from demo.environment import DemoEnvironment
 from sandbox import Sandbox
 from tests.sandbox.droplets import Shop
 from tests.sandbox.stack import Judge, Stack, running, start_judge, stop_judge
+from tests.statsd_sink import Sink
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +50,17 @@ def shop(sandbox: Sandbox, private_key: Path) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def stack(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def sink() -> Iterator[Sink]:
+    """What hears the metrics of the shared Airflow."""
+    with Sink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def stack(sandbox: Sandbox, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A provisioned fleet with v1 live, and an Airflow; shared by the whole session."""
     environment = DemoEnvironment(sandbox, tmp_path_factory.mktemp("environment"))
-    with running(environment, tmp_path_factory.mktemp("airflow")) as stack:
+    with running(environment, tmp_path_factory.mktemp("airflow"), sink.variables()) as stack:
         yield stack
 
 

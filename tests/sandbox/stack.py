@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,13 +173,16 @@ def live_on(load_balancer: Machine) -> str:
 
 
 @contextmanager
-def running(environment: DemoEnvironment, directory: Path) -> Iterator[Stack]:
+def running(
+    environment: DemoEnvironment, directory: Path, extra: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
     """A provisioned fleet with v1 live, and an Airflow.
 
     :param directory: for Airflow's files.
+    :param extra: more environment variables for Airflow.
     """
     environment.prepare()
-    airflow = AirflowStack(directory, extra={**NOTICED_SOON, **environment.variables()})
+    airflow = AirflowStack(directory, extra={**NOTICED_SOON, **environment.variables(), **(extra or {})})
     with airflow:
         kinds = ("provision", "deploy", "rollback", "dry_run", "status")
         airflow.start([environment.dag_id(kind) for kind in kinds])

@@ -20,8 +20,8 @@ from bluegreen.checks.finding import warning
 from bluegreen.figures import Watched
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import lock, report, watch
+from tests.statsd_sink import Sink
 from tests.unit import test_lock_wait
-from tests.unit.statsd_sink import Sink
 from tests.unit.test_checks import facts
 from tests.unit.test_operators import context
 from tests.unit.test_provision_check import status
@@ -42,9 +42,8 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
     """A StatsD daemon that Airflow is told of, as the one variable tells it."""
     with Sink() as sink:
         with monkeypatch.context() as changed:
-            changed.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
-            changed.setenv("AIRFLOW__METRICS__STATSD_HOST", "127.0.0.1")
-            changed.setenv("AIRFLOW__METRICS__STATSD_PORT", str(sink.port))
+            for name, value in sink.variables().items():
+                changed.setenv(name, value)
             initialize()
             yield sink
         initialize()
@@ -63,7 +62,7 @@ def end(monkeypatch: pytest.MonkeyPatch, said: dict[str, Any] | None, run: Any =
 def test_a_run_that_begins_is_due_when_all_its_limits_are_over(sink: Sink) -> None:
     metrics.on_dag_run_running(dag_run(), "started")
     # Waiting for the lock 900, drain 120, build 900, twice health 60, confirmation 90, and 900 to spare.
-    assert sink.gauges() == {f"airflow.bluegreen.run.due.deploy.{APP}": BEGIN.timestamp() + 3030}
+    assert sink.last() == {f"bluegreen.run.due.deploy.{APP}": BEGIN.timestamp() + 3030}
 
 
 @pytest.mark.parametrize(
@@ -90,18 +89,18 @@ def test_a_run_that_ended_is_due_no_more_and_says_how_it_ended_and_what_its_swit
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end(monkeypatch, {"outcome": "live and confirmed", "message": "…", "record": RECORD})
-    assert sink.gauges() == {
-        f"airflow.bluegreen.run.due.deploy.{APP}": 0,
-        f"airflow.bluegreen.run.ended.deploy.{APP}.live_and_confirmed": END.timestamp(),
-        f"airflow.bluegreen.switch.requests.{APP}": 1200,
-        f"airflow.bluegreen.switch.failed.{APP}": 2,
-        f"airflow.bluegreen.switch.milliseconds.{APP}": 41.5,
+    assert sink.last() == {
+        f"bluegreen.run.due.deploy.{APP}": 0,
+        f"bluegreen.run.ended.deploy.{APP}.live_and_confirmed": END.timestamp(),
+        f"bluegreen.switch.requests.{APP}": 1200,
+        f"bluegreen.switch.failed.{APP}": 2,
+        f"bluegreen.switch.milliseconds.{APP}": 41.5,
     }
 
 
 def test_a_run_whose_report_died_ended_without_a_word(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     end(monkeypatch, None)
-    assert f"airflow.bluegreen.run.ended.deploy.{APP}.ended_without_a_word" in sink.gauges()
+    assert f"bluegreen.run.ended.deploy.{APP}.ended_without_a_word" in sink.last()
 
 
 def test_a_run_that_is_marked_failed_has_not_ended_until_its_report_is_done(
@@ -110,13 +109,13 @@ def test_a_run_that_is_marked_failed_has_not_ended_until_its_report_is_done(
     run = dag_run()
     run.end_date = None
     end(monkeypatch, None, run)
-    assert sink.gauges() == {}
+    assert sink.last() == {}
 
 
 @pytest.mark.parametrize("dag_id", ["etl", f"bluegreen_status__{APP}", "bluegreen_deploy__no_such_app"])
 def test_nothing_is_said_of_other_dags_nor_of_an_app_without_settings(sink: Sink, dag_id: str) -> None:
     metrics.on_dag_run_running(dag_run(dag_id), "started")
-    assert sink.gauges() == {}
+    assert sink.last() == {}
 
 
 def test_the_lock_is_held_from_when_it_is_got_until_it_is_given_back(
@@ -127,11 +126,11 @@ def test_the_lock_is_held_from_when_it_is_got_until_it_is_given_back(
     monkeypatch.setattr(lock, "LoadBalancersHook", lambda *_: hook)
     before = datetime.now(UTC).timestamp()
     test_lock_wait.acquire(60, reachable=True)
-    [(name, since)] = sink.gauges().items()
-    assert name == f"airflow.bluegreen.lock.since.{APP}"
+    [(name, since)] = sink.last().items()
+    assert name == f"bluegreen.lock.since.{APP}"
     assert before - 1 <= since <= before + 60
     report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2")._unlock(hook)
-    assert sink.gauges() == {f"airflow.bluegreen.lock.since.{APP}": 0}
+    assert sink.last() == {f"bluegreen.lock.since.{APP}": 0}
 
 
 def test_a_look_corrects_since_when_the_lock_is_held_and_counts_what_it_found(
@@ -143,10 +142,10 @@ def test_a_look_corrects_since_when_the_lock_is_held_and_counts_what_it_found(
     monkeypatch.setattr(watch, "findings_in", lambda _: found)
     task = watch.DryRunOperator(task_id="check", app_id=APP)
     task.act(context())
-    heard = sink.gauges()
-    assert heard[f"airflow.bluegreen.lock.since.{APP}"] == 1000
-    assert heard[f"airflow.bluegreen.dry_run.errors.{APP}"] == 0
-    assert heard[f"airflow.bluegreen.dry_run.warnings.{APP}"] == 2
+    heard = sink.last()
+    assert heard[f"bluegreen.lock.since.{APP}"] == 1000
+    assert heard[f"bluegreen.dry_run.errors.{APP}"] == 0
+    assert heard[f"bluegreen.dry_run.warnings.{APP}"] == 2
 
 
 def test_nothing_is_sent_unless_metrics_are_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +154,7 @@ def test_nothing_is_sent_unless_metrics_are_switched_on(monkeypatch: pytest.Monk
         initialize()
         metrics.emit({"bluegreen.lock.since.shop": 0})
         end(monkeypatch, None)
-        assert sink.gauges() == {}
+        assert sink.last() == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""What a StatsD daemon has heard of the shared Airflow, after all that the tests before this one have run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from demo.environment import APP
+from tests.sandbox.stack import Stack
+from tests.sandbox.test_ledger import ledger
+from tests.statsd_sink import Sink
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
+
+KINDS = ("provision", "deploy", "rollback", "dry_run")
+
+
+def ended_runs(stack: Stack, kind: str) -> list[dict[str, Any]]:
+    return stack.client.items(f"dags/{stack.environment.dag_id(kind)}/dagRuns", "dag_runs")
+
+
+def moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_the_figures_of_every_run_arrive_and_the_scheduler_is_heard(stack: Stack, sink: Sink) -> None:
+    last = sink.last()
+    for kind in KINDS:
+        ends = {value for name, value in sink.heard() if name.startswith(f"bluegreen.run.ended.{kind}.")}
+        dues = [value for name, value in sink.heard() if name == f"bluegreen.run.due.{kind}.{APP}"]
+        for run in ended_runs(stack, kind):
+            assert round(moment(run["end_date"])) in ends
+            assert any(moment(run["end_date"]) < due < moment(run["start_date"]) + 7200 for due in dues)
+        assert dues[-1:] in ([], [0])
+
+    live = {name for name in last if name == f"bluegreen.run.ended.deploy.{APP}.live_and_confirmed"}
+    assert live, "the deploy of v1 at the beginning"
+    assert last[f"bluegreen.lock.since.{APP}"] == 0
+    [*_, record] = (one for one in ledger(stack) if one.switch_ms is not None)
+    assert last[f"bluegreen.switch.requests.{APP}"] == record.requests
+    assert last[f"bluegreen.switch.failed.{APP}"] == record.failed
+    assert last[f"bluegreen.switch.milliseconds.{APP}"] == record.switch_ms
+    if ended_runs(stack, "dry_run"):
+        assert last[f"bluegreen.dry_run.errors.{APP}"] == 0
+    assert last["scheduler_heartbeat"] == 1
