@@ -41,6 +41,9 @@ CI_PASSWORD={ci_password}
 AIRFLOW_UID={uid}
 SSH_KEY_FILE=./secrets/ssh_key
 KNOWN_HOSTS_FILE=./secrets/known_hosts
+
+# Who hears Airflow's metrics, by StatsD; docs/operations.md has what there is to hear.
+# STATSD_HOST=192.0.2.10
 """
 
 

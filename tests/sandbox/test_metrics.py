@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 KINDS = ("provision", "deploy", "rollback", "dry_run")
 
 
-def ended_runs(stack: Stack, kind: str) -> list[dict[str, Any]]:
+def runs(stack: Stack, kind: str) -> list[dict[str, Any]]:
     return stack.client.items(f"dags/{stack.environment.dag_id(kind)}/dagRuns", "dag_runs")
 
 
@@ -30,10 +30,13 @@ def test_the_figures_of_every_run_arrive_and_the_scheduler_is_heard(stack: Stack
     for kind in KINDS:
         ends = {value for name, value in sink.heard() if name.startswith(f"bluegreen.run.ended.{kind}.")}
         dues = [value for name, value in sink.heard() if name == f"bluegreen.run.due.{kind}.{APP}"]
-        for run in ended_runs(stack, kind):
-            assert round(moment(run["end_date"])) in ends
-            assert any(moment(run["end_date"]) < due < moment(run["start_date"]) + 7200 for due in dues)
-        assert dues[-1:] in ([], [0])
+        for run in runs(stack, kind):
+            # Those that a test gave up on may have no end yet.
+            if run["end_date"]:
+                begin, end = moment(run["start_date"]), moment(run["end_date"])
+                assert round(end) in ends
+                assert any(end < due < begin + 7200 for due in dues)
+        assert 0 in dues or not dues
 
     live = {name for name in last if name == f"bluegreen.run.ended.deploy.{APP}.live_and_confirmed"}
     assert live, "the deploy of v1 at the beginning"
@@ -42,6 +45,6 @@ def test_the_figures_of_every_run_arrive_and_the_scheduler_is_heard(stack: Stack
     assert last[f"bluegreen.switch.requests.{APP}"] == record.requests
     assert last[f"bluegreen.switch.failed.{APP}"] == record.failed
     assert last[f"bluegreen.switch.milliseconds.{APP}"] == record.switch_ms
-    if ended_runs(stack, "dry_run"):
+    if runs(stack, "dry_run"):
         assert last[f"bluegreen.dry_run.errors.{APP}"] == 0
     assert last["scheduler_heartbeat"] == 1
