@@ -16,11 +16,11 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint test chaos test-compose test-metrics env demo demo-down requirements
+.PHONY: help setup venv packages lint test chaos test-compose test-metrics test-plain-host env demo demo-down requirements
 .DEFAULT_GOAL := help
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: packages venv  ## Install what is missing: Debian packages, the virtual environment
 
@@ -34,18 +34,19 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
-	shellcheck .ci/run $$(grep --files-with-matches '^#!.*sh$$' scripts/* tests/compose/*)
+	shellcheck .ci/run $$(grep --files-with-matches --no-messages '^#!.*sh$$' \
+		scripts/* tests/compose/* deploy/systemd/*)
 	$(BIN)/python -m pytest --quiet --quiet -k shellcheck tests/unit/test_release.py
 	$(BIN)/python scripts/check_haproxy_templates.py
 
 ifeq ($(MACHINES),yes)
 test: setup  ## Every test; without Linux and root those that need no machines
 	@scripts/install-system-packages browser
-	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host $(ARGS)
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
-	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics -m "not sandbox" $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" $(ARGS)
 endif
 
 chaos: setup  ## Every fault at every moment of a deploy; writes build/chaos.md
@@ -59,6 +60,9 @@ test-compose: setup  ## The stack of docker-compose.yaml on a container engine o
 test-metrics: setup  ## The alarms of deploy/metrics, by Prometheus' own tools
 	@scripts/install-system-packages metrics
 	$(BIN)/python -m pytest tests/metrics $(ARGS)
+
+test-plain-host: setup  ## Airflow as systemd services on a server of its own; needs Linux and root
+	$(BIN)/python -m pytest tests/plain_host $(ARGS)
 
 env:  ## Write .env and an SSH key for docker-compose.yaml; refuses to overwrite
 	@$(PYTHON) scripts/make_env.py

@@ -40,7 +40,9 @@ class Shop:
             token=self.box.token, endpoint=self.box.api_url, connection_verify=self.box.ca_file, retry_total=0
         )
 
-    def order(self, *names: str, user_data: str = "", tags: tuple[str, ...] = ()) -> list[Machine]:
+    def order(
+        self, *names: str, user_data: str = "", tags: tuple[str, ...] = (), size: str = "s-1vcpu-1gb"
+    ) -> list[Machine]:
         """Order droplets and wait until they are active."""
         client = self.client()
         public = self.key.with_suffix(".pub").read_text().strip()
@@ -50,7 +52,7 @@ class Shop:
         body: dict[str, Any] = {
             "names": list(names),
             "region": "nyc3",
-            "size": "s-1vcpu-1gb",
+            "size": size,
             "image": "debian-12-x64",
             "ssh_keys": [keys[0]["id"]],
             "user_data": user_data,
