@@ -17,7 +17,7 @@ from sandbox import Machine
 from tests.sandbox.droplets import Shop, until
 
 # Where somebody has put the project's files; Airflow does not run from there.
-SOURCE = "/root/bluegreen"
+SOURCE = "/srv/bluegreen"
 CONFIG = "/etc/bluegreen"
 PARTS = ("api-server", "scheduler", "dag-processor")
 INSTALL_SECONDS = 400

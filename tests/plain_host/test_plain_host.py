@@ -62,6 +62,21 @@ def test_secrets_are_files_for_airflow_only_and_nowhere_else(host: PlainHost) ->
         assert host.read(f"{CONFIG}/secrets/{name}") not in shown, name
 
 
+def test_a_command_that_cannot_do_its_work_says_why_and_changes_nothing(host: PlainHost) -> None:
+    pids = [host.show(part, "MainPID") for part in PARTS]
+    host.write("/root/file", "no backup")
+    for command, words in (
+        ("PYTHON=python9 {}/install", "there is no python9; name a Python 3.11, 3.12 or 3.13"),
+        ("setpriv --reuid=nobody --clear-groups {}/install", "root is needed"),
+        ("{}/backup /root/file", "/root/file exists and stays as it is"),
+        ("{}/restore /root/file", "/root/file cannot be unpacked; nothing was changed"),
+    ):
+        done = host.machine.run(command.format(f"{SOURCE}/deploy/systemd"), check=False)
+        assert done.returncode == 1, command
+        assert words in done.stderr.splitlines()[-1], command
+    assert [host.show(part, "MainPID") for part in PARTS] == pids
+
+
 def test_it_deploys_and_again_after_the_scheduler_s_death(
     host: PlainHost, environment: DemoEnvironment, judge: Judge
 ) -> None:
