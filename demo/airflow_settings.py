@@ -75,7 +75,6 @@ def environment(
         "CORE__PLUGINS_FOLDER": str(plugins),
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.passwords),
-        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.database}",
         # Every part listens on this machine only; the tasks report to the same server.
         "API__HOST": "127.0.0.1",

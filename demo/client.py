@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -148,14 +149,19 @@ class AirflowClient:
         answer = self._authorized("POST", f"dags/{quote(dag_id)}/dagRuns", json=body)
         return Run(dag_id, answer["dag_run_id"], now)
 
-    def connect(self, connection_id: str, kind: str, extra: Mapping[str, Any]) -> None:
-        """Make an Airflow connection.
+    def connect(self, connection_id: str, kind: str, extra: Mapping[str, Any], **fields: str) -> None:
+        """Make an Airflow connection, or change the one of that id.
 
         :param kind: its type, for example ``apprise``.
-        :raises ApiError: 409 if there is one of that id.
+        :param fields: ``host``, ``login``, ``password``.
         """
-        body = {"connection_id": connection_id, "conn_type": kind, "extra": json.dumps(extra)}
-        self._authorized("POST", "connections", json=body)
+        body = {"connection_id": connection_id, "conn_type": kind, "extra": json.dumps(extra), **fields}
+        try:
+            self._authorized("POST", "connections", json=body)
+        except ApiError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            self._authorized("PATCH", f"connections/{quote(connection_id)}", json=body)
 
     def answer(self, run: Run, task_id: str, option: str) -> None:
         """Answer a task that waits for a person.

@@ -6,17 +6,15 @@ import json
 import secrets
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydo import Client
 
+from demo.app_settings import SSH_KEY, app_settings
 from sandbox import Sandbox
 from sandbox.sample_app import build_repository
 
 APP = "my_perl_app"
-PREVIEW_HOST = "green.example.com"
-SSH_KEY = "airflow"
 
 
 class DemoEnvironment:
@@ -51,7 +49,10 @@ class DemoEnvironment:
         (self.directory / "apps").mkdir(parents=True, exist_ok=True)
         self._register_key()
         file = self.directory / "apps" / f"{APP}.yaml"
-        file.write_text(yaml.safe_dump(self._settings(), sort_keys=False))
+        settings = app_settings(APP, f"{self.sandbox.git_url}/{APP}.git")
+        settings["fleet"]["load_balancers"] = self.load_balancers
+        settings["validation"] = {"bake": self.bake, "confirm_within": self.confirm_within}
+        file.write_text(yaml.safe_dump(settings, sort_keys=False))
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that Airflow needs on top of its own."""
@@ -108,20 +109,3 @@ class DemoEnvironment:
         registered = client.ssh_keys.list()["ssh_keys"]
         if not any(key["name"] == SSH_KEY and key["public_key"] == public for key in registered):
             client.ssh_keys.create(body={"name": SSH_KEY, "public_key": public})
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "repository": f"{self.sandbox.git_url}/{APP}.git",
-            "default_ref": "main",
-            "fleet": {
-                "region": "nyc3",
-                "size": "s-1vcpu-1gb",
-                "image": "debian-12-x64",
-                "ssh_keys": [SSH_KEY],
-                "tags": {"app": f"app:{APP}"},
-                "load_balancers": self.load_balancers,
-            },
-            "traffic": {"preview_host": PREVIEW_HOST},
-            "validation": {"bake": self.bake, "confirm_within": self.confirm_within},
-            "dry_run_schedule": None,
-        }

@@ -16,30 +16,17 @@ from sandbox.errors import SandboxError
 
 CACHE = Path("/var/cache/bluegreen-sandbox")
 SUITES = ("bookworm", "trixie")
-PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "haproxy", "rsyslog", "sudo"),
-    *("perl", "starman", "libplack-perl", "carton", "cpanminus", "git", "build-essential"),
-    *("python3", "python3-yaml", "iproute2", "iptables", "curl", "ca-certificates", "procps", "socat"),
-)
-
-# What a machine must not inherit: keys and identity are its own, HAProxy runs only if it was asked for, and
-# jobs that wait for a network that is not there would only take processor time.
-PREPARE = """
-rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/machine-id "$1"/var/lib/dbus/machine-id "$1"/etc/resolv.conf
-for unit in haproxy.service e2scrub_reap.service getty@tty1.service \
-    apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer; do
-    chroot "$1" systemctl disable "$unit" 2>/dev/null || true
-done
-printf 'hosts: files\\npasswd: files\\ngroup: files\\nshadow: files\\nservices: files\\nprotocols: files\\n' \
-    >"$1"/etc/nsswitch.conf
-"""
+GUEST = Path(__file__).parent / "guest"
+PACKAGES = (GUEST / "packages").read_text().split()
+# What a machine must not inherit; its argument is the image's root.
+PREPARE = GUEST / "prepare"
 
 
 def directory(suite: str) -> Path:
     """Return where the image of a suite is, or will be once it has been built."""
     if suite not in SUITES:
         raise SandboxError(f"no image {suite!r}: there are {', '.join(SUITES)}")
-    recipe = json.dumps([suite, PACKAGES, PREPARE])
+    recipe = json.dumps([suite, PACKAGES, PREPARE.read_text()])
     return CACHE / hashlib.sha256(recipe.encode()).hexdigest()[:16] / "root"
 
 

@@ -327,24 +327,26 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def apps_directory() -> Path:
-    """Directory of the app files: ``include/apps``, or what ``BLUEGREEN_APPS_DIR`` names."""
-    return Path(os.environ.get("BLUEGREEN_APPS_DIR") or APPS_DIRECTORY)
+def apps_directories() -> list[Path]:
+    """Directories of app files: ``include/apps``, or those that ``BLUEGREEN_APPS_DIR`` lists, with colons."""
+    listed = os.environ.get("BLUEGREEN_APPS_DIR") or str(APPS_DIRECTORY)
+    return [Path(directory) for directory in listed.split(os.pathsep)]
 
 
 def app_ids(directory: Path | None = None) -> list[str]:
     """Ids of all apps that have a file, sorted; the files themselves may be unusable."""
-    return sorted(path.stem for path in (directory or apps_directory()).glob("*.yaml"))
+    directories = [directory] if directory else apps_directories()
+    return sorted({path.stem for directory in directories for path in directory.glob("*.yaml")})
 
 
 def load_app(app_id: str, directory: Path | None = None) -> App:
     """Read and check the settings of one app.
 
     :param app_id: the file's name without ``.yaml``.
-    :param directory: where to look; default :func:`apps_directory`.
+    :param directory: where to look; default :func:`apps_directories`.
     :raises SettingsError: naming the file, the key, what was found and what is allowed.
     """
-    path = (directory or apps_directory()) / f"{app_id}.yaml"
+    path = _file_of(app_id, [directory] if directory else apps_directories())
     try:
         # yaml.load with a SafeLoader subclass builds plain data only.
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
@@ -362,6 +364,14 @@ def load_app(app_id: str, directory: Path | None = None) -> App:
         return App.model_validate({"id": app_id, **data})
     except ValidationError as error:
         raise SettingsError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _file_of(app_id: str, directories: list[Path]) -> Path:
+    files = [directory / f"{app_id}.yaml" for directory in directories]
+    found = [file for file in files if file.exists()]
+    if len(found) > 1:
+        raise SettingsError(f"{' and '.join(map(str, found))} have settings of one app: remove all but one")
+    return (found or files)[0]
 
 
 def _explain(item: Any) -> str:

@@ -116,3 +116,17 @@ def test_apps_are_found_by_their_files(write: Write) -> None:
     directory = write(REFERENCE, "shop")
     write(REFERENCE, "blog")
     assert app_ids(directory) == ["blog", "shop"]
+
+
+def test_app_files_may_be_in_several_directories(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "forum.yaml").write_text(REFERENCE)
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", f"{write(REFERENCE)}:{more}:{tmp_path}/none")
+    assert app_ids() == ["forum", "shop"]
+    assert [load_app(app_id).id for app_id in app_ids()] == ["forum", "shop"]
+    (more / "shop.yaml").write_text(REFERENCE)
+    with pytest.raises(SettingsError, match=r"shop\.yaml and .*/more/shop\.yaml have settings of one app"):
+        load_app("shop")
