@@ -121,7 +121,7 @@ def test_a_backup_restores_an_empty_server(
     with host.tunnel() as url:
         before = {run["dag_run_id"] for run in host.client(url).items(f"dags/{deploys}/dagRuns", "dag_runs")}
     host.run(
-        "systemctl stop bluegreen-airflow.target && runuser -u postgres -- dropdb airflow &&"
+        "systemctl stop 'bluegreen-airflow*' && runuser -u postgres -- dropdb airflow &&"
         f" rm -rf {CONFIG} /var/lib/bluegreen /var/log/bluegreen /opt/bluegreen/app"
     )
     host.install()
