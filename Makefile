@@ -35,7 +35,7 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
 	shellcheck .ci/run $$(grep --files-with-matches --no-messages '^#!.*sh$$' \
-		scripts/* tests/compose/* deploy/systemd/*)
+		scripts/* tests/compose/* deploy/compose/* deploy/systemd/* sandbox/guest/*)
 	$(BIN)/python -m pytest --quiet --quiet -k shellcheck tests/unit/test_release.py
 	$(BIN)/python scripts/check_haproxy_templates.py
 

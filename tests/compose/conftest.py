@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD_SECONDS = 300
+BUILD_SECONDS = 400
 UP_SECONDS = 240
 
 
@@ -68,13 +69,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Compose:
     return Compose(directory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(project: Compose) -> Iterator[Compose]:
     """The default stack, up and healthy."""
-    project.run("down", "--volumes")
-    project.run("build", seconds=BUILD_SECONDS)
-    try:
-        project.run("up", "--detach", "--wait", seconds=UP_SECONDS)
+    with up(project):
         yield project
+
+
+@contextmanager
+def up(project: Compose, *profiles: str) -> Iterator[None]:
+    """Have the stack up and healthy; remove it afterwards with all that it has."""
+    chosen = [word for profile in profiles for word in ("--profile", profile)]
+    everything = ["--profile", "*", "down", "--volumes", "--timeout", "5"]
+    project.run(*everything)
+    project.run(*chosen, "build", seconds=BUILD_SECONDS)
+    try:
+        project.run(*chosen, "up", "--detach", "--wait", seconds=UP_SECONDS)
+        yield
     finally:
-        project.run("down", "--volumes")
+        project.run(*everything)

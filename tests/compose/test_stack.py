@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.compose.conftest import Compose
+from tests.compose.conftest import UP_SECONDS, Compose
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -103,3 +105,32 @@ def test_ci_s_user_may_trigger_deploys_and_not_read_connections(stack: Compose) 
         assert refused.value.code == 403, path
     # What it may is no use to the admin's own things, and the admin may do them.
     assert ask("/api/v2/connections", token_of(stack, "ADMIN"))["total_entries"] == 0
+
+
+def test_a_backup_makes_the_stack_anew_where_nothing_is(stack: Compose, tmp_path: Path) -> None:
+    token = token_of(stack, "ADMIN")
+    secret = {"connection_id": "kept", "conn_type": "http", "password": "only the Fernet key opens this"}
+    ask("/api/v2/connections", token, secret)
+    wait_for_dag("bluegreen_status__my_perl_app", token)
+    started = ask("/api/v2/dags/bluegreen_status__my_perl_app/dagRuns", token, {"logical_date": None})
+    file = tmp_path / "backup.tar"
+    assert script(stack, "backup", file).returncode == 0
+    assert file.stat().st_mode & 0o077 == 0
+    refused = script(stack, "restore", file)
+    assert (refused.returncode, ".env exists and stays as it is" in refused.stderr) == (1, True)
+
+    stack.run("down", "--volumes")
+    (stack.directory / ".env").unlink()
+    shutil.rmtree(stack.directory / "secrets")
+    done = script(stack, "restore", file)
+    assert done.returncode == 0, done.stderr
+    token = token_of(stack, "ADMIN")
+    runs = ask("/api/v2/dags/~/dagRuns", token)["dag_runs"]
+    assert started["dag_run_id"] in {run["dag_run_id"] for run in runs}
+    shown = stack.run("exec", "scheduler", "airflow", "connections", "get", "kept", "--output", "json").stdout
+    assert secret["password"] in shown
+
+
+def script(stack: Compose, name: str, file: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(stack.directory / "deploy" / "compose" / name), str(file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=UP_SECONDS, check=False)

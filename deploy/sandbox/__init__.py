@@ -1,0 +1,1 @@
+"""The sandbox in containers, for the profile `sandbox` of docker-compose.yaml."""

@@ -1,0 +1,122 @@
+"""The stack with its sandbox: deploys by REST, clients of the app, and what both of them saw."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from demo.client import AirflowClient, Run
+from demo.errors import DemoError
+from tests.compose.conftest import ROOT, Compose
+
+URL = "http://127.0.0.1:8080"
+DEPLOY = "bluegreen_deploy__sandbox_app"
+RUN_SECONDS = 240
+# Airflow, its database, machines and clients share two processors here.
+REQUESTS_PER_SECOND = 50
+
+
+@dataclass
+class World:
+    """The stack, and a client for each of its two users."""
+
+    compose: Compose
+    client: AirflowClient = field(init=False)
+    ci: AirflowClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Log nobody in yet."""
+        named = self.compose.settings
+        self.client = AirflowClient(URL, named["ADMIN_USER"], named["ADMIN_PASSWORD"])
+        self.ci = AirflowClient(URL, named["CI_USER"], named["CI_PASSWORD"])
+
+    def deploy(self, ref: str) -> Run:
+        """Trigger a deploy as CI does."""
+        return self.ci.trigger(DEPLOY, {"ref": ref})
+
+    def report(self, run: Run) -> dict[str, Any]:
+        """Wait for a run's end, whatever becomes of Airflow meanwhile, and return its report."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while True:
+            try:
+                self.client.wait(run, max(deadline - time.monotonic(), 1))
+                return dict(self.client.xcom(run, "report", "report") or {})
+            except DemoError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def wait_for_task(self, run: Run, task_id: str, states: tuple[str, ...]) -> None:
+        """Wait until a task is in one of these states."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while not any(task.task_id == task_id and task.state in states for task in self.client.tasks(run)):
+            assert time.monotonic() < deadline, f"{task_id} of {run.run_id} is never {states}"
+            time.sleep(0.2)
+
+    def other_ref(self) -> str:
+        """Return the one of two good releases that is not live."""
+        return "v1" if "v2" in self.answer() else "v2"
+
+    def answer(self) -> str:
+        """Return the app's front page, as a browser on this machine gets it."""
+        page = ["curl", "--silent", "--show-error", "--max-time", "10", "http://127.0.0.1:8081/"]
+        return subprocess.run(page, capture_output=True, text=True, check=True).stdout
+
+    @contextmanager
+    def clients(self, directory: Path) -> Iterator[dict[str, Any]]:
+        """Ask the load balancer all the time; the dictionary is filled when the block ends."""
+        ran = self.compose.run("exec", "-T", "fleet", "cat", "/proc/1/cmdline").stdout
+        address = ran.rpartition("TCP:")[2].partition(":")[0]
+        out = directory / "traffic.json"
+        command = [sys.executable, "-m", "sandbox", "traffic", "--url", f"http://{address}/"]
+        command += ["--rate", str(REQUESTS_PER_SECOND), "--duration", "900", "--out", str(out)]
+        judge = subprocess.Popen(command, cwd=ROOT)
+        seen: dict[str, Any] = {}
+        try:
+            yield seen
+        finally:
+            judge.send_signal(signal.SIGINT)
+            judge.wait(60)
+        seen |= json.loads(out.read_text())
+
+    def measured(self, run: Run) -> dict[str, float]:
+        """Return a deploy's overhead, and the median time from a task's end to the next one's start."""
+        shown = self.client.items(f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", "task_instances")
+        spans = sorted(
+            (datetime.fromisoformat(each["start_date"]), datetime.fromisoformat(each["end_date"]))
+            for each in shown
+            if each["start_date"] and each["end_date"] and each["state"] == "success"
+        )
+        gaps = []
+        for start, _ in spans[1:]:
+            ended = [end for _, end in spans if end <= start]
+            if ended:
+                gaps.append((start - max(ended)).total_seconds())
+        whole = (max(end for _, end in spans) - spans[0][0]).total_seconds()
+        script = [
+            float((self.client.xcom(run, "deploy", map_index=each["map_index"]) or {})["script_seconds"])
+            for each in shown
+            if each["task_id"] == "deploy"
+        ]
+        bake = float((self.client.xcom(run, "final_validation") or {})["bake_seconds"])
+        return {"overhead": whole - max(script) - bake, "task_to_task": statistics.median(gaps)}
+
+    def memory(self) -> dict[str, str]:
+        """Return what each container takes, as the engine shows it."""
+        lines = subprocess.run(
+            ["docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines}
