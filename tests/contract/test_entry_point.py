@@ -243,8 +243,8 @@ def test_a_reserved_ip_that_is_on_its_way_is_waited_for_and_no_second_one_made(
     api: Api, provision: Provision, fleet: dict[str, Droplet], account: Client
 ) -> None:
     ip = account.reserved_ips.create(body={"droplet_id": fleet["lb-1"].id})["reserved_ip"]["ip"]
-    soon(lambda: api.edge.held[ip])
     record = api.account.reserved_ips[ip]
+    soon(lambda: not record.locked)
     record.locked, record.droplet = True, None
 
     def arrive() -> None:

@@ -35,6 +35,15 @@ def _as_new(request: pytest.FixtureRequest) -> None:
         box.reset_limits()
 
 
+@pytest.fixture(autouse=True)
+def _no_run_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let no test meet the runs of an earlier one that failed."""
+    yield
+    if "stack" in request.fixturenames:
+        stack: Stack = request.getfixturevalue("stack")
+        stack.end_runs()
+
+
 @pytest.fixture(scope="session")
 def private_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A private key, with its public half beside it."""

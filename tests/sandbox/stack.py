@@ -99,6 +99,14 @@ class Stack:
         state = client.wait(run, RUN_SECONDS)
         return Ended(run, state, client.xcom(run, "report", "report"))
 
+    def end_runs(self) -> None:
+        """End what a test that failed has left running: the next one's runs would wait for it in vain."""
+        client = self.client
+        for going in client.get("dags/~/dagRuns", state=["running", "queued"])["dag_runs"]:
+            run = Run(going["dag_id"], going["dag_run_id"], time.time())
+            client.mark(run, "failed")
+            client.wait(run, RUN_SECONDS)
+
     def load_balancer(self) -> Machine:
         """The first load balancer, or the only one."""
         return self.load_balancers()[0]

@@ -43,7 +43,9 @@ def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) ->
     assert stack.live() == before
     assert f"({stack.revisions[str(live)][:12]})" in shown
     assert f"({stack.revisions[ref][:12]})" in shown
-    assert f"{stack.revisions[ref][:7]} " in shown, "the commits in between"
+    newer = max(ref, str(live))
+    sign = "+" if newer == ref else "-"
+    assert f"{sign} {stack.revisions[newer][:7]} " in shown, "the commits in between"
     assert "\n    a *better* answer" in shown
     lock = stack.load_balancer().run(["cat", "/var/lib/bluegreen/lock.json"]).stdout
     assert '"lease": 3720' in lock, lock
