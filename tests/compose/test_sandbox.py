@@ -53,6 +53,7 @@ def test_ci_deploys_to_the_sandbox_and_a_browser_on_the_host_sees_it(
     world: World, figures: dict[str, Any]
 ) -> None:
     figures["local"] = live(world, "v2")
+    figures["memory"] = world.memory()
 
 
 def test_no_request_fails_and_no_run_is_lost_while_each_container_is_restarted(
