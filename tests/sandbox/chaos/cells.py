@@ -91,7 +91,6 @@ QUICK = {
     ("all of Airflow is killed until the traffic is back", "amid switch_traffic"),
     ("SSH sessions on the load balancer are cut", "during switch_traffic"),
     ("the agent is killed", "during switch_traffic"),
-    ("a rollback is triggered", "before resolve_ref"),
 }
 
 
