@@ -29,10 +29,11 @@ class Sample:
     """One request of our own through a load balancer.
 
     :param milliseconds: from sending to the last byte.
-    :param status: HTTP status, or ``None`` if there was no answer.
+    :param status: HTTP status, or ``None`` if there was no answer, or not all of it.
     :param revision: what the answer's ``X-Revision`` says.
-    :param error: why there was no answer.
-    :param lost: whether not even a connection came about: that says nothing about any release.
+    :param error: why there was no answer, or not all of it.
+    :param lost: whether not even the beginning of an answer came for want of a connection: that says
+        nothing about any release.
     :param path: what was asked for.
     :param load_balancer: whom.
     :param at: seconds since the first request was made.
@@ -49,7 +50,7 @@ class Sample:
 
     @property
     def failed(self) -> bool:
-        """Whether a client would call it a failure: no answer, or 5xx."""
+        """Whether a client would call it a failure: no answer, half of one, or 5xx."""
         return self.status is None or self.status >= 500
 
 
@@ -175,7 +176,7 @@ def p99(times: Sequence[float]) -> float:
 
 def said(sample: Sample) -> str:
     """Tell what became of a request."""
-    return f"status {sample.status}" if sample.status is not None else f"no answer ({sample.error})"
+    return f"status {sample.status}" if sample.status is not None else f"no whole answer ({sample.error})"
 
 
 def _slower(times: Sequence[float], limit: float) -> Rate:

@@ -9,11 +9,14 @@ from threading import Event, Thread
 from types import TracebackType
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from bluegreen.analysis import Sample
 from bluegreen.fleet import Droplet
 
+# Seconds to wait for a connection, for the first byte, for every byte after it, and for the whole answer.
 TIMEOUT = 5.0
+CHUNK = 1 << 16
 
 Target = tuple[str, Droplet]
 
@@ -46,10 +49,12 @@ class Visitor:
         start = time.monotonic()
         status, revision, error, lost = None, None, None, False
         try:
-            answer = self._session.get(
-                f"http://{load_balancer.public}{path}", timeout=TIMEOUT, allow_redirects=False
-            )
-            status, revision = answer.status_code, answer.headers.get("X-Revision")
+            with self._session.get(
+                f"http://{load_balancer.public}{path}", timeout=TIMEOUT, allow_redirects=False, stream=True
+            ) as answer:
+                revision = answer.headers.get("X-Revision")
+                error = _broken_body(answer, start + TIMEOUT)
+                status = answer.status_code if error is None else None
         except requests.RequestException as failure:
             error = type(failure).__name__
             # HAProxy answers for an app that does not: no connection means that there was no HAProxy.
@@ -117,3 +122,18 @@ class Sampler:
 def targets_of(paths: Sequence[str], load_balancers: Sequence[Droplet]) -> list[Target]:
     """Return every path on every load balancer."""
     return list(product(paths, load_balancers))
+
+
+def _broken_body(answer: requests.Response, deadline: float) -> str | None:
+    """Read it, and say what is wrong with it.
+
+    Not by requests' own means: they take a body that stalls for a connection that did not come about.
+    """
+    said = f"status {answer.status_code}, but the body"
+    try:
+        while answer.raw.read1(CHUNK):
+            if time.monotonic() > deadline:
+                return f"{said} was not whole after {TIMEOUT:g} s"
+    except HTTPError as failure:
+        return f"{said} broke off: {type(failure).__name__}"
+    return None

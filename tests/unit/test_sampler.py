@@ -6,12 +6,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from bluegreen.analysis import said, series_of
+from bluegreen.app import ValidationSettings
 from bluegreen.fleet import Droplet
 from bluegreen.sampler import Sampler, Visitor, targets_of
 
@@ -19,6 +23,8 @@ REVISION = "a" * 40
 
 
 class _App(BaseHTTPRequestHandler):
+    """What becomes of a body is in the path: it is ``cut``, it ``stall``s or it ``trickle``s."""
+
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -26,10 +32,26 @@ class _App(BaseHTTPRequestHandler):
         self.send_response(500 if self.path == "/broken" else 200)
         self.send_header("X-Revision", REVISION)
         self.send_header("X-Host", self.headers["Host"])
-        self.send_header("Content-Length", "10" if self.path == "/cut" else "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-        self.close_connection = self.path == "/cut"
+        trouble = self.path.rpartition("-")[2] if "-" in self.path else ""
+        if self.path.startswith("/chunked"):
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"2\r\nok\r\n" + (b"" if trouble else b"0\r\n\r\n"))
+        else:
+            self.send_header("Content-Length", "20" if trouble else "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+        self.connections.add(self.client_address)
+        self.close_connection = bool(trouble)
+        if trouble == "stalls":
+            # Until the client has had enough.
+            self.rfile.read(1)
+        for _ in range(18 if trouble == "trickles" else 0):
+            time.sleep(0.05)
+            with suppress(OSError):
+                self.wfile.write(b".")
+
+    connections: ClassVar[set[Any]] = set()
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -63,11 +85,51 @@ def test_an_answer_is_remembered_with_whom_and_what_was_asked(balancer: Any) -> 
     assert 0 < sample.milliseconds < 1000
 
 
-def test_an_answer_that_is_cut_is_the_release_s_failure(balancer: Any) -> None:
+@pytest.mark.parametrize("path", ["/length-is_cut", "/chunked-is_cut"])
+def test_a_body_that_ends_short_is_the_release_s_failure(balancer: Any, path: str) -> None:
     with Visitor() as visitor:
-        sample = visitor.ask(("/cut", balancer))
-    assert sample.failed
-    assert not sample.lost
+        sample = visitor.ask((path, balancer))
+    assert (sample.failed, sample.lost) == (True, False)
+    assert said(sample) == "no whole answer (status 200, but the body broke off: ProtocolError)"
+
+
+@pytest.mark.parametrize("path", ["/length-stalls", "/chunked-stalls"])
+def test_a_body_that_stalls_is_the_release_s_failure(
+    balancer: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.2)
+    with Visitor() as visitor:
+        sample = visitor.ask((path, balancer))
+    assert (sample.failed, sample.lost) == (True, False)
+    assert said(sample) == "no whole answer (status 200, but the body broke off: ReadTimeoutError)"
+
+
+def test_a_body_that_trickles_in_is_given_up(balancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.3)
+    with Visitor() as visitor:
+        sample = visitor.ask(("/length-trickles", balancer))
+    assert (sample.failed, sample.lost) == (True, False)
+    assert 300 < sample.milliseconds < 700
+    assert said(sample) == "no whole answer (status 200, but the body was not whole after 0.3 s)"
+
+
+def test_a_release_some_of_whose_bodies_stall_is_bad(balancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.1)
+    with Visitor() as visitor:
+        paths = ["/", "/length-stalls"] * 20
+        # One path of an app, as the judge knows it.
+        new = [replace(visitor.ask((path, balancer)), path="/") for path in paths]
+        before = [visitor.ask(("/", balancer)) for _ in range(60)]
+    [series] = series_of(new, before)
+    assert "20 of 40 own requests to / failed (50.0%" in (series.verdict(ValidationSettings()) or "")
+
+
+@pytest.mark.parametrize("path", ["/", "/chunked"])
+def test_a_connection_is_kept_for_the_next_request(balancer: Any, path: str) -> None:
+    _App.connections.clear()
+    with Visitor() as visitor:
+        assert [visitor.ask((path, balancer)).status for _ in range(3)] == [200] * 3
+    assert len(_App.connections) == 1
 
 
 def test_an_answer_that_does_not_come_is_the_release_s_failure(
