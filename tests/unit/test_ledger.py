@@ -74,7 +74,8 @@ def test_a_deploy_is_recorded_before_its_lock_is_released(hook: Any) -> None:
     assert [call[0] for call in hook.method_calls] == ["statuses", "record", "unlock", "close"]
     assert hook.record.call_args.args == (line,)
     record = Record.model_validate(line)
-    assert (record.triggered_by, record.ref, record.revision) == ("alice", "v2", REVISION)
+    assert (record.trigger, record.triggered_by) == ("manual", "alice")
+    assert (record.ref, record.revision) == ("v2", REVISION)
     assert (record.reason, record.outcome) == ("bug 7", "live and confirmed")
     assert (record.from_color, record.to, record.live) == (Color.BLUE, Color.GREEN, Color.GREEN)
     assert (record.requests, record.failed, record.live_revision) == (100, 2, REVISION)

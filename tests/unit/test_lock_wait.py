@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import MagicMock, create_autospec
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRunType
 
 from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
@@ -25,7 +26,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     return one
 
 
-def acquire(lock_wait: float, reachable: bool = False) -> Any:
+def acquire(lock_wait: float, reachable: bool = False, user: str | None = "bob") -> Any:
     task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2")
     app = task.app
     timeouts = app.timeouts.model_copy(update={"lock_wait": lock_wait})
@@ -34,8 +35,8 @@ def acquire(lock_wait: float, reachable: bool = False) -> Any:
     task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
     task.reachable_only = True
     task.__dict__["_reachable"] = lambda _one: reachable
-    run = SimpleNamespace(dag_id="deploy", run_id="r2", run_type="manual", triggering_user_name="bob")
-    run.clear_number, run.start_date = 0, None
+    run = SimpleNamespace(dag_id="deploy", run_id="r2", triggering_user_name=user)
+    run.clear_number, run.start_date, run.run_type = 0, None, DagRunType.SCHEDULED
     ti = MagicMock()
     ti.xcom_pull.return_value = REVISION
     return task.act({"ti": ti, "dag_run": run})
@@ -44,6 +45,17 @@ def acquire(lock_wait: float, reachable: bool = False) -> Any:
 def test_it_waits_until_the_other_run_is_done(hook: Any) -> None:
     hook.lock.side_effect = [HELD, HELD, {"lb-1": 7}]
     assert acquire(60)["tokens"] == {"lb-1": 7}
+
+
+@pytest.mark.parametrize(("user", "owner"), [("bob", "bob"), (None, "scheduled")])
+def test_whoever_finds_the_app_locked_reads_who_or_what_triggered_the_run(
+    hook: Any, user: str | None, owner: str
+) -> None:
+    hook.lock.return_value = {"lb-1": 7}
+    acquire(60, user=user)
+    told = hook.lock.call_args.kwargs
+    assert told["owner"] == told["begun"]["triggered_by"] == owner
+    assert told["begun"]["trigger"] == "scheduled"
 
 
 def test_it_gives_up_in_the_end_and_names_the_holder(hook: Any) -> None:

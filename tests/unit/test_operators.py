@@ -11,6 +11,7 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
+from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -69,7 +70,8 @@ def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
         get_task_states=lambda dag_id, run_ids: {"run": states or {}},
         get_task_breadcrumbs=lambda dag_id, run_id: [],
     )
-    run = SimpleNamespace(dag_id="deploy", run_id="run", run_type="manual", triggering_user_name="alice")
+    run = SimpleNamespace(dag_id="deploy", run_id="run", triggering_user_name="alice")
+    run.run_type = DagRunType.MANUAL
     run.clear_number, run.start_date = 0, datetime(2026, 11, 23, tzinfo=UTC)
     dag = SimpleNamespace(task_ids=sorted({*(states or {}), *xcoms}))
     return {"ti": ti, "dag_run": run, "dag": dag, "params": {}}

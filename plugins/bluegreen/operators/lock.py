@@ -13,7 +13,7 @@ from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.records import begun
+from bluegreen.operators.records import begun, triggered_by
 from bluegreen.operators.states import task_states
 from bluegreen.plan import HeldLock
 
@@ -61,14 +61,13 @@ class AcquireLockOperator(BlueGreenOperator):
                 f"{self.app_id} has no load balancer; run bluegreen_provision__{self.app_id} first"
             )
         run = context["dag_run"]
-        owner = getattr(run, "triggering_user_name", None) or str(run.run_type)
         hook = LoadBalancersHook(self.app, load_balancers)
         deadline = time.monotonic() + self.app.timeouts.lock_wait
         holder = ""
         while True:
             try:
                 tokens = hook.lock(
-                    owner=owner,
+                    owner=triggered_by(context),
                     run_id=f"{run.dag_id}/{run.run_id}",
                     ref=self.purpose,
                     is_over=lambda other: self._is_over(context, other),

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from bluegreen.color import Color
 
 
+def triggered_by(context: Context) -> str:
+    """Return the user who triggered a run, or what else did."""
+    run = context["dag_run"]
+    return run.triggering_user_name or run.run_type.value
+
+
 def begun(context: Context, subject: str) -> Record:
     """Return what is known when a run begins.
 
@@ -28,8 +34,8 @@ def begun(context: Context, subject: str) -> Record:
         dag_id=run.dag_id,
         run_id=run.run_id,
         attempt=run.clear_number or 0,
-        trigger=str(run.run_type),
-        triggered_by=run.triggering_user_name or str(run.run_type),
+        trigger=run.run_type.value,
+        triggered_by=triggered_by(context),
         reason=params.get("reason") or None,
         subject=subject,
         ref=params.get("ref"),
