@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import subprocess
 import uuid
@@ -12,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.airflow_settings import ROOT
 from demo.environment import APP
 from tests.sandbox.stack import Stack
-from tests.unit.ci_client import start
+from tests.unit.ci_client import curl_commands, run_commands, start
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
@@ -113,20 +110,20 @@ def test_a_ref_that_nobody_has_pushed_fails_before_the_switch_and_curl_sees_the_
     assert code == 3
     assert "there is no branch or tag 'no-such-branch'" in lines[-1]
 
-    [commands] = re.findall(r"```sh\n(umask 077\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    curl = subprocess.run(
-        ["sh", "-c", commands.replace("ci-1234", run_id)],
-        env={**environment(stack), "PATH": os.environ["PATH"]},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    curl = run_commands(curl_commands(run_id), tmp_path, seconds=SECONDS, **environment(stack))
     assert curl.returncode == 1
     assert "Unique constraint violation" in curl.stdout
     assert '"outcome":"refused before the switch"' in curl.stderr
     assert (tmp_path / "header").stat().st_mode & 0o077 == 0
+
+
+def test_curl_alone_deploys(stack: Stack, tmp_path: Path) -> None:
+    ref = stack.other_ref()
+    commands = curl_commands(f"ci-{uuid.uuid4()}", ref)
+    curl = run_commands(commands, tmp_path, seconds=SECONDS, **environment(stack))
+    assert curl.returncode == 0, curl.stdout + curl.stderr
+    assert '"outcome":"live and confirmed"' in curl.stderr
+    assert stack.live_ref() == ref
 
 
 def test_a_malformed_ref_is_refused(client: Callable[..., Client]) -> None:

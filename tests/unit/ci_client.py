@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 from tests.unit.fake_airflow import FakeApi
 
-CLIENT = Path(__file__).resolve().parents[2] / "ci" / "bluegreen_deploy.py"
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "ci" / "bluegreen_deploy.py"
 DAG = "/api/v2/dags/bluegreen_deploy__shop"
 RUN = f"{DAG}/dagRuns/ci-1"
 REPORT = f"GET {RUN}/taskInstances/report/xcomEntries/report"
+PARAMS = ("ref", "reason", "dry_run", "force")
 CREDENTIALS = {"AIRFLOW_USERNAME": "ci", "AIRFLOW_PASSWORD": "pass phrase"}
 
 
@@ -37,7 +40,7 @@ def airflow_with_a_run(outcome: str = "live and confirmed", state: str = "succes
     """An Airflow in which the run ci-1 of shop can be triggered, and ends after three looks."""
     api = FakeApi()
     api.answers |= {
-        f"GET {DAG}/details": {"is_paused": False, "params": {"ref": {}, "force": {}, "reason": {}}},
+        f"GET {DAG}/details": {"is_paused": False, "params": {name: {} for name in PARAMS}},
         f"POST {DAG}/dagRuns": {"dag_run_id": "ci-1"},
         f"GET {RUN}": [{"state": "queued"}, {"state": "running"}, {"state": state, "conf": {"ref": "v2"}}],
         f"GET {RUN}/taskInstances": [tasks(task("lock", None)), tasks(task("lock", "success"))],
@@ -61,4 +64,26 @@ def start(*argv: str, **environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+    )
+
+
+def curl_commands(run_id: str, ref: str = "v2") -> str:
+    """Return the README's commands for machines that have curl alone."""
+    [commands] = re.findall(r"```sh\n(umask 077\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert commands.count('"ref": "v2"') == 1
+    return str(commands).replace("ci-1234", run_id).replace('"ref": "v2"', f'"ref": "{ref}"')
+
+
+def run_commands(
+    commands: str, directory: Path, *, seconds: float, shell: str = "sh", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run them in a directory as a CI machine does."""
+    return subprocess.run(
+        [*shell.split(), "-c", commands],
+        env={"PATH": os.environ["PATH"], **CREDENTIALS, **environment},
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
     )
