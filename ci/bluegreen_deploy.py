@@ -23,9 +23,9 @@ from urllib.parse import quote
 
 EXPLANATION = """\
 exit status:
-  0        the revision is live and confirmed, or was live already
+  0        the revision is live and confirmed, or was live already; after a dry run, a deploy would succeed
   2        refused: bad arguments, or Airflow refuses (credentials, permission, no such app, malformed ref)
-  3        failed before the switch: clients get what they got before
+  3        failed before the switch: clients get what they got before; after a dry run, a deploy would fail
   4        rolled back: clients get again what they got before
   5        not over within --timeout; the run goes on
   6        unclear: neither of these; the last line says what is known
@@ -50,6 +50,7 @@ PAGE = 100
 ENDED = ("success", "failed")
 # Task states that are not worth a line.
 QUIET = ("none", "scheduled", "queued", "removed", "upstream_failed")
+WORDS = {"awaiting_input": "waits for an approval, see Required Actions in Airflow"}
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -61,7 +62,7 @@ _secrets: set[str] = set()
 class Exit(IntEnum):
     """What the exit status means."""
 
-    LIVE = 0
+    GOOD = 0
     REFUSED = 2
     NOT_SWITCHED = 3
     ROLLED_BACK = 4
@@ -71,8 +72,9 @@ class Exit(IntEnum):
 
 
 OUTCOMES = {
-    "live and confirmed": Exit.LIVE,
-    "already live": Exit.LIVE,
+    "live and confirmed": Exit.GOOD,
+    "already live": Exit.GOOD,
+    "would succeed": Exit.GOOD,
     "refused before the switch": Exit.NOT_SWITCHED,
     "rolled back": Exit.ROLLED_BACK,
 }
@@ -227,12 +229,12 @@ class Airflow:
 
 def task_from(data: Json) -> Task:
     """Read one element of ``task_instances``."""
-    index, state, attempt = data["map_index"], str(data["state"] or "none"), data["try_number"]
+    index, state, tries = data["map_index"], str(data["state"] or "none"), data["try_number"]
     name = data["task_id"] + (f"[{data.get('rendered_map_index') or index}]" if index >= 0 else "")
     seconds = f"{float(data.get('duration') or 0):8.1f} s" if state in ENDED else ""
-    line = f"{name:<40} {state:<8}{seconds}" + (f"  attempt {attempt}" if attempt > 1 else "")
+    line = f"{name:<50} {WORDS.get(state, state):<8}{seconds}" + (f"  attempt {tries}" if tries > 1 else "")
     moment = str(data.get("end_date") or data.get("start_date") or "~")
-    return (data["task_id"], index), (state, attempt), moment, line.rstrip()
+    return (data["task_id"], index), (state, tries), moment, line.rstrip()
 
 
 class Deploy:
@@ -248,8 +250,7 @@ class Deploy:
 
     def trigger(self) -> None:
         """Start the run, unless it exists."""
-        wanted = itemgetter("is_paused", "params")
-        paused, params = self._airflow.ask("GET", f"{self._dag}/details", wanted)
+        paused, params = self._airflow.ask("GET", f"{self._dag}/details", itemgetter("is_paused", "params"))
         if paused:
             raise EndError(Exit.REFUSED, f"{self._dag[6:]} is paused in Airflow: unpause it first")
         if unknown := self._conf.keys() - set(params or ()):  # Airflow would ignore them
@@ -311,13 +312,12 @@ class Deploy:
         try:
             report = self._airflow.ask("GET", path, lambda answer: dict(answer["value"]))
         except EndError as error:
-            if error.status != 404:
-                raise
-            raise EndError(Exit.UNCLEAR, f"ended ({state}) without a report: {self._page}") from None
+            unclear = EndError(Exit.UNCLEAR, f"ended ({state}) without a report: {self._page}")
+            raise (unclear if error.status == 404 else error) from None
         say(str(report.get("message")))
         code = OUTCOMES.get(str(report.get("outcome")), Exit.UNCLEAR)
         # A run that was marked by hand may contradict its report.
-        return Exit.UNCLEAR if code is Exit.LIVE and state != "success" else code
+        return Exit.UNCLEAR if code is Exit.GOOD and state != "success" else code
 
 
 def run_id_for(ref: str, environment: Mapping[str, str]) -> str:

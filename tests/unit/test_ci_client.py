@@ -111,6 +111,19 @@ def test_a_run_that_ends_without_a_report_is_unclear(deploy: Call, api: FakeApi)
     assert "ended (success) without a report: http" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "state", "code"),
+    [("would succeed", "success", 0), ("refused before the switch", "failed", 3)],
+)
+def test_a_dry_run_tells_by_its_status_whether_a_deploy_would_succeed(
+    deploy: Call, api: FakeApi, outcome: str, state: str, code: int
+) -> None:
+    api.answers |= airflow_with_a_run(outcome, state).answers
+    assert deploy("--param=dry_run=true")[0] == code
+    [(_, body)] = api.asked("POST")
+    assert body["conf"] == {"ref": "v2", "dry_run": True}
+
+
 def test_a_run_that_exists_is_followed(deploy: Call, api: FakeApi) -> None:
     api.answers[f"POST {DAG}/dagRuns"] = (409, {"detail": {"reason": "Unique constraint violation"}})
     api.answers[f"GET {RUN}"] = {"state": "success", "conf": {"ref": "v2"}}
@@ -275,13 +288,26 @@ def test_a_long_wait_shows_signs_of_life(deploy: Call, api: FakeApi, monkeypatch
 def test_states_that_nobody_expects_are_shown_as_they_are(deploy: Call, api: FakeApi) -> None:
     api.answers[f"GET {RUN}/taskInstances"] = tasks(
         task("first", "restarting", try_number=2),
-        task("second", "awaiting_input"),
-        task("third", "a word of tomorrow", map_index=3),
-        task("fourth", "upstream_failed"),
-        task("fifth", None, try_number=0),
+        task("second", "a word of tomorrow", map_index=3),
+        task("third", "upstream_failed"),
+        task("fourth", None, try_number=0),
     )
     lines = [" ".join(line.split()[1:]) for line in deploy()[1][1:-1]]
-    assert lines == ["first restarting attempt 2", "second awaiting_input", "third[3] a word of tomorrow"]
+    assert lines == ["first restarting attempt 2", "second[3] a word of tomorrow"]
+
+
+def test_a_wait_for_an_approval_is_one_line_and_what_a_run_that_takes_too_long_does(
+    deploy: Call, api: FakeApi
+) -> None:
+    api.answers[f"GET {RUN}"] = {"state": "running"}
+    api.answers[f"GET {RUN}/taskInstances"] = tasks(
+        task("preview_check", "success"), task("approval", "awaiting_input")
+    )
+    code, lines = deploy(seconds=1)
+    assert code == 5
+    waits = "approval waits for an approval, see Required Actions in Airflow"
+    assert [" ".join(line.split()[1:]) for line in lines[2:-1]] == [waits]
+    assert f"not over in time: the run is running: {waits}; if the run has begun" in lines[-1]
 
 
 def test_a_listing_is_read_to_its_end(deploy: Call, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
