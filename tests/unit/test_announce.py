@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -24,8 +26,8 @@ def settings(event: Event, *connections: str) -> Any:
     return app.model_copy(update={"notifications": asked})
 
 
-def connect(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
-    extra = {"config": {"path": f"json://{address}/hook"}}
+def connect(monkeypatch: pytest.MonkeyPatch, name: str, address: str, options: str = "") -> None:
+    extra = {"config": {"path": f"json://{address}/hook{options}"}}
     connection = json.dumps({"conn_type": "apprise", "extra": extra})
     monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", connection)
 
@@ -69,6 +71,24 @@ def test_what_cannot_be_sent_is_a_warning_and_the_others_are_told(
     assert len(api.asked("POST")) == 1
     assert "broken was not notified" in caplog.text
     assert "secret-token" not in caplog.text
+
+
+def test_a_service_that_never_answers_holds_nobody_up_for_long_and_the_others_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(notifications, "LONGEST_SECONDS", 1.0)
+    api = FakeApi()
+    api.answers["POST /hook"] = {}
+    with serving(api) as address, socket.create_server(("127.0.0.1", 0)) as silent:
+        connect(monkeypatch, "chat", address)
+        # As somebody may set it for a slow service: it would be waited for as long.
+        connect(monkeypatch, "slow", f"127.0.0.1:{silent.getsockname()[1]}", "?rto=60&cto=60")
+        began = time.monotonic()
+        notifications.notify(settings(Event.APPROVAL, "slow", "chat"), Event.APPROVAL, MESSAGE, LINK)
+        took = time.monotonic() - began
+    assert took < 20
+    assert len(api.asked("POST")) == 1
+    assert "slow was not notified: no answer within 1 s" in caplog.text
 
 
 def test_what_a_library_says_of_its_trouble_is_not_shown_because_addresses_hold_secrets(

@@ -17,6 +17,7 @@ from bluegreen.approval import MOST_COMMITS, Request
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.notify import Event
 from bluegreen.operators import approval
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.plan import HeldLock, Plan
@@ -117,22 +118,41 @@ def test_a_no_and_no_answer_end_the_run(load_balancers: Any, user: dict[str, str
     load_balancers.renew.assert_not_called()
 
 
+class Asked:
+    """What a task does that asks for an approval, in its order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, required: bool = True) -> None:
+        self.steps: list[Any] = []
+        monkeypatch.setattr(SwitchApprovalOperator, "_request", lambda *_: "what is switched")
+        monkeypatch.setattr(ApprovalOperator, "execute", lambda *_: self.steps.append("asked"))
+        monkeypatch.setattr(approval, "notify", lambda _app, *said: self.steps.append(said))
+        operator = SwitchApprovalOperator(
+            app_id="my_perl_app",
+            task_id="approval",
+            subject="Switch v2 live?",
+            lock=LOCK,
+            plan=None,
+            revision=NEW,
+            baseline=None,
+        )
+        ti = SimpleNamespace(log_url="http://airflow/dags/d/runs/r/tasks/approval?try_number=1")
+        context: Any = {"ti": ti, "params": {"require_approval": required}}
+        operator.execute(context)
+
+
 @pytest.mark.parametrize("required", [True, False])
 def test_only_a_run_that_requires_approval_is_held_up(
     monkeypatch: pytest.MonkeyPatch, load_balancers: Any, *, required: bool
 ) -> None:
-    monkeypatch.setattr(SwitchApprovalOperator, "_request", lambda *_: "what is switched")
-    monkeypatch.setattr(ApprovalOperator, "execute", lambda *_: "asked")
-    operator = SwitchApprovalOperator(
-        app_id="my_perl_app",
-        task_id="approval",
-        subject="",
-        lock=LOCK,
-        plan=None,
-        revision=NEW,
-        baseline=None,
-    )
-    context: Any = {"ti": SimpleNamespace(), "params": {"require_approval": required}}
-    assert operator.execute(context) == ("asked" if required else None)
+    steps = Asked(monkeypatch, required=required).steps
+    assert ("asked" in steps) is required
     leases = [call.kwargs["lease"] for call in load_balancers.renew.call_args_list]
     assert leases == ([APP.timeouts.approval + APP.timeouts.lease] if required else [])
+
+
+def test_whoever_is_to_approve_is_told_where_before_airflow_is_asked_so_that_a_slow_service_is_no_race(
+    monkeypatch: pytest.MonkeyPatch, load_balancers: Any
+) -> None:
+    message = "my_perl_app waits for an approval: Switch v2 live?"
+    page = "http://airflow/dags/d/runs/r/tasks/approval/required_actions"
+    assert Asked(monkeypatch).steps == [(Event.APPROVAL, message, page), "asked"]

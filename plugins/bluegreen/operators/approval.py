@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk.exceptions import TaskAwaitingInput
 
 from bluegreen.app import load_app
 from bluegreen.approval import Request
@@ -69,19 +68,16 @@ class SwitchApprovalOperator(ApprovalOperator):
             timeouts = load_app(self.app_id).timeouts
             self._load_balancers().renew(lease=timeouts.approval + timeouts.lease)
             self.body = self._request(context)
-        try:
-            return super().execute(context)
-        except TaskAwaitingInput:
-            # Only now there is something to answer.
-            run_page = context["ti"].log_url.partition("/tasks/")[0]
-            page = f"{run_page}/tasks/{self.task_id}/required_actions"
-            notify(
-                load_app(self.app_id),
-                Event.APPROVAL,
-                f"{self.app_id} waits for an approval: {self.subject}",
-                page,
-            )
-            raise
+        # Before there is something to answer: an answer that comes before the task waits makes Airflow ask
+        # again, so nothing that takes long may stand between the two.
+        self._notify(context)
+        return super().execute(context)
+
+    def _notify(self, context: Context) -> None:
+        run_page = context["ti"].log_url.partition("/tasks/")[0]
+        page = f"{run_page}/tasks/{self.task_id}/required_actions"
+        message = f"{self.app_id} waits for an approval: {self.subject}"
+        notify(load_app(self.app_id), Event.APPROVAL, message, page)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on with the answer.

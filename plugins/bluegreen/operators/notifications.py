@@ -3,30 +3,60 @@
 from __future__ import annotations
 
 import logging
+from threading import Thread
+from time import monotonic
 
 from bluegreen.app import App
 from bluegreen.notify import Event, connections_for
 
 log = logging.getLogger(__name__)
 
+# A library's own limits are for each of the requests that a service needs, and some have none.
+LONGEST_SECONDS = 15.0
+
 
 def notify(app: App, event: Event, message: str, link: str) -> None:
-    """Send a message to every connection that the app's settings name for an event.
+    """Send a message to every connection that the app's settings name for an event, to all at once.
 
     One that cannot be sent is a warning in the task's log, whatever the reason: it never changes how a run
-    ends. What a service answers is not shown, because addresses of services hold secrets.
+    ends, nor does a service that does not answer hold the task up for longer than :data:`LONGEST_SECONDS`.
+    What a service answers is not shown, because addresses of services hold secrets.
 
     :param message: the one line that says it all.
     :param link: where to look further.
     """
-    for connection in connections_for(app, event):
+    title, body = message.partition(":")[0], f"{message}\n{link}"
+    sendings = [_Sending(connection, event, title, body) for connection in connections_for(app, event)]
+    deadline = monotonic() + LONGEST_SECONDS
+    for sending in sendings:
+        sending.start()
+    for sending in sendings:
+        sending.join(max(deadline - monotonic(), 0))
+        if sending.trouble:
+            log.warning("%s was not notified: %s", sending.connection, sending.trouble)
+
+
+class _Sending(Thread):
+    """One message on its way to one connection.
+
+    :ivar trouble: why it was not sent, so far.
+    """
+
+    def __init__(self, connection: str, event: Event, title: str, body: str) -> None:
+        # One that hangs does not keep the task's process from ending.
+        super().__init__(daemon=True)
+        self.connection = connection
+        self._message = (event, title, body)
+        self.trouble = f"no answer within {LONGEST_SECONDS:g} s"
+
+    def run(self) -> None:
+        """Send it."""
         try:
-            sent = _send(connection, event, title=message.partition(":")[0], body=f"{message}\n{link}")
+            sent = _send(self.connection, *self._message)
         except Exception as error:  # anything that a service, its library or a connection may do
-            log.warning("%s was not notified: %s", connection, type(error).__name__)
-            continue
-        if not sent:
-            log.warning("%s was not notified: no service took the message, see the lines above", connection)
+            self.trouble = type(error).__name__
+        else:
+            self.trouble = "" if sent else "no service took the message, see the lines above"
 
 
 def _send(connection: str, event: Event, title: str, body: str) -> bool:
