@@ -20,15 +20,13 @@ SECRETS = Path(os.environ.get("SECRETS_DIRECTORY", "/run/secrets"))
 # Written for one app; docs/ci.md tells what each permission is for.
 ROLE = Path(__file__).with_name("airflow-role.json")
 ROLE_IS_FOR = "my_perl_app"
+# What Airflow does not work without, or worse: works with an empty one.
+DEMANDED = ("fernet_key", "jwt_secret", "api_secret_key", "database_url", "admin_password", "ci_password")
 
 
 def main() -> None:
     """Prepare the database that Airflow's settings name."""
-    for file in sorted(SECRETS.iterdir()):
-        if not file.stat().st_size:
-            raise SystemExit(
-                f"init: the secret {file} is empty; with containers, set {file.name.upper()} in .env"
-            )
+    demand_secrets(SECRETS)
     subprocess.run(["airflow", "db", "migrate"], check=True)
     with get_application_builder() as builder:
         manager = builder.sm
@@ -38,6 +36,20 @@ def main() -> None:
             _add_user(manager, admin, [manager.find_role("Admin")], _secret("admin_password"))
             print(f"made the user {admin}")
         _ci_user(manager, os.environ["CI_USER"], roles)
+
+
+def demand_secrets(directory: Path) -> None:
+    """End here if a secret has no value.
+
+    :param directory: has a file for each.
+    """
+    for name in DEMANDED:
+        file = directory / name
+        if not file.exists() or not file.read_text().strip():
+            raise SystemExit(
+                f"init: the secret {file} is {'empty' if file.exists() else 'missing'}, and nothing was"
+                f" changed; give it a value (with containers, {name.upper()} in .env) and start again"
+            )
 
 
 def _role(manager: Any, app: str) -> Any:
