@@ -10,31 +10,41 @@ import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType
 
 from bluegreen.errors import LoadBalancerError
+from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import lock
-from tests.unit.test_operators import LB
+from bluegreen.plan import HeldLock
+from tests.unit.test_operators import LB, LOST, droplet
 
 REVISION = "a" * 40
+LB_2 = droplet(9, "lb-2")
 HELD = LoadBalancerError("lb-1: locked by alice, run r1", code="locked")
+
+
+def names(droplets: Any) -> list[str]:
+    return [one.name for one in droplets]
 
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     one = create_autospec(LoadBalancersHook, instance=True)
-    monkeypatch.setattr(lock, "LoadBalancersHook", lambda *_: one)
+    one.of = []
+    monkeypatch.setattr(lock, "LoadBalancersHook", lambda _app, found: one.of.append(names(found)) or one)
     monkeypatch.setattr(lock, "POLL_SECONDS", 0.01)
     return one
 
 
-def acquire(lock_wait: float, reachable: bool = False, user: str | None = "bob") -> Any:
+def acquire(lock_wait: float, user: str | None = "bob", fleets: Any = ((LB,),)) -> Any:
+    """Run the task; DigitalOcean tells of one of the fleets after the other, of the last one then."""
     task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2")
     app = task.app
     timeouts = app.timeouts.model_copy(update={"lock_wait": lock_wait})
     task.__dict__["app"] = app.model_copy(update={"timeouts": timeouts})
-    task.__dict__["read_fleet"] = lambda: SimpleNamespace(load_balancers=(LB,))
+    fleets = list(fleets)
+    task.__dict__["read_fleet"] = lambda: SimpleNamespace(
+        load_balancers=fleets.pop(0) if len(fleets) > 1 else fleets[0]
+    )
     task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
-    task.reachable_only = True
-    task.__dict__["_reachable"] = lambda _one: reachable
     run = SimpleNamespace(dag_id="deploy", run_id="r2", triggering_user_name=user)
     run.clear_number, run.start_date, run.run_type = 0, None, DagRunType.SCHEDULED
     ti = MagicMock()
@@ -70,6 +80,30 @@ def test_it_does_not_wait_for_what_waiting_does_not_mend(hook: Any) -> None:
     with pytest.raises(LoadBalancerError, match="broke"):
         acquire(60)
     assert hook.lock.call_count == 1
+
+
+def test_a_lost_connection_does_not_end_a_wait_but_is_not_waited_for(hook: Any) -> None:
+    hook.lock.side_effect = [HELD, LOST, HELD, LOST, {"lb-1": 7}]
+    assert acquire(60)["tokens"] == {"lb-1": 7}
+    hook.lock.side_effect = LOST
+    with pytest.raises(DropletUnreachableError):
+        acquire(60)
+
+
+def test_a_load_balancer_that_came_while_a_run_waited_is_locked_too(hook: Any) -> None:
+    hook.lock.side_effect = [HELD, {"lb-1": 7}, {"lb-1": 8, "lb-2": 9}]
+    taken = acquire(60, fleets=[(LB,), (LB, LB_2)])
+    assert names(HeldLock.model_validate(taken).load_balancers) == ["lb-1", "lb-2"]
+    assert taken["tokens"] == {"lb-1": 8, "lb-2": 9}
+    assert hook.of == [["lb-1"], ["lb-1", "lb-2"]]
+    # Whoever holds one and asks for another must not wait for somebody who does the same.
+    assert [call[0] for call in hook.method_calls] == [*["lock"] * 2, "unlock", "close", "lock", "close"]
+
+
+def test_a_run_that_did_not_wait_asks_digitalocean_once(hook: Any) -> None:
+    hook.lock.return_value = {"lb-1": 7}
+    acquire(60, fleets=[(LB,), ()])
+    assert hook.of == [["lb-1"]]
 
 
 @pytest.mark.parametrize(("known_as_ended", "taken_over"), [(1, True), (0, False)])

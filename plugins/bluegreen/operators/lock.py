@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from bluegreen import figures
@@ -53,17 +54,43 @@ class AcquireLockOperator(BlueGreenOperator):
             names that run.
         """
         self._refuse_a_run_that_has_ended(context)
+        deadline = time.monotonic() + self.app.timeouts.lock_wait
+        found = self._load_balancers()
+        while True:
+            with closing(LoadBalancersHook(self.app, found)) as hook:
+                tokens, waited = self._wait_for(hook, found, context, deadline)
+                # Who was waited for may have provisioned another.
+                now = self._load_balancers() if waited else found
+                if {one.id for one in now} == {one.id for one in found}:
+                    break
+                self.log.info("there are other load balancers since: %s", ", ".join(one.label for one in now))
+                # All again, in the order of their names.
+                hook.unlock()
+            found = now
+        if found:
+            emit(figures.locked(self.app_id, since=time.time()))
+        return HeldLock(load_balancers=found, tokens=tokens).model_dump(mode="json")
+
+    def _load_balancers(self) -> tuple[Droplet, ...]:
+        """Return those to lock, as they are now."""
         load_balancers = self.read_fleet().load_balancers
         if self.reachable_only:
-            load_balancers = tuple(one for one in load_balancers if self._reachable(one))
-        elif not load_balancers:
+            return tuple(one for one in load_balancers if self._reachable(one))
+        if not load_balancers:
             raise FleetError(
                 f"{self.app_id} has no load balancer; run bluegreen_provision__{self.app_id} first"
             )
-        run = context["dag_run"]
-        hook = LoadBalancersHook(self.app, load_balancers)
-        deadline = time.monotonic() + self.app.timeouts.lock_wait
-        holder = ""
+        return load_balancers
+
+    def _wait_for(
+        self,
+        hook: LoadBalancersHook,
+        load_balancers: Sequence[Droplet],
+        context: Context,
+        deadline: float,
+    ) -> tuple[dict[str, int], bool]:
+        """Return the lock's tokens, and whether they had to be waited for."""
+        run, holder = context["dag_run"], ""
         while True:
             try:
                 tokens = hook.lock(
@@ -74,20 +101,20 @@ class AcquireLockOperator(BlueGreenOperator):
                     lease=self.lease,
                     begun=begun(context, self.purpose).line(),
                 )
-                break
-            except LoadBalancerError as error:
-                if error.code != "locked" or time.monotonic() >= deadline:
-                    # That this run was refused is recorded there.
-                    found = [one.model_dump(mode="json") for one in load_balancers]
-                    context["ti"].xcom_push(key=FOUND_KEY, value=found)
+                return tokens, bool(holder)
+            except BlueGreenError as error:
+                # A connection that is lost in a long wait is no reason to end it.
+                may_wait = _is_locked(error) or (holder and error.transient)
+                if not may_wait or time.monotonic() >= deadline:
+                    if isinstance(error, LoadBalancerError):
+                        # That this run was refused is recorded there.
+                        found = [one.model_dump(mode="json") for one in load_balancers]
+                        context["ti"].xcom_push(key=FOUND_KEY, value=found)
                     raise
                 # The text changes whenever the holder renews its lease.
                 if holder != (holder := str(error).partition(" until ")[0]):
                     self.log.info("waiting up to %s s: %s", self.app.timeouts.lock_wait, error)
                 time.sleep(POLL_SECONDS)
-        if load_balancers:
-            emit(figures.locked(self.app_id, since=time.time()))
-        return HeldLock(load_balancers=load_balancers, tokens=tokens).model_dump(mode="json")
 
     def _refuse_a_run_that_has_ended(self, context: Context) -> None:
         """Airflow's "clear failed tasks" runs some tasks again, but not those that judge and roll back."""
@@ -120,3 +147,7 @@ class AcquireLockOperator(BlueGreenOperator):
             self.log.info("not locked, and not in use by anybody: %s", error)
             return False
         return True
+
+
+def _is_locked(error: BlueGreenError) -> bool:
+    return isinstance(error, LoadBalancerError) and error.code == "locked"
