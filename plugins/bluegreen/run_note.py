@@ -1,14 +1,18 @@
-"""The note of a run in Airflow's list of runs: how it ended.
+"""The note of a run in Airflow's list of runs: what a deploy is of while it runs, and how each run ended.
 
-A task has no way to write it. A listener has, because it is called where the run's state is changed, in the
-scheduler as a rule. Airflow catches what goes wrong here, so a run ends as it would without a note.
+A task has no way to write it, so the revision that its ref means stands there only at the end. A listener
+has, because it is called where the run's state is changed, in the scheduler as a rule. Airflow catches what
+goes wrong here, so a run ends as it would without a note.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
+
+from bluegreen.outcome import WITHOUT_A_WORD
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -18,30 +22,52 @@ LONGEST_NOTE = 1000
 
 
 @hookimpl
+def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
+    """Note what a deploy is of; also if an earlier attempt of the run has left a note."""
+    if is_attached(dag_run) and (subject := subject_of(dag_run)):
+        write_note(dag_run, f"{subject}: running")
+
+
+@hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
     """Write the note of a run that ended well."""
-    write_note(dag_run)
+    note_the_end(dag_run)
 
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
     """Write the note of a run that did not."""
-    write_note(dag_run)
+    note_the_end(dag_run)
 
 
-def write_note(dag_run: DagRun) -> None:
-    """Write the report's message; a note that a person has written stays."""
+def note_the_end(dag_run: DagRun) -> None:
+    """Write the report's message."""
     if not dag_run.dag_id.startswith("bluegreen_") or not is_attached(dag_run):
         return
+    if report := report_of(dag_run):
+        write_note(dag_run, str(report["message"]))
+    # A run that is marked failed goes on until its report is done, and has no end until then.
+    elif dag_run.end_date is not None and (subject := subject_of(dag_run)):
+        write_note(dag_run, f"{subject}: {WITHOUT_A_WORD}, see the log of its task report")
+
+
+def subject_of(dag_run: DagRun) -> str | None:
+    """Return what a deploy is of, or ``None`` for any other run."""
+    if not dag_run.dag_id.startswith("bluegreen_deploy__") or not isinstance(dag_run.conf, Mapping):
+        return None
+    ref, dry = dag_run.conf.get("ref"), dag_run.conf.get("dry_run")
+    return f"{'dry run' if dry else 'deploy'} of {ref}" if ref else None
+
+
+def write_note(dag_run: DagRun, text: str) -> None:
+    """Write a note; one that a person has written stays."""
     if dag_run.dag_run_note is not None and dag_run.dag_run_note.user_id != AUTHOR:
         return
-    if report := report_of(dag_run):
-        message = str(report["message"])
-        note = message if len(message) <= LONGEST_NOTE else f"{message[: LONGEST_NOTE - 1]}…"
-        if dag_run.dag_run_note is None:
-            dag_run.note = (note, AUTHOR)
-        else:
-            dag_run.note = note
+    note = text if len(text) <= LONGEST_NOTE else f"{text[: LONGEST_NOTE - 1]}…"
+    if dag_run.dag_run_note is None:
+        dag_run.note = (note, AUTHOR)
+    else:
+        dag_run.note = note
 
 
 def is_attached(dag_run: DagRun) -> bool:
