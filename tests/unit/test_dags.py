@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.sdk import DAG, timezone
 from airflow.serialization.serialized_objects import DagSerialization as SerializedDAG
+from airflow.timetables.base import TimeRestriction
 
+from bluegreen.command_hooks import Moment
 from bluegreen.task_docs import task_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +27,29 @@ def read_dags() -> DagBag:
 @pytest.fixture(scope="module")
 def dags() -> dict[str, DAG]:
     return dict(read_dags().dags)
+
+
+def dags_of(directory: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> dict[str, DAG]:
+    """The DAGs of apps with these files, by the apps' ids."""
+    for app, text in files.items():
+        (directory / f"{app}.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(directory))
+    return dict(read_dags().dags)
+
+
+@pytest.fixture
+def all_kinds(dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, DAG]:
+    """The DAGs of an app as it comes, of one with commands at every moment, and of one with a bad file."""
+    good = REFERENCE.read_text(encoding="utf-8")
+    commands = "".join(f"  {moment}: [{{command: ['true']}}]\n" for moment in Moment)
+    files = {
+        "hooked": good.replace("\nhooks:\n", f"\nhooks:\n{commands}"),
+        "broken": good.replace("region: nyc3", "regoin: nyc3"),
+    }
+    found = {**dags, **dags_of(tmp_path, monkeypatch, **files)}
+    assert {moment.value for moment in Moment} <= set(found["bluegreen_deploy__hooked"].task_ids)
+    assert found["bluegreen_deploy__broken"].task_ids == ["settings"]
+    return found
 
 
 def test_every_app_has_its_five_dags(dags: dict[str, DAG]) -> None:
@@ -68,6 +94,13 @@ def test_a_run_that_ends_early_starts_no_task_up_to_the_judge(dags: dict[str, DA
     assert {deploy.get_task(task_id).trigger_rule for task_id in before} == {"all_success"}
 
 
+def test_traffic_goes_back_whether_a_run_made_a_plan_or_not(dags: dict[str, DAG]) -> None:
+    for kind in ("deploy", "rollback"):
+        rollback = dags[f"bluegreen_{kind}__my_perl_app"].get_task("rollback")
+        assert rollback.upstream_task_ids == {"judge", "lock"}
+        assert rollback.trigger_rule == "all_success"
+
+
 def test_a_rollback_goes_on_whether_it_starts_a_release_or_not_but_not_if_it_has_none(
     dags: dict[str, DAG],
 ) -> None:
@@ -105,19 +138,46 @@ def test_the_report_runs_whatever_happened_and_decides_the_run(dags: dict[str, D
 
 
 def test_each_task_says_what_it_does_what_it_may_change_and_what_to_do_when_it_fails(
-    dags: dict[str, DAG],
+    all_kinds: dict[str, DAG],
 ) -> None:
     undocumented = {
         task.task_id
-        for dag in dags.values()
+        for dag in all_kinds.values()
         for task in dag.tasks
+        if task.task_id != "settings"
         if not all(part in (task.doc_md or "") for part in ("**May change:**", "**When it fails:**"))
     }
     assert undocumented == set(), "write a section for each in include/docs/tasks.md"
 
 
-def test_every_section_of_the_documentation_is_about_a_task(dags: dict[str, DAG]) -> None:
-    assert set(task_docs()) - {task_id for dag in dags.values() for task_id in dag.task_ids} == set()
+def test_every_section_of_the_documentation_is_about_a_task(all_kinds: dict[str, DAG]) -> None:
+    assert set(task_docs()) - {task_id for dag in all_kinds.values() for task_id in dag.task_ids} == set()
+
+
+def next_run(dag: DAG, after: datetime) -> datetime | None:
+    """When Airflow starts a run of a DAG by itself."""
+    timetable = SerializedDAG.from_dict(SerializedDAG.to_dict(dag)).timetable
+    since = TimeRestriction(earliest=timezone.coerce_datetime(after), latest=None, catchup=True)
+    info = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=since)
+    return info.run_after if info else None
+
+
+def test_only_the_dry_run_starts_by_itself_at_night_or_when_the_app_s_file_says(
+    dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    starts = {dag_id: moment for dag_id, dag in dags.items() if (moment := next_run(dag, noon))}
+    assert starts == {"bluegreen_dry_run__my_perl_app": datetime(2026, 11, 2, 3, tzinfo=UTC)}
+
+    good = REFERENCE.read_text(encoding="utf-8")
+    other = dags_of(
+        tmp_path,
+        monkeypatch,
+        often=f'{good}\ndry_run_schedule: "*/30 * * * *"\n',
+        never=f"{good}\ndry_run_schedule: null\n",
+    )
+    assert next_run(other["bluegreen_dry_run__often"], noon) == noon
+    assert next_run(other["bluegreen_dry_run__never"], noon) is None
 
 
 def test_what_judges_a_switch_is_not_tried_twice(dags: dict[str, DAG]) -> None:
