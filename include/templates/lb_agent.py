@@ -252,6 +252,10 @@ class Haproxy:
     def processes(self) -> Processes | None:
         return Processes.parse(self._talk(self.paths.master_socket, "show proc"))
 
+    def is_down(self) -> bool:
+        """Whether it does not run; during a reload it only does not answer."""
+        return self.processes() is None and run("systemctl", "is-active", "haproxy")[0] != 0
+
     def running_map(self) -> TrafficMap | None:
         return self._map_of(self.ask(self._show_map))
 
@@ -451,7 +455,11 @@ class LockStore:
             now = f"held by {self.describe(holder)}" if holder else "free"
             lost = f"this run no longer holds the lock (it is {now}); nothing was changed"
             raise AgentError("lock_lost", f"{lost}, trigger a new run")
-        return self._extend(holder if lease is None else {**holder, "lease": lease})
+        try:
+            return self._extend(holder if lease is None else {**holder, "lease": lease})
+        except OSError:
+            # On a full disk its holder must still be able to take traffic back.
+            return holder
 
     @staticmethod
     def describe(holder: Json) -> str:
@@ -666,6 +674,10 @@ class Traffic:
             raise AgentError("haproxy_down", f"HAProxy {what}, nothing was moved; deploy again to repair it")
         return running
 
+    def is_at(self, wanted: TrafficMap) -> bool:
+        """Whether HAProxy and the file say so."""
+        return self.haproxy.running_map() == wanted == self.in_file()
+
     def wanted(self, initial: Json) -> TrafficMap:
         """What runs, else what the file says, else what the caller starts with."""
         known = self.haproxy.running_map() or self.in_file()
@@ -713,7 +725,7 @@ class Traffic:
 
         answered = wait_for(ANSWER_WAIT, answers, 0.005)
         milliseconds = round((time.monotonic() - began) * 1000, 1)
-        if not answered or self.in_file() != wanted or self.haproxy.running_map() != wanted:
+        if not answered or not self.is_at(wanted):
             raise AgentError("not_moved", f"no answer from {wanted.live} came through HAProxy")
         self.remember(moved_at=at)
         return {"milliseconds": milliseconds, "at": at}
@@ -724,9 +736,22 @@ class Traffic:
         try:
             return self.move(wanted, path, revision)
         except AgentError as error:
-            self.write_file(back)
-            self.haproxy.set_map(back)
-            raise AgentError(error.code, f"{error}; traffic was put back, live is {back.live}") from None
+            with contextlib.suppress(AgentError, OSError):
+                self.write_file(back)
+                self.haproxy.set_map(back)
+            became = f"traffic was put back, live is {back.live}"
+            if not self.is_at(back):
+                became = f"traffic could not be put back to {back.live} either"
+            raise AgentError(error.code, f"{error}; {became}") from None
+
+    def move_back(self, wanted: TrafficMap, path: str) -> Json:
+        """Move traffic whatever becomes of the file: clients come first."""
+        try:
+            return self.move(wanted, path)
+        except OSError as error:
+            self.haproxy.set_map(wanted)
+            moved = f"traffic goes to {wanted.live} again, but {self.paths.map} cannot be written"
+            raise AgentError("not_written", f"{moved} ({error.strerror}); make room on the disk") from None
 
 
 class Agent:
@@ -778,35 +803,37 @@ class Agent:
             who["begun"] = self._record_in(request, "begun")
         lease = number({"lease": LEASE, **request}, "lease", 1, 86400)
         over = number(request, "over", 0, 1e15) if "over" in request else 0
-        pending, holder = self.traffic.state()["pending"], self.lock_store.holder()
-        foreign = bool(pending) and pending["from"] is not None and pending["run_id"] != who["run_id"]
-        waits = foreign and time.time() < pending["deadline"] + LOCK_WAIT
-        gone = holder is not None and self.lock_store.is_over(holder, over)
-        abandoned = waits and gone
-        if waits and not abandoned:
-            # It would move traffic back in the middle of the new run, onto droplets that are being deployed.
-            until = f"unless it is confirmed, that reverts at {utc(pending['deadline'])}; try again then"
-            raise AgentError("locked", f"run {pending['run_id']} has switched to {pending['to']}; {until}")
+        holder = self.lock_store.holder()
         taken = self.lock_store.take(who, lease, over)
         answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
         if holder and holder["token"] != taken["token"]:
             answer["took_over"] = self.lock_store.describe(holder)
-        if abandoned:
-            # Nobody is left who could confirm it, so there is nothing to wait for.
-            if request.get("keep") and pending.get("prepared"):
-                self.traffic.keep(pending)
-            else:
-                with contextlib.suppress(AgentError):
-                    self.revert({"token": taken["token"]})
-        if foreign:
-            # If it is still there, the color to go back to is too sick. From here on the new run decides.
-            self.traffic.remember(pending=None)
-            self.timer.disarm()
+        self._settle(keep=bool(request.get("keep")))
         if taken.get("left"):
             for begun in taken["left"]:
                 self.written.append(self._without_a_word(begun, who["run_id"]))
             self.lock_store.all_recorded()
         return answer
+
+    def _settle(self, keep: bool) -> None:
+        """Keep or take back a switch that nobody is left to confirm, before whoever has the lock goes on.
+
+        Its run has lost the lock, or was cleared and begins anew; its timer would move traffic in the middle
+        of what comes now, onto droplets that are being deployed.
+        """
+        pending = self.traffic.state()["pending"]
+        if not pending or pending["from"] is None:
+            return
+        if keep and pending.get("prepared"):
+            self.traffic.keep(pending)
+        else:
+            try:
+                self._take_back(pending, "its run did not confirm it")
+            except AgentError as error:
+                # From here on the new run decides, and says what was found.
+                self.traffic.not_taken_back(pending, str(error))
+                self.traffic.remember(pending=None)
+        self.timer.disarm()
 
     def _without_a_word(self, begun: Json, found_by: str) -> Json:
         """The record of a run that has left its lock behind: what it knew at first, and what became of it."""
@@ -863,7 +890,14 @@ class Agent:
         return {"until": self.lock_store.require(request, lease)["until"]}
 
     def unlock(self, request: Json) -> Json:
-        self.lock_store.release(int(number(request, "token", 0, 1e15)))
+        token = int(number(request, "token", 0, 1e15))
+        holder, pending = self.lock_store.holder(), self.traffic.state()["pending"]
+        if holder and holder["token"] == token and pending and not pending.get("prepared"):
+            # A task that was killed late has switched after its run had looked for the last time.
+            # If it cannot be taken back, the timer tries again.
+            with contextlib.suppress(AgentError, OSError):
+                self.revert({"token": token})
+        self.lock_store.release(token)
         return {}
 
     def sync(self, request: Json) -> Json:
@@ -880,6 +914,8 @@ class Agent:
             if created:
                 self.paths.map.unlink()
             raise
+        if request.get("prepare_only"):
+            return {"changed": False, "reloaded": False, "prepared": True}
         repaired = self.traffic.in_file() != wanted
         if repaired:
             # What runs is the truth; a reload would read the file and move traffic otherwise.
@@ -927,8 +963,10 @@ class Agent:
         try:
             moved = self.traffic.move_or_put_back(TrafficMap.to(to), back, path, revision)
         except AgentError:
-            self.traffic.remember(pending=None)
-            self.timer.disarm()
+            # If it could not be put back, the timer still can.
+            if self.traffic.is_at(back):
+                self.traffic.remember(pending=None)
+                self.timer.disarm()
             raise
         return {**answer, **moved}
 
@@ -975,56 +1013,104 @@ class Agent:
         live may take it away again; then nothing is live, as before.
         """
         asked = f"run {self.lock_store.require(request)['run_id']}" if "token" in request else "hand"
-        running, pending = self.traffic.running(), self.traffic.state()["pending"]
-        deadline, live = request.get("deadline"), running.live_color
-        unchanged = {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
+        pending, deadline = self.traffic.state()["pending"], request.get("deadline")
         if not pending or deadline not in (None, pending["deadline"]):
-            return unchanged
-        if deadline is not None and pending.get("prepared"):
-            time.sleep(max(0, deadline + PEERS_WAIT - time.time()))
-            if pending["from"] not in self.traffic.colors_of_peers(pending):
-                self.traffic.keep(pending)
-                return unchanged
-        target = TrafficMap.back(pending["to"], pending["from"])
-        answer = {**unchanged, "from": pending["to"], "to": target.live_color}
-        if running != target or self.traffic.in_file() != target:
-            if target.live_color:
-                self._demand_one_server(target.live, running.live)
-            moved = self.traffic.move(target, pending["path"])
-            answer = {**answer, "milliseconds": moved["milliseconds"], "reverted": True}
-        by_timer = "it was not confirmed in time"
-        self.traffic.taken_back(pending, f"asked for by {asked}" if deadline is None else by_timer)
+            return self._nothing_moved(self.traffic.running().live_color)
+        if request.get("prepare_only"):
+            if pending["from"]:
+                self._demand_one_server(pending["from"], pending["to"])
+            return {**self._nothing_moved(pending["to"]), "prepared": True}
+        if deadline is not None and pending.get("prepared") and self._peers_keep(pending):
+            self.traffic.keep(pending)
+            return self._nothing_moved(pending["to"])
+        reason = f"asked for by {asked}" if deadline is None else "it was not confirmed in time"
+        try:
+            answer = self._take_back(pending, reason)
+        except AgentError as error:
+            # Whoever comes next is told; the switch stays pending, and the timer tries again.
+            with contextlib.suppress(OSError):
+                self.traffic.not_taken_back(pending, f"{reason}, but {error}")
+            raise
         if deadline is None:
             self.timer.disarm()
         return answer
+
+    @staticmethod
+    def _nothing_moved(live: str | None) -> Json:
+        return {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
+
+    def _take_back(self, pending: Json, reason: str) -> Json:
+        """Move traffic to where it was before a switch, if it is not there yet."""
+        target = TrafficMap.back(pending["to"], pending["from"])
+        answer = {**self._nothing_moved(target.live_color), "from": pending["to"]}
+        if self.haproxy.is_down():
+            # What it will start with.
+            if target.live_color:
+                self._demand_an_answer(pending)
+            self.traffic.write_file(target)
+        elif not self.traffic.is_at(target):
+            if target.live_color:
+                self._demand_one_server(target.live, pending["to"])
+            moved = self.traffic.move_back(target, pending["path"])
+            answer = {**answer, "milliseconds": moved["milliseconds"], "reverted": True}
+        self.traffic.taken_back(pending, reason)
+        return answer
+
+    def _peers_keep(self, pending: Json) -> bool:
+        """Whether the other load balancers keep a switch, once all have decided; silence is a yes."""
+        time.sleep(min(PEERS_WAIT, max(0, pending["deadline"] + PEERS_WAIT - time.time())))
+        return pending["from"] not in self.traffic.colors_of_peers(pending)
 
     def boot(self, _request: Json) -> Json:
         """Take an unconfirmed switch back before HAProxy starts: its timer did not outlive the restart."""
         pending = self.traffic.state()["pending"]
         if not pending or pending["from"] is None:
             return {"reverted": False}
-        if pending.get("prepared") and pending["to"] in self.traffic.colors_of_peers(pending):
-            self.timer.arm(max(1, pending["deadline"] - time.time()), pending["deadline"])
+        # First, in case that this takes too long: a timer tries again, as often as it takes.
+        self.timer.arm(max(1, pending["deadline"] - time.time()), pending["deadline"])
+        if self._follows_peers(pending):
             return {"reverted": False}
+        try:
+            self._demand_an_answer(pending)
+        except AgentError as error:
+            self.traffic.not_taken_back(pending, str(error))
+            later = f"live is still {pending['to']}, and is taken back later"
+            raise AgentError(error.code, f"{error}; {later}") from None
+        self.traffic.write_file(TrafficMap.to(pending["from"]))
+        self.traffic.taken_back(pending, "the load balancer was restarted before it was confirmed")
+        self.timer.disarm()
+        return {"reverted": True, "from": pending["to"], "to": pending["from"]}
+
+    def _follows_peers(self, pending: Json) -> bool:
+        """At boot: whether the others keep the switch, or may still do so.
+
+        One that had agreed to keep it leaves that to its timer. One that had not was away when the others
+        decided: until their time is over they go back, if this one does.
+        """
+        agreed, left = bool(pending.get("prepared")), pending["deadline"] + PEERS_WAIT - time.time()
+        if not pending.get("peers") or (not agreed and left > PEERS_WAIT):
+            return False
+        if not agreed:
+            time.sleep(max(0, left))
+        if pending["to"] not in self.traffic.colors_of_peers(pending):
+            return False
+        if not agreed:
+            self.traffic.keep(pending)
+            self.timer.disarm()
+        return True
+
+    def _demand_an_answer(self, pending: Json) -> None:
+        """While HAProxy does not run: one server of the color to go back to has to answer."""
 
         def answered() -> bool | None:
-            return (
-                any(
-                    http_get(one["address"], one["port"], pending["path"], timeout=1)["status"] == 200
-                    for one in pending.get("servers", [])
-                )
-                or None
-            )
+            for one in pending.get("servers", []):
+                if http_get(one["address"], one["port"], pending["path"], timeout=1)["status"] == 200:
+                    return True
+            return None
 
-        if wait_for(BOOT_WAIT, answered, 0.2):
-            self.traffic.write_file(TrafficMap.to(pending["from"]))
-            self.traffic.taken_back(pending, "the load balancer was restarted before it was confirmed")
-            return {"reverted": True, "from": pending["to"], "to": pending["from"]}
-        # A timer tries again, as often as it takes.
-        self.timer.arm(max(1, pending["deadline"] - time.time()), pending["deadline"])
-        sick = f"no server of {pending['from']} answered when the load balancer was restarted"
-        self.traffic.not_taken_back(pending, sick)
-        raise AgentError("unhealthy", f"{sick}; live is still {pending['to']}, and is taken back later")
+        if not wait_for(BOOT_WAIT, answered, 0.2):
+            sick = f"no server of {pending['from']} answered while HAProxy did not run"
+            raise AgentError("unhealthy", sick)
 
     def _demand_one_server(self, color: str, live: str) -> None:
         def any_up() -> bool | None:

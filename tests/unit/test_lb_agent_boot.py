@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
-from tests.unit.local_haproxy import Deployed
+from tests.unit.local_haproxy import Deployed, eventually
 from tests.unit.test_lb_agent_lock import snapshot
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
 
@@ -56,3 +57,18 @@ def test_if_nobody_could_answer_the_switch_stays_and_a_timer_tries_again(deploye
     assert status.pending is not None
     assert status.last_revert is not None
     assert status.last_revert.refused
+
+
+def test_a_boot_that_takes_too_long_has_armed_the_timer_before_it_asks_anybody(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.stop_haproxy()
+    for backend in deployed.world.backends[Color.BLUE]:
+        backend.health_takes = 30
+    boot = subprocess.Popen(deployed.world.command("boot", {}), env=deployed.world.environment)
+    try:
+        eventually(lambda: len(deployed.world.timers()) == 2)
+    finally:
+        boot.kill()
+        boot.wait()
+    first, again = deployed.world.timers()
+    assert json.loads(again[-1]) == json.loads(first[-1])

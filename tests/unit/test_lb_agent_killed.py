@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import Deployed, eventually
-from tests.unit.test_lb_agent_switch import fire
+from tests.unit.local_haproxy import Deployed, eventually, fire
 
 ATTEMPTS = 30
 # A switch takes about 0.1 s, half of which is Python's start.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import AGENT, REVISIONS, Deployed, LocalHaproxy
+from tests.unit.local_haproxy import AGENT, REVISIONS, Deployed, LocalHaproxy, fire
 
 MUTATING = ("sync", "switch", "confirm", "revert", "renew")
 
@@ -79,25 +79,60 @@ def test_a_run_that_has_lost_the_lock_changes_nothing(deployed: Deployed, verb: 
     assert deployed.maps()[0] == deployed.maps()[1]
 
 
-def test_a_run_cannot_start_while_another_ones_switch_may_still_revert(deployed: Deployed) -> None:
+def test_no_run_starts_under_another_ones_switch(deployed: Deployed) -> None:
     deployed.switch(Color.GREEN)
-    deployed.world.ok("unlock", token=deployed.token)
     code, message = deployed.world.refused("lock", owner="deploy", run_id="run-2", ref="v2")
-    assert code == "locked"
-    assert "run-1" in message
-    assert "green" in message
+    assert (code, "run-1" in message) == ("locked", True)
+    assert (deployed.status()["live"], deployed.pending() is None) == ("green", False)
 
 
-def test_a_revert_that_could_not_happen_in_time_is_dropped_by_the_next_run(deployed: Deployed) -> None:
+def test_a_switch_that_its_run_left_unconfirmed_is_taken_back_when_the_lock_is_released(
+    deployed: Deployed,
+) -> None:
     deployed.switch(Color.GREEN)
     deployed.world.ok("unlock", token=deployed.token)
-    file = deployed.world.root / "var/lib/bluegreen/traffic.json"
-    state = json.loads(file.read_text())
-    state["pending"]["deadline"] = time.time() - 3600
-    file.write_text(json.dumps(state))
-    deployed.world.ok("lock", owner="deploy", run_id="run-2", ref="v2")
-    assert deployed.pending() is None
-    assert deployed.status()["live"] == "green"
+    status = deployed.status()
+    assert (status["live"], status["pending"], status["lock"]) == ("blue", None, None)
+    assert "stop bluegreen-revert-*.timer bluegreen-revert-*.service" in deployed.world.systemctl_calls()
+
+
+def test_a_switch_that_all_have_agreed_to_keep_is_left_alone_when_the_lock_is_released(
+    deployed: Deployed,
+) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.ok("confirm", token=deployed.token, revision=REVISIONS[Color.GREEN], prepare_only=True)
+    deployed.world.ok("unlock", token=deployed.token)
+    status = deployed.status()
+    assert (status["live"], status["pending"]["prepared"], status["lock"]) == ("green", True, None)
+
+
+def test_an_old_token_takes_nothing_back(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.ok("unlock", token=deployed.token - 1)
+    assert (deployed.status()["live"], deployed.pending() is None) == ("green", False)
+
+
+def test_a_switch_that_cannot_be_taken_back_at_the_end_stays_the_timers(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.set_health(Color.BLUE, False, False)
+    deployed.world.ok("unlock", token=deployed.token)
+    status = deployed.status()
+    assert (status["live"], status["lock"]) == ("green", None)
+    deployed.set_health(Color.BLUE, True, True)
+    assert fire(deployed.world, -1)["reverted"]
+    assert deployed.status()["live"] == "blue"
+
+
+@pytest.mark.parametrize("next_run", ["run-2", "run-1"])
+def test_a_run_that_begins_takes_an_unconfirmed_switch_back_also_its_own_of_before_it_was_cleared(
+    deployed: Deployed, next_run: str
+) -> None:
+    deployed.switch(Color.GREEN)
+    over = {"over": deployed.token} if next_run == "run-2" else {}
+    deployed.world.ok("lock", owner="deploy", run_id=next_run, ref="v2", **over)
+    status = deployed.status()
+    assert (status["live"], status["pending"]) == ("blue", None)
+    assert (status["last_revert"]["run_id"], status["last_revert"]["to"]) == ("run-1", "blue")
 
 
 @pytest.mark.parametrize(

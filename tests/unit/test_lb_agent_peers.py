@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import REVISIONS, Deployed
-from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE, fire
+from tests.unit.local_haproxy import REVISIONS, Deployed, eventually, fire
+from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
 
 PEER = "127.0.0.21"
 
@@ -89,6 +90,32 @@ def test_at_boot_it_does_as_the_others(deployed: Deployed, color: str, maps: tup
         deployed.world.ok("boot")
     deployed.world.start(deployed.world.config.read_text())
     assert deployed.maps() == maps
+
+
+@pytest.mark.parametrize(("color", "maps"), [("green", GREEN_LIVE), ("blue", BLUE_LIVE)])
+def test_one_that_was_away_when_the_others_decided_follows_them_at_boot(
+    deployed: Deployed, color: str, maps: tuple[str, str]
+) -> None:
+    deployed.switch(Color.GREEN, peers=[PEER], confirm_within=1)
+    pending = deployed.pending()
+    assert pending is not None
+    deployed.world.stop_haproxy()
+    eventually(lambda: time.time() > pending["deadline"])
+    with peer(deployed, color):
+        deployed.world.ok("boot")
+    # Not before all of them must have decided.
+    assert time.time() > pending["deadline"] + 4
+    deployed.world.start(deployed.world.config.read_text())
+    assert (deployed.maps(), deployed.pending()) == (maps, None)
+
+
+def test_one_that_had_not_agreed_goes_back_at_boot_while_the_others_wait(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN, peers=[PEER], confirm_within=60)
+    deployed.world.stop_haproxy()
+    with peer(deployed, "green"):
+        deployed.world.ok("boot")
+    deployed.world.start(deployed.world.config.read_text())
+    assert (deployed.maps(), deployed.pending()) == (BLUE_LIVE, None)
 
 
 @pytest.mark.parametrize(("keep", "maps"), [(True, GREEN_LIVE), (False, BLUE_LIVE)])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
-from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, eventually
+from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, eventually, fire
 from tests.unit.test_lb_agent_sync import INITIAL, lock
 
 BLUE_LIVE = ("live blue\nidle green\nidle_share 0\n",) * 2
@@ -50,20 +48,6 @@ def kept_alive_client(world: LocalHaproxy) -> Iterator[list[tuple[float, int, st
     finally:
         enough.set()
         client.join()
-
-
-def fire(world: LocalHaproxy, number: int) -> dict[str, Any]:
-    """Do what systemd does when a timer's time has come."""
-    command = world.timers()[number]
-    done = subprocess.run(
-        command[command.index("revert") - 2 :],
-        env=world.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def test_a_switch_moves_new_and_kept_alive_connections_at_once(deployed: Deployed) -> None:

@@ -165,3 +165,13 @@ def test_a_file_that_was_installed_and_never_loaded_is_loaded_by_the_next_sync(d
     world.config.write_text(world.render(timeout_server=51))
     assert deployed.sync(world.render(timeout_server=51))["reloaded"]
     assert deployed.status()["live"] == Color.BLUE
+
+
+def test_preparing_refuses_what_haproxy_would_refuse_and_changes_nothing(deployed: Deployed) -> None:
+    before = snapshot(deployed.world)
+    bad = deployed.sync_request("no configuration at all\n")
+    assert deployed.world.refused("sync", **bad, prepare_only=True)[0] == "invalid_config"
+    good = deployed.sync_request(deployed.world.render(health_path="/other"))
+    assert deployed.world.ok("sync", **good, prepare_only=True)["prepared"]
+    assert snapshot(deployed.world) == before
+    assert deployed.sync(deployed.world.render(health_path="/other"))["reloaded"]

@@ -37,3 +37,4 @@ def test_a_switch_that_cannot_be_taken_back_is_left_to_the_next_run(deployed: De
     token = deployed.world.ok("lock", **NEXT, over=deployed.token)["token"]
     status = deployed.status()
     assert (status["live"], status["pending"], status["lock"]["token"]) == ("green", None, token)
+    assert status["last_revert"]["refused"]
