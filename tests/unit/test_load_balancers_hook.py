@@ -10,6 +10,7 @@ from unittest.mock import create_autospec
 import pytest
 
 from bluegreen.app import load_app
+from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
@@ -48,7 +49,23 @@ def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_from_go
     first, second = member("lb-1", revert=GONE), member("lb-2", revert=reverted)
     with pytest.raises(DropletUnreachableError):
         both(first, second).revert()
-    assert second.asked == ["revert"]
+    assert second.asked == ["revert", "revert"]
+
+
+def test_if_one_cannot_go_back_all_stay_where_they_are() -> None:
+    sick = LoadBalancerError("lb-1: blue has no healthy server", code="unhealthy")
+    first, second = member("lb-1", revert=sick), member("lb-2", revert={})
+    with pytest.raises(LoadBalancerError, match="blue has no healthy server"):
+        both(first, second).revert()
+    assert [each.kwargs.get("prepare_only") for each in second.call.mock_calls] == [True]
+
+
+def test_a_configuration_that_one_refuses_is_installed_nowhere() -> None:
+    bad = LoadBalancerError("lb-2: HAProxy refuses the configuration", code="invalid_config")
+    first, second = member("lb-1", sync={"changed": True}), member("lb-2", sync=bad)
+    with pytest.raises(LoadBalancerError, match="HAProxy refuses"):
+        both(first, second).sync("global", live=Color.BLUE, idle=Color.GREEN)
+    assert [each.kwargs.get("prepare_only") for each in first.call.mock_calls] == [True]
 
 
 def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_locked() -> None:

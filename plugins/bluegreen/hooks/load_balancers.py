@@ -145,13 +145,17 @@ class LoadBalancersHook(BaseHook):
             self._renewed = time.monotonic()
 
     def sync(self, config: str, live: Color | None, idle: Color) -> list[str]:
-        """Install the configuration everywhere; return the names of those where it changed.
+        """Install the configuration everywhere, or, if one refuses it, nowhere.
 
+        :return: the names of those where something changed.
         :param config: text of ``haproxy.cfg``.
         :param live: where a load balancer that is new sends traffic; others keep what they have.
         :param idle: the other color.
         """
-        answers = self._each("sync", config=config, initial={"live": live, "idle": idle})
+        request = {"config": config, "initial": {"live": live, "idle": idle}}
+        if len(self.members) > 1:
+            self._each("sync", prepare_only=True, **request)
+        answers = self._each("sync", **request)
         return [name for name, answer in answers.items() if answer["changed"]]
 
     def switch(self, **request: Any) -> dict[str, SwitchResult]:
@@ -175,19 +179,11 @@ class LoadBalancersHook(BaseHook):
         """
         if len(self.members) > 1:
             self._each("confirm", revision=revision, prepare_only=True)
-        errors = on_all(self.members, lambda member: self._confirm(member, revision))
-        failed = [error for error in errors.values() if error is not None]
+        failed = self._failures("confirm", revision=revision)
         if len(failed) == len(self.members):
             raise joined(failed)
         for error in failed:
             self.log.warning("%s; it keeps the switch by itself, because the others do", error)
-
-    def _confirm(self, member: LoadBalancerHook, revision: str) -> BlueGreenError | None:
-        try:
-            member.call("confirm", token=self.tokens[member.name], revision=revision)
-        except BlueGreenError as error:
-            return error
-        return None
 
     def align(self, to: Color, path: str) -> list[str]:
         """Let all send traffic to one color, and return the names of those that did not.
@@ -201,10 +197,29 @@ class LoadBalancersHook(BaseHook):
     def revert(self) -> dict[str, RevertResult]:
         """Take an unconfirmed switch back on all; harmless where there is none.
 
+        :raises LoadBalancerError: with code ``unhealthy`` if one sees no healthy server to go back to: then
+            all stay where they are, and their timers try again.
         :raises BlueGreenError: if one did not do so; the others did, whatever became of that one.
         """
+        if len(self.members) > 1:
+            errors = self._failures("revert", prepare_only=True)
+            # One that cannot be reached keeps no other from going back.
+            if refused := [error for error in errors if getattr(error, "code", "") == "unhealthy"]:
+                raise joined(refused)
         answers = self._each("revert")
         return {name: RevertResult.parse(answer) for name, answer in answers.items()}
+
+    def _failures(self, verb: str, **request: Any) -> list[BlueGreenError]:
+        """Do something on all, and return what came in between."""
+
+        def attempt(member: LoadBalancerHook) -> BlueGreenError | None:
+            try:
+                member.call(verb, token=self.tokens[member.name], **request)
+            except BlueGreenError as error:
+                return error
+            return None
+
+        return [error for error in on_all(self.members, attempt).values() if error is not None]
 
     def _each(self, verb: str, **request: Any) -> dict[str, dict[str, Any]]:
         return on_all(
