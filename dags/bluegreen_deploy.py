@@ -110,7 +110,7 @@ def deploy_dag(app: App) -> DAG:
             trigger_rule="all_done",
         )
         confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
-        rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output, plan=plan)
+        rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output)
         report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT, retries=0).as_teardown(
             on_failure_fail_dagrun=True
         )
@@ -132,7 +132,7 @@ def deploy_dag(app: App) -> DAG:
         )
         chain(judge, report)
         chain(resolve_ref, check, report)
-        add_command_hooks(dag, app, lock=lock.output, plan=plan, revision=revision)
+        add_command_hooks(dag, app, lock=lock.output, revision=revision)
         announce(report)
     return dag
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, create_autospec
@@ -27,6 +28,7 @@ REFERENCE = (ROOT / "include" / "apps" / "my_perl_app.yaml").read_text(encoding=
 SECOND = droplet(4, "green-2")
 TWO = FLEET.model_copy(update={"green": (GREEN, SECOND)})
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json")
+XCOMS = {"provision_check__plan": PLAN}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run commands as somebody else")
@@ -75,7 +77,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
     """Run the commands of a moment on droplets where each ends as it is told to."""
 
     def run(
-        moment: Moment, *hooks: Hook, failing: bool = False, **states: str
+        moment: Moment, *hooks: Hook, failing: bool = False, xcoms: Any = XCOMS, **states: str
     ) -> tuple[Any, dict[str, list[str]]]:
         started: dict[str, list[str]] = {}
         said = (
@@ -101,12 +103,12 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
             monkeypatch.setattr(command_hooks, f"{name}_script", lambda word=name, **_: word)
         monkeypatch.setattr(command_hooks, "LoadBalancersHook", MagicMock())
         task = command_hooks.CommandHooksOperator(
-            task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, plan=PLAN, revision=REVISION
+            task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, revision=REVISION
         )
         app = load_app(APP)
         asked = app.hooks.model_copy(update={moment.value: list(hooks)})
         task.__dict__["app"] = app.model_copy(update={"hooks": asked})
-        self = context(states, rollback={"moved": True})
+        self = context(states, **xcoms)
         self["params"] = {"ref": "v2"}
         try:
             task.execute(self)
@@ -147,3 +149,33 @@ def test_a_command_that_fails_later_is_a_warning_and_the_others_run(run_at: Any)
 def test_a_moment_that_does_not_come_is_skipped(run_at: Any, moment: Moment, states: dict[str, str]) -> None:
     with pytest.raises(AirflowSkipException):
         run_at(moment, Hook(command=["tell"]), **states)
+
+
+@pytest.mark.parametrize(("taken_back", "times"), [(True, 2), (False, 0)])
+def test_commands_run_after_a_rollback_if_the_switch_was_taken_back_whoever_did_it(
+    run_at: Any, taken_back: bool, times: int
+) -> None:
+    ended = {"moved": False, "taken_back": taken_back}
+    with nullcontext() if taken_back else pytest.raises(AirflowSkipException):
+        _, started = run_at(Moment.AFTER_ROLLBACK, Hook(command=["tell"]), xcoms={**XCOMS, "rollback": ended})
+        assert len(started) == times
+
+
+def test_a_run_that_failed_before_it_had_a_plan_says_that_its_commands_have_no_droplet(run_at: Any) -> None:
+    with pytest.raises(AirflowSkipException, match="before it was known which droplets"):
+        run_at(Moment.ON_FAILURE, Hook(command=["tell"]), xcoms={}, resolve_ref="failed")
+
+
+def test_commands_after_a_failure_do_not_fail_a_run_without_a_plan(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A plan as an argument would have to be there before a task can even be skipped."""
+    every = "\n".join(f"  {moment}: [{{command: ['true']}}]" for moment in Moment)
+    dag = dag_with(monkeypatch, tmp_path, every)
+    late = (Moment.AFTER_SWITCH, Moment.AFTER_ROLLBACK, Moment.ON_FAILURE)
+    upstream = {moment.value: dag.get_task(moment.value).upstream_task_ids for moment in late}
+    assert upstream == {
+        "after_switch": {"switch_traffic", "lock", "resolve_ref"},
+        "after_rollback": {"rollback", "lock", "resolve_ref"},
+        "on_failure": {"confirm", "rollback", "lock", "resolve_ref"},
+    }

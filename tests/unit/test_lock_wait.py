@@ -34,7 +34,9 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     return one
 
 
-def acquire(lock_wait: float, user: str | None = "bob", fleets: Any = ((LB,),)) -> Any:
+def acquire(
+    lock_wait: float, reachable: bool = True, user: str | None = "bob", fleets: Any = ((LB,),)
+) -> Any:
     """Run the task; DigitalOcean tells of one of the fleets after the other, of the last one then."""
     task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2")
     app = task.app
@@ -44,6 +46,8 @@ def acquire(lock_wait: float, user: str | None = "bob", fleets: Any = ((LB,),)) 
     task.__dict__["read_fleet"] = lambda: SimpleNamespace(
         load_balancers=fleets.pop(0) if len(fleets) > 1 else fleets[0]
     )
+    task.reachable_only = not reachable
+    task.__dict__["_reachable"] = lambda _one: reachable
     task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
     run = SimpleNamespace(dag_id="deploy", run_id="r2", triggering_user_name=user)
     run.clear_number, run.start_date, run.run_type = 0, None, DagRunType.SCHEDULED
@@ -98,6 +102,11 @@ def test_a_load_balancer_that_came_while_a_run_waited_is_locked_too(hook: Any) -
     assert hook.of == [["lb-1"], ["lb-1", "lb-2"]]
     # Whoever holds one and asks for another must not wait for somebody who does the same.
     assert [call[0] for call in hook.method_calls] == [*["lock"] * 2, "unlock", "close", "lock", "close"]
+
+
+def test_provisioning_locks_those_that_it_can_reach(hook: Any) -> None:
+    hook.lock.return_value = {}
+    assert acquire(60, reachable=False)["load_balancers"] == []
 
 
 def test_a_run_that_did_not_wait_asks_digitalocean_once(hook: Any) -> None:

@@ -58,22 +58,29 @@ def plan(live: Color | None) -> dict[str, Any]:
 
 
 def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
-    """A run's context; XComs are named by their task, and pushed ones are kept in ``said``."""
+    """A run's context; pushed XComs are kept in ``said``.
+
+    XComs are named by their task, with ``__`` and their key unless that is the default or the task's id.
+    """
     said: dict[str, Any] = {}
+
+    def pull(task_ids: str, key: str = "return_value", map_indexes: int = -1) -> Any:
+        return xcoms.get(task_ids if key in ("return_value", task_ids) else f"{task_ids}__{key}")
+
     ti = SimpleNamespace(
         dag_id="deploy",
         run_id="run",
         task_id="report",
         said=said,
         xcom_push=lambda key, value: said.update({key: value}),
-        xcom_pull=lambda task_ids, key="return_value", map_indexes=-1: xcoms.get(task_ids),
+        xcom_pull=pull,
         get_task_states=lambda dag_id, run_ids: {"run": states or {}},
         get_task_breadcrumbs=lambda dag_id, run_id: [],
     )
     run = SimpleNamespace(dag_id="deploy", run_id="run", triggering_user_name="alice")
     run.run_type = DagRunType.MANUAL
     run.clear_number, run.start_date = 0, datetime(2026, 11, 23, tzinfo=UTC)
-    dag = SimpleNamespace(task_ids=sorted({*(states or {}), *xcoms}))
+    dag = SimpleNamespace(task_ids=sorted({*(states or {}), *(name.partition("__")[0] for name in xcoms)}))
     return {"ti": ti, "dag_run": run, "dag": dag, "params": {}}
 
 
@@ -89,10 +96,14 @@ def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def status(live: Color | None, **changes: Any) -> SimpleNamespace:
     known: dict[str, Any] = {"pending": None, "confirmed": None, "last_revert": None}
-    known["lock"] = SimpleNamespace(since=100.0)
+    known["lock"] = SimpleNamespace(since=100.0, run_id="deploy/run")
     known["sessions"] = {Color.BLUE: 3, Color.GREEN: 0}
     known["counters"] = {color: Counters() for color in Color}
     return SimpleNamespace(live=live, known_live=live, **{**known, **changes})
+
+
+def reverted(run_id: str, at: float, refused: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(run_id=run_id, at=at, refused=refused)
 
 
 class OneDroplet:
@@ -195,6 +206,12 @@ def test_a_mistake_of_ours_is_named_in_the_report_without_its_text() -> None:
     assert run["ti"].said == {"error": "unexpected KeyError in report, see its log"}
 
 
+def roll_back(states: dict[str, str] | None = None, **xcoms: Any) -> dict[str, Any]:
+    task = verdict.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK)
+    found: dict[str, Any] = task.execute(context(states, **xcoms))
+    return found
+
+
 def test_a_first_deploy_has_nothing_to_go_back_to_and_its_rollback_does_not_pretend_trouble(
     load_balancers: Any,
 ) -> None:
@@ -202,16 +219,40 @@ def test_a_first_deploy_has_nothing_to_go_back_to_and_its_rollback_does_not_pret
         "lb-1": RevertResult.parse({"from": None, "to": None, "reverted": False})
     }
     load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
-    task = verdict.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK, plan=plan(None))
-    assert task.execute(context())["live"] is Color.GREEN
+    assert roll_back(provision_check__plan=plan(None))["live"] is Color.GREEN
 
 
 def test_traffic_that_is_not_back_where_it_was_is_trouble(load_balancers: Any) -> None:
     load_balancers.revert.return_value = {}
     load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
-    task = verdict.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK, plan=plan(Color.BLUE))
     with pytest.raises(AirflowFailException, match="goes to green, but before this run it went to blue"):
-        task.execute(context())
+        roll_back(provision_check__plan=plan(Color.BLUE))
+
+
+def test_a_run_that_made_no_plan_moves_nothing_and_sees_that_all_agree(load_balancers: Any) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    ended = roll_back({"provision_check": "failed"})
+    assert (ended["live"], ended["moved"], ended["taken_back"]) == (Color.BLUE, False, False)
+    # HAProxy may not even run there yet, which the agent would call a mistake.
+    load_balancers.revert.assert_not_called()
+
+
+def test_the_plan_that_a_run_made_before_it_was_cleared_says_nothing_about_who_was_live(
+    load_balancers: Any,
+) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+    cleared = {"provision_check": "upstream_failed"}
+    assert roll_back(cleared, provision_check__plan=plan(Color.BLUE))["live"] is Color.GREEN
+
+
+def test_a_switch_that_a_timer_took_back_before_the_rollback_counts_as_taken_back(
+    load_balancers: Any,
+) -> None:
+    load_balancers.revert.return_value = {}
+    taken_back = reverted("deploy/run", at=200.0)
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=taken_back)}
+    ended = roll_back(provision_check__plan=plan(Color.BLUE))
+    assert (ended["moved"], ended["taken_back"]) == (False, True)
 
 
 def report_of(run: Any, **settings: Any) -> str:
@@ -283,14 +324,12 @@ def test_a_dry_run_is_recorded_on_no_machine(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> None:
     load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
-    run = context({"lock": "success", "provision_check": "skipped"}, lock=LOCK)
+    run = context()
     with pytest.raises(AirflowSkipException), failures_reported(run):
         raise NothingToDoError("every droplet of blue runs v2", Outcome.ALREADY_LIVE)
     found = run["ti"].said["nothing_to_do"]
-    pull = run["ti"].xcom_pull
-    run["ti"].xcom_pull = lambda task_ids, key="", **more: (
-        found if (task_ids, key) == ("provision_check", "nothing_to_do") else pull(task_ids, key, **more)
-    )
+    states = {"lock": "success", "provision_check": "skipped"}
+    run = context(states, lock=LOCK, provision_check__nothing_to_do=found)
     report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2").execute(run)
     said = run["ti"].said["report"]
     assert said["message"] == "deploy of v2: already live: every droplet of blue runs v2; live is blue"

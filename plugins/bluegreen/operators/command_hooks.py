@@ -14,14 +14,15 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.states import task_states
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.states import found_plan, task_states, told
+from bluegreen.plan import HeldLock
 from bluegreen.release import JobReport, JobState, clean_script, parse_job_report, poll_script, start_script
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Context
 
     from bluegreen.fleet import Droplet
+    from bluegreen.plan import Plan
 
 WARNINGS_KEY = "hook_warnings"
 RULES = {Moment.ON_FAILURE: "all_done"}
@@ -34,17 +35,15 @@ class CommandHooksOperator(BlueGreenOperator):
 
     :param moment: which commands.
     :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`; templated.
     :param revision: what is deployed; templated.
     """
 
-    template_fields: Sequence[str] = ("lock", "plan", "revision")
+    template_fields: Sequence[str] = ("lock", "revision")
 
-    def __init__(self, *, moment: Moment, lock: Any, plan: Any, revision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, moment: Moment, lock: Any, revision: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.moment = moment
         self.lock = lock
-        self.plan = plan
         self.revision = revision
 
     def act(self, context: Context) -> None:
@@ -52,9 +51,14 @@ class CommandHooksOperator(BlueGreenOperator):
 
         :raises BlueGreenError: with the command, the droplet and the command's last line.
         """
-        if not self.plan or not self._is_now(context):
+        if not self._is_now(context):
             raise AirflowSkipException(f"nothing to do {self.moment.replace('_', ' ')}")
-        plan = Plan.model_validate(self.plan)
+        plan = found_plan(context)
+        if plan is None:
+            raise AirflowSkipException(
+                f"nothing was run {self.moment.replace('_', ' ')}: the run ended before it was known which "
+                "droplets it is for"
+            )
         load_balancers = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
         load_balancers.renew()
         warnings = []
@@ -70,11 +74,11 @@ class CommandHooksOperator(BlueGreenOperator):
         context["ti"].xcom_push(key=WARNINGS_KEY, value=warnings)
 
     def _is_now(self, context: Context) -> bool:
-        states, ti = task_states(context), context["ti"]
+        states = task_states(context)
         if self.moment is Moment.BEFORE_SWITCH:
             return states.get("preview_check") == "success"
         if self.moment is Moment.AFTER_ROLLBACK:
-            return bool((ti.xcom_pull(task_ids="rollback") or {}).get("moved"))
+            return bool((told(context, "rollback") or {}).get("taken_back"))
         if self.moment is Moment.ON_FAILURE:
             return "failed" in states.values()
         return True
@@ -137,7 +141,7 @@ class CommandHooksOperator(BlueGreenOperator):
         return result.stdout
 
 
-def add_command_hooks(dag: DAG, app: App, *, lock: Any, plan: Any, revision: Any) -> None:
+def add_command_hooks(dag: DAG, app: App, *, lock: Any, revision: Any) -> None:
     """Put a task for each moment that the app has commands for into a deploy's DAG; none for the others."""
 
     def add(moment: Moment, before: str, after: Iterable[str]) -> None:
@@ -148,7 +152,6 @@ def add_command_hooks(dag: DAG, app: App, *, lock: Any, plan: Any, revision: Any
             task_id=moment.value,
             moment=moment,
             lock=lock,
-            plan=plan,
             revision=revision,
             trigger_rule=RULES.get(moment, "all_success"),
         )

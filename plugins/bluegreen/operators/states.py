@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.xcom import BaseXCom
+
+from bluegreen.plan import Plan
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+DID_NOT_RUN = ("upstream_failed", "skipped", "removed")
 
 
 def is_dry_run(context: Context) -> bool:
@@ -21,3 +27,29 @@ def task_states(context: Context) -> dict[str, str]:
     ti = context["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     return {task: str(state) for task, state in states.items() if state is not None}
+
+
+def holder_of(context: Context) -> str:
+    """Return by what name the load balancers know this run."""
+    run = context["dag_run"]
+    return f"{run.dag_id}/{run.run_id}"
+
+
+def told(context: Context, task_id: str, key: str = BaseXCom.XCOM_RETURN_KEY) -> Any:
+    """Return what another task of this run has told, or ``None``.
+
+    What it told before the run was cleared does not count: Airflow keeps that until the task runs again,
+    which it may never do.
+    """
+    if task_states(context).get(task_id) in DID_NOT_RUN:
+        return None
+    return context["ti"].xcom_pull(task_ids=task_id, key=key)
+
+
+def found_plan(context: Context) -> Plan | None:
+    """Return the run's plan, or ``None`` if it did not get that far.
+
+    For tasks that run whatever happened: as an argument of theirs, a plan that is not there would fail them.
+    """
+    found = told(context, "provision_check", "plan")
+    return Plan.model_validate(found) if found else None

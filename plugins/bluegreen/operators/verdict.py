@@ -11,8 +11,9 @@ from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.links import HaproxyLink
 from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.states import task_states
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.states import found_plan, holder_of, task_states
+from bluegreen.own_switch import is_taken_back
+from bluegreen.plan import HeldLock
 from bluegreen.traffic import live_color
 
 if TYPE_CHECKING:
@@ -77,26 +78,31 @@ class RollbackOperator(BlueGreenOperator):
     If traffic never moved, there is only the verification.
 
     :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`, if the run got that far; templated.
     """
 
-    template_fields: Sequence[str] = ("lock", "plan")
+    template_fields: Sequence[str] = ("lock",)
     operator_extra_links = (HaproxyLink(),)
 
-    def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
+    def __init__(self, *, lock: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.lock = lock
-        self.plan = plan
+        # For the link.
+        self.plan: dict[str, Any] | None = None
 
     def act(self, context: Context) -> dict[str, Any]:
-        """Return whether traffic was moved, and who is live now.
+        """Return whether traffic was moved, whether this run's switch was taken back, and who is live now.
 
         :raises LoadBalancerError: if traffic is not, or cannot be brought, where it was.
         """
         hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
-        moved = {name: result.milliseconds for name, result in hook.revert().items() if result.reverted}
-        live = live_color(hook.statuses())
-        expected = Plan.model_validate(self.plan).live if self.plan else live
+        plan = found_plan(context)
+        self.plan = plan.model_dump(mode="json") if plan else None
+        # Without a plan nothing was switched; HAProxy may not even run yet.
+        answers = hook.revert() if plan else {}
+        moved = {name: result.milliseconds for name, result in answers.items() if result.reverted}
+        statuses = hook.statuses()
+        live = live_color(statuses)
+        expected = plan.live if plan else live
         if expected is None and live is not None:
             self.log.warning(
                 "nothing was live before this run, so there is nothing to go back to: %s stays", live
@@ -108,4 +114,10 @@ class RollbackOperator(BlueGreenOperator):
                 f"load balancers, then run bluegreen_rollback__{self.app_id}"
             )
         self.log.info("live is %s; traffic moved back on: %s", live, moved or "none, it had not moved")
-        return {"moved": bool(moved), "live": live, "milliseconds": max(moved.values(), default=None)}
+        return {
+            "moved": bool(moved),
+            # A load balancer's timer may have been faster.
+            "taken_back": is_taken_back(statuses, holder_of(context)),
+            "live": live,
+            "milliseconds": max(moved.values(), default=None),
+        }

@@ -1,0 +1,55 @@
+"""What became of a run's own switch, as the load balancers tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bluegreen.traffic import Confirmed, LoadBalancerStatus, PendingSwitch
+
+
+def waiting_switch(statuses: Mapping[str, LoadBalancerStatus], run: str) -> PendingSwitch | None:
+    """Return the switch that a run has neither confirmed nor taken back, if any.
+
+    :param statuses: what each load balancer says, by its name.
+    :param run: the run, as the load balancers know it.
+    """
+    found = (one.pending for one in statuses.values() if one.pending and one.pending.run_id == run)
+    return next(found, None)
+
+
+def is_taken_back(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
+    """Whether a switch of this run was taken back, whoever did it: a task, a timer, or a restart."""
+    return any(
+        one.last_revert is not None
+        and not one.last_revert.refused
+        and one.last_revert.run_id == run
+        and one.last_revert.at >= _since(one, run)
+        for one in statuses.values()
+    )
+
+
+def is_kept(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
+    """Whether traffic is, everywhere, where a switch of this run has brought it, and stays there."""
+    own = [found for one in statuses.values() if (found := _confirmed(one, run))]
+    return (
+        bool(own)
+        and waiting_switch(statuses, run) is None
+        and all(
+            one.confirmed is not None
+            and (one.confirmed.color, one.confirmed.revision) == (one.live, own[0].revision)
+            for one in statuses.values()
+        )
+    )
+
+
+def _confirmed(status: LoadBalancerStatus, run: str) -> Confirmed | None:
+    known = status.confirmed
+    return known if known and known.run_id == run and (known.at or 0) >= _since(status, run) else None
+
+
+def _since(status: LoadBalancerStatus, run: str) -> float:
+    """When the run began there: one that was cleared, and runs again, has taken its lock anew.
+
+    Without its lock, which it gives back in the end, all that it ever did counts.
+    """
+    return status.lock.since if status.lock and status.lock.run_id == run else 0
