@@ -21,7 +21,7 @@ from bluegreen.color import Color
 from bluegreen.operators.watch import DryRunOperator
 from tests.sandbox.droplets import Shop
 from tests.sandbox.snapshot import snapshot
-from tests.sandbox.watch_faults import BLUE, FAULTS, TOGETHER, Fault
+from tests.sandbox.watch_faults import BLUE, FAULTS, GREEN, TOGETHER, Fault, built_on_green_only
 from tests.sandbox.watched import STATS_PASSWORD, Watched, watched_fleet
 
 pytestmark = pytest.mark.sandbox
@@ -48,6 +48,21 @@ def test_neither_a_dry_run_nor_a_status_changes_anything(watched: Watched) -> No
         status_of(facts, findings_in(facts), [])
     for name, machine in watched.machines.items():
         assert "\n".join(unified_diff(before[name], snapshot(machine), lineterm="", n=0)) == ""
+
+
+@pytest.mark.parametrize("name", [BLUE, GREEN], ids=["idle", "live"])
+def test_an_app_that_writes_while_it_loads_changes_nothing(watched: Watched, name: str) -> None:
+    with ExitStack() as prepared:
+        if name == GREEN:
+            prepared.enter_context(built_on_green_only(watched))
+        prepared.enter_context(watched.writing(name))
+        before = {one: snapshot(machine) for one, machine in watched.machines.items()}
+        facts = collect(watched.app, "main")
+        after = {one: snapshot(machine) for one, machine in watched.machines.items()}
+    loaded = {droplet.name: server.load for droplet, server in facts.read_servers() if server.load}
+    assert {one: load.status for one, load in loaded.items()} == {f"watched-{name}": 0}
+    for one in watched.machines:
+        assert "\n".join(unified_diff(before[one], after[one], lineterm="", n=0)) == ""
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -101,6 +116,8 @@ def test_the_run_fails_with_the_worst_finding_and_keeps_all_as_json(watched: Wat
     [found] = json.loads(json.dumps(task.pushed["findings"]))
     assert (found["severity"], found["subject"]) == ("error", "no-psgi")
     assert task.pushed["error"] == task.pushed["summary"]
+    revision = task.pushed["revision"]
+    assert f"whether no-psgi ({revision[:12]}) loads: no droplet has built it yet" in task.pushed["summary"]
 
 
 def test_a_status_shows_who_is_live_and_what_is_sick(watched: Watched) -> None:

@@ -157,6 +157,15 @@ def old_certificate(watched: Watched) -> Iterator[None]:
         watched.on(name, "rm /etc/haproxy/cert.pem")
 
 
+@contextmanager
+def built_on_green_only(watched: Watched) -> Iterator[None]:
+    """Leave what ``main`` leads to on the live color alone, as it is between two deploys."""
+    release = f"/opt/watched/releases/{watched.revisions['v2']}"
+    watched.on("blue-1", f"mv {release} /root/away")
+    yield
+    watched.on("blue-1", f"mv /root/away {release}")
+
+
 def moved(path: str) -> dict[str, Any]:
     """Take a file away and put it back."""
     return {"broken": f"mv {path} {path}.away", "mended": f"mv {path}.away {path}"}
@@ -232,6 +241,24 @@ FAULTS = [
         on=BLUE,
         broken="echo PERL5OPT=-MNowhere > /etc/default/watched",
         mended="rm /etc/default/watched",
+    ),
+    Fault(
+        "live app that does not load",
+        "warning",
+        GREEN,
+        "the app does not load: Can't locate Nowhere.pm",
+        on=GREEN,
+        broken="echo PERL5OPT=-MNowhere > /etc/default/watched",
+        mended="rm /etc/default/watched",
+        around=built_on_green_only,
+    ),
+    Fault(
+        "app that cannot be kept from writing",
+        "warning",
+        BLUE,
+        "the app was not loaded: it could not be kept from writing",
+        on=BLUE,
+        **moved("/usr/bin/mount"),
     ),
     Fault(
         "idle app",

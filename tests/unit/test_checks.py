@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app import load_app
-from bluegreen.checks import account, balancers, health, machines
+from bluegreen.checks import account, balancers, follow_up, health, machines, revision
 from bluegreen.checks.dependencies import cache_key, distributions, not_vendored
 from bluegreen.checks.facts import (
     Account,
     AppServer,
     Facts,
+    Load,
     LoadBalancer,
     Reading,
     Source,
@@ -25,13 +33,17 @@ from bluegreen.checks.finding import Finding, difference, error, masked, warning
 from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import summary, table
+from bluegreen.checks.untold import untold
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet, Fleet
+from bluegreen.operators import watch
+from bluegreen.operators.watch import DryRunOperator
+from bluegreen.templates import TEMPLATES_DIRECTORY
 from tests.unit.test_provision_check import status
 
 NOW = 1_800_000_000.0
-V1 = "a" * 40
+V1, V2 = "a" * 40, "b" * 40
 
 
 def droplet(number: int, name: str, **changes: Any) -> Droplet:
@@ -239,6 +251,92 @@ def test_distributions_that_are_installed_already_need_not_be_had() -> None:
     assert told(cache=(key,)) == []
 
 
+MAIN = Source("main", V2)
+
+
+def load(status: int | None = 0, cause: str = "", *, read_only: bool = False) -> Load:
+    return Load(status=status, cause=cause, read_only=read_only)
+
+
+@pytest.mark.parametrize(
+    ("servers", "why"),
+    [
+        ({"green-1": server()}, "no droplet has built it yet"),
+        ({"blue-1": server(releases=(V2,))}, "the droplets that have it cannot load it beside what they do"),
+        (
+            {"green-1": server(load=load(2, read_only=True))},
+            "it wants to write while it loads, and a dry run",
+        ),
+        ({"green-1": server(load=load(124, "no end within 15 s"))}, "no end within 15 s"),
+    ],
+)
+def test_why_a_revision_was_not_seen_to_load_is_told(
+    servers: dict[str, Reading[AppServer]], why: str
+) -> None:
+    [line] = untold(facts(source=MAIN, servers=servers))
+    assert line.startswith(f"whether main ({V2[:12]}) loads: {why}")
+    assert [*revision.loading(facts(source=MAIN, servers=servers))] == []
+
+
+@pytest.mark.parametrize("ended", [load(), load(2, "Can't locate Nowhere.pm")])
+def test_nothing_is_untold_of_a_revision_that_was_seen_to_load_or_not_to(ended: Load) -> None:
+    servers = {"green-1": server(load=ended), "blue-1": server(load=load(124))}
+    assert untold(facts(source=MAIN, servers=servers)) == []
+
+
+def test_an_app_that_does_not_load_on_a_live_droplet_stops_no_deploy() -> None:
+    ended = load(2, "Can't locate Nowhere.pm")
+    found = revision.loading(
+        facts(source=MAIN, servers={"blue-1": server(load=ended), "green-1": server(load=ended)})
+    )
+    assert {one.subject: str(one.severity) for one in found} == {"blue-1": "warning", "green-1": "error"}
+
+
+def test_an_app_that_was_not_loaded_because_it_could_not_be_confined_is_told() -> None:
+    why = load(None, "it could not be kept from writing: mount: /srv: permission denied")
+    [found] = revision.loading(facts(source=MAIN, servers={"green-1": server(load=why)}))
+    assert found.severity == "warning"
+    assert "not loaded: it could not be kept from writing: mount: /srv" in found.what
+
+
+@pytest.mark.parametrize(
+    ("servers", "asked"),
+    [
+        ({"blue-1": server(releases=(V2,)), "green-1": server()}, ["blue-1"]),
+        ({"blue-1": server(releases=(V2,)), "green-1": server(load=load())}, []),
+        ({"blue-1": server(releases=(V2,), memory_free_mb=200), "green-1": server()}, []),
+        ({"blue-1": server(releases=(V1,)), "green-1": server()}, []),
+    ],
+    ids=["live only", "idle as well", "no room", "nowhere"],
+)
+def test_a_revision_is_loaded_on_a_live_droplet_only_if_no_idle_one_has_it_and_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, servers: dict[str, Reading[AppServer]], asked: list[str]
+) -> None:
+    monkeypatch.setattr(follow_up, "DropletHook", SimpleNamespace(of=lambda droplet, _: droplet))
+    monkeypatch.setattr(
+        follow_up, "ask", lambda droplet, *_: Reading(load(1, f"asked {droplet.name}"), NOW, NOW)
+    )
+    found = follow_up.follow_up(facts(source=MAIN, servers=servers))
+    told = [server.load.cause for _, server in found.read_servers() if server.load and server.load.cause]
+    assert told == [f"asked {name}" for name in asked]
+
+
+@pytest.mark.parametrize(
+    ("source", "pushed"), [(MAIN, V2), (BlueGreenError("there is no branch or tag 'main'"), None)]
+)
+def test_a_dry_run_tells_which_revision_it_was_of(
+    monkeypatch: pytest.MonkeyPatch, source: Source | BlueGreenError, pushed: str | None
+) -> None:
+    known: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
+    monkeypatch.setattr(watch, "collect", lambda app, ref: facts(source=source))
+    monkeypatch.setattr(watch, "emit", lambda _: None)
+    with suppress(AirflowFailException):
+        DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti})  # type: ignore[typeddict-item]
+    assert known.get("revision") == pushed
+    assert ("; not checked: whether main" in known["summary"]) is (pushed is not None)
+
+
 def test_a_status_is_told_although_nothing_can_be_read() -> None:
     gone = Reading[Any](BlueGreenError("green-1 cannot be reached"), NOW, NOW)
     sick = facts(
@@ -255,3 +353,73 @@ def test_a_status_names_the_live_color() -> None:
     shown = status_of(facts(), [], [])
     assert (shown.live, shown.is_live_known) == (Color.BLUE, True)
     assert {one.name: one.is_live for one in shown.droplets} == {"blue-1": True, "green-1": False}
+
+
+SCRIPT = TEMPLATES_DIRECTORY / "checks" / "facts.py"
+NEEDS_ROOT = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="namespaces need Linux and root"
+)
+# An app whose start script is the second argument, on a machine with a volume and others like it; what the
+# script of the third argument breaks there is whole again afterwards, because all of it is a namespace's own.
+MACHINE_WITH_VOLUMES = r"""
+set -e
+for place in /opt /mnt /srv; do mount -n -t tmpfs none "$place" && chmod 1777 "$place"; done
+mkdir "/mnt/a volume" && mount -n -t tmpfs none "/mnt/a volume" && chmod 1777 "/mnt/a volume"
+start=/opt/shop/releases/$1/.bluegreen/start
+mkdir -p "${start%/*}" && printf '#!/bin/sh\n%s\n' "$2" >"$start" && chmod 755 "$start"
+eval "$3"
+shift 3
+"$@"
+for place in /mnt "/mnt/a volume" /srv /tmp /var/tmp /dev/shm; do
+    ! [ -e "$place/trace-of-it" ] || echo "$place"
+done
+"""
+
+
+def loaded(start: str, broken: str = "", seconds: int = 20) -> tuple[dict[str, Any], list[str]]:
+    """Load an app as a dry run does; return what is said of it, and the files that it has left behind."""
+    request = {"kind": "load", "app": "shop", "run_user": "nobody", "load": V1, "seconds": seconds}
+    script = [sys.executable, "-I", "-B", "-c", SCRIPT.read_text(encoding="utf-8")]
+    machine = ["unshare", "--mount", "sh", "-c", MACHINE_WITH_VOLUMES, "sh", V1, start, broken]
+    done = subprocess.run(
+        [*machine, *script], input=json.dumps(request), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said, *left = done.stdout.splitlines()
+    return json.loads(said), left
+
+
+@NEEDS_ROOT
+def test_an_app_that_is_loaded_writes_on_no_mount() -> None:
+    said, left = loaded(
+        "for place in /mnt '/mnt/a volume' /srv; do touch \"$place/trace-of-it\"; done\n"
+        "for place in /tmp /var/tmp /dev/shm; do touch $place/trace-of-it || exit 9; done"
+    )
+    assert (said["status"], left) == (0, [])
+
+
+@NEEDS_ROOT
+def test_an_app_that_must_write_when_it_loads_says_so() -> None:
+    said, left = loaded(": >'/mnt/a volume/trace-of-it'")
+    assert (said["read_only"], left) == (True, [])
+
+
+@NEEDS_ROOT
+def test_what_an_app_starts_when_it_loads_ends_with_it() -> None:
+    said, _ = loaded("sleep 98765.4 >/dev/null 2>&1 & exit 0")
+    running = subprocess.run(["pgrep", "-f", "sleep 98765.4"], capture_output=True, text=True, check=False)
+    assert (said["status"], running.stdout) == (0, "")
+
+
+@NEEDS_ROOT
+def test_an_app_that_takes_too_long_to_load_is_ended() -> None:
+    said, _ = loaded("sleep 87654.3", seconds=2)
+    running = subprocess.run(["pgrep", "-f", "sleep 87654.3"], capture_output=True, text=True, check=False)
+    assert (said["status"], running.stdout) == (124, "")
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("tool", ["mount", "unshare"])
+def test_an_app_that_cannot_be_kept_from_writing_is_not_loaded(tool: str) -> None:
+    said, left = loaded(": >/mnt/trace-of-it", broken=f'mount --bind /bin/false "$(command -v {tool})"')
+    assert (said["status"], left) == (None, [])

@@ -28,10 +28,45 @@ LARGEST_TEXT = 1 << 20
 CHANGED_FILES_SHOWN, DIFF_LINES_SHOWN = 5, 40
 UNIT_PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,DropInPaths"
 
-# In a mount namespace of its own, which ends with the command: everything is read-only there but empty /tmp.
-READ_ONLY = """
-mount -n -o remount,bind,ro / && mount -n -t tmpfs none /tmp && mount -n -t tmpfs none /dev/shm && exec "$@"
+REQUEST = json.load(sys.stdin)
+# Airflow takes a machine that says nothing for that long for lost.
+ENDS = time.monotonic() + REQUEST["seconds"]
+
+# In namespaces of its own, which end with the command, together with whatever it started: every mount is
+# read-only there, and what is for temporary files is empty. Nothing is run where that fails.
+CONFINED = "bluegreen: confined"
+CONFINE = r"""
+set -e
+# When memory is short, it must not be the service that is ended.
+echo 1000 >/proc/self/oom_score_adj
+# Else mount adds what fstab says of a mount to what is said here.
+export LIBMOUNT_FSTAB=/dev/null
+mounts=$(cat /proc/self/mountinfo)
+printf '%s\n' "$mounts" | while read -r _ _ _ _ point options rest; do
+    case "$options $rest" in
+        # Whoever touches what systemd mounts on demand asks for that; by itself it cannot be written.
+        ro* | *" - autofs "*) ;;
+        # Spaces in a path are written as numbers.
+        *) mount -n -o "remount,bind,ro${options#rw}" "$(printf %b "$point")" ;;
+    esac
+done
+for directory in /tmp /var/tmp /dev/shm; do
+    mount -n -t tmpfs none "$directory"
+done
+mount -n -t proc none /proc
+unset LIBMOUNT_FSTAB
+echo "$0"
+status=0
+nice -n 19 "$@" || status=$?
+# Not as the last command, which the shell would become: when the first process ends, all others do.
+exit "$status"
 """
+NAMESPACES = ("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--")
+
+
+def left(seconds):
+    """That many seconds, or what is left of the time that all of this may take."""
+    return max(1, min(seconds, ENDS - time.monotonic()))
 
 
 def run(*command, text="", seconds=COMMAND_SECONDS, env=None):
@@ -44,11 +79,11 @@ def run(*command, text="", seconds=COMMAND_SECONDS, env=None):
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=seconds,
+            timeout=left(seconds),
             env=env,
         )
-    except subprocess.TimeoutExpired:
-        return 124, f"no end within {seconds} s"
+    except subprocess.TimeoutExpired as late:
+        return 124, f"no end within {late.timeout:.0f} s"
     except OSError as error:
         return 127, str(error)
     return done.returncode, done.stdout
@@ -103,6 +138,7 @@ def app_server(request):
     users = {user: has_user(user) for user in (request["deploy_user"], request["run_user"])}
     current = target_of(f"{root}/current")
     facts = {
+        **machine(request),
         "tools": {tool: version_of(tool) for tool in ("perl", "carton", "git", "cc", "make")},
         "missing_users": [user for user, exists in users.items() if not exists],
         "perl_key": run("perl", "-MConfig", "-e", r'print "$Config{version} $Config{archname}\n"')[1],
@@ -128,7 +164,7 @@ def app_server(request):
             facts["changed"] = changed(git, f"{root}/repo.git", current, Path(release))
     wanted = request["load"]
     if wanted and wanted in facts["releases"] and users[request["run_user"]]:
-        facts["load"] = load(request, f"{root}/releases/{wanted}")
+        facts["load"] = load(request)
     return facts
 
 
@@ -235,17 +271,23 @@ def changed(git, mirror, revision, release):
     return found
 
 
-def load(request, release):
-    """Load an application as a deploy does, where it can write nothing."""
-    user = request["run_user"]
+def load(request):
+    """Load an application as a deploy does, where it can write nothing; the status is None if it was not."""
+    user, release = request["run_user"], f"/opt/{request['app']}/releases/{request['load']}"
     # They may be secrets, so they stay out of the process list.
     env = {**environment_of(user), **variables_in(text_of(f"/etc/default/{request['app']}") or "")}
     check = (*as_user(user), f"{release}/.bluegreen/start", "check")
-    status, output = run("unshare", "--mount", "--", "sh", "-c", READ_ONLY, "sh", *check, env=env)
-    said = [line for line in output.splitlines() if line.strip()]
+    status, output = run(*NAMESPACES, "sh", "-c", CONFINE, CONFINED, *check, env=env)
+    said = [line for line in output.splitlines() if line.strip() and line != CONFINED]
     causes = [line for line in said if re.search(r"^Can't locate| at .+ line \d+", line)]
     cause = (causes or said[-1:] or [""])[0]
-    return {"status": status, "cause": cause.replace(f"{release}/", ""), "read_only": "Read-only" in output}
+    if status != 124 and CONFINED not in output.splitlines():
+        return {"status": None, "cause": f"it could not be kept from writing: {cause}", "read_only": False}
+    return {
+        "status": status,
+        "cause": cause.replace(f"{release}/", ""),
+        "read_only": bool(re.search("Read-only|readonly database|unable to open database file", output)),
+    }
 
 
 def variables_in(text):
@@ -263,6 +305,7 @@ def variables_in(text):
 
 def load_balancer(request):
     return {
+        **machine(request),
         "config_error": config_error(request["config"]) if request["config"] else None,
         "certificate": certificate(request["certificate"]) if request["certificate"] else None,
         "probes": probes(request["servers"], request["path"]),
@@ -312,9 +355,8 @@ def probes(servers, path):
 
 
 def main():
-    request = json.load(sys.stdin)
-    kinds = {"app_server": app_server, "load_balancer": load_balancer}
-    print(json.dumps({**machine(request), **kinds[request["kind"]](request)}))
+    kinds = {"app_server": app_server, "load_balancer": load_balancer, "load": load}
+    print(json.dumps(kinds[REQUEST["kind"]](REQUEST)))
 
 
 main()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from bluegreen.app import App, EntryPoint
+from bluegreen.checks.asking import ask, attempt
 from bluegreen.checks.dependencies import CPAN_MIRROR, distributions, is_vendored
 from bluegreen.checks.expected import watched_files
 from bluegreen.checks.facts import (
@@ -23,6 +21,7 @@ from bluegreen.checks.facts import (
     Source,
     version_of,
 )
+from bluegreen.checks.follow_up import follow_up
 from bluegreen.checks.source import read_source
 from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet, Fleet
@@ -33,18 +32,8 @@ from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.ledger import Record, read_ledger
 from bluegreen.operators.haproxy import render
-from bluegreen.templates import TEMPLATES_DIRECTORY
 
 CONNECTIONS_AT_ONCE = 16
-
-_SCRIPT = TEMPLATES_DIRECTORY / "checks" / "facts.py"
-
-T = TypeVar("T")
-Answer = TypeVar("Answer", bound=BaseModel)
-
-
-class FactsError(BlueGreenError):
-    """A machine could be reached, but did not say what it was asked."""
 
 
 def collect(app: App, ref: str | None) -> Facts:
@@ -54,14 +43,14 @@ def collect(app: App, ref: str | None) -> Facts:
 
     :param ref: what a deploy would be of; ``None`` to leave the repository out.
     """
-    return _Collector(app, ref).collect()
+    return follow_up(_Collector(app, ref).collect())
 
 
 def read_runs(facts: Facts, last: int = 5) -> list[Record]:
     """Return the last runs of the app, oldest first, as the load balancers that can be asked know them."""
     members = [one for one in facts.fleet.load_balancers if one.name in facts.readable]
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-        read = pool.map(lambda one: _attempt(lambda: _ledger(one, facts.app, last)), members)
+        read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app, last)), members)
         return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-last:]
 
 
@@ -77,14 +66,14 @@ class _Collector:
 
     def collect(self) -> Facts:
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            asked_source = pool.submit(_attempt, self._source)
+            asked_source = pool.submit(attempt, self._source)
             account = self._account()
             fleet = _fleet(account, self.app)
             members = _reachable(fleet.load_balancers)
-            made = {one.name: _attempt(partial(LoadBalancerHook.of, one, self.app)) for one in members}
+            made = {one.name: attempt(partial(LoadBalancerHook.of, one, self.app)) for one in members}
             hooks = {name: one for name, one in made.items() if isinstance(one, LoadBalancerHook)}
             refused = {name: one for name, one in made.items() if isinstance(one, BlueGreenError)}
-            said = dict(zip(hooks, pool.map(lambda hook: _attempt(hook.status), hooks.values()), strict=True))
+            said = dict(zip(hooks, pool.map(lambda hook: attempt(hook.status), hooks.values()), strict=True))
             statuses = {**refused, **said}
             facts = Facts(
                 self.app, account, fleet, asked_source.result(), statuses, {}, {}, None, time.time()
@@ -125,13 +114,13 @@ class _Collector:
             questions["entry_point"] = hook.reserved_ips
         if settings.entry_point is EntryPoint.MANAGED_LOAD_BALANCER:
             questions["entry_point"] = hook.load_balancers
-        answers = {key: _attempt(question) for key, question in questions.items()}
+        answers = {key: attempt(question) for key, question in questions.items()}
         problems = {key: str(said) for key, said in answers.items() if isinstance(said, DigitalOceanError)}
         return Account(droplets, None if "vpc" in problems else str(answers["vpc"]), problems)
 
     def _config(self, facts: Facts) -> str | BlueGreenError | None:
         versions = [version for one in facts.readable.values() if (version := version_of(one))]
-        return _attempt(lambda: render(self.app, facts.fleet, min(versions))) if versions else None
+        return attempt(lambda: render(self.app, facts.fleet, min(versions))) if versions else None
 
     def _load_balancer(
         self, hook: LoadBalancerHook, fleet: Fleet, config: str | BlueGreenError | None
@@ -149,7 +138,7 @@ class _Collector:
             ],
             "path": self.app.health.path,
         }
-        return _read(hook.droplet_hook, request, LoadBalancer)
+        return ask(hook.droplet_hook, request, LoadBalancer)
 
     def _app_server(self, droplet: Droplet, facts: Facts) -> Reading[AppServer]:
         source = facts.source if isinstance(facts.source, Source) else None
@@ -171,14 +160,7 @@ class _Collector:
             hook = DropletHook.of(droplet, self.app)
         except BlueGreenError as error:
             return Reading(error, time.time(), time.time())
-        return _read(hook, request, AppServer)
-
-
-def _attempt(ask: Callable[[], T]) -> T | BlueGreenError:
-    try:
-        return ask()
-    except BlueGreenError as error:
-        return error
+        return ask(hook, request, AppServer)
 
 
 def _needs_mirror(source: Source) -> bool:
@@ -202,23 +184,3 @@ def _fleet(account: Account, app: App) -> Fleet:
 def _reachable(droplets: Iterable[Droplet]) -> list[Droplet]:
     """Leave out those that the API says cannot be reached; they are found wanting for that."""
     return [one for one in droplets if one.public is not None and one.status == "active"]
-
-
-def _read(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Reading[Answer]:
-    asked = time.time()
-    with hook:
-        answer = _attempt(lambda: _ask(hook, request, kind))
-    return Reading(answer, asked, time.time())
-
-
-def _ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
-    script = _SCRIPT.read_text(encoding="utf-8")
-    result = hook.run(["python3", "-I", "-B", "-c", script], json.dumps(request))
-    if result.status != 0:
-        said = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {said[:200]}")
-    try:
-        return kind.model_validate_json(result.stdout)
-    except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise FactsError(f"{hook.droplet.label}: its facts are not whole: {place}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -62,11 +62,26 @@ class Remote(_Answer):
 
 
 class Load(_Answer):
-    """How loading a release ended; ``read_only`` if it wanted to write, which it was kept from."""
+    """How loading a release ended.
 
-    status: int
+    :param status: its exit status; 124 if there was no time to see its end, ``None`` if it was not loaded.
+    :param cause: why it ended so.
+    :param read_only: whether it wanted to write, which it was kept from.
+    """
+
+    status: int | None
     cause: str
     read_only: bool
+
+    @classmethod
+    def not_done(cls, why: str) -> Self:
+        """Return that it was not loaded, and why."""
+        return cls(status=None, cause=why, read_only=False)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it tells how the app would load in a deploy, which has more time and may write."""
+        return self.status == 0 or (self.status not in (None, 124) and not self.read_only)
 
 
 class ChangedFile(_Answer):

@@ -105,9 +105,19 @@ def mirror(facts: Facts) -> Iterator[Finding]:
 def loading(facts: Facts) -> Iterator[Finding]:
     """Where the revision is built already, it loads."""
     for droplet, server in facts.read_servers():
-        if server.load is not None and server.load.status != 0 and not server.load.read_only:
-            yield error(
+        load = server.load
+        if load is None or load.status == 0:
+            continue
+        if load.status is None:
+            yield warning(
                 droplet.name,
-                f"the app does not load: {server.load.cause or f'status {server.load.status}'}",
+                f"the app was not loaded: {load.cause}",
+                "mend that, or whether the revision loads is not known before a deploy",
+            )
+        elif load.is_judged:
+            judge = error if facts.is_needed(droplet) else warning
+            yield judge(
+                droplet.name,
+                f"the app does not load: {load.cause or f'status {load.status}'}",
                 f"look at /etc/default/{facts.app.id} and what the app needs there",
             )

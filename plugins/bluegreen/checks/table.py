@@ -9,7 +9,7 @@ from bluegreen.checks.finding import Finding, Severity
 # Reading cannot tell these, so no finding ever says them.
 NOT_TOLD = (
     "not checked, because only a change would tell: whether the token may create droplets, and whether a "
-    "release that is not built yet builds, loads and answers"
+    "release that is not built yet builds and answers"
 )
 
 
@@ -24,8 +24,12 @@ def table(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def summary(findings: Sequence[Finding]) -> str:
-    """Return how many there are, and the worst, in one line."""
+def summary(findings: Sequence[Finding], untold: Sequence[str] = ()) -> str:
+    """Return how many there are, the worst, and what was not checked, in one line."""
+    return "; not checked: ".join([_found(findings), *untold])
+
+
+def _found(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing found"
     counts = [

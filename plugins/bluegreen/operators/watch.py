@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen import figures
 from bluegreen.checks.collect import collect, read_runs
+from bluegreen.checks.facts import Source
 from bluegreen.checks.finding import Severity
 from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import NOT_TOLD, summary, table
+from bluegreen.checks.untold import untold
 from bluegreen.errors import BlueGreenError, LoadBalancerError, NothingToDoError
 from bluegreen.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 FINDINGS_KEY = "findings"
 SUMMARY_KEY = "summary"
+REVISION_KEY = "revision"
 
 
 class DryRunOperator(BlueGreenOperator):
@@ -40,6 +43,8 @@ class DryRunOperator(BlueGreenOperator):
     def act(self, context: Context) -> None:
         """Push all findings as XCom ``findings``, the worst first, and their sum as XCom ``summary``.
 
+        What the ref led to is XCom ``revision``, if it led anywhere.
+
         :raises BlueGreenError: with the sum, if a deploy would fail.
         :raises NothingToDoError: with the sum, if it would not, and there is nothing more to do.
         """
@@ -48,9 +53,11 @@ class DryRunOperator(BlueGreenOperator):
         emit(figures.lock_in(facts))
         if not self.instead:
             emit(figures.findings_of(self.app_id, found))
-        ti, said = context["ti"], summary(found)
+        ti, said = context["ti"], summary(found, untold(facts))
         ti.xcom_push(key=FINDINGS_KEY, value=[one.model_dump(mode="json") for one in found])
         ti.xcom_push(key=SUMMARY_KEY, value=said)
+        if isinstance(facts.source, Source):
+            ti.xcom_push(key=REVISION_KEY, value=facts.source.revision)
         for line in table(found):
             self.log.info("%s", line)
         self.log.info("%s", NOT_TOLD)

@@ -1,0 +1,57 @@
+"""Asking a droplet for facts; the script that is sent there only reads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bluegreen.checks.facts import Reading
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import DropletHook
+from bluegreen.templates import TEMPLATES_DIRECTORY
+
+# What is left of the time that a command may be silent for is the script's own, to say what it has found.
+SPARE_SECONDS = 4
+
+_SCRIPT = TEMPLATES_DIRECTORY / "checks" / "facts.py"
+
+T = TypeVar("T")
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class FactsError(BlueGreenError):
+    """A machine could be reached, but did not say what it was asked."""
+
+
+def attempt(question: Callable[[], T]) -> T | BlueGreenError:
+    """Return an answer, or the error that there is instead: it hides nothing else."""
+    try:
+        return question()
+    except BlueGreenError as error:
+        return error
+
+
+def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Reading[Answer]:
+    """Ask a droplet, close the connection, and say when that was."""
+    asked = time.time()
+    with hook:
+        answer = attempt(lambda: _answer(hook, request, kind))
+    return Reading(answer, asked, time.time())
+
+
+def _answer(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
+    script = _SCRIPT.read_text(encoding="utf-8")
+    limited = {**request, "seconds": hook.command_timeout - SPARE_SECONDS}
+    result = hook.run(["python3", "-I", "-B", "-c", script], json.dumps(limited))
+    if result.status != 0:
+        said = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {said[:200]}")
+    try:
+        return kind.model_validate_json(result.stdout)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise FactsError(f"{hook.droplet.label}: its facts are not whole: {place}") from None

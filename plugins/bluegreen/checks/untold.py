@@ -1,0 +1,34 @@
+"""What a dry run should have told and could not: no finding, because nothing is known to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bluegreen.checks.facts import Facts, Load, Source
+
+
+def untold(facts: Facts) -> list[str]:
+    """Return what was not checked, and why, in one line each."""
+    return list(_loading(facts))
+
+
+def _loading(facts: Facts) -> Iterator[str]:
+    source = facts.source
+    loads = [server.load for _, server in facts.read_servers() if server.load]
+    if isinstance(source, Source) and not any(load.is_judged for load in loads):
+        why = _why_not_judged(loads[0]) if loads else _why_not_loaded(facts, source)
+        yield f"whether {source.ref} ({source.revision[:12]}) loads: {why}"
+
+
+def _why_not_judged(load: Load) -> str:
+    if load.read_only:
+        return "it wants to write while it loads, and a dry run lets it write nothing"
+    return load.cause
+
+
+def _why_not_loaded(facts: Facts, source: Source) -> str:
+    if facts.idle is None:
+        return "who is live is not known"
+    if any(source.revision in server.releases for _, server in facts.read_servers()):
+        return "the droplets that have it cannot load it beside what they do"
+    return "no droplet has built it yet"
