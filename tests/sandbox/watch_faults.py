@@ -147,14 +147,19 @@ def restarted_haproxy(watched: Watched) -> Iterator[None]:
     watched.sync()
 
 
-@contextmanager
-def old_certificate(watched: Watched) -> Iterator[None]:
-    pem = self_signed(datetime.now(UTC) + timedelta(days=12))
-    for name in ("watched-lb-1", "watched-lb-2"):
-        watched.machines[name].run(["tee", "/etc/haproxy/cert.pem"], text=pem)
-    yield
-    for name in ("lb-1", "lb-2"):
-        watched.on(name, "rm /etc/haproxy/cert.pem")
+def certificate_until(left: timedelta) -> Callable[[Watched], AbstractContextManager[None]]:
+    """Give HAProxy a certificate that ends then."""
+
+    @contextmanager
+    def there(watched: Watched) -> Iterator[None]:
+        pem = self_signed(datetime.now(UTC) + left)
+        for name in ("watched-lb-1", "watched-lb-2"):
+            watched.machines[name].run(["tee", "/etc/haproxy/cert.pem"], text=pem)
+        yield
+        for name in ("lb-1", "lb-2"):
+            watched.on(name, "rm /etc/haproxy/cert.pem")
+
+    return there
 
 
 @contextmanager
@@ -289,7 +294,15 @@ FAULTS = [
         LB,
         "the certificate /etc/haproxy/cert.pem ends in 11 days",
         settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
-        around=old_certificate,
+        around=certificate_until(timedelta(days=12)),
+    ),
+    Fault(
+        "certificate that has ended",
+        "error",
+        LB,
+        "the certificate /etc/haproxy/cert.pem has ended",
+        settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
+        around=certificate_until(timedelta(days=-1)),
     ),
     Fault("lock", "warning", LB, "deploy/run-7 (somebody, v2) holds the lock", around=held_lock),
     Fault(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from bluegreen.checks.dependencies import cache_key, distributions, not_vendored
 from bluegreen.checks.facts import (
     Account,
     AppServer,
+    Certificate,
     Facts,
     Load,
     LoadBalancer,
@@ -40,6 +42,7 @@ from bluegreen.fleet import Droplet, Fleet
 from bluegreen.operators import watch
 from bluegreen.operators.watch import DryRunOperator
 from bluegreen.templates import TEMPLATES_DIRECTORY
+from tests.sandbox.certificates import self_signed
 from tests.unit.test_provision_check import status
 
 NOW = 1_800_000_000.0
@@ -153,6 +156,20 @@ def test_an_old_haproxy_is_a_warning() -> None:
     told = told.model_copy(update={"haproxy": told.haproxy.model_copy(update={"version": "2.4.22"})})
     [found] = balancers.answering(facts(statuses={"lb-1": told}))
     assert found.severity == "warning"
+
+
+@pytest.mark.parametrize(
+    ("days", "severity", "said"),
+    [(-0.1, "error", "has ended, at 2027-01-15"), (11.5, "warning", "ends in 11 days"), (30.5, None, "")],
+)
+def test_a_certificate_that_has_ended_is_an_error_and_one_that_ends_soon_a_warning(
+    days: float, severity: str | None, said: str
+) -> None:
+    pem = self_signed(datetime.fromtimestamp(NOW, UTC) + timedelta(days=days))
+    there = LoadBalancer(**MACHINE, config_error="", certificate=Certificate(error="", pem=pem), probes={})
+    found = list(balancers.certificate(facts(load_balancers={"lb-1": Reading(there, NOW, NOW)})))
+    assert [one.severity for one in found] == [severity] * bool(severity)
+    assert all(said in one.what for one in found)
 
 
 def test_what_is_live_is_judged_more_mildly_than_what_a_deploy_needs() -> None:

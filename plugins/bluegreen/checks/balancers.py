@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
@@ -74,7 +74,7 @@ def configuration(facts: Facts) -> Iterator[Finding]:
 
 
 def certificate(facts: Facts) -> Iterator[Finding]:
-    """The certificate is there, and valid for a while."""
+    """The certificate is there, and valid for a while; clients refuse one that has ended."""
     now = datetime.fromtimestamp(facts.taken_at, UTC)
     for droplet, balancer in facts.read_load_balancers():
         if balancer.certificate is None:
@@ -88,11 +88,13 @@ def certificate(facts: Facts) -> Iterator[Finding]:
         except ValueError:
             yield error(droplet.name, f"{path} holds no readable certificate", "put the PEM file there")
             continue
-        days = (first.not_valid_after_utc - now).days
-        if days < CERTIFICATE_DAYS:
-            when = f"{first.not_valid_after_utc:%Y-%m-%d}"
-            said = f"ends in {days} days, at {when}" if days >= 0 else f"has ended, at {when}"
-            yield warning(droplet.name, f"the certificate {path} {said}", "renew it")
+        left, when = first.not_valid_after_utc - now, f"{first.not_valid_after_utc:%Y-%m-%d}"
+        if left < timedelta():
+            yield error(droplet.name, f"the certificate {path} has ended, at {when}", "renew it")
+        elif left.days < CERTIFICATE_DAYS:
+            yield warning(
+                droplet.name, f"the certificate {path} ends in {left.days} days, at {when}", "renew it"
+            )
 
 
 def unfinished(facts: Facts) -> Iterator[Finding]:

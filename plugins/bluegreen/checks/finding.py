@@ -18,7 +18,7 @@ _SECRET = re.compile(
 class Severity(StrEnum):
     """How bad it is."""
 
-    # A deploy would fail.
+    # A deploy would fail, or clients are refused whatever it does.
     ERROR = "error"
     # A deploy would succeed, but somebody should look.
     WARNING = "warning"
