@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
+import time
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.hooks.droplet import DropletHook
+from bluegreen.scripts import render_script
 from bluegreen.templates import TEMPLATES_DIRECTORY
 from bluegreen.traffic import LoadBalancerStatus, Probe
 
@@ -21,28 +23,9 @@ if TYPE_CHECKING:
 AGENT_SOURCE = TEMPLATES_DIRECTORY / "lb_agent.py"
 AGENT_PATH = "/usr/local/lib/bluegreen/lb_agent.py"
 BOOT_UNIT_SOURCE = TEMPLATES_DIRECTORY / "bluegreen-boot.service"
+BOOT_UNIT_PATH = "/etc/systemd/system/bluegreen-boot.service"
 # The link by which it is enabled: who can read the unit here knows both.
 BOOT_UNIT_ENABLED = "/etc/systemd/system/multi-user.target.wants/bluegreen-boot.service"
-
-# Written beside their destinations and renamed, so that a timer never runs half an agent.
-_INSTALL = f"""set -euo pipefail
-umask 022
-install_file() {{
-    mkdir -p "$(dirname "$1")"
-    temporary=$(mktemp "$1.XXXXXX")
-    trap 'rm -f "$temporary"' EXIT
-    base64 -d >"$temporary"
-    chmod "$2" "$temporary"
-    mv -f "$temporary" "$1"
-}}
-install_file {AGENT_PATH} 0755 <<'END'
-%s
-END
-install_file /etc/systemd/system/bluegreen-boot.service 0644 <<'END'
-%s
-END
-systemctl --quiet enable bluegreen-boot.service
-"""
 
 
 class LoadBalancerHook(BaseHook):
@@ -54,6 +37,7 @@ class LoadBalancerHook(BaseHook):
     def __init__(self, droplet_hook: DropletHook) -> None:
         super().__init__()
         self.droplet_hook = droplet_hook
+        self._is_outdated = False
 
     @classmethod
     def of(cls, droplet: Droplet, app: App) -> LoadBalancerHook:
@@ -98,18 +82,54 @@ class LoadBalancerHook(BaseHook):
         :param request: its arguments; sent on standard input because they may hold secrets.
         :raises LoadBalancerError: with the agent's own words when it refuses.
         """
-        return self._answer(verb, ["python3", AGENT_PATH, verb, "-"], json.dumps(request))
+        answer = self._ask_installed(verb, **request)
+        if verb == "lock" and self._is_outdated:
+            self._replace_agent(answer["token"])
+        return answer
 
     def install_agent(self) -> None:
-        """Put this project's version of the agent, and what runs it at boot, on the load balancer."""
+        """Put this project's version of the agent, and what runs it at boot, on the load balancer.
+
+        While a run holds the lock or a switch is pending, the installed one stays: that run and its timer
+        began with it. It is replaced as soon as the lock is ours.
+
+        :raises LoadBalancerError: if it cannot be installed; then the one that was there still is.
+        """
         sources = [AGENT_SOURCE.read_bytes(), BOOT_UNIT_SOURCE.read_bytes()]
         installed = self.droplet_hook.run(["sha256sum", AGENT_PATH, BOOT_UNIT_ENABLED]).stdout.splitlines()
-        if [line.split(" ")[0] for line in installed] == [hashlib.sha256(one).hexdigest() for one in sources]:
+        self._is_outdated = [line.split(" ")[0] for line in installed] != [_sha256(one) for one in sources]
+        if not self._is_outdated:
             return
-        encoded = tuple(base64.encodebytes(source).decode().strip() for source in sources)
-        result = self.droplet_hook.run_script(_INSTALL % encoded)
+        if self._is_in_use():
+            self.log.info("%s: another version of the agent is in use, and stays until it is not", self.name)
+            return
+        self._install()
+
+    def _is_in_use(self) -> bool:
+        """Whether a run relies on the installed agent; one that cannot say so is of no use to anybody."""
+        try:
+            status = self._ask_installed("status")
+        except LoadBalancerError:
+            return False
+        lock = status.get("lock") or {}
+        return bool(status.get("pending")) or lock.get("until", 0) > status.get("now", time.time())
+
+    def _replace_agent(self, token: int) -> None:
+        """Install it now that nobody else relies on the old one: the lock is this run's."""
+        try:
+            self._install()
+        except BlueGreenError:
+            self._ask_installed("unlock", token=token)
+            raise
+
+    def _install(self) -> None:
+        result = self.droplet_hook.run_script(install_script())
         if result.status != 0:
             raise LoadBalancerError(f"{self.name}: cannot install the agent: {result.stderr.strip()[-300:]}")
+        self._is_outdated = False
+
+    def _ask_installed(self, verb: str, **request: Any) -> dict[str, Any]:
+        return self._answer(verb, ["python3", AGENT_PATH, verb, "-"], json.dumps(request))
 
     def _read(self, verb: str, **request: Any) -> dict[str, Any]:
         source = AGENT_SOURCE.read_text(encoding="utf-8")
@@ -127,3 +147,22 @@ class LoadBalancerHook(BaseHook):
             message = answer.get("message", result.stdout) if isinstance(answer, dict) else result.stdout
             raise LoadBalancerError(f"{self.name}: {message}", code=code)
         return answer
+
+
+def install_script() -> str:
+    """Return the script that installs the agent; cut anywhere, it does nothing."""
+    agent, boot_unit = AGENT_SOURCE.read_text(encoding="utf-8"), BOOT_UNIT_SOURCE.read_text(encoding="utf-8")
+    return render_script(
+        "load_balancer/install_agent.sh.j2",
+        agent_path=AGENT_PATH,
+        agent=agent,
+        agent_sha256=_sha256(agent.encode()),
+        boot_unit_path=BOOT_UNIT_PATH,
+        boot_unit_name=PurePosixPath(BOOT_UNIT_PATH).name,
+        boot_unit=boot_unit,
+        boot_unit_sha256=_sha256(boot_unit.encode()),
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
