@@ -68,6 +68,18 @@ def no_token(watched: Watched) -> Iterator[None]:
     watched.shop.box.clear_api_faults()
 
 
+def without_scope(path: str) -> Callable[[Watched], AbstractContextManager[None]]:
+    """Let the API answer as if the token might not do what is at a path."""
+
+    @contextmanager
+    def there(watched: Watched) -> Iterator[None]:
+        watched.shop.box.api_fault("status", status=403, path=path)
+        yield
+        watched.shop.box.clear_api_faults()
+
+    return there
+
+
 @contextmanager
 def no_role(watched: Watched) -> Iterator[None]:
     droplet = watched.machines["watched-blue-1"].droplet_id
@@ -197,6 +209,20 @@ RELOAD = " && systemctl daemon-reload"
 BLUE, GREEN, LB = "blue-1", "green-1", "lb-1"
 FAULTS = [
     Fault("API token", "error", "connection digitalocean", "refused the API token", around=no_token),
+    Fault(
+        "token without the scope for droplets",
+        "error",
+        "connection digitalocean",
+        "refused to list droplets (403)",
+        around=without_scope("/v2/droplets*"),
+    ),
+    Fault(
+        "token without a scope for provisioning",
+        "warning",
+        "fleet.ssh_keys",
+        "refused to list ssh_keys (403)",
+        around=without_scope("/v2/account/keys*"),
+    ),
     Fault("role tag", "error", BLUE, "must have one of the tags", around=no_role),
     Fault("link", "error", BLUE, "cannot be reached by SSH", around=cut_off),
     Fault(

@@ -55,6 +55,7 @@ def droplet(number: int, name: str, **changes: Any) -> Droplet:
     return Droplet(id=number, name=name, **{**about, **changes})
 
 
+MAIN = Source("main", V2)
 FLEET = Fleet(
     load_balancers=(droplet(1, "lb-1"),), blue=(droplet(3, "blue-1"),), green=(droplet(4, "green-1"),)
 )
@@ -135,6 +136,16 @@ def test_an_idle_color_that_is_weaker_than_the_live_one_is_told() -> None:
 def test_a_droplet_of_another_network_is_told() -> None:
     [found] = account.network(facts(fleet=with_green(droplet(4, "green-1", vpc="other"))))
     assert (found.subject, found.severity) == ("green-1", "error")
+
+
+def test_a_token_without_the_scope_for_droplets_is_one_finding_that_names_the_scope() -> None:
+    refused = BlueGreenError("DigitalOcean refused to list droplets (403): You are not authorized")
+    nothing: dict[str, Any] = {"statuses": {}, "load_balancers": {}, "servers": {}}
+    empty = Fleet(load_balancers=(), blue=(), green=())
+    [found] = findings_in(facts(account=Account(refused), fleet=empty, source=MAIN, **nothing))
+    assert (found.severity, found.subject) == ("error", "connection digitalocean")
+    assert "(403)" in found.what
+    assert "droplet:read" in found.advice
 
 
 def test_a_droplet_that_is_off_is_told() -> None:
@@ -266,9 +277,6 @@ def test_distributions_that_are_installed_already_need_not_be_had() -> None:
 
     assert len(told()) == 1
     assert told(cache=(key,)) == []
-
-
-MAIN = Source("main", V2)
 
 
 def load(status: int | None = 0, cause: str = "", *, read_only: bool = False) -> Load:

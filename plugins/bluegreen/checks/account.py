@@ -20,12 +20,10 @@ _NEEDED_FOR_PROVISIONING = {
 def account(facts: Facts) -> Iterator[Finding]:
     """DigitalOcean's API answers, and the token may read what is needed."""
     if isinstance(facts.account.droplets, BlueGreenError):
-        conn = facts.app.connections.digitalocean
-        yield error(
-            f"connection {conn}",
-            str(facts.account.droplets),
-            "nothing about the droplets is known until then",
-        )
+        conn, problem = facts.app.connections.digitalocean, str(facts.account.droplets)
+        # The API's words do not say what the token lacks.
+        advice = "give its token the scope droplet:read; " if "(403)" in problem else ""
+        yield error(f"connection {conn}", problem, f"{advice}nothing about the droplets is known until then")
     for key, problem in facts.account.problems.items():
         subject, advice = _NEEDED_FOR_PROVISIONING[key]
         yield warning(subject, f"provisioning would fail: {problem}", advice)
