@@ -43,7 +43,11 @@ def rollback_dag(app: App) -> DAG:
         plan = XComArg(provision_check, PLAN_KEY)
         align = AlignOperator(app_id=app.id, task_id="align", lock=lock.output, plan=plan)
         previous_release = PreviousReleaseOperator(
-            app_id=app.id, task_id="previous_release", plan=plan, activation=["drain", "activate"]
+            app_id=app.id,
+            task_id="previous_release",
+            lock=lock.output,
+            plan=plan,
+            activation=["drain", "activate"],
         )
         revision = XComArg(previous_release, REVISION_KEY)
         drain = DrainOperator(app_id=app.id, task_id="drain", lock=lock.output, plan=plan)

@@ -22,6 +22,11 @@ class HeldLock(BaseModel):
     load_balancers: tuple[Droplet, ...]
     tokens: dict[str, int]
 
+    @property
+    def fencing_token(self) -> int:
+        """The run's token on droplets; greater than that of any run that held the lock before."""
+        return max(self.tokens.values())
+
 
 class Plan(BaseModel):
     """Who is live at the start of a run, and what the run is going to change.

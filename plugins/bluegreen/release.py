@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bluegreen.app import App
+from bluegreen.app import APP_ID_PATTERN, App
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script, render_unit
 from bluegreen.templates import TEMPLATES_DIRECTORY
@@ -21,9 +21,13 @@ from bluegreen.templates import TEMPLATES_DIRECTORY
 LOAD_TIMEOUT = 60
 STOP_MARGIN = 10
 
+# How a script ends that found the droplet claimed by a later run, or that should be tried again in a moment.
+CLAIMED_STATUS = 3
+BUSY_STATUS = 75
+
 _CAUSE_MARK = "bluegreen: "
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_NAMES = {"app": re.compile(APP_ID_PATTERN), "user": re.compile(r"[a-z_][a-z0-9_-]{0,31}")}
 _REPORT = re.compile(
     r"@bluegreen state=(?P<state>\w+) result=(?P<result>\S*) exit=(?P<exit>\d+) "
     r"milliseconds=(?P<milliseconds>\d+) cursor=(?P<cursor>\d+) run_id=(?P<run_id>.*)"
@@ -88,6 +92,21 @@ class Release:
             health_consecutive=health.consecutive,
             health_timeout=health.timeout,
         )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run's claim to change a droplet for an app; a claim with a greater token ends it.
+
+    :param app: the app's id.
+    :param token: the run's fencing token, see :class:`bluegreen.plan.HeldLock`.
+    """
+
+    app: str
+    token: int
+
+    def __post_init__(self) -> None:
+        _check_name("app", self.app)
 
 
 class JobState(StrEnum):
@@ -168,6 +187,7 @@ def deploy_script(release: Release) -> str:
         app=release.app,
         repository=release.repository,
         revision=release.revision,
+        unit=job_unit(release.app, release.revision),
         deploy_user=release.deploy_user,
         run_user=run_user,
         health_url=f"http://{release.listen_address}:{release.port}{release.health_path}",
@@ -193,21 +213,35 @@ def service_unit(release: Release) -> str:
     )
 
 
-def start_script(*, unit: str, run_id: str, script: str, timeout: int) -> str:
+def start_script(*, unit: str, run_id: str, script: str, timeout: int, claim: Claim | None = None) -> str:
     """Start a job as a transient unit, or attach to the one that is there.
 
     A unit of that name that is running, or that ended for the same run, is left as it is (then polled);
     one that ended for another run is replaced. To run a failed job of the same run again, clean it first.
+    With a claim, other jobs of earlier runs are stopped before, and the job is this run's from then on; if a
+    later run has claimed the droplet, nothing is started.
 
     :param unit: see :func:`job_unit`.
     :param run_id: the Airflow run; kept as the unit's description.
     :param script: what to run.
     :param timeout: seconds after which systemd ends the job.
+    :param claim: the run's, see :func:`claim_script`.
     :raises ValueError: if the run id is not one line of text.
     """
     if not run_id.isprintable() or not run_id.strip():
         raise ValueError(f"a run id is one line of text, not {run_id!r}")
-    return render_script("droplet/job_start.sh.j2", unit=unit, run_id=run_id, script=script, timeout=timeout)
+    return _render_claimed(
+        "droplet/job_start.sh.j2", claim, unit=unit, run_id=run_id, script=script, timeout=timeout
+    )
+
+
+def claim_script(claim: Claim) -> str:
+    """Make the droplet the run's own: jobs of earlier runs are stopped, and can start or activate no more.
+
+    It ends with ``CLAIMED_STATUS`` if a later run has claimed the droplet, and with ``BUSY_STATUS`` while a
+    job is just starting a release.
+    """
+    return _render_claimed("droplet/claim_droplet.sh.j2", claim)
 
 
 def poll_script(*, unit: str, cursor: int = 0, wait: float = 5) -> str:
@@ -215,14 +249,17 @@ def poll_script(*, unit: str, cursor: int = 0, wait: float = 5) -> str:
     return render_script("droplet/job_poll.sh.j2", unit=unit, cursor=cursor, wait_ms=int(wait * 1000))
 
 
-def stop_script(*, unit: str) -> str:
-    """Stop the job; it is ``missing`` then, and another run can start it anew."""
-    return render_script("droplet/job_stop.sh.j2", unit=unit)
+def stop_script(*, unit: str, claim: Claim | None = None) -> str:
+    """Stop the job; it is ``missing`` then, and another run can start it anew.
+
+    With a claim, a droplet that a later run has claimed is left alone.
+    """
+    return _render_claimed("droplet/job_stop.sh.j2", claim, unit=unit)
 
 
-def clean_script(*, unit: str) -> str:
-    """Stop the job and remove every trace of it, so that it can be started anew."""
-    return render_script("droplet/job_clean.sh.j2", unit=unit)
+def clean_script(*, unit: str, claim: Claim | None = None) -> str:
+    """Stop the job and remove every trace of it, so that it can be started anew; a claim as when stopping."""
+    return _render_claimed("droplet/job_clean.sh.j2", claim, unit=unit)
 
 
 def facts_script(*, app: str, deploy_user: str = "deploy", run_user: str = "") -> str:
@@ -297,12 +334,16 @@ def start_text(release: Release) -> str:
     return render_script("droplet/start.sh.j2", psgi=release.psgi, command=words, load_timeout=LOAD_TIMEOUT)
 
 
+def _render_claimed(name: str, claim: Claim | None, **values: object) -> str:
+    return render_script(name, claim=claim, claimed_status=CLAIMED_STATUS, busy_status=BUSY_STATUS, **values)
+
+
 def _text(name: str) -> str:
     return (TEMPLATES_DIRECTORY / "droplet" / name).read_text(encoding="utf-8")
 
 
 def _check_name(what: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not _NAMES[what].fullmatch(name):
         raise ValueError(f"{name!r} is no name of a {what}")
 
 

@@ -11,12 +11,13 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 
 from bluegreen.color import Color
 from bluegreen.operators import previous_release
-from bluegreen.plan import Plan
+from bluegreen.plan import HeldLock, Plan
 from bluegreen.release import DropletFacts
 from tests.unit.test_provision_check import FLEET as ONE_EACH
 from tests.unit.test_provision_check import V1, V2, droplet, facts
 
 FLEET = ONE_EACH.model_copy(update={"green": (droplet(4, "green-1"), droplet(5, "green-2"))})
+LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
 EVERYWHERE = ["198.18.0.4", "198.18.0.5"]
 
@@ -40,9 +41,14 @@ def go_back(
     """Return the droplets to activate it on, the revision, and the tasks that are skipped."""
     with DAG("rollback", schedule=None) as dag:
         task: Any = previous_release.PreviousReleaseOperator(
-            app_id="my_perl_app", task_id="previous_release", plan=PLAN, activation=["drain", "activate"]
+            app_id="my_perl_app",
+            task_id="previous_release",
+            lock=LOCK,
+            plan=PLAN,
+            activation=["drain", "activate"],
         )
         task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="activate")]
+    monkeypatch.setattr(type(task), "_claim", lambda self, droplets: None)
     named = dict(zip(["green-1", "green-2"], on_droplets, strict=True))
     monkeypatch.setattr(type(task), "_facts", lambda self, one: named[one.name])
     monkeypatch.setattr(type(task), "_running", lambda self, plan: V2)

@@ -12,9 +12,11 @@ import pytest
 from bluegreen.app import Hook
 from bluegreen.command_hooks import hook_script
 from bluegreen.release import (
+    Claim,
     JobState,
     Release,
     ReleaseError,
+    claim_script,
     clean_script,
     deploy_script,
     facts_script,
@@ -50,6 +52,8 @@ HOSTILE = replace(
     health_path="/health?a=1&b=$(id)'",
 )
 
+CLAIM = Claim("my_perl_app", 1795403984)
+
 SCRIPTS = {
     "deploy": deploy_script(RELEASE),
     "deploy, hostile": deploy_script(HOSTILE),
@@ -57,10 +61,14 @@ SCRIPTS = {
     "start, hostile": start_script(
         unit=UNIT, run_id="'; id; '$(id)", script=deploy_script(HOSTILE), timeout=9
     ),
+    "start, claimed": start_script(unit=UNIT, run_id="run-1", script="id\n", timeout=900, claim=CLAIM),
+    "claim": claim_script(CLAIM),
     "poll": poll_script(unit=UNIT, cursor=CURSOR),
     "poll, first": poll_script(unit=UNIT),
     "stop": stop_script(unit=UNIT),
+    "stop, claimed": stop_script(unit=UNIT, claim=CLAIM),
     "clean": clean_script(unit=UNIT),
+    "clean, claimed": clean_script(unit=UNIT, claim=CLAIM),
     "facts": facts_script(app="my_perl_app"),
     "hook": hook_script("my_perl_app", Hook(command=["bin/warm-up", "'; id; '"]), "a" * 40, {"REF": "$(id)"}),
 }
@@ -115,7 +123,7 @@ def test_job_is_named_after_app_and_revision() -> None:
     assert job_unit("my_perl_app", REVISION) == UNIT
 
 
-@pytest.mark.parametrize("app", ["", "a b", "../x", "a;id", "A", "a" * 40])
+@pytest.mark.parametrize("app", ["", "a b", "../x", "a;id", "A", "a" * 40, "my-app"])
 def test_app_that_is_none_is_refused(app: str) -> None:
     with pytest.raises(ValueError, match="no name of a app"):
         job_unit(app, REVISION)

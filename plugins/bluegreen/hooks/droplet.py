@@ -15,6 +15,7 @@ from airflow.sdk import BaseHook
 
 from bluegreen.errors import BlueGreenError, SettingsError
 from bluegreen.hooks.connection import usable_connection
+from bluegreen.release import BUSY_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,12 +41,13 @@ class DropletRefusedError(BlueGreenError):
 class CommandError(BlueGreenError):
     """A command on a droplet failed.
 
-    :param status: its exit status.
+    :param status: its exit status; with ``BUSY_STATUS`` it is worth another attempt.
     """
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+        self.transient = status == BUSY_STATUS
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,18 @@ class DropletHook(BaseHook):
             yield
         finally:
             timer.cancel()
+
+
+def output_of(hook: DropletHook, script: str) -> str:
+    """Run a shell script on a droplet and return what it printed.
+
+    :raises CommandError: with the last line that it wrote to standard error, if it failed.
+    """
+    result = hook.run_script(script)
+    if result.status != 0:
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise CommandError(f"{hook.droplet.label}: {reason}", result.status)
+    return result.stdout
 
 
 def _parse_host_key(line: str) -> object:

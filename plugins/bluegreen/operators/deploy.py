@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import CommandError, DropletHook, DropletUnreachableError
+from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError, output_of
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.links import CommitLink, DropletLink
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.release import (
+    Claim,
     JobReport,
     JobState,
     Release,
@@ -41,11 +42,14 @@ class JobGoneError(BlueGreenError):
 RECONNECT_SECONDS = 60.0
 RECONNECT_INTERVAL = 2.0
 
+JOB_LEFT = "the deploy job may still be at work (%s); its time limit or the next run ends it"
+
 
 class DeployReleaseOperator(BlueGreenOperator):
     """Build, load-test and start a release on one droplet, as a transient systemd unit there.
 
-    The unit outlives this task: a retry, or a new run after this one died, attaches to it.
+    The unit outlives this task: a retry, or a new run of the same revision after this one died, attaches to
+    it; any other run that claims the droplet stops it.
 
     :param lock: the run's :class:`HeldLock`; templated.
     :param plan: the run's :class:`Plan`; templated.
@@ -73,7 +77,7 @@ class DeployReleaseOperator(BlueGreenOperator):
         load_balancers = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
         load_balancers.renew()
         with DropletHook.of(droplet, self.app) as hook:
-            self._run(hook, self._start(droplet, context))
+            output_of(hook, self._start(droplet, context))
             report = self._follow(hook, load_balancers)
             if report.state is JobState.MISSING:
                 raise JobGoneError(
@@ -89,13 +93,17 @@ class DeployReleaseOperator(BlueGreenOperator):
         # Airflow calls this in a signal handler: an error would surface in the middle of `act`.
         try:
             with DropletHook.of(Plan.model_validate(self.plan).idle_droplet(self.ip), self.app) as hook:
-                self._run(hook, stop_script(unit=self._unit))
+                self._stop(hook)
         except (BlueGreenError, ValueError) as error:
-            self.log.warning("the deploy job may still be at work (%s); its time limit ends it", error)
+            self.log.warning(JOB_LEFT, error)
 
     @property
     def _unit(self) -> str:
         return job_unit(self.app_id, self.revision)
+
+    @property
+    def _claim(self) -> Claim:
+        return Claim(self.app_id, HeldLock.model_validate(self.lock).fencing_token)
 
     def _start(self, droplet: Droplet, context: Context) -> str:
         release = Release.of(self.app, self.revision, str(droplet.private))
@@ -104,7 +112,11 @@ class DeployReleaseOperator(BlueGreenOperator):
             run_id=context["ti"].run_id,
             script=deploy_script(release),
             timeout=self.app.timeouts.build,
+            claim=self._claim,
         )
+
+    def _stop(self, hook: DropletHook) -> None:
+        output_of(hook, stop_script(unit=self._unit, claim=self._claim))
 
     def _cause(self, report: JobReport) -> str:
         if report.result == "timeout":
@@ -114,18 +126,34 @@ class DeployReleaseOperator(BlueGreenOperator):
     def _clean(self, hook: DropletHook) -> None:
         """Remove the job's traces; the result is known by now, so nothing depends on it."""
         try:
-            self._run(hook, clean_script(unit=self._unit))
+            output_of(hook, clean_script(unit=self._unit, claim=self._claim))
         except BlueGreenError as error:
             self.log.warning("traces of the deploy job are left, a later one removes them: %s", error)
 
     def _follow(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
+        """Follow the unit to its end; if that cannot be done and no retry will, stop it."""
+        try:
+            return self._log_to_the_end(hook, load_balancers)
+        except BlueGreenError as error:
+            if not error.transient:
+                self._stop_what_is_left(hook)
+            raise
+
+    def _stop_what_is_left(self, hook: DropletHook) -> None:
+        """Stop the unit if it is still this run's; why the task fails matters more than if that works."""
+        try:
+            self._stop(hook)
+        except BlueGreenError as error:
+            self.log.warning(JOB_LEFT, error)
+
+    def _log_to_the_end(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
         """Log what the unit writes until it has ended; a lost connection is opened again."""
         lines: list[str] = []
         cursor, lost_since = 0, None
         while True:
             load_balancers.renew_in_time()
             try:
-                report = parse_job_report(self._run(hook, poll_script(unit=self._unit, cursor=cursor)))
+                report = parse_job_report(output_of(hook, poll_script(unit=self._unit, cursor=cursor)))
             except DropletUnreachableError as error:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > RECONNECT_SECONDS:
@@ -139,11 +167,3 @@ class DeployReleaseOperator(BlueGreenOperator):
             lines += report.lines
             if report.state is not JobState.RUNNING:
                 return JobReport(**{**vars(report), "lines": tuple(lines)})
-
-    @staticmethod
-    def _run(hook: DropletHook, script: str) -> str:
-        result = hook.run_script(script)
-        if result.status != 0:
-            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise CommandError(f"{hook.droplet.label}: {reason}", result.status)
-        return result.stdout

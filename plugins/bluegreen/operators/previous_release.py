@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import CommandError, DropletHook
+from bluegreen.hooks.droplet import (
+    CommandError,
+    DropletHook,
+    DropletRefusedError,
+    DropletUnreachableError,
+    output_of,
+)
 from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import Plan
-from bluegreen.release import DropletFacts, facts_script, parse_facts
+from bluegreen.plan import HeldLock, Plan
+from bluegreen.release import (
+    BUSY_STATUS,
+    CLAIMED_STATUS,
+    Claim,
+    DropletFacts,
+    claim_script,
+    facts_script,
+    parse_facts,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,20 +37,26 @@ if TYPE_CHECKING:
     from bluegreen.fleet import Droplet
 
 REVISION_KEY = "revision"
+CONNECTIONS_AT_ONCE = 16
 
 
 class PreviousReleaseOperator(BlueGreenOperator, SkipMixin):
     """Find the revision to go back to: the DAG's param ``revision``, or else what the idle color runs.
 
+    The idle droplets become this run's first: what a dead run left at work there would start another release
+    under the traffic.
+
+    :param lock: the run's :class:`HeldLock`; templated.
     :param plan: the run's :class:`Plan`; templated.
     :param activation: ids of the tasks to skip if the idle color runs that revision already.
     """
 
     inherits_from_skipmixin = True
-    template_fields: Sequence[str] = ("plan",)
+    template_fields: Sequence[str] = ("lock", "plan")
 
-    def __init__(self, *, plan: Any, activation: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *, lock: Any, plan: Any, activation: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.lock = lock
         self.plan = plan
         self.activation = activation
 
@@ -46,6 +68,7 @@ class PreviousReleaseOperator(BlueGreenOperator, SkipMixin):
         plan, ti = Plan.model_validate(self.plan), context["ti"]
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
+        self._claim(plan.idle_droplets)
         if wanted := context["params"].get("revision"):
             facts = {droplet: self._facts(droplet) for droplet in plan.idle_droplets}
             revision = _whole(wanted, plan, facts)
@@ -65,12 +88,35 @@ class PreviousReleaseOperator(BlueGreenOperator, SkipMixin):
             self.skip(ti, [context["dag"].get_task(task_id) for task_id in self.activation])
         return addresses
 
+    def _claim(self, droplets: Sequence[Droplet]) -> None:
+        """Make them this run's, all at once; one that SSH does not reach may be healthy nevertheless.
+
+        :raises BlueGreenError: if the lock, or a droplet, is another run's by now.
+        """
+        lock = HeldLock.model_validate(self.lock)
+        LoadBalancersHook.holding(self.app, lock).renew()
+        script = claim_script(Claim(self.app_id, lock.fencing_token))
+        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+            # As a list, because errors come with the results.
+            list(pool.map(lambda droplet: self._claim_one(droplet, script), droplets))
+
+    def _claim_one(self, droplet: Droplet, script: str) -> None:
+        try:
+            with DropletHook.of(droplet, self.app) as hook:
+                output_of(hook, script)
+        except (CommandError, DropletUnreachableError, DropletRefusedError) as error:
+            if isinstance(error, CommandError) and error.status in (CLAIMED_STATUS, BUSY_STATUS):
+                raise
+            self.log.warning(
+                "%s; if a run that died left a deploy at work there, it may yet restart the app: see "
+                "systemctl list-units 'bluegreen-%s-*' there",
+                error,
+                self.app_id,
+            )
+
     def _facts(self, droplet: Droplet) -> DropletFacts:
         with DropletHook.of(droplet, self.app) as hook:
-            result = hook.run_script(facts_script(app=self.app_id))
-        if result.status != 0:
-            raise CommandError(f"{droplet.label}: {result.stderr.strip()[-200:]}", result.status)
-        return parse_facts(result.stdout)
+            return parse_facts(output_of(hook, facts_script(app=self.app_id)))
 
     def _running(self, plan: Plan) -> str:
         """Return the one revision that the idle color runs, asked by every load balancer."""
