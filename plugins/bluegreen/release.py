@@ -218,8 +218,8 @@ def start_script(*, unit: str, run_id: str, script: str, timeout: int, claim: Cl
 
     A unit of that name that is running, or that ended for the same run, is left as it is (then polled);
     one that ended for another run is replaced. To run a failed job of the same run again, clean it first.
-    With a claim, other jobs of earlier runs are stopped before, and the job is this run's from then on; if a
-    later run has claimed the droplet, nothing is started.
+    With a claim, jobs of earlier runs that do not do the very same are stopped before, and the job is this
+    run's from then on; if a later run has claimed the droplet, nothing is started.
 
     :param unit: see :func:`job_unit`.
     :param run_id: the Airflow run; kept as the unit's description.

@@ -197,7 +197,7 @@ SYSTEMCTL = """#!/bin/bash
 cd "$UNITS" || exit 1
 case $1 in
     list-units) compgen -G "${!#}" ;;
-    show) [ -e "${!#}" ] && [[ $2 = *State ]] && echo active || echo inactive ;;
+    show) [ -e "${!#}" ] && case $2 in *=ActiveState) echo active ;; *=SubState) echo running ;; esac ;;
     stop) shift; echo "stop $*" >>"$SAID"; rm -f "$@" ;;
 esac
 exit 0
@@ -234,8 +234,9 @@ class Machine:
         )
         return CommandResult(done.returncode, self.said.read_text(), done.stderr)
 
-    def job(self, unit: str, token: int) -> None:
+    def job(self, unit: str, token: int, script: str = "") -> None:
         """Let a job be at work."""
+        (self.path / "run" / f"{unit}.sh").write_text(script)
         (self.path / "units" / f"{unit}.service").touch()
         (self.path / "run" / f"{unit}.token").write_text(f"{token}\n")
 
@@ -289,6 +290,21 @@ def test_a_claim_stops_the_jobs_of_earlier_runs_and_of_nobody_else(machine: Mach
     (machine.path / "run" / f"{OLD_UNIT}.token").unlink()
     machine.run(start(8))
     assert machine.jobs() == others
+
+
+def test_what_a_dead_run_left_at_work_is_attached_to_if_it_does_the_very_same(machine: Machine) -> None:
+    machine.job(UNIT, 7, "id")
+    assert machine.run(start(8)).stdout == ""
+    assert machine.run(stop_script(unit=UNIT, claim=Claim(APP, 8))).status == 0
+    machine.job(UNIT, 7, "id # with other settings")
+    assert machine.run(start(8)).stdout == f"stop {UNIT}.service\nstart\n"
+
+
+def test_a_job_that_is_attached_to_becomes_the_run_s_own(machine: Machine) -> None:
+    machine.job(UNIT, 7, "id")
+    machine.run(start(8))
+    assert machine.run(claim_script(Claim(APP, 8))).stdout == ""
+    assert machine.jobs() == {UNIT}
 
 
 @pytest.mark.parametrize("script", [stop_script, clean_script])
