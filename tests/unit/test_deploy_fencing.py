@@ -12,11 +12,13 @@ from unittest.mock import create_autospec
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from bluegreen.app import Hook
 from bluegreen.color import Color
+from bluegreen.command_hooks import Moment
 from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletRefusedError, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators import deploy, previous_release
+from bluegreen.operators import command_hooks, deploy, previous_release
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.release import (
     BUSY_STATUS,
@@ -52,12 +54,14 @@ class Droplets:
         self.tokens: set[int] = set()
         self.load_balancers: Any = create_autospec(LoadBalancersHook, instance=True)
         monkeypatch.setattr(DropletHook, "of", lambda one, _app: self._hook(one))
-        for module in (deploy, previous_release):
+        for module in (deploy, previous_release, command_hooks):
             factory = SimpleNamespace(holding=lambda _app, _lock: self.load_balancers)
             monkeypatch.setattr(module, "LoadBalancersHook", factory)
         for verb in ("start", "stop", "clean"):
-            monkeypatch.setattr(deploy, f"{verb}_script", self._scripts(verb))
-        monkeypatch.setattr(deploy, "poll_script", lambda **_values: "poll")
+            for module in (deploy, command_hooks):
+                monkeypatch.setattr(module, f"{verb}_script", self._scripts(verb), raising=False)
+        for module in (deploy, command_hooks):
+            monkeypatch.setattr(module, "poll_script", lambda **_values: "poll")
         monkeypatch.setattr(previous_release, "claim_script", lambda claim: self._scripts("claim")(claim))
 
     def _scripts(self, verb: str) -> Callable[..., str]:
@@ -155,6 +159,18 @@ def test_a_job_whose_droplet_is_away_goes_on_for_the_retry(
     with pytest.raises(AirflowException, match="cannot be reached"):
         deploy_task().execute(context())
     assert ("green-1", "stop") not in droplets.sent
+
+
+def test_an_app_s_own_commands_claim_their_droplet_as_well(droplets: Droplets) -> None:
+    droplets.answers["green-1", "poll"] = report("success")
+    task: Any = command_hooks.CommandHooksOperator(
+        task_id="before_deploy", app_id=APP, moment=Moment.BEFORE_DEPLOY, lock=LOCK, revision=REVISION
+    )
+    hooks = task.app.hooks.model_copy(update={"before_deploy": [Hook(command=["true"], droplets="one")]})
+    task.__dict__["app"] = task.app.model_copy(update={"hooks": hooks})
+    task.execute({**context(provision_check__plan=PLAN), "params": {"ref": "v2"}})
+    assert droplets.sent == [("green-1", verb) for verb in ("start", "poll", "clean")]
+    assert droplets.tokens == {9}
 
 
 def test_a_rollback_claims_every_idle_droplet_and_no_other(droplets: Droplets) -> None:

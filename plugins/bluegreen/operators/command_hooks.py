@@ -16,7 +16,15 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.states import found_plan, task_states, told
 from bluegreen.plan import HeldLock
-from bluegreen.release import JobReport, JobState, clean_script, parse_job_report, poll_script, start_script
+from bluegreen.release import (
+    Claim,
+    JobReport,
+    JobState,
+    clean_script,
+    parse_job_report,
+    poll_script,
+    start_script,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Context
@@ -107,13 +115,14 @@ class CommandHooksOperator(BlueGreenOperator):
         }
         unit = hook_unit(self.app_id, self.moment, number)
         script = hook_script(self.app_id, hook, self.revision, facts)
-        start = start_script(unit=unit, run_id=run.run_id, script=script, timeout=hook.timeout)
+        claim = Claim(self.app_id, HeldLock.model_validate(self.lock).fencing_token)
+        start = start_script(unit=unit, run_id=run.run_id, script=script, timeout=hook.timeout, claim=claim)
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)
         with DropletHook.of(droplet, self.app) as connection:
             self._send(connection, start)
             report = self._follow(connection, unit, load_balancers)
-            self._send(connection, clean_script(unit=unit))
+            self._send(connection, clean_script(unit=unit, claim=claim))
         if report.state is not JobState.SUCCESS:
             took = f"took longer than {hook.timeout} s" if report.result == "timeout" else ""
             status = took or f"ended with {report.exit_status if report.exit_status else report.result}"
