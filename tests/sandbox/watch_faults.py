@@ -442,4 +442,13 @@ TOGETHER = [
         diff="+# by hand",
         **edited(f"{CURRENT}/app.psgi"),
     ),
+    Fault(
+        "file that was added to a release",
+        "warning",
+        f"{GREEN} {CURRENT}/lib/ByHand.pm",
+        "it was not committed",
+        on=GREEN,
+        broken=f"touch {CURRENT}/lib/ByHand.pm",
+        mended=f"rm {CURRENT}/lib/ByHand.pm",
+    ),
 ]

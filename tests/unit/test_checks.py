@@ -18,12 +18,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app import load_app
-from bluegreen.checks import account, balancers, follow_up, health, machines, revision
+from bluegreen.checks import account, balancers, drift, follow_up, health, machines, revision
 from bluegreen.checks.dependencies import cache_key, distributions, not_vendored
 from bluegreen.checks.facts import (
     Account,
     AppServer,
     Certificate,
+    ChangedFile,
+    Comparison,
     Facts,
     Load,
     LoadBalancer,
@@ -84,7 +86,7 @@ def server(**changes: Any) -> Reading[AppServer]:
         "jobs": (),
         "remote": None,
         "load": None,
-        "changed": None,
+        "compared": None,
         "mirror_error": None,
     }
     return Reading(AppServer(**{**MACHINE, **said, **changes}), NOW - 1, NOW + 1)
@@ -448,3 +450,125 @@ def test_an_app_that_takes_too_long_to_load_is_ended() -> None:
 def test_an_app_that_cannot_be_kept_from_writing_is_not_loaded(tool: str) -> None:
     said, left = loaded(": >/mnt/trace-of-it", broken=f'mount --bind /bin/false "$(command -v {tool})"')
     assert (said["status"], left) == (None, [])
+
+
+# A release of the commit that the first argument makes, and what the second does to it.
+RELEASE = r"""
+set -e
+mount -n -t tmpfs none /opt && mkdir -p /opt/work /opt/shop/releases && cd /opt/work
+exec 3>&1 >&2
+git init --quiet && echo one >file && eval "$1" && git add --all
+git -c user.name=test -c user.email=test@example.com commit --quiet --message test
+revision=$(git rev-parse HEAD)
+git clone --quiet --bare . /opt/shop/repo.git
+release=/opt/shop/releases/$revision
+mkdir "$release" && git archive --format=tar HEAD | tar -x -C "$release" && ln -s "$release" /opt/shop/current
+cd "$release" && rm -rf local && mkdir .bluegreen local && touch .bluegreen/start local/module
+echo "$revision" >REVISION
+eval "$2"
+shift 2
+"$@" >&3
+"""
+
+
+def compared(commit: str = "true", by_hand: str = "true") -> dict[str, Any]:
+    """Compare a release with its commit, as a dry run does."""
+    request = {
+        "kind": "app_server",
+        "app": "shop",
+        "unit": "shop.service",
+        "files": [],
+        "deploy_user": "root",
+        "run_user": "root",
+        "repository": "https://localhost:1/shop.git",
+        "patterns": ["HEAD"],
+        "load": None,
+        "mirror": None,
+        "seconds": 20,
+    }
+    script = [sys.executable, "-I", "-B", "-c", SCRIPT.read_text(encoding="utf-8")]
+    machine = ["unshare", "--mount", "sh", "-c", RELEASE, "sh", commit, by_hand]
+    done = subprocess.run(
+        [*machine, *script], input=json.dumps(request), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["compared"]
+    return found
+
+
+ATTRIBUTES = (
+    "printf 'left-out export-ignore\\nfile text eol=crlf\\nstamp export-subst ident\\n' >.gitattributes;"
+    " touch left-out; echo '$Format:%H$ $Id$' >stamp"
+)
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("commit", ["true", ATTRIBUTES, "mkdir local; touch local/a REVISION"])
+def test_a_release_is_as_its_commit_whatever_git_changes_in_it_and_the_build_adds(commit: str) -> None:
+    assert compared(commit) == {"problem": None, "files": [], "more": 0, "unclear": []}
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("commit", ["true", ATTRIBUTES])
+@pytest.mark.parametrize(
+    ("by_hand", "path", "what"),
+    [
+        ("echo two >>file", "file", "it is not as it was committed"),
+        ("rm file && ln -s /etc/passwd file", "file", "it is not as it was committed"),
+        ("rm file", "file", "it is not there"),
+        ("mkdir -p lib && echo it >lib/by-hand", "lib/by-hand", "it was not committed"),
+        ("ln -s /etc linked", "linked", "it was not committed"),
+    ],
+)
+def test_what_was_changed_in_a_release_is_named_with_attributes_and_without(
+    commit: str, by_hand: str, path: str, what: str
+) -> None:
+    [file] = compared(commit, by_hand)["files"]
+    assert (file["path"], file["what"]) == (path, what)
+    assert ("+two" in "".join(file["diff"])) is ("two" in by_hand)
+
+
+@NEEDS_ROOT
+def test_large_files_of_a_release_are_compared_to_their_end() -> None:
+    found = compared(
+        "head -c 3000000 /dev/zero >large", "printf x | dd of=large seek=2999999 bs=1 conv=notrunc"
+    )
+    assert [file["path"] for file in found["files"]] == ["large"]
+    assert compared("head -c 3000000 /dev/zero >large")["files"] == []
+
+
+@NEEDS_ROOT
+def test_what_git_may_fill_in_otherwise_today_is_no_drift_but_told() -> None:
+    found = compared(
+        "echo 'stamp export-subst' >.gitattributes; echo '$Format:%ar$' >stamp", "echo long ago >stamp"
+    )
+    assert (found["files"], found["unclear"]) == ([], ["stamp"])
+
+
+@NEEDS_ROOT
+def test_of_many_files_the_first_are_named_and_the_rest_counted() -> None:
+    found = compared(by_hand="mkdir many && cd many && touch $(seq 100 124)")
+    assert (len(found["files"]), found["files"][0]["path"], found["more"]) == (20, "many/100", 5)
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("lost", ["rm -r /opt/shop/repo.git", "rm -r /opt/shop/repo.git/objects/*"])
+def test_why_a_release_was_not_compared_is_told(lost: str) -> None:
+    why = compared(by_hand=lost)["problem"]
+    [line] = untold(facts(servers={"green-1": server(compared=Comparison(problem=why))}))
+    assert line.startswith("whether the release on green-1 is as it was committed: ")
+    assert len(line) > 60
+
+
+def test_files_of_a_release_that_differ_are_warnings_and_unclear_ones_are_told() -> None:
+    file = ChangedFile(path="lib/Shop.pm", what="it is not there", diff=())
+    there = server(
+        activated=(V1,), compared=Comparison(problem=None, files=(file,), more=3, unclear=("stamp",))
+    )
+    sick = facts(servers={"green-1": there})
+    told = [str(one) for one in drift.releases(sick) if one.severity == "warning"]
+    assert any(
+        one.startswith("green-1 /opt/my_perl_app/current/lib/Shop.pm: it is not there") for one in told
+    )
+    assert any("3 more of its files" in one for one in told)
+    assert untold(sick) == ["whether stamp on green-1 is as it was committed: git fills $Format: in anew"]

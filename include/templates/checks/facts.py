@@ -5,16 +5,19 @@ Standard library only, Python 3.8 or later.
 """
 
 import difflib
-import hashlib
 import http.client
+import itertools
 import json
 import os
 import pwd
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
+import tarfile
+import threading
 import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +28,7 @@ os.chdir("/")
 
 COMMAND_SECONDS = 15
 LARGEST_TEXT = 1 << 20
-CHANGED_FILES_SHOWN, DIFF_LINES_SHOWN = 5, 40
+FILES_SHOWN, DIFFS_SHOWN, DIFF_LINES_SHOWN = 20, 5, 40
 UNIT_PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,DropInPaths"
 
 REQUEST = json.load(sys.stdin)
@@ -149,7 +152,7 @@ def app_server(request):
         "jobs": running_jobs(request["app"]),
         "remote": None,
         "load": None,
-        "changed": None,
+        "compared": None,
         "mirror_error": reach(request["mirror"]) if request["mirror"] else None,
     }
     facts["running"] = target_of(f"/proc/{unit_state(service).get('MainPID')}/cwd")
@@ -160,8 +163,8 @@ def app_server(request):
     if users[request["deploy_user"]] and facts["tools"]["git"]:
         git = Git(request["deploy_user"])
         facts["remote"] = remote(git, request)
-        if release and Path(f"{root}/repo.git").is_dir():
-            facts["changed"] = changed(git, f"{root}/repo.git", current, Path(release))
+        if current in facts["releases"]:
+            facts["compared"] = compared(git, Path(f"{root}/repo.git"), current, Path(release))
     wanted = request["load"]
     if wanted and wanted in facts["releases"] and users[request["run_user"]]:
         facts["load"] = load(request)
@@ -201,6 +204,13 @@ class Git:
 
     def __call__(self, *arguments):
         return run(*self.command, *arguments, env=self.environment)
+
+    def start(self, *arguments):
+        """Start it, to read what it writes meanwhile."""
+        command, pipe = (*self.command, *arguments), subprocess.PIPE
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=self.environment
+        )
 
 
 def version_of(tool):
@@ -244,31 +254,104 @@ def reach(url):
     return f"status {status}" if status >= 500 else ""
 
 
-def changed(git, mirror, revision, release):
-    """Which files of a release are not as they were committed; None if that cannot be told."""
-    status, listing = git("-C", mirror, "ls-tree", "-r", "-z", revision)
-    # Attributes let `git archive` leave files out, and change others.
-    if status != 0 or ".gitattributes" in listing:
-        return None
-    found = []
-    for entry in filter(None, listing.split("\0")):
-        (mode, kind, blob), path = entry.split("\t", 1)[0].split(), entry.split("\t", 1)[1]
-        file = release / path
-        if kind != "blob" or mode == "120000":
-            continue
-        try:
-            data = file.read_bytes()
-        except OSError:
-            found.append({"path": path, "diff": ["it is not there"]})
-            continue
-        if hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() != blob:  # noqa: S324
-            diff = []
-            if len(found) < CHANGED_FILES_SHOWN and len(data) < LARGEST_TEXT and b"\0" not in data:
-                was = git("-C", mirror, "cat-file", "blob", blob)[1].splitlines()
-                now = data.decode(errors="replace").splitlines()
-                diff = list(difflib.unified_diff(was, now, "committed", "on the droplet", lineterm=""))
-            found.append({"path": path, "diff": diff[:DIFF_LINES_SHOWN]})
-    return found
+def compared(git, mirror, revision, release):
+    """How a release differs from what ``git archive`` says now: it was made so, attributes and all."""
+    if not mirror.is_dir():
+        return {"problem": f"there is no {mirror} to compare with"}
+    seconds = left(COMMAND_SECONDS)
+    process = git.start("-C", str(mirror), "archive", "--format=tar", revision)
+    late = threading.Timer(seconds, process.kill)
+    late.start()
+    found, committed = [], set()
+    try:
+        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+            for member in archive:
+                if not member.isdir() and not is_built(member.name):
+                    committed.add(member.name)
+                    found += changed(member, archive, release)
+        ended = ""
+    except tarfile.ReadError as error:
+        ended = str(error)
+    finally:
+        said = process.communicate()[1].decode(errors="replace").strip().splitlines()
+        late.cancel()
+    if process.returncode != 0 or ended:
+        return {
+            "problem": (said or [f"no end within {seconds:.0f} s" if process.returncode < 0 else ended])[-1]
+        }
+    found += [
+        {"path": path, "what": "it was not committed", "diff": []} for path in added(release, committed)
+    ]
+    unclear = [
+        one["path"] for one in found[:FILES_SHOWN] if is_drawn_anew(git, mirror, revision, one["path"])
+    ]
+    shown = [one for one in found[:FILES_SHOWN] if one["path"] not in unclear]
+    for one in shown[DIFFS_SHOWN:]:
+        one["diff"] = []
+    return {"problem": None, "files": shown, "more": max(0, len(found) - FILES_SHOWN), "unclear": unclear}
+
+
+def is_built(path):
+    """Whether the build writes it, or removes it, whatever was committed."""
+    return path.split("/")[0] in ("local", ".bluegreen", "REVISION")
+
+
+def is_drawn_anew(git, mirror, revision, path):
+    """Whether ``export-subst`` may put something else into a file today: an age, or the names of branches."""
+    return "$Format:" in git("-C", str(mirror), "cat-file", "blob", f"{revision}:{path}")[1]
+
+
+def changed(member, archive, release):
+    """Say in a list how a file of a release is not as it was committed; it is empty if it is."""
+    file = release / member.name
+    try:
+        there = file.lstat()
+    except OSError:
+        return [{"path": printable(member.name), "what": "it is not there", "diff": []}]
+    diff = []
+    if not stat.S_ISREG(there.st_mode) or not member.isfile():
+        if stat.S_ISLNK(there.st_mode) and os.readlink(file) == member.linkname:  # noqa: PTH115
+            return []
+    elif max(there.st_size, member.size) > LARGEST_TEXT:
+        with file.open("rb") as now:
+            if there.st_size == member.size and is_same(archive.extractfile(member), now):
+                return []
+    else:
+        was, now = archive.extractfile(member).read(), file.read_bytes()
+        if was == now:
+            return []
+        diff = lines_between(was, now)
+    return [{"path": printable(member.name), "what": "it is not as it was committed", "diff": diff}]
+
+
+def is_same(one, other):
+    while True:
+        left_part, right_part = one.read(LARGEST_TEXT), other.read(LARGEST_TEXT)
+        if left_part != right_part or not left_part:
+            return left_part == right_part
+
+
+def lines_between(was, now):
+    if b"\0" in was + now:
+        return []
+    texts = (text.decode(errors="replace").splitlines() for text in (was, now))
+    lines = difflib.unified_diff(*texts, "committed", "on the droplet", lineterm="")
+    return list(itertools.islice(lines, DIFF_LINES_SHOWN))
+
+
+def added(release, committed):
+    """The files of a release that neither the commit nor the build has put there."""
+    for directory, names, files in os.walk(release):
+        names.sort()
+        for name in sorted(files) + [name for name in names if Path(directory, name).is_symlink()]:
+            path = os.path.relpath(os.path.join(directory, name), release)  # noqa: PTH118
+            if path not in committed and not is_built(path):
+                yield printable(path)
+
+
+def printable(path):
+    """A path that can be sent as JSON, whatever bytes it is made of."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def load(request):

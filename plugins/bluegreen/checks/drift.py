@@ -13,7 +13,7 @@ from bluegreen.checks.expected import (
     expected_unit,
     unit_path,
 )
-from bluegreen.checks.facts import AppServer, Facts
+from bluegreen.checks.facts import AppServer, Comparison, Facts
 from bluegreen.checks.finding import Finding, difference, warning
 from bluegreen.fleet import Droplet
 from bluegreen.traffic import TrafficMap
@@ -132,11 +132,17 @@ def releases(facts: Facts) -> Iterator[Finding]:
                 advice,
                 difference("start", server.start or "", expected),
             )
-        for file in server.changed or ():
-            yield warning(
-                f"{current}/{file.path}", "it is not as it was committed", "deploy another commit", file.diff
-            )
+        if server.compared is not None:
+            yield from _changed(current, server.compared)
     yield from _confirmed(facts)
+
+
+def _changed(current: str, compared: Comparison) -> Iterator[Finding]:
+    advice = "deploy another commit; this one would not be built again"
+    for file in compared.files:
+        yield warning(f"{current}/{file.path}", file.what, advice, file.diff)
+    if compared.more:
+        yield warning(current, f"{compared.more} more of its files are not as they were committed", advice)
 
 
 def _confirmed(facts: Facts) -> Iterator[Finding]:

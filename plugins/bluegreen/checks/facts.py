@@ -85,10 +85,25 @@ class Load(_Answer):
 
 
 class ChangedFile(_Answer):
-    """A file of a release that is not as it was committed."""
+    """A file of a release that is not as it was committed, and what is wrong with it."""
 
     path: str
+    what: str
     diff: tuple[str, ...]
+
+
+class Comparison(_Answer):
+    """How the current release differs from its commit.
+
+    :param problem: why they could not be compared; then nothing else is known.
+    :param files: the first of those that differ, and ``more`` the number of the others.
+    :param unclear: those that differ, and may do so because git puts into them what changes with time.
+    """
+
+    problem: str | None
+    files: tuple[ChangedFile, ...] = ()
+    more: int = 0
+    unclear: tuple[str, ...] = ()
 
 
 class AppServer(Machine):
@@ -102,7 +117,7 @@ class AppServer(Machine):
     :param cache: keys of the sets of dependencies that are installed already.
     :param jobs: deploys that are at work.
     :param mirror_error: why the CPAN mirror does not answer; ``None`` if it was not asked.
-    :param changed: ``None`` if it could not be told.
+    :param compared: ``None`` if there is no release, or nothing to compare it with git.
     """
 
     tools: dict[str, str | None]
@@ -118,7 +133,7 @@ class AppServer(Machine):
     jobs: tuple[str, ...]
     remote: Remote | None
     load: Load | None
-    changed: tuple[ChangedFile, ...] | None
+    compared: Comparison | None
     mirror_error: str | None
 
 

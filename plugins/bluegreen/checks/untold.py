@@ -9,7 +9,7 @@ from bluegreen.checks.facts import Facts, Load, Source
 
 def untold(facts: Facts) -> list[str]:
     """Return what was not checked, and why, in one line each."""
-    return list(_loading(facts))
+    return [*_loading(facts), *_releases(facts)]
 
 
 def _loading(facts: Facts) -> Iterator[str]:
@@ -18,6 +18,16 @@ def _loading(facts: Facts) -> Iterator[str]:
     if isinstance(source, Source) and not any(load.is_judged for load in loads):
         why = _why_not_judged(loads[0]) if loads else _why_not_loaded(facts, source)
         yield f"whether {source.ref} ({source.revision[:12]}) loads: {why}"
+
+
+def _releases(facts: Facts) -> Iterator[str]:
+    for droplet, server in facts.read_servers():
+        compared = server.compared
+        if compared is not None and compared.problem:
+            yield f"whether the release on {droplet.name} is as it was committed: {compared.problem}"
+        elif compared is not None and compared.unclear:
+            files = ", ".join(compared.unclear)
+            yield f"whether {files} on {droplet.name} is as it was committed: git fills $Format: in anew"
 
 
 def _why_not_judged(load: Load) -> str:
