@@ -17,6 +17,8 @@ from bluegreen.operators.watch import DryRunOperator
 # If it fails, the report names the cause, which is the same.
 SUBJECT = (
     "dry run of {{ params.ref }}"
+    "{% set revision = ti.xcom_pull(task_ids='check', key='revision') %}"
+    "{% if revision %} ({{ revision[:12] }}){% endif %}"
     "{% set found = ti.xcom_pull(task_ids='check', key='summary') %}"
     "{% if found and not ti.xcom_pull(task_ids='check', key='error') %} ({{ found }}){% endif %}"
 )
@@ -44,7 +46,7 @@ def dry_run_dag(app: App) -> DAG:
     ) as dag:
         check = DryRunOperator(app_id=app.id, task_id="check", retries=0)
         report = ReportOperator(
-            app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False, retries=0
+            app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False
         ).as_teardown(on_failure_fail_dagrun=True)
         chain(check, report)
         announce(report)

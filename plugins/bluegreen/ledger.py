@@ -12,6 +12,23 @@ from bluegreen.color import Color
 from bluegreen.drain import Drain
 
 
+class Validation(BaseModel):
+    """What the bake after a switch came to.
+
+    :param verdict: why the new release was bad; ``None`` if no limit was broken.
+    :param seconds: how long it took.
+    :param own_requests: by path, what was asked of the new color beside clients, and how it answered.
+    :param all_requests: by load balancer, what HAProxy counted for it, clients' requests too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    verdict: str | None = None
+    seconds: float | None = None
+    own_requests: dict[str, dict[str, float | None]] = {}
+    all_requests: dict[str, dict[str, float | None]] = {}
+
+
 class Record(BaseModel):
     """How one run ended; each load balancer keeps a line for each, and Airflow an asset event.
 
@@ -29,6 +46,7 @@ class Record(BaseModel):
     :param switch_ms: milliseconds until all load balancers answered with the new color.
     :param requests: what HAProxy sent to the new color from the switch to the end of the run.
     :param failed: how many of them were answered with 5xx.
+    :param validation: what the bake came to, if there was one.
     :param live: who was live when the run ended; only ``live_known`` tells nothing from unknown.
     :param live_revision: what ran there, as far as a confirmed switch tells.
     :param found_by: the run that completed the record of this one.
@@ -56,6 +74,7 @@ class Record(BaseModel):
     switch_ms: float | None = None
     requests: int | None = None
     failed: int | None = None
+    validation: Validation | None = None
     drain: Drain | None = None
     live: Color | None = None
     live_known: bool = False

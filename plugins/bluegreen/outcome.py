@@ -40,9 +40,12 @@ class Facts:
     :param errors: what failed tasks said, keyed alike.
     :param moved_back: whether the load balancers took this run's switch back, asked to or by themselves.
     :param live: who is live now, or ``None`` if nothing is.
-    :param live_known: whether the load balancers could be asked.
+    :param live_known: whether the load balancers could be asked, and agree.
+    :param asked: whether they could be asked at all; then what they say counts, and not what a task's state
+        says, which anybody can set in Airflow.
     :param kept: whether this run's switch is confirmed, whoever did it.
     :param first: whether nothing was live before.
+    :param unmoved: whether what was live before is known to be live.
     :param settled: how it ended and what was found, if there was nothing to do.
     :param drain: how the color that was deployed to became free, if the run got that far.
     :param still_running: requests in progress on the color that is not live.
@@ -54,26 +57,28 @@ class Facts:
     moved_back: bool
     live: Color | None
     live_known: bool
+    asked: bool
     kept: bool = False
     first: bool = False
+    unmoved: bool = False
     settled: tuple[Outcome, str] | None = None
     drain: Drain | None = None
     still_running: int = 0
 
 
 def outcome_of(facts: Facts) -> Outcome:
-    """Tell how the run ended from its tasks' states."""
+    """Tell how the run ended."""
     if facts.settled:
         return facts.settled[0]
-    if facts.kept or facts.states.get("confirm") == "success":
+    if facts.kept or (not facts.asked and facts.states.get("confirm") == "success"):
         return Outcome.LIVE
     if facts.moved_back:
         return Outcome.ROLLED_BACK
     if facts.first and facts.live is not None:
         return Outcome.NOTHING_TO_GO_BACK_TO
-    return (
-        Outcome.UNCLEAR if _switched(facts) and facts.states.get("rollback") != "success" else Outcome.REFUSED
-    )
+    if _switched(facts) and facts.states.get("rollback") != "success" and not facts.unmoved:
+        return Outcome.UNCLEAR
+    return Outcome.REFUSED
 
 
 def _switched(facts: Facts) -> bool:
@@ -103,7 +108,8 @@ def message_of(facts: Facts, app_id: str) -> str:
 
 def cause_of(facts: Facts) -> str:
     """Say why a run did not end well."""
-    return "; ".join(facts.errors.values()) or _silent_failure(facts.states)
+    # Several tasks may have met the same trouble.
+    return "; ".join(dict.fromkeys(facts.errors.values())) or _silent_failure(facts.states)
 
 
 def _live(facts: Facts) -> str:

@@ -16,7 +16,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.ledger import Record, State, read_ledger, replay
 from bluegreen.operators import report
 from bluegreen.traffic import Counters
-from tests.unit.test_operators import APP, LB, LOCK, REVISION, context, plan, status
+from tests.unit.test_operators import APP, LB, LOCK, REVISION, confirmed, context, plan, status
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 OLD = "b" * 40
@@ -29,26 +29,19 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     factory.holding.return_value = one
     one.factory = factory
     monkeypatch.setattr(report, "LoadBalancersHook", factory)
-    confirmed = SimpleNamespace(run_id="deploy/run", color=Color.GREEN, revision=REVISION)
     counted = {Color.GREEN: Counters(requests=140, responses_5xx=2), Color.BLUE: Counters()}
-    live = status(Color.GREEN, confirmed=confirmed, counters=counted)
+    live = status(Color.GREEN, confirmed=confirmed(), counters=counted)
     one.statuses.return_value = {"lb-1": live}
     return one
 
 
+PLANNED = {"provision_check__plan": plan(Color.BLUE)}
+
+
 def run_report(states: dict[str, str], good: bool = True, **xcoms: Any) -> dict[str, Any]:
     """Run the task; the record that it pushes."""
-    run = context({"report": "running", **states}, resolve_ref=REVISION, **xcoms)
+    run = context({"report": "running", **states}, resolve_ref=REVISION, **{**PLANNED, **xcoms})
     run["params"] = {"ref": "v2", "reason": "bug 7"}
-    pull = run["ti"].xcom_pull
-    plans = ("provision_check", "plan")
-    run["ti"].xcom_pull = lambda task_ids, key="return_value", map_indexes=-1: (
-        plan(Color.BLUE)
-        if (task_ids, key) == plans
-        else None
-        if task_ids == "provision_check" or key == "error"
-        else pull(task_ids, key)
-    )
     run["ti"].get_task_breadcrumbs = lambda dag_id, run_id: [
         {"task_id": "deploy", "map_index": 0, "duration": 4.04},
         {"task_id": "lock", "map_index": -1, "duration": None},
@@ -80,6 +73,40 @@ def test_a_deploy_is_recorded_before_its_lock_is_released(hook: Any) -> None:
     assert (record.from_color, record.to, record.live) == (Color.BLUE, Color.GREEN, Color.GREEN)
     assert (record.requests, record.failed, record.live_revision) == (100, 2, REVISION)
     assert (record.switched_at, record.switch_ms, record.phases) == (NOON, 12.5, {"deploy_0": 4.0})
+
+
+SEEN = {
+    "bake_seconds": 10.2,
+    "own_requests": {"/": {name: {"requests": 80, "failed": 1, "p99_ms": 9.5} for name in ("new", "before")}},
+    "all_requests": {
+        "lb-1": {name: {"requests": 140, "failed": 2, "retried": 0} for name in ("new", "before")}
+    },
+}
+
+
+def test_a_record_holds_what_the_bake_came_to(hook: Any) -> None:
+    states = {**DONE, "final_validation": "success"}
+    line = run_report(states, lock=LOCK, switch_traffic=SWITCHED, final_validation=SEEN)
+    assert line["validation"] == {
+        "seconds": 10.2,
+        "own_requests": {"/": {"requests": 80, "failed": 1, "p99_ms": 9.5}},
+        "all_requests": {"lb-1": {"requests": 140, "failed": 2, "retried": 0}},
+    }
+    assert Record.model_validate(line).line() == line
+
+
+def test_a_record_holds_why_a_release_was_bad(hook: Any) -> None:
+    hook.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    verdict = "the new release is bad: 9 of 80 requests failed"
+    states = {"switch_traffic": "success", "final_validation": "failed", "rollback": "success"}
+    line = run_report(states, good=False, lock=LOCK, final_validation__error=verdict)
+    assert line["validation"] == {"verdict": verdict}
+
+
+def test_a_record_does_not_call_nothing_live_because_load_balancers_disagree(hook: Any) -> None:
+    hook.statuses.return_value = {"lb-1": status(Color.BLUE), "lb-2": status(Color.GREEN)}
+    line = run_report({**DONE, "confirm": "failed"}, good=False, lock=LOCK)
+    assert not Record.model_validate(line).live_known
 
 
 def test_a_ledger_that_cannot_be_written_changes_neither_outcome_nor_lock(hook: Any) -> None:

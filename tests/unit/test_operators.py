@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from types import SimpleNamespace
@@ -18,9 +19,10 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     DownstreamTasksSkipped,
 )
+from structlog.testing import capture_logs
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, NothingToDoError
+from bluegreen.errors import BlueGreenError, NothingToDoError, RefError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
@@ -104,6 +106,10 @@ def status(live: Color | None, **changes: Any) -> SimpleNamespace:
 
 def reverted(run_id: str, at: float, refused: bool = False) -> SimpleNamespace:
     return SimpleNamespace(run_id=run_id, at=at, refused=refused)
+
+
+def confirmed(at: float = 200.0, color: Color = Color.GREEN) -> SimpleNamespace:
+    return SimpleNamespace(run_id="deploy/run", color=color, revision=REVISION, at=at)
 
 
 class OneDroplet:
@@ -255,10 +261,10 @@ def test_a_switch_that_a_timer_took_back_before_the_rollback_counts_as_taken_bac
     assert (ended["moved"], ended["taken_back"]) == (False, True)
 
 
-def report_of(run: Any, **settings: Any) -> str:
-    task = report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2", **settings)
-    # A run that ended well is not among these tests.
-    with pytest.raises(AirflowFailException):
+def report_of(run: Any, good: bool = False, **settings: Any) -> str:
+    told = {"subject": "deploy of v2", **settings}
+    task = report.ReportOperator(task_id="report", app_id=APP, **told)
+    with nullcontext() if good else pytest.raises(AirflowFailException):
         task.execute(run)
     return str(run["ti"].said["report"]["message"])
 
@@ -281,15 +287,15 @@ def test_a_load_balancer_that_is_away_at_the_end_is_not_called_untouched(load_ba
 
 
 def test_a_switch_that_a_timer_took_back_is_reported_as_rolled_back(load_balancers: Any) -> None:
-    taken_back = SimpleNamespace(run_id="deploy/run", at=200.0)
+    taken_back = reverted("deploy/run", at=200.0)
     load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=taken_back)}
     message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
     assert message.startswith("deploy of v2: rolled back:")
 
 
-def test_what_an_earlier_run_took_back_is_not_this_runs_doing(load_balancers: Any) -> None:
-    earlier = SimpleNamespace(run_id="deploy/run", at=50.0)
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=earlier)}
+def test_what_a_run_took_back_or_kept_before_it_was_cleared_is_not_its_doing_now(load_balancers: Any) -> None:
+    earlier, own = reverted("deploy/run", at=50.0), confirmed(at=50.0, color=Color.BLUE)
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=earlier, confirmed=own)}
     states = {"deploy_0": "failed", "switch_traffic": "upstream_failed", "rollback": "success"}
     assert report_of(context(states, lock=LOCK)).startswith("deploy of v2: refused before the switch")
 
@@ -303,7 +309,7 @@ def test_a_switch_that_nobody_will_confirm_is_taken_back_at_once(load_balancers:
 
 def test_a_switch_that_was_confirmed_before_its_task_died_is_kept_everywhere(load_balancers: Any) -> None:
     waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=True, revision=REVISION)
-    done = SimpleNamespace(run_id="deploy/run", color=Color.GREEN, revision=REVISION)
+    done = confirmed()
     load_balancers.statuses.side_effect = [
         {"lb-1": status(Color.GREEN, confirmed=done), "lb-2": status(Color.GREEN, pending=waiting)},
         {name: status(Color.GREEN, confirmed=done) for name in ("lb-1", "lb-2")},
@@ -313,6 +319,89 @@ def test_a_switch_that_was_confirmed_before_its_task_died_is_kept_everywhere(loa
     assert run["ti"].said["report"]["outcome"] == "live and confirmed"
     load_balancers.confirm.assert_called_once_with(REVISION)
     load_balancers.revert.assert_not_called()
+
+
+@pytest.mark.parametrize(("prepared", "kept"), [(True, True), (False, False)])
+def test_a_confirmation_that_was_marked_as_done_is_made_or_else_the_switch_is_taken_back(
+    load_balancers: Any, prepared: bool, kept: bool
+) -> None:
+    """Otherwise the load balancer's timer takes it back after a run that ended well."""
+    waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=prepared, revision=REVISION)
+    after = (
+        status(Color.GREEN, confirmed=confirmed())
+        if kept
+        else status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0))
+    )
+    load_balancers.statuses.side_effect = [
+        {"lb-1": status(Color.GREEN, pending=waiting)},
+        {"lb-1": after},
+    ]
+    run = context({**SWITCHED, "confirm": "success"}, lock=LOCK)
+    message = report_of(run, good=kept)
+    assert load_balancers.confirm.called is kept
+    assert load_balancers.revert.called is not kept
+    assert message.startswith(
+        "deploy of v2: live and confirmed; live is green"
+        if kept
+        else "deploy of v2: rolled back: confirm counts as successful, but the switch was not confirmed; "
+        "live is blue"
+    )
+
+
+def test_a_switch_that_cannot_be_taken_back_is_told_with_who_is_live(load_balancers: Any) -> None:
+    waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=False)
+    refused = reverted("deploy/run", at=200.0, refused=True)
+    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN, pending=waiting, last_revert=refused)}
+    load_balancers.revert.side_effect = BlueGreenError("blue has no healthy server to go back to")
+    message = report_of(context({**SWITCHED, "final_validation": "failed"}, lock=LOCK))
+    assert "unclear: blue has no healthy server to go back to; live is green;" in message
+
+
+def test_a_report_that_is_tried_again_after_it_released_the_lock_tells_the_same(load_balancers: Any) -> None:
+    for other in (None, SimpleNamespace(since=300.0, run_id="deploy/next")):
+        kept = status(Color.GREEN, confirmed=confirmed(), lock=other)
+        load_balancers.statuses.return_value = {"lb-1": kept}
+        states = {**SWITCHED, "confirm": "success"}
+        assert "live and confirmed" in report_of(context(states, lock=LOCK), good=True)
+        back = status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0), lock=other)
+        load_balancers.statuses.return_value = {"lb-1": back}
+        assert "rolled back" in report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
+
+
+def test_a_load_balancer_that_was_there_already_is_no_reason_to_doubt_a_switch(load_balancers: Any) -> None:
+    earlier = confirmed(at=50.0)
+    earlier.run_id = "deploy/earlier"
+    load_balancers.statuses.return_value = {
+        "lb-1": status(Color.GREEN, confirmed=confirmed()),
+        "lb-2": status(Color.GREEN, confirmed=earlier),
+    }
+    run = context({**SWITCHED, "confirm": "success"}, lock=LOCK)
+    assert "live and confirmed" in report_of(run, good=True)
+
+
+def test_the_line_of_a_run_that_failed_is_in_its_log(load_balancers: Any) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    with capture_logs() as logged:
+        message = report_of(context({"lock": "success", "deploy_0": "failed"}, lock=LOCK))
+    assert [one["event"] for one in logged if one["log_level"] == "error"] == [message]
+
+
+@pytest.mark.parametrize(
+    ("subject", "told", "said"),
+    [
+        ("deploy of v2", {"resolve_ref": REVISION}, f"deploy of v2 ({REVISION[:12]}): "),
+        ("rollback", {"previous_release__revision": REVISION}, f"rollback ({REVISION[:12]}): "),
+        # Its own template says so, and more.
+        (f"dry run of v2 ({REVISION[:12]}) (no finding)", {"check__revision": REVISION}, "(no finding): "),
+    ],
+)
+def test_a_report_names_the_revision(
+    load_balancers: Any, subject: str, told: dict[str, str], said: str
+) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    run = context({"lock": "success", "deploy_0": "failed"}, lock=LOCK, **told)
+    assert said in report_of(run, subject=subject)
+    assert run["ti"].said["report"]["record"]["revision"] == REVISION
 
 
 def test_a_dry_run_is_recorded_on_no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,20 +424,63 @@ def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> 
     assert said["message"] == "deploy of v2: already live: every droplet of blue runs v2; live is blue"
 
 
-@pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
-def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run: bool, skipped: str) -> None:
-    monkeypatch.setattr(resolve_ref, "resolve_ref", lambda repository, ref: REVISION)
+SETTLED = {"outcome": "already live", "message": "every droplet of green runs v2"}
+
+
+def test_what_was_found_before_a_run_was_cleared_does_not_count(load_balancers: Any) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    states = {"lock": "failed", "provision_check": "upstream_failed"}
+    run = context(states, lock=LOCK, provision_check__nothing_to_do=SETTLED)
+    assert report_of(run).startswith("deploy of v2: refused before the switch")
+
+
+def test_a_switch_that_the_report_takes_back_was_not_live_already(load_balancers: Any) -> None:
+    """A run that is cleared between its switch and its confirmation finds its own switch."""
+    waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=False)
+    load_balancers.statuses.side_effect = [
+        {"lb-1": status(Color.GREEN, pending=waiting)},
+        {"lb-1": status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0))},
+    ]
+    states = {"lock": "success", "provision_check": "skipped"}
+    message = report_of(context(states, lock=LOCK, provision_check__nothing_to_do=SETTLED))
+    assert message.startswith(
+        "deploy of v2: rolled back: the run was cleared before its switch was confirmed; live is blue"
+    )
+
+
+def resolve(dry_run: bool, run: Any = None) -> None:
     with DAG("deploy", schedule=None) as dag:
         task = resolve_ref.ResolveRefOperator(
             task_id="resolve_ref", app_id=APP, begins_deploy="lock", begins_dry_run="check", ref="v2"
         )
         task >> [EmptyOperator(task_id="lock"), EmptyOperator(task_id="check")]
-    run = context()
+    run = run or context()
     run["ti"].map_index = -1
+    task.execute(run | {"dag": dag, "params": {"dry_run": dry_run}})
+
+
+@pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
+def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run: bool, skipped: str) -> None:
+    monkeypatch.setattr(resolve_ref, "resolve_ref", lambda repository, ref: REVISION)
+    run = context()
     with pytest.raises(DownstreamTasksSkipped) as skip:
-        task.execute(run | {"dag": dag, "params": {"dry_run": dry_run}})
+        resolve(dry_run, run)
     assert list(skip.value.tasks) == [skipped]
     assert run["ti"].said["return_value"] == REVISION
+
+
+def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(repository: str, ref: str) -> str:
+        raise RefError("there is no branch or tag 'v2'")
+
+    monkeypatch.setattr(resolve_ref, "resolve_ref", unknown)
+    with pytest.raises(DownstreamTasksSkipped) as skip:
+        resolve(dry_run=True)
+    assert list(skip.value.tasks) == ["lock"]
+    with pytest.raises(AirflowFailException, match="no branch or tag"):
+        resolve(dry_run=False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from bluegreen.outcome import Facts, Outcome, message_of, outcome_of
 
 
 def facts(states: dict[str, str], **changes: Any) -> Facts:
+    """What is known if the load balancers and the tasks' states say the same."""
     known: dict[str, Any] = {"errors": {}, "moved_back": False, "live": Color.BLUE, "live_known": True}
+    known |= {"asked": changes.get("live_known", True), "kept": states.get("confirm") == "success"}
     return Facts(subject="deploy of v2 (0123456789ab)", states=states, **{**known, **changes})
 
 
@@ -20,6 +22,15 @@ def test_a_confirmed_switch_is_the_only_good_end() -> None:
     end = facts({"switch_traffic": "success", "confirm": "success"}, live=Color.GREEN)
     assert outcome_of(end) is Outcome.LIVE
     assert message_of(end, "shop") == "deploy of v2 (0123456789ab): live and confirmed; live is green"
+
+
+def test_only_load_balancers_that_cannot_be_asked_are_believed_on_the_word_of_a_task_s_state() -> None:
+    states = {"switch_traffic": "success", "confirm": "success"}
+    assert outcome_of(facts(states, kept=False, live=None, live_known=False)) is Outcome.LIVE
+    assert outcome_of(facts(states, kept=False, moved_back=True)) is Outcome.ROLLED_BACK
+    assert outcome_of(facts(states, kept=False, unmoved=True)) is Outcome.REFUSED
+    # They disagree.
+    assert outcome_of(facts(states, kept=False, live=None, live_known=False, asked=True)) is Outcome.UNCLEAR
 
 
 def test_the_first_deploy_says_that_there_is_nothing_to_roll_back_to() -> None:
@@ -48,6 +59,17 @@ def test_a_switch_that_failed_and_a_rollback_that_could_not_is_not_called_untouc
     end = facts({"switch_traffic": "failed", "rollback": "failed"}, live_known=False, live=None)
     assert outcome_of(end) is Outcome.UNCLEAR
     assert "run bluegreen_rollback__shop" in message_of(end, "shop")
+
+
+def test_traffic_that_is_where_it_was_is_not_unclear_though_the_rollback_died() -> None:
+    states = {"switch_traffic": "failed", "rollback": "failed"}
+    assert outcome_of(facts(states)) is Outcome.UNCLEAR
+    assert outcome_of(facts(states, unmoved=True)) is Outcome.REFUSED
+
+
+def test_what_several_tasks_have_met_is_said_once() -> None:
+    both = facts({}, errors={"provision_check": "lb-1 is away", "rollback": "lb-1 is away", "x": "no"})
+    assert "refused before the switch: lb-1 is away; no; live is blue" in message_of(both, "shop")
 
 
 def test_a_ref_that_was_refused_leaves_traffic_untouched_without_asking_anybody() -> None:

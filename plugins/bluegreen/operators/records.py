@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.drain import Drain
-from bluegreen.ledger import Record
-from bluegreen.plan import Plan
+from bluegreen.ledger import Record, Validation
+from bluegreen.operators.failure import ERROR_KEY
+from bluegreen.operators.states import found_plan, told
 from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ def triggered_by(context: Context) -> str:
     """Return the user who triggered a run, or what else did."""
     run = context["dag_run"]
     return run.triggering_user_name or run.run_type.value
+
+
+def revision_of(context: Context) -> str | None:
+    """Return what the run deploys, goes back to or tries dry, as far as it is known."""
+    found: str | None = (
+        told(context, "resolve_ref")
+        or told(context, "previous_release", "revision")
+        # This one is skipped if it finds nothing, so that what follows is.
+        or context["ti"].xcom_pull(task_ids="check", key="revision")
+    )
+    return found
 
 
 def begun(context: Context, subject: str) -> Record:
@@ -39,7 +51,7 @@ def begun(context: Context, subject: str) -> Record:
         reason=params.get("reason") or None,
         subject=subject,
         ref=params.get("ref"),
-        revision=context["ti"].xcom_pull(task_ids="resolve_ref"),
+        revision=revision_of(context),
         started=run.start_date,
     )
 
@@ -51,6 +63,7 @@ def ended(
     outcome: str,
     message: str,
     live: Color | None,
+    live_known: bool,
     statuses: Mapping[str, LoadBalancerStatus],
 ) -> Record:
     """Complete the record.
@@ -59,19 +72,16 @@ def ended(
     :param outcome: how the run ended.
     :param message: the report's line.
     :param live: who is live, as all load balancers say.
-    :param statuses: what each of them said last; empty if they could not be asked, and ``live`` is not known.
+    :param live_known: whether they do.
+    :param statuses: what each of them said last; empty if they could not be asked.
     """
-    ti = context["ti"]
-    found = ti.xcom_pull(task_ids="provision_check", key="plan")
-    plan = Plan.model_validate(found) if found else None
-    drain = ti.xcom_pull(task_ids="drain")
-    said = ti.xcom_pull(task_ids="switch_traffic") or {}
+    plan, drain = found_plan(context), told(context, "drain")
+    said = told(context, "switch_traffic") or {}
     switches = {name: SwitchResult.parse(answer) for name, answer in said.items()}
     moved = [one.at for one in switches.values() if one.at is not None]
     counted = _since(switches, statuses, plan.idle) if plan and switches else None
     return began.model_copy(
         update={
-            "revision": began.revision or ti.xcom_pull(task_ids="previous_release", key="revision"),
             "ended": datetime.now(UTC).replace(microsecond=0),
             "outcome": outcome,
             "message": message,
@@ -82,11 +92,25 @@ def ended(
             "switch_ms": max(one.milliseconds for one in switches.values()) if moved else None,
             "requests": counted.requests if counted else None,
             "failed": counted.responses_5xx if counted else None,
+            "validation": _validation(context),
             "drain": Drain.model_validate(drain) if drain else None,
             "live": live,
-            "live_known": bool(statuses),
+            "live_known": live_known,
             "live_revision": _confirmed(live, statuses),
         }
+    )
+
+
+def _validation(context: Context) -> Validation | None:
+    """What the bake came to; of what it saw only the new color, so that a line stays short."""
+    if verdict := told(context, "final_validation", ERROR_KEY):
+        return Validation(verdict=verdict)
+    if not (seen := told(context, "final_validation")):
+        return None
+    return Validation(
+        seconds=seen["bake_seconds"],
+        own_requests={path: each["new"] for path, each in seen["own_requests"].items()},
+        all_requests={name: each["new"] for name, each in seen["all_requests"].items()},
     )
 
 

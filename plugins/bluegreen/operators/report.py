@@ -21,12 +21,12 @@ from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.command_hooks import WARNINGS_KEY
 from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
 from bluegreen.operators.lock import FOUND_KEY
-from bluegreen.operators.provision_check import PLAN_KEY
-from bluegreen.operators.records import begun, ended
-from bluegreen.operators.states import is_dry_run, task_states
+from bluegreen.operators.records import begun, ended, revision_of
+from bluegreen.operators.states import found_plan, holder_of, is_dry_run, task_states, told
 from bluegreen.outcome import Facts, Outcome, cause_of, message_of, outcome_of
+from bluegreen.own_switch import is_kept, is_taken_back, waiting_switch
 from bluegreen.plan import HeldLock
-from bluegreen.traffic import LoadBalancerStatus, is_decided, live_color
+from bluegreen.traffic import LoadBalancerStatus, PendingSwitch, is_decided, live_color
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,10 +41,11 @@ REPORT_KEY = "report"
 class End:
     """What the load balancers say at the end of a run.
 
+    :param live: who is live; only if ``live_known``, which takes that they can be asked, and agree.
     :param taken_back: whether a switch of this run was taken back.
     :param kept: whether a switch of this run is confirmed.
     :param still_running: requests in progress on the color that is not live.
-    :param trouble: what went wrong in asking.
+    :param trouble: what went wrong in asking, or in ending a switch that nobody had confirmed.
     :param statuses: everything that they say, by name.
     """
 
@@ -78,7 +79,7 @@ class ReportOperator(BlueGreenOperator):
         :raises AirflowFailException: with the report's message, unless the run ended well.
         """
         hook, states = self._held(context), task_states(context)
-        end = self._end(hook, context, confirmed=states.get("confirm") == "success") if hook else End()
+        end = self._end(hook, holder_of(context)) if hook else End()
         said, good = self._compose(context, states, end)
         trouble = None
         try:
@@ -88,6 +89,7 @@ class ReportOperator(BlueGreenOperator):
                 outcome=said["outcome"],
                 message=said["message"],
                 live=end.live,
+                live_known=end.live_known,
                 statuses=end.statuses,
             )
             # Before the lock is released: a run that dies between the two is found by its lock.
@@ -100,6 +102,8 @@ class ReportOperator(BlueGreenOperator):
         said["record"] = record.line()
         context["ti"].xcom_push(key=REPORT_KEY, value=said)
         if not good:
+            # Airflow shows an exception's text at the end of a traceback, folded away.
+            self.log.error("%s", said["message"])
             raise AirflowFailException(said["message"])
         self.log.info("%s", said["message"])
 
@@ -107,12 +111,17 @@ class ReportOperator(BlueGreenOperator):
         """Return the report, and whether the run ended well."""
         ti = context["ti"]
         errors = self._errors(context, states)
+        settled = self._settled(context, states)
+        if settled and end.taken_back:
+            settled = None
+            errors["switch_traffic"] = "the run was cleared before its switch was confirmed"
+        if states.get("confirm") == "success" and end.statuses and not end.kept:
+            errors["confirm"] = "confirm counts as successful, but the switch was not confirmed"
         if end.trouble:
             errors["report"] = end.trouble
             self.log.warning("%s", end.trouble)
-        rolled_back = ti.xcom_pull(task_ids="rollback") or {}
-        plan = ti.xcom_pull(task_ids="provision_check", key=PLAN_KEY) or {}
-        drain = ti.xcom_pull(task_ids="drain")
+        rolled_back = told(context, "rollback") or {}
+        plan, drain = found_plan(context), told(context, "drain")
         facts = Facts(
             subject=self._subject(context),
             states=states,
@@ -120,9 +129,11 @@ class ReportOperator(BlueGreenOperator):
             moved_back=bool(rolled_back.get("moved")) or end.taken_back,
             live=end.live,
             live_known=end.live_known,
+            asked=bool(end.statuses),
             kept=end.kept,
-            first=bool(plan) and plan["live"] is None,
-            settled=self._settled(context),
+            first=plan is not None and plan.live is None,
+            unmoved=plan is not None and end.live_known and end.live is plan.live,
+            settled=settled,
             drain=Drain.model_validate(drain) if drain else None,
             still_running=end.still_running,
         )
@@ -143,13 +154,15 @@ class ReportOperator(BlueGreenOperator):
         return said | {"drain": drain, "still_running": end.still_running}, good
 
     def _subject(self, context: Context) -> str:
-        revision = context["ti"].xcom_pull(task_ids="resolve_ref")
-        return f"{self.subject} ({revision[:12]})" if revision else self.subject
+        short = f" ({(revision_of(context) or '')[:12]})"
+        return self.subject if short == " ()" or short in self.subject else self.subject + short
 
     @staticmethod
-    def _settled(context: Context) -> tuple[Outcome, str] | None:
-        """What a task found that left nothing to do."""
+    def _settled(context: Context, states: Mapping[str, str]) -> tuple[Outcome, str] | None:
+        """What a task found that left nothing to do; such a task is skipped."""
         for task_id in ("check", "provision_check", "align"):
+            if states.get(task_id) != "skipped":
+                continue
             if found := context["ti"].xcom_pull(task_ids=task_id, key=NOTHING_TO_DO_KEY):
                 return Outcome(found["outcome"]), found["message"]
         return None
@@ -177,12 +190,43 @@ class ReportOperator(BlueGreenOperator):
             return None
         return LoadBalancersHook.holding(self.app, HeldLock.model_validate(lock))
 
-    def _end(self, hook: LoadBalancersHook, context: Context, confirmed: bool) -> End:
-        """Find out who is live."""
+    def _end(self, hook: LoadBalancersHook, run: str) -> End:
+        """Find out who is live, after ending a switch that nobody is left to confirm."""
         try:
-            return self._look(hook, f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}", confirmed)
+            statuses = hook.statuses()
+            trouble = None
+            if switch := waiting_switch(statuses, run):
+                trouble = self._decide(hook, statuses, switch)
+                statuses = hook.statuses()
         except BlueGreenError as error:
             return End(trouble=str(error))
+        try:
+            live = live_color(statuses)
+        except BlueGreenError as error:
+            return End(trouble=trouble or str(error), statuses=statuses)
+        return End(
+            live=live,
+            live_known=True,
+            taken_back=is_taken_back(statuses, run),
+            kept=is_kept(statuses, run),
+            still_running=sessions_on(live.other, statuses.values()) if live else 0,
+            trouble=trouble,
+            statuses=statuses,
+        )
+
+    @staticmethod
+    def _decide(
+        hook: LoadBalancersHook, statuses: Mapping[str, LoadBalancerStatus], switch: PendingSwitch
+    ) -> str | None:
+        """Confirm a switch or take it back, without waiting for its timer; return what went wrong."""
+        try:
+            if is_decided(statuses):
+                hook.confirm(switch.revision)
+            else:
+                hook.revert()
+        except BlueGreenError as error:
+            return str(error)
+        return None
 
     def _unlock(self, hook: LoadBalancersHook) -> str | None:
         """Release the lock; what it says is what went wrong."""
@@ -216,31 +260,3 @@ class ReportOperator(BlueGreenOperator):
         with closing(LoadBalancersHook(self.app, load_balancers)) as hook:
             hook.install_agents()
             hook.record(record.line())
-
-    @staticmethod
-    def _look(hook: LoadBalancersHook, run: str, confirmed: bool) -> End:
-        statuses = hook.statuses()
-        waiting = [one.pending for one in statuses.values() if one.pending and one.pending.run_id == run]
-        if waiting and not confirmed:
-            # Nobody is left to confirm it, so there is no point in waiting for the timer.
-            if is_decided(statuses):
-                hook.confirm(waiting[0].revision)
-            else:
-                hook.revert()
-            statuses = hook.statuses()
-        taken_back = any(
-            one.last_revert is not None
-            and one.last_revert.run_id == run
-            and one.lock is not None
-            and one.last_revert.at >= one.lock.since
-            for one in statuses.values()
-        )
-        kept = all(
-            one.pending is None
-            and one.confirmed is not None
-            and (one.confirmed.run_id, one.confirmed.color) == (run, one.live)
-            for one in statuses.values()
-        )
-        live = live_color(statuses)
-        still_running = sessions_on(live.other, statuses.values()) if live else 0
-        return End(live, True, taken_back, kept, still_running, statuses=statuses)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
+from bluegreen.errors import BlueGreenError
 from bluegreen.git import resolve_ref
 from bluegreen.links import CommitLink
 from bluegreen.operators.base import BlueGreenOperator
@@ -39,11 +40,18 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
     def act(self, context: Context) -> None:
         """Push the revision, 40 hex digits, as the task's return value.
 
-        :raises RefError: if the ref is malformed or not there.
+        :raises RefError: if the ref is malformed or not there; a dry run tells that with all that it finds.
         """
-        revision = resolve_ref(self.app.repository, self.ref)
-        self.log.info("%s is revision %s of %s", self.ref, revision, self.app.repository)
-        # The skip ends the task without a return value.
-        context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=revision)
-        not_taken = self.begins_deploy if context["params"]["dry_run"] else self.begins_dry_run
+        dry_run = bool(context["params"]["dry_run"])
+        try:
+            revision = resolve_ref(self.app.repository, self.ref)
+        except BlueGreenError as error:
+            if not dry_run:
+                raise
+            self.log.info("%s looks at this again: %s", self.begins_dry_run, error)
+        else:
+            self.log.info("%s is revision %s of %s", self.ref, revision, self.app.repository)
+            # The skip ends the task without a return value.
+            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=revision)
+        not_taken = self.begins_deploy if dry_run else self.begins_dry_run
         self.skip(context["ti"], [context["dag"].get_task(not_taken)])

@@ -41,9 +41,8 @@ def told(context: Context, task_id: str, key: str = BaseXCom.XCOM_RETURN_KEY) ->
     What it told before the run was cleared does not count: Airflow keeps that until the task runs again,
     which it may never do.
     """
-    if task_states(context).get(task_id) in DID_NOT_RUN:
-        return None
-    return context["ti"].xcom_pull(task_ids=task_id, key=key)
+    found = context["ti"].xcom_pull(task_ids=task_id, key=key)
+    return None if found is None or task_states(context).get(task_id) in DID_NOT_RUN else found
 
 
 def found_plan(context: Context) -> Plan | None:
