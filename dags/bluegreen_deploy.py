@@ -71,7 +71,6 @@ def deploy_dag(app: App) -> DAG:
             revision=revision,
             poke_interval=app.health.interval,
             timeout=app.health.timeout * 2,
-            retries=0,
             map_index_template="{{ droplet_name }}",
         ).expand(ip=idle_ips)
         preview_check = PreviewCheckOperator(
@@ -111,7 +110,7 @@ def deploy_dag(app: App) -> DAG:
         )
         confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
         rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output)
-        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT, retries=0).as_teardown(
+        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT).as_teardown(
             on_failure_fail_dagrun=True
         )
 

@@ -91,7 +91,7 @@ def rollback_dag(app: App) -> DAG:
         )
         confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
         rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output)
-        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT, retries=0).as_teardown(
+        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT).as_teardown(
             on_failure_fail_dagrun=True
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -181,16 +183,41 @@ def test_only_the_dry_run_starts_by_itself_at_night_or_when_the_app_s_file_says(
 
 
 def test_what_judges_a_switch_is_not_tried_twice(dags: dict[str, DAG]) -> None:
-    for dag in dags.values():
-        for name in ("final_validation", "health_check", "report"):
-            if dag.has_task(name):
-                assert dag.get_task(name).retries == 0
+    for kind in ("deploy", "rollback"):
+        assert dags[f"bluegreen_{kind}__my_perl_app"].get_task("final_validation").retries == 0
+
+
+def test_a_task_that_was_killed_though_nothing_was_wrong_is_tried_again(dags: dict[str, DAG]) -> None:
+    for kind, *names in (("deploy", "health_check", "report"), ("rollback", "report"), ("dry_run", "report")):
+        for name in names:
+            assert dags[f"bluegreen_{kind}__my_perl_app"].get_task(name).retries == 2
 
 
 def test_a_dry_run_has_no_task_that_changes_anything(dags: dict[str, DAG]) -> None:
     dry_run = dags["bluegreen_dry_run__my_perl_app"]
     assert sorted(dry_run.task_ids) == ["announce", "check", "report"]
     assert dags["bluegreen_status__my_perl_app"].task_ids == ["status"]
+
+
+@pytest.mark.parametrize(
+    ("told", "subject"),
+    [
+        (
+            {"revision": "0123456789abcdef", "summary": "1 warning"},
+            "dry run of main (0123456789ab) (1 warning)",
+        ),
+        ({"revision": "0123456789abcdef", "error": "1 error"}, "dry run of main (0123456789ab)"),
+        ({}, "dry run of main"),
+    ],
+)
+def test_a_dry_run_s_line_names_the_revision_and_what_was_found(
+    dags: dict[str, DAG], told: dict[str, str], subject: str
+) -> None:
+    dag = dags["bluegreen_dry_run__my_perl_app"]
+    report: Any = dag.get_task("report")
+    template = dag.get_template_env().from_string(report.subject)
+    ti = SimpleNamespace(xcom_pull=lambda task_ids, key: told.get(key))
+    assert template.render(params={"ref": "main"}, ti=ti) == subject
 
 
 def test_a_bad_app_file_does_not_take_other_apps_down_and_says_what_is_wrong(
