@@ -76,14 +76,14 @@ def outcome_of(facts: Facts) -> Outcome:
         return Outcome.ROLLED_BACK
     if facts.first and facts.live is not None:
         return Outcome.NOTHING_TO_GO_BACK_TO
-    if _switched(facts) and facts.states.get("rollback") != "success" and not facts.unmoved:
+    if may_have_switched(facts.states) and facts.states.get("rollback") != "success" and not facts.unmoved:
         return Outcome.UNCLEAR
     return Outcome.REFUSED
 
 
-def _switched(facts: Facts) -> bool:
-    """Whether traffic may have moved."""
-    return facts.states.get("switch_traffic") not in (None, "upstream_failed", "skipped")
+def may_have_switched(states: Mapping[str, str]) -> bool:
+    """Whether traffic may have moved, by the states of a run's tasks."""
+    return states.get("switch_traffic") not in (None, "upstream_failed", "skipped")
 
 
 def message_of(facts: Facts, app_id: str) -> str:
@@ -114,7 +114,7 @@ def cause_of(facts: Facts) -> str:
 
 def _live(facts: Facts) -> str:
     if not facts.live_known:
-        return "it is not known who is live" if _switched(facts) else "traffic was not touched"
+        return "it is not known who is live" if may_have_switched(facts.states) else "traffic was not touched"
     return f"live is {facts.live}" if facts.live else "nothing is live"
 
 

@@ -368,6 +368,21 @@ def test_a_report_that_is_tried_again_after_it_released_the_lock_tells_the_same(
         assert "rolled back" in report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
 
 
+@pytest.mark.parametrize(
+    "states",
+    [
+        {"resolve_ref": "failed", "lock": "upstream_failed"},
+        {"lock": "success", "deploy_0": "failed", "switch_traffic": "upstream_failed"},
+    ],
+)
+def test_what_was_confirmed_before_a_run_was_cleared_does_not_make_it_a_good_one(
+    load_balancers: Any, states: dict[str, str]
+) -> None:
+    kept = status(Color.GREEN, confirmed=confirmed(), lock=None)
+    load_balancers.statuses.return_value = {"lb-1": kept}
+    assert "refused before the switch" in report_of(context(states, lock=LOCK))
+
+
 def test_a_load_balancer_that_was_there_already_is_no_reason_to_doubt_a_switch(load_balancers: Any) -> None:
     earlier = confirmed(at=50.0)
     earlier.run_id = "deploy/earlier"

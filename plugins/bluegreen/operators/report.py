@@ -23,7 +23,7 @@ from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
 from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.records import begun, ended, revision_of
 from bluegreen.operators.states import found_plan, holder_of, is_dry_run, task_states, told
-from bluegreen.outcome import Facts, Outcome, cause_of, message_of, outcome_of
+from bluegreen.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.own_switch import is_kept, is_taken_back, waiting_switch
 from bluegreen.plan import HeldLock
 from bluegreen.traffic import LoadBalancerStatus, PendingSwitch, is_decided, live_color
@@ -111,11 +111,13 @@ class ReportOperator(BlueGreenOperator):
         """Return the report, and whether the run ended well."""
         ti = context["ti"]
         errors = self._errors(context, states)
+        # A switch that was confirmed before the run was cleared is not what it has done since.
+        kept = end.kept and may_have_switched(states)
         settled = self._settled(context, states)
         if settled and end.taken_back:
             settled = None
             errors["switch_traffic"] = "the run was cleared before its switch was confirmed"
-        if states.get("confirm") == "success" and end.statuses and not end.kept:
+        if states.get("confirm") == "success" and end.statuses and not kept:
             errors["confirm"] = "confirm counts as successful, but the switch was not confirmed"
         if end.trouble:
             errors["report"] = end.trouble
@@ -130,7 +132,7 @@ class ReportOperator(BlueGreenOperator):
             live=end.live,
             live_known=end.live_known,
             asked=bool(end.statuses),
-            kept=end.kept,
+            kept=kept,
             first=plan is not None and plan.live is None,
             unmoved=plan is not None and end.live_known and end.live is plan.live,
             settled=settled,
@@ -148,7 +150,7 @@ class ReportOperator(BlueGreenOperator):
             outcome = "done" if good else "failed"  # type: ignore[assignment]
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
         for moment in [one for one in Moment if one.value in context["dag"].task_ids]:
-            for warning in ti.xcom_pull(task_ids=moment.value, key=WARNINGS_KEY) or []:
+            for warning in told(context, moment.value, WARNINGS_KEY) or []:
                 message += f"; warning: {warning}"
         said: dict[str, Any] = {"outcome": str(outcome), "live": end.live, "message": message}
         return said | {"drain": drain, "still_running": end.still_running}, good
@@ -185,7 +187,7 @@ class ReportOperator(BlueGreenOperator):
 
     def _held(self, context: Context) -> LoadBalancersHook | None:
         """The load balancers that this run has locked, if any."""
-        lock = context["ti"].xcom_pull(task_ids="lock")
+        lock = told(context, "lock")
         if not lock or not lock["load_balancers"]:
             return None
         return LoadBalancersHook.holding(self.app, HeldLock.model_validate(lock))
