@@ -265,6 +265,19 @@ FAULTS = [
         mended="cat /root/hosts > /etc/hosts && rm /root/hosts",
     ),
     Fault(
+        "distribution that CPAN does not have",
+        "error",
+        "cpanfile.snapshot",
+        "CPAN does not have E/ET/ETHER/Try-Tiny-",
+        ref="no-vendor",
+        on=BLUE,
+        broken="cp /etc/hosts /root/hosts"
+        " && echo 127.0.0.1 cpan.metacpan.org backpan.perl.org >> /etc/hosts &&"
+        " systemd-run -q --unit=cpan python3 -m http.server 80 --bind 127.0.0.1 --directory /srv &&"
+        " until curl -fsS -o /dev/null http://127.0.0.1/; do sleep 0.1; done",
+        mended="systemctl stop cpan && cat /root/hosts > /etc/hosts && rm /root/hosts",
+    ),
+    Fault(
         "app that does not load",
         "error",
         BLUE,

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
+from threading import Thread
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +32,7 @@ from bluegreen.checks.facts import (
     Facts,
     Load,
     LoadBalancer,
+    Mirror,
     Reading,
     Source,
     Unit,
@@ -85,9 +89,7 @@ def server(**changes: Any) -> Reading[AppServer]:
         "cache": (),
         "jobs": (),
         "remote": None,
-        "load": None,
         "compared": None,
-        "mirror_error": None,
     }
     return Reading(AppServer(**{**MACHINE, **said, **changes}), NOW - 1, NOW + 1)
 
@@ -106,6 +108,15 @@ def facts(**changes: Any) -> Facts:
         "taken_at": NOW,
     }
     return Facts(**{**calm, **changes})
+
+
+def run_facts(machine: list[str], request: dict[str, Any]) -> str:
+    """Run the script that a droplet runs, on a machine that a command makes, and return what it prints."""
+    script = (TEMPLATES_DIRECTORY / "checks" / "facts.py").read_text(encoding="utf-8")
+    command = [*machine, sys.executable, "-I", "-B", "-c", script]
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def with_green(one: Droplet) -> Fleet:
@@ -266,19 +277,126 @@ def test_what_a_snapshot_needs_is_looked_for_in_the_repository() -> None:
     assert not_vendored(replace(source, files=whole)) == []
 
 
-def test_distributions_that_are_installed_already_need_not_be_had() -> None:
-    source = Source("main", V1, files=frozenset(), cpanfile="requires 'X';\n", snapshot=SNAPSHOT)
-    key = cache_key("5.36.0 x86_64\n", source)
-    unreachable = {"mirror_error": "no route"}
+TRY_TINY = "E/ET/ETHER/Try-Tiny-0.31.tar.gz"
+NOT_VENDORED = Source("main", V2, files=frozenset(), cpanfile="requires 'X';\n", snapshot=SNAPSHOT)
+HALF_VENDORED = replace(NOT_VENDORED, files=frozenset({"vendor/cache/kept"}))
+VENDORED = replace(NOT_VENDORED, files=frozenset({f"vendor/cache/authors/id/{TRY_TINY}"}))
 
-    def told(**changes: Any) -> list[str]:
-        servers = {"green-1": server(**unreachable, **changes)}
-        return [
-            one.what for one in findings_in(facts(source=source, servers=servers)) if "metacpan" in one.what
-        ]
 
-    assert len(told()) == 1
-    assert told(cache=(key,)) == []
+@pytest.mark.parametrize(
+    ("source", "cache", "asked"),
+    [
+        (NOT_VENDORED, (), ["green-1"]),
+        (HALF_VENDORED, (), ["green-1"]),
+        (VENDORED, (), []),
+        (NOT_VENDORED, (cache_key("5.36.0 x86_64\n", NOT_VENDORED),), []),
+        (replace(NOT_VENDORED, cpanfile=None), (), []),
+    ],
+    ids=["not vendored", "not all vendored", "vendored", "installed already", "not needed"],
+)
+def test_cpan_is_asked_for_what_a_deploy_would_fetch(
+    asking: list[tuple[str, dict[str, Any]]], source: Source, cache: tuple[str, ...], asked: list[str]
+) -> None:
+    follow_up.follow_up(
+        facts(source=source, servers={"blue-1": server(cache=cache), "green-1": server(cache=cache)})
+    )
+    assert [name for name, _ in asking] == asked
+    assert all(request["distributions"] == [TRY_TINY] for _, request in asking)
+
+
+@pytest.mark.parametrize(
+    ("source", "mirror", "subject", "severity", "says"),
+    [
+        (NOT_VENDORED, Mirror(error=None, missing=(TRY_TINY,)), "cpanfile.snapshot", "error", TRY_TINY),
+        (NOT_VENDORED, Mirror(error="no route"), "green-1", "error", "it cannot reach http://cpan"),
+        (HALF_VENDORED, Mirror(error=None, missing=(TRY_TINY,)), "vendor/cache", "error", TRY_TINY),
+        (HALF_VENDORED, Mirror(error="no route"), "vendor/cache", "error", TRY_TINY),
+        (HALF_VENDORED, Mirror(error=None), "vendor/cache", "warning", "would fetch that from CPAN"),
+    ],
+)
+def test_distributions_that_cannot_be_had_are_named(
+    source: Source, mirror: Mirror, subject: str, severity: str, says: str
+) -> None:
+    sick = facts(source=source, servers={"green-1": server(mirror=mirror)})
+    [found] = [*revision.vendored(sick), *revision.mirror(sick)]
+    assert (found.subject, found.severity) == (subject, severity)
+    assert says in found.what
+
+
+def test_distributions_that_can_be_had_are_no_finding_and_unasked_ones_are_told() -> None:
+    well = facts(source=NOT_VENDORED, servers={"green-1": server(mirror=Mirror(error=None, unasked=3))})
+    assert [*revision.vendored(well), *revision.mirror(well)] == []
+    assert any(line.startswith("whether CPAN has 3 of the distributions") for line in untold(well))
+
+
+class Mirrored(BaseHTTPRequestHandler):
+    """A CPAN that has what is in a directory ``here``, moves what is in ``moved`` there, and may be slow."""
+
+    def do_HEAD(self) -> None:
+        sleep(0.5 if "slow" in self.path else 0)
+        if "moved" in self.path:
+            self.send_response(301)
+            self.send_header("Location", self.path.replace("moved", "here"))
+        else:
+            self.send_response(200 if "here" in self.path else 503 if "sick" in self.path else 404)
+        self.end_headers()
+
+    do_GET = do_HEAD  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def cpan() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mirrored) as httpd:
+        Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}/"
+        httpd.shutdown()
+
+
+def mirrored(mirrors: list[str], distributions: list[str], seconds: int = 20) -> dict[str, Any]:
+    """Ask mirrors for distributions, as a dry run does."""
+    request = {"kind": "mirror", "mirrors": mirrors, "distributions": distributions, "seconds": seconds}
+    found: dict[str, Any] = json.loads(run_facts([], request))
+    return found
+
+
+def test_a_distribution_is_missing_if_no_mirror_has_it(cpan: str) -> None:
+    found = mirrored([f"{cpan}a/", f"{cpan}here/"], ["A/A.tar.gz"])
+    assert found == {"error": None, "missing": [], "unasked": 0}
+    found = mirrored([f"{cpan}a/", f"{cpan}b/"], ["here/A.tar.gz", "moved/A.tar.gz", "A/A+1.tar.gz"])
+    assert found == {"error": None, "missing": ["A/A+1.tar.gz"], "unasked": 0}
+
+
+@pytest.mark.parametrize(("sick", "why"), [("http://127.0.0.1:1/", "refused"), ("{cpan}sick/", "status 503")])
+def test_a_mirror_that_does_not_answer_is_no_reason_to_call_a_distribution_missing(
+    cpan: str, sick: str, why: str
+) -> None:
+    sick = sick.format(cpan=cpan)
+    found = mirrored([sick, cpan], ["A/A.tar.gz"])
+    assert found["missing"] == []
+    assert why in found["error"]
+    assert mirrored([sick, cpan], ["here/A.tar.gz"])["error"] is None
+
+
+def test_what_there_was_no_time_to_ask_for_is_counted(cpan: str) -> None:
+    found = mirrored([cpan], [f"slow/here/{number}" for number in range(60)], seconds=2)
+    assert 20 < found["unasked"] < 60
+
+
+@pytest.fixture
+def asking(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What is asked of which droplet; each is said to fail."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def ask(droplet: Droplet, request: dict[str, Any], _: object) -> Reading[Any]:
+        asked.append((droplet.name, request))
+        return Reading(BlueGreenError(f"{droplet.name} was asked"), NOW, NOW)
+
+    monkeypatch.setattr(follow_up, "DropletHook", SimpleNamespace(of=lambda droplet, _: droplet))
+    monkeypatch.setattr(follow_up, "ask", ask)
+    return asked
 
 
 def load(status: int | None = 0, cause: str = "", *, read_only: bool = False) -> Load:
@@ -337,15 +455,12 @@ def test_an_app_that_was_not_loaded_because_it_could_not_be_confined_is_told() -
     ids=["live only", "idle as well", "no room", "nowhere"],
 )
 def test_a_revision_is_loaded_on_a_live_droplet_only_if_no_idle_one_has_it_and_there_is_room(
-    monkeypatch: pytest.MonkeyPatch, servers: dict[str, Reading[AppServer]], asked: list[str]
+    asking: list[tuple[str, dict[str, Any]]], servers: dict[str, Reading[AppServer]], asked: list[str]
 ) -> None:
-    monkeypatch.setattr(follow_up, "DropletHook", SimpleNamespace(of=lambda droplet, _: droplet))
-    monkeypatch.setattr(
-        follow_up, "ask", lambda droplet, *_: Reading(load(1, f"asked {droplet.name}"), NOW, NOW)
-    )
     found = follow_up.follow_up(facts(source=MAIN, servers=servers))
+    assert [name for name, _ in asking] == asked
     told = [server.load.cause for _, server in found.read_servers() if server.load and server.load.cause]
-    assert told == [f"asked {name}" for name in asked]
+    assert told == [f"{name} was asked" for name in asked]
 
 
 @pytest.mark.parametrize(
@@ -382,7 +497,6 @@ def test_a_status_names_the_live_color() -> None:
     assert {one.name: one.is_live for one in shown.droplets} == {"blue-1": True, "green-1": False}
 
 
-SCRIPT = TEMPLATES_DIRECTORY / "checks" / "facts.py"
 NEEDS_ROOT = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="namespaces need Linux and root"
 )
@@ -406,13 +520,8 @@ done
 def loaded(start: str, broken: str = "", seconds: int = 20) -> tuple[dict[str, Any], list[str]]:
     """Load an app as a dry run does; return what is said of it, and the files that it has left behind."""
     request = {"kind": "load", "app": "shop", "run_user": "nobody", "load": V1, "seconds": seconds}
-    script = [sys.executable, "-I", "-B", "-c", SCRIPT.read_text(encoding="utf-8")]
     machine = ["unshare", "--mount", "sh", "-c", MACHINE_WITH_VOLUMES, "sh", V1, start, broken]
-    done = subprocess.run(
-        [*machine, *script], input=json.dumps(request), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    said, *left = done.stdout.splitlines()
+    said, *left = run_facts(machine, request).splitlines()
     return json.loads(said), left
 
 
@@ -483,16 +592,10 @@ def compared(commit: str = "true", by_hand: str = "true") -> dict[str, Any]:
         "repository": "https://localhost:1/shop.git",
         "patterns": ["HEAD"],
         "load": None,
-        "mirror": None,
         "seconds": 20,
     }
-    script = [sys.executable, "-I", "-B", "-c", SCRIPT.read_text(encoding="utf-8")]
     machine = ["unshare", "--mount", "sh", "-c", RELEASE, "sh", commit, by_hand]
-    done = subprocess.run(
-        [*machine, *script], input=json.dumps(request), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)["compared"]
+    found: dict[str, Any] = json.loads(run_facts(machine, request))["compared"]
     return found
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from bluegreen.app import App, EntryPoint
 from bluegreen.checks.asking import ask, attempt
-from bluegreen.checks.dependencies import CPAN_MIRROR, distributions, is_vendored
 from bluegreen.checks.expected import watched_files
 from bluegreen.checks.facts import (
     Account,
@@ -154,17 +153,12 @@ class _Collector:
             "repository": self.app.repository,
             "patterns": patterns_of(wanted[0]) if wanted else ["HEAD"],
             "load": source.revision if source and is_idle else None,
-            "mirror": CPAN_MIRROR if source and _needs_mirror(source) and facts.is_needed(droplet) else None,
         }
         try:
             hook = DropletHook.of(droplet, self.app)
         except BlueGreenError as error:
             return Reading(error, time.time(), time.time())
         return ask(hook, request, AppServer)
-
-
-def _needs_mirror(source: Source) -> bool:
-    return bool(distributions(source.snapshot or "")) and not is_vendored(source)
 
 
 def _fleet(account: Account, app: App) -> Fleet:

@@ -7,8 +7,8 @@ import re
 
 from bluegreen.checks.facts import Source
 
-# Where Carton looks unless the repository brings its distributions along.
-CPAN_MIRROR = "http://cpan.metacpan.org/"
+# Where Carton looks for what the repository does not bring along; the second has what authors have removed.
+CPAN_MIRRORS = ("http://cpan.metacpan.org/", "http://backpan.perl.org/")
 
 VENDORED = "vendor/cache/"
 
@@ -21,12 +21,12 @@ def distributions(snapshot: str) -> list[str]:
 
 
 def is_vendored(source: Source) -> bool:
-    """Tell whether the repository brings its distributions along; then Carton looks nowhere else."""
+    """Tell whether the repository brings its distributions along; then Carton looks there first."""
     return any(path.startswith(VENDORED) for path in source.files or ())
 
 
 def not_vendored(source: Source) -> list[str]:
-    """Return the distributions that the repository ought to bring along and does not."""
+    """Return the distributions that the repository does not bring along."""
     files = source.files or frozenset()
     return [
         path for path in distributions(source.snapshot or "") if f"{VENDORED}authors/id/{path}" not in files

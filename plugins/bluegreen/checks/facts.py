@@ -84,6 +84,29 @@ class Load(_Answer):
         return self.status == 0 or (self.status not in (None, 124) and not self.read_only)
 
 
+class Mirror(_Answer):
+    """Which distributions CPAN has.
+
+    :param error: why it did not answer for one of them.
+    :param missing: those that it does not have.
+    :param unasked: how many there was no time to ask for.
+    """
+
+    error: str | None
+    missing: tuple[str, ...] = ()
+    unasked: int = 0
+
+    @classmethod
+    def not_done(cls, why: str) -> Self:
+        """Return that it was not asked, and why."""
+        return cls(error=why)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether every one can be had."""
+        return self.error is None and not self.missing and not self.unasked
+
+
 class ChangedFile(_Answer):
     """A file of a release that is not as it was committed, and what is wrong with it."""
 
@@ -116,7 +139,7 @@ class AppServer(Machine):
     :param start: text of the current release's start script.
     :param cache: keys of the sets of dependencies that are installed already.
     :param jobs: deploys that are at work.
-    :param mirror_error: why the CPAN mirror does not answer; ``None`` if it was not asked.
+    :param mirror: ``None`` if everything that the revision needs is in the repository, or installed.
     :param compared: ``None`` if there is no release, or nothing to compare it with git.
     """
 
@@ -132,9 +155,9 @@ class AppServer(Machine):
     cache: tuple[str, ...]
     jobs: tuple[str, ...]
     remote: Remote | None
-    load: Load | None
+    load: Load | None = None
     compared: Comparison | None
-    mirror_error: str | None
+    mirror: Mirror | None = None
 
 
 class Certificate(_Answer):

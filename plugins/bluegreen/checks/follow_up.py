@@ -9,7 +9,8 @@ from typing import Any
 
 from bluegreen.app import App
 from bluegreen.checks.asking import ask, attempt
-from bluegreen.checks.facts import Facts, Load, Source
+from bluegreen.checks.dependencies import CPAN_MIRRORS, cache_key, not_vendored
+from bluegreen.checks.facts import Facts, Load, Mirror, Source
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletHook
@@ -24,12 +25,12 @@ class _Question:
 
     droplet: Droplet
     request: dict[str, Any]
-    about: type[Load]
+    about: type[Load] | type[Mirror]
 
 
 def follow_up(facts: Facts) -> Facts:
     """Return the facts with the answers to what could not be asked before."""
-    questions = list(_loading(facts))
+    questions = [*_loading(facts), *_distributions(facts)]
     servers = dict(facts.servers)
     with ThreadPoolExecutor(max(1, len(questions))) as pool:
         answers = list(pool.map(lambda question: _answer_to(facts.app, question), questions))
@@ -61,7 +62,18 @@ def _loading(facts: Facts) -> Iterator[_Question]:
         yield _Question(droplet, request, Load)
 
 
-def _answer_to(app: App, question: _Question) -> Load:
+def _distributions(facts: Facts) -> Iterator[_Question]:
+    """Look for what a deploy would have to fetch, from where it would fetch it."""
+    source = facts.source
+    if not isinstance(source, Source) or source.cpanfile is None or not not_vendored(source):
+        return
+    for droplet, server in facts.read_servers():
+        if facts.is_needed(droplet) and cache_key(server.perl_key, source) not in server.cache:
+            wanted = {"mirrors": CPAN_MIRRORS, "distributions": not_vendored(source)}
+            yield _Question(droplet, {"kind": "mirror", **wanted}, Mirror)
+
+
+def _answer_to(app: App, question: _Question) -> Load | Mirror:
     hook = attempt(lambda: DropletHook.of(question.droplet, app))
     if isinstance(hook, BlueGreenError):
         return question.about.not_done(str(hook))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bluegreen.checks.dependencies import (
-    CPAN_MIRROR,
+    CPAN_MIRRORS,
     cache_key,
-    distributions,
     is_vendored,
     not_vendored,
 )
@@ -51,16 +50,17 @@ def vendored(facts: Facts) -> Iterator[Finding]:
     source = facts.source
     if not isinstance(source, Source) or not is_vendored(source):
         return
-    installed = [
-        cache_key(server.perl_key, source) in server.cache
+    building = [
+        server
         for droplet, server in facts.read_servers()
-        if facts.is_needed(droplet)
+        if facts.is_needed(droplet) and cache_key(server.perl_key, source) not in server.cache
     ]
-    if not all(installed) and (missing := not_vendored(source)):
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        yield error(
+    if building and (missing := not_vendored(source)):
+        elsewhere = all(server.mirror is not None and server.mirror.has_all for server in building)
+        consequence = ", and a deploy would fetch that from CPAN" if elsewhere else ""
+        yield (warning if elsewhere else error)(
             "vendor/cache",
-            f"{source.ref} does not have {', '.join(missing[:SHOWN])}{more}",
+            f"{source.ref} does not have {_some(missing)}{consequence}",
             "run carton bundle, and commit what it adds",
         )
 
@@ -91,15 +91,26 @@ def repository(facts: Facts) -> Iterator[Finding]:
 def mirror(facts: Facts) -> Iterator[Finding]:
     """What the revision needs from CPAN can be had."""
     source = facts.source
-    if not isinstance(source, Source) or not distributions(source.snapshot or "") or is_vendored(source):
+    if not isinstance(source, Source) or is_vendored(source):
         return
     for droplet, server in facts.read_servers():
-        if server.mirror_error and cache_key(server.perl_key, source) not in server.cache:
+        if server.mirror is not None and server.mirror.error:
             yield error(
                 droplet.name,
-                f"it cannot reach {CPAN_MIRROR}, where the distributions are: {server.mirror_error}",
+                f"it cannot reach {CPAN_MIRRORS[0]}, where the distributions are: {server.mirror.error}",
                 "open the way, or commit vendor/cache (carton bundle)",
             )
+        if server.mirror is not None and server.mirror.missing:
+            yield error(
+                "cpanfile.snapshot",
+                f"CPAN does not have {_some(server.mirror.missing)}",
+                "take versions that it has, or commit vendor/cache (carton bundle)",
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def loading(facts: Facts) -> Iterator[Finding]:

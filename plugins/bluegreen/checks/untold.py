@@ -9,7 +9,7 @@ from bluegreen.checks.facts import Facts, Load, Source
 
 def untold(facts: Facts) -> list[str]:
     """Return what was not checked, and why, in one line each."""
-    return [*_loading(facts), *_releases(facts)]
+    return [*_loading(facts), *_distributions(facts), *_releases(facts)]
 
 
 def _loading(facts: Facts) -> Iterator[str]:
@@ -18,6 +18,13 @@ def _loading(facts: Facts) -> Iterator[str]:
     if isinstance(source, Source) and not any(load.is_judged for load in loads):
         why = _why_not_judged(loads[0]) if loads else _why_not_loaded(facts, source)
         yield f"whether {source.ref} ({source.revision[:12]}) loads: {why}"
+
+
+def _distributions(facts: Facts) -> Iterator[str]:
+    for droplet, server in facts.read_servers():
+        count = server.mirror.unasked if server.mirror else 0
+        if count:
+            yield f"whether CPAN has {count} of the distributions for {droplet.name}: there was no time left"
 
 
 def _releases(facts: Facts) -> Iterator[str]:
