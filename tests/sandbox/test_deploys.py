@@ -149,6 +149,8 @@ def test_an_idle_droplet_that_is_not_fit_is_named_and_nothing_is_touched(stack: 
             mend_it(machine)
             stack.wait_for_ssh(machine)
     assert_refused(ended, machine.name, words)
+    # It has seen for itself that traffic is where it was.
+    assert ("rollback", "success") in {(task.task_id, task.state) for task in stack.client.tasks(ended.run)}
 
 
 def test_a_droplet_with_another_host_key_is_refused_and_replaced_by_provisioning(stack: Stack) -> None:
