@@ -25,7 +25,8 @@ LONGEST_NOTE = 1000
 def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
     """Note what a deploy is of; also if an earlier attempt of the run has left a note."""
     if is_attached(dag_run) and (subject := subject_of(dag_run)):
-        write_note(dag_run, f"{subject}: running")
+        # Not that it runs: the page of a run shows its state as it changes, but goes on showing this note.
+        write_note(dag_run, subject)
 
 
 @hookimpl

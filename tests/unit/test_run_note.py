@@ -69,11 +69,11 @@ def test_a_run_is_noted_as_its_report_says(world: World) -> None:
 
 def test_what_a_deploy_is_of_is_noted_while_it_runs_until_its_report_takes_the_place(world: World) -> None:
     run = world.run()
-    assert run.note == "deploy of v2: running"
+    assert run.note == "deploy of v2"
     assert world.ended(run) == SAID
     run_note.on_dag_run_running(run, "started again")
-    assert run.note == "deploy of v2: running"
-    assert world.run(conf={"ref": "v2", "dry_run": True}).note == "dry run of v2: running"
+    assert run.note == "deploy of v2"
+    assert world.run(conf={"ref": "v2", "dry_run": True}).note == "dry run of v2"
 
 
 def test_a_long_report_is_cut_to_what_airflow_stores(world: World) -> None:
@@ -90,7 +90,7 @@ def test_a_deploy_that_left_no_report_does_not_seem_to_run_for_ever(world: World
     world.report = None
     run = world.run()
     run.end_date = None
-    assert world.ended(run) == "deploy of v2: running", "marked failed, its report is yet to come"
+    assert world.ended(run) == "deploy of v2", "marked failed, its report is yet to come"
     run.end_date = "now"
     assert world.ended(run) == "deploy of v2: ended without a word, see the log of its task report"
 
