@@ -1,4 +1,4 @@
-"""What the checks make of facts that machines of the sandbox cannot show, and how findings are told."""
+"""What checks make of facts that the sandbox cannot show, how findings are told, and the script for facts."""
 
 from __future__ import annotations
 
