@@ -16,6 +16,7 @@ AIRFLOW_UID = 50000
 
 TEMPLATE = """\
 # Written by `make env`; read by docker-compose.yaml. Whoever can read this file can do what Airflow can.
+# A change arrives with: docker compose up --detach --wait --force-recreate
 
 # Encrypts connections in the metadata database: without it a backup's connections are lost.
 FERNET_KEY={fernet_key}
@@ -33,9 +34,13 @@ BROKER_URL=redis://:{redis_password}@redis:6379/0
 # The first user, made once; afterwards the password is what the user has set in the UI.
 ADMIN_USER=admin
 ADMIN_PASSWORD={admin_password}
-# The user that triggers deploys from CI, and may do nothing else; every start makes this its password.
+# The user that triggers deploys from CI, and may do nothing else; `init` makes this its password.
 CI_USER=ci
 CI_PASSWORD={ci_password}
+
+# Tasks on workers of their own, with Redis: both lines or none. With the sandbox: COMPOSE_PROFILES=celery,sandbox
+# COMPOSE_PROFILES=celery
+# EXECUTOR=CeleryExecutor
 
 # The user that the containers run as; it must be able to read the two files.
 AIRFLOW_UID={uid}

@@ -49,3 +49,9 @@ def test_every_secret_is_strong_and_no_two_machines_have_the_same() -> None:
 def test_all_that_compose_demands_is_written() -> None:
     demanded = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yaml").read_text()))
     assert demanded == set(settings(contents(50000)))
+
+
+def test_celery_is_one_piece_to_uncomment() -> None:
+    lines = contents(50000).splitlines()
+    at = lines.index("# EXECUTOR=CeleryExecutor")
+    assert lines[at - 1] == "# COMPOSE_PROFILES=celery"
