@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ DEMANDED = ("fernet_key", "jwt_secret", "api_secret_key", "database_url", "admin
 def main() -> None:
     """Prepare the database that Airflow's settings name."""
     demand_secrets(SECRETS)
+    demand_workers(os.environ)
     subprocess.run(["airflow", "db", "migrate"], check=True)
     with get_application_builder() as builder:
         manager = builder.sm
@@ -50,6 +52,22 @@ def demand_secrets(directory: Path) -> None:
                 f"init: the secret {file} is {'empty' if file.exists() else 'missing'}, and nothing was"
                 f" changed; give it a value (with containers, {name.upper()} in .env) and start again"
             )
+
+
+def demand_workers(environment: Mapping[str, str]) -> None:
+    """End here if tasks would have no worker, or a worker no tasks. Containers only: others have no profiles.
+
+    :param environment: has the executor, and what Compose starts.
+    """
+    profiles = environment.get("COMPOSE_PROFILES")
+    if profiles is None:
+        return
+    executor = environment["AIRFLOW__CORE__EXECUTOR"]
+    if bool({"celery", "*"} & set(profiles.split(","))) != (executor == "CeleryExecutor"):
+        raise SystemExit(
+            f"init: COMPOSE_PROFILES is {profiles!r} and EXECUTOR {executor}, and nothing was changed; set"
+            " COMPOSE_PROFILES=celery and EXECUTOR=CeleryExecutor in .env, both or neither, and start again"
+        )
 
 
 def _role(manager: Any, app: str) -> Any:

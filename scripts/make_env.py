@@ -38,7 +38,9 @@ ADMIN_PASSWORD={admin_password}
 CI_USER=ci
 CI_PASSWORD={ci_password}
 
-# Tasks on workers of their own, with Redis: both lines or none. With the sandbox: COMPOSE_PROFILES=celery,sandbox
+# Tasks on workers of their own, with Redis: both lines or none. With the sandbox, the first is
+# COMPOSE_PROFILES=celery,sandbox
+#
 # COMPOSE_PROFILES=celery
 # EXECUTOR=CeleryExecutor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.init import DEMANDED, demand_secrets
+from deploy.init import DEMANDED, demand_secrets, demand_workers
 
 
 @pytest.fixture
@@ -29,3 +29,31 @@ def test_a_secret_without_a_value_ends_the_start_by_its_name(secrets: Path, name
     (secrets / name).unlink()
     with pytest.raises(SystemExit, match=rf"the secret \S+/{name} is missing.* {name.upper()} in \.env"):
         demand_secrets(secrets)
+
+
+@pytest.mark.parametrize(
+    ("profiles", "executor", "fits"),
+    [
+        ("", "LocalExecutor", True),
+        ("sandbox", "LocalExecutor", True),
+        ("celery", "CeleryExecutor", True),
+        ("sandbox,celery", "CeleryExecutor", True),
+        ("*", "CeleryExecutor", True),
+        ("celery", "LocalExecutor", False),
+        ("", "CeleryExecutor", False),
+        ("sandbox", "CeleryExecutor", False),
+    ],
+)
+def test_workers_without_tasks_and_tasks_without_workers_end_the_start(
+    profiles: str, executor: str, fits: bool
+) -> None:
+    environment = {"COMPOSE_PROFILES": profiles, "AIRFLOW__CORE__EXECUTOR": executor}
+    if fits:
+        demand_workers(environment)
+        return
+    with pytest.raises(SystemExit, match="both or neither"):
+        demand_workers(environment)
+
+
+def test_a_plain_host_is_asked_for_no_profiles() -> None:
+    demand_workers({"AIRFLOW__CORE__EXECUTOR": "LocalExecutor"})
