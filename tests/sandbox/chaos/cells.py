@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tests.sandbox.chaos.faults import FAULTS
 from tests.sandbox.chaos.moments import Moment
@@ -35,6 +36,8 @@ def during(*tasks: str) -> tuple[str, ...]:
     return tuple(f"during {task}" for task in tasks)
 
 
+GIVEN_UP = "all of Airflow is killed, its run is given up, and a build goes on"
+
 TABLE: dict[str, tuple[str, ...]] = {
     "a task's process is killed": (*during(*TASKS), "during rollback"),
     "a task and its worker are killed": (*during("deploy", *AFTER_IT), "during rollback"),
@@ -45,6 +48,7 @@ TABLE: dict[str, tuple[str, ...]] = {
         "amid switch_traffic",
         "after final_validation",
     ),
+    GIVEN_UP: ("building deploy",),
     "the API server is killed": during("deploy", "switch_traffic", "final_validation", "confirm"),
     "SSH sessions on the load balancer are cut": during(*ASKING_THE_LOAD_BALANCER),
     "the load balancer refuses SSH for 5 s": during("lock", "switch_traffic", "final_validation", "confirm"),
@@ -55,7 +59,11 @@ TABLE: dict[str, tuple[str, ...]] = {
     "an idle droplet loses power": ("building deploy", "during health_check", "before switch_traffic"),
     "an idle droplet is rebooted": ("during deploy", "building deploy"),
     "an idle droplet's disk is full": ("before deploy", "building deploy"),
-    "the load balancer's disk is full": ("before render_and_reload", "before switch_traffic"),
+    "the load balancer's disk is full": (
+        "before render_and_reload",
+        "before switch_traffic",
+        *during("final_validation", "confirm"),
+    ),
     "the load balancer loses power": during("deploy", "final_validation"),
     "DigitalOcean answers 500": ("before lock", "before provision_check"),
     "DigitalOcean answers 429": ("before provision_check",),
@@ -64,9 +72,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "the map file is damaged by hand": during("deploy", "final_validation"),
     "the run is marked failed": during("deploy", "switch_traffic", "final_validation", "confirm"),
     "the run is marked successful": during("final_validation"),
-    "the run is cleared": ("during final_validation", "after report"),
+    "the run is cleared": ("amid switch_traffic", *during("final_validation", "confirm"), "after report"),
     "the task is marked failed": during("deploy", "switch_traffic", "confirm"),
-    "the task is marked successful": during("deploy", "switch_traffic", "final_validation"),
+    "the task is marked successful": during("deploy", "switch_traffic", "final_validation", "confirm"),
     "the task is cleared": (*during("deploy", "switch_traffic", "final_validation"), "after report"),
     "the run is deleted": during("deploy", "final_validation"),
     "another deploy is triggered": ("before resolve_ref",),
@@ -75,7 +83,13 @@ TABLE: dict[str, tuple[str, ...]] = {
 
 # These need two load balancers, so they have a fleet of their own.
 TABLE_OF_TWO: dict[str, tuple[str, ...]] = {
-    "one of two load balancers has no power": during("deploy", "switch_traffic", "final_validation"),
+    "one of two load balancers has no power": during(
+        "deploy", "switch_traffic", "final_validation", "confirm"
+    ),
+    "one of two load balancers has no power until the deadline is over": (
+        *during("final_validation", "confirm"),
+        "amid confirm",
+    ),
     "one of two load balancers is rebooted": during("switch_traffic", "confirm"),
     "one of two load balancers refuses SSH for 5 s": during("switch_traffic", "confirm"),
     "the agent of one of two load balancers is killed": during("switch_traffic", "confirm"),
@@ -84,6 +98,16 @@ TABLE_OF_TWO: dict[str, tuple[str, ...]] = {
         "amid confirm",
     ),
 }
+
+# A rollback is struck instead of a deploy.
+TABLE_OF_ROLLBACKS: dict[str, tuple[str, ...]] = {
+    "a task's process is killed": during("switch_traffic", "final_validation", "confirm"),
+    "a task and its worker are killed": during("switch_traffic", "final_validation", "confirm"),
+    "all of Airflow is killed until the traffic is back": ("amid switch_traffic",),
+}
+
+# A deploy is struck, and a rollback comes next instead of a deploy.
+TABLE_BEFORE_ROLLBACKS: dict[str, tuple[str, ...]] = {GIVEN_UP: ("building deploy",)}
 
 # Part of every test run: one of each kind that can hurt most.
 QUICK = {
@@ -99,31 +123,52 @@ class Cell:
     """One fault at one moment.
 
     :param load_balancers: of the fleet that it strikes.
+    :param kind: of the run that it strikes: ``deploy`` or ``rollback``.
+    :param again: what comes after it.
     """
 
     fault: str
     moment: Moment
     load_balancers: int = 1
+    kind: str = "deploy"
+    again: str = "deploy"
 
     def __str__(self) -> str:
-        return f"{self.fault}, {self.moment}"
+        return f"{self.row}, {self.moment}"
+
+    @property
+    def row(self) -> str:
+        """What the matrix calls it."""
+        if self.kind == "rollback":
+            return f"{self.fault}, in a rollback"
+        return self.fault if self.again == self.kind else f"{self.fault}, then a {self.again}"
 
     @property
     def is_quick(self) -> bool:
         """Whether it is part of every test run."""
-        return (self.fault, str(self.moment)) in QUICK
+        return (self.row, str(self.moment)) in QUICK
 
     @property
     def ref(self) -> str | None:
-        """What has to be deployed for the moment to come; None if any good release will do."""
-        return "v4-bad" if self.moment.task == "rollback" else None
+        """What has to be deployed; None if any good release will do.
+
+        A bad one for the moment to come, or for it not to be what the next deploy wants.
+        """
+        return "v4-bad" if self.moment.task == "rollback" or self.fault == GIVEN_UP else None
+
+
+def _cells(table: dict[str, tuple[str, ...]], **fields: Any) -> list[Cell]:
+    return [
+        Cell(fault, Moment.parse(moment), **fields) for fault, moments in table.items() for moment in moments
+    ]
 
 
 CELLS = [
-    Cell(fault, Moment.parse(moment), load_balancers)
-    for load_balancers, table in ((1, TABLE), (2, TABLE_OF_TWO))
-    for fault, moments in table.items()
-    for moment in moments
+    *_cells(TABLE),
+    *_cells(TABLE_OF_ROLLBACKS, kind="rollback", again="rollback"),
+    *_cells(TABLE_BEFORE_ROLLBACKS, again="rollback"),
+    *_cells(TABLE_OF_TWO, load_balancers=2),
 ]
 assert {cell.fault for cell in CELLS} == FAULTS.keys()
-assert {(cell.fault, str(cell.moment)) for cell in CELLS} >= QUICK
+assert {(cell.row, str(cell.moment)) for cell in CELLS} >= QUICK
+assert len({str(cell) for cell in CELLS}) == len(CELLS)

@@ -12,9 +12,11 @@ from typing import Any
 
 from demo.client import Run
 from demo.environment import APP
+from demo.errors import ApiError, ApiUnreachableError
 from demo.session import Part
 from sandbox import Machine, SandboxError
-from tests.sandbox.stack import Stack, live_on
+from tests.sandbox.chaos.leftovers import status_of
+from tests.sandbox.stack import Stack
 
 AWAY_SECONDS = 5.0
 # How long to look for what is to be struck: a task needs a second until it does anything.
@@ -24,11 +26,11 @@ SLOW_MILLISECONDS = 300
 
 @dataclass
 class Scene:
-    """A run of a deploy, and where it takes place.
+    """A run of a deploy or a rollback, and where it takes place.
 
     :param task: the id of the task that the fault is to hit.
     :param old: the color that was live before.
-    :param idle: the droplets that the run deploys to.
+    :param idle: the droplets that the run moves traffic to.
     :param rival: another run that a fault has started.
     """
 
@@ -41,7 +43,7 @@ class Scene:
 
     @property
     def load_balancer(self) -> Machine:
-        """The one to strike; of two, the one that the judge does not ask."""
+        """The one to strike; of two, the first."""
         return self.stack.load_balancer()
 
 
@@ -53,7 +55,9 @@ class Fault:
     :param recover: ends it.
     :param prepare: makes the run slow enough to be hit; before the run.
     :param lasts: whether it goes on until the run has ended.
-    :param clients_see: why clients may notice, if they may: the fault answers them itself.
+    :param clients_see: why clients of the load balancer that it strikes may notice, if they may: the fault
+        answers them itself.
+    :param afterwards: what comes of it later; after the plain re-run.
     """
 
     inject: Callable[[Scene], None]
@@ -61,6 +65,7 @@ class Fault:
     prepare: Callable[[Stack], None] = lambda stack: None
     lasts: bool = False
     clients_see: str | None = None
+    afterwards: Callable[[Scene], None] = lambda scene: None
 
 
 def _kill_processes(pids: list[int]) -> None:
@@ -139,8 +144,10 @@ START_SSH = "systemctl start ssh"
 # More than once, so that an attempt that follows at once is hit too.
 SHOOT = "pkill --signal KILL --full '[l]b_agent.py'"
 KILL_AGENT = _as_soon_as(f"{SHOOT} && for i in $(seq 60); do {SHOOT}; sleep 0.01; done; [ $i = 60 ]")
-JOBS = f"systemctl list-units --plain --no-legend --state=running 'bluegreen-{APP}-*.service'"
-KILL_JOB = _as_soon_as(f"{JOBS} | grep -q . && systemctl kill --signal=KILL 'bluegreen-{APP}-*.service'")
+JOB_UNITS = f"'bluegreen-{APP}-*.service'"
+JOBS = f"systemctl list-units --plain --no-legend --state=running {JOB_UNITS}"
+KILL_JOB = _as_soon_as(f"{JOBS} | grep -q . && systemctl kill --signal=KILL {JOB_UNITS}")
+FREEZE_JOB = _as_soon_as(f"{JOBS} | grep -q . && systemctl kill --signal=STOP {JOB_UNITS}")
 EDIT_MAP = "sed -i s/live/dead/ /etc/haproxy/traffic.map"
 
 
@@ -151,14 +158,28 @@ def _away(scene: Scene) -> None:
 
 def _wait_for_the_way_back(scene: Scene) -> None:
     """Nobody is there but the load balancers, and they decide in time."""
-    stack = scene.stack
-    for balancer in stack.load_balancers():
-        stack.wait_for(
-            lambda machine=balancer: live_on(machine) == scene.old,  # type: ignore[misc]
-            f"{balancer.name} takes the traffic back",
-            stack.confirm_within + 5,
-        )
-    _start(*ALL)(scene)
+    try:
+        for balancer in scene.stack.load_balancers():
+            _watch_the_way_back(scene, balancer)
+    finally:
+        _start(*ALL)(scene)
+
+
+def _watch_the_way_back(scene: Scene, balancer: Machine) -> None:
+    """By the load balancer's own clock it takes as long as the settings say: to look takes time, too."""
+    stack, switched = scene.stack, 0.0
+
+    def is_back() -> bool:
+        nonlocal switched
+        status = status_of(balancer)
+        if status["pending"] and status["live"] != scene.old:
+            switched = status["moved_at"]
+        return status["live"] == scene.old and not status["pending"]
+
+    stack.wait_for(is_back, f"{balancer.name} takes the traffic back", stack.confirm_within + 30)
+    if switched:
+        took = status_of(balancer)["moved_at"] - switched
+        assert took <= stack.confirm_within + 1, f"{balancer.name} took traffic back after {took:.1f} s"
 
 
 def _slow(stack: Stack) -> None:
@@ -193,6 +214,13 @@ def _power_on_load_balancer(scene: Scene) -> None:
     _wait_for_load_balancer(scene)
 
 
+def _power_on_after_the_deadline(scene: Scene) -> None:
+    """Once whatever waited there to be confirmed, and its peer's patience, are over."""
+    overdue = time.monotonic() + scene.stack.confirm_within + 6
+    scene.stack.wait_for(lambda: time.monotonic() > overdue, "the deadline", scene.stack.confirm_within + 10)
+    _power_on_load_balancer(scene)
+
+
 def _revive_and_quicken(scene: Scene) -> None:
     _quick(scene)
     _start(*ALL)(scene)
@@ -206,6 +234,39 @@ def _wait_for_load_balancer(scene: Scene) -> None:
             return False
 
     scene.stack.wait_for(is_back, "the load balancer is back")
+
+
+def _freeze_builds_and_kill(scene: Scene) -> None:
+    """What is being built goes on for as long as this wants, as a build that takes minutes does."""
+    for machine in scene.idle:
+        _run(machine, FREEZE_JOB)
+    _kill(*ALL)(scene)
+
+
+def _give_the_run_up(scene: Scene) -> None:
+    """While no scheduler is there that could end its tasks, and what they have begun."""
+    stack = scene.stack
+    _parts(scene, ("api_server",))[0].start()
+
+    def is_marked() -> bool:
+        try:
+            stack.client.mark(scene.run, "failed")
+        except (ApiError, ApiUnreachableError):
+            return False
+        return True
+
+    stack.wait_for(is_marked, "the run is marked failed", 60)
+    _start("scheduler", "dag_processor")(scene)
+
+
+def _thaw_builds(scene: Scene) -> None:
+    for machine in scene.idle:
+        machine.run(f"systemctl kill --signal=CONT {JOB_UNITS}", check=False)
+        scene.stack.wait_for(
+            lambda one=machine: not one.run(JOBS).stdout.strip(),  # type: ignore[misc]
+            f"no job is at work on {machine.name}",
+            90,
+        )
 
 
 def _digitalocean(**fields: Any) -> Callable[[Scene], None]:
@@ -244,12 +305,18 @@ def _wait_for_rival(scene: Scene) -> None:
     scene.stack.client.wait(scene.rival, 120)
 
 
+WITHOUT_POWER = "those of the other one do not; its own wait until it is back, or go to the other one"
+SLOW = "theirs is slow, too: packets are lost at its end, and they use what HAProxy is closing"
+
 FAULTS = {
     "a task's process is killed": Fault(_kill_task),
     "a task and its worker are killed": Fault(_kill_worker),
     "the scheduler and its workers are killed": Fault(_kill("scheduler"), _start("scheduler")),
     "all of Airflow is killed": Fault(_kill(*ALL), _start(*ALL)),
     "all of Airflow is killed until the traffic is back": Fault(_kill(*ALL), _wait_for_the_way_back),
+    "all of Airflow is killed, its run is given up, and a build goes on": Fault(
+        _freeze_builds_and_kill, _give_the_run_up, afterwards=_thaw_builds
+    ),
     "the API server is killed": Fault(_kill("api_server"), _start("api_server")),
     "SSH sessions on the load balancer are cut": Fault(_on_load_balancer(CUT_SESSIONS)),
     "the load balancer refuses SSH for 5 s": Fault(_on_load_balancer(STOP_SSH), _away),
@@ -258,7 +325,7 @@ FAULTS = {
         _quick,
         _slow,
         lasts=True,
-        clients_see="theirs is slow, too: packets are lost at its end, and they use what HAProxy is closing",
+        clients_see=SLOW,
     ),
     "SSH sessions on an idle droplet are cut": Fault(_on_idle(CUT_SESSIONS)),
     "the agent is killed": Fault(_on_load_balancer(KILL_AGENT)),
@@ -297,12 +364,23 @@ FAULTS = {
     "another deploy is triggered": Fault(_rival("deploy"), _wait_for_rival),
     "a rollback is triggered": Fault(_rival("rollback"), _wait_for_rival),
     "one of two load balancers has no power": Fault(
-        lambda scene: scene.load_balancer.power_off(), _power_on_load_balancer, lasts=True
+        lambda scene: scene.load_balancer.power_off(),
+        _power_on_load_balancer,
+        lasts=True,
+        clients_see=WITHOUT_POWER,
     ),
-    "one of two load balancers is rebooted": Fault(_reboot_load_balancer, _wait_for_load_balancer),
+    "one of two load balancers has no power until the deadline is over": Fault(
+        lambda scene: scene.load_balancer.power_off(),
+        _power_on_after_the_deadline,
+        lasts=True,
+        clients_see=WITHOUT_POWER,
+    ),
+    "one of two load balancers is rebooted": Fault(
+        _reboot_load_balancer, _wait_for_load_balancer, clients_see=WITHOUT_POWER
+    ),
     "one of two load balancers refuses SSH for 5 s": Fault(_on_load_balancer(STOP_SSH), _away),
     "the agent of one of two load balancers is killed": Fault(_on_load_balancer(KILL_AGENT)),
     "all of Airflow is killed, and one of two load balancers is slow": Fault(
-        _kill(*ALL), _revive_and_quicken, _slow
+        _kill(*ALL), _revive_and_quicken, _slow, clients_see=SLOW
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from demo.environment import APP
 from sandbox import Machine
@@ -21,18 +22,21 @@ EVERYWHERE = {
     "old HAProxy workers": "test $(pgrep --count --exact haproxy) -le 2 || pgrep --exact haproxy",
 }
 
+# By its final name; what is being built has another, until the next deploy removes what became of it.
 HALF_RELEASES = f"""
-for release in $(find /opt/{APP}/releases -mindepth 1 -maxdepth 1); do
+for release in $(find /opt/{APP}/releases -mindepth 1 -maxdepth 1 -not -name '*.partial.*'); do
     [ "$(cat "$release/REVISION")" = "$(basename "$release")" ] && [ -x "$release/.bluegreen/start" ] ||
         echo "$release"
 done
 """
-# Not the contents of releases, and not what another good release brings along.
+# Not the contents of releases, not what another good release brings along, and not what tells whose a droplet
+# is: it goes with a restart, and comes with the next deploy.
 FILES = f"""
 find /etc/haproxy /etc/systemd/system /etc/{APP} /etc/default /usr/local /var/lib/bluegreen /var/lib/{APP} \\
     /run/bluegreen /tmp /root /opt \\
     \\( -path '/opt/*/releases/*' -o -path '/opt/*/cache/*' -o -path '/opt/*/activated/*' \\
-    -o -path '/opt/*/repo.git/*' -o -path '/tmp/systemd-private-*' \\) -prune -o -print 2>/dev/null
+    -o -path '/opt/*/repo.git/*' -o -path '/tmp/systemd-private-*' \\
+    -o -path '*/bluegreen/{APP}.*' \\) -prune -o -print 2>/dev/null
 """
 
 
@@ -43,10 +47,18 @@ def leftovers(stack: Stack) -> list[str]:
         for what, command in EVERYWHERE.items():
             lines = machine.run(command, check=False).stdout.strip().splitlines()
             found += [f"{machine.name}: {what}: {line}" for line in lines]
-        if any(tag in machine.tags for tag in ("env:blue", "env:green")):
-            lines = machine.run(HALF_RELEASES, check=False).stdout.splitlines()
-            found += [f"{machine.name}: half a release: {line}" for line in lines]
+    found += half_releases(stack)
     return found + [line for balancer in stack.load_balancers() for line in state_left(balancer)]
+
+
+def half_releases(stack: Stack) -> list[str]:
+    """Return what looks like a release and is not all of one; that must not be there at any time."""
+    return [
+        f"{machine.name}: half a release: {line}"
+        for machine in stack.sandbox.machines()
+        if any(tag in machine.tags for tag in ("env:blue", "env:green"))
+        for line in machine.run(HALF_RELEASES, check=False).stdout.splitlines()
+    ]
 
 
 def files(stack: Stack) -> set[str]:
@@ -60,9 +72,15 @@ def files(stack: Stack) -> set[str]:
 
 def state_left(load_balancer: Machine) -> list[str]:
     """Return what the agent still remembers, and should not."""
-    shown = load_balancer.run(["python3", "/usr/local/lib/bluegreen/lb_agent.py", "status"]).stdout
-    status = json.loads(shown)
+    status = status_of(load_balancer)
     found = [f"{load_balancer.name}: {key}: {status[key]}" for key in ("lock", "pending") if status[key]]
     if not status["consistent"]:
         found.append(f"{load_balancer.name}: the map's file and HAProxy's differ")
     return found
+
+
+def status_of(load_balancer: Machine) -> dict[str, Any]:
+    """Return everything that the agent says."""
+    shown = load_balancer.run(["python3", "/usr/local/lib/bluegreen/lb_agent.py", "status"]).stdout
+    status: dict[str, Any] = json.loads(shown)
+    return status

@@ -27,8 +27,9 @@ class Result:
     :param ended: how the run ended at which the fault struck.
     :param again: how the plain re-run ended.
     :param requests: of clients, from the trigger to the end of the re-run.
-    :param failed: those that failed.
+    :param failed: those that failed, but for what the fault answers itself.
     :param seconds: from the fault until the re-run had ended.
+    :param clients_see: why clients of the load balancer that the fault strikes may notice, if they may.
     :param problem: why the cell is not good, or ``None``.
     """
 
@@ -62,11 +63,11 @@ def render(results: Iterable[Result]) -> str:
     results = list(results)
     good = sum(one.problem is None for one in results)
     requests = sum(one.requests for one in results)
-    unexplained = sum(one.failed for one in results if one.clients_see is None)
+    failed = sum(one.failed for one in results)
     lines = [
         "# Chaos",
         "",
-        f"**{good} of {len(results)} cells good; {unexplained} of {requests:,} requests failed** "
+        f"**{good} of {len(results)} cells good; {failed} of {requests:,} requests failed** "
         "(without those that a fault answers itself, marked *).",
         "",
         "A row is what went wrong, a column the task of the deploy at which it did. In a cell: how that",

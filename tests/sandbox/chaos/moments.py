@@ -110,7 +110,7 @@ SEEN_ON_MACHINES: dict[str, Callable[[Stack, Run], Callable[[], bool]]] = {
 
 
 def _states(stack: Stack, run: Run, task: str) -> list[str]:
-    rows = _ask(
+    rows = ask(
         stack,
         "SELECT state FROM task_instance WHERE dag_id = ? AND run_id = ? AND task_id = ?",
         (run.dag_id, run.run_id, task),
@@ -119,11 +119,11 @@ def _states(stack: Stack, run: Run, task: str) -> list[str]:
 
 
 def _has_ended(stack: Stack, run: Run) -> bool:
-    rows = _ask(stack, "SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?", (run.dag_id, run.run_id))
+    rows = ask(stack, "SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?", (run.dag_id, run.run_id))
     return not rows or rows[0] in ("success", "failed")
 
 
-def _ask(stack: Stack, query: str, values: tuple[str, ...]) -> list[str]:
+def ask(stack: Stack, query: str, values: tuple[str, ...]) -> list[str]:
     """Return the first column. Airflow's REST API would take longer, and some of it is dead at times."""
     database = f"file:{stack.airflow.home.database}?mode=ro"
     with closing(sqlite3.connect(database, uri=True, timeout=5)) as connection:

@@ -17,12 +17,13 @@ from demo.client import Run
 from demo.environment import APP, DemoEnvironment
 from demo.errors import ApiError
 from sandbox import Sandbox
-from sandbox.traffic_records import Summary, read, summarize
 from tests.sandbox.chaos.cells import CELLS, Cell
 from tests.sandbox.chaos.faults import FAULTS, Scene
-from tests.sandbox.chaos.leftovers import files, leftovers, state_left
+from tests.sandbox.chaos.judges import Judges, Seen
+from tests.sandbox.chaos.ledgers import attempts_to_find, problems_in_ledgers
+from tests.sandbox.chaos.leftovers import files, half_releases, leftovers, state_left
 from tests.sandbox.chaos.matrix import Result, append, load, render
-from tests.sandbox.stack import Stack, running, start_judge, stop_judge
+from tests.sandbox.stack import Stack, running
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
@@ -72,7 +73,7 @@ def _matrix() -> Iterator[None]:
     file = BUILD / "chaos.jsonl"
     if WHOLE and file.exists():
         found = {(one.fault, one.phase, one.task): one for one in load(file)}
-        cells = [(cell.fault, cell.moment.phase, cell.moment.task) for cell in CELLS]
+        cells = [(cell.row, cell.moment.phase, cell.moment.task) for cell in CELLS]
         (BUILD / "chaos.md").write_text(render([found[cell] for cell in cells if cell in found]))
 
 
@@ -88,53 +89,60 @@ class Trial:
         self.fault = FAULTS[cell.fault]
         self.old = stack.live()
         self.good_ref = stack.other_ref()
+        self.ref = cell.ref or self.good_ref
         self.directory = directory
         self.struck = time.time()
         self.files = files(stack)
         if cell.moment.phase == "building":
-            for machine in stack.idle_machines():
-                # As on a new droplet.
-                machine.run(f"systemctl stop {APP}; rm -rf /opt/{APP}/*")
+            self._forget_release()
 
     def run(self) -> Result:
         """Do it, and say what came of it."""
-        # Of two load balancers, faults strike the first one.
-        process, judge = start_judge(f"http://{self.stack.load_balancers()[-1].address}/", self.directory)
-        try:
-            # The judge's first requests are what the rest is compared with.
-            self.stack.wait_for(
-                lambda: judge.records.exists() and judge.records.stat().st_size > 0, "traffic"
-            )
-            scene = self._deploy_and_strike()
+        with Judges(self.stack, self.directory) as judges:
+            scene = self._run_and_strike()
             ended = self._end_of(scene.run)
             problems = self._problems_after(scene, ended)
-            again = self.stack.run("deploy", ref=self.good_ref).report["outcome"]
+            again = self.stack.run(self.cell.again, **self._conf(self.cell.again, self.good_ref))
             seconds = time.time() - self.struck
-        finally:
-            stop_judge(process)
-        seen = summarize(read(judge.records))
-        if again not in GOOD:
-            problems.append(f"the plain re-run ended {again!r}")
-        problems += self._failures(seen)
+            self.fault.afterwards(scene)
+        if again.report["outcome"] not in GOOD:
+            problems.append(f"the plain re-run ended {again.report['outcome']!r}")
+        problems += self._bad_release("after the plain re-run")
+        problems += [problem for seen in judges.seen() for problem in self._failures(seen)]
         problems += leftovers(self.stack)
         problems += sorted(files(self.stack) - self.files)
+        problems += self._problems_in_ledgers(scene, again.run)
         return Result(
-            fault=self.cell.fault,
+            fault=self.cell.row,
             phase=self.cell.moment.phase,
             task=self.cell.moment.task,
             ended=ended,
-            again=again,
-            requests=seen.requests,
-            failed=seen.failed,
+            again=again.report["outcome"],
+            requests=sum(seen.summary.requests for seen in judges.seen()),
+            failed=sum(seen.summary.failed for seen in judges.seen() if not self._is_excused(seen)),
             seconds=round(seconds, 1),
             clients_see=self.fault.clients_see,
             problem="; ".join(problems) or None,
         )
 
-    def _deploy_and_strike(self) -> Scene:
-        stack = self.stack
+    def _forget_release(self) -> None:
+        """Let there be something to build on the idle droplets."""
+        for machine in self.stack.idle_machines():
+            if self.cell.ref is None:
+                # As on a new droplet.
+                machine.run(f"systemctl stop {APP}; rm -rf /opt/{APP}/*")
+            else:
+                release = f"/opt/{APP}/releases/{self.stack.revisions[self.cell.ref]}"
+                machine.run(f"rm -rf {release} /opt/{APP}/cache/*")
+
+    @staticmethod
+    def _conf(kind: str, ref: str) -> dict[str, str]:
+        return {"ref": ref} if kind == "deploy" else {}
+
+    def _run_and_strike(self) -> Scene:
+        stack, kind = self.stack, self.cell.kind
         self.fault.prepare(stack)
-        run = stack.trigger("deploy", ref=self.cell.ref or self.good_ref)
+        run = stack.trigger(kind, **self._conf(kind, self.ref))
         scene = Scene(stack, run, self.cell.moment.task, self.old, stack.idle_machines())
         came = self.cell.moment.wait(stack, run)
         self.struck = time.time()
@@ -163,7 +171,7 @@ class Trial:
         return str(report["outcome"]) if report else "without a word"
 
     def _problems_after(self, scene: Scene, ended: str) -> list[str]:
-        """Look where traffic goes once the load balancer has decided."""
+        """Look where traffic goes once the load balancer has decided, before anybody mends anything."""
         stack = self.stack
 
         def decided() -> bool:
@@ -171,15 +179,22 @@ class Trial:
             return not any("pending" in line for line in left)
 
         stack.wait_for(decided, "the switch is confirmed or taken back", stack.confirm_within + 30)
-        live = stack.live()
+        return [
+            *self._broken_promises(scene, ended),
+            *self._bad_release(f"after the run, which ended {ended!r}"),
+            *half_releases(stack),
+        ]
+
+    def _broken_promises(self, scene: Scene, ended: str) -> list[str]:
+        """Compare what the run said in the end with what is so."""
+        live, ref = self.stack.live(), self.stack.live_ref()
+        if ended == "already live":
+            return [] if ref == self.ref else [f"{self.ref} is 'already live', but {ref} is live"]
         # A run that ended otherwise may have switched, or not: both are good.
         clear = ended in (*GOOD, "rolled back", "refused before the switch")
-        problems = []
         if clear and live != self._promised(scene):
-            problems.append(f"the run ended {ended!r}, but live is {live}")
-        if stack.live_ref() not in ("v1", "v2"):
-            problems.append(f"{stack.live_ref()} is live")
-        return problems
+            return [f"the run ended {ended!r}, but live is {live}"]
+        return []
 
     def _promised(self, scene: Scene) -> str:
         """The color that the last run to switch for good has named; the old one if none has."""
@@ -190,10 +205,35 @@ class Trial:
                     switches[switch["at"]] = switch["to"]
         return switches[max(switches)] if switches else self.old
 
-    def _failures(self, seen: Summary) -> list[str]:
-        if seen.failed == 0 or self.fault.clients_see:
+    def _bad_release(self, when: str) -> list[str]:
+        ref = self.stack.live_ref()
+        return [] if ref in ("v1", "v2") else [f"{when} {ref} is live"]
+
+    def _is_excused(self, seen: Seen) -> bool:
+        """Whether the fault itself may answer these clients."""
+        return bool(self.fault.clients_see) and seen.struck
+
+    def _failures(self, seen: Seen) -> list[str]:
+        found = seen.summary
+        if found.failed == 0 or self._is_excused(seen):
             return []
-        return [f"{seen.failed} of {seen.requests} requests failed, for example {seen.examples}"]
+        return [
+            f"{found.failed} of {found.requests} requests to {seen.load_balancer} failed, "
+            f"for example {found.examples}"
+        ]
+
+    def _problems_in_ledgers(self, scene: Scene, again: Run) -> list[str]:
+        # DigitalOcean is asked for them before their lock is taken.
+        knew = not self.cell.fault.startswith("DigitalOcean") or bool(
+            self.stack.client.xcom(scene.run, "lock")
+        )
+        cleared_whole = self.cell.fault == "the run is cleared"
+        attempts = {
+            run: attempts_to_find(self.stack, run, knew=knew, cleared_whole=cleared_whole)
+            for run in (scene.run, scene.rival)
+            if run is not None
+        }
+        return problems_in_ledgers(self.stack, {**attempts, again: {0}})
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if WHOLE or cell.is_quick], ids=str)

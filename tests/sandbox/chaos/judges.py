@@ -1,0 +1,65 @@
+"""Clients of every load balancer, while something goes wrong."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from sandbox.traffic_records import Summary, read, summarize
+from tests.sandbox.stack import Judge, Stack, start_judge, stop_judge
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the clients of one load balancer saw.
+
+    :param struck: whether it is the one that faults strike.
+    """
+
+    load_balancer: str
+    struck: bool
+    summary: Summary
+
+
+class Judges:
+    """One for each load balancer.
+
+    :param directory: for what they record.
+    """
+
+    def __init__(self, stack: Stack, directory: Path) -> None:
+        self.stack = stack
+        self.directory = directory
+        self._judges: dict[str, Judge] = {}
+        self._running = ExitStack()
+
+    def __enter__(self) -> Judges:
+        with ExitStack() as started:
+            for balancer in self.stack.load_balancers():
+                (self.directory / balancer.name).mkdir()
+                process, judge = start_judge(f"http://{balancer.address}/", self.directory / balancer.name)
+                started.callback(stop_judge, process)
+                self._judges[balancer.name] = judge
+            # Their first requests are what the rest is compared with.
+            self.stack.wait_for(self._have_begun, "traffic")
+            self._running = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+    def seen(self) -> list[Seen]:
+        """Return what each has seen, when they have ended."""
+        struck = self.stack.load_balancer().name
+        return [
+            Seen(name, name == struck, summarize(read(judge.records))) for name, judge in self._judges.items()
+        ]
+
+    def _have_begun(self) -> bool:
+        return all(
+            judge.records.exists() and judge.records.stat().st_size > 0 for judge in self._judges.values()
+        )

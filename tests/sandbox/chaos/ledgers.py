@@ -1,0 +1,57 @@
+"""Whether the load balancers' ledgers tell of each run, and once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from demo.client import Run
+from sandbox import Machine
+from tests.sandbox.chaos.moments import ask
+from tests.sandbox.stack import Stack
+
+LEDGER = "/var/lib/bluegreen/ledger.jsonl"
+
+
+def problems_in_ledgers(stack: Stack, attempts: dict[Run, set[int]]) -> list[str]:
+    """Compare every ledger with what must be in it; when a later run has had every lock.
+
+    :param attempts: by run, which must be there; none more than once.
+    """
+    found = []
+    for balancer in stack.load_balancers():
+        lines = _lines(balancer)
+        for run, wanted in attempts.items():
+            of_run = [line for line in lines if (line["dag_id"], line["run_id"]) == (run.dag_id, run.run_id)]
+            counts: Counter[int] = Counter(line["attempt"] for line in of_run)
+            found += [
+                f"{balancer.name}: {counts[attempt]} lines in the ledger for {run.run_id}, attempt {attempt}"
+                for attempt in sorted(wanted | counts.keys())
+                if counts[attempt] != 1
+            ]
+    return found
+
+
+def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool) -> set[int]:
+    """Say which attempts of a run README promises a line for, on each load balancer.
+
+    Each attempt leaves one: by itself, or, if it has died or the load balancer was away at its end, by the
+    next run that takes its lock over. An attempt that was cleared in part leaves none: the next one goes on
+    with its lock, and tells of both.
+
+    :param knew: whether it got so far as to know which load balancers there are.
+    :param cleared_whole: whether what was cleared was all of it.
+    """
+    query = "SELECT clear_number FROM dag_run WHERE dag_id = ? AND run_id = ?"
+    rows: Iterable[Any] = ask(stack, query, (run.dag_id, run.run_id))
+    # One that was deleted was not cleared before.
+    last = int(next(iter(rows), 0))
+    if not knew:
+        return set()
+    return set(range(last + 1)) if cleared_whole else {last}
+
+
+def _lines(balancer: Machine) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in balancer.run(["cat", LEDGER]).stdout.splitlines()]
