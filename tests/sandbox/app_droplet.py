@@ -13,6 +13,7 @@ import requests
 from bluegreen.cloud_init import render_user_data
 from bluegreen.hostkey import generate
 from bluegreen.release import (
+    Claim,
     DropletFacts,
     JobReport,
     JobState,
@@ -98,11 +99,18 @@ class AppDroplet:
         """Run a script as Airflow does: as root, on standard input."""
         return self.machine.run(["bash", "-s"], text=script).stdout
 
-    def start(self, release: Release, run_id: str = "run-1") -> str:
+    def start(self, release: Release, run_id: str = "run-1", token: int = 1) -> str:
         """Start a deploy, and return its unit."""
         unit = job_unit(APP, release.revision)
-        self.script(start_script(unit=unit, run_id=run_id, script=deploy_script(release), timeout=120))
+        script, claim = deploy_script(release), Claim(APP, token)
+        self.script(start_script(unit=unit, run_id=run_id, script=script, timeout=120, claim=claim))
         return unit
+
+    def refusal(self, script: str) -> str:
+        """Run a script that must fail, and return what it says."""
+        ended = self.machine.run(["bash", "-s"], text=script, check=False)
+        assert ended.returncode != 0
+        return ended.stderr.strip()
 
     def poll(self, unit: str, cursor: int = 0, wait: float = 5) -> JobReport:
         return parse_job_report(self.script(poll_script(unit=unit, cursor=cursor, wait=wait)))

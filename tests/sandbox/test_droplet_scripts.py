@@ -5,14 +5,24 @@ from __future__ import annotations
 import random
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bluegreen.release import JobState, clean_script, failure_cause, job_unit, start_script, stop_script
+from bluegreen.release import (
+    Claim,
+    JobState,
+    claim_script,
+    clean_script,
+    failure_cause,
+    job_unit,
+    start_script,
+    stop_script,
+)
 from sandbox import Sandbox
 from sandbox.sample_app import build_repository
-from tests.sandbox.app_droplet import APP, ROOT, AppDroplet, created
+from tests.sandbox.app_droplet import APP, ROOT, AppDroplet, created, wait_for
 
 pytestmark = pytest.mark.sandbox
 
@@ -319,6 +329,127 @@ def test_two_deploys_at_once_take_turns(droplet: AppDroplet, revisions: dict[str
     assert answering(droplet) == droplet.facts().revision
     for unit in units:
         droplet.script(clean_script(unit=unit))
+
+
+@pytest.fixture
+def claimed(droplet: AppDroplet) -> Iterator[AppDroplet]:
+    """A droplet on which nothing stays of the claims of a test, nor of who held its deploys back."""
+    yield droplet
+    droplet.machine.run("systemctl stop holder", check=False)
+    droplet.machine.run("rm -f /run/bluegreen/*.token /var/lib/bluegreen/*.token")
+
+
+def start_job(droplet: AppDroplet, unit: str, token: int, app: str = APP) -> None:
+    """Start a job that does not end by itself."""
+    claim = Claim(app, token)
+    droplet.script(start_script(unit=unit, run_id=f"run-{token}", script="sleep 60", timeout=60, claim=claim))
+    assert droplet.poll(unit, wait=0).state is JobState.RUNNING
+
+
+def hold_back(droplet: AppDroplet) -> None:
+    """Keep deploys from their first step until ``holder`` is stopped."""
+    lock = f"/run/bluegreen/{APP}.lock"
+    droplet.machine.run(f"systemd-run --quiet --collect --unit=holder flock {lock} sleep 60")
+    wait_until_locked(droplet)
+
+
+def wait_until_locked(droplet: AppDroplet) -> None:
+    is_held = f"! flock --nonblock /run/bluegreen/{APP}.lock true"
+    wait_for(lambda: droplet.machine.run(is_held, check=False).returncode == 0, "deploys are held back")
+
+
+def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisions: dict[str, str]) -> None:
+    running(claimed, revisions["v1"])
+    before = claimed.facts()
+    claimed.script(claim_script(Claim(APP, 8)))
+    unit = job_unit(APP, "e" * 40)
+    start = start_script(unit=unit, run_id="run-7", script="id", timeout=60, claim=Claim(APP, 7))
+    assert claimed.refusal(start) == (
+        "another run has claimed this droplet since (its token 8 is newer than 7); "
+        "nothing was started, trigger a new run"
+    )
+    assert claimed.poll(unit).state is JobState.MISSING
+    assert claimed.facts().main_pid == before.main_pid
+    shown = claimed.machine.run(["stat", "-c", "%U %a", f"/var/lib/bluegreen/{APP}.token"]).stdout
+    assert shown == "root 600\n"
+
+
+def test_claim_stops_the_jobs_of_earlier_runs_and_no_other_app_s(claimed: AppDroplet) -> None:
+    earlier, other = job_unit(APP, "e" * 40), job_unit(f"{APP}_2", "e" * 40)
+    start_job(claimed, earlier, 7)
+    start_job(claimed, other, 7, app=f"{APP}_2")
+    claimed.script(claim_script(Claim(APP, 8)))
+    assert claimed.poll(earlier, wait=0).state is JobState.MISSING
+    assert claimed.poll(other, wait=0).state is JobState.RUNNING
+    claimed.script(clean_script(unit=other, claim=Claim(f"{APP}_2", 7)))
+
+
+def test_deploy_of_another_revision_does_not_wait_for_what_a_dead_run_left_at_work(
+    claimed: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(claimed, revisions["v1"])
+    left = job_unit(APP, "e" * 40)
+    script = f"exec 9>/run/bluegreen/{APP}.lock; flock 9; sleep 60"
+    claim = Claim(APP, 7)
+    claimed.script(start_script(unit=left, run_id="run-7", script=script, timeout=60, claim=claim))
+    wait_until_locked(claimed)
+    unit = claimed.start(claimed.release(revisions["v2"]), "run-8", token=8)
+    report = claimed.finish(unit)
+    assert report.state is JobState.SUCCESS, report.lines
+    assert report.seconds < 20
+    assert claimed.poll(left, wait=0).state is JobState.MISSING
+    claimed.script(clean_script(unit=unit, claim=Claim(APP, 8)))
+
+
+def test_release_that_was_built_while_another_run_claimed_the_droplet_is_not_activated(
+    claimed: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(claimed, revisions["v1"])
+    before = claimed.facts()
+    hold_back(claimed)
+    unit = claimed.start(claimed.release(revisions["v2"]), "run-7", token=7)
+    # As if the claim had come where its script could stop nothing.
+    claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{APP}.token; systemctl stop holder")
+    report = claimed.finish(unit)
+    assert report.state is JobState.FAILED
+    assert failure_cause(report.lines) == "another run has claimed this droplet; nothing was activated"
+    after = claimed.facts()
+    assert (after.revision, after.main_pid) == (before.revision, before.main_pid)
+    assert answering(claimed) == revisions["v1"]
+    claimed.script(clean_script(unit=unit))
+
+
+def test_job_that_is_attached_to_is_the_later_run_s(claimed: AppDroplet, revisions: dict[str, str]) -> None:
+    running(claimed, revisions["v1"])
+    hold_back(claimed)
+    release = claimed.release(revisions["v2"])
+    unit = claimed.start(release, "run-7", token=7)
+    assert claimed.start(release, "run-8", token=8) == unit
+    assert claimed.poll(unit, wait=0).run_id == "run-7"
+    stop = stop_script(unit=unit, claim=Claim(APP, 7))
+    assert claimed.refusal(stop).endswith("its job was not stopped")
+    claimed.machine.run("systemctl stop holder")
+    report = claimed.finish(unit)
+    assert report.state is JobState.SUCCESS, report.lines
+    assert answering(claimed) == revisions["v2"]
+    claimed.script(clean_script(unit=unit, claim=Claim(APP, 8)))
+
+
+def test_release_that_turns_out_bad_is_left_to_the_run_that_has_claimed_the_droplet_since(
+    claimed: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(claimed, revisions["v2"])
+    release = replace(claimed.release(revisions["v1"]), health_path="/nothing", health_timeout=5)
+    unit = claimed.start(release, "run-7", token=7)
+    waits = f"waiting for http://{release.listen_address}:8080/nothing"
+    wait_for(lambda: waits in claimed.poll(unit, wait=0).lines, "it is started")
+    started = claimed.facts().main_pid
+    claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{APP}.token")
+    cause = failure_cause(claimed.finish(unit).lines)
+    assert cause.endswith("(another run has claimed this droplet, so nothing was done about that)")
+    facts = claimed.facts()
+    assert (facts.revision, facts.main_pid) == (revisions["v1"], started)
+    claimed.script(clean_script(unit=unit))
 
 
 def test_facts_change_nothing(droplet: AppDroplet, revisions: dict[str, str]) -> None:
