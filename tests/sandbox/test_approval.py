@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 
 import pytest
 
 from demo.client import Run
 from demo.errors import ApiError
-from tests.sandbox.stack import RUN_SECONDS, Ended, Stack
+from tests.sandbox.app_file import DEPLOY, chat, settings
+from tests.sandbox.stack import RUN_SECONDS, Ended, Stack, fingerprint
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
@@ -49,6 +51,7 @@ def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) ->
     assert "\n    a *better* answer" in shown
     lock = stack.load_balancer().run(["cat", "/var/lib/bluegreen/lock.json"]).stdout
     assert '"lease": 3720' in lock, lock
+    assert note_of(stack, run) == f"deploy of {ref}"
 
     stack.client.answer(run, "approval", "Approve")
     with pytest.raises(ApiError, match=r"409|already"):
@@ -71,3 +74,26 @@ def test_a_rejected_deploy_ends_before_the_switch_and_says_who_said_no(stack: St
     assert f"live is {before}" in ended.report["message"]
     assert stack.live() == before
     assert note_of(stack, run) == ended.report["message"]
+
+
+def test_no_answer_in_time_is_a_no_and_whoever_could_have_answered_was_told_where(stack: Stack) -> None:
+    before, ref, client = stack.live(), stack.other_ref(), stack.client
+    untouched = fingerprint(stack, before)
+
+    def asked_in_the_form() -> object:
+        return client.get(f"dags/{DEPLOY}/details")["params"]["require_approval"]["description"]
+
+    with (
+        chat(stack, "approval") as (heard, changes),
+        settings(stack, {**changes, "timeouts": {"approval": 10}}, shown=asked_in_the_form),
+    ):
+        ended = stack.run("deploy", ref=ref, require_approval=True).expect("refused before the switch")
+    assert ended.state == "failed"
+    assert "not approved by anybody within 10 s (setting timeouts.approval)" in ended.report["message"]
+    assert f"live is {before}" in ended.report["message"]
+    states = {task.task_id: task.state for task in client.tasks(ended.run)}
+    assert (states["approval"], states["switch_traffic"]) == ("failed", "upstream_failed")
+    assert fingerprint(stack, before) == untouched
+    [(_, sent)] = heard.asked("POST")
+    page = f"{stack.airflow.url}/dags/{DEPLOY}/runs/{quote(ended.run.run_id)}/tasks/approval/required_actions"
+    assert sent["message"] == f"my_perl_app waits for an approval: Switch {ref} live?\n{page}"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from bluegreen.ledger import Record, read_ledger, replay
 from demo.client import Run
+from tests.sandbox.app_file import chat, settings, told
 from tests.sandbox.stack import Ended, Stack
-from tests.unit.fake_airflow import FakeApi, serving
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
@@ -38,22 +36,6 @@ def runs(stack: Stack) -> list[Run]:
     return found
 
 
-@pytest.fixture
-def chat(stack: Stack) -> Iterator[FakeApi]:
-    """A service that the app's settings name for everything that is bad, and for what is good."""
-    file = stack.environment.directory / "apps" / "my_perl_app.yaml"
-    before = file.read_text()
-    api = FakeApi()
-    api.answers["POST /chat"] = {}
-    with serving(api) as address:
-        name = f"chat_{address.rpartition(':')[2]}"
-        stack.client.connect(name, "apprise", {"config": {"path": f"json://{address}/chat"}})
-        told = {"success": [name], "failure": [name]}
-        file.write_text(yaml.safe_dump({**yaml.safe_load(before), "notifications": told}))
-        yield api
-        file.write_text(before)
-
-
 def events(stack: Stack, asset: str, ended: Ended) -> list[Record]:
     found = stack.client.items("assets/events", "asset_events")
     return [
@@ -64,9 +46,12 @@ def events(stack: Stack, asset: str, ended: Ended) -> list[Record]:
 
 
 def test_every_run_leaves_one_record_and_is_announced_and_the_last_ones_tell_who_is_live(
-    stack: Stack, chat: FakeApi
+    stack: Stack,
 ) -> None:
-    ends = [stack.run("deploy", ref=ref) for ref in ("nope", stack.other_ref(), "v3-broken")]
+    refs = ("nope", stack.other_ref(), "v3-broken")
+    with chat(stack, "success", "failure", "dry_run_failure") as (heard, changes), settings(stack, changes):
+        ends = [stack.run("deploy", ref=ref) for ref in refs]
+        ends.append(stack.run("dry_run", ref="nope"))
     records = ledger(stack)
     lines = Counter((one.dag_id, one.run_id) for one in records)
     assert set(lines.values()) == {1}
@@ -79,6 +64,8 @@ def test_every_run_leaves_one_record_and_is_announced_and_the_last_ones_tell_who
         "refused before the switch",
     ]
     assert (unknown.ref, unknown.revision) == ("nope", None)
+    who = [(one.trigger, one.triggered_by) for one in (unknown, live, bad)]
+    assert who == [("manual", stack.airflow.user)] * 3
     assert live.requests
     assert live.failed == 0
     assert live.phases["deploy_0"] > 0
@@ -91,8 +78,10 @@ def test_every_run_leaves_one_record_and_is_announced_and_the_last_ones_tell_who
     assert ref is not None
     assert state.revision == stack.revisions[ref]
 
-    assert [events(stack, "runs", ended) for ended in ends] == [[unknown], [live], [bad]]
-    assert [events(stack, "live", ended) for ended in ends] == [[], [live], []]
-    assert [sent["message"].splitlines()[0] for _, sent in chat.asked("POST")] == [
-        ended.report["message"] for ended in ends
-    ]
+    *deploys, dry = ends
+    assert [events(stack, "runs", ended) for ended in deploys] == [[unknown], [live], [bad]]
+    assert [events(stack, "live", ended) for ended in ends] == [[], [live], [], []]
+    [watched] = events(stack, "runs", dry)
+    assert (watched.ref, watched.outcome) == ("nope", "failed")
+    assert dry.state == "failed"
+    assert told(heard) == [ended.report["message"] for ended in ends]
