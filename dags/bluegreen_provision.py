@@ -56,7 +56,7 @@ def provision_dag(app: App) -> DAG:
         entry_point = EntryPointOperator(app_id=app.id, task_id="entry_point")
         print_fleet = PrintFleetOperator(app_id=app.id, task_id="print_fleet")
         report = ReportOperator(
-            app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False, retries=0
+            app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False
         ).as_teardown(on_failure_fail_dagrun=True)
 
         chain(lock, create_droplets, wait_until_active, wait_for_ssh, print_fleet, report)
