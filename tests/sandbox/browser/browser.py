@@ -79,14 +79,25 @@ class Browser:
         self._wait(f"the text {text!r}", lambda: text in self._driver.find_element(By.TAG_NAME, "body").text)
         return self._driver.current_url
 
+    def run_state(self, *states: str, seconds: float = PATIENCE_SECONDS) -> str:
+        """Wait until the page of a run, which is not loaded again, says one of these; return which."""
+        # Those of its tasks are in tables.
+        badge = "//*[@data-testid='state-badge'][not(ancestor::table)]"
+
+        def shown() -> str | None:
+            texts = [one.text.strip() for one in self._all(badge) if one.is_displayed()]
+            return next((text for text in texts if text in states), None)
+
+        return self._wait(f"the run's state {' or '.join(states)}", shown, seconds)
+
     def _visible(self, xpath: str) -> WebElement | None:
         return next((one for one in self._all(xpath) if one.is_displayed()), None)
 
     def _all(self, xpath: str) -> list[WebElement]:
         return self._driver.find_elements(By.XPATH, xpath)
 
-    def _wait(self, what: str, look: Callable[[], Found | None]) -> Found:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _wait(self, what: str, look: Callable[[], Found | None], seconds: float = PATIENCE_SECONDS) -> Found:
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 if found := look():

@@ -10,7 +10,7 @@ from demo.environment import APP
 from tests.sandbox.browser.browser import browser
 from tests.sandbox.stack import RUN_SECONDS, Stack
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
 DAG = f"bluegreen_deploy__{APP}"
 
@@ -50,12 +50,19 @@ def test_a_deploy_is_triggered_by_the_form_which_refuses_a_bad_ref(stack: Stack)
         run = Run(DAG, run_id, 0)
         page.open(f"{stack.airflow.url}/dags/{DAG}/runs/{run_id}")
         page.read("switch_traffic")
+        page.run_state("Running")
+        page.read(f"deploy of {ref}")
         page.picture("running")
 
-        assert client.wait(run, RUN_SECONDS) == "success", client.last_line(run)
-        page.read("Success")
+        # Who watches the page sees the end without loading it again.
+        ended = page.run_state("Success", "Failed", seconds=RUN_SECONDS)
         page.picture("done")
+        assert ended == "Success", client.last_line(run)
+        assert client.run_state(run) == "success"
+        page.open(f"{stack.airflow.url}/dags/{DAG}/runs/{run_id}")
+        page.read(client.last_line(run))
         page.open(f"{stack.airflow.url}/dags/{DAG}/runs/{run_id}/tasks/deploy/mapped")
-        page.read(stack.machines(stack.live())[0].name)
+        for machine in stack.machines(stack.live()):
+            page.read(f"{machine.name} ({machine.address})")
         page.picture("droplets")
     assert stack.live_ref() == ref
