@@ -37,7 +37,7 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
         try:
             dag = documented(build(load_app(app_id)))
         except SettingsError as error:
-            dag = _broken(f"{prefix}__{app_id}", app_id, str(error))
+            dag = documented(_broken(f"{prefix}__{app_id}", app_id, str(error)))
         # Airflow's default lets a deploy wait until somebody finds a switch, and no dry run begins.
         dag.is_paused_upon_creation = False
         dags[dag.dag_id] = dag
