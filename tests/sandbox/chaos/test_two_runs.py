@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
+from demo.client import Run
 from tests.sandbox.stack import Stack
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
@@ -40,3 +43,23 @@ def test_a_deploy_and_a_rollback_at_the_same_second_take_turns(stack: Stack) -> 
             moments[switch["at"]] = switch["to"]
         # Each moved traffic, one after the other, so it is where it was.
         assert [moments[at] for at in sorted(moments)][-1] == old == stack.live()
+
+
+def test_a_deploy_and_a_provision_at_the_same_second_exclude_each_other(stack: Stack) -> None:
+    ref, client = stack.other_ref(), stack.client
+    deploy, provision = stack.trigger("deploy", ref=ref), stack.trigger("provision")
+    states = [client.wait(run, 180) for run in (deploy, provision)]
+    reports = [client.xcom(run, "report", "report") for run in (deploy, provision)]
+    assert states == ["success", "success"], reports
+    assert [report["outcome"] for report in reports] == ["live and confirmed", "done"]
+    assert stack.live_ref() == ref
+    first, second = sorted(locked(stack, run) for run in (deploy, provision))
+    assert first[1] < second[0]
+
+
+def locked(stack: Stack, run: Run) -> tuple[datetime, datetime]:
+    """Between what moments a run certainly held the lock."""
+    tasks = stack.client.items(f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", "task_instances")
+    at = {task["task_id"]: task for task in tasks}
+    taken, given_back = at["lock"]["end_date"], at["report"]["start_date"]
+    return datetime.fromisoformat(taken), datetime.fromisoformat(given_back)
