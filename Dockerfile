@@ -1,8 +1,12 @@
 # Airflow with this project's DAGs, plugins and pinned requirements.
 FROM apache/airflow:3.3.2-python3.11
-COPY requirements-image.txt /tmp/
+COPY --chown=airflow:0 requirements-image.txt /tmp/
 RUN pip install --no-cache-dir --requirement /tmp/requirements-image.txt
 COPY ci/airflow-role.json deploy/init.py /opt/airflow/setup/
 COPY dags /opt/airflow/dags
 COPY plugins /opt/airflow/plugins
 COPY include /opt/airflow/include
+# Whoever cloned this may have a umask that lets nobody else read.
+USER root
+RUN cd /opt/airflow && chmod -R go=u-w setup dags plugins include
+USER airflow
