@@ -18,7 +18,7 @@ from typing import Any
 
 from demo.client import AirflowClient, Run
 from demo.errors import DemoError
-from tests.compose.conftest import ROOT, Compose
+from tests.compose.conftest import BUILD_SECONDS, ROOT, UP_SECONDS, Compose
 
 URL = "http://127.0.0.1:8080"
 DEPLOY = "bluegreen_deploy__sandbox_app"
@@ -115,12 +115,43 @@ class World:
         bake = float((self.client.xcom(run, "final_validation") or {})["bake_seconds"])
         return {"overhead": whole - max(script) - bake, "task_to_task": statistics.median(gaps)}
 
-    def memory(self) -> dict[str, str]:
-        """Return what each container takes, as the engine shows it."""
-        lines = subprocess.run(
-            ["docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()
-        return {line.split()[0]: line.split()[1] for line in lines}
+
+def live(world: World, ref: str) -> dict[str, float]:
+    """Deploy a release, see it live, and return what that took."""
+    run = world.deploy(ref)
+    report = world.report(run)
+    assert report["outcome"] in ("live and confirmed", "already live"), report
+    assert world.live_ref() == ref
+    return world.measured(run) if report["outcome"] == "live and confirmed" else {}
+
+
+def upgrade(world: World, directory: Path) -> None:
+    """Build a new image and let it take over in the middle of a deploy under load."""
+    runs, before = history(world), image_id()
+    (world.compose.directory / "include" / "upgraded").touch()
+    with world.clients(directory) as seen:
+        run = world.deploy(world.other_ref())
+        world.wait_for_task(run, "deploy", ("running", "success"))
+        world.compose.run("up", "--detach", "--wait", "--build", seconds=BUILD_SECONDS + UP_SECONDS)
+        assert world.report(run).get("outcome")
+        live(world, world.other_ref())
+    assert image_id() != before
+    ours = {
+        name: one
+        for name, one in world.compose.containers().items()
+        if "bluegreen-airflow" in one["Config"]["Image"]
+    }
+    assert {name: one["Image"] for name, one in ours.items()} == dict.fromkeys(ours, image_id())
+    assert runs | {run.run_id} <= history(world)
+    assert seen["failed"] == 0, seen
+
+
+def history(world: World) -> set[str]:
+    """Return the ids of all runs that Airflow knows."""
+    return {run["dag_run_id"] for run in world.client.items("dags/~/dagRuns", "dag_runs")}
+
+
+def image_id() -> str:
+    """Return the engine's name of Airflow's image."""
+    shown = ["docker", "image", "inspect", "--format", "{{.Id}}", "bluegreen-airflow"]
+    return subprocess.run(shown, capture_output=True, text=True, check=True).stdout.strip()

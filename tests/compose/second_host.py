@@ -1,0 +1,40 @@
+"""A second host for a worker: here the same engine, but another network, other volumes and an address."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.compose.conftest import UP_SECONDS, Compose
+
+FIRST, SECOND = "10.99.0.1", "10.99.0.2"
+
+
+@contextmanager
+def worker_on_a_second_host(first: Compose, directory: Path) -> Iterator[Compose]:
+    """Have a worker there, and none on the first host.
+
+    :param directory: where the second host has its copy of the project.
+    """
+    for address in (FIRST, SECOND):
+        subprocess.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"], check=True)
+    before = (first.directory / ".env").read_text()
+    first.set(COMPOSE_FILE="docker-compose.yaml:deploy/compose/publish.yaml", PRIVATE_ADDRESS=FIRST)
+    second = Compose(directory / "second")
+    subprocess.run(["cp", "-a", first.directory, second.directory], check=True)
+    second.set(
+        COMPOSE_FILE="docker-compose.yaml:deploy/compose/worker.yaml:tests/compose/second-host.yaml",
+        COMPOSE_PROJECT_NAME="second",
+        WORKER_ADDRESS=SECOND,
+    )
+    try:
+        first.run("up", "--detach", "--wait", seconds=UP_SECONDS)
+        first.run("cp", "--archive", "sandbox:/srv/shared", str(second.directory / "shared"))
+        second.run("up", "--detach", "--wait", seconds=UP_SECONDS)
+        first.run("stop", "worker", seconds=UP_SECONDS)
+        yield second
+    finally:
+        second.run("down", "--volumes", "--timeout", "5")
+        (first.directory / ".env").write_text(before)
