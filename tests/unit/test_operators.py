@@ -293,6 +293,19 @@ def test_a_switch_that_a_timer_took_back_is_reported_as_rolled_back(load_balance
     assert message.startswith("deploy of v2: rolled back:")
 
 
+def test_traffic_that_went_and_came_back_without_a_note_of_it_is_reported_as_rolled_back(
+    load_balancers: Any,
+) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    states = {**SWITCHED, "final_validation": "failed", "rollback": "failed"}
+    switched = {"lb-1": {"from": "blue", "to": "green", "milliseconds": 4.0, "at": 150.0}}
+    run = context(states, lock=LOCK, provision_check__plan=plan(Color.BLUE), switch_traffic=switched)
+    assert report_of(run).startswith("deploy of v2: rolled back:")
+    # Somebody has marked the task as successful before it did anything.
+    run = context(states, lock=LOCK, provision_check__plan=plan(Color.BLUE))
+    assert report_of(run).startswith("deploy of v2: refused before the switch:")
+
+
 def test_what_a_run_took_back_or_kept_before_it_was_cleared_is_not_its_doing_now(load_balancers: Any) -> None:
     earlier, own = reverted("deploy/run", at=50.0), confirmed(at=50.0, color=Color.BLUE)
     load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=earlier, confirmed=own)}

@@ -124,17 +124,20 @@ class ReportOperator(BlueGreenOperator):
             self.log.warning("%s", end.trouble)
         rolled_back = told(context, "rollback") or {}
         plan, drain = found_plan(context), told(context, "drain")
+        unmoved = plan is not None and end.live_known and end.live is plan.live
+        # A load balancer with a full disk sends traffic back, and cannot write down that it did.
+        went_there_and_back = unmoved and bool(told(context, "switch_traffic"))
         facts = Facts(
             subject=self._subject(context),
             states=states,
             errors=errors,
-            moved_back=bool(rolled_back.get("moved")) or end.taken_back,
+            moved_back=bool(rolled_back.get("moved")) or end.taken_back or went_there_and_back,
             live=end.live,
             live_known=end.live_known,
             asked=bool(end.statuses),
             kept=kept,
             first=plan is not None and plan.live is None,
-            unmoved=plan is not None and end.live_known and end.live is plan.live,
+            unmoved=unmoved,
             settled=settled,
             drain=Drain.model_validate(drain) if drain else None,
             still_running=end.still_running,
