@@ -378,7 +378,10 @@ def test_claim_stops_the_jobs_of_earlier_runs_and_no_other_app_s(claimed: AppDro
     earlier, other = job_unit(APP, "e" * 40), job_unit(f"{APP}_2", "e" * 40)
     start_job(claimed, earlier, 7)
     start_job(claimed, other, 7, app=f"{APP}_2")
+    half_built = f"/opt/{APP}/releases/{'e' * 40}.partial.x"
+    claimed.machine.run(["mkdir", "-p", half_built, f"/opt/{APP}/cache"])
     claimed.script(claim_script(Claim(APP, 8)))
+    assert claimed.machine.run(["test", "-e", half_built], check=False).returncode == 1
     assert claimed.poll(earlier, wait=0).state is JobState.MISSING
     assert claimed.poll(other, wait=0).state is JobState.RUNNING
     claimed.script(clean_script(unit=other, claim=Claim(f"{APP}_2", 7)))
