@@ -12,7 +12,6 @@ from typing import Any
 
 from demo.client import Run
 from demo.environment import APP
-from demo.errors import ApiError
 from demo.errors import ApiError, ApiUnreachableError
 from demo.session import Part
 from sandbox import Machine, SandboxError
