@@ -10,9 +10,6 @@ UV_VERSION := 0.13.9
 BIN := $(VENV)/bin
 CODE := ci dags demo deploy plugins sandbox scripts tests
 
-# Much of a test's time is waiting, so two go on at once; those that share machines stay together.
-PROCESSES := --numprocesses=2 --dist=loadgroup
-
 # The sandbox's machines need Linux and root.
 MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo yes)
 
@@ -45,11 +42,11 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 ifeq ($(MACHINES),yes)
 test: setup  ## Every test; without Linux and root those that need no machines
 	@scripts/install-system-packages browser
-	$(BIN)/python -m pytest $(PROCESSES) --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host $(ARGS)
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
-	$(BIN)/python -m pytest $(PROCESSES) --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" $(ARGS)
 endif
 
 chaos: setup  ## Every fault at every moment of a deploy; writes build/chaos.md

@@ -16,21 +16,6 @@ from tests.sandbox.droplets import Shop
 from tests.sandbox.stack import Judge, Stack, running, start_judge, stop_judge
 from tests.statsd_sink import Sink
 
-HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share machines together, in their order, when several processes run the tests."""
-    for item in items:
-        if not item.path.is_relative_to(HERE):
-            continue
-        fixtures = getattr(item, "fixturenames", ())
-        if "stack" in fixtures or "chaos" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("fleet"))
-        elif "sandbox" in fixtures or item.path.stem == "test_machines_lifecycle":
-            item.add_marker(pytest.mark.xdist_group("machines"))
-
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
