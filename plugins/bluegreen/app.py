@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from enum import StrEnum
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -354,7 +354,8 @@ def load_app(app_id: str, directory: Path | None = None) -> App:
         raise SettingsError(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # PyYAML lets the standard library complain about a date like 2026-02-30.
         raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: expected settings as `key: value`, found {type(data).__name__}")
@@ -387,5 +388,6 @@ def _explain(item: Any) -> str:
 def _allowed_keys(location: tuple[Any, ...]) -> list[str]:
     model: Any = App
     for part in location:
-        model = model.model_fields[part].annotation
+        # The number of a list's entry, or the name of a field.
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     return sorted(name for name in model.model_fields if model is not App or name != "id")

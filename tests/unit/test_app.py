@@ -60,6 +60,11 @@ def _is_setting(line: str) -> bool:
             "region: nyc3\n  regoin: x",
             r"fleet\.regoin: unknown key; allowed here are .*region",
         ),
+        (
+            "# before_deploy: []",
+            "before_deploy:\n    - command: [a]\n      timout: 6",
+            r"hooks\.before_deploy\.0\.timout: unknown key; allowed here are .*timeout",
+        ),
         ("# port: 8080", "port: 80", r"server\.port: found 80: .*1024"),
         ("repository: https", "repository: file", r"repository: found 'file://.*allowed are https"),
         ("repository: https://", "repository: https://me:secret@", r"password or token does not belong"),
@@ -100,7 +105,7 @@ def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00", "just words"])
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00", "just words", "a: 2026-02-30"])
 def test_a_file_that_is_not_settings_at_all_is_refused_in_one_line(write: Write, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_app("shop", write(text))
