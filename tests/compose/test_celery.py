@@ -160,7 +160,8 @@ def test_a_worker_on_a_second_host_runs_deploys_and_its_logs_can_be_read(
         assert set(second.containers("--all")) == {"worker"}
         assert {place[2] for place in whole.published(world.compose)} == {"127.0.0.1", FIRST}
         run = world.deploy(world.other_ref())
-        assert world.report(run)["outcome"] == "live and confirmed"
+        report = world.report(run)
+        assert report["outcome"] == "live and confirmed", report
         path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances"
         shown = world.client.items(path, "task_instances")
         assert {each["hostname"] for each in shown if each["state"] == "success"} == {SECOND}

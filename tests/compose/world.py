@@ -130,7 +130,7 @@ def live(world: World, ref: str) -> dict[str, float]:
 def upgrade(world: World, directory: Path) -> None:
     """Build a new image and let it take over in the middle of a deploy under load."""
     runs, before = history(world), image_id()
-    (world.compose.directory / "include" / "upgraded").touch()
+    (world.compose.directory / "include" / "upgraded_from").write_text(before)
     with world.clients(directory) as seen:
         run = world.deploy(world.other_ref())
         world.wait_for_task(run, "deploy", ("running", "success"))
