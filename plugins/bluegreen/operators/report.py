@@ -109,7 +109,24 @@ class ReportOperator(BlueGreenOperator):
 
     def _compose(self, context: Context, states: dict[str, str], end: End) -> tuple[dict[str, Any], bool]:
         """Return the report, and whether the run ended well."""
-        ti = context["ti"]
+        facts = self._facts(context, states, end)
+        if self.needs_confirmation:
+            ended_as = outcome_of(facts)
+            outcome, good, message = str(ended_as), ended_as.is_good, message_of(facts, self.app_id)
+        else:
+            others = [state for task, state in states.items() if task != self.task_id]
+            good = not facts.errors and all(state == "success" for state in others)
+            outcome = "done" if good else "failed"
+            message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
+        for moment in [one for one in Moment if one.value in context["dag"].task_ids]:
+            for warning in told(context, moment.value, WARNINGS_KEY) or []:
+                message += f"; warning: {warning}"
+        said: dict[str, Any] = {"outcome": outcome, "live": end.live, "message": message}
+        drain = facts.drain.model_dump(mode="json") if facts.drain else None
+        return said | {"drain": drain, "still_running": end.still_running}, good
+
+    def _facts(self, context: Context, states: dict[str, str], end: End) -> Facts:
+        """Bring together what the tasks and the load balancers say; where they differ, the latter count."""
         errors = self._errors(context, states)
         # A switch that was confirmed before the run was cleared is not what it has done since.
         kept = end.kept and may_have_switched(states)
@@ -122,16 +139,16 @@ class ReportOperator(BlueGreenOperator):
         if end.trouble:
             errors["report"] = end.trouble
             self.log.warning("%s", end.trouble)
-        rolled_back = told(context, "rollback") or {}
         plan, drain = found_plan(context), told(context, "drain")
         unmoved = plan is not None and end.live_known and end.live is plan.live
         # A load balancer with a full disk sends traffic back, and cannot write down that it did.
         went_there_and_back = unmoved and bool(told(context, "switch_traffic"))
-        facts = Facts(
+        rolled_back = bool((told(context, "rollback") or {}).get("moved"))
+        return Facts(
             subject=self._subject(context),
             states=states,
             errors=errors,
-            moved_back=bool(rolled_back.get("moved")) or end.taken_back or went_there_and_back,
+            moved_back=rolled_back or end.taken_back or went_there_and_back,
             live=end.live,
             live_known=end.live_known,
             asked=bool(end.statuses),
@@ -142,21 +159,6 @@ class ReportOperator(BlueGreenOperator):
             drain=Drain.model_validate(drain) if drain else None,
             still_running=end.still_running,
         )
-        if self.needs_confirmation:
-            outcome, message = outcome_of(facts), message_of(facts, self.app_id)
-            good = outcome.is_good
-        else:
-            unfinished = [
-                state for task, state in states.items() if task != ti.task_id and state != "success"
-            ]
-            good = not errors and not unfinished
-            outcome = "done" if good else "failed"  # type: ignore[assignment]
-            message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
-        for moment in [one for one in Moment if one.value in context["dag"].task_ids]:
-            for warning in told(context, moment.value, WARNINGS_KEY) or []:
-                message += f"; warning: {warning}"
-        said: dict[str, Any] = {"outcome": str(outcome), "live": end.live, "message": message}
-        return said | {"drain": drain, "still_running": end.still_running}, good
 
     def _subject(self, context: Context) -> str:
         short = f" ({(revision_of(context) or '')[:12]})"
