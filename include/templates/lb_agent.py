@@ -808,30 +808,36 @@ class Agent:
         answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
         if holder and holder["token"] != taken["token"]:
             answer["took_over"] = self.lock_store.describe(holder)
-        self._settle(keep=bool(request.get("keep")))
+        self._settle(keep=bool(request.get("keep")), spares_idle=bool(request.get("spares_idle")))
         if taken.get("left"):
             for begun in taken["left"]:
                 self.written.append(self._without_a_word(begun, who["run_id"]))
             self.lock_store.all_recorded()
         return answer
 
-    def _settle(self, keep: bool) -> None:
+    def _settle(self, keep: bool, spares_idle: bool) -> None:
         """Keep or take back a switch that nobody is left to confirm, before whoever has the lock goes on.
 
         Its run has lost the lock, or was cleared and begins anew; its timer would move traffic in the middle
-        of what comes now, onto droplets that are being deployed.
+        of what comes now, onto droplets that are being deployed. A first release stays: nothing else could
+        answer, and its run is not there to say that it is bad.
         """
         pending = self.traffic.state()["pending"]
-        if not pending or pending["from"] is None:
+        if not pending:
             return
         if keep and pending.get("prepared"):
             self.traffic.keep(pending)
+        elif pending["from"] is None:
+            self.traffic.remember(pending=None)
         else:
             try:
                 self._take_back(pending, "its run did not confirm it")
             except AgentError as error:
-                # From here on the new run decides, and says what was found.
                 self.traffic.not_taken_back(pending, str(error))
+                if spares_idle:
+                    # What traffic has to go back to may get well, and the timer tries again.
+                    return
+                # From here on the new run decides, and says what was found.
                 self.traffic.remember(pending=None)
         self.timer.disarm()
 
@@ -892,7 +898,8 @@ class Agent:
     def unlock(self, request: Json) -> Json:
         token = int(number(request, "token", 0, 1e15))
         holder, pending = self.lock_store.holder(), self.traffic.state()["pending"]
-        if holder and holder["token"] == token and pending and not pending.get("prepared"):
+        holds = bool(holder) and holder["token"] == token
+        if holds and pending and pending["run_id"] == holder["run_id"] and not pending.get("prepared"):
             # A task that was killed late has switched after its run had looked for the last time.
             # If it cannot be taken back, the timer tries again.
             with contextlib.suppress(AgentError, OSError):
@@ -1015,9 +1022,11 @@ class Agent:
         asked = f"run {self.lock_store.require(request)['run_id']}" if "token" in request else "hand"
         pending, deadline = self.traffic.state()["pending"], request.get("deadline")
         if not pending or deadline not in (None, pending["deadline"]):
-            return self._nothing_moved(self.traffic.running().live_color)
+            running = self.haproxy.running_map()
+            return self._nothing_moved(running.live_color if running else None)
         if request.get("prepare_only"):
-            if pending["from"]:
+            # Where HAProxy is down, servers are asked when it is committed, as at boot.
+            if pending["from"] and not self.haproxy.is_down():
                 self._demand_one_server(pending["from"], pending["to"])
             return {**self._nothing_moved(pending["to"]), "prepared": True}
         if deadline is not None and pending.get("prepared") and self._peers_keep(pending):
@@ -1044,10 +1053,7 @@ class Agent:
         target = TrafficMap.back(pending["to"], pending["from"])
         answer = {**self._nothing_moved(target.live_color), "from": pending["to"]}
         if self.haproxy.is_down():
-            # What it will start with.
-            if target.live_color:
-                self._demand_an_answer(pending)
-            self.traffic.write_file(target)
+            self._start_with(target, pending)
         elif not self.traffic.is_at(target):
             if target.live_color:
                 self._demand_one_server(target.live, pending["to"])
@@ -1071,12 +1077,11 @@ class Agent:
         if self._follows_peers(pending):
             return {"reverted": False}
         try:
-            self._demand_an_answer(pending)
+            self._start_with(TrafficMap.to(pending["from"]), pending)
         except AgentError as error:
             self.traffic.not_taken_back(pending, str(error))
             later = f"live is still {pending['to']}, and is taken back later"
             raise AgentError(error.code, f"{error}; {later}") from None
-        self.traffic.write_file(TrafficMap.to(pending["from"]))
         self.traffic.taken_back(pending, "the load balancer was restarted before it was confirmed")
         self.timer.disarm()
         return {"reverted": True, "from": pending["to"], "to": pending["from"]}
@@ -1099,8 +1104,13 @@ class Agent:
             self.timer.disarm()
         return True
 
+    def _start_with(self, target: TrafficMap, pending: Json) -> None:
+        """While HAProxy does not run: let it start with what was live before a switch, if that answers."""
+        if target.live_color:
+            self._demand_an_answer(pending)
+        self.traffic.write_file(target)
+
     def _demand_an_answer(self, pending: Json) -> None:
-        """While HAProxy does not run: one server of the color to go back to has to answer."""
 
         def answered() -> bool | None:
             for one in pending.get("servers", []):

@@ -67,6 +67,13 @@ class Droplet(BaseModel):
         """How people see it: name and public address."""
         return f"{self.name} ({self.public})"
 
+    @property
+    def off(self) -> str | None:
+        """Say so if it does not run, or not yet."""
+        if self.status == "active":
+            return None
+        return f"{self.name} is {self.status!r} instead of active; power it on"
+
 
 class Fleet(BaseModel):
     """All droplets of one app, each list sorted by name."""
@@ -120,8 +127,11 @@ class Fleet(BaseModel):
             raise FleetError("; ".join(problems))
         return cls(**{role: tuple(members) for role, members in sorted_by_role.items()})
 
-    def problems(self) -> list[str]:
-        """Why these droplets cannot take a deploy; empty if they can."""
+    def problems(self, *, servers_may_be_off: bool = False) -> list[str]:
+        """Why these droplets cannot take a deploy; empty if they can.
+
+        :param servers_may_be_off: whether only load balancers have to be powered on.
+        """
         found = [
             f"there is no droplet for {role}; run the provision DAG"
             for role, members in (
@@ -138,14 +148,14 @@ class Fleet(BaseModel):
             if count > 1
         ]
         for droplet in self.droplets:
+            if droplet.off and (droplet in self.load_balancers or not servers_may_be_off):
+                found.append(droplet.off)
             found += _problems_of(droplet)
         return found
 
 
 def _problems_of(droplet: Droplet) -> list[str]:
     found = []
-    if droplet.status != "active":
-        found.append(f"{droplet.name} is {droplet.status!r} instead of active; power it on")
     if droplet.public is None:
         found.append(f"{droplet.name} has no public address, so Airflow cannot reach it by SSH")
     if droplet.private is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Any, Literal, Self
 
@@ -135,6 +136,15 @@ class LastRevert(_Answer):
     run_id: str
     refused: bool = False
 
+    def __str__(self) -> str:
+        """What happened, without a run to tell about it."""
+        done = "could not be taken back at once" if self.refused else "was taken back"
+        moment = datetime.fromtimestamp(self.at, UTC)
+        return (
+            f"an unconfirmed switch by {self.run_id} {done} from {self.from_color} to {self.to or 'none'} "
+            f"at {moment:%Y-%m-%d %H:%M} UTC: {self.reason}"
+        )
+
 
 class LoadBalancerStatus(_Answer):
     """Everything the agent's ``status`` says.
@@ -167,6 +177,12 @@ class LoadBalancerStatus(_Answer):
         if self.map_running is None and self.map_file is not None:
             return self.map_file.live if isinstance(self.map_file.live, Color) else None
         return self.live
+
+    @property
+    def news(self) -> LastRevert | None:
+        """The last switch that was taken back, or could not be, unless one was confirmed since."""
+        revert, confirmed = self.last_revert, self.confirmed
+        return None if revert and confirmed and (confirmed.at or 0) > revert.at else revert
 
     @property
     def version(self) -> tuple[int, int]:

@@ -95,6 +95,10 @@ def test_a_release_that_is_bad_in_production_is_given_back_in_time(stack: Stack,
     over = max(record.start for record in read(judge.records) if record.revision == bad)
     assert over - switch["at"] < 15
 
+    # Whoever is alarmed and asks for a rollback does not get the bad release again.
+    stack.run("rollback").expect("already live")
+    assert stack.live() == old
+
 
 def test_a_rollback_by_hand_needs_no_argument_and_fails_no_request(stack: Stack, judge: Judge) -> None:
     stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
@@ -103,6 +107,19 @@ def test_a_rollback_by_hand_needs_no_argument_and_fails_no_request(stack: Stack,
     assert stack.live() != old
     assert stack.live() in ended.report["message"]
     assert lasts(judge, started, time.time()).failed == 0
+
+
+def test_a_rollback_leaves_a_live_color_whose_droplet_has_no_power(stack: Stack) -> None:
+    stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+    old = stack.live()
+    machine = stack.machines(old)[-1]
+    machine.power_off()
+    try:
+        stack.run("rollback").expect("live and confirmed")
+    finally:
+        machine.power_on()
+        stack.wait_for_ssh(machine)
+    assert stack.live() != old
 
 
 def stopped_release(stack: Stack) -> str | None:

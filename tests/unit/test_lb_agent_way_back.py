@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from typing import Any
 
 import pytest
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
-from tests.unit.local_haproxy import Deployed, eventually, fire
+from tests.unit.local_haproxy import Deployed, LocalHaproxy, eventually, fire
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
+from tests.unit.test_lb_agent_sync import lock
 
 NEXT = {"owner": "deploy", "run_id": "run-2", "ref": "v2"}
 
@@ -111,3 +113,21 @@ def test_a_switch_that_can_be_neither_done_nor_undone_is_left_to_the_timer(deplo
     world.environment["BLUEGREEN_HTTP_PORT"] = str(world.http_port)
     assert fire(world, -1)["ok"]
     assert deployed.maps() == BLUE_LIVE
+
+
+def test_a_load_balancer_without_haproxy_keeps_no_other_from_going_back(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    deployed.world.stop_haproxy()
+    began = time.monotonic()
+    assert deployed.world.ok("revert", token=deployed.token, prepare_only=True)["prepared"]
+    assert time.monotonic() - began < 2
+    deployed.world.ok("revert", token=deployed.token)
+    deployed.world.start(deployed.world.config.read_text())
+    assert deployed.maps() == BLUE_LIVE
+
+
+def test_where_nothing_was_switched_there_is_nothing_to_take_back_even_without_a_map(
+    load_balancer: LocalHaproxy,
+) -> None:
+    answer = load_balancer.ok("revert", token=lock(load_balancer))
+    assert (answer["to"], answer["reverted"]) == (None, False)

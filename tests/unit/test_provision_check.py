@@ -73,7 +73,8 @@ class Check:
         self.statuses: dict[str, Answer] = {"lb-1": status(), "lb-2": status()}
         self.facts: dict[str, Facts] = {"blue-1": facts(), "green-1": facts()}
         self.said: dict[str, Any] = {}
-        monkeypatch.setattr(self.task, "read_fleet", lambda: FLEET)
+        self.fleet = FLEET
+        monkeypatch.setattr(self.task, "read_fleet", lambda: self.fleet)
         monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
         monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
 
@@ -174,3 +175,51 @@ def test_an_unconfirmed_switch_that_came_back_is_told_until_the_next_one_is_conf
     )
     check.run()
     assert check.said["plan"]["warnings"] == []
+
+
+def went_back(run_id: str, **changes: Any) -> LoadBalancerStatus:
+    return status(last_revert={**answer()["last_revert"], "run_id": run_id, **changes})
+
+
+def test_a_rollback_does_not_send_traffic_to_what_it_has_just_come_back_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-2"] = went_back("bluegreen_deploy__my_perl_app/r")
+    with pytest.raises(AirflowSkipException, match=r"traffic is back on blue already: .*deploy__my_perl_app"):
+        check.run()
+    assert check.said["nothing_to_do"]["outcome"] == "already live"
+    assert check.run(revision=V2) == ["198.18.0.4"]
+    assert check.run(live="blue") == ["198.18.0.4"]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "changes"),
+    [
+        ("bluegreen_rollback__my_perl_app/r", {}),
+        ("bluegreen_deploy__my_perl_app/r", {"refused": True}),
+        ("bluegreen_deploy__my_perl_app/r", {"from": "blue", "to": "green"}),
+    ],
+    ids=["a rollback's own", "one that failed", "the other way"],
+)
+def test_other_switches_that_were_taken_back_keep_no_rollback_from_its_work(
+    monkeypatch: pytest.MonkeyPatch, run_id: str, changes: dict[str, Any]
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-1"] = went_back(run_id, **changes)
+    assert check.run() == ["198.18.0.4"]
+
+
+def test_a_rollback_goes_on_whatever_is_wrong_with_droplets_that_load_balancers_judge_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.fleet = FLEET.model_copy(update={"blue": (FLEET.blue[0].model_copy(update={"status": "off"}),)})
+    check.facts["green-1"] = facts(disk_free_mb=3)
+    assert check.run() == ["198.18.0.4"]
+    assert any("green-1" in warning and "3 MB" in warning for warning in check.said["plan"]["warnings"])
+    with pytest.raises(AirflowFailException, match=r"blue-1 is 'off' instead of active"):
+        check.run(revision=V2)
+    check.fleet = FLEET
+    with pytest.raises(AirflowFailException, match=r"green-1.*only 3 MB"):
+        check.run(revision=V2)

@@ -10,7 +10,7 @@ from cryptography import x509
 from bluegreen.checks.facts import Facts, version_of
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, LoadBalancerError
-from bluegreen.traffic import DisagreementError, LastRevert, LoadBalancerStatus, live_color
+from bluegreen.traffic import DisagreementError, live_color
 
 # A certificate that ends within so many days has not been renewed by itself.
 CERTIFICATE_DAYS = 30
@@ -114,13 +114,10 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
                 f"{pending.run_id} has switched to {pending.to} and not confirmed it",
                 f"that reverts at {_moment(pending.deadline)}",
             )
-        revert = status.last_revert
-        if revert is not None and _is_news(revert, status):
-            done = "could not be taken back at once" if revert.refused else "was taken back"
+        if status.news:
             yield warning(
                 name,
-                f"an unconfirmed switch by {revert.run_id} {done} from {revert.from_color} to "
-                f"{revert.to or 'none'} at {_moment(revert.at)}: {revert.reason}",
+                str(status.news),
                 "read that run's report; the next confirmed switch ends this warning",
             )
         if status.map_running is not None and status.map_running.idle_share:
@@ -129,10 +126,6 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
                 f"{status.map_running.idle_share} % of the requests go to the idle color",
                 "end the gradual shift before the next deploy",
             )
-
-
-def _is_news(revert: LastRevert, status: LoadBalancerStatus) -> bool:
-    return status.confirmed is None or (status.confirmed.at or 0) <= revert.at
 
 
 def _moment(seconds: float) -> str:

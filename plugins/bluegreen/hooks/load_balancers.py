@@ -57,6 +57,7 @@ class LoadBalancersHook(BaseHook):
         is_over: Callable[[str], bool],
         lease: float | None = None,
         begun: dict[str, Any] | None = None,
+        spares_idle: bool = False,
     ) -> dict[str, int]:
         """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
 
@@ -66,6 +67,8 @@ class LoadBalancersHook(BaseHook):
         :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
         :param lease: seconds that it lasts without being renewed; default: the app's.
         :param begun: the beginning of the run's record, for whoever has to complete it.
+        :param spares_idle: whether the run leaves the idle droplets as they are, so that a switch which
+            cannot be taken back to them now may be later.
         :return: tokens by droplet name.
         :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
         """
@@ -76,7 +79,7 @@ class LoadBalancersHook(BaseHook):
         try:
             for member in sorted(self.members, key=lambda one: one.name):
                 request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}
-                request |= {"keep": is_decided(statuses), "begun": begun}
+                request |= {"keep": is_decided(statuses), "begun": begun, "spares_idle": spares_idle}
                 holder = statuses[member.name].lock
                 if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
                     self.log.warning(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.color import Color
@@ -15,7 +14,12 @@ from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.outcome import Outcome
 from bluegreen.plan import Plan
 from bluegreen.release import DropletFacts, facts_script, parse_facts
-from bluegreen.traffic import DisagreementError, LoadBalancerStatus, color_from_before, live_color
+from bluegreen.traffic import (
+    DisagreementError,
+    LoadBalancerStatus,
+    color_from_before,
+    live_color,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,8 +41,10 @@ class ProvisionCheckOperator(BlueGreenOperator):
 
     :param revision: what is to be deployed; if it is live already, there is nothing to do, unless the DAG's
         param ``force`` is set; templated.
-    :param goes_back: whether, if the load balancers disagree and nobody says which color is live, it is to be
-        the one from before.
+    :param goes_back: whether the run is a rollback. Then, if the load balancers disagree and nobody says
+        which color is live, it is to be the one from before; there is nothing to do if traffic is back by
+        itself; and unless the DAG's param ``revision`` is set, trouble of application droplets is only told,
+        because what they serve counts, and the load balancers know that.
     """
 
     template_fields: Sequence[str] = ("revision",)
@@ -52,10 +58,12 @@ class ProvisionCheckOperator(BlueGreenOperator):
         """Return the idle droplets' public addresses, and push the :class:`Plan` as XCom ``plan``.
 
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
-        :raises NothingToDoError: if the revision is live already, everywhere, and healthy.
+        :raises NothingToDoError: if the revision is live already, everywhere, and healthy, or if traffic is
+            back already.
         """
-        fleet = self.read_fleet()
-        if problems := fleet.problems():
+        fleet, params = self.read_fleet(), context["params"]
+        only_moves = self.goes_back and not params.get("revision")
+        if problems := fleet.problems(servers_may_be_off=only_moves):
             raise FleetError("; ".join(problems))
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
             statuses = dict(
@@ -63,9 +71,14 @@ class ProvisionCheckOperator(BlueGreenOperator):
             )
             servers = fleet.blue + fleet.green
             facts = dict(zip(servers, pool.map(self._facts, servers), strict=True))
-        params = context["params"]
         choice = Color(params["live"]) if params.get("live") else None
-        plan = self._plan(fleet, statuses, facts, choice)
+        plan = self._plan(fleet, statuses, facts, choice, only_moves)
+        if only_moves and not choice and (back := self._is_back(plan, statuses)):
+            raise NothingToDoError(
+                f"traffic is back on {plan.live} already: {back}; to send it to {plan.idle} nevertheless, "
+                "set `revision` to a release there",
+                Outcome.ALREADY_LIVE,
+            )
         if not params.get("force") and self._is_live(plan, statuses, facts):
             raise NothingToDoError(
                 f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
@@ -90,6 +103,8 @@ class ProvisionCheckOperator(BlueGreenOperator):
             return error
 
     def _facts(self, droplet: Droplet) -> DropletFacts | BlueGreenError:
+        if droplet.off:
+            return FleetError(droplet.off)
         try:
             result = DropletHook.of(droplet, self.app).run_script(facts_script(app=self.app_id))
             if result.status != 0:
@@ -104,6 +119,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError],
         facts: dict[Droplet, DropletFacts | BlueGreenError],
         choice: Color | None,
+        only_moves: bool,
     ) -> Plan:
         sick = [str(status) for status in statuses.values() if isinstance(status, BlueGreenError)]
         sick += [
@@ -124,15 +140,16 @@ class ProvisionCheckOperator(BlueGreenOperator):
         live = self._live(readable, choice)
         idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
         problems = [problem for one in fleet.color(idle) for problem in _problems(one, facts[one])]
-        if problems:
+        if problems and not only_moves:
             raise BlueGreenError("; ".join(problems))
         live_droplets = fleet.color(live) if live else ()
-        warnings = [f"live: {problem}" for one in live_droplets for problem in _problems(one, facts[one])]
+        warnings = [f"idle: {problem}" for problem in problems]
+        warnings += [f"live: {problem}" for one in live_droplets for problem in _problems(one, facts[one])]
         return Plan(
             live=live,
             idle=idle,
             fleet=fleet,
-            warnings=tuple(warnings + [text for status in readable.values() for text in _history(status)]),
+            warnings=tuple(warnings + [str(one.news) for one in readable.values() if one.news]),
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
         )
 
@@ -143,6 +160,17 @@ class ProvisionCheckOperator(BlueGreenOperator):
             if not self.goes_back:
                 raise
             return color_from_before(statuses)
+
+    def _is_back(
+        self, plan: Plan, statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError]
+    ) -> str | None:
+        """Tell of the last switch if it led to what is idle now and was taken back, but for a rollback's."""
+        for status in statuses.values():
+            if isinstance(status, LoadBalancerStatus) and (revert := status.news):
+                own = revert.run_id.startswith(f"bluegreen_rollback__{self.app_id}/")
+                if revert.from_color is plan.idle and not revert.refused and not own:
+                    return str(revert)
+        return None
 
     def _is_live(
         self,
@@ -174,16 +202,3 @@ def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[st
     if facts.disk_free_mb < MIN_FREE_MB:
         found.append(f"only {facts.disk_free_mb} MB of disk are free, {MIN_FREE_MB} are needed")
     return [f"{droplet.label}: {problem}" for problem in found]
-
-
-def _history(status: LoadBalancerStatus) -> list[str]:
-    """What happened on a load balancer without a run to tell about it."""
-    revert, confirmed = status.last_revert, status.confirmed
-    if revert is None or (confirmed is not None and (confirmed.at or 0) > revert.at):
-        return []
-    moment = datetime.fromtimestamp(revert.at, UTC)
-    done = "could not be taken back at once" if revert.refused else "was taken back"
-    return [
-        f"an unconfirmed switch by {revert.run_id} {done} "
-        f"from {revert.from_color} to {revert.to or 'none'} at {moment:%Y-%m-%d %H:%M} UTC: {revert.reason}"
-    ]
