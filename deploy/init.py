@@ -35,7 +35,7 @@ def main() -> None:
         roles = [_role(manager, app) for app in app_ids()]
         admin = os.environ["ADMIN_USER"]
         if not manager.find_user(username=admin):
-            _add_user(manager, admin, [manager.find_role("Admin")], _secret("admin_password"))
+            _add_user(manager, admin, [manager.find_role("Admin")], secret("admin_password"))
             print(f"made the user {admin}")
         _ci_user(manager, os.environ["CI_USER"], roles)
 
@@ -85,7 +85,7 @@ def _role(manager: Any, app: str) -> Any:
 
 def _ci_user(manager: Any, name: str, roles: list[Any]) -> None:
     """Let CI's user have these roles, and the password of the secret."""
-    password = _secret("ci_password")
+    password = secret("ci_password")
     user = manager.find_user(username=name)
     if not user:
         _add_user(manager, name, roles, password)
@@ -102,8 +102,9 @@ def _add_user(manager: Any, name: str, roles: list[Any], password: str) -> None:
         raise SystemExit(f"init: the user {name} could not be made; the lines above say why")
 
 
-def _secret(name: str) -> str:
-    return (SECRETS / name).read_text()
+def secret(name: str) -> str:
+    """Return the value of a secret; an editor ends a file with a newline, which is no part of it."""
+    return (SECRETS / name).read_text().rstrip("\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import init
 from deploy.init import DEMANDED, demand_secrets, demand_workers
 
 
@@ -29,6 +30,14 @@ def test_a_secret_without_a_value_ends_the_start_by_its_name(secrets: Path, name
     (secrets / name).unlink()
     with pytest.raises(SystemExit, match=rf"the secret \S+/{name} is missing.* {name.upper()} in \.env"):
         demand_secrets(secrets)
+
+
+def test_the_newline_that_an_editor_adds_is_no_part_of_a_password(
+    secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init, "SECRETS", secrets)
+    (secrets / "ci_password").write_text("a word\n")
+    assert init.secret("ci_password") == "a word"
 
 
 @pytest.mark.parametrize(
