@@ -31,7 +31,8 @@ DATABASE_URL=postgresql+psycopg2://airflow:{postgres_password}@postgres/airflow
 REDIS_PASSWORD={redis_password}
 BROKER_URL=redis://:{redis_password}@redis:6379/0
 
-# The first user, made once; afterwards the password is what the user has set in the UI.
+# The first user, made once; afterwards the password is what the user has set in the UI. The profile
+# `sandbox` logs in with this one, so write a new one here too.
 ADMIN_USER=admin
 ADMIN_PASSWORD={admin_password}
 # The user that triggers deploys from CI, and may do nothing else; `init` makes this its password.

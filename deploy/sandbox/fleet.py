@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from demo.client import AirflowClient
-from demo.errors import DemoError
+from demo.errors import ApiError, DemoError
 from deploy.sandbox.shared import ACCOUNT, APP, AUTHORITY, CONNECTIONS, DIRECTORY, IN_AIRFLOW, KEY
 
 AIRFLOW = "http://apiserver:8080"
@@ -37,9 +37,16 @@ def main() -> int:
         provision(client)
         print(load_balancer(account))
     except (DemoError, requests.RequestException) as error:
-        print(f"fleet: {error}", file=sys.stderr)
+        print(f"fleet: {explained(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def explained(error: Exception) -> str:
+    """Say what to do about an error, where that is known."""
+    refused = isinstance(error, ApiError) and error.status == 401
+    advice = "; if the password was changed in the UI, put the new one into .env as ADMIN_PASSWORD"
+    return f"{error}{advice if refused else ''}"
 
 
 def connections(account: dict[str, str]) -> dict[str, dict[str, Any]]:
