@@ -31,7 +31,11 @@ def worker_on_a_second_host(first: Compose, directory: Path) -> Iterator[Compose
     )
     try:
         first.run("up", "--detach", "--wait", seconds=UP_SECONDS)
-        first.run("cp", "--archive", "sandbox:/srv/shared", str(second.directory / "shared"))
+        first.run("cp", "sandbox:/srv/shared", str(second.directory / "shared"))
+        # The engine gives all of it to whoever copies.
+        subprocess.run(
+            ["chown", "-R", first.settings["AIRFLOW_UID"], second.directory / "shared"], check=True
+        )
         second.run("up", "--detach", "--wait", seconds=UP_SECONDS)
         first.run("stop", "worker", seconds=UP_SECONDS)
         yield second
