@@ -40,7 +40,7 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 	$(BIN)/python scripts/check_haproxy_templates.py
 
 ifeq ($(MACHINES),yes)
-test: setup  ## Every test; without Linux and root those that need no machines
+test: setup  ## DAGs, plugin and sandbox; without Linux and root those that need no machines
 	@scripts/install-system-packages browser
 	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host $(ARGS)
 else
@@ -73,6 +73,6 @@ demo: setup  ## Provision and deploy four releases under load; KEEP=1 leaves eve
 demo-down:  ## Stop what KEEP=1 has left running
 	@$(BIN)/python -m demo down
 
-requirements: venv  ## Compile requirements.in into requirements.txt
+requirements: venv  ## Compile requirements.in and requirements-image.in into pinned versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements-image.txt requirements-image.in
