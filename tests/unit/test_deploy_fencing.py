@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -54,9 +53,7 @@ class Droplets:
         self.tokens: set[int] = set()
         self.load_balancers: Any = create_autospec(LoadBalancersHook, instance=True)
         monkeypatch.setattr(DropletHook, "of", lambda one, _app: self._hook(one))
-        for module in (deploy, previous_release, command_hooks):
-            factory = SimpleNamespace(holding=lambda _app, _lock: self.load_balancers)
-            monkeypatch.setattr(module, "LoadBalancersHook", factory)
+        monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: self.load_balancers)
         for verb in ("start", "stop", "clean"):
             for module in (deploy, command_hooks):
                 monkeypatch.setattr(module, f"{verb}_script", self._scripts(verb), raising=False)

@@ -35,9 +35,7 @@ class Fake:
         self.green: list[tuple[int, ...]] = []
         self.hook: Any = create_autospec(LoadBalancersHook, instance=True)
         self.hook.statuses.side_effect = self._statuses
-        factory = MagicMock()
-        factory.holding.return_value = self.hook
-        monkeypatch.setattr(drain, "LoadBalancersHook", factory)
+        monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: self.hook)
         monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: self.slept, sleep=self._sleep))
 
     def _sleep(self, seconds: float) -> None:

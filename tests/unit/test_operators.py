@@ -89,10 +89,8 @@ def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
 @pytest.fixture
 def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
     hook = create_autospec(LoadBalancersHook, instance=True)
-    for module in (deploy, report, verdict):
-        factory = MagicMock()
-        factory.holding.return_value = hook
-        monkeypatch.setattr(module, "LoadBalancersHook", factory)
+    monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: hook)
+    monkeypatch.setattr(report, "LoadBalancersHook", MagicMock(holding=lambda *_: hook))
     return hook
 
 

@@ -10,8 +10,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError, output_of
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.links import CommitLink, DropletLink
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.locked import PlannedOperator
 from bluegreen.release import (
     Claim,
     JobReport,
@@ -45,25 +44,21 @@ RECONNECT_INTERVAL = 2.0
 JOB_LEFT = "the deploy job may still be at work (%s); its time limit or the next run ends it"
 
 
-class DeployReleaseOperator(BlueGreenOperator):
+class DeployReleaseOperator(PlannedOperator):
     """Build, load-test and start a release on one droplet, as a transient systemd unit there.
 
     The unit outlives this task: a retry, or a new run of the same revision after this one died, attaches to
     it; any other run that claims the droplet stops it.
 
-    :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`; templated.
     :param revision: what to deploy; templated.
     :param ip: public address of the droplet; templated.
     """
 
-    template_fields: Sequence[str] = ("lock", "plan", "revision", "ip")
+    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision", "ip")
     operator_extra_links = (DropletLink(), CommitLink())
 
-    def __init__(self, *, lock: Any, plan: Any, revision: Any, ip: Any, **kwargs: Any) -> None:
+    def __init__(self, *, revision: Any, ip: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lock = lock
-        self.plan = plan
         self.revision = revision
         self.ip = ip
 
@@ -72,9 +67,9 @@ class DeployReleaseOperator(BlueGreenOperator):
 
         :raises BlueGreenError: with the cause that the script gave, if it failed.
         """
-        droplet = Plan.model_validate(self.plan).idle_droplet(self.ip)
+        droplet = self.run_plan.idle_droplet(self.ip)
         context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
-        load_balancers = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        load_balancers = self.load_balancers()
         load_balancers.renew()
         with DropletHook.of(droplet, self.app) as hook:
             output_of(hook, self._start(droplet, context))
@@ -92,7 +87,7 @@ class DeployReleaseOperator(BlueGreenOperator):
         """Stop the unit, so that a run that was marked failed does not go on working on the droplet."""
         # Airflow calls this in a signal handler: an error would surface in the middle of `act`.
         try:
-            with DropletHook.of(Plan.model_validate(self.plan).idle_droplet(self.ip), self.app) as hook:
+            with DropletHook.of(self.run_plan.idle_droplet(self.ip), self.app) as hook:
                 self._stop(hook)
         except (BlueGreenError, ValueError) as error:
             self.log.warning(JOB_LEFT, error)
@@ -103,7 +98,7 @@ class DeployReleaseOperator(BlueGreenOperator):
 
     @property
     def _claim(self) -> Claim:
-        return Claim(self.app_id, HeldLock.model_validate(self.lock).fencing_token)
+        return Claim(self.app_id, self.held_lock.fencing_token)
 
     def _start(self, droplet: Droplet, context: Context) -> str:
         release = Release.of(self.app, self.revision, str(droplet.private))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.drain import Drain, requests, seconds_since_move, sessions_on
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.locked import PlannedOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,29 +17,19 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 
 
-class DrainOperator(BlueGreenOperator):
+class DrainOperator(PlannedOperator):
     """Wait for the requests and upgraded connections that began on the idle color when it was live.
 
     The wait ends ``timeouts.drain`` seconds after traffic moved away. Changes nothing.
-
-    :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`; templated.
     """
-
-    template_fields: Sequence[str] = ("lock", "plan")
-
-    def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.lock = lock
-        self.plan = plan
 
     def act(self, context: Context) -> dict[str, Any]:
         """Return the :class:`Drain`.
 
         :raises BlueGreenError: if a load balancer cannot be asked, or the lock is no longer this run's.
         """
-        color = Plan.model_validate(self.plan).idle
-        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        color = self.run_plan.idle
+        hook = self.load_balancers()
         drain = self._wait(hook, color)
         if drain.cut:
             self.log.warning("%s on %s given up after %.0f s", requests(drain.cut), color, drain.seconds)

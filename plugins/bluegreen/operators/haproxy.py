@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bluegreen.app import App, EntryPoint
 from bluegreen.color import Color
@@ -11,10 +10,8 @@ from bluegreen.errors import SettingsError
 from bluegreen.fleet import Fleet
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.connection import get_connection
-from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.links import HaproxyLink
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.locked import PlannedOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -56,28 +53,18 @@ def render(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
     )
 
 
-class RenderAndReloadOperator(BlueGreenOperator):
-    """Render HAProxy's configuration from the fleet; install and reload where it differs from what runs.
+class RenderAndReloadOperator(PlannedOperator):
+    """Render HAProxy's configuration from the fleet; install and reload where it differs from what runs."""
 
-    :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`; templated.
-    """
-
-    template_fields: Sequence[str] = ("lock", "plan")
     operator_extra_links = (HaproxyLink(),)
-
-    def __init__(self, *, lock: Any, plan: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.lock = lock
-        self.plan = plan
 
     def act(self, context: Context) -> list[str]:
         """Return the names of the load balancers whose configuration changed.
 
         :raises LoadBalancerError: if HAProxy refuses the configuration; the old one goes on running.
         """
-        plan = Plan.model_validate(self.plan)
-        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        plan = self.run_plan
+        hook = self.load_balancers()
         statuses = hook.statuses()
         version = min(status.version for status in statuses.values())
         changed = hook.sync(render(self.app, plan.fleet, version), live=plan.live, idle=plan.idle)

@@ -18,9 +18,8 @@ from bluegreen.hooks.droplet import (
     output_of,
 )
 from bluegreen.hooks.load_balancer import LoadBalancerHook
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.locked import PlannedOperator
+from bluegreen.plan import Plan
 from bluegreen.release import (
     BUSY_STATUS,
     CLAIMED_STATUS,
@@ -40,24 +39,19 @@ REVISION_KEY = "revision"
 CONNECTIONS_AT_ONCE = 16
 
 
-class PreviousReleaseOperator(BlueGreenOperator, SkipMixin):
+class PreviousReleaseOperator(PlannedOperator, SkipMixin):
     """Find the revision to go back to: the DAG's param ``revision``, or else what the idle color runs.
 
     The idle droplets become this run's first: what a dead run left at work there would start another release
     under the traffic.
 
-    :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`; templated.
     :param activation: ids of the tasks to skip if the idle color runs that revision already.
     """
 
     inherits_from_skipmixin = True
-    template_fields: Sequence[str] = ("lock", "plan")
 
-    def __init__(self, *, lock: Any, plan: Any, activation: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *, activation: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lock = lock
-        self.plan = plan
         self.activation = activation
 
     def act(self, context: Context) -> list[str]:
@@ -65,7 +59,7 @@ class PreviousReleaseOperator(BlueGreenOperator, SkipMixin):
 
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
         """
-        plan, ti = Plan.model_validate(self.plan), context["ti"]
+        plan, ti = self.run_plan, context["ti"]
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
@@ -93,9 +87,8 @@ class PreviousReleaseOperator(BlueGreenOperator, SkipMixin):
 
         :raises BlueGreenError: if the lock, or a droplet, is another run's by now.
         """
-        lock = HeldLock.model_validate(self.lock)
-        LoadBalancersHook.holding(self.app, lock).renew()
-        script = claim_script(Claim(self.app_id, lock.fencing_token))
+        self.load_balancers().renew()
+        script = claim_script(Claim(self.app_id, self.held_lock.fencing_token))
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
             # As a list, because errors come with the results.
             list(pool.map(lambda droplet: self._claim_one(droplet, script), droplets))

@@ -5,30 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.links import CommitLink, HaproxyLink
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.locked import PlannedOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SwitchTrafficOperator(BlueGreenOperator):
+class SwitchTrafficOperator(PlannedOperator):
     """Move traffic to a color on every load balancer, until confirmed.
 
-    :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`; templated.
     :param revision: what the color must run; templated.
     """
 
-    template_fields: Sequence[str] = ("lock", "plan", "revision")
+    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision")
     operator_extra_links = (HaproxyLink(), CommitLink())
 
-    def __init__(self, *, lock: Any, plan: Any, revision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, revision: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lock = lock
-        self.plan = plan
         self.revision = revision
 
     def act(self, context: Context) -> dict[str, Any]:
@@ -36,8 +30,8 @@ class SwitchTrafficOperator(BlueGreenOperator):
 
         :raises LoadBalancerError: if one refuses; then traffic is where it was.
         """
-        plan = Plan.model_validate(self.plan)
-        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        plan = self.run_plan
+        hook = self.load_balancers()
         results = hook.switch(
             to=plan.idle,
             revision=self.revision,

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.analysis import Sample, series_of, wrong_revision
 from bluegreen.app import OWN_REQUESTS_PER_SECOND
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.links import HaproxyLink
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.operators.locked import PlannedOperator
+from bluegreen.plan import Plan
 from bluegreen.readings import Reading, Readings
 from bluegreen.real_traffic import Look, RealTraffic
 from bluegreen.sampler import Sampler, targets_of
@@ -38,25 +37,19 @@ UNREADABLE_SECONDS = 10.0
 VISITORS = 4
 
 
-class FinalValidationOperator(BlueGreenOperator):
+class FinalValidationOperator(PlannedOperator):
     """Watch the new color until the bake is over or a limit is broken, whichever comes first.
 
-    :param lock: the run's :class:`HeldLock`; templated.
-    :param plan: the run's :class:`Plan`; templated.
     :param revision: what every answer must come from; templated.
     :param switched: the answers of :class:`SwitchTrafficOperator`; templated.
     :param baseline: the result of :class:`PreviewCheckOperator`; templated.
     """
 
-    template_fields: Sequence[str] = ("lock", "plan", "revision", "switched", "baseline")
+    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision", "switched", "baseline")
     operator_extra_links = (HaproxyLink(),)
 
-    def __init__(
-        self, *, lock: Any, plan: Any, revision: Any, switched: Any, baseline: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, revision: Any, switched: Any, baseline: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lock = lock
-        self.plan = plan
         self.revision = revision
         self.switched = switched
         self.baseline = baseline
@@ -66,8 +59,8 @@ class FinalValidationOperator(BlueGreenOperator):
 
         :raises BlueGreenError: with the first limit that was broken.
         """
-        plan, settings = Plan.model_validate(self.plan), self.validation(context)
-        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        plan, settings = self.run_plan, self.validation(context)
+        hook = self.load_balancers()
         before = [Sample(**sample) for sample in self.baseline["samples"]]
         targets = targets_of(settings.paths, plan.fleet.load_balancers)
         traffic = self._traffic(plan)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseBranchOperator
 
 from bluegreen.errors import LoadBalancerError
-from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.links import HaproxyLink
-from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.locked import LockedOperator
 from bluegreen.operators.states import found_plan, holder_of, task_states
 from bluegreen.own_switch import is_taken_back
-from bluegreen.plan import HeldLock
 from bluegreen.traffic import live_color
 
 if TYPE_CHECKING:
@@ -50,18 +48,16 @@ class JudgeOperator(BaseBranchOperator):
         return self.take_back if states.get(self.locked) == "success" else self.nothing
 
 
-class ConfirmOperator(BlueGreenOperator):
+class ConfirmOperator(LockedOperator):
     """Keep the switch: the load balancers' timers that would take it back are disarmed.
 
-    :param lock: the run's :class:`HeldLock`; templated.
     :param revision: what is live now; templated.
     """
 
-    template_fields: Sequence[str] = ("lock", "revision")
+    template_fields: Sequence[str] = (*LockedOperator.template_fields, "revision")
 
-    def __init__(self, *, lock: Any, revision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, revision: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lock = lock
         self.revision = revision
 
     def act(self, context: Context) -> None:
@@ -69,23 +65,19 @@ class ConfirmOperator(BlueGreenOperator):
 
         :raises LoadBalancerError: with code ``reverted`` if a timer was faster.
         """
-        LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock)).confirm(self.revision)
+        self.load_balancers().confirm(self.revision)
 
 
-class RollbackOperator(BlueGreenOperator):
+class RollbackOperator(LockedOperator):
     """Move traffic back to the color that was live before; verify that it is there.
 
     If traffic never moved, there is only the verification.
-
-    :param lock: the run's :class:`HeldLock`; templated.
     """
 
-    template_fields: Sequence[str] = ("lock",)
     operator_extra_links = (HaproxyLink(),)
 
-    def __init__(self, *, lock: Any, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lock = lock
         # For the link.
         self.plan: dict[str, Any] | None = None
 
@@ -94,7 +86,7 @@ class RollbackOperator(BlueGreenOperator):
 
         :raises LoadBalancerError: if traffic is not, or cannot be brought, where it was.
         """
-        hook = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        hook = self.load_balancers()
         plan = found_plan(context)
         self.plan = plan.model_dump(mode="json") if plan else None
         # Without a plan nothing was switched; HAProxy may not even run yet.
