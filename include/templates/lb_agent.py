@@ -36,10 +36,8 @@ COUNTERS = {
     "requests": "req_tot",
     "responses_5xx": "hrsp_5xx",
     "connection_errors": "econ",
-    "response_errors": "eresp",
     "retries": "wretr",
     "redispatches": "wredis",
-    "sessions": "stot",
 }
 # Seconds to wait for: another call of the agent, a reload, health checks, the first answer,
 # and, at boot, for a server: the network may need some, and HAProxy waits meanwhile.
@@ -342,18 +340,16 @@ class Haproxy:
         return found
 
     def counters(self, color: str) -> Json:
-        rows = self._rows(f"{color}_backend")
-        backend = next((row for row in rows if row["svname"] == "BACKEND"), {})
-        counted = {name: int(backend.get(field) or 0) for name, field in COUNTERS.items()}
-        from_servers = sum(int(row["hrsp_5xx"] or 0) for row in rows if row["svname"] != "BACKEND")
-        # Those that HAProxy made itself, because no server answered.
-        counted["haproxy_5xx"] = max(0, counted["responses_5xx"] - from_servers)
-        return counted
+        backend = self._backend(color)
+        return {name: int(backend.get(field) or 0) for name, field in COUNTERS.items()}
 
     def answer_time(self, color: str) -> int:
         """Milliseconds in the queue and until the answer's head, on average of the last 1024 requests."""
-        backend = next((row for row in self._rows(f"{color}_backend") if row["svname"] == "BACKEND"), {})
+        backend = self._backend(color)
         return sum(int(backend.get(field) or 0) for field in ("qtime", "ctime", "rtime"))
+
+    def _backend(self, color: str) -> dict[str, str]:
+        return next((row for row in self._rows(f"{color}_backend") if row["svname"] == "BACKEND"), {})
 
     def _rows(self, proxy: str, table: str | None = None) -> list[dict[str, str]]:
         lines = (self.ask("show stat") if table is None else table).lstrip("# ").splitlines()

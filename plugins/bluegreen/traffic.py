@@ -72,12 +72,9 @@ class Counters(_Answer):
 
     requests: int = 0
     responses_5xx: int = 0
-    haproxy_5xx: int = 0
     connection_errors: int = 0
-    response_errors: int = 0
     retries: int = 0
     redispatches: int = 0
-    sessions: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         """Events on two load balancers together."""
