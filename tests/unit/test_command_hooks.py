@@ -13,7 +13,8 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from structlog.testing import capture_logs
 
 from bluegreen.app import Hook, load_app
 from bluegreen.color import Color
@@ -21,6 +22,7 @@ from bluegreen.command_hooks import Moment, hook_script
 from bluegreen.hooks.droplet import CommandResult, DropletHook
 from bluegreen.operators import command_hooks
 from bluegreen.plan import Plan
+from bluegreen.release import BUSY_STATUS, CLAIMED_STATUS
 from tests.unit.test_operators import APP, BLUE, FLEET, GREEN, LOCK, REVISION, context, droplet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +79,12 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
     """Run the commands of a moment on droplets where each ends as it is told to."""
 
     def run(
-        moment: Moment, *hooks: Hook, failing: bool = False, xcoms: Any = XCOMS, **states: str
+        moment: Moment,
+        *hooks: Hook,
+        failing: bool = False,
+        refused: dict[str, int] | None = None,
+        xcoms: Any = XCOMS,
+        **states: str,
     ) -> tuple[Any, dict[str, list[str]]]:
         started: dict[str, list[str]] = {}
         said = (
@@ -91,6 +98,8 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
             started.setdefault(on.name, [])
 
             def send(script: str) -> CommandResult:
+                if refused and script in refused:
+                    return CommandResult(refused[script], "", f"no {script} now")
                 if script == "start":
                     started[on.name].append(moment.value)
                 return CommandResult(0, answer if script == "poll" else "", "")
@@ -134,6 +143,22 @@ def test_a_command_that_fails_before_the_switch_stops_the_deploy_with_its_last_l
     expected = f"before_switch: warm-up on {GREEN.label} ended with 3: a line"
     assert run["failed"] == run["ti"].said["error"] == expected
     assert SECOND.name not in started
+
+
+def test_a_droplet_that_is_busy_starting_a_release_is_asked_again(run_at: Any) -> None:
+    with pytest.raises(AirflowException, match="no start now"):
+        run_at(Moment.BEFORE_SWITCH, Hook(command=["warm-up"]), refused={"start": BUSY_STATUS}, **READY)
+
+
+@pytest.mark.parametrize("status", [CLAIMED_STATUS, BUSY_STATUS])
+def test_traces_of_a_command_that_stay_are_no_failure_of_the_command(run_at: Any, status: int) -> None:
+    with capture_logs() as logs:
+        run, started = run_at(
+            Moment.BEFORE_SWITCH, Hook(command=["warm-up"]), refused={"clean": status}, **READY
+        )
+    assert "failed" not in run
+    assert len(started) == 2
+    assert [one for one in logs if one["log_level"] == "warning" and "no clean now" in one["event"]]
 
 
 def test_a_command_that_fails_later_is_a_warning_and_the_others_run(run_at: Any) -> None:

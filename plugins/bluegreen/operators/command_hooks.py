@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import chain
@@ -11,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from bluegreen.app import App, Hook
 from bluegreen.command_hooks import Moment, hook_script, hook_unit, hooks_at
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.droplet import DropletHook, output_of
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.states import found_plan, task_states, told
@@ -120,9 +121,9 @@ class CommandHooksOperator(BlueGreenOperator):
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)
         with DropletHook.of(droplet, self.app) as connection:
-            self._send(connection, start)
+            output_of(connection, start)
             report = self._follow(connection, unit, load_balancers)
-            self._send(connection, clean_script(unit=unit, claim=claim))
+            self._clean(connection, unit, claim)
         if report.state is not JobState.SUCCESS:
             took = f"took longer than {hook.timeout} s" if report.result == "timeout" else ""
             status = took or f"ended with {report.exit_status if report.exit_status else report.result}"
@@ -130,24 +131,23 @@ class CommandHooksOperator(BlueGreenOperator):
             raise BlueGreenError(f"{what} {status}{said}")
 
     def _follow(self, connection: DropletHook, unit: str, load_balancers: LoadBalancersHook) -> JobReport:
-        """Log what the command writes until it has ended; return the last report that has lines."""
+        """Log what the command writes until it has ended; return how, with the last lines it wrote."""
         cursor, lines = 0, tuple[str, ...]()
         while True:
-            report = parse_job_report(self._send(connection, poll_script(unit=unit, cursor=cursor)))
+            report = parse_job_report(output_of(connection, poll_script(unit=unit, cursor=cursor)))
             cursor, lines = report.cursor, report.lines or lines
             for line in report.lines:
                 self.log.info("%s", line)
             if report.state is not JobState.RUNNING:
-                return JobReport(**{**vars(report), "lines": lines})
+                return replace(report, lines=lines)
             load_balancers.renew_in_time()
 
-    @staticmethod
-    def _send(connection: DropletHook, script: str) -> str:
-        result = connection.run_script(script)
-        if result.status != 0:
-            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise BlueGreenError(f"{connection.droplet.label}: {reason}")
-        return result.stdout
+    def _clean(self, connection: DropletHook, unit: str, claim: Claim) -> None:
+        """Remove the command's traces; how it ended is known by now, so nothing depends on it."""
+        try:
+            output_of(connection, clean_script(unit=unit, claim=claim))
+        except BlueGreenError as error:
+            self.log.warning("traces of the command are left, a later one removes them: %s", error)
 
 
 def add_command_hooks(dag: DAG, app: App, *, lock: Any, revision: Any) -> None:

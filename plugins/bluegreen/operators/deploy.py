@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
@@ -161,4 +162,4 @@ class DeployReleaseOperator(PlannedOperator):
                 self.log.info("%s", line)
             lines += report.lines
             if report.state is not JobState.RUNNING:
-                return JobReport(**{**vars(report), "lines": tuple(lines)})
+                return replace(report, lines=tuple(lines))
