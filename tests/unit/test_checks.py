@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,7 +46,7 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.operators import watch
-from bluegreen.operators.watch import DryRunOperator
+from bluegreen.operators.watch import DryRunOperator, StatusOperator
 from bluegreen.templates import TEMPLATES_DIRECTORY
 from tests.sandbox.certificates import self_signed
 from tests.unit.test_provision_check import status
@@ -489,6 +489,28 @@ def test_a_status_is_told_although_nothing_can_be_read() -> None:
     text = "\n".join(lines_of(status_of(sick, findings_in(sick), [])))
     assert "live: nothing (not every load balancer could be asked" in text
     assert "green-1 cannot be reached" in text
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_status_is_left_as_the_return_value_whether_or_not_it_can_be_told_who_is_live(
+    monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
+    found = facts() if readable else facts(statuses={"lb-1": BlueGreenError("lb-1 cannot be reached")})
+    known: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
+    monkeypatch.setattr(watch, "collect", lambda app, ref: found)
+    monkeypatch.setattr(watch, "read_runs", lambda facts: [])
+    monkeypatch.setattr(watch, "emit", lambda _: None)
+    task = StatusOperator(app_id="my_perl_app", task_id="status")
+    with (
+        nullcontext()
+        if readable
+        else pytest.raises(AirflowFailException, match="nobody can be asked who is live")
+    ):
+        known["return_value"] = task.execute({"ti": ti})  # type: ignore[typeddict-item]
+    expected = status_of(found, findings_in(found), [])
+    assert known["return_value"] == expected.model_dump(mode="json")
+    assert ("error" in known) is not readable
 
 
 def test_a_status_names_the_live_color() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.bases.xcom import BaseXCom
+
 from bluegreen import figures
 from bluegreen.checks.collect import collect, read_runs
 from bluegreen.checks.facts import Source
@@ -72,7 +74,7 @@ class StatusOperator(BlueGreenOperator):
     """Show who is live, what runs where, what happened last, and what is not as it should be."""
 
     def act(self, context: Context) -> dict[str, Any]:
-        """Return the status as plain data.
+        """Return the status as plain data; it is the task's XCom too if it fails.
 
         :raises LoadBalancerError: if it cannot be told who is live.
         """
@@ -83,7 +85,8 @@ class StatusOperator(BlueGreenOperator):
             self.log.info("%s", line)
         found = status.model_dump(mode="json")
         if not facts.readable:
-            context["ti"].xcom_push(key="status", value=found)
+            # The failure ends the task without a return value.
+            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=found)
             raise LoadBalancerError(
                 f"nobody can be asked who is live: {summary(status.findings)}", code="unknown_live"
             )
