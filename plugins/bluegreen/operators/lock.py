@@ -15,7 +15,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.records import begun, triggered_by
-from bluegreen.operators.states import task_states
+from bluegreen.operators.states import holder_of, task_states
 from bluegreen.plan import HeldLock
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ class AcquireLockOperator(BlueGreenOperator):
         deadline: float,
     ) -> tuple[dict[str, int], bool]:
         """Return the lock's tokens, and whether they had to be waited for."""
-        run, holder = context["dag_run"], ""
+        holder = ""
         while True:
             try:
                 tokens = hook.lock(
                     owner=triggered_by(context),
-                    run_id=f"{run.dag_id}/{run.run_id}",
+                    run_id=holder_of(context),
                     ref=self.purpose,
                     is_over=lambda other: self._is_over(context, other),
                     lease=self.lease,
