@@ -91,15 +91,6 @@ class Record(BaseModel):
         return self.dag_id, self.run_id, self.attempt
 
 
-class State(BaseModel):
-    """Who is live; ``revision`` is ``None`` if nothing is, or if no confirmed switch tells."""
-
-    model_config = ConfigDict(frozen=True)
-
-    live: Color | None = None
-    revision: str | None = None
-
-
 def read_ledger(lines_by_load_balancer: Iterable[Iterable[Mapping[str, Any]]]) -> list[Record]:
     """Put the ledgers of an app's load balancers together, oldest run first.
 
@@ -119,15 +110,3 @@ def read_ledger(lines_by_load_balancer: Iterable[Iterable[Mapping[str, Any]]]) -
                 found[record.key] = record
     epoch = datetime.fromtimestamp(0, UTC)
     return sorted(found.values(), key=lambda record: record.ended or epoch)
-
-
-def replay(records: Iterable[Record]) -> State:
-    """Tell who is live after these runs, the oldest first; the last one that knew decides."""
-    state = State()
-    for record in records:
-        if record.live_known:
-            known = record.live_revision
-            if known is None and record.live is state.live:
-                known = state.revision
-            state = State(live=record.live, revision=known)
-    return state

@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from bluegreen.ledger import Record, read_ledger, replay
+from bluegreen.ledger import Record, read_ledger
 from demo.client import Run
 from tests.sandbox.app_file import chat, settings, told
+from tests.sandbox.replay import replay
 from tests.sandbox.stack import Ended, Stack
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]

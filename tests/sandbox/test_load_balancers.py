@@ -20,10 +20,11 @@ from bluegreen.errors import LoadBalancerError
 from bluegreen.fleet import Droplet
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.ledger import State, read_ledger, replay
+from bluegreen.ledger import read_ledger
 from bluegreen.traffic import DisagreementError, color_from_before, live_color
 from sandbox import Machine
 from tests.sandbox.droplets import Shop
+from tests.sandbox.replay import State, replay
 from tests.sandbox.test_lb_agent import ADDRESSES, APPLICATIONS, REVISIONS, eventually
 
 pytestmark = pytest.mark.sandbox
@@ -82,6 +83,10 @@ class Pair:
     def colors(self) -> list[str | None]:
         """What clients get from each."""
         return [color_from(machine) for machine in self.machines]
+
+    def ledgers(self) -> list[list[dict[str, Any]]]:
+        """What each has written down, the latest runs last."""
+        return [member.ledger(10) for member in self.hook.members]
 
     def power_cycle(self, machine: Machine) -> list[str | None]:
         """Cut a machine's power, give it back, and return everything that clients then get until it is up."""
@@ -157,16 +162,14 @@ def test_a_run_that_dies_has_one_record_on_each_though_its_own_report_comes_late
         return begun
 
     def outcomes() -> list[list[tuple[str, str]]]:
-        return [[(one["run_id"], one["outcome"]) for one in lines] for lines in pair.hook.ledgers(10)]
+        return [[(one["run_id"], one["outcome"]) for one in lines] for lines in pair.ledgers()]
 
     dying = lock(2)
     pair.switch(Color.GREEN)
     lock(3)
     pair.hook.record({**dying, "outcome": "live and confirmed"})
     assert outcomes() == [[("run-2", "ended without a word")]] * 2
-    assert replay(read_ledger(pair.hook.ledgers(10))) == State(
-        live=Color.BLUE, revision=REVISIONS[Color.BLUE]
-    )
+    assert replay(read_ledger(pair.ledgers())) == State(live=Color.BLUE, revision=REVISIONS[Color.BLUE])
     assert pair.colors() == ["blue", "blue"]
 
 

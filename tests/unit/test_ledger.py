@@ -13,13 +13,12 @@ from airflow.sdk.exceptions import AirflowFailException
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.ledger import Record, State, read_ledger, replay
+from bluegreen.ledger import Record, read_ledger
 from bluegreen.operators import report
 from bluegreen.traffic import Counters
 from tests.unit.test_operators import APP, LB, LOCK, REVISION, confirmed, context, plan, status
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-OLD = "b" * 40
 
 
 @pytest.fixture
@@ -151,15 +150,3 @@ def test_what_a_run_said_itself_is_better_than_that_it_seemed_dead(turned: bool)
     ledgers = [[record(1, outcome="rolled back")], [record(1, outcome="no word", found_by="run-2")]]
     (found,) = read_ledger(reversed(ledgers) if turned else ledgers)
     assert found.outcome == "rolled back"
-
-
-def test_replaying_the_ledger_tells_who_is_live() -> None:
-    lines = [
-        record(1, live="blue", live_known=True, live_revision=OLD),
-        record(2, live="green", live_known=True, live_revision=REVISION),
-        record(3, outcome="refused before the switch"),
-    ]
-    assert replay(read_ledger([lines])) == State(live=Color.GREEN, revision=REVISION)
-    back = record(4, live="blue", live_known=True)
-    assert replay(read_ledger([[*lines, back]])) == State(live=Color.BLUE, revision=None)
-    assert replay([]) == State()

@@ -115,10 +115,6 @@ class LoadBalancersHook(BaseHook):
         """
         on_all(self.members, lambda member: member.call("record", record=line))
 
-    def ledgers(self, last: int) -> list[list[dict[str, Any]]]:
-        """Read the last records of each, for :func:`bluegreen.ledger.read_ledger`; read only."""
-        return list(on_all(self.members, lambda member: member.ledger(last)).values())
-
     def unlock(self) -> None:
         """Give the lock back where it is still held; harmless where it is not.
 
