@@ -57,7 +57,6 @@ def render_haproxy(
     preview_host: str | None = None,
     certificate: str | None = None,
     balanced_from: IPv4Network | None = None,
-    health_expect: int = 200,
     timeout_client: int = 50,
     timeout_server: int = 50,
     timeout_tunnel: int = 3600,
@@ -67,7 +66,7 @@ def render_haproxy(
 
     :param app: id of the app, for the file's heading.
     :param servers: the fleet; both colors need at least one server.
-    :param health_path: what HAProxy asks each server for, with GET.
+    :param health_path: what HAProxy asks each server for, with GET; a healthy one answers with 200.
     :param stats_user: name for the statistics page.
     :param stats_password: password for the statistics page; never part of an error's text.
     :param maxconn_per_server: requests a server is given at a time, which is its number of workers.
@@ -75,7 +74,6 @@ def render_haproxy(
     :param certificate: path of a PEM file on the load balancer; adds port 443.
     :param balanced_from: where a managed load balancer in front of HAProxy comes from. Connections from there
         begin with the client's address in the PROXY protocol; all others are taken for clients.
-    :param health_expect: HTTP status of a healthy server.
     :param timeout_client: seconds a client may be silent within a request.
     :param timeout_server: seconds a server may think about a request.
     :param timeout_tunnel: seconds that both sides of an upgraded connection may be silent.
@@ -101,7 +99,6 @@ def render_haproxy(
             f"network of the managed load balancer: {balanced_from!r} is not an IPv4 network"
         )
     _demand_number("connections per server", maxconn_per_server, 1, 100_000)
-    _demand_number("expected health status", health_expect, 100, 599)
     _demand_number("client timeout", timeout_client, 1, 86_400)
     _demand_number("server timeout", timeout_server, 1, 86_400)
     _demand_number("tunnel timeout", timeout_tunnel, 1, 86_400)
@@ -114,7 +111,6 @@ def render_haproxy(
             app=app,
             servers=fleet,
             health_path=health_path,
-            health_expect=health_expect,
             preview_host=preview_host,
             certificate=certificate,
             balanced_from=balanced_from,

@@ -144,7 +144,6 @@ def test_an_address_has_to_be_an_address() -> None:
     [
         {"maxconn_per_server": 0},
         {"maxconn_per_server": "8"},
-        {"health_expect": 99},
         {"timeout_client": 0},
         {"timeout_server": 1.5},
     ],
