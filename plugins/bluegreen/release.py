@@ -27,7 +27,6 @@ BUSY_STATUS = 75
 
 _CAUSE_MARK = "bluegreen: "
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_NAMES = {"app": re.compile(APP_ID_PATTERN), "user": re.compile(r"[a-z_][a-z0-9_-]{0,31}")}
 _REPORT = re.compile(
     r"@bluegreen state=(?P<state>\w+) result=(?P<result>\S*) exit=(?P<exit>\d+) "
     r"milliseconds=(?P<milliseconds>\d+) cursor=(?P<cursor>\d+) run_id=(?P<run_id>.*)"
@@ -50,8 +49,6 @@ class Release:
     :param command: the server's command; ``{listen}``, ``{workers}`` and ``{psgi}`` are filled in here.
     :param longest_request: seconds that a request may take while the service stops.
     :param health_timeout: seconds within which the started app must be healthy.
-    :param deploy_user: who fetches and builds.
-    :param run_user: who runs the app; the app's id by default.
     :param min_free_mb: megabytes that must be free before anything is written.
     """
 
@@ -68,8 +65,6 @@ class Release:
     health_path: str = "/health"
     health_consecutive: int = 3
     health_timeout: float = 60
-    deploy_user: str = "deploy"
-    run_user: str = ""
     min_free_mb: int = 100
 
     @classmethod
@@ -106,7 +101,7 @@ class Claim:
     token: int
 
     def __post_init__(self) -> None:
-        _check_name("app", self.app)
+        _check_app(self.app)
 
 
 class JobState(StrEnum):
@@ -148,8 +143,6 @@ class DropletFacts:
     :param service: systemd's word: ``active``, ``inactive``, ``failed`` …
     :param main_pid: of the service, or ``None``.
     :param disk_free_mb: megabytes free where releases go.
-    :param memory_mb: megabytes of memory in the droplet.
-    :param clock: seconds since the epoch by the droplet's clock.
     :param versions: of ``perl``, ``carton`` and ``git``; ``None`` for what is not installed.
     :param missing_users: which of the users needed are not there.
     :param releases: complete releases on the droplet.
@@ -159,8 +152,6 @@ class DropletFacts:
     service: str
     main_pid: int | None
     disk_free_mb: int
-    memory_mb: int
-    clock: float
     versions: Mapping[str, str | None]
     missing_users: tuple[str, ...]
     releases: tuple[str, ...]
@@ -168,7 +159,7 @@ class DropletFacts:
 
 def job_unit(app: str, revision: str) -> str:
     """Name of the transient unit that deploys a revision: ``bluegreen-my_perl_app-0123456789ab``."""
-    _check_name("app", app)
+    _check_app(app)
     _check_revision(revision)
     return f"bluegreen-{app}-{revision[:12]}"
 
@@ -176,11 +167,9 @@ def job_unit(app: str, revision: str) -> str:
 def deploy_script(release: Release) -> str:
     """The script that builds, loads, activates and proves a release; to be given to :func:`start_script`.
 
-    :raises ValueError: if app, users or revision are none.
+    :raises ValueError: if app or revision are none.
     """
-    run_user = release.run_user or release.app
-    for what, name in (("app", release.app), ("user", release.deploy_user), ("user", run_user)):
-        _check_name(what, name)
+    _check_app(release.app)
     _check_revision(release.revision)
     return render_script(
         "droplet/deploy_release.sh.j2",
@@ -188,8 +177,6 @@ def deploy_script(release: Release) -> str:
         repository=release.repository,
         revision=release.revision,
         unit=job_unit(release.app, release.revision),
-        deploy_user=release.deploy_user,
-        run_user=run_user,
         health_url=f"http://{release.listen_address}:{release.port}{release.health_path}",
         health_consecutive=release.health_consecutive,
         health_timeout=release.health_timeout,
@@ -208,7 +195,6 @@ def service_unit(release: Release) -> str:
     return render_unit(
         "droplet/app.service.j2",
         app=release.app,
-        run_user=release.run_user or release.app,
         stop_timeout=release.longest_request + STOP_MARGIN,
     )
 
@@ -262,10 +248,10 @@ def clean_script(*, unit: str, claim: Claim | None = None) -> str:
     return _render_claimed("droplet/job_clean.sh.j2", claim, unit=unit)
 
 
-def facts_script(*, app: str, deploy_user: str = "deploy", run_user: str = "") -> str:
+def facts_script(app: str) -> str:
     """Print facts of the droplet, see :func:`parse_facts`; changes nothing on it."""
-    _check_name("app", app)
-    return render_script("droplet/facts.sh.j2", app=app, deploy_user=deploy_user, run_user=run_user or app)
+    _check_app(app)
+    return render_script("droplet/facts.sh.j2", app=app)
 
 
 def parse_job_report(output: str) -> JobReport:
@@ -305,8 +291,6 @@ def parse_facts(output: str) -> DropletFacts:
             service=single["service"],
             main_pid=int(single["main_pid"]) or None,
             disk_free_mb=int(single["disk_free_mb"]),
-            memory_mb=int(single["memory_mb"]),
-            clock=float(single["clock"]),
             versions={tool: single[tool] or None for tool in _TOOLS},
             missing_users=tuple(value for key, value in pairs if key == "missing_user"),
             releases=tuple(sorted(value for key, value in pairs if key == "release")),
@@ -342,9 +326,9 @@ def _text(name: str) -> str:
     return (TEMPLATES_DIRECTORY / "droplet" / name).read_text(encoding="utf-8")
 
 
-def _check_name(what: str, name: str) -> None:
-    if not _NAMES[what].fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a {what}")
+def _check_app(app: str) -> None:
+    if not re.fullmatch(APP_ID_PATTERN, app):
+        raise ValueError(f"{app!r} is no app's id")
 
 
 def _check_revision(revision: str) -> None:

@@ -135,7 +135,7 @@ class AppDroplet:
         return report
 
     def facts(self) -> DropletFacts:
-        return parse_facts(self.script(facts_script(app=APP)))
+        return parse_facts(self.script(facts_script(APP)))
 
     def get(self, path: str = "/") -> requests.Response:
         """Ask the app, not by way of a load balancer."""

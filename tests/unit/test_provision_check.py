@@ -53,8 +53,6 @@ def facts(revision: str | None = V1, **changes: Any) -> DropletFacts:
             "service": "active",
             "main_pid": 1,
             "disk_free_mb": 5000,
-            "memory_mb": 2000,
-            "clock": 0.0,
             "versions": {"perl": "5.36.0", "carton": "1.0", "git": "2.39"},
             "missing_users": (),
             "releases": (),

@@ -109,7 +109,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
 
     def _facts(self, droplet: Droplet) -> DropletFacts:
         with DropletHook.of(droplet, self.app) as hook:
-            return parse_facts(output_of(hook, facts_script(app=self.app_id)))
+            return parse_facts(output_of(hook, facts_script(self.app_id)))
 
     def _running(self, plan: Plan) -> str:
         """Return the one revision that the idle color runs, asked by every load balancer."""

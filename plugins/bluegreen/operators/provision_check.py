@@ -106,7 +106,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         if droplet.off:
             return FleetError(droplet.off)
         try:
-            result = DropletHook.of(droplet, self.app).run_script(facts_script(app=self.app_id))
+            result = DropletHook.of(droplet, self.app).run_script(facts_script(self.app_id))
             if result.status != 0:
                 return CommandError(f"{droplet.label}: {result.stderr.strip()[-200:]}", result.status)
             return parse_facts(result.stdout)
