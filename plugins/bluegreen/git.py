@@ -15,6 +15,9 @@ REF_PATTERN = r"^(?!.*(\.\.|//|@\{|\.lock$|/$|\.$))[A-Za-z0-9_][A-Za-z0-9._/+@-]
 
 ALLOWED_PROTOCOLS = "http:https:ssh"
 
+# In which a repository has to tell what its branches and tags are.
+ANSWER_SECONDS = 30
+
 WHAT_A_REF_MAY_BE = (
     "a ref is a branch, a tag or a commit: 1 to 200 letters, digits and . _ / + @ -, "
     "starting with a letter or digit, without '..'"
@@ -35,7 +38,7 @@ def check_ref(ref: object) -> str:
     return ref
 
 
-def resolve_ref(repository: str, ref: str, timeout: float = 30) -> str:
+def resolve_ref(repository: str, ref: str) -> str:
     """Ask the repository which commit a ref means now.
 
     A full commit id is taken as it is: a remote lists its branches and tags only, so whether the commit
@@ -43,14 +46,13 @@ def resolve_ref(repository: str, ref: str, timeout: float = 30) -> str:
 
     :param repository: URL of the repository, as in the app's settings.
     :param ref: branch, tag (annotated ones are peeled) or commit id of 40 hex digits.
-    :param timeout: seconds to wait for the repository.
     :return: the revision, 40 hex digits.
     :raises RefError: if the ref is malformed, ambiguous or not there, or the repository does not answer.
     """
     check_ref(ref)
     if _REVISION.fullmatch(ref):
         return ref
-    listing = _ls_remote(repository, ref, timeout)
+    listing = _ls_remote(repository, ref)
     if revision := revision_in(listing, ref):
         _refuse_ambiguous(listing, repository, ref, revision)
         return revision
@@ -112,12 +114,12 @@ def fatal_line(stderr: str) -> str:
     return next((line for line in said if line.startswith("fatal:")), said[-1] if said else "no reason")
 
 
-def _ls_remote(repository: str, ref: str, timeout: float) -> dict[str, str]:
+def _ls_remote(repository: str, ref: str) -> dict[str, str]:
     try:
-        answer = run_git("ls-remote", "--", repository, *patterns_of(ref), timeout=timeout)
+        answer = run_git("ls-remote", "--", repository, *patterns_of(ref), timeout=ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         raise RefError(
-            f"{repository} did not answer within {timeout:g} s, so {ref!r} is not resolved"
+            f"{repository} did not answer within {ANSWER_SECONDS} s, so {ref!r} is not resolved"
         ) from None
     if answer.returncode != 0:
         raise RefError(f"cannot read {repository} to resolve {ref!r}: {fatal_line(answer.stderr)}")

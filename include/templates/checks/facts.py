@@ -32,7 +32,7 @@ COMMAND_SECONDS = 15
 MIRROR_SECONDS, REQUESTS_AT_ONCE = 8, 8
 LARGEST_TEXT = 1 << 20
 FILES_SHOWN, DIFFS_SHOWN, DIFF_LINES_SHOWN = 20, 5, 40
-UNIT_PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,DropInPaths"
+UNIT_PROPERTIES = "ActiveState,UnitFileState,NeedDaemonReload,MainPID,DropInPaths"
 
 REQUEST = json.load(sys.stdin)
 # Airflow takes a machine that says nothing for that long for lost.
@@ -140,7 +140,7 @@ def machine(request):
 
 
 def app_server(request):
-    root, service = f"/opt/{request['app']}", request["unit"]
+    root = f"/opt/{request['app']}"
     users = {user: has_user(user) for user in (request["deploy_user"], request["run_user"])}
     current = target_of(f"{root}/current")
     facts = {
@@ -157,7 +157,7 @@ def app_server(request):
         "load": None,
         "compared": None,
     }
-    facts["running"] = target_of(f"/proc/{unit_state(service).get('MainPID')}/cwd")
+    facts["running"] = target_of(f"/proc/{facts['unit'].get('MainPID')}/cwd")
     release = f"{root}/releases/{current}" if current else None
     if release:
         facts["stated"] = (text_of(f"{release}/REVISION") or "").strip()

@@ -33,6 +33,7 @@ from bluegreen.ledger import Record, read_ledger
 from bluegreen.operators.haproxy import render
 
 CONNECTIONS_AT_ONCE = 16
+RUNS_SHOWN = 5
 
 
 def collect(app: App, ref: str | None) -> Facts:
@@ -45,17 +46,17 @@ def collect(app: App, ref: str | None) -> Facts:
     return follow_up(_Collector(app, ref).collect())
 
 
-def read_runs(facts: Facts, last: int = 5) -> list[Record]:
+def read_runs(facts: Facts) -> list[Record]:
     """Return the last runs of the app, oldest first, as the load balancers that can be asked know them."""
     members = [one for one in facts.fleet.load_balancers if one.name in facts.readable]
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-        read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app, last)), members)
-        return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-last:]
+        read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app)), members)
+        return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-RUNS_SHOWN:]
 
 
-def _ledger(droplet: Droplet, app: App, last: int) -> list[dict[str, Any]]:
+def _ledger(droplet: Droplet, app: App) -> list[dict[str, Any]]:
     with DropletHook.of(droplet, app) as hook:
-        return LoadBalancerHook(hook).ledger(last)
+        return LoadBalancerHook(hook).ledger(RUNS_SHOWN)
 
 
 class _Collector:

@@ -25,12 +25,9 @@ class _Answer(BaseModel):
 class Unit(_Answer):
     """A systemd unit in systemd's own words."""
 
-    LoadState: str = ""
     ActiveState: str = ""
-    SubState: str = ""
     UnitFileState: str = ""
     NeedDaemonReload: str = "no"
-    MainPID: int = 0
     DropInPaths: str = ""
 
 
