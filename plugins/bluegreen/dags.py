@@ -11,7 +11,8 @@ from airflow.sdk import DAG, BaseOperator, Param, chain, task
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from bluegreen.app import App, app_ids, load_app
+from bluegreen.app import App
+from bluegreen.app_file import app_ids, load_app
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
 from bluegreen.operators.announce import AnnounceOperator

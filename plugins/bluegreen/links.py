@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.plan import Plan
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.errors import SettingsError
 from bluegreen.figures import Figures, Watched
 from bluegreen.run_note import is_attached, report_of

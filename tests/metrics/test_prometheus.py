@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.checks.finding import warning
 from bluegreen.figures import Watched, findings_of, locked
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from bluegreen import hostkey
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
 from bluegreen.errors import LoadBalancerError

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from bluegreen import hostkey
-from bluegreen.app import App, load_app
+from bluegreen.app import App
+from bluegreen.app_file import load_app
 from bluegreen.checks.collect import collect
 from bluegreen.checks.finding import Finding
 from bluegreen.checks.run import findings_in

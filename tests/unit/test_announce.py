@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, AssetAlias
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.notify import Event, event_of
 from bluegreen.operators import announce, notifications
 from tests.unit.fake_airflow import FakeApi, serving

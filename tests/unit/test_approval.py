@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.approval import MOST_COMMITS, Request
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet

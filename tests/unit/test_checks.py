@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.checks import account, balancers, drift, follow_up, health, machines, revision
 from bluegreen.checks.dependencies import cache_key, distributions, not_vendored
 from bluegreen.checks.facts import (

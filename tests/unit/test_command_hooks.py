@@ -16,7 +16,8 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from structlog.testing import capture_logs
 
-from bluegreen.app import Hook, load_app
+from bluegreen.app import Hook
+from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.command_hooks import Moment, hook_script
 from bluegreen.hooks.droplet import CommandResult, DropletHook

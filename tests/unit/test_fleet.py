@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bluegreen.app import Tags, load_app
+from bluegreen.app import Tags
+from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.errors import FleetError
 from bluegreen.fleet import Droplet, Fleet, droplet_names

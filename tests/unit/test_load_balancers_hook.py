@@ -9,7 +9,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.hooks.droplet import DropletUnreachableError

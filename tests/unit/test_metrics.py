@@ -15,7 +15,8 @@ from airflow.sdk.observability import stats as task_stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory as get_task_stats_factory
 
 from bluegreen import metrics
-from bluegreen.app import Hook, Hooks, load_app
+from bluegreen.app import Hook, Hooks
+from bluegreen.app_file import load_app
 from bluegreen.checks.finding import warning
 from bluegreen.figures import Watched
 from bluegreen.hooks.load_balancers import LoadBalancersHook

@@ -11,7 +11,7 @@ import yaml
 from airflow.configuration import conf
 from airflow.sdk.configuration import conf as task_conf
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.figures import Watched, findings_of, locked
 from bluegreen.outcome import WITHOUT_A_WORD, Outcome
 

@@ -8,7 +8,8 @@ import pytest
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import ParamValidationError
 
-from bluegreen.app import App, ValidationSettings, load_app
+from bluegreen.app import App, ValidationSettings
+from bluegreen.app_file import load_app
 from bluegreen.trigger_form import deploy_params
 
 APP = load_app("my_perl_app")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.approval import Request
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from bluegreen.app import App, ValidationSettings, load_app
+from bluegreen.app import App, ValidationSettings
+from bluegreen.app_file import load_app
 from bluegreen.fleet import Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators.failure import failures_reported

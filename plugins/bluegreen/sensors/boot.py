@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from bluegreen.app import load_app
+from bluegreen.app_file import load_app
 from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet, Fleet

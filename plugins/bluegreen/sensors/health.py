@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 
-from bluegreen.app import App, load_app
+from bluegreen.app import App
+from bluegreen.app_file import load_app
 from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet

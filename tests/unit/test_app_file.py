@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.app import APPS_DIRECTORY, app_ids, load_app
+from bluegreen.app_file import APPS_DIRECTORY, app_ids, load_app
 from bluegreen.errors import SettingsError
 
 Write = Callable[..., Path]
