@@ -30,6 +30,15 @@ LONGEST_BAKE = 3600.0
 PLACEHOLDERS = ("listen", "workers", "psgi")
 
 
+def check_app_id(app_id: str) -> None:
+    """Refuse what is no app's id, before it gets into a script.
+
+    :raises ValueError: saying what it is.
+    """
+    if not re.fullmatch(APP_ID_PATTERN, app_id):
+        raise ValueError(f"{app_id!r} is no app's id")
+
+
 def _single_line(text: str) -> str:
     if any(ord(character) < 32 for character in text):
         raise ValueError("control characters and line breaks are not allowed")

@@ -1,8 +1,6 @@
 """A release on a droplet: the scripts that build, start and describe it, and what they answer.
 
-Everything here is pure: scripts are rendered from plain values and answers parsed from text; who sends the
-one and receives the other is no concern of this module. Each rendered script is to be run as root by
-``bash -s`` on the droplet, with the script as its standard input.
+Everything here is pure, as in :mod:`bluegreen.job`, and the scripts are to be run in the same way.
 """
 
 from __future__ import annotations
@@ -10,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from bluegreen.app import APP_ID_PATTERN, App
+from bluegreen.app import App, check_app_id
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script, render_unit
 from bluegreen.templates import TEMPLATES_DIRECTORY
@@ -21,21 +18,13 @@ from bluegreen.templates import TEMPLATES_DIRECTORY
 LOAD_TIMEOUT = 60
 STOP_MARGIN = 10
 
-# How a script ends that found the droplet claimed by a later run, or that should be tried again in a moment.
-CLAIMED_STATUS = 3
-BUSY_STATUS = 75
-
 _CAUSE_MARK = "bluegreen: "
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_REPORT = re.compile(
-    r"@bluegreen state=(?P<state>\w+) result=(?P<result>\S*) exit=(?P<exit>\d+) "
-    r"milliseconds=(?P<milliseconds>\d+) cursor=(?P<cursor>\d+) run_id=(?P<run_id>.*)"
-)
 _TOOLS = ("perl", "carton", "git")
 
 
 class ReleaseError(BlueGreenError):
-    """A droplet did not answer a script as it should."""
+    """A droplet's answer about its releases is not usable."""
 
 
 @dataclass(frozen=True)
@@ -90,52 +79,6 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A run's claim to change a droplet for an app; a claim with a greater token ends it.
-
-    :param app: the app's id.
-    :param token: the run's fencing token, see :class:`bluegreen.plan.HeldLock`.
-    """
-
-    app: str
-    token: int
-
-    def __post_init__(self) -> None:
-        _check_app(self.app)
-
-
-class JobState(StrEnum):
-    """Where a job on a droplet stands."""
-
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILED = "failed"
-    # No such unit: never started, cleaned up, or the droplet was restarted.
-    MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class JobReport:
-    """One answer of :func:`poll_script`.
-
-    :param lines: what the job wrote since the cursor of the report before.
-    :param exit_status: of the job's process once it has ended, else ``None``.
-    :param result: systemd's word for how it ended: ``success``, ``exit-code``, ``signal``, ``timeout`` …
-    :param run_id: the run that started the job.
-    :param seconds: how long the job has run, or ran.
-    :param cursor: how many lines the job has written; pass it to the next :func:`poll_script`.
-    """
-
-    state: JobState
-    lines: tuple[str, ...]
-    exit_status: int | None
-    result: str
-    run_id: str
-    seconds: float
-    cursor: int
-
-
-@dataclass(frozen=True)
 class DropletFacts:
     """What is on a droplet now.
 
@@ -157,26 +100,26 @@ class DropletFacts:
     releases: tuple[str, ...]
 
 
-def job_unit(app: str, revision: str) -> str:
+def deploy_unit(app: str, revision: str) -> str:
     """Name of the transient unit that deploys a revision: ``bluegreen-my_perl_app-0123456789ab``."""
-    _check_app(app)
+    check_app_id(app)
     _check_revision(revision)
     return f"bluegreen-{app}-{revision[:12]}"
 
 
 def deploy_script(release: Release) -> str:
-    """The script that builds, loads, activates and proves a release; to be given to :func:`start_script`.
+    """The script that builds, loads, activates and proves a release; it is a job, see :mod:`bluegreen.job`.
 
     :raises ValueError: if app or revision are none.
     """
-    _check_app(release.app)
+    check_app_id(release.app)
     _check_revision(release.revision)
     return render_script(
         "droplet/deploy_release.sh.j2",
         app=release.app,
         repository=release.repository,
         revision=release.revision,
-        unit=job_unit(release.app, release.revision),
+        unit=deploy_unit(release.app, release.revision),
         health_url=f"http://{release.listen_address}:{release.port}{release.health_path}",
         health_consecutive=release.health_consecutive,
         health_timeout=release.health_timeout,
@@ -199,81 +142,10 @@ def service_unit(release: Release) -> str:
     )
 
 
-def start_script(*, unit: str, run_id: str, script: str, timeout: int, claim: Claim | None = None) -> str:
-    """Start a job as a transient unit, or attach to the one that is there.
-
-    A unit of that name that is running, or that ended for the same run, is left as it is (then polled);
-    one that ended for another run is replaced. To run a failed job of the same run again, clean it first.
-    With a claim, jobs of earlier runs that do not do the very same are stopped before, and the job is this
-    run's from then on; if a later run has claimed the droplet, nothing is started.
-
-    :param unit: see :func:`job_unit`.
-    :param run_id: the Airflow run; kept as the unit's description.
-    :param script: what to run.
-    :param timeout: seconds after which systemd ends the job.
-    :param claim: the run's, see :func:`claim_script`.
-    :raises ValueError: if the run id is not one line of text.
-    """
-    if not run_id.isprintable() or not run_id.strip():
-        raise ValueError(f"a run id is one line of text, not {run_id!r}")
-    return _render_claimed(
-        "droplet/job_start.sh.j2", claim, unit=unit, run_id=run_id, script=script, timeout=timeout
-    )
-
-
-def claim_script(claim: Claim) -> str:
-    """Make the droplet the run's own: jobs of earlier runs are stopped, and can start or activate no more.
-
-    It ends with ``CLAIMED_STATUS`` if a later run has claimed the droplet, and with ``BUSY_STATUS`` while a
-    job is just starting a release.
-    """
-    return _render_claimed("droplet/claim_droplet.sh.j2", claim)
-
-
-def poll_script(*, unit: str, cursor: int = 0, wait: float = 5) -> str:
-    """Wait up to ``wait`` seconds for the job's end, then print what is new; see :func:`parse_job_report`."""
-    return render_script("droplet/job_poll.sh.j2", unit=unit, cursor=cursor, wait_ms=int(wait * 1000))
-
-
-def stop_script(*, unit: str, claim: Claim | None = None) -> str:
-    """Stop the job; it is ``missing`` then, and another run can start it anew.
-
-    With a claim, a droplet that a later run has claimed is left alone.
-    """
-    return _render_claimed("droplet/job_stop.sh.j2", claim, unit=unit)
-
-
-def clean_script(*, unit: str, claim: Claim | None = None) -> str:
-    """Stop the job and remove every trace of it, so that it can be started anew; a claim as when stopping."""
-    return _render_claimed("droplet/job_clean.sh.j2", claim, unit=unit)
-
-
 def facts_script(app: str) -> str:
     """Print facts of the droplet, see :func:`parse_facts`; changes nothing on it."""
-    _check_app(app)
+    check_app_id(app)
     return render_script("droplet/facts.sh.j2", app=app)
-
-
-def parse_job_report(output: str) -> JobReport:
-    """Parse what the poll script printed.
-
-    :raises ReleaseError: if it is not a whole report.
-    """
-    *lines, last = output.splitlines() or [""]
-    # What the job wrote may look like a report; only the last line is one.
-    match = _REPORT.fullmatch(last)
-    if match is None or match["state"] not in list(JobState):
-        raise ReleaseError(f"the droplet's report on the job is not whole: it ends with {last[:80]!r}")
-    state = JobState(match["state"])
-    return JobReport(
-        state=state,
-        lines=tuple(lines),
-        exit_status=int(match["exit"]) if state in (JobState.SUCCESS, JobState.FAILED) else None,
-        result=match["result"],
-        run_id=match["run_id"],
-        seconds=int(match["milliseconds"]) / 1000,
-        cursor=int(match["cursor"]),
-    )
 
 
 def parse_facts(output: str) -> DropletFacts:
@@ -318,17 +190,8 @@ def start_text(release: Release) -> str:
     return render_script("droplet/start.sh.j2", psgi=release.psgi, command=words, load_timeout=LOAD_TIMEOUT)
 
 
-def _render_claimed(name: str, claim: Claim | None, **values: object) -> str:
-    return render_script(name, claim=claim, claimed_status=CLAIMED_STATUS, busy_status=BUSY_STATUS, **values)
-
-
 def _text(name: str) -> str:
     return (TEMPLATES_DIRECTORY / "droplet" / name).read_text(encoding="utf-8")
-
-
-def _check_app(app: str) -> None:
-    if not re.fullmatch(APP_ID_PATTERN, app):
-        raise ValueError(f"{app!r} is no app's id")
 
 
 def _check_revision(revision: str) -> None:

@@ -12,21 +12,16 @@ import requests
 
 from bluegreen.cloud_init import render_user_data
 from bluegreen.hostkey import generate
-from bluegreen.release import (
+from bluegreen.job import (
     Claim,
-    DropletFacts,
     JobReport,
     JobState,
-    Release,
     clean_script,
-    deploy_script,
-    facts_script,
-    job_unit,
-    parse_facts,
     parse_job_report,
     poll_script,
     start_script,
 )
+from bluegreen.release import DropletFacts, Release, deploy_script, deploy_unit, facts_script, parse_facts
 from sandbox import Machine, Sandbox
 
 APP = "my_perl_app"
@@ -101,7 +96,7 @@ class AppDroplet:
 
     def start(self, release: Release, run_id: str = "run-1", token: int = 1) -> str:
         """Start a deploy, and return its unit."""
-        unit = job_unit(APP, release.revision)
+        unit = deploy_unit(APP, release.revision)
         script, claim = deploy_script(release), Claim(APP, token)
         self.script(start_script(unit=unit, run_id=run_id, script=script, timeout=120, claim=claim))
         return unit

@@ -10,16 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.release import (
-    Claim,
-    JobState,
-    claim_script,
-    clean_script,
-    failure_cause,
-    job_unit,
-    start_script,
-    stop_script,
-)
+from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script, stop_script
+from bluegreen.release import deploy_unit, failure_cause
 from sandbox import Sandbox
 from sandbox.sample_app import build_repository
 from tests.sandbox.app_droplet import APP, ROOT, AppDroplet, created, wait_for
@@ -275,7 +267,7 @@ def test_killed_at_any_moment_and_run_again(
 def test_job_survives_its_connection_and_is_attached_to(
     droplet: AppDroplet, revisions: dict[str, str]
 ) -> None:
-    unit = job_unit(APP, revisions["v1"])
+    unit = deploy_unit(APP, revisions["v1"])
     script = "echo begin; sleep 2; echo end; exit 7"
     for _ in range(2):
         droplet.script(start_script(unit=unit, run_id="run-1", script=script, timeout=60))
@@ -295,7 +287,7 @@ def test_job_survives_its_connection_and_is_attached_to(
 
 
 def test_job_is_heard_to_the_last_half_line_while_the_journal_takes_nothing(droplet: AppDroplet) -> None:
-    unit = job_unit(APP, "e" * 40)
+    unit = deploy_unit(APP, "e" * 40)
     droplet.machine.run(["systemctl", "kill", "--signal=STOP", "systemd-journald.service"])
     try:
         script = "echo one; printf two; sleep 1; echo ' halves'; printf three >&2; exit 7"
@@ -308,7 +300,7 @@ def test_job_is_heard_to_the_last_half_line_while_the_journal_takes_nothing(drop
 
 
 def test_job_that_takes_too_long(droplet: AppDroplet) -> None:
-    unit = job_unit(APP, "e" * 40)
+    unit = deploy_unit(APP, "e" * 40)
     droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=1))
     report = droplet.finish(unit)
     assert (report.state, report.result) == (JobState.FAILED, "timeout")
@@ -316,7 +308,7 @@ def test_job_that_takes_too_long(droplet: AppDroplet) -> None:
 
 
 def test_job_that_is_stopped(droplet: AppDroplet) -> None:
-    unit = job_unit(APP, "e" * 40)
+    unit = deploy_unit(APP, "e" * 40)
     droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=60))
     droplet.script(stop_script(unit=unit))
     assert droplet.poll(unit).state is JobState.MISSING
@@ -362,7 +354,7 @@ def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisi
     running(claimed, revisions["v1"])
     before = claimed.facts()
     claimed.script(claim_script(Claim(APP, 8)))
-    unit = job_unit(APP, "e" * 40)
+    unit = deploy_unit(APP, "e" * 40)
     start = start_script(unit=unit, run_id="run-7", script="id", timeout=60, claim=Claim(APP, 7))
     assert claimed.refusal(start) == (
         "another run has claimed this droplet since (its token 8 is newer than 7); "
@@ -375,7 +367,7 @@ def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisi
 
 
 def test_claim_stops_the_jobs_of_earlier_runs_and_no_other_app_s(claimed: AppDroplet) -> None:
-    earlier, other = job_unit(APP, "e" * 40), job_unit(f"{APP}_2", "e" * 40)
+    earlier, other = deploy_unit(APP, "e" * 40), deploy_unit(f"{APP}_2", "e" * 40)
     start_job(claimed, earlier, 7)
     start_job(claimed, other, 7, app=f"{APP}_2")
     half_built = f"/opt/{APP}/releases/{'e' * 40}.partial.x"
@@ -391,7 +383,7 @@ def test_deploy_of_another_revision_does_not_wait_for_what_a_dead_run_left_at_wo
     claimed: AppDroplet, revisions: dict[str, str]
 ) -> None:
     running(claimed, revisions["v1"])
-    left = job_unit(APP, "e" * 40)
+    left = deploy_unit(APP, "e" * 40)
     script = f"exec 9>/run/bluegreen/{APP}.lock; flock 9; sleep 60"
     claim = Claim(APP, 7)
     claimed.script(start_script(unit=left, run_id="run-7", script=script, timeout=60, claim=claim))

@@ -25,16 +25,9 @@ from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.job import clean_script, parse_job_report, poll_script, start_script
 from bluegreen.operators.haproxy import render
-from bluegreen.release import (
-    Release,
-    clean_script,
-    deploy_script,
-    job_unit,
-    parse_job_report,
-    poll_script,
-    start_script,
-)
+from bluegreen.release import Release, deploy_script, deploy_unit
 from sandbox import Machine
 from sandbox.sample_app import build_repository
 from tests.sandbox.droplets import Shop
@@ -132,7 +125,7 @@ class Watched:
 
     def deploy(self, droplet: Droplet, tag: str) -> None:
         """Build and start a release on a droplet."""
-        unit, revision = job_unit(APP, self.revisions[tag]), self.revisions[tag]
+        unit, revision = deploy_unit(APP, self.revisions[tag]), self.revisions[tag]
         script = deploy_script(Release.of(self.app, revision, str(droplet.private)))
         with DropletHook.of(droplet, self.app) as hook:
             run = hook.run_script(start_script(unit=unit, run_id="deploy/run-1", script=script, timeout=120))

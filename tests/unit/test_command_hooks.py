@@ -21,9 +21,9 @@ from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.command_hooks import Moment, hook_script
 from bluegreen.hooks.droplet import CommandResult, DropletHook
+from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS
 from bluegreen.operators import command_hooks
 from bluegreen.plan import Plan
-from bluegreen.release import BUSY_STATUS, CLAIMED_STATUS
 from tests.unit.test_operators import APP, BLUE, FLEET, GREEN, LOCK, REVISION, context, droplet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,9 +17,7 @@ from bluegreen.command_hooks import Moment
 from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletRefusedError, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators import command_hooks, deploy, previous_release
-from bluegreen.plan import HeldLock, Plan
-from bluegreen.release import (
+from bluegreen.job import (
     BUSY_STATUS,
     CLAIMED_STATUS,
     Claim,
@@ -28,6 +26,8 @@ from bluegreen.release import (
     start_script,
     stop_script,
 )
+from bluegreen.operators import command_hooks, deploy, previous_release
+from bluegreen.plan import HeldLock, Plan
 from tests.unit.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
 
 UNIT = f"bluegreen-{APP}-{REVISION[:12]}"

@@ -1,4 +1,4 @@
-"""The scripts of a release, as they are rendered, and what they answer, as it is parsed."""
+"""The scripts for a droplet, as they are rendered, and what those of a release answer, as it is parsed."""
 
 from __future__ import annotations
 
@@ -11,28 +11,20 @@ import pytest
 
 from bluegreen.app import Hook
 from bluegreen.command_hooks import hook_script
+from bluegreen.job import Claim, claim_script, clean_script, poll_script, start_script, stop_script
 from bluegreen.release import (
-    Claim,
-    JobState,
     Release,
     ReleaseError,
-    claim_script,
-    clean_script,
     deploy_script,
+    deploy_unit,
     facts_script,
     failure_cause,
-    job_unit,
     parse_facts,
-    parse_job_report,
-    poll_script,
     service_unit,
-    start_script,
-    stop_script,
 )
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 UNIT = "bluegreen-my_perl_app-0123456789ab"
-CURSOR = 63
 
 RELEASE = Release(
     app="my_perl_app",
@@ -63,7 +55,7 @@ SCRIPTS = {
     ),
     "start, claimed": start_script(unit=UNIT, run_id="run-1", script="id\n", timeout=900, claim=CLAIM),
     "claim": claim_script(CLAIM),
-    "poll": poll_script(unit=UNIT, cursor=CURSOR),
+    "poll": poll_script(unit=UNIT, cursor=63),
     "poll, first": poll_script(unit=UNIT),
     "stop": stop_script(unit=UNIT),
     "stop, claimed": stop_script(unit=UNIT, claim=CLAIM),
@@ -120,13 +112,13 @@ def test_command_of_the_server_is_these_words(release: Release, tmp_path: Path) 
 
 
 def test_job_is_named_after_app_and_revision() -> None:
-    assert job_unit("my_perl_app", REVISION) == UNIT
+    assert deploy_unit("my_perl_app", REVISION) == UNIT
 
 
 @pytest.mark.parametrize("app", ["", "a b", "../x", "a;id", "A", "a" * 40, "my-app"])
 def test_app_that_is_none_is_refused(app: str) -> None:
     with pytest.raises(ValueError, match="no app's id"):
-        job_unit(app, REVISION)
+        deploy_unit(app, REVISION)
     with pytest.raises(ValueError, match="no app's id"):
         facts_script(app)
 
@@ -139,55 +131,11 @@ def test_revision_that_is_none_is_refused(revision: str) -> None:
         deploy_script(replace(RELEASE, revision=revision))
 
 
-@pytest.mark.parametrize("run_id", ["", " ", "a\nb", "a\x1bb"])
-def test_run_id_that_is_no_line_is_refused(run_id: str) -> None:
-    with pytest.raises(ValueError, match="one line of text"):
-        start_script(unit=UNIT, run_id=run_id, script="id", timeout=9)
-
-
 def test_service_waits_longer_than_the_longest_request() -> None:
     unit = service_unit(replace(RELEASE, longest_request=300))
     assert "TimeoutStopSec=310\n" in unit
     assert "KillSignal=SIGQUIT\n" in unit
     assert "User=my_perl_app\n" in unit
-
-
-def report(**changes: object) -> str:
-    values = {"state": "running", "result": "success", "exit": 0, "milliseconds": 1500, "cursor": CURSOR}
-    fields = " ".join(f"{key}={value}" for key, value in {**values, **changes}.items())
-    return f"@bluegreen {fields} run_id=manual__2026-11-23T03:00:00+00:00\n"
-
-
-def test_running_job() -> None:
-    parsed = parse_job_report("fetching\nbuilding\n" + report())
-    assert parsed.state is JobState.RUNNING
-    assert parsed.lines == ("fetching", "building")
-    assert (parsed.exit_status, parsed.seconds, parsed.cursor) == (None, 1.5, CURSOR)
-    assert parsed.run_id == "manual__2026-11-23T03:00:00+00:00"
-
-
-def test_failed_job() -> None:
-    parsed = parse_job_report("bluegreen: no\n" + report(state="failed", result="exit-code", exit=7))
-    assert (parsed.state, parsed.result, parsed.exit_status) == (JobState.FAILED, "exit-code", 7)
-
-
-def test_missing_job() -> None:
-    parsed = parse_job_report(report(state="missing", milliseconds=0, cursor=0))
-    assert (parsed.state, parsed.cursor, parsed.exit_status) == (JobState.MISSING, 0, None)
-
-
-def test_job_cannot_forge_its_report() -> None:
-    parsed = parse_job_report(report(state="success") + report(state="failed", exit=1))
-    assert parsed.state is JobState.FAILED
-    assert len(parsed.lines) == 1
-
-
-@pytest.mark.parametrize(
-    "output", ["", "Connection closed", report()[:60], report(state="excellent"), report() + "x"]
-)
-def test_report_that_is_not_whole(output: str) -> None:
-    with pytest.raises(ReleaseError, match="not whole"):
-        parse_job_report(output)
 
 
 def test_cause_is_the_last_one_told() -> None:

@@ -15,7 +15,7 @@ from airflow.sdk import BaseHook
 
 from bluegreen.errors import BlueGreenError, SettingsError
 from bluegreen.hooks.connection import usable_connection
-from bluegreen.release import BUSY_STATUS
+from bluegreen.job import BUSY_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

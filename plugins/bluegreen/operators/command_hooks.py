@@ -14,10 +14,7 @@ from bluegreen.command_hooks import Moment, hook_script, hook_unit, hooks_at
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, output_of
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.states import found_plan, task_states, told
-from bluegreen.plan import HeldLock
-from bluegreen.release import (
+from bluegreen.job import (
     Claim,
     JobReport,
     JobState,
@@ -26,6 +23,9 @@ from bluegreen.release import (
     poll_script,
     start_script,
 )
+from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.states import found_plan, task_states, told
+from bluegreen.plan import HeldLock
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Context

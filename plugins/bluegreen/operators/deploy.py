@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError, output_of
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.links import CommitLink, DropletLink
-from bluegreen.operators.locked import PlannedOperator
-from bluegreen.release import (
+from bluegreen.job import (
     Claim,
     JobReport,
     JobState,
-    Release,
     clean_script,
-    deploy_script,
-    failure_cause,
-    job_unit,
     parse_job_report,
     poll_script,
     start_script,
     stop_script,
 )
+from bluegreen.links import CommitLink, DropletLink
+from bluegreen.operators.locked import PlannedOperator
+from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -95,7 +92,7 @@ class DeployReleaseOperator(PlannedOperator):
 
     @property
     def _unit(self) -> str:
-        return job_unit(self.app_id, self.revision)
+        return deploy_unit(self.app_id, self.revision)
 
     @property
     def _claim(self) -> Claim:

@@ -18,17 +18,10 @@ from bluegreen.hooks.droplet import (
     output_of,
 )
 from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.plan import Plan
-from bluegreen.release import (
-    BUSY_STATUS,
-    CLAIMED_STATUS,
-    Claim,
-    DropletFacts,
-    claim_script,
-    facts_script,
-    parse_facts,
-)
+from bluegreen.release import DropletFacts, facts_script, parse_facts
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
