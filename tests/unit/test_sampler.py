@@ -10,16 +10,20 @@ from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
+from statistics import median
 from typing import Any, ClassVar
 
 import pytest
 
-from bluegreen.analysis import said, series_of
+from bluegreen.analysis import Sample, said, series_of
 from bluegreen.app import ValidationSettings
 from bluegreen.fleet import Droplet
 from bluegreen.sampler import Sampler, Visitor, targets_of
+from tests.unit.local_haproxy import eventually
 
 REVISION = "a" * 40
+SLOW_SECONDS = 0.2
+VISITORS = 4
 
 
 class _App(BaseHTTPRequestHandler):
@@ -28,7 +32,7 @@ class _App(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        time.sleep(0.2 if self.path == "/slow" else 0)
+        time.sleep(SLOW_SECONDS if self.path == "/slow" else 0)
         self.send_response(500 if self.path == "/broken" else 200)
         self.send_header("X-Revision", REVISION)
         self.send_header("X-Host", self.headers["Host"])
@@ -148,19 +152,30 @@ def test_a_load_balancer_that_is_not_there_is_no_release_s_failure() -> None:
         assert visitor.ask(("/", nobody)).lost
 
 
+def seen(count: int, paths: list[str], balancer: Any, rate: float) -> list[Sample]:
+    """Wait until so many requests have been made, however long a busy machine takes for them."""
+    with Sampler(targets_of(paths, [balancer]), rate=rate, visitors=VISITORS) as sampler:
+        eventually(lambda: len(sampler.samples()) >= count, 60)
+        return sampler.samples()
+
+
+def seconds_of_a_round(samples: list[Sample]) -> float:
+    """In which as many requests begin as there are visitors: the median, which no single delay changes."""
+    begun = sorted(sample.at for sample in samples)
+    return median(later - earlier for earlier, later in zip(begun, begun[VISITORS:], strict=False))
+
+
 def test_every_path_is_asked_equally_often_at_the_rate(balancer: Any) -> None:
-    with Sampler(targets_of(["/", "/a", "/b"], [balancer]), rate=60, visitors=4) as sampler:
-        time.sleep(1)
-        samples = sampler.samples()
-    assert 40 <= len(samples) <= 65
+    samples = seen(60, ["/", "/a", "/b"], balancer, rate=60)
+    assert seconds_of_a_round(samples) == pytest.approx(VISITORS / 60, rel=0.4)
     counts = [sum(sample.path == path for sample in samples) for path in ("/", "/a", "/b")]
     assert max(counts) - min(counts) <= 4
 
 
 def test_a_slow_path_does_not_keep_the_others_waiting(balancer: Any) -> None:
-    with Sampler(targets_of(["/slow"], [balancer]), rate=50, visitors=4) as sampler:
-        time.sleep(1.1)
-        assert 12 <= len(sampler.samples()) <= 20
+    samples = seen(16, ["/slow"], balancer, rate=50)
+    # One after the other they would take four times as long.
+    assert SLOW_SECONDS <= seconds_of_a_round(samples) < 2 * SLOW_SECONDS
 
 
 def test_nothing_to_ask_is_no_trouble() -> None:
