@@ -26,7 +26,6 @@ COMMANDS = {
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag_processor": ("dag-processor",),
     "api_server": ("api-server",),
-    "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 
 
@@ -34,25 +33,14 @@ class AirflowStack:
     """Airflow with its database and logs in one directory.
 
     :param directory: AIRFLOW_HOME; made anew by :meth:`start`.
-    :param dags: DAGs folder.
-    :param plugins: plugins folder.
     :param extra: more environment variables for all parts: connections, ``BLUEGREEN_APPS_DIR``, settings.
-    :param triggerer: whether a triggerer is needed; only deferrable tasks need one.
     """
 
     def __init__(
-        self,
-        directory: Path = DEFAULT_DIRECTORY,
-        *,
-        dags: Path = ROOT / "dags",
-        plugins: Path = ROOT / "plugins",
-        extra: Mapping[str, str] | None = None,
-        triggerer: bool = False,
+        self, directory: Path = DEFAULT_DIRECTORY, *, extra: Mapping[str, str] | None = None
     ) -> None:
         self.home = Home(directory.resolve())
-        self._folders = {"dags": dags.resolve(), "plugins": plugins.resolve()}
         self._extra = dict(extra or {})
-        self._names = [name for name in COMMANDS if triggerer or name != "triggerer"]
         self._parts: dict[str, Part] = {}
         self.url = ""
         self.user = USER
@@ -95,11 +83,11 @@ class AirflowStack:
         self.password = self.home.write_password()
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        variables = environment(self.home, port, extra=self._extra, **self._folders)
-        for name in self._names:
+        variables = environment(self.home, port, extra=self._extra)
+        for name, command in COMMANDS.items():
             self._parts[name] = Part(
                 name,
-                [sys.executable, "-m", "airflow", *COMMANDS[name]],
+                [sys.executable, "-m", "airflow", *command],
                 {**variables, **(SCHEDULER_ONLY if name == "scheduler" else {})},
                 self.home.logs / f"{name}.log",
                 self.home.records / f"{name}.json",
@@ -170,7 +158,7 @@ class AirflowStack:
             return ["api_server does not answer"]
         return [
             f"{name} is {health.get(name, 'unknown')}"
-            for name in self._names
+            for name in COMMANDS
             if name != "api_server" and health.get(name) != "healthy"
         ]
 

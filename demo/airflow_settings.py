@@ -54,14 +54,7 @@ class Home:
         return str(json.loads(self.passwords.read_text())[USER])
 
 
-def environment(
-    home: Home,
-    port: int,
-    *,
-    dags: Path = ROOT / "dags",
-    plugins: Path = ROOT / "plugins",
-    extra: Mapping[str, str] | None = None,
-) -> dict[str, str]:
+def environment(home: Home, port: int, *, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of all parts; the scheduler's has :data:`SCHEDULER_ONLY` too.
 
     :param port: of the API server, on 127.0.0.1.
@@ -71,8 +64,8 @@ def environment(
         # One machine, one user, no examples.
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__LOAD_EXAMPLES": "False",
-        "CORE__DAGS_FOLDER": str(dags),
-        "CORE__PLUGINS_FOLDER": str(plugins),
+        "CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.passwords),
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.database}",
@@ -116,6 +109,6 @@ def _inherited() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AIRFLOW_", "AIRFLOW__", "BLUEGREEN_"))
+        if not name.startswith(("AIRFLOW_", "BLUEGREEN_"))
         and name.lower() not in ("http_proxy", "https_proxy", "all_proxy", "pythondontwritebytecode")
     }

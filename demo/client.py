@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as it is needed to trigger a run and to follow it."""
+"""Airflow's REST API, as far as runs are triggered, answered, followed, ended and cleared by it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,11 +116,11 @@ def _p99(deploy: Deploy, records: Sequence[Record]) -> dict[str, float | None]:
     return {name: round(one.p99_ms, 1) if one.requests else None for name, one in seen.items()}
 
 
-def problems(rows: Sequence[Json], expected: Iterable[Expectation] = EXPECTED) -> list[str]:
+def problems(rows: Sequence[Json]) -> list[str]:
     """Return everything that is not as it should be, one line each; nothing if all is well."""
     found = []
     live: str | None = None
-    for row, wanted in zip(rows, expected, strict=True):
+    for row, wanted in zip(rows, EXPECTED, strict=True):
         for key, value in (("state", wanted.state), ("outcome", wanted.outcome)):
             if row[key] != value:
                 found.append(f"{wanted.ref}: {key} is {row[key]!r} instead of {value!r}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from sandbox import fault_cli, lifecycle
+from sandbox import fault_cli, lifecycle, traffic_cli
 from sandbox.client import DEFAULT_DIRECTORY, Sandbox
 from sandbox.errors import SandboxError
 from sandbox.layout import Layout
@@ -31,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name in ("up", "serve"):
             command.add_argument("--name", help="default: the directory's name")
     fault_cli.add_parser(subparsers)
-    _add_traffic(subparsers)
+    traffic_cli.add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:
         return int(options.handler(options))
@@ -46,15 +44,6 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir", default=DEFAULT_DIRECTORY, help="where the sandbox keeps its things; default: %(default)s"
     )
-
-
-def _add_traffic(subparsers: Any) -> None:
-    """Add the traffic judge, which is a part of its own; the rest works without it."""
-    try:
-        importlib.import_module("sandbox.traffic_cli").add_parser(subparsers)
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("sandbox.traffic"):
-            raise
 
 
 def _up(options: argparse.Namespace) -> int:
