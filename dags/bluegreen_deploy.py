@@ -99,15 +99,7 @@ def deploy_dag(app: App) -> DAG:
             baseline=preview_check.output,
             retries=0,
         )
-        judge = JudgeOperator(
-            task_id="judge",
-            validated="final_validation",
-            locked="lock",
-            keep="confirm",
-            take_back="rollback",
-            nothing="report",
-            trigger_rule="all_done",
-        )
+        judge = JudgeOperator(task_id="judge", trigger_rule="all_done")
         confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
         rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output)
         report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT).as_teardown(

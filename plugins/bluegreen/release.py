@@ -20,7 +20,9 @@ STOP_MARGIN = 10
 
 _CAUSE_MARK = "bluegreen: "
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_TOOLS = ("perl", "carton", "git")
+# What a deploy needs on a droplet: programs, and room for a release, its dependencies and logs.
+NEEDED_TOOLS = ("perl", "carton", "git")
+MIN_FREE_MB = 200
 
 
 class ReleaseError(BlueGreenError):
@@ -163,7 +165,7 @@ def parse_facts(output: str) -> DropletFacts:
             service=single["service"],
             main_pid=int(single["main_pid"]) or None,
             disk_free_mb=int(single["disk_free_mb"]),
-            versions={tool: single[tool] or None for tool in _TOOLS},
+            versions={tool: single[tool] or None for tool in NEEDED_TOOLS},
             missing_users=tuple(value for key, value in pairs if key == "missing_user"),
             releases=tuple(sorted(value for key, value in pairs if key == "release")),
         )

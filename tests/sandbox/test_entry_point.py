@@ -18,9 +18,9 @@ from bluegreen.app_file import APPS_DIRECTORY, load_app
 from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet
+from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.entry_point import EntryPointOperator
-from bluegreen.operators.haproxy import render
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
 from tests.contract.test_entry_point import TaskInstance
@@ -145,7 +145,7 @@ def front(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fron
         hook = LoadBalancersHook(app, fleet.load_balancers)
         front = Front(machines, directory, hook)
         hook.lock("test", "deploy/run-1", "v1", lambda other: True)
-        hook.sync(render(app, with_applications(fleet), (2, 6)), live=None, idle=Color.BLUE)
+        hook.sync(haproxy_config(app, with_applications(fleet), (2, 6)), live=None, idle=Color.BLUE)
         front.switch(Color.BLUE)
         yield front
         hook.close()

@@ -24,9 +24,9 @@ from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.job import clean_script, parse_job_report, poll_script, start_script
-from bluegreen.operators.haproxy import render
 from bluegreen.release import Release, deploy_script, deploy_unit
 from sandbox import Machine
 from sandbox.sample_app import build_repository
@@ -107,7 +107,7 @@ class Watched:
     def sync(self) -> None:
         """Install HAProxy's configuration, and start it if it does not run."""
         with self.locked() as hook:
-            hook.sync(render(self.app, self.fleet, (2, 6)), None, Color.BLUE)
+            hook.sync(haproxy_config(self.app, self.fleet, (2, 6)), None, Color.BLUE)
 
     def switch(self, hook: LoadBalancersHook, to: Color) -> None:
         """Move traffic."""

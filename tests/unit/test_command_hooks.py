@@ -21,6 +21,7 @@ from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.command_hooks import Moment, hook_script
 from bluegreen.hooks.droplet import CommandResult, DropletHook
+from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS
 from bluegreen.operators import command_hooks
 from bluegreen.plan import Plan
@@ -111,7 +112,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
         monkeypatch.setattr(DropletHook, "of", connect)
         for name in ("start", "poll", "clean"):
             monkeypatch.setattr(command_hooks, f"{name}_script", lambda word=name, **_: word)
-        monkeypatch.setattr(command_hooks, "LoadBalancersHook", MagicMock())
+        monkeypatch.setattr(LoadBalancersHook, "holding", MagicMock())
         task = command_hooks.CommandHooksOperator(
             task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, revision=REVISION
         )

@@ -512,24 +512,17 @@ def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(
 @pytest.mark.parametrize(
     ("states", "branch"),
     [
-        ({"validation": "success"}, "confirm"),
-        ({"validation": "failed", "lock": "success"}, "rollback"),
-        ({"validation": "upstream_failed", "lock": "success"}, "rollback"),
-        ({"validation": "upstream_failed", "lock": "failed"}, "report"),
-        ({"validation": "skipped", "lock": "success", "check": "skipped"}, "report"),
-        ({"validation": "skipped", "lock": "skipped", "check": "failed"}, "report"),
-        ({"validation": "skipped", "lock": "success", "check": "failed"}, "rollback"),
+        ({"final_validation": "success"}, "confirm"),
+        ({"final_validation": "failed", "lock": "success"}, "rollback"),
+        ({"final_validation": "upstream_failed", "lock": "success"}, "rollback"),
+        ({"final_validation": "upstream_failed", "lock": "failed"}, "report"),
+        ({"final_validation": "skipped", "lock": "success", "check": "skipped"}, "report"),
+        ({"final_validation": "skipped", "lock": "skipped", "check": "failed"}, "report"),
+        ({"final_validation": "skipped", "lock": "success", "check": "failed"}, "rollback"),
     ],
 )
 def test_the_judge_follows_the_states_of_the_tasks(states: dict[str, str], branch: str) -> None:
-    judge = verdict.JudgeOperator(
-        task_id="judge",
-        validated="validation",
-        locked="lock",
-        keep="confirm",
-        take_back="rollback",
-        nothing="report",
-    )
+    judge = verdict.JudgeOperator(task_id="judge")
     assert judge.choose_branch(context(states)) == branch
 
 
@@ -542,9 +535,7 @@ def test_a_provisioning_that_was_ended_by_hand_is_not_done(load_balancers: Any) 
 def test_a_run_that_was_cleared_in_part_is_not_run_again(load_balancers: Any) -> None:
     with DAG("deploy", schedule=None):
         task = lock.AcquireLockOperator(task_id="lock", app_id=APP, purpose="deploy of v2")
-        judge = verdict.JudgeOperator(
-            task_id="judge", validated="a", locked="b", keep="c", take_back="d", nothing="e"
-        )
+        judge = verdict.JudgeOperator(task_id="judge")
         task >> judge >> EmptyOperator(task_id="announce").as_teardown()
     with pytest.raises(AirflowFailException, match=r"ended before \(judge\) .* trigger a new run"):
         task.execute(context({"lock": "running", "judge": "success", "announce": "success"}))

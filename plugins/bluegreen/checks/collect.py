@@ -26,13 +26,12 @@ from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.git import patterns_of
 from bluegreen.hooks.digitalocean import DigitalOceanError
-from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.ledger import Record, read_ledger
-from bluegreen.operators.haproxy import render
 
-CONNECTIONS_AT_ONCE = 16
 RUNS_SHOWN = 5
 
 
@@ -120,7 +119,7 @@ class _Collector:
 
     def _config(self, facts: Facts) -> str | BlueGreenError | None:
         versions = [version for one in facts.readable.values() if (version := version_of(one))]
-        return attempt(lambda: render(self.app, facts.fleet, min(versions))) if versions else None
+        return attempt(lambda: haproxy_config(self.app, facts.fleet, min(versions))) if versions else None
 
     def _load_balancer(
         self, hook: LoadBalancerHook, fleet: Fleet, config: str | BlueGreenError | None

@@ -8,15 +8,14 @@ from bluegreen.checks.facts import AppServer, Facts, LoadBalancer, Machine, Read
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
+from bluegreen.release import MIN_FREE_MB, NEEDED_TOOLS
 
-# As in `provision_check`, which refuses a deploy for it; a load balancer needs room for its state only.
-MIN_FREE_MB, MIN_FREE_MB_LOAD_BALANCER = 200, 20
+# A load balancer needs room for its state only.
+MIN_FREE_MB_LOAD_BALANCER = 20
 MIN_FREE_INODES = 5_000
 MIN_FREE_MEMORY_MB = 100
 # Seconds. Beyond it, times in logs, certificates and tokens begin to be wrong.
 MAX_CLOCK_OFFSET = 5.0
-# The deploy script refuses without them.
-NEEDED_TOOLS = ("perl", "carton", "git")
 
 
 def reachable(facts: Facts) -> Iterator[Finding]:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from bluegreen.app import App
     from bluegreen.fleet import Droplet
 
+# Of one task, which asks that many droplets at the same time.
+CONNECTIONS_AT_ONCE = 16
+
 
 class DropletUnreachableError(BlueGreenError):
     """A droplet cannot be reached by SSH, or the connection was lost."""

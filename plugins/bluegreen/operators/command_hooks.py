@@ -13,7 +13,6 @@ from bluegreen.app import App, Hook
 from bluegreen.command_hooks import Moment, hook_script, hook_unit, hooks_at
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, output_of
-from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.job import (
     Claim,
     JobReport,
@@ -23,36 +22,34 @@ from bluegreen.job import (
     poll_script,
     start_script,
 )
-from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.locked import LockedOperator
 from bluegreen.operators.states import found_plan, task_states, told
-from bluegreen.plan import HeldLock
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Context
 
     from bluegreen.fleet import Droplet
+    from bluegreen.hooks.load_balancers import LoadBalancersHook
     from bluegreen.plan import Plan
 
 WARNINGS_KEY = "hook_warnings"
 RULES = {Moment.ON_FAILURE: "all_done"}
 
 
-class CommandHooksOperator(BlueGreenOperator):
+class CommandHooksOperator(LockedOperator):
     """Run the commands that the app's settings have for a moment, one after the other.
 
     Each is a transient unit on its droplet, which a retry attaches to; still, a command may run twice.
 
     :param moment: which commands.
-    :param lock: the run's :class:`HeldLock`; templated.
     :param revision: what is deployed; templated.
     """
 
-    template_fields: Sequence[str] = ("lock", "revision")
+    template_fields: Sequence[str] = (*LockedOperator.template_fields, "revision")
 
-    def __init__(self, *, moment: Moment, lock: Any, revision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, moment: Moment, revision: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.moment = moment
-        self.lock = lock
         self.revision = revision
 
     def act(self, context: Context) -> None:
@@ -68,7 +65,7 @@ class CommandHooksOperator(BlueGreenOperator):
                 f"nothing was run {self.moment.replace('_', ' ')}: the run ended before it was known which "
                 "droplets it is for"
             )
-        load_balancers = LoadBalancersHook.holding(self.app, HeldLock.model_validate(self.lock))
+        load_balancers = self.load_balancers()
         load_balancers.renew()
         warnings = []
         for number, hook in enumerate(hooks_at(self.app, self.moment), 1):
@@ -116,7 +113,7 @@ class CommandHooksOperator(BlueGreenOperator):
         }
         unit = hook_unit(self.app_id, self.moment, number)
         script = hook_script(self.app_id, hook, self.revision, facts)
-        claim = Claim(self.app_id, HeldLock.model_validate(self.lock).fencing_token)
+        claim = Claim(self.app_id, self.held_lock.fencing_token)
         start = start_script(unit=unit, run_id=run.run_id, script=script, timeout=hook.timeout, claim=claim)
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)

@@ -11,6 +11,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import (
+    CONNECTIONS_AT_ONCE,
     CommandError,
     DropletHook,
     DropletRefusedError,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from bluegreen.fleet import Droplet
 
 REVISION_KEY = "revision"
-CONNECTIONS_AT_ONCE = 16
 
 
 class PreviousReleaseOperator(PlannedOperator, SkipMixin):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
-from bluegreen.hooks.droplet import CommandError, DropletHook
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.outcome import Outcome
 from bluegreen.plan import Plan
-from bluegreen.release import DropletFacts, facts_script, parse_facts
+from bluegreen.release import MIN_FREE_MB, DropletFacts, facts_script, parse_facts
 from bluegreen.traffic import (
     DisagreementError,
     LoadBalancerStatus,
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.fleet import Droplet, Fleet
-
-# A release and its dependencies, with room for logs; the deploy script itself refuses below 100 MB.
-MIN_FREE_MB = 200
-CONNECTIONS_AT_ONCE = 16
 
 # Airflow maps over return values only, so the addresses are that and the plan is pushed beside it.
 PLAN_KEY = "plan"

@@ -19,33 +19,19 @@ if TYPE_CHECKING:
 
 
 class JudgeOperator(BaseBranchOperator):
-    """Decide from the recorded task states; runs whatever happened before it.
-
-    :param validated: id of the task whose success means that the switch is kept.
-    :param locked: id of the task without whose success nothing can have been changed.
-    :param keep: task to follow then.
-    :param take_back: task to follow otherwise.
-    :param nothing: task to follow if nothing can have been changed, or nothing was to be done.
-    """
-
-    def __init__(
-        self, *, validated: str, locked: str, keep: str, take_back: str, nothing: str, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.validated = validated
-        self.locked = locked
-        self.keep = keep
-        self.take_back = take_back
-        self.nothing = nothing
+    """Decide from the recorded task states; runs whatever happened before it."""
 
     def choose_branch(self, context: Context) -> str:
-        """Return the id of the task to follow."""
+        """Return the id of the task to follow: ``confirm``, ``rollback``, or ``report`` alone.
+
+        The last if nothing was to be done, or if without the lock nothing can have been changed.
+        """
         states = task_states(context)
-        if states.get(self.validated) == "success":
-            return self.keep
-        if states.get(self.validated) == "skipped" and "failed" not in states.values():
-            return self.nothing
-        return self.take_back if states.get(self.locked) == "success" else self.nothing
+        if states.get("final_validation") == "success":
+            return "confirm"
+        if states.get("final_validation") == "skipped" and "failed" not in states.values():
+            return "report"
+        return "rollback" if states.get("lock") == "success" else "report"
 
 
 class ConfirmOperator(LockedOperator):

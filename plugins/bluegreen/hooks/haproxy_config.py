@@ -1,0 +1,46 @@
+"""HAProxy's configuration for a fleet, with what only an Airflow connection knows."""
+
+from __future__ import annotations
+
+from bluegreen.app import App, EntryPoint
+from bluegreen.color import Color
+from bluegreen.errors import SettingsError
+from bluegreen.fleet import Fleet
+from bluegreen.haproxy_config import Server, render_haproxy
+from bluegreen.hooks.connection import get_connection
+
+
+def haproxy_config(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
+    """Render ``haproxy.cfg`` for a fleet, with the stats page's login from its Airflow connection.
+
+    :param app: the settings.
+    :param fleet: who exists.
+    :param haproxy_version: the lowest of the load balancers.
+    :raises SettingsError: if that connection has no login or no password.
+    :raises FleetError: if clients come through a managed load balancer, and its network is not known.
+    """
+    stats = get_connection(app.connections.haproxy_stats)
+    if not stats.login or not stats.password:
+        raise SettingsError(f"connection {app.connections.haproxy_stats!r} needs a login and a password")
+    return render_haproxy(
+        app=app.id,
+        servers={
+            color: [
+                Server(name=droplet.name, address=droplet.private, port=app.server.port)
+                for droplet in fleet.color(color)
+                if droplet.private is not None
+            ]
+            for color in Color
+        },
+        health_path=app.health.path,
+        preview_host=app.traffic.preview_host,
+        certificate=app.traffic.certificate,
+        balanced_from=fleet.network if app.fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER else None,
+        stats_user=stats.login,
+        stats_password=stats.password,
+        maxconn_per_server=app.server.workers,
+        timeout_client=app.traffic.timeout_client,
+        timeout_server=app.traffic.timeout_server,
+        timeout_tunnel=app.traffic.timeout_tunnel,
+        haproxy_version=haproxy_version,
+    )
