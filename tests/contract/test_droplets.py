@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -11,26 +10,26 @@ from pydo import Client
 
 from tests.contract.conftest import Api
 from tests.contract.description import Contract
+from tests.waiting import until
 
 ORDER = {"name": "web-1", "region": "nyc3", "size": "s-1vcpu-1gb", "image": "debian-12-x64"}
 
 
 def wait_for(client: Client, droplet: int, status: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 5
-    while True:
-        shown: dict[str, Any] = client.droplets.get(droplet)["droplet"]
-        if shown["status"] == status:
-            return shown
-        assert time.monotonic() < deadline, f"droplet is {shown['status']}, not {status}"
-        time.sleep(0.01)
+    def shown() -> dict[str, Any]:
+        found: dict[str, Any] = client.droplets.get(droplet)["droplet"]
+        return found
+
+    until(lambda: shown()["status"] == status, f"the droplet is {status}")
+    return shown()
 
 
 def wait_for_action(client: Client, action: int) -> str:
-    deadline = time.monotonic() + 5
-    while (status := str(client.actions.get(action)["action"]["status"])) == "in-progress":
-        assert time.monotonic() < deadline, "the action does not end"
-        time.sleep(0.01)
-    return status
+    def status() -> str:
+        return str(client.actions.get(action)["action"]["status"])
+
+    until(lambda: status() != "in-progress", "the action ends")
+    return status()
 
 
 def test_a_droplet_is_new_without_addresses_then_active(
@@ -166,10 +165,7 @@ def test_deleting(api: Api, client: Client, contract: Contract) -> None:
     client.droplets.destroy_by_tag(tag_name="t")
     assert client.droplets.list()["droplets"] == []
     assert contract.statuses == [204, 404, 404, 204, 200]
-    deadline = time.monotonic() + 5
-    while {("destroy", droplet) for droplet in (first, *others)} - set(api.machines.done):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: set(api.machines.done) >= {("destroy", droplet) for droplet in (first, *others)})
 
 
 def test_a_droplet_that_is_deleted_while_it_is_made_leaves_no_machine(api: Api, client: Client) -> None:
@@ -177,10 +173,7 @@ def test_a_droplet_that_is_deleted_while_it_is_made_leaves_no_machine(api: Api, 
     droplet = client.droplets.create(body=ORDER)["droplet"]["id"]
     client.droplets.destroy(droplet)
     api.machines.hold.set()
-    deadline = time.monotonic() + 5
-    while api.machines.done[-2:] != [("create", droplet), ("destroy", droplet)]:
-        assert time.monotonic() < deadline, api.machines.done
-        time.sleep(0.01)
+    until(lambda: api.machines.done[-2:] == [("create", droplet), ("destroy", droplet)])
     assert client.droplets.list()["droplets"] == []
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from pydo import Client
 from sandbox.api.records import Droplet
 from tests.contract.conftest import Api
 from tests.contract.description import Contract
+from tests.waiting import until
 
 HTTP = {"entry_protocol": "http", "entry_port": 80, "target_protocol": "http", "target_port": 80}
 TLS = {
@@ -25,13 +24,6 @@ TLS = {
 ORDER: dict[str, Any] = {"name": "front", "region": "nyc3", "tag": "web", "forwarding_rules": [HTTP]}
 
 
-def soon(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def droplets(api: Api) -> list[Droplet]:
     return api.account.add_phantoms(2, "web", ["web"], private=True)
@@ -42,7 +34,7 @@ def test_a_load_balancer_balances_the_droplets_that_have_its_tag(
 ) -> None:
     made = client.load_balancers.create(body=ORDER)["load_balancer"]
     assert (contract.statuses[-1], made["status"], made["ip"]) == (202, "new", "")
-    soon(lambda: client.load_balancers.get(made["id"])["load_balancer"]["status"] == "active")
+    until(lambda: client.load_balancers.get(made["id"])["load_balancer"]["status"] == "active")
     shown = client.load_balancers.get(made["id"])["load_balancer"]
     assert shown["ip"] == "198.18.1.3"
     assert shown["droplet_ids"] == [droplet.id for droplet in droplets]
@@ -63,23 +55,23 @@ def test_a_load_balancer_balances_the_droplets_that_have_its_tag(
     resources = {"resources": [{"resource_id": str(droplets[0].id), "resource_type": "droplet"}]}
     client.tags.unassign_resources("web", body=resources)
     del addresses[droplets[0].id]
-    soon(lambda: api.edge.balanced[made["id"]][1] == addresses)
+    until(lambda: api.edge.balanced[made["id"]][1] == addresses)
     del api.account.droplets[droplets[1].id]
-    soon(lambda: api.edge.balanced[made["id"]][1] == {})
+    until(lambda: api.edge.balanced[made["id"]][1] == {})
 
 
 def test_a_load_balancer_is_changed_and_removed(
     api: Api, client: Client, contract: Contract, droplets: list[Droplet]
 ) -> None:
     made = client.load_balancers.create(body=ORDER)["load_balancer"]
-    soon(lambda: made["id"] in api.edge.balanced)
+    until(lambda: made["id"] in api.edge.balanced)
     check = {"protocol": "tcp", "port": 8405, "check_interval_seconds": 3}
     changed = {**ORDER, "enable_proxy_protocol": True, "health_check": check}
     shown = client.load_balancers.update(made["id"], body=changed)["load_balancer"]
     assert (shown["enable_proxy_protocol"], shown["health_check"]["port"]) == (True, 8405)
-    soon(lambda: api.edge.balanced[made["id"]][0].check.interval == 3)
+    until(lambda: api.edge.balanced[made["id"]][0].check.interval == 3)
     client.load_balancers.add_forwarding_rules(made["id"], body={"forwarding_rules": [TLS]})
-    soon(lambda: [rule.mode for rule in api.edge.balanced[made["id"]][0].rules] == ["http", "tcp"])
+    until(lambda: [rule.mode for rule in api.edge.balanced[made["id"]][0].rules] == ["http", "tcp"])
     client.load_balancers.remove_forwarding_rules(made["id"], body={"forwarding_rules": [TLS]})
 
     by_id = {**changed, "tag": None, "droplet_ids": [droplets[0].id]}
@@ -87,19 +79,19 @@ def test_a_load_balancer_is_changed_and_removed(
     client.load_balancers.update(made["id"], body=by_id)
     client.load_balancers.add_droplets(made["id"], body={"droplet_ids": [droplets[1].id]})
     client.load_balancers.remove_droplets(made["id"], body={"droplet_ids": [droplets[0].id]})
-    soon(lambda: list(api.edge.balanced[made["id"]][1]) == [droplets[1].id])
+    until(lambda: list(api.edge.balanced[made["id"]][1]) == [droplets[1].id])
 
     contract.statuses.clear()
     client.load_balancers.delete(made["id"])
     assert client.load_balancers.get(made["id"])["id"] == "not_found"
     assert contract.statuses == [204, 404]
-    soon(lambda: api.edge.balanced == {})
+    until(lambda: api.edge.balanced == {})
 
 
 def test_a_load_balancer_that_cannot_be_made_is_errored(api: Api, client: Client) -> None:
     api.edge.broken = True
     made = client.load_balancers.create(body=ORDER)["load_balancer"]
-    soon(lambda: client.load_balancers.get(made["id"])["load_balancer"]["status"] == "errored")
+    until(lambda: client.load_balancers.get(made["id"])["load_balancer"]["status"] == "errored")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +129,7 @@ def test_a_reserved_ip_is_led_from_one_droplet_to_another(
     ip = made["reserved_ip"]["ip"]
     assert contract.statuses[-1] == 202
     assert [each["id"] for each in made["links"]["droplets"]] == [first]
-    soon(lambda: client.reserved_ips.get(ip)["reserved_ip"]["droplet"])
+    until(lambda: client.reserved_ips.get(ip)["reserved_ip"]["droplet"])
     assert client.reserved_ips.get(ip)["reserved_ip"]["droplet"]["id"] == first
 
     action = client.reserved_ips_actions.post(ip, body={"type": "assign", "droplet_id": second})["action"]
@@ -146,26 +138,26 @@ def test_a_reserved_ip_is_led_from_one_droplet_to_another(
         "assign_ip",
         "reserved_ip",
     )
-    soon(lambda: client.reserved_ips_actions.get(ip, action["id"])["action"]["status"] == "completed")
+    until(lambda: client.reserved_ips_actions.get(ip, action["id"])["action"]["status"] == "completed")
     assert client.actions.get(action["id"])["action"]["status"] == "completed"
     assert api.edge.held == {ip: second}
     assert client.reserved_ips.list()["reserved_ips"][0]["droplet"]["id"] == second
 
     client.reserved_ips_actions.post(ip, body={"type": "unassign"})
-    soon(lambda: api.edge.held == {ip: None})
-    soon(lambda: not client.reserved_ips.get(ip)["reserved_ip"]["locked"])
+    until(lambda: api.edge.held == {ip: None})
+    until(lambda: not client.reserved_ips.get(ip)["reserved_ip"]["locked"])
     kinds = [each["type"] for each in client.reserved_ips_actions.list(ip)["actions"]]
     assert kinds == ["unassign_ip", "assign_ip", "assign_ip"]
     client.reserved_ips.delete(ip)
     assert client.reserved_ips.get(ip)["id"] == "not_found"
-    soon(lambda: api.edge.held == {})
+    until(lambda: api.edge.held == {})
 
 
 def test_a_reserved_ip_of_a_droplet_that_is_destroyed_leads_nowhere(
     api: Api, client: Client, droplets: list[Droplet]
 ) -> None:
     ip = client.reserved_ips.create(body={"droplet_id": droplets[0].id})["reserved_ip"]["ip"]
-    soon(lambda: api.edge.held[ip])
+    until(lambda: api.edge.held[ip])
     client.droplets.destroy(droplets[0].id)
     assert client.reserved_ips.get(ip)["reserved_ip"]["droplet"] is None
 
@@ -177,7 +169,7 @@ def test_an_assignment_that_does_not_work_is_errored_and_changes_nothing(
     api.edge.broken = True
     body = {"type": "assign", "droplet_id": droplets[0].id}
     action = client.reserved_ips_actions.post(ip, body=body)["action"]
-    soon(lambda: client.actions.get(action["id"])["action"]["status"] == "errored")
+    until(lambda: client.actions.get(action["id"])["action"]["status"] == "errored")
     assert client.reserved_ips.get(ip)["reserved_ip"]["droplet"] is None
 
 
@@ -185,7 +177,7 @@ def test_reserved_ips_are_limited_and_a_droplet_has_one_at_most(
     api: Api, client: Client, droplets: list[Droplet]
 ) -> None:
     ip = client.reserved_ips.create(body={"droplet_id": droplets[0].id})["reserved_ip"]["ip"]
-    soon(lambda: client.reserved_ips.get(ip)["reserved_ip"]["droplet"])
+    until(lambda: client.reserved_ips.get(ip)["reserved_ip"]["droplet"])
     with pytest.raises(HttpResponseError, match="already has a Reserved IP"):
         client.reserved_ips.create(body={"droplet_id": droplets[0].id})
     for body in ({"region": "nyc3"}, {"droplet_id": droplets[1].id}):

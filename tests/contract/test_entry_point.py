@@ -22,7 +22,8 @@ from bluegreen.operators.entry_point import EntryPointOperator
 from sandbox.api.records import Droplet
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
-from tests.contract.test_edge import ORDER, soon
+from tests.contract.test_edge import ORDER
+from tests.waiting import until
 
 APP = "shop"
 TAG = "app:shop:lb"
@@ -244,7 +245,7 @@ def test_a_reserved_ip_that_is_on_its_way_is_waited_for_and_no_second_one_made(
 ) -> None:
     ip = account.reserved_ips.create(body={"droplet_id": fleet["lb-1"].id})["reserved_ip"]["ip"]
     record = api.account.reserved_ips[ip]
-    soon(lambda: not record.locked)
+    until(lambda: not record.locked)
     record.locked, record.droplet = True, None
 
     def arrive() -> None:
@@ -263,12 +264,12 @@ def test_a_reserved_ip_that_was_given_away_or_back_is_named_and_no_other_made(
     ip = provision("reserved_ip")["address"]
     body = {"type": "assign", "droplet_id": fleet["other-lb-1"].id}
     account.reserved_ips_actions.post(ip, body=body)
-    soon(lambda: api.edge.held[ip] == fleet["other-lb-1"].id)
+    until(lambda: api.edge.held[ip] == fleet["other-lb-1"].id)
     with pytest.raises(
         AirflowFailException, match=rf"{ip} is assigned to droplet .* not this app's; unassign"
     ):
         provision("reserved_ip")
-    soon(lambda: not api.account.reserved_ips[ip].locked)
+    until(lambda: not api.account.reserved_ips[ip].locked)
     account.reserved_ips.delete(ip)
     with pytest.raises(AirflowFailException, match=rf"{ip} is not in the account any more; remove the tag"):
         provision("reserved_ip")
@@ -280,7 +281,7 @@ def test_two_reserved_ips_are_one_too_many(
 ) -> None:
     for name in ("lb-1", "lb-2"):
         account.reserved_ips.create(body={"droplet_id": fleet[name].id})
-    soon(lambda: all(one.droplet for one in api.account.reserved_ips.values()))
+    until(lambda: all(one.droplet for one in api.account.reserved_ips.values()))
     with pytest.raises(
         AirflowFailException, match=r"several reserved IPs: 198.18.1.251, 198.18.1.252; release"
     ):

@@ -14,7 +14,8 @@ from demo.airflow_settings import ROOT
 from demo.client import AirflowClient
 from demo.environment import APP, DemoEnvironment
 from sandbox import Machine
-from tests.sandbox.droplets import Shop, until
+from tests.sandbox.droplets import Shop
+from tests.waiting import until
 
 # Where somebody has put the project's files; Airflow does not run from there.
 SOURCE = "/srv/bluegreen"

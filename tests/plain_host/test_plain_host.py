@@ -10,8 +10,8 @@ import pytest
 from demo.environment import DemoEnvironment
 from sandbox.traffic_records import read, summarize
 from tests.plain_host.host import CONFIG, PARTS, RUN_SECONDS, SOURCE, PlainHost
-from tests.sandbox.droplets import until
 from tests.sandbox.stack import Judge
+from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(900)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -23,6 +23,7 @@ from bluegreen.job import (
 )
 from bluegreen.release import DropletFacts, Release, deploy_script, deploy_unit, facts_script, parse_facts
 from sandbox import Machine, Sandbox
+from tests.waiting import until
 
 APP = "my_perl_app"
 ROOT = f"/opt/{APP}"
@@ -49,7 +50,7 @@ def created(box: Sandbox, name: str) -> Iterator[Machine]:
     assert answer.status_code == 202, answer.text
     droplet = answer.json()["droplet"]["id"]
     try:
-        machine = wait_for(lambda: _machine_with_address(box, name), "the droplet has an address")
+        machine = until(lambda: _machine_with_address(box, name), "the droplet has an address")
         machine.wait_ready()
         yield machine
     finally:
@@ -59,15 +60,6 @@ def created(box: Sandbox, name: str) -> Iterator[Machine]:
 def _machine_with_address(box: Sandbox, name: str) -> Machine | None:
     machine = box.machine(name)
     return machine if machine.private_address else None
-
-
-def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 30) -> T:
-    """The first answer of ``condition`` that is not ``None`` or false."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
-    return answer
 
 
 @dataclass(frozen=True)

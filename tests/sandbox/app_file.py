@@ -12,6 +12,7 @@ import yaml
 from demo.environment import APP
 from tests.sandbox.stack import Stack
 from tests.unit.fake_airflow import FakeApi, serving
+from tests.waiting import until
 
 DEPLOY = f"bluegreen_deploy__{APP}"
 
@@ -43,7 +44,7 @@ def _write(stack: Stack, file: Path, text: str, shown: Callable[[], object] | No
     new.replace(file)
     if shown:
         stack.client.read_again(DEPLOY)
-        stack.wait_for(lambda: shown() != before, "Airflow has read the app's file")
+        until(lambda: shown() != before, "Airflow has read the app's file")
 
 
 @contextmanager

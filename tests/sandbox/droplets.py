@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,7 @@ from typing import Any
 from pydo import Client
 
 from sandbox import Machine, Sandbox
-
-BOOT_SECONDS = 40
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = BOOT_SECONDS) -> None:
-    """Wait for a condition; fails with ``what`` after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds} s: {what}"
-        time.sleep(0.05)
+from tests.waiting import until
 
 
 @dataclass

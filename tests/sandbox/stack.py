@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from demo.airflow import AirflowStack
 from demo.client import AirflowClient, Run
 from demo.environment import APP, DemoEnvironment
 from sandbox import Machine, Sandbox
+from tests.waiting import until
 
 RUN_SECONDS = 300
 
@@ -142,7 +143,7 @@ class Stack:
     def destroy(self, machine: Machine) -> None:
         """Destroy a droplet through DigitalOcean's API."""
         self.environment.digitalocean().droplets.destroy(machine.droplet_id)
-        self.wait_for(
+        until(
             lambda: machine.droplet_id not in {one.droplet_id for one in self.sandbox.machines()},
             "destruction",
         )
@@ -155,17 +156,10 @@ class Stack:
     def wait_for_ssh(self, machine: Machine) -> None:
         """Wait until a droplet answers SSH, and its app runs again if it ran before."""
         probe = f"systemctl is-active ssh && ! systemctl is-enabled {APP} || systemctl is-active {APP}"
-        self.wait_for(
+        until(
             lambda: machine.status == "active" and machine.run(probe, check=False).returncode == 0,
             f"{machine.name} answers",
         )
-
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-        """Wait until something is so; fail if it does not become so."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"after {seconds} s: {what}"
-            time.sleep(0.1)
 
 
 def _children(pid: int) -> list[int]:

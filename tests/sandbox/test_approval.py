@@ -11,6 +11,7 @@ from demo.client import Run
 from demo.errors import ApiError
 from tests.sandbox.app_file import DEPLOY, chat, settings
 from tests.sandbox.stack import RUN_SECONDS, Ended, Stack, fingerprint
+from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
@@ -19,11 +20,9 @@ def ask(stack: Stack) -> tuple[Run, str]:
     """Trigger a deploy that requires approval; return it and what it shows when it waits."""
     run = stack.trigger("deploy", ref=stack.other_ref(), require_approval=True, reason="a *better* answer")
     client = stack.client
-    stack.wait_for(
-        lambda: any(task.state == "awaiting_input" for task in client.tasks(run)), "the run waits", 90
-    )
+    until(lambda: any(task.state == "awaiting_input" for task in client.tasks(run)), "the run waits", 90)
     # Airflow 3.3 takes a task that is answered before its process has ended for a failed one, and asks again.
-    stack.wait_for(lambda: not stack.busy_workers(), "the process that asked has ended")
+    until(lambda: not stack.busy_workers(), "the process that asked has ended")
     path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/approval/-1/hitlDetails"
     return run, str(client.get(path)["body"])
 

@@ -13,6 +13,7 @@ import pytest
 from demo.environment import APP
 from tests.sandbox.stack import Stack
 from tests.unit.ci_client import curl_commands, run_commands, start
+from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
@@ -93,7 +94,7 @@ def test_a_deploy_that_is_cancelled_after_the_switch_gives_the_traffic_back(
 ) -> None:
     old = stack.live()
     process = client(stack.other_ref(), "--cancel-on-interrupt")
-    stack.wait_for(lambda: stack.live() != old, "the switch", 120)
+    until(lambda: stack.live() != old, "the switch", 120)
     process.send_signal(signal.SIGTERM)
     code, lines = ended(process)
     assert code == 4, lines

@@ -14,7 +14,8 @@ from bluegreen.job import Claim, JobState, claim_script, clean_script, start_scr
 from bluegreen.release import deploy_unit, failure_cause
 from sandbox import Sandbox
 from sandbox.sample_app import build_repository
-from tests.sandbox.app_droplet import APP, ROOT, AppDroplet, created, wait_for
+from tests.sandbox.app_droplet import APP, ROOT, AppDroplet, created
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
@@ -347,7 +348,7 @@ def hold_back(droplet: AppDroplet) -> None:
 
 def wait_until_locked(droplet: AppDroplet) -> None:
     is_held = f"! flock --nonblock /run/bluegreen/{APP}.lock true"
-    wait_for(lambda: droplet.machine.run(is_held, check=False).returncode == 0, "deploys are held back")
+    until(lambda: droplet.machine.run(is_held, check=False).returncode == 0, "deploys are held back")
 
 
 def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisions: dict[str, str]) -> None:
@@ -437,7 +438,7 @@ def test_release_that_turns_out_bad_is_left_to_the_run_that_has_claimed_the_drop
     release = replace(claimed.release(revisions["v1"]), health_path="/nothing", health_timeout=5)
     unit = claimed.start(release, "run-7", token=7)
     waits = f"waiting for http://{release.listen_address}:8080/nothing"
-    wait_for(lambda: waits in claimed.poll(unit, wait=0).lines, "it is started")
+    until(lambda: waits in claimed.poll(unit, wait=0).lines, "it is started")
     started = claimed.facts().main_pid
     claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{APP}.token")
     cause = failure_cause(claimed.finish(unit).lines)

@@ -24,9 +24,10 @@ from bluegreen.operators.entry_point import EntryPointOperator
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
 from tests.contract.test_entry_point import TaskInstance
-from tests.sandbox.droplets import Shop, until
+from tests.sandbox.droplets import Shop
 from tests.sandbox.stack import Judge, start_judge, stop_judge
 from tests.sandbox.test_lb_agent import ADDRESSES, REVISIONS
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 

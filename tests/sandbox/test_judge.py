@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sandbox.traffic_records import read, summarize
+from tests.waiting import until
 
 HAPROXY = "/usr/sbin/haproxy"
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +121,7 @@ class Haproxy:
     def start(self) -> None:
         # -W: master and workers, as Debian's unit runs it.
         self._master = subprocess.Popen([HAPROXY, "-W", "-q", "-f", str(self.directory / "haproxy.cfg")])
-        wait_until(self._answers, "HAProxy answers")
+        until(self._answers, "HAProxy answers")
 
     def stop(self) -> None:
         self._master.terminate()
@@ -142,13 +143,6 @@ class Haproxy:
                 return connection.recv(64).startswith(b"HTTP/1.1 200")
         except OSError:
             return False
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -185,7 +179,7 @@ class Judge:
     def more_traffic(self, requests: int) -> None:
         """Return when so many more requests have ended."""
         enough = len(read(self.records)) + requests
-        wait_until(lambda: len(read(self.records)) >= enough, f"{enough} requests made")
+        until(lambda: len(read(self.records)) >= enough, f"{enough} requests made")
 
     def finish(self) -> dict[str, Any]:
         self.process.send_signal(signal.SIGTERM)

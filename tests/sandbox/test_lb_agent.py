@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bluegreen.color import Color
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.traffic import LoadBalancerStatus
 from sandbox import Machine, Sandbox
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
@@ -45,15 +46,6 @@ for color, revision, addresses in %r:
         server.color, server.revision = color, revision
         threading.Thread(target=server.serve_forever).start()
 """
-
-
-def eventually(check: Callable[[], bool], seconds: float = 15) -> float:
-    """Wait until something is so; return how long that took."""
-    began = time.monotonic()
-    while not check():
-        assert time.monotonic() < began + seconds, "it did not happen in time"
-        time.sleep(0.05)
-    return time.monotonic() - began
 
 
 class LoadBalancer:
@@ -144,7 +136,7 @@ def machine(sandbox: Sandbox) -> Iterator[Machine]:
     answer = session.post(f"{sandbox.api_url}/v2/droplets", json=body, timeout=60)
     assert answer.status_code == 202, answer.text
     try:
-        eventually(lambda: bool(sandbox.machine("agent-test-lb-1").address), 30)
+        until(lambda: bool(sandbox.machine("agent-test-lb-1").address), seconds=30)
         made = sandbox.machine("agent-test-lb-1")
         made.wait_ready()
         made.run(["mkdir", "-p", str(Path(INSTALLED).parent)])
@@ -152,7 +144,7 @@ def machine(sandbox: Sandbox) -> Iterator[Machine]:
         behind = [(str(color), REVISIONS[color], ADDRESSES[color]) for color in Color]
         made.run(["tee", "/run/applications.py"], text=APPLICATIONS % behind)
         made.run("systemd-run --unit=applications python3 /run/applications.py")
-        eventually(lambda: made.run("curl -fs http://127.0.0.14:8080/", check=False).returncode == 0)
+        until(lambda: made.run("curl -fs http://127.0.0.14:8080/", check=False).returncode == 0)
         yield made
     finally:
         session.delete(f"{sandbox.api_url}/v2/droplets/{answer.json()['droplet']['id']}", timeout=60)
@@ -204,7 +196,7 @@ def test_a_switch_takes_less_than_a_tenth_of_a_second(blue_is_live: LoadBalancer
 def test_an_unconfirmed_switch_reverts_on_time_by_itself(blue_is_live: LoadBalancer) -> None:
     moved = blue_is_live.switch(Color.GREEN, confirm_within=3)
     assert blue_is_live.answers() == (200, "green")
-    eventually(lambda: blue_is_live.answers() == (200, "blue"), 6)
+    until(lambda: blue_is_live.answers() == (200, "blue"), seconds=6)
     status = blue_is_live.status()
     assert status.last_revert is not None
     # The timer counts from before traffic moved; a busy machine may start Python late.
@@ -232,10 +224,10 @@ def test_a_revert_that_finds_the_old_color_sick_waits_until_it_is_well(blue_is_l
             in blue_is_live.machine.run("journalctl -o cat -u 'bluegreen-revert-*'").stdout
         )
 
-    eventually(refused, 20)
+    until(refused, seconds=20)
     assert blue_is_live.answers() == (200, "green")
     blue_is_live.machine.run("rm /run/sick-blue")
-    eventually(lambda: blue_is_live.answers() == (200, "blue"), 20)
+    until(lambda: blue_is_live.answers() == (200, "blue"), seconds=20)
     assert blue_is_live.status().pending is None
 
 
@@ -243,7 +235,7 @@ def test_a_restart_by_hand_keeps_live_and_is_noticed(blue_is_live: LoadBalancer)
     known = blue_is_live.status().haproxy.config_sha256
     assert known
     blue_is_live.machine.run("systemctl restart haproxy")
-    eventually(lambda: blue_is_live.status().haproxy.running)
+    until(lambda: blue_is_live.status().haproxy.running)
     status = blue_is_live.status()
     assert (status.live, status.consistent, status.haproxy.config_sha256) == (Color.BLUE, True, None)
     assert blue_is_live.sync()["reloaded"]
@@ -259,9 +251,7 @@ def test_a_stopped_haproxy_is_started_and_goes_on_where_it_was(blue_is_live: Loa
 
 def test_a_configuration_that_cannot_bind_is_taken_back(blue_is_live: LoadBalancer) -> None:
     blue_is_live.machine.run("systemd-run --unit=occupied python3 -m http.server 9999")
-    eventually(
-        lambda: blue_is_live.machine.run("curl -fs http://127.0.0.1:9999/", check=False).returncode == 0
-    )
+    until(lambda: blue_is_live.machine.run("curl -fs http://127.0.0.1:9999/", check=False).returncode == 0)
     good = blue_is_live.machine.run("cat /etc/haproxy/haproxy.cfg").stdout
     bad = good.replace("bind *:80\n", "bind *:80\n    bind 127.0.0.1:9999\n    bind *:9999\n")
     answer = blue_is_live.call(

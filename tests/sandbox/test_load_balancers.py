@@ -25,7 +25,8 @@ from bluegreen.traffic import DisagreementError, color_from_before, live_color
 from sandbox import Machine
 from tests.sandbox.droplets import Shop
 from tests.sandbox.replay import State, replay
-from tests.sandbox.test_lb_agent import ADDRESSES, APPLICATIONS, REVISIONS, eventually
+from tests.sandbox.test_lb_agent import ADDRESSES, APPLICATIONS, REVISIONS
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
@@ -136,7 +137,7 @@ def pair(two: Pair) -> Pair:
     for machine in two.machines:
         if machine.status != "active":
             machine.power_on()
-    eventually(lambda: "no answer" not in two.colors(), 40)
+    until(lambda: "no answer" not in two.colors(), seconds=40)
     two.hook.lock("test", "deploy/run-1", "v1", lambda other: True)
     two.hook.revert()
     two.switch(Color.BLUE)
@@ -200,8 +201,10 @@ def test_the_other_goes_back_when_one_loses_power_in_the_middle(
     deploy = threading.Thread(target=switch)
     deploy.start()
     assert off.wait(20)
-    eventually(lambda: color_from(survivor) == "green", 5)
-    assert eventually(lambda: color_from(survivor) == "blue", 5) < 2
+    until(lambda: color_from(survivor) == "green", seconds=5)
+    moved = time.monotonic()
+    until(lambda: color_from(survivor) == "blue", seconds=5)
+    assert time.monotonic() - moved < 2
     deploy.join()
     [failure] = failures
     assert f"{second.name}: unknown" in str(failure)
@@ -226,7 +229,7 @@ def test_after_a_power_cut_a_confirmed_switch_stays(pair: Pair) -> None:
 def test_a_timer_outlives_a_reload(pair: Pair) -> None:
     pair.switch(Color.GREEN, confirm_within=4)
     pair.machines[0].run("systemctl reload haproxy")
-    eventually(lambda: pair.colors() == ["blue", "blue"], 8)
+    until(lambda: pair.colors() == ["blue", "blue"], seconds=8)
 
 
 def die_while_confirming(pair: Pair, *agreed: int, confirmed: int | None = None) -> None:
@@ -248,7 +251,7 @@ def test_a_run_that_dies_while_it_confirms_leaves_both_on_the_same_color(
 ) -> None:
     pair.switch(Color.GREEN, confirm_within=2)
     die_while_confirming(pair, *agreed, confirmed=confirmed)
-    eventually(lambda: not any(status.pending for status in pair.hook.statuses().values()), 15)
+    until(lambda: not any(status.pending for status in pair.hook.statuses().values()), seconds=15)
     assert pair.colors() == [end, end]
 
 

@@ -17,6 +17,7 @@ import yaml
 from demo.environment import APP
 from sandbox.traffic_records import read, summarize
 from tests.sandbox.stack import Judge, Stack
+from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
@@ -105,7 +106,7 @@ def wait_for_drain(stack: Stack, run: Any) -> None:
     def draining() -> bool:
         return any((task.task_id, task.state) == ("drain", "running") for task in stack.client.tasks(run))
 
-    stack.wait_for(draining, "the next deploy waits")
+    until(draining, "the next deploy waits")
 
 
 def test_a_download_and_an_upgraded_connection_end_whole_and_the_next_deploy_waits_for_them(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import Machine, Sandbox, SandboxError
-from tests.sandbox.droplets import Shop, until
+from tests.sandbox.droplets import Shop
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 

@@ -13,7 +13,8 @@ import pytest
 
 from sandbox import Sandbox, SandboxError
 from sandbox.processes import ProcessId, cgroup_roots
-from tests.sandbox.droplets import Shop, until
+from tests.sandbox.droplets import Shop
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 

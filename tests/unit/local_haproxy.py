@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.message import Message
 from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,7 @@ from typing import Any
 
 from bluegreen.color import Color
 from bluegreen.haproxy_config import Server, render_haproxy
+from tests.waiting import until
 
 AGENT = Path(__file__).resolve().parents[2] / "include" / "templates" / "lb_agent.py"
 REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
@@ -63,14 +64,6 @@ def free_port() -> int:
         probe.bind(("0.0.0.0", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def eventually(check: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until something is so; fail if it does not become so."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 class Backend:
@@ -227,7 +220,7 @@ class LocalHaproxy:
         subprocess.run(
             [str(self.root / "bin/systemctl"), "start", "haproxy"], env=self.environment, check=True
         )
-        eventually(lambda: (self.root / "run/haproxy-master.sock").exists() and bool(self.ask("show info")))
+        until(lambda: (self.root / "run/haproxy-master.sock").exists() and bool(self.ask("show info")))
 
     def send_reload(self) -> None:
         """Tell HAProxy to reload, and do not wait for it."""
@@ -239,7 +232,7 @@ class LocalHaproxy:
         """Reload HAProxy without the agent, and wait until a new worker is there."""
         worker = self.ask("show info").partition("\nPid: ")[2].split("\n")[0]
         self.send_reload()
-        eventually(lambda: "\nPid: " in (info := self.ask("show info")) and f"\nPid: {worker}\n" not in info)
+        until(lambda: "\nPid: " in (info := self.ask("show info")) and f"\nPid: {worker}\n" not in info)
 
     def ask(self, command: str, where: str = "run/haproxy/admin.sock") -> str:
         """Send a command to one of HAProxy's sockets; empty if it does not answer."""
@@ -378,7 +371,7 @@ class Deployed:
         """Make servers sick or well, and wait until HAProxy has noticed."""
         for backend, well in zip(self.world.backends[color], healthy, strict=True):
             backend.healthy = well
-        eventually(lambda: [server["up"] for server in self.status()["servers"][color]] == list(healthy))
+        until(lambda: [server["up"] for server in self.status()["servers"][color]] == list(healthy))
 
     def status(self) -> dict[str, Any]:
         """What the agent says."""

@@ -22,7 +22,8 @@ from bluegreen.hooks.load_balancer import (
     LoadBalancerHook,
     install_script,
 )
-from tests.unit.local_haproxy import Deployed, eventually
+from tests.unit.local_haproxy import Deployed
+from tests.waiting import until
 
 SYSTEMCTL = """#!/bin/sh
 # Enables the one unit there is.
@@ -159,8 +160,8 @@ class Busy:
         return int(hook.call("lock", **request)["token"])
 
     def let_the_lease_run_out(self) -> None:
-        until = self.world.ok("renew", token=self.deployed.token, lease=1)["until"]
-        eventually(lambda: self.world.ok("status")["now"] > until)
+        expires = self.world.ok("renew", token=self.deployed.token, lease=1)["until"]
+        until(lambda: self.world.ok("status")["now"] > expires)
 
     @property
     def is_replaced(self) -> bool:

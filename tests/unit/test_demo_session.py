@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from demo.errors import DemoError
 from demo.session import Family, Part, kill_recorded
 from sandbox.processes import ProcessId
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
@@ -39,13 +39,6 @@ def made(directory: Path, script: str) -> Part:
     environment = {"PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", script]
     return Part("part", command, environment, directory / "part.log", directory / "part.json")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def children(part: Part) -> list[ProcessId]:

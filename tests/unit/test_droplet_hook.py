@@ -16,6 +16,7 @@ from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletHook, DropletRefusedError, DropletUnreachableError
 from bluegreen.hostkey import generate
 from tests.unit.ssh_server import SshServer, says, ssh_server
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -75,10 +76,7 @@ def test_several_commands_share_a_connection_and_it_is_closed_at_the_end(server:
         one.run(["true"])
         one.run(["true"])
         assert server.open_connections == 1
-    deadline = time.monotonic() + 5
-    while server.open_connections and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert server.open_connections == 0
+    until(lambda: server.open_connections == 0, "the connection is closed")
 
 
 def test_another_host_key_than_the_recorded_one_is_refused(server: SshServer) -> None:

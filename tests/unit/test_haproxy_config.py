@@ -15,7 +15,8 @@ import trustme
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.haproxy_config import Server, render_haproxy, rendered_servers
-from tests.unit.local_haproxy import REVISIONS, Deployed, eventually
+from tests.unit.local_haproxy import REVISIONS, Deployed
+from tests.waiting import until
 
 BLUE = Server("my-perl-app-blue-1", IPv4Address("10.0.0.1"), 8080)
 GREEN = Server("my-perl-app-green-1", IPv4Address("10.0.0.3"), 8080)
@@ -273,7 +274,7 @@ def test_a_managed_load_balancer_is_told_that_traffic_is_taken_though_the_app_is
     deployed.sync(deployed.world.render(balanced_from=BALANCED_FROM))
     for backend in deployed.world.backends[Color.BLUE]:
         backend.close()
-    eventually(lambda: deployed.world.get()[0] == 503)
+    until(lambda: deployed.world.get()[0] == 503)
     check = "PROXY TCP4 127.0.9.1 127.0.0.1 40000 8405\r\nGET /monitor HTTP/1.0\r\n\r\n"
     assert "200 OK" in ask_as("127.0.9.1", deployed.world.monitor_port, check)
 

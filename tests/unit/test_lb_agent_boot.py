@@ -8,9 +8,10 @@ import time
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
-from tests.unit.local_haproxy import Deployed, eventually
+from tests.unit.local_haproxy import Deployed
 from tests.unit.test_lb_agent_lock import snapshot
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
+from tests.waiting import until
 
 
 def start_haproxy(deployed: Deployed) -> None:
@@ -66,7 +67,7 @@ def test_a_boot_that_takes_too_long_has_armed_the_timer_before_it_asks_anybody(d
         backend.health_takes = 30
     boot = subprocess.Popen(deployed.world.command("boot", {}), env=deployed.world.environment)
     try:
-        eventually(lambda: len(deployed.world.timers()) == 2)
+        until(lambda: len(deployed.world.timers()) == 2)
     finally:
         boot.kill()
         boot.wait()

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import Deployed, eventually, fire
+from tests.unit.local_haproxy import Deployed, fire
+from tests.waiting import until
 
 ATTEMPTS = 30
 # A switch takes about 0.1 s, half of which is Python's start.
@@ -82,5 +83,5 @@ def test_a_killed_sync_is_finished_by_the_next(deployed: Deployed) -> None:
         process.wait()
         assert world.get()[:2] == (200, "blue")
         # The reload that the killed one asked for may come after the one that was verified.
-        eventually(partial(runs_after_sync, deployed, config))
+        until(partial(runs_after_sync, deployed, config))
         assert deployed.maps() == ("live blue\nidle green\nidle_share 0\n",) * 2

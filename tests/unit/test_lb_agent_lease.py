@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import Deployed, LocalHaproxy, eventually
+from tests.unit.local_haproxy import Deployed, LocalHaproxy
+from tests.waiting import until
 
 FIRST = {"owner": "alice", "run_id": "run-1", "ref": "v1"}
 NEXT = {"owner": "bob", "run_id": "run-2", "ref": "v2"}
@@ -13,8 +14,8 @@ NEXT = {"owner": "bob", "run_id": "run-2", "ref": "v2"}
 
 def expire(deployed: Deployed) -> None:
     """Let the holder's lease run out."""
-    until = deployed.world.ok("lock", owner="deploy", run_id="run-1", ref="v1", lease=1)["until"]
-    eventually(lambda: time.time() > until)
+    expires = deployed.world.ok("lock", owner="deploy", run_id="run-1", ref="v1", lease=1)["until"]
+    until(lambda: time.time() > expires)
 
 
 def test_a_lease_lasts_two_minutes_unless_its_holder_says_otherwise(load_balancer: LocalHaproxy) -> None:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from threading import Timer
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import REVISIONS, Deployed, eventually
+from tests.unit.local_haproxy import REVISIONS, Deployed
+from tests.waiting import until
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def download(deployed: Deployed, seconds: float) -> Iterator[http.client.HTTPCon
     """A client in the middle of an answer."""
     client = http.client.HTTPConnection("127.0.0.1", deployed.world.http_port, timeout=30)
     client.request("GET", f"/download?s={seconds}")
-    eventually(lambda: deployed.status()["sessions"]["blue"] == 1)
+    until(lambda: deployed.status()["sessions"]["blue"] == 1)
     try:
         yield client
     finally:
@@ -49,7 +50,7 @@ def test_sessions_are_counted_by_color(deployed: Deployed) -> None:
     assert deployed.status()["sessions"] == {"blue": 0, "green": 0}
     with download(deployed, 2):
         assert deployed.status()["sessions"] == {"blue": 1, "green": 0}
-    eventually(lambda: deployed.status()["sessions"] == {"blue": 0, "green": 0})
+    until(lambda: deployed.status()["sessions"] == {"blue": 0, "green": 0})
 
 
 def test_sessions_that_a_reload_left_to_an_old_worker_are_counted_too(deployed: Deployed) -> None:
@@ -57,7 +58,7 @@ def test_sessions_that_a_reload_left_to_an_old_worker_are_counted_too(deployed: 
         deployed.sync(deployed.world.render(timeout_server=51))
         assert old_workers(deployed) == 1
         assert deployed.status()["sessions"] == {"blue": 1, "green": 0}
-    eventually(lambda: deployed.status()["sessions"] == {"blue": 0, "green": 0})
+    until(lambda: deployed.status()["sessions"] == {"blue": 0, "green": 0})
 
 
 def test_a_master_that_does_not_answer_because_it_reloads_is_asked_again(deployed: Deployed) -> None:
@@ -87,7 +88,7 @@ def test_the_next_request_of_a_client_of_an_old_worker_goes_to_the_new_color(dep
         deployed.switch(Color.GREEN)
         assert client.getresponse().read() == b"begin end"
         assert next_request(deployed, client) == (200, REVISIONS[Color.GREEN])
-    eventually(lambda: old_workers(deployed) == 0)
+    until(lambda: old_workers(deployed) == 0)
 
 
 def test_an_old_worker_that_knows_no_healthy_server_there_keeps_its_color_and_is_counted(
@@ -95,7 +96,7 @@ def test_an_old_worker_that_knows_no_healthy_server_there_keeps_its_color_and_is
 ) -> None:
     """It checks nothing any more, so its clients would get 503 there."""
     deployed.set_health(Color.GREEN, False, False)
-    eventually(lambda: ",DOWN," in line_of(deployed, "green_backend,BACKEND"))
+    until(lambda: ",DOWN," in line_of(deployed, "green_backend,BACKEND"))
     with download(deployed, 6) as client:
         deployed.sync(deployed.world.render(timeout_server=51))
         deployed.set_health(Color.GREEN, True, True)
@@ -103,7 +104,7 @@ def test_an_old_worker_that_knows_no_healthy_server_there_keeps_its_color_and_is
         assert client.getresponse().read() == b"begin end"
         assert deployed.status()["sessions"] == {"blue": 1, "green": 0}
         assert next_request(deployed, client) == (200, REVISIONS[Color.BLUE])
-    eventually(lambda: deployed.status()["sessions"] == {"blue": 0, "green": 0})
+    until(lambda: deployed.status()["sessions"] == {"blue": 0, "green": 0})
 
 
 def test_when_traffic_moved_is_known(deployed: Deployed) -> None:

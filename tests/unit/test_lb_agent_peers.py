@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import REVISIONS, Deployed, eventually, fire
+from tests.unit.local_haproxy import REVISIONS, Deployed, fire
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
+from tests.waiting import until
 
 PEER = "127.0.0.21"
 
@@ -100,7 +101,7 @@ def test_one_that_was_away_when_the_others_decided_follows_them_at_boot(
     pending = deployed.pending()
     assert pending is not None
     deployed.world.stop_haproxy()
-    eventually(lambda: time.time() > pending["deadline"])
+    until(lambda: time.time() > pending["deadline"])
     with peer(deployed, color):
         deployed.world.ok("boot")
     # Not before all of them must have decided.

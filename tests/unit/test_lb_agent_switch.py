@@ -14,8 +14,9 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
-from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, eventually, fire
+from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_sync import INITIAL, lock
+from tests.waiting import until
 
 BLUE_LIVE = ("live blue\nidle green\nidle_share 0\n",) * 2
 GREEN_LIVE = ("live green\nidle blue\nidle_share 0\n",) * 2
@@ -41,10 +42,10 @@ def kept_alive_client(world: LocalHaproxy) -> Iterator[list[tuple[float, int, st
     client = threading.Thread(target=ask)
     client.start()
     try:
-        eventually(lambda: len(answers) > 10)
+        until(lambda: len(answers) > 10)
         yield answers
         seen = len(answers)
-        eventually(lambda: len(answers) > seen + 10)
+        until(lambda: len(answers) > seen + 10)
     finally:
         enough.set()
         client.join()
@@ -197,7 +198,7 @@ def test_a_reload_by_hand_that_failed_is_not_in_the_way(deployed: Deployed) -> N
         occupied = f"frontend f\n    bind 127.0.0.1:{taken.getsockname()[1]}\n"
         world.config.write_text(world.render() + occupied)
         world.send_reload()
-        eventually(lambda: "[failed: 1]" in world.ask("show proc", "run/haproxy-master.sock"))
+        until(lambda: "[failed: 1]" in world.ask("show proc", "run/haproxy-master.sock"))
     assert deployed.status()["haproxy"] == known
     deployed.switch(Color.GREEN)
     assert world.get()[:2] == (200, "green")
@@ -280,7 +281,7 @@ def test_counters_are_those_of_each_color(deployed: Deployed) -> None:
     after = deployed.status()["counters"]
     assert after["blue"]["requests"] - before["blue"]["requests"] == 5
     assert after["blue"]["responses_5xx"] - before["blue"]["responses_5xx"] == 5
-    eventually(lambda: deployed.world.get()[0] == 503)
+    until(lambda: deployed.world.get()[0] == 503)
     with_haproxy_s_own = deployed.status()["counters"]["blue"]["responses_5xx"]
     assert with_haproxy_s_own - after["blue"]["responses_5xx"] == 1
     assert after["green"] == before["green"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import Deployed, LocalHaproxy, eventually
+from tests.unit.local_haproxy import Deployed, LocalHaproxy
 from tests.unit.test_lb_agent_lock import snapshot
+from tests.waiting import until
 
 INITIAL = {"live": None, "idle": "blue"}
 
@@ -122,7 +123,7 @@ def test_a_reload_by_hand_is_noticed(deployed: Deployed) -> None:
     known = deployed.status()["haproxy"]["config_sha256"]
     world.config.write_text(world.render(timeout_server=51))
     world.reload_by_hand()
-    eventually(lambda: deployed.status()["haproxy"]["config_sha256"] is None)
+    until(lambda: deployed.status()["haproxy"]["config_sha256"] is None)
     assert deployed.sync(world.render())["reloaded"]
     assert deployed.status()["haproxy"]["config_sha256"] == known
 

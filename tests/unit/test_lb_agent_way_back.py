@@ -11,9 +11,10 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
-from tests.unit.local_haproxy import Deployed, LocalHaproxy, eventually, fire
+from tests.unit.local_haproxy import Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
 from tests.unit.test_lb_agent_sync import lock
+from tests.waiting import until
 
 NEXT = {"owner": "deploy", "run_id": "run-2", "ref": "v2"}
 
@@ -103,7 +104,7 @@ def test_a_switch_that_can_be_neither_done_nor_undone_is_left_to_the_timer(deplo
         stdout=subprocess.PIPE,
         text=True,
     )
-    eventually(lambda: deployed.maps() == GREEN_LIVE)
+    until(lambda: deployed.maps() == GREEN_LIVE)
     world.stop_haproxy()
     answer = json.loads(agent.communicate()[0])
     assert not answer["ok"]

@@ -19,7 +19,7 @@ from bluegreen.analysis import Sample, said, series_of
 from bluegreen.app import ValidationSettings
 from bluegreen.fleet import Droplet
 from bluegreen.sampler import Sampler, Visitor, targets_of
-from tests.unit.local_haproxy import eventually
+from tests.waiting import until
 
 REVISION = "a" * 40
 SLOW_SECONDS = 0.2
@@ -155,7 +155,7 @@ def test_a_load_balancer_that_is_not_there_is_no_release_s_failure() -> None:
 def seen(count: int, paths: list[str], balancer: Any, rate: float) -> list[Sample]:
     """Wait until so many requests have been made, however long a busy machine takes for them."""
     with Sampler(targets_of(paths, [balancer]), rate=rate, visitors=VISITORS) as sampler:
-        eventually(lambda: len(sampler.samples()) >= count, 60)
+        until(lambda: len(sampler.samples()) >= count, seconds=60)
         return sampler.samples()
 
 

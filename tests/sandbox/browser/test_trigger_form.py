@@ -9,6 +9,7 @@ from demo.client import Run
 from demo.environment import APP
 from tests.sandbox.browser.browser import browser
 from tests.sandbox.stack import RUN_SECONDS, Stack
+from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
@@ -45,7 +46,7 @@ def test_a_deploy_is_triggered_by_the_form_which_refuses_a_bad_ref(stack: Stack)
         page.type_into("element_ref", ref)
         page.type_into("element_reason", "from the browser")
         page.click("Trigger")
-        stack.wait_for(lambda: bool(new_runs()), "the run is there")
+        until(lambda: bool(new_runs()), "the run is there")
         [run_id] = new_runs()
         run = Run(DAG, run_id, 0)
         page.open(f"{stack.airflow.url}/dags/{DAG}/runs/{run_id}")

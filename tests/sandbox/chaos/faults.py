@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from demo.client import Run
@@ -17,6 +18,7 @@ from demo.session import Part
 from sandbox import Machine, SandboxError
 from tests.sandbox.chaos.leftovers import status_of
 from tests.sandbox.stack import Stack
+from tests.waiting import until
 
 AWAY_SECONDS = 5.0
 # How long to look for what is to be struck: a task needs a second until it does anything.
@@ -176,7 +178,7 @@ def _watch_the_way_back(scene: Scene, balancer: Machine) -> None:
             switched = status["moved_at"]
         return status["live"] == scene.old and not status["pending"]
 
-    stack.wait_for(is_back, f"{balancer.name} takes the traffic back", stack.confirm_within + 30)
+    until(is_back, f"{balancer.name} takes the traffic back", stack.confirm_within + 30)
     if switched:
         took = status_of(balancer)["moved_at"] - switched
         assert took <= stack.confirm_within + 1, f"{balancer.name} took traffic back after {took:.1f} s"
@@ -217,7 +219,7 @@ def _power_on_load_balancer(scene: Scene) -> None:
 def _power_on_after_the_deadline(scene: Scene) -> None:
     """Once whatever waited there to be confirmed, and its peer's patience, are over."""
     overdue = time.monotonic() + scene.stack.confirm_within + 6
-    scene.stack.wait_for(lambda: time.monotonic() > overdue, "the deadline", scene.stack.confirm_within + 10)
+    until(lambda: time.monotonic() > overdue, "the deadline", scene.stack.confirm_within + 10)
     _power_on_load_balancer(scene)
 
 
@@ -233,7 +235,7 @@ def _wait_for_load_balancer(scene: Scene) -> None:
         except SandboxError:
             return False
 
-    scene.stack.wait_for(is_back, "the load balancer is back")
+    until(is_back, "the load balancer is back")
 
 
 def _freeze_builds_and_kill(scene: Scene) -> None:
@@ -255,15 +257,19 @@ def _give_the_run_up(scene: Scene) -> None:
             return False
         return True
 
-    stack.wait_for(is_marked, "the run is marked failed", 60)
+    until(is_marked, "the run is marked failed", 60)
     _start("scheduler", "dag_processor")(scene)
+
+
+def _is_idle(machine: Machine) -> bool:
+    return not machine.run(JOBS).stdout.strip()
 
 
 def _thaw_builds(scene: Scene) -> None:
     for machine in scene.idle:
         machine.run(f"systemctl kill --signal=CONT {JOB_UNITS}", check=False)
-        scene.stack.wait_for(
-            lambda one=machine: not one.run(JOBS).stdout.strip(),  # type: ignore[misc]
+        until(
+            partial(_is_idle, machine),
             f"no job is at work on {machine.name}",
             90,
         )

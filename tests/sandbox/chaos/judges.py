@@ -9,6 +9,7 @@ from types import TracebackType
 
 from sandbox.traffic_records import Summary, read, summarize
 from tests.sandbox.stack import Judge, Stack, start_judge, stop_judge
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Judges:
                 started.callback(stop_judge, process)
                 self._judges[balancer.name] = judge
             # Their first requests are what the rest is compared with.
-            self.stack.wait_for(self._have_begun, "traffic")
+            until(self._have_begun, "traffic")
             self._running = started.pop_all()
         return self
 

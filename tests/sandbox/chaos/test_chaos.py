@@ -24,6 +24,7 @@ from tests.sandbox.chaos.ledgers import attempts_to_find, problems_in_ledgers
 from tests.sandbox.chaos.leftovers import files, half_releases, leftovers, state_left
 from tests.sandbox.chaos.matrix import Result, append, load, render
 from tests.sandbox.stack import Stack, running
+from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
@@ -188,7 +189,7 @@ class Trial:
             left = [line for balancer in stack.load_balancers() for line in state_left(balancer)]
             return not any("pending" in line for line in left)
 
-        stack.wait_for(decided, "the switch is confirmed or taken back", stack.confirm_within + 30)
+        until(decided, "the switch is confirmed or taken back", stack.confirm_within + 30)
         return [
             *self._broken_promises(scene, ended),
             *self._bad_release(f"after the run, which ended {ended!r}"),
