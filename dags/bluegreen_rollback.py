@@ -1,9 +1,9 @@
 """Move the traffic back to the color that was live before, with whatever that color runs.
 
-No argument is needed. `revision` names another release that is still on the idle droplets. If the last switch was
-taken back already, traffic stays where it is, because the other color has what it came back from. If the load balancers
-disagree about who is live, they are made to agree instead, on the color from before the switch that was
-interrupted, or on the one that `live` names.
+No argument is needed. `revision` names another release that is still on the idle droplets. If the last
+switch was taken back already, traffic stays where it is, because the other color has what it came back from.
+If the load balancers disagree about who is live, they are made to agree instead, on the color from before the
+switch that was interrupted, or on the one that `live` names.
 """
 
 from __future__ import annotations
