@@ -7,7 +7,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag.trigger_form import deploy_params
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.operators.command_hooks import add_command_hooks
 from bluegreen.operators.deploy import DeployReleaseOperator
@@ -23,7 +24,6 @@ from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
 from bluegreen.operators.watch import DryRunOperator
 from bluegreen.sensors.health import HealthCheckSensor
-from bluegreen.trigger_form import deploy_params
 
 PURPOSE = "deploy of {{ params.ref }}{% if params.reason %}: {{ params.reason }}{% endif %}"
 SUBJECT = "{{ 'dry run' if params.dry_run else 'deploy' }} of {{ params.ref }}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.git import REF_PATTERN
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.watch import DryRunOperator

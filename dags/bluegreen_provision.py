@@ -8,7 +8,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.operators.entry_point import EntryPointOperator
 from bluegreen.operators.fleet_report import PrintFleetOperator
 from bluegreen.operators.lock import AcquireLockOperator

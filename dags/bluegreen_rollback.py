@@ -11,7 +11,8 @@ from __future__ import annotations
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, announce, dags_for_every_app, only_after
+from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app, only_after
+from bluegreen.dag.trigger_form import rollback_params
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
@@ -23,7 +24,6 @@ from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.switch import SwitchTrafficOperator
 from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
-from bluegreen.trigger_form import rollback_params
 
 SUBJECT = "rollback{% if params.revision %} to {{ params.revision }}{% endif %}"
 

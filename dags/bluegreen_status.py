@@ -9,7 +9,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from bluegreen.app import App
-from bluegreen.dags import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.dag.every_app import DEFAULT_ARGS, dags_for_every_app
 from bluegreen.operators.watch import StatusOperator
 
 

@@ -14,7 +14,7 @@ from airflow.serialization.serialized_objects import DagSerialization as Seriali
 from airflow.timetables.base import TimeRestriction
 
 from bluegreen.command_hooks import Moment
-from bluegreen.task_docs import task_docs
+from bluegreen.dag.task_docs import task_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "include" / "apps" / "my_perl_app.yaml"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
+from bluegreen.dag.links import CommitLink, DropletLink, HaproxyLink, commit_url
 from bluegreen.fleet import Droplet, Fleet
-from bluegreen.links import CommitLink, DropletLink, HaproxyLink, commit_url
 from bluegreen.plan import Plan
 
 REVISION = "a" * 40

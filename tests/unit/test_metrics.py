@@ -14,12 +14,12 @@ from airflow.observability.metrics.stats_utils import get_stats_factory
 from airflow.sdk.observability import stats as task_stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory as get_task_stats_factory
 
-from bluegreen import metrics
 from bluegreen.app import Hook, Hooks
 from bluegreen.app_file import load_app
 from bluegreen.checks.finding import warning
 from bluegreen.figures import Watched
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.listeners import metrics
 from bluegreen.operators import lock, report, watch
 from tests.statsd_sink import Sink
 from tests.unit import test_lock_wait

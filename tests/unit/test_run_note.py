@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bluegreen import run_note
+from bluegreen.listeners import run_note
 
 SAID = "deploy of v2 (0123456789ab): live and confirmed; live is green"
 CONF = {"ref": "v2"}

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import ParamValidationError
 
 from bluegreen.app import App, ValidationSettings
 from bluegreen.app_file import load_app
-from bluegreen.trigger_form import deploy_params
+from bluegreen.dag.trigger_form import deploy_params
 
 APP = load_app("my_perl_app")
 

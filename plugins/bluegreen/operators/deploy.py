@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bluegreen.dag.links import CommitLink, DropletLink
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError, output_of
 from bluegreen.hooks.load_balancers import LoadBalancersHook
@@ -20,7 +21,6 @@ from bluegreen.job import (
     start_script,
     stop_script,
 )
-from bluegreen.links import CommitLink, DropletLink
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
 

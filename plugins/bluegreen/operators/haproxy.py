@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bluegreen.dag.links import HaproxyLink
 from bluegreen.hooks.haproxy_config import haproxy_config
-from bluegreen.links import HaproxyLink
 from bluegreen.operators.locked import PlannedOperator
 
 if TYPE_CHECKING:

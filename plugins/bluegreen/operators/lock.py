@@ -12,7 +12,7 @@ from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.metrics import emit
+from bluegreen.listeners.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.records import begun, triggered_by
 from bluegreen.operators.states import holder_of, task_states

@@ -16,7 +16,7 @@ from bluegreen.drain import Drain, sessions_on
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.metrics import emit
+from bluegreen.listeners.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.command_hooks import WARNINGS_KEY
 from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY

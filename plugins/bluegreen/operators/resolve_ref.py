@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
+from bluegreen.dag.links import CommitLink
 from bluegreen.errors import BlueGreenError
 from bluegreen.git import resolve_ref
-from bluegreen.links import CommitLink
 from bluegreen.operators.base import BlueGreenOperator
 
 if TYPE_CHECKING:

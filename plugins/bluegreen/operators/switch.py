@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.links import CommitLink, HaproxyLink
+from bluegreen.dag.links import CommitLink, HaproxyLink
 from bluegreen.operators.locked import PlannedOperator
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.analysis import Sample, series_of, wrong_revision
 from bluegreen.app import OWN_REQUESTS_PER_SECOND
+from bluegreen.dag.links import HaproxyLink
 from bluegreen.errors import BlueGreenError
-from bluegreen.links import HaproxyLink
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.plan import Plan
 from bluegreen.readings import Reading, Readings

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseBranchOperator
 
+from bluegreen.dag.links import HaproxyLink
 from bluegreen.errors import LoadBalancerError
-from bluegreen.links import HaproxyLink
 from bluegreen.operators.locked import LockedOperator
 from bluegreen.operators.states import found_plan, holder_of, task_states
 from bluegreen.own_switch import is_taken_back

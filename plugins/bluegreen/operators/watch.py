@@ -16,7 +16,7 @@ from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import NOT_TOLD, summary, table
 from bluegreen.checks.untold import untold
 from bluegreen.errors import BlueGreenError, LoadBalancerError, NothingToDoError
-from bluegreen.metrics import emit
+from bluegreen.listeners.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.outcome import Outcome
 

@@ -8,12 +8,12 @@ from airflow.sdk import BaseSensorOperator
 
 from bluegreen.app import App
 from bluegreen.app_file import load_app
+from bluegreen.dag.links import DropletLink
 from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.links import DropletLink
 from bluegreen.operators.failure import failures_reported
 from bluegreen.plan import HeldLock, Plan
 

@@ -12,7 +12,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-TASKS = Path(__file__).resolve().parents[2] / "include" / "docs" / "tasks.md"
+TASKS = Path(__file__).resolve().parents[3] / "include" / "docs" / "tasks.md"
 
 
 @cache

@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, Param, chain, task
+from airflow.sdk import DAG, BaseOperator, chain, task
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app import App
 from bluegreen.app_file import app_ids, load_app
-from bluegreen.color import Color
+from bluegreen.dag.task_docs import documented
 from bluegreen.errors import SettingsError
 from bluegreen.operators.announce import AnnounceOperator
 from bluegreen.operators.report import ReportOperator
-from bluegreen.task_docs import documented
 
 # Only transient errors are retried (see failures_reported), so the delay is short.
 DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=2), "owner": "bluegreen"}
@@ -43,21 +41,6 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
         dag.is_paused_upon_creation = False
         dags[dag.dag_id] = dag
     return dags
-
-
-def live_param(**schema: Any) -> Param:
-    """Return the DAG param ``live``, by which a person says who is live if the load balancers disagree.
-
-    :param schema: more of its JSON schema, for example the form's ``section``.
-    """
-    return Param(
-        None,
-        type=["null", "string"],
-        enum=[None, *map(str, Color)],
-        title="Live color",
-        description="Only if the load balancers disagree: the color that is to have the traffic.",
-        **schema,
-    )
 
 
 def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> None:

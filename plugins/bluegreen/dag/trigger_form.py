@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import Param
 
 from bluegreen.app import LONGEST_BAKE
-from bluegreen.dags import live_param
+from bluegreen.color import Color
 from bluegreen.git import REF_PATTERN, WHAT_A_REF_MAY_BE
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def deploy_params(app: App) -> dict[str, Param]:
             section=RARELY,
             description="Build, start and switch even if this revision is live already.",
         ),
-        "live": live_param(section=RARELY),
+        "live": _live_param(),
     }
 
 
@@ -87,5 +87,17 @@ def rollback_params() -> dict[str, Param]:
             description="Which of the releases that are still on the idle droplets; the first 7 digits of "
             "its revision, or more, will do. Default: the one that they run, which is the one from before.",
         ),
-        "live": live_param(section=RARELY),
+        "live": _live_param(),
     }
+
+
+def _live_param() -> Param:
+    """By which a person says who is live if the load balancers disagree."""
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *map(str, Color)],
+        title="Live color",
+        description="Only if the load balancers disagree: the color that is to have the traffic.",
+        section=RARELY,
+    )

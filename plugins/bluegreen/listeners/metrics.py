@@ -15,7 +15,7 @@ from airflow.listeners import hookimpl
 from bluegreen.app_file import load_app
 from bluegreen.errors import SettingsError
 from bluegreen.figures import Figures, Watched
-from bluegreen.run_note import is_attached, report_of
+from bluegreen.listeners.run_note import is_attached, report_of
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
