@@ -232,6 +232,17 @@ def test_a_timer_outlives_a_reload(pair: Pair) -> None:
     until(lambda: pair.colors() == ["blue", "blue"], seconds=8)
 
 
+def test_one_whose_haproxy_does_not_run_keeps_the_other_from_nothing(pair: Pair) -> None:
+    pair.switch(Color.GREEN)
+    pair.machines[0].run("systemctl stop haproxy")
+    try:
+        pair.hook.revert()
+        assert color_from(pair.machines[1]) == "blue"
+    finally:
+        pair.machines[0].run("systemctl start haproxy")
+    until(lambda: pair.colors() == ["blue", "blue"], seconds=8)
+
+
 def die_while_confirming(pair: Pair, *agreed: int, confirmed: int | None = None) -> None:
     """Get as far as a run that is killed: some have agreed to confirm, and one may have confirmed."""
     revision = REVISIONS[Color.GREEN]
