@@ -191,6 +191,16 @@ def test_a_rollback_does_not_send_traffic_to_what_it_has_just_come_back_from(
     assert check.run(live="blue") == ["198.18.0.4"]
 
 
+def test_load_balancers_of_which_one_went_back_and_one_did_not_are_made_to_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-1"] = went_back("bluegreen_deploy__my_perl_app/r")
+    check.statuses["lb-2"] = status("green")
+    check.run()
+    assert check.said["plan"]["live"] == Color.BLUE
+
+
 @pytest.mark.parametrize(
     ("run_id", "changes"),
     [

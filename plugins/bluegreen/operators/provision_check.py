@@ -160,12 +160,17 @@ class ProvisionCheckOperator(BlueGreenOperator):
     def _is_back(
         self, plan: Plan, statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError]
     ) -> str | None:
-        """Tell of the last switch if it led to what is idle now and was taken back, but for a rollback's."""
-        for status in statuses.values():
-            if isinstance(status, LoadBalancerStatus) and (revert := status.news):
-                own = revert.run_id.startswith(f"bluegreen_rollback__{self.app_id}/")
-                if revert.from_color is plan.idle and not revert.refused and not own:
-                    return str(revert)
+        """Tell of the last switch if it led to what is idle now, everywhere, and was taken back.
+
+        A rollback's own does not count: to go there is what it is for.
+        """
+        told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
+        if any(status.live is not plan.live for status in told):
+            return None
+        for revert in (status.news for status in told):
+            own = revert and revert.run_id.startswith(f"bluegreen_rollback__{self.app_id}/")
+            if revert and revert.from_color is plan.idle and not revert.refused and not own:
+                return str(revert)
         return None
 
     def _is_live(
