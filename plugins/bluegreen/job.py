@@ -111,16 +111,11 @@ def poll_script(*, unit: str, cursor: int = 0, wait: float = 5) -> str:
     return render_script("droplet/job_poll.sh.j2", unit=unit, cursor=cursor, wait_ms=int(wait * 1000))
 
 
-def stop_script(*, unit: str, claim: Claim | None = None) -> str:
-    """Stop the job; it is ``missing`` then, and another run can start it anew.
+def clean_script(*, unit: str, claim: Claim | None = None) -> str:
+    """Stop the job and remove every trace of it, so that it can be started anew.
 
     With a claim, a droplet that a later run has claimed is left alone.
     """
-    return _render_claimed("droplet/job_stop.sh.j2", claim, unit=unit)
-
-
-def clean_script(*, unit: str, claim: Claim | None = None) -> str:
-    """Stop the job and remove every trace of it, so that it can be started anew; a claim as when stopping."""
     return _render_claimed("droplet/job_clean.sh.j2", claim, unit=unit)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script, stop_script
+from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script
 from bluegreen.release import deploy_unit, failure_cause
 from sandbox import Sandbox
 from sandbox.sample_app import build_repository
@@ -311,7 +311,7 @@ def test_job_that_takes_too_long(droplet: AppDroplet) -> None:
 def test_job_that_is_stopped(droplet: AppDroplet) -> None:
     unit = deploy_unit(APP, "e" * 40)
     droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=60))
-    droplet.script(stop_script(unit=unit))
+    droplet.script(clean_script(unit=unit))
     assert droplet.poll(unit).state is JobState.MISSING
 
 
@@ -422,8 +422,8 @@ def test_job_that_is_attached_to_is_the_later_run_s(claimed: AppDroplet, revisio
     unit = claimed.start(release, "run-7", token=7)
     assert claimed.start(release, "run-8", token=8) == unit
     assert claimed.poll(unit, wait=0).run_id == "run-7"
-    stop = stop_script(unit=unit, claim=Claim(APP, 7))
-    assert claimed.refusal(stop).endswith("its job was not stopped")
+    stop = clean_script(unit=unit, claim=Claim(APP, 7))
+    assert claimed.refusal(stop).endswith("its job was left alone")
     claimed.machine.run("systemctl stop holder")
     report = claimed.finish(unit)
     assert report.state is JobState.SUCCESS, report.lines

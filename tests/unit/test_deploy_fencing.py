@@ -24,7 +24,6 @@ from bluegreen.job import (
     claim_script,
     clean_script,
     start_script,
-    stop_script,
 )
 from bluegreen.operators import command_hooks, deploy, previous_release
 from bluegreen.plan import HeldLock, Plan
@@ -54,7 +53,7 @@ class Droplets:
         self.load_balancers: Any = create_autospec(LoadBalancersHook, instance=True)
         monkeypatch.setattr(DropletHook, "of", lambda one, _app: self._hook(one))
         monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: self.load_balancers)
-        for verb in ("start", "stop", "clean"):
+        for verb in ("start", "clean"):
             for module in (deploy, command_hooks):
                 monkeypatch.setattr(module, f"{verb}_script", self._scripts(verb), raising=False)
         for module in (deploy, command_hooks):
@@ -139,11 +138,11 @@ def test_a_deploy_that_has_lost_its_lock_stops_its_job_and_says_so_whether_that_
     droplets: Droplets, stopped: Answer
 ) -> None:
     droplets.answers["green-1", "poll"] = report("running")
-    droplets.answers["green-1", "stop"] = stopped
+    droplets.answers["green-1", "clean"] = stopped
     droplets.load_balancers.renew_in_time.side_effect = [None, LOCK_LOST]
     with pytest.raises(AirflowFailException, match="no longer holds the lock"):
         deploy_task().execute(context())
-    assert droplets.sent == [("green-1", verb) for verb in ("start", "poll", "stop")]
+    assert droplets.sent == [("green-1", verb) for verb in ("start", "poll", "clean")]
     assert droplets.tokens == {9}
 
 
@@ -155,7 +154,7 @@ def test_a_job_whose_droplet_is_away_goes_on_for_the_retry(
     droplets.answers["green-1", "poll"] = AWAY
     with pytest.raises(AirflowException, match="cannot be reached"):
         deploy_task().execute(context())
-    assert ("green-1", "stop") not in droplets.sent
+    assert ("green-1", "clean") not in droplets.sent
 
 
 def test_an_app_s_own_commands_claim_their_droplet_as_well(droplets: Droplets) -> None:
@@ -308,7 +307,7 @@ def test_a_claim_stops_the_jobs_of_earlier_runs_and_of_nobody_else(machine: Mach
 def test_what_a_dead_run_left_at_work_is_attached_to_if_it_does_the_very_same(machine: Machine) -> None:
     machine.job(UNIT, 7, "id")
     assert machine.run(start(8)).stdout == ""
-    assert machine.run(stop_script(unit=UNIT, claim=Claim(APP, 8))).status == 0
+    assert machine.run(clean_script(unit=UNIT, claim=Claim(APP, 8))).status == 0
     machine.job(UNIT, 7, "id # with other settings")
     assert machine.run(start(8)).stdout == f"stop {UNIT}.service\nstart\n"
 
@@ -320,14 +319,13 @@ def test_a_job_that_is_attached_to_becomes_the_run_s_own(machine: Machine) -> No
     assert machine.jobs() == {UNIT}
 
 
-@pytest.mark.parametrize("script", [stop_script, clean_script])
-def test_a_job_is_stopped_by_its_own_run_only(machine: Machine, script: Callable[..., str]) -> None:
+def test_a_job_is_stopped_by_its_own_run_only(machine: Machine) -> None:
     machine.run(start(7))
     machine.job(UNIT, 7)
     machine.run(claim_script(Claim(APP, 7)))
-    assert machine.run(script(unit=UNIT, claim=Claim(APP, 6))).status == CLAIMED_STATUS
+    assert machine.run(clean_script(unit=UNIT, claim=Claim(APP, 6))).status == CLAIMED_STATUS
     assert machine.jobs() == {UNIT}
-    assert machine.run(script(unit=UNIT, claim=Claim(APP, 7))).status == 0
+    assert machine.run(clean_script(unit=UNIT, claim=Claim(APP, 7))).status == 0
     assert machine.jobs() == set()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bluegreen.app import Hook
 from bluegreen.command_hooks import hook_script
-from bluegreen.job import Claim, claim_script, clean_script, poll_script, start_script, stop_script
+from bluegreen.job import Claim, claim_script, clean_script, poll_script, start_script
 from bluegreen.release import (
     Release,
     ReleaseError,
@@ -57,8 +57,6 @@ SCRIPTS = {
     "claim": claim_script(CLAIM),
     "poll": poll_script(unit=UNIT, cursor=63),
     "poll, first": poll_script(unit=UNIT),
-    "stop": stop_script(unit=UNIT),
-    "stop, claimed": stop_script(unit=UNIT, claim=CLAIM),
     "clean": clean_script(unit=UNIT),
     "clean, claimed": clean_script(unit=UNIT, claim=CLAIM),
     "facts": facts_script("my_perl_app"),

@@ -19,7 +19,6 @@ from bluegreen.job import (
     parse_job_report,
     poll_script,
     start_script,
-    stop_script,
 )
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
@@ -82,11 +81,11 @@ class DeployReleaseOperator(PlannedOperator):
         return {"droplet": droplet.name, "script_seconds": report.seconds}
 
     def on_kill(self) -> None:
-        """Stop the unit, so that a run that was marked failed does not go on working on the droplet."""
+        """End the job, so that a run that was marked failed does not go on working on the droplet."""
         # Airflow calls this in a signal handler: an error would surface in the middle of `act`.
         try:
             with DropletHook.of(self.run_plan.idle_droplet(self.ip), self.app) as hook:
-                self._stop(hook)
+                self._end(hook)
         except (BlueGreenError, ValueError) as error:
             self.log.warning(JOB_LEFT, error)
 
@@ -108,8 +107,9 @@ class DeployReleaseOperator(PlannedOperator):
             claim=self._claim,
         )
 
-    def _stop(self, hook: DropletHook) -> None:
-        output_of(hook, stop_script(unit=self._unit, claim=self._claim))
+    def _end(self, hook: DropletHook) -> None:
+        """Stop the job if it is still this run's, and remove its traces."""
+        output_of(hook, clean_script(unit=self._unit, claim=self._claim))
 
     def _cause(self, report: JobReport) -> str:
         if report.result == "timeout":
@@ -119,23 +119,23 @@ class DeployReleaseOperator(PlannedOperator):
     def _clean(self, hook: DropletHook) -> None:
         """Remove the job's traces; the result is known by now, so nothing depends on it."""
         try:
-            output_of(hook, clean_script(unit=self._unit, claim=self._claim))
+            self._end(hook)
         except BlueGreenError as error:
             self.log.warning("traces of the deploy job are left, a later one removes them: %s", error)
 
     def _follow(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
-        """Follow the unit to its end; if that cannot be done and no retry will, stop it."""
+        """Follow the unit to its end; if that cannot be done and no retry will, end it."""
         try:
             return self._log_to_the_end(hook, load_balancers)
         except BlueGreenError as error:
             if not error.transient:
-                self._stop_what_is_left(hook)
+                self._end_what_is_left(hook)
             raise
 
-    def _stop_what_is_left(self, hook: DropletHook) -> None:
-        """Stop the unit if it is still this run's; why the task fails matters more than if that works."""
+    def _end_what_is_left(self, hook: DropletHook) -> None:
+        """End the job; why the task fails matters more than if that works."""
         try:
-            self._stop(hook)
+            self._end(hook)
         except BlueGreenError as error:
             self.log.warning(JOB_LEFT, error)
 
