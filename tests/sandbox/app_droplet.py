@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import requests
 
@@ -27,7 +26,6 @@ from tests.waiting import until
 
 APP = "my_perl_app"
 ROOT = f"/opt/{APP}"
-T = TypeVar("T")
 
 COMMAND = ("starman", "--listen", "{listen}", "--workers", "{workers}", "--disable-keepalive", "{psgi}")
 

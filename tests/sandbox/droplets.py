@@ -49,7 +49,7 @@ class Shop:
         }
         ids = [droplet["id"] for droplet in client.droplets.create(body=body)["droplets"]]
         machines = [self.box.machine(str(droplet)) for droplet in ids]
-        until(lambda: all(machine.status == "active" for machine in machines), "not all are active")
+        until(lambda: all(machine.status == "active" for machine in machines), "all are active")
         return [self.box.machine(str(droplet)) for droplet in ids]
 
     def order_balancer(self, name: str, tag: str, **settings: Any) -> str:
@@ -64,7 +64,7 @@ class Shop:
             shown.update(balancers.get(identifier)["load_balancer"])
             return bool(shown["status"] == "active")
 
-        until(active, f"load balancer {name} is not active")
+        until(active, f"load balancer {name} is active")
         return str(shown["ip"])
 
     def ssh(
@@ -90,4 +90,4 @@ class Shop:
         )
 
     def wait_for_ssh(self, machine: Machine) -> None:
-        until(lambda: self.ssh(machine, "true").returncode == 0, f"{machine.name} does not answer ssh")
+        until(lambda: self.ssh(machine, "true").returncode == 0, f"{machine.name} answers ssh")

@@ -187,7 +187,7 @@ def judged(tmp_path: Path) -> Iterator[Callable[[str], Judge]]:
 def next_requests(judge: Judge, count: int = 300) -> Summary:
     """Wait for the next requests, and return how they ended."""
     began = time.time()
-    until(lambda: summarize(read(judge.records), began).requests >= count, "the clients do not ask")
+    until(lambda: summarize(read(judge.records), began).requests >= count, "the clients ask")
     return summarize(read(judge.records), began)
 
 
@@ -199,7 +199,7 @@ def wait_for_answers(address: str, machines: list[Machine], seconds: float) -> N
         return seen == {machine.name for machine in machines}
 
     names = " and ".join(machine.name for machine in machines)
-    until(answered, f"not {names} answer at {address}", seconds)
+    until(answered, f"{names} answer at {address}", seconds)
 
 
 def test_a_managed_load_balancer_passes_a_switch_on_and_leaves_a_dead_load_balancer(
@@ -269,7 +269,7 @@ def test_a_reserved_ip_is_moved_by_provisioning_and_its_clients_with_it(
     assert f"x-machine: {second.name}" in bystander.run(asked).stdout.splitlines()
 
     first.power_on()
-    until(lambda: ask(first.address).get("X-Machine") == first.name, f"{first.name} is not back")
+    until(lambda: ask(first.address).get("X-Machine") == first.name, f"{first.name} is back")
     assert front.provision() == address
     wait_for_answers(address, [second], 5)
     assert f" {address}/" not in first.run("ip address show").stdout

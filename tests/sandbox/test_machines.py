@@ -143,7 +143,7 @@ def test_a_machine_restarts(shop: Shop, machines: tuple[Machine, Machine], how: 
         shop.ssh(bare, "systemctl reboot")
     else:
         shop.client().droplet_actions.post(bare.droplet_id, body={"type": "reboot"})
-    until(lambda: shop.ssh(bare, boot).stdout not in ("", before), "it has not restarted")
+    until(lambda: shop.ssh(bare, boot).stdout not in ("", before), "it has restarted")
     assert bare.status == "active"
 
 
@@ -152,7 +152,7 @@ def test_a_machine_that_is_shut_down_from_inside_is_off(
 ) -> None:
     _, bare = machines
     shop.ssh(bare, "systemctl poweroff")
-    until(lambda: bare.status == "off", "it is not off")
+    until(lambda: bare.status == "off", "it is off")
     bare.power_on()
     shop.wait_for_ssh(bare)
 

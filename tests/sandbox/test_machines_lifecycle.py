@@ -87,7 +87,7 @@ def test_the_leftovers_of_one_that_was_killed_are_removed_and_nobody_elses(
     Shop(box, private_key).order_balancer("front", "web")
     pid = json.loads(box.layout.description.read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: ProcessId.of(pid) is None, "the server is not dead")
+    until(lambda: ProcessId.of(pid) is None, "the server is dead")
     assert len([line for line in traces(tmp_path) if line.startswith("systemd-nspawn")]) == 2
     assert [line for line in traces(tmp_path) if "haproxy -W" in line]
     with pytest.raises(SandboxError, match="no sandbox is up"):
