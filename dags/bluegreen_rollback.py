@@ -69,7 +69,12 @@ def rollback_dag(app: App) -> DAG:
             trigger_rule="none_failed_min_one_success",
         )
         switch_traffic = SwitchTrafficOperator(
-            app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
+            app_id=app.id,
+            task_id="switch_traffic",
+            lock=lock.output,
+            plan=plan,
+            revision=revision,
+            goes_back=True,
         )
         final_validation = FinalValidationOperator(
             app_id=app.id,

@@ -1011,13 +1011,16 @@ class Agent:
     def revert(self, request: Json) -> Json:
         """Without ``deadline`` now; with it, as the timer calls it, only if that is the pending switch's.
 
+        A run takes back its own switch only; that of a dead one is its timer's.
         A run that died while it confirmed may have done so on another load balancer: the timer looks there.
         A first release stays if nobody says that it is bad: nothing else could answer. The run that made it
         live may take it away again; then nothing is live, as before.
         """
-        asked = f"run {self.lock_store.require(request)['run_id']}" if "token" in request else "hand"
+        holder = self.lock_store.require(request) if "token" in request else None
+        asked = f"run {holder['run_id']}" if holder else "hand"
         pending, deadline = self.traffic.state()["pending"], request.get("deadline")
-        if not pending or deadline not in (None, pending["deadline"]):
+        other = bool(holder and pending) and pending["run_id"] != holder["run_id"]
+        if not pending or other or deadline not in (None, pending["deadline"]):
             running = self.haproxy.running_map()
             return self._nothing_moved(running.live_color if running else None)
         if request.get("prepare_only"):

@@ -50,7 +50,8 @@ def test_traffic_that_cannot_go_back_yet_does_so_later_if_the_next_run_leaves_th
     status = deployed.status()
     assert (status["live"], status["last_revert"]["refused"]) == ("green", True)
     deployed.set_health(Color.BLUE, True, True)
-    # That it ends is no reason either: the report that it has made says who is live.
+    # The run has not switched, so it does not take back; its report says who is live.
+    assert not deployed.world.ok("revert", token=token)["reverted"]
     deployed.world.ok("unlock", token=token)
     assert deployed.status()["live"] == "green"
     fire(deployed.world, -1)

@@ -35,10 +35,15 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def acquire(
-    lock_wait: float, reachable: bool = True, user: str | None = "bob", fleets: Any = ((LB,),)
+    lock_wait: float,
+    reachable: bool = True,
+    user: str | None = "bob",
+    fleets: Any = ((LB,),),
+    revision: str | None = None,
+    **settings: Any,
 ) -> Any:
     """Run the task; DigitalOcean tells of one of the fleets after the other, of the last one then."""
-    task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2")
+    task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2", **settings)
     app = task.app
     timeouts = app.timeouts.model_copy(update={"lock_wait": lock_wait})
     task.__dict__["app"] = app.model_copy(update={"timeouts": timeouts})
@@ -53,7 +58,7 @@ def acquire(
     run.clear_number, run.start_date, run.run_type = 0, None, DagRunType.SCHEDULED
     ti = MagicMock()
     ti.xcom_pull.return_value = REVISION
-    return task.act({"ti": ti, "dag_run": run})
+    return task.act({"ti": ti, "dag_run": run, "params": {"revision": revision}})
 
 
 def test_it_waits_until_the_other_run_is_done(hook: Any) -> None:
@@ -70,6 +75,19 @@ def test_whoever_finds_the_app_locked_reads_who_or_what_triggered_the_run(
     told = hook.lock.call_args.kwargs
     assert told["owner"] == told["begun"]["triggered_by"] == owner
     assert told["begun"]["trigger"] == "scheduled"
+
+
+@pytest.mark.parametrize(
+    ("settings", "spared"),
+    [({}, False), ({"spares_idle": True}, True), ({"spares_idle": True, "revision": "abcdef0"}, False)],
+    ids=["a deploy", "a rollback", "a rollback that starts another release"],
+)
+def test_a_run_that_works_on_the_idle_droplets_ends_the_timers_of_dead_ones(
+    hook: Any, settings: dict[str, Any], spared: bool
+) -> None:
+    hook.lock.return_value = {"lb-1": 7}
+    acquire(60, **settings)
+    assert hook.lock.call_args.kwargs["spares_idle"] is spared
 
 
 def test_it_gives_up_in_the_end_and_names_the_holder(hook: Any) -> None:

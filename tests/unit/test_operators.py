@@ -27,12 +27,12 @@ from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators import deploy, lock, report, resolve_ref, verdict
-from bluegreen.operators.failure import failures_reported
+from bluegreen.operators import deploy, lock, report, resolve_ref, switch, verdict
+from bluegreen.operators.failure import NOTHING_TO_DO_KEY, failures_reported
 from bluegreen.outcome import Outcome
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.sensors import health
-from bluegreen.traffic import Counters, RevertResult
+from bluegreen.traffic import Counters, RevertResult, SwitchResult
 
 APP = "my_perl_app"
 REVISION = "a" * 40
@@ -120,7 +120,7 @@ class OneDroplet:
         self.failing: dict[str, BlueGreenError | CommandResult] = {}
         self.report = f"@bluegreen state={state} result={result} exit=0 milliseconds=1500 cursor=1 run_id=run"
         monkeypatch.setattr(DropletHook, "of", lambda _droplet, _app: self.hook)
-        for script in ("start_script", "poll_script", "clean_script", "stop_script"):
+        for script in ("start_script", "poll_script", "clean_script"):
             monkeypatch.setattr(deploy, script, lambda name=script, **_values: name)
 
     def _run(self, script: str) -> CommandResult:
@@ -199,7 +199,7 @@ def test_a_deploy_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_task_that_is_killed_while_its_droplet_is_away_raises_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    OneDroplet(monkeypatch, "running").failing = {"stop_script": LOST}
+    OneDroplet(monkeypatch, "running").failing = {"clean_script": LOST}
     deploy_task().on_kill()
 
 
@@ -530,6 +530,34 @@ def test_a_provisioning_that_was_ended_by_hand_is_not_done(load_balancers: Any) 
     load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
     run = context({"lock": "success", "create_droplets": "skipped"}, lock=LOCK)
     assert "the run was ended before it was done" in report_of(run, needs_confirmation=False)
+
+
+@pytest.mark.parametrize("goes_back", [True, False], ids=["a rollback", "a deploy"])
+def test_a_rollback_that_a_timer_has_forestalled_has_nothing_left_to_do(
+    load_balancers: Any, goes_back: bool
+) -> None:
+    there = SwitchResult.parse({"from": "green", "to": "green", "already": True})
+    load_balancers.switch.return_value = {"lb-1": there}
+    task = switch.SwitchTrafficOperator(
+        task_id="switch_traffic",
+        app_id=APP,
+        lock=LOCK,
+        plan=plan(Color.BLUE),
+        revision=REVISION,
+        goes_back=goes_back,
+    )
+    run = context()
+    if not goes_back:
+        assert task.execute(run)["lb-1"]["already"]
+        return
+    with pytest.raises(AirflowSkipException, match="came back to green by itself"):
+        task.execute(run)
+    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+    found = run["ti"].said[NOTHING_TO_DO_KEY]
+    after = context({"switch_traffic": "skipped"}, lock=LOCK, switch_traffic__nothing_to_do=found)
+    assert report_of(after, good=True).startswith(
+        "deploy of v2: already live: traffic came back to green by itself"
+    )
 
 
 def test_a_run_that_was_cleared_in_part_is_not_run_again(load_balancers: Any) -> None:

@@ -42,7 +42,8 @@ FLEET = Fleet(
 def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> LoadBalancerStatus:
     server = {"name": "s", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
     servers = {"blue": [server], "green": [server]}
-    calm = {"pending": None, "last_revert": None, "confirmed": None, "servers": servers}
+    confirmed = {"color": live, "revision": V1, "run_id": "p", "at": 1.0} if live else None
+    calm = {"pending": None, "last_revert": None, "confirmed": confirmed, "servers": servers}
     return LoadBalancerStatus.parse(answer(live=live, **{**calm, **changes}))
 
 
@@ -130,8 +131,9 @@ def test_what_is_live_by_a_map_that_the_next_haproxy_would_not_have_is_deployed_
         ("blue-1", BlueGreenError("blue-1 cannot be reached")),
         ("lb-2", status(up=False)),
         ("lb-2", status(live=None)),
+        ("lb-2", status(confirmed=None)),
     ],
-    ids=["another revision", "not running", "unreachable", "sick", "not on every load balancer"],
+    ids=["another revision", "not running", "unreachable", "sick", "not everywhere", "not confirmed"],
 )
 def test_what_is_not_live_everywhere_and_healthy_is_deployed(
     monkeypatch: pytest.MonkeyPatch, name: str, said: Any
@@ -199,6 +201,14 @@ def test_load_balancers_of_which_one_went_back_and_one_did_not_are_made_to_agree
     check.statuses["lb-2"] = status("green")
     check.run()
     assert check.said["plan"]["live"] == Color.BLUE
+
+
+def test_traffic_that_came_back_to_nothing_is_not_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    nothing = status(None, idle="blue", last_revert={**answer()["last_revert"], "from": "blue", "to": None})
+    check.statuses = {"lb-1": nothing, "lb-2": nothing}
+    check.run()
+    assert check.said["plan"]["live"] is None
 
 
 @pytest.mark.parametrize(

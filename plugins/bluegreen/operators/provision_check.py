@@ -165,7 +165,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         A rollback's own does not count: to go there is what it is for.
         """
         told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
-        if any(status.live is not plan.live for status in told):
+        if plan.live is None or any(status.live is not plan.live for status in told):
             return None
         for revert in (status.news for status in told):
             own = revert and revert.run_id.startswith(f"bluegreen_rollback__{self.app_id}/")
@@ -190,6 +190,9 @@ class ProvisionCheckOperator(BlueGreenOperator):
             isinstance(status, LoadBalancerStatus)
             and status.live is plan.live
             and status.consistent
+            # One that nobody has confirmed, like the first release of a run that died, was never judged.
+            and status.confirmed is not None
+            and (status.confirmed.color, status.confirmed.revision) == (plan.live, self.revision)
             and sum(server.up for server in status.servers[plan.live]) == len(droplets)
             for status in statuses.values()
         )

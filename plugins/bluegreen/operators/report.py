@@ -167,7 +167,7 @@ class ReportOperator(BlueGreenOperator):
     @staticmethod
     def _settled(context: Context, states: Mapping[str, str]) -> tuple[Outcome, str] | None:
         """What a task found that left nothing to do; such a task is skipped."""
-        for task_id in ("check", "provision_check", "align"):
+        for task_id in ("check", "provision_check", "align", "switch_traffic"):
             if states.get(task_id) != "skipped":
                 continue
             if found := context["ti"].xcom_pull(task_ids=task_id, key=NOTHING_TO_DO_KEY):

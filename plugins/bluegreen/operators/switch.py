@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.dag.links import CommitLink, HaproxyLink
+from bluegreen.errors import NothingToDoError
 from bluegreen.operators.locked import PlannedOperator
+from bluegreen.outcome import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,19 +18,22 @@ class SwitchTrafficOperator(PlannedOperator):
     """Move traffic to a color on every load balancer, until confirmed.
 
     :param revision: what the color must run; templated.
+    :param goes_back: whether the run is a rollback, which has nothing left to do if traffic is there already.
     """
 
     template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision")
     operator_extra_links = (HaproxyLink(), CommitLink())
 
-    def __init__(self, *, revision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, revision: Any, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.revision = revision
+        self.goes_back = goes_back
 
     def act(self, context: Context) -> dict[str, Any]:
         """Return each load balancer's :class:`SwitchResult` by droplet name.
 
         :raises LoadBalancerError: if one refuses; then traffic is where it was.
+        :raises NothingToDoError: if a dead run's timer has brought a rollback's traffic back meanwhile.
         """
         plan = self.run_plan
         hook = self.load_balancers()
@@ -39,6 +44,8 @@ class SwitchTrafficOperator(PlannedOperator):
             min_servers=len(plan.idle_droplets),
             health={"path": self.app.health.path, "port": self.app.server.port},
         )
+        if self.goes_back and all(result.from_color is result.to for result in results.values()):
+            raise NothingToDoError(f"traffic came back to {plan.idle} by itself", Outcome.ALREADY_LIVE)
         for name, result in results.items():
             self.log.info("%s: traffic moved to %s in %.0f ms", name, result.to, result.milliseconds)
         return {name: result.model_dump(mode="json", by_alias=True) for name, result in results.items()}
