@@ -894,8 +894,7 @@ class Agent:
     def unlock(self, request: Json) -> Json:
         token = int(number(request, "token", 0, 1e15))
         holder, pending = self.lock_store.holder(), self.traffic.state()["pending"]
-        holds = bool(holder) and holder["token"] == token
-        if holds and pending and pending["run_id"] == holder["run_id"] and not pending.get("prepared"):
+        if holder and holder["token"] == token and pending and not pending.get("prepared"):
             # A task that was killed late has switched after its run had looked for the last time.
             # If it cannot be taken back, the timer tries again.
             with contextlib.suppress(AgentError, OSError):
