@@ -91,6 +91,7 @@ def environment(home: Home, port: int, *, extra: Mapping[str, str] | None = None
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+        "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
         "DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
     }
     return {

@@ -68,7 +68,7 @@ def sink() -> Iterator[Sink]:
 @pytest.fixture(scope="session")
 def stack(sandbox: Sandbox, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A provisioned fleet with v1 live, and an Airflow; shared by the whole session."""
-    environment = DemoEnvironment(sandbox, tmp_path_factory.mktemp("environment"), bake=3)
+    environment = DemoEnvironment(sandbox, tmp_path_factory.mktemp("environment"), bake=2)
     with running(environment, tmp_path_factory.mktemp("airflow"), sink.variables()) as stack:
         yield stack
 

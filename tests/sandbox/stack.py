@@ -124,7 +124,11 @@ class Stack:
 
     def live_ref(self) -> str | None:
         """Which tag of the sample app is live."""
-        link = self.machines(self.live())[0].run(["readlink", f"/opt/{APP}/current"]).stdout
+        return self.ref_on(self.live())
+
+    def ref_on(self, color: str) -> str | None:
+        """Which tag of the sample app a color's droplets run, if any."""
+        link = self.machines(color)[0].run(["readlink", f"/opt/{APP}/current"], check=False).stdout
         return next((tag for tag, revision in self.revisions.items() if revision in link), None)
 
     def other_ref(self) -> str:
