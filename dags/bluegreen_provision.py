@@ -39,7 +39,6 @@ def provision_dag(app: App) -> DAG:
             reachable_only=True,
             # Nothing there renews it: as long as everything in this DAG may take.
             lease=app.timeouts.boot * 3,
-            spares_idle=True,
         )
         create_droplets = CreateDropletsOperator(app_id=app.id, task_id="create_droplets")
         # Airflow's own timeouts are backstops; the sensors end by themselves and say what is missing.

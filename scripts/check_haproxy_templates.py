@@ -32,7 +32,7 @@ def render(droplets: int, **changes: Any) -> str:
         "app": "my_perl_app",
         "servers": {
             color: [
-                Server(f"my-perl-app-{color}-{number}", IPv4Address(f"10.{network}.0.{number}"), 8080)
+                Server(f"my-perl-app-{color}-{number}", IPv4Address(f"10.{network}.0.{number}"), 8080, 8)
                 for number in range(1, droplets + 1)
             ]
             for network, color in enumerate(Color)
@@ -40,7 +40,6 @@ def render(droplets: int, **changes: Any) -> str:
         "health_path": "/health",
         "stats_user": "admin",
         "stats_password": "Pa55-word",
-        "maxconn_per_server": 8,
     }
     return render_haproxy(**{**values, **changes})
 

@@ -336,7 +336,7 @@ class Haproxy:
                 (address, _, port), check = row["addr"].rpartition(":"), row["check_status"].lstrip("* ")
                 up = row["status"].startswith("UP") and check.startswith("L7OK")
                 at = {"name": row["svname"], "address": address, "port": int(port)}
-                found.append({**at, "up": up, "check": check})
+                found.append({**at, "maxconn": int(row["slim"] or 0) or None, "up": up, "check": check})
         return found
 
     def counters(self, color: str) -> Json:
@@ -412,6 +412,9 @@ class LockStore:
             holder = None
         if holder and holder["run_id"] != who["run_id"]:
             raise AgentError("locked", f"locked by {self.describe(holder)}; wait for that run, or end it")
+        if holder and self._attempt_of(holder) != self._attempt_of(who):
+            # It was cleared: what its tasks from before may still do, and have done, is not this one's.
+            holder = None
         if not holder:
             # The clock keeps tokens growing even if the file was lost.
             token = max(int(state.get("last_token", 0)) + 1, int(time.time()))
@@ -421,6 +424,11 @@ class LockStore:
             # Not forgotten before its record is complete, even if this call is killed.
             holder["left"] = [*old.get("left", []), old["begun"]]
         return self._extend({**holder, **who, "lease": lease})
+
+    @staticmethod
+    def _attempt_of(who: Json) -> int | None:
+        begun: Json = who.get("begun") or {}
+        return begun.get("attempt")
 
     def all_recorded(self) -> None:
         state = read_json(self.path)
@@ -629,14 +637,16 @@ class Traffic:
 
     def state(self) -> Json:
         empty = dict.fromkeys(("pending", "last_revert", "confirmed", "moved_at"))
-        return {**empty, **read_json(self.paths.traffic)}
+        return {**empty, "good": {}, **read_json(self.paths.traffic)}
 
     def remember(self, **changes: Any) -> None:
         write_json(self.paths.traffic, {**self.state(), **changes})
 
     def keep(self, pending: Json) -> None:
         confirmed = {"revision": pending["revision"], "color": pending["to"]}
-        self.remember(pending=None, confirmed={**confirmed, "run_id": pending["run_id"], "at": time.time()})
+        confirmed |= {"run_id": pending["run_id"], "at": time.time()}
+        good = {**self.state()["good"], pending["to"]: pending["revision"]}
+        self.remember(pending=None, confirmed=confirmed, good=good)
 
     def colors_of_peers(self, pending: Json) -> set[str]:
         """Where the other load balancers send traffic; those that do not answer are left out."""
@@ -686,7 +696,7 @@ class Traffic:
             raise AgentError("bad_request", f"initial: {initial!r:.60} is not usable")
         return wanted
 
-    def demand_health(self, color: str, revision: str, minimum: int, path: str, port: int) -> None:
+    def demand_health(self, color: str, revision: str, minimum: int, path: str) -> None:
         """Every server that HAProxy would use has to answer with the revision."""
 
         def all_up() -> list[Json] | None:
@@ -701,7 +711,7 @@ class Traffic:
             message = f"{color} has {len(up)} healthy servers of {minimum} ({why}); nothing moved"
             raise AgentError("unhealthy", message)
         for server in up:
-            answer = http_get(server["address"], port, path)
+            answer = http_get(server["address"], server["port"], path)
             if answer["status"] != 200 or answer["revision"] != revision:
                 said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
                 wrong = f"{server['name']} answers {path} with {said}, not with {revision[:12]}"
@@ -783,7 +793,7 @@ class Agent:
             "answer_times": self._answer_times(),
             "sessions": self.haproxy.sessions(),
             "lock": self.lock_store.holder(),
-            **{key: state[key] for key in ("pending", "confirmed", "last_revert", "moved_at")},
+            **{key: state[key] for key in ("pending", "confirmed", "good", "last_revert", "moved_at")},
             "now": time.time(),
         }
 
@@ -804,19 +814,19 @@ class Agent:
         answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
         if holder and holder["token"] != taken["token"]:
             answer["took_over"] = self.lock_store.describe(holder)
-        self._settle(keep=bool(request.get("keep")), spares_idle=bool(request.get("spares_idle")))
+        self._settle(keep=bool(request.get("keep")))
         if taken.get("left"):
             for begun in taken["left"]:
                 self.written.append(self._without_a_word(begun, who["run_id"]))
             self.lock_store.all_recorded()
         return answer
 
-    def _settle(self, keep: bool, spares_idle: bool) -> None:
+    def _settle(self, keep: bool) -> None:
         """Keep or take back a switch that nobody is left to confirm, before whoever has the lock goes on.
 
-        Its run has lost the lock, or was cleared and begins anew; its timer would move traffic in the middle
-        of what comes now, onto droplets that are being deployed. A first release stays: nothing else could
-        answer, and its run is not there to say that it is bad.
+        Its run has lost the lock, or was cleared and begins anew. One that cannot be taken back stays
+        pending: what traffic has to go back to may get well, and its timer tries again. A first release
+        stays: nothing else could answer, and its run is not there to say that it is bad.
         """
         pending = self.traffic.state()["pending"]
         if not pending:
@@ -830,11 +840,7 @@ class Agent:
                 self._take_back(pending, "its run did not confirm it")
             except AgentError as error:
                 self.traffic.not_taken_back(pending, str(error))
-                if spares_idle:
-                    # What traffic has to go back to may get well, and the timer tries again.
-                    return
-                # From here on the new run decides, and says what was found.
-                self.traffic.remember(pending=None)
+                return
         self.timer.disarm()
 
     def _without_a_word(self, begun: Json, found_by: str) -> Json:
@@ -888,8 +894,27 @@ class Agent:
         return {"records": self.written.records()[-last:]}
 
     def renew(self, request: Json) -> Json:
+        """Keep the lock; ``touches`` is the color whose droplets are about to be changed."""
         lease = number(request, "lease", 1, 86400) if "lease" in request else None
-        return {"until": self.lock_store.require(request, lease)["until"]}
+        holder = self.lock_store.require(request, lease)
+        if "touches" in request:
+            self._demand_idle(text(request, "touches", COLOR), holder)
+        return {"until": holder["until"]}
+
+    def _demand_idle(self, color: str, holder: Json) -> None:
+        """Refuse if a color has the traffic, or this run has moved it away from there and may yet go back.
+
+        Another run's switch that could not be taken back so far never will be: its way back ends here.
+        """
+        known, pending = self.haproxy.running_map() or self.traffic.in_file(), self.traffic.state()["pending"]
+        if known and known.live == color:
+            raise AgentError("not_idle", f"{color} has the traffic; nothing was changed, trigger a new run")
+        if pending and pending.get("token") == holder["token"]:
+            moved = f"this run has moved traffic to {pending['to']}, and that is not decided"
+            raise AgentError("not_idle", f"{moved}; {color} was not changed, trigger a new run")
+        if pending:
+            self.traffic.remember(pending=None)
+            self.timer.disarm()
 
     def unlock(self, request: Json) -> Json:
         token = int(number(request, "token", 0, 1e15))
@@ -936,8 +961,7 @@ class Agent:
         to, revision = text(request, "to", COLOR), text(request, "revision", REVISION)
         within = number(request, "confirm_within", 1, 86400)
         minimum = int(number(request, "min_servers", 1, 1000))
-        health = request.get("health") or {}
-        path, port = text(health, "path", PATH), int(number(health, "port", 1, 65535))
+        path = text(request, "health_path", PATH)
         running, pending = self.traffic.running(), self.traffic.state()["pending"]
         unfinished = bool(pending) and pending["to"] == to
         origin = pending["from"] if unfinished else running.live_color
@@ -945,7 +969,7 @@ class Agent:
             if self.traffic.in_file() != running:
                 self.traffic.write_file(running)
             return {"from": to, "to": to, "already": True}
-        self.traffic.demand_health(to, revision, minimum, path, port)
+        self.traffic.demand_health(to, revision, minimum, path)
         answer = {"from": origin, "to": to, "already": running.live == to}
         answer |= {"counters": self._counters(), "answer_times": self._answer_times()}
         if request.get("prepare_only"):
@@ -954,7 +978,8 @@ class Agent:
         if origin is not None:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
             self.timer.arm(within, deadline)
-        told = {"revision": revision, "run_id": holder["run_id"], "deadline": deadline, "path": path}
+        told = {"revision": revision, "deadline": deadline, "path": path}
+        told |= {key: holder[key] for key in ("run_id", "token")}
         told["peers"] = [str(IPv4Address(peer)) for peer in request.get("peers") or []]
         # Whom to ask at boot, when no HAProxy is there to say it.
         known = self.haproxy.servers(origin) if origin else []

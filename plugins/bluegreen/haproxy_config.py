@@ -22,7 +22,10 @@ PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
 MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
 APP_ID = r"[a-z][a-z0-9_]{0,30}"
 
-_SERVER_LINE = re.compile(r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s")
+_SERVER_LINE = re.compile(
+    r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s+check"
+    r"\s+maxconn\s+(?P<maxconn>\d+)\s*\Z"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -32,18 +35,21 @@ class Server:
     :param name: the droplet's name, unique within its color.
     :param address: its private address, to which HAProxy connects.
     :param port: TCP port of the application.
-    :raises BlueGreenError: if the name is not a droplet's name or the port is not a port.
+    :param maxconn: requests that it is given at a time, which is its number of workers.
+    :raises BlueGreenError: if the name is not a droplet's name, or a number is out of range.
     """
 
     name: str
     address: IPv4Address
     port: int
+    maxconn: int
 
     def __post_init__(self) -> None:
         _demand("server name", self.name, SERVER_NAME)
         if not isinstance(self.address, IPv4Address):
             raise BlueGreenError(f"server {self.name}: {self.address!r} is not an IPv4 address")
         _demand_number(f"port of server {self.name}", self.port, 1, 65535)
+        _demand_number(f"connections of server {self.name}", self.maxconn, 1, 100_000)
 
 
 def render_haproxy(
@@ -53,7 +59,6 @@ def render_haproxy(
     health_path: str,
     stats_user: str,
     stats_password: str,
-    maxconn_per_server: int,
     preview_host: str | None = None,
     certificate: str | None = None,
     balanced_from: IPv4Network | None = None,
@@ -69,7 +74,6 @@ def render_haproxy(
     :param health_path: what HAProxy asks each server for, with GET; a healthy one answers with 200.
     :param stats_user: name for the statistics page.
     :param stats_password: password for the statistics page; never part of an error's text.
-    :param maxconn_per_server: requests a server is given at a time, which is its number of workers.
     :param preview_host: host name that always leads to the idle color.
     :param certificate: path of a PEM file on the load balancer; adds port 443.
     :param balanced_from: where a managed load balancer in front of HAProxy comes from. Connections from there
@@ -98,7 +102,6 @@ def render_haproxy(
         raise BlueGreenError(
             f"network of the managed load balancer: {balanced_from!r} is not an IPv4 network"
         )
-    _demand_number("connections per server", maxconn_per_server, 1, 100_000)
     _demand_number("client timeout", timeout_client, 1, 86_400)
     _demand_number("server timeout", timeout_server, 1, 86_400)
     _demand_number("tunnel timeout", timeout_tunnel, 1, 86_400)
@@ -118,7 +121,6 @@ def render_haproxy(
             monitor_path=MONITOR_PATH,
             stats_user=stats_user,
             stats_password=stats_password,
-            maxconn_per_server=maxconn_per_server,
             timeout_client=timeout_client,
             timeout_server=timeout_server,
             timeout_tunnel=timeout_tunnel,
@@ -144,7 +146,8 @@ def rendered_servers(config: str) -> dict[Color, frozenset[Server]]:
             match = _SERVER_LINE.match(line)
             if match is None:
                 raise BlueGreenError(f"unexpected server line in a HAProxy configuration: {line.strip()!r}")
-            found[current].add(Server(match["name"], IPv4Address(match["address"]), int(match["port"])))
+            numbers = int(match["port"]), int(match["maxconn"])
+            found[current].add(Server(match["name"], IPv4Address(match["address"]), *numbers))
     return {color: frozenset(members) for color, members in found.items()}
 
 

@@ -17,6 +17,16 @@ def waiting_switch(statuses: Mapping[str, LoadBalancerStatus], run: str) -> Pend
     return next(found, None)
 
 
+def is_own_pending(status: LoadBalancerStatus, run: str) -> bool:
+    """Whether a run has switched there since it took its lock, and that is not decided.
+
+    :param status: what the load balancer says.
+    :param run: the run, as the load balancer knows it.
+    """
+    pending, lock = status.pending, status.lock
+    return bool(pending and lock and lock.run_id == run and pending.token == lock.token)
+
+
 def is_taken_back(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
     """Whether a switch of this run was taken back, whoever did it: a task, a timer, or a restart."""
     return any(

@@ -35,6 +35,8 @@ class Plan(BaseModel):
     :param idle: the color that the run deploys to.
     :param warnings: findings that do not stop a deploy, but a person should read.
     :param counters: HAProxy's counters of the live color by load balancer: where "before the switch" begins.
+    :param good: the idle color's last revision that was confirmed, if that is known: a rollback goes back to
+        it, so it stays on the droplets until another one is confirmed there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +46,7 @@ class Plan(BaseModel):
     fleet: Fleet
     warnings: tuple[str, ...] = ()
     counters: dict[str, Counters] = {}
+    good: str | None = None
 
     @property
     def idle_droplets(self) -> tuple[Droplet, ...]:

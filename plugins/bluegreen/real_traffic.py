@@ -101,6 +101,9 @@ class RealTraffic:
         )
 
     def _slow(self, settings: ValidationSettings) -> str | None:
+        if _failed(self._before).value > settings.max_error_rate:
+            # HAProxy's average is also that of error pages, which are often made quickly.
+            return None
         limit = max(settings.quick_median, settings.max_median_ratio * self._answer_time_before)
         last = self._slices[-SLOW_SLICES:]
         if not self._answer_time_before or len(last) < SLOW_SLICES or min(one.least for one in last) <= limit:

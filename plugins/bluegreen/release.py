@@ -41,6 +41,7 @@ class Release:
     :param longest_request: seconds that a request may take while the service stops.
     :param health_timeout: seconds within which the started app must be healthy.
     :param min_free_mb: megabytes that must be free before anything is written.
+    :param kept: a revision that stays on the droplet, however many newer ones there are.
     """
 
     app: str
@@ -57,9 +58,10 @@ class Release:
     health_consecutive: int = 3
     health_timeout: float = 60
     min_free_mb: int = 100
+    kept: str | None = None
 
     @classmethod
-    def of(cls, app: App, revision: str, listen_address: str) -> Release:
+    def of(cls, app: App, revision: str, listen_address: str, kept: str | None = None) -> Release:
         """Make it from an app's settings."""
         server, health = app.server, app.health
         return cls(
@@ -77,6 +79,7 @@ class Release:
             health_path=health.path,
             health_consecutive=health.consecutive,
             health_timeout=health.timeout,
+            kept=kept,
         )
 
 
@@ -112,10 +115,12 @@ def deploy_unit(app: str, revision: str) -> str:
 def deploy_script(release: Release) -> str:
     """The script that builds, loads, activates and proves a release; it is a job, see :mod:`bluegreen.job`.
 
-    :raises ValueError: if app or revision are none.
+    :raises ValueError: if app or a revision are none.
     """
     check_app_id(release.app)
     _check_revision(release.revision)
+    if release.kept:
+        _check_revision(release.kept)
     return render_script(
         "droplet/deploy_release.sh.j2",
         app=release.app,
@@ -126,6 +131,7 @@ def deploy_script(release: Release) -> str:
         health_consecutive=release.health_consecutive,
         health_timeout=release.health_timeout,
         keep_releases=release.keep_releases,
+        kept_revision=release.kept or "",
         min_free_mb=release.min_free_mb,
         load_timeout=LOAD_TIMEOUT,
         unit_text=service_unit(release),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Any, Literal, Self
@@ -58,11 +58,15 @@ class TrafficMap(_Answer):
 
 
 class ServerState(_Answer):
-    """A server as HAProxy's own health check sees it, for example ``L7OK``."""
+    """A server as HAProxy knows it, and its own health check sees it, for example ``L7OK``.
+
+    ``maxconn`` are the requests that it is given at a time; ``None`` if that is not limited.
+    """
 
     name: str
     address: IPv4Address
     port: int
+    maxconn: int | None = None
     up: bool
     check: str
 
@@ -103,7 +107,7 @@ class Lock(_Answer):
 class PendingSwitch(_Answer):
     """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed.
 
-    ``prepared`` means that its run had begun to confirm it everywhere.
+    ``prepared`` means that its run had begun to confirm it everywhere; ``token`` is that of its run's lock.
     """
 
     from_color: Color | None = Field(alias="from")
@@ -112,6 +116,7 @@ class PendingSwitch(_Answer):
     run_id: str
     deadline: float
     prepared: bool = False
+    token: int | None = None
 
 
 class Confirmed(_Answer):
@@ -121,6 +126,11 @@ class Confirmed(_Answer):
     revision: str
     run_id: str | None = None
     at: float | None = None
+
+    def __str__(self) -> str:
+        """What happened."""
+        moment = f" at {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M} UTC" if self.at else ""
+        return f"{self.run_id or 'somebody'} has moved it to {self.color}{moment}, and that was kept"
 
 
 class LastRevert(_Answer):
@@ -148,7 +158,8 @@ class LoadBalancerStatus(_Answer):
 
     ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
-    when traffic last moved, and ``now`` is the load balancer's own time.
+    when traffic last moved, and ``now`` is the load balancer's own time. ``good`` is, of each color, the
+    revision that was confirmed there last.
     """
 
     haproxy: Haproxy
@@ -164,6 +175,7 @@ class LoadBalancerStatus(_Answer):
     lock: Lock | None
     pending: PendingSwitch | None
     confirmed: Confirmed | None
+    good: dict[Color, str] = {}
     last_revert: LastRevert | None
     moved_at: float | None
     now: float
@@ -250,6 +262,11 @@ def live_color(statuses: Mapping[str, LoadBalancerStatus], choice: Color | None 
             code="disagreement",
         )
     return choice or said.pop()
+
+
+def servers_of(color: Color | None, statuses: Iterable[LoadBalancerStatus]) -> list[ServerState]:
+    """Return a color's servers as the load balancers know them; where these differ, as the last one does."""
+    return [server for status in statuses for server in status.servers.get(color, ())] if color else []
 
 
 def color_from_before(statuses: Mapping[str, LoadBalancerStatus]) -> Color:

@@ -96,7 +96,7 @@ class Front:
             revision=REVISIONS[to],
             confirm_within=60,
             min_servers=2,
-            health={"path": "/health", "port": 8080},
+            health_path="/health",
         )
         self.hook.confirm(REVISIONS[to])
 

@@ -79,7 +79,7 @@ class LoadBalancer:
             app="my_perl_app",
             servers={
                 color: [
-                    Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080)
+                    Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080, 8)
                     for number, address in enumerate(ADDRESSES[color], 1)
                 ]
                 for color in Color
@@ -87,7 +87,6 @@ class LoadBalancer:
             health_path="/health",
             stats_user="admin",
             stats_password="not-a-secret",
-            maxconn_per_server=8,
             **changes,
         )
         return self.ok("sync", token=self.token, config=config, initial={"live": None, "idle": "blue"})
@@ -101,7 +100,7 @@ class LoadBalancer:
             revision=REVISIONS[to],
             confirm_within=confirm_within,
             min_servers=2,
-            health={"path": "/health", "port": 8080},
+            health_path="/health",
         )
 
     def confirm(self, color: Color) -> None:

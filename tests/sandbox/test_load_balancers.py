@@ -39,7 +39,7 @@ CONFIG = render_haproxy(
     app="my_perl_app",
     servers={
         color: [
-            Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080)
+            Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080, 8)
             for number, address in enumerate(ADDRESSES[color], 1)
         ]
         for color in Color
@@ -47,7 +47,6 @@ CONFIG = render_haproxy(
     health_path="/health",
     stats_user="admin",
     stats_password="not-a-secret",
-    maxconn_per_server=8,
 )
 
 
@@ -71,9 +70,8 @@ class Pair:
 
     def switch(self, to: Color, confirm_within: float = 60) -> dict[str, Any]:
         """Move traffic."""
-        health = {"path": "/health", "port": 8080}
         return self.hook.switch(
-            to=to, revision=REVISIONS[to], confirm_within=confirm_within, min_servers=2, health=health
+            to=to, revision=REVISIONS[to], confirm_within=confirm_within, min_servers=2, health_path="/health"
         )
 
     def call(self, number: int, verb: str, **request: Any) -> dict[str, Any]:

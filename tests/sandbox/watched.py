@@ -111,10 +111,11 @@ class Watched:
 
     def switch(self, hook: LoadBalancersHook, to: Color) -> None:
         """Move traffic."""
-        health = {"path": "/health", "port": self.app.server.port}
         tag = {Color.BLUE: "v1", Color.GREEN: "v2"}[to]
         revision = self.revisions[tag]
-        hook.switch(to=to, revision=revision, confirm_within=60, min_servers=1, health=health)
+        hook.switch(
+            to=to, revision=revision, confirm_within=60, min_servers=1, health_path=self.app.health.path
+        )
 
     def settle(self) -> None:
         """Let green be live, and confirmed after whatever was there before."""

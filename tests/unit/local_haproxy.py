@@ -151,7 +151,7 @@ class LocalHaproxy:
             "app": "my_perl_app",
             "servers": {
                 color: [
-                    Server(f"my-perl-app-{color}-{number}", IPv4Address(address), self.app_port)
+                    Server(f"my-perl-app-{color}-{number}", IPv4Address(address), self.app_port, 8)
                     for number, address in enumerate(ADDRESSES[color], 1)
                 ]
                 for color in Color
@@ -160,7 +160,6 @@ class LocalHaproxy:
             "preview_host": "green.example.com",
             "stats_user": "admin",
             "stats_password": "not-a-secret",
-            "maxconn_per_server": 8,
         }
         return self.localize(render_haproxy(**{**values, **changes}))
 
@@ -354,7 +353,7 @@ class Deployed:
             "revision": REVISIONS[to],
             "confirm_within": 60,
             "min_servers": 2,
-            "health": {"path": "/health", "port": self.world.app_port},
+            "health_path": "/health",
             **changes,
         }
 

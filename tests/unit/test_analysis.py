@@ -134,6 +134,15 @@ def test_quick_error_pages_do_not_make_a_release_look_fast() -> None:
     )
 
 
+@pytest.mark.parametrize("status", [404, 302])
+def test_pages_that_the_old_release_did_not_have_are_not_what_a_mended_one_must_be_as_quick_as(
+    status: int,
+) -> None:
+    quick = answers(50, 2, status)
+    assert not verdict(answers(50, 200), quick, quick)
+    assert verdict(answers(50, 200), answers(50, 2), quick)
+
+
 def test_without_a_baseline_there_is_nothing_to_be_slower_than() -> None:
     assert not verdict(answers(50, 4000))
 

@@ -33,6 +33,7 @@ from bluegreen.checks.facts import (
     Load,
     LoadBalancer,
     Mirror,
+    Probe,
     Reading,
     Source,
     Unit,
@@ -697,3 +698,21 @@ def test_files_of_a_release_that_differ_are_warnings_and_unclear_ones_are_told()
     )
     assert any("3 more of its files" in one for one in told)
     assert untold(sick) == ["whether stamp on green-1 is as it was committed: git fills $Format: in anew"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "up", "found"), [(404, True, 1), (200, True, 0), (404, False, 0), (None, True, 0)]
+)
+def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
+    answer: int | None, up: bool, found: int
+) -> None:
+    known = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
+    probes = {"blue-1": Probe(status=answer, revision=V1, error=None)}
+    balancer = LoadBalancer(**MACHINE, config_error="", certificate=None, probes=probes)
+    seen = facts(
+        statuses={"lb-1": status(servers={"blue": [known], "green": []})},
+        load_balancers={"lb-1": Reading(balancer, NOW - 1, NOW + 1)},
+    )
+    errors = list(health.health_path(seen))
+    assert [(one.severity, one.subject) for one in errors] == [("error", "blue-1")] * found
+    assert all("answers /health (setting health.path) with status 404" in one.what for one in errors)

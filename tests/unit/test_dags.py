@@ -113,12 +113,6 @@ def test_a_rollback_goes_on_whether_it_starts_a_release_or_not_but_not_if_it_has
     assert "preview_check" not in rollback.get_task("provision_check").downstream_task_ids
 
 
-def test_runs_that_leave_the_idle_droplets_alone_say_so_when_they_lock(dags: dict[str, DAG]) -> None:
-    kinds = ("deploy", "rollback", "provision")
-    locks = {kind: dags[f"bluegreen_{kind}__my_perl_app"].get_task("lock") for kind in kinds}
-    assert {kind for kind, task in locks.items() if vars(task)["spares_idle"]} == {"rollback", "provision"}
-
-
 def test_no_droplet_is_touched_before_the_drain(dags: dict[str, DAG]) -> None:
     deploy = dags["bluegreen_deploy__my_perl_app"]
     drain = deploy.get_task("drain")

@@ -7,20 +7,26 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
 
+from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.haproxy_config import Server, render_haproxy, rendered_servers
+from bluegreen.hooks import haproxy_config as hook_module
+from bluegreen.hooks.haproxy_config import haproxy_config
+from bluegreen.traffic import ServerState
 from tests.unit.local_haproxy import REVISIONS, Deployed
+from tests.unit.test_provision_check import FLEET
 from tests.waiting import until
 
-BLUE = Server("my-perl-app-blue-1", IPv4Address("10.0.0.1"), 8080)
-GREEN = Server("my-perl-app-green-1", IPv4Address("10.0.0.3"), 8080)
-SECOND = Server("my-perl-app-blue-2", IPv4Address("10.0.0.2"), 8080)
+BLUE = Server("my-perl-app-blue-1", IPv4Address("10.0.0.1"), 8080, 8)
+GREEN = Server("my-perl-app-green-1", IPv4Address("10.0.0.3"), 8080, 8)
+SECOND = Server("my-perl-app-blue-2", IPv4Address("10.0.0.2"), 8080, 8)
 
 
 def render(**changes: Any) -> str:
@@ -31,15 +37,27 @@ def render(**changes: Any) -> str:
         "preview_host": "green.example.com",
         "stats_user": "admin",
         "stats_password": "Pa55-word",
-        "maxconn_per_server": 8,
     }
     return render_haproxy(**{**values, **changes})
 
 
 def test_every_server_of_the_fleet_is_in_the_backend_of_its_color() -> None:
     config = render()
-    assert "    server my-perl-app-blue-1 10.0.0.1:8080 check\n" in config
+    assert "    server my-perl-app-blue-1 10.0.0.1:8080 check maxconn 8\n" in config
     assert rendered_servers(config) == {Color.BLUE: {BLUE, SECOND}, Color.GREEN: {GREEN}}
+
+
+def test_the_live_color_keeps_what_its_release_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    login = SimpleNamespace(login="admin", password="Pa55-word")
+    monkeypatch.setattr(hook_module, "get_connection", lambda _: login)
+    running = [
+        ServerState(name="blue-1", address=IPv4Address("10.0.0.1"), port=9090, maxconn=2, up=True, check="")
+    ]
+    servers = rendered_servers(haproxy_config(load_app("my_perl_app"), FLEET, (2, 6), running))
+    assert [(one.name, one.port, one.maxconn) for color in Color for one in servers[color]] == [
+        ("blue-1", 9090, 2),
+        ("green-1", 8080, 8),
+    ]
 
 
 def test_the_same_fleet_in_another_order_is_the_same_file() -> None:
@@ -70,7 +88,6 @@ def test_the_file_does_not_say_who_is_live() -> None:
         "http-check expect status 200",
         "option redispatch 1",
         "timeout http-keep-alive 5s",
-        "maxconn 8",
     ],
 )
 def test_what_the_shell_scripts_had_and_what_measurements_added_is_there(said: str) -> None:
@@ -126,25 +143,29 @@ def test_a_value_that_could_mean_something_else_to_haproxy_is_refused(key: str, 
 @pytest.mark.parametrize("name", [*HOSTILE_NAMES, "", "-x", "x-", "a" * 64, "a_b", "ü"])
 def test_a_name_that_no_droplet_has_is_refused(name: str) -> None:
     with pytest.raises(BlueGreenError, match="server name"):
-        Server(name, IPv4Address("10.0.0.1"), 8080)
+        Server(name, IPv4Address("10.0.0.1"), 8080, 8)
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, True, "80", "80 check\n"])
 def test_a_port_that_is_none_is_refused(port: Any) -> None:
     with pytest.raises(BlueGreenError, match="port of server"):
-        Server("x", IPv4Address("10.0.0.1"), port)
+        Server("x", IPv4Address("10.0.0.1"), port, 8)
+
+
+@pytest.mark.parametrize("maxconn", [0, "8", None])
+def test_a_limit_that_is_none_is_refused(maxconn: Any) -> None:
+    with pytest.raises(BlueGreenError, match="connections of server"):
+        Server("x", IPv4Address("10.0.0.1"), 8080, maxconn)
 
 
 def test_an_address_has_to_be_an_address() -> None:
     with pytest.raises(BlueGreenError, match="not an IPv4 address"):
-        Server("x", "10.0.0.1", 8080)  # type: ignore[arg-type]
+        Server("x", "10.0.0.1", 8080, 8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"maxconn_per_server": 0},
-        {"maxconn_per_server": "8"},
         {"timeout_client": 0},
         {"timeout_server": 1.5},
     ],
@@ -160,7 +181,7 @@ def test_a_number_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
         ({Color.BLUE: [BLUE]}, "green has no servers"),
         ({Color.BLUE: [BLUE], Color.GREEN: []}, "green has no servers"),
         ({Color.BLUE: [BLUE, BLUE], Color.GREEN: [GREEN]}, "same name"),
-        ({Color.BLUE: [BLUE], Color.GREEN: [Server("g", BLUE.address, 8080)]}, "same address"),
+        ({Color.BLUE: [BLUE], Color.GREEN: [Server("g", BLUE.address, 8080, 8)]}, "same address"),
     ],
 )
 def test_a_fleet_that_could_not_serve_is_refused(servers: dict[Color, list[Server]], told: str) -> None:
@@ -175,9 +196,8 @@ def test_a_refused_password_is_not_in_the_message() -> None:
 
 
 def test_an_injected_server_is_seen_when_the_file_is_read_back() -> None:
-    injected = render().replace(
-        "    server my-perl-app-green-1", "    server evil 1.2.3.4:80 check\n    server my-perl-app-green-1"
-    )
+    green = "    server my-perl-app-green-1"
+    injected = render().replace(green, f"    server evil 1.2.3.4:80 check maxconn 8\n{green}")
     assert len(rendered_servers(injected)[Color.GREEN]) == 2
     with pytest.raises(BlueGreenError, match="unexpected server line"):
         rendered_servers(render() + "backend blue_backend\n    server x example.com:80 check\n")

@@ -73,7 +73,7 @@ def test_the_first_deploy_has_nothing_to_go_back_to(load_balancer: LocalHaproxy)
         revision=REVISIONS[Color.BLUE],
         confirm_within=60,
         min_servers=2,
-        health={"path": "/health", "port": load_balancer.app_port},
+        health_path="/health",
     )
     assert (answer["from"], answer["to"]) == (None, "blue")
     assert load_balancer.timers() == []

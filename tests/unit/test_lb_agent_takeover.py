@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bluegreen.color import Color
 from tests.unit.local_haproxy import Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_sync import lock
@@ -32,30 +34,73 @@ def test_a_switch_that_nobody_is_left_to_confirm_is_taken_back_before_the_next_r
     assert deployed.world.get()[1] == "blue"
 
 
-def test_a_switch_that_cannot_be_taken_back_is_left_to_the_next_run(deployed: Deployed) -> None:
+@pytest.fixture
+def stuck(deployed: Deployed) -> Deployed:
+    """A dead run's switch to green cannot be taken back, because blue is not healthy; run-2 has the lock."""
     deployed.switch(Color.GREEN)
     deployed.set_health(Color.BLUE, False, False)
-    token = deployed.world.ok("lock", **NEXT, over=deployed.token)["token"]
+    deployed.token = deployed.world.ok("lock", **NEXT, over=deployed.token)["token"]
     status = deployed.status()
-    assert (status["live"], status["pending"], status["lock"]["token"]) == ("green", None, token)
+    assert (status["live"], status["lock"]["token"]) == ("green", deployed.token)
     assert status["last_revert"]["refused"]
+    return deployed
 
 
 def test_traffic_that_cannot_go_back_yet_does_so_later_if_the_next_run_leaves_the_idle_droplets_alone(
+    stuck: Deployed,
+) -> None:
+    stuck.set_health(Color.BLUE, True, True)
+    # The run has not switched, so it does not take back; its report says who is live.
+    assert not stuck.world.ok("revert", token=stuck.token)["reverted"]
+    stuck.world.ok("unlock", token=stuck.token)
+    assert stuck.status()["live"] == "green"
+    fire(stuck.world, -1)
+    assert stuck.status()["live"] == "blue"
+
+
+def test_traffic_never_goes_back_to_droplets_that_another_run_has_begun_to_change(stuck: Deployed) -> None:
+    stuck.world.ok("renew", token=stuck.token, touches="blue")
+    stuck.set_health(Color.BLUE, True, True)
+    fire(stuck.world, -1)
+    assert (stuck.status()["live"], stuck.pending()) == ("green", None)
+
+
+def test_droplets_that_have_got_their_traffic_back_meanwhile_are_not_changed(stuck: Deployed) -> None:
+    stuck.set_health(Color.BLUE, True, True)
+    fire(stuck.world, -1)
+    code, message = stuck.world.refused("renew", token=stuck.token, touches="blue")
+    assert (code, message) == (
+        "not_idle",
+        "blue has the traffic; nothing was changed, trigger a new run",
+    )
+
+
+def test_a_run_that_has_switched_changes_no_droplet_any_more(deployed: Deployed) -> None:
+    """Its tasks from before the switch may be cleared, and run again in its middle."""
+    deployed.switch(Color.GREEN)
+    for color in Color:
+        assert deployed.world.refused("renew", token=deployed.token, touches=color)[0] == "not_idle"
+    pending = deployed.pending()
+    assert pending
+    assert pending["to"] == "green"
+    deployed.world.ok("confirm", token=deployed.token, revision=pending["revision"])
+    assert deployed.world.refused("renew", token=deployed.token, touches="green")[0] == "not_idle"
+    deployed.world.ok("renew", token=deployed.token, touches="blue")
+
+
+def test_a_run_that_was_cleared_gets_another_token_and_a_task_that_is_tried_again_does_not(
     deployed: Deployed,
 ) -> None:
-    deployed.switch(Color.GREEN)
-    deployed.set_health(Color.BLUE, False, False)
-    token = deployed.world.ok("lock", **NEXT, over=deployed.token, spares_idle=True)["token"]
-    status = deployed.status()
-    assert (status["live"], status["last_revert"]["refused"]) == ("green", True)
-    deployed.set_health(Color.BLUE, True, True)
-    # The run has not switched, so it does not take back; its report says who is live.
-    assert not deployed.world.ok("revert", token=token)["reverted"]
-    deployed.world.ok("unlock", token=token)
-    assert deployed.status()["live"] == "green"
-    fire(deployed.world, -1)
-    assert deployed.status()["live"] == "blue"
+    begun = {"dag_id": "deploy", "run_id": "run-1", "attempt": 0}
+    first = {**NEXT, "run_id": "run-1", "begun": begun}
+    second = {**first, "begun": {**begun, "attempt": 1}}
+    deployed.world.ok("unlock", token=deployed.token)
+    token = deployed.world.ok("lock", **first)["token"]
+    assert deployed.world.ok("lock", **first)["token"] == token
+    again = deployed.world.ok("lock", **second)["token"]
+    assert again > token
+    assert deployed.world.refused("renew", token=token)[0] == "lock_lost"
+    assert [one["attempt"] for one in deployed.world.ok("ledger")["records"]] == [0]
 
 
 def test_the_first_release_of_a_run_that_died_stays_whatever_runs_next(load_balancer: LocalHaproxy) -> None:

@@ -99,13 +99,6 @@ def test_who_holds_the_lock_is_not_hidden_by_what_went_wrong_afterwards() -> Non
     assert first.asked == ["lock", "unlock"]
 
 
-@pytest.mark.parametrize("spares_idle", [True, False])
-def test_a_load_balancer_is_told_whether_the_run_leaves_the_idle_droplets_alone(spares_idle: bool) -> None:
-    first, second = member("lb-1", lock={"token": 1}), member("lb-2", lock={"token": 2})
-    both(first, second).lock("bob", "dag/run", "v2", lambda _run: False, spares_idle=spares_idle)
-    assert [one.call.call_args.kwargs["spares_idle"] for one in (first, second)] == [spares_idle] * 2
-
-
 def test_all_are_asked_at_once_and_everybodys_trouble_is_told() -> None:
     first = member("lb-1", confirm=LoadBalancerError("lb-1: taken back", code="reverted"))
     second = member("lb-2", confirm=GONE)

@@ -77,19 +77,6 @@ def test_whoever_finds_the_app_locked_reads_who_or_what_triggered_the_run(
     assert told["begun"]["trigger"] == "scheduled"
 
 
-@pytest.mark.parametrize(
-    ("settings", "spared"),
-    [({}, False), ({"spares_idle": True}, True), ({"spares_idle": True, "revision": "abcdef0"}, False)],
-    ids=["a deploy", "a rollback", "a rollback that starts another release"],
-)
-def test_a_run_that_works_on_the_idle_droplets_ends_the_timers_of_dead_ones(
-    hook: Any, settings: dict[str, Any], spared: bool
-) -> None:
-    hook.lock.return_value = {"lb-1": 7}
-    acquire(60, **settings)
-    assert hook.lock.call_args.kwargs["spares_idle"] is spared
-
-
 def test_it_gives_up_in_the_end_and_names_the_holder(hook: Any) -> None:
     hook.lock.side_effect = HELD
     with pytest.raises(LoadBalancerError, match="locked by alice"):

@@ -10,6 +10,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 
 from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
 from bluegreen.operators import previous_release
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.release import DropletFacts
@@ -36,7 +37,12 @@ class Ti:
 
 
 def go_back(
-    monkeypatch: pytest.MonkeyPatch, revision: str | None, *, on_droplets: list[DropletFacts]
+    monkeypatch: pytest.MonkeyPatch,
+    revision: str | None,
+    *,
+    on_droplets: list[DropletFacts],
+    good: str | None = None,
+    running: str | BlueGreenError = V2,
 ) -> tuple[Any, str | None, list[str]]:
     """Return the droplets to activate it on, the revision, and the tasks that are skipped."""
     with DAG("rollback", schedule=None) as dag:
@@ -44,14 +50,20 @@ def go_back(
             app_id="my_perl_app",
             task_id="previous_release",
             lock=LOCK,
-            plan=PLAN,
+            plan={**PLAN, "good": good},
             activation=["drain", "activate"],
         )
         task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="activate")]
     monkeypatch.setattr(type(task), "_claim", lambda self, droplets: None)
     named = dict(zip(["green-1", "green-2"], on_droplets, strict=True))
     monkeypatch.setattr(type(task), "_facts", lambda self, one: named[one.name])
-    monkeypatch.setattr(type(task), "_running", lambda self, plan: V2)
+
+    def runs(_task: Any, _plan: Plan) -> str:
+        if isinstance(running, BlueGreenError):
+            raise running
+        return running
+
+    monkeypatch.setattr(type(task), "_running", runs)
     ti = Ti()
     try:
         found = task.execute({"ti": ti, "dag": dag, "params": {"revision": revision}})
@@ -64,6 +76,30 @@ def go_back(
 def test_it_is_what_the_idle_color_runs_and_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2)
     assert found == ([], V2, ["drain", "activate"])
+
+
+def test_what_was_kept_last_there_and_runs_is_only_moved_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2, good=V2)
+    assert found == ([], V2, ["drain", "activate"])
+
+
+@pytest.mark.parametrize("running", [V2, BlueGreenError("green cannot take the traffic")])
+def test_a_release_that_was_never_kept_gets_no_traffic_and_the_one_before_is_started(
+    running: str | BlueGreenError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = facts(V2, releases=(V1, V2))
+    found = go_back(monkeypatch, None, on_droplets=[there, there], good=V1, running=running)
+    assert found == (EVERYWHERE, V1, [])
+
+
+@pytest.mark.parametrize("good", [None, V1])
+def test_a_color_that_is_not_well_though_it_runs_the_right_release_is_refused(
+    good: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sick = BlueGreenError("green cannot take the traffic")
+    there = facts(V1, releases=(V1,))
+    with pytest.raises(AirflowFailException, match="green cannot take the traffic"):
+        go_back(monkeypatch, None, on_droplets=[there, there], good=good, running=sick)
 
 
 def test_a_release_that_is_still_there_is_started_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -12,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet, Fleet
+from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators import provision_check
 from bluegreen.release import DropletFacts
 from bluegreen.traffic import LoadBalancerStatus
@@ -76,10 +78,14 @@ class Check:
         monkeypatch.setattr(self.task, "read_fleet", lambda: self.fleet)
         monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
         monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
+        self.probed = 200
+        monkeypatch.setattr(LoadBalancerHook, "of", lambda *_: LoadBalancerHook(Mock()))
+        monkeypatch.setattr(LoadBalancerHook, "probe", lambda *_, **__: SimpleNamespace(status=self.probed))
 
     def run(self, **params: Any) -> list[str]:
         ti = SimpleNamespace(xcom_push=lambda key, value: self.said.update({key: value}))
-        addresses: list[str] = self.task.execute({"ti": ti, "params": params})
+        run = SimpleNamespace(dag_id="deploy", run_id="run")
+        addresses: list[str] = self.task.execute({"ti": ti, "params": params, "dag_run": run})
         return addresses
 
 
@@ -241,3 +247,74 @@ def test_a_rollback_goes_on_whatever_is_wrong_with_droplets_that_load_balancers_
     check.fleet = FLEET
     with pytest.raises(AirflowFailException, match=r"green-1.*only 3 MB"):
         check.run(revision=V2)
+
+
+KEPT = {"color": "blue", "revision": V1, "run_id": "bluegreen_rollback__my_perl_app/r", "at": 1.0}
+
+
+def test_a_second_rollback_does_not_send_traffic_to_the_bad_release_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses = {"lb-1": status(confirmed=KEPT), "lb-2": status(confirmed=KEPT)}
+    with pytest.raises(
+        AirflowSkipException, match=r"traffic is back on blue already: .*rollback__my_perl_app/r"
+    ):
+        check.run()
+    assert check.run(revision=V2) == ["198.18.0.4"]
+    deployed = {**KEPT, "run_id": "bluegreen_deploy__my_perl_app/r"}
+    check.statuses["lb-2"] = status(confirmed=deployed)
+    assert check.run() == ["198.18.0.4"]
+
+
+def test_the_plan_knows_what_was_kept_last_on_the_idle_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    check.statuses["lb-2"] = status(good={"blue": V1, "green": "c" * 40})
+    check.run()
+    assert check.said["plan"]["good"] == "c" * 40
+    check.statuses["lb-1"] = status(good={"green": V2})
+    check.run()
+    assert check.said["plan"]["good"] is None
+
+
+def test_a_run_that_is_cleared_in_its_bake_plans_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    lock = {"owner": "me", "run_id": "deploy/run", "ref": "v2", "since": 1.0, "until": 2.0, "token": 7}
+    pending = {"from": "blue", "to": "green", "revision": V2, "run_id": "deploy/run", "deadline": 9.0}
+    check.statuses["lb-2"] = status("green", lock=lock, pending={**pending, "token": 7})
+    check.statuses["lb-1"] = status("green")
+    with pytest.raises(AirflowFailException, match="this run has moved traffic already"):
+        check.run()
+    # What another run, or this one before it was cleared as a whole, has left is its timer's.
+    check.statuses["lb-2"] = status("green", lock=lock, pending={**pending, "token": 6})
+    assert check.run() == ["198.18.0.3"]
+
+
+def test_a_gradual_shift_by_hand_stops_a_deploy_but_no_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch)
+    check.statuses["lb-2"] = status(map_running={"live": "blue", "idle": "green", "idle_share": 20})
+    with pytest.raises(AirflowFailException, match=r"green is given 20 % of the requests \(idle_share"):
+        check.run()
+    check.task.goes_back = True
+    assert check.run() == ["198.18.0.4"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "up", "refused"), [(404, True, True), (200, True, False), (404, False, False)]
+)
+def test_a_health_path_that_the_live_release_does_not_know_is_refused(
+    answer: int, up: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Check(monkeypatch)
+    check.probed = answer
+    server = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
+    check.statuses["lb-2"] = status(servers={"blue": [server], "green": []})
+    if refused:
+        with pytest.raises(
+            AirflowFailException, match=r"blue-1 .*is live and answers /health .* with status 404"
+        ):
+            check.run()
+    else:
+        assert check.run() == ["198.18.0.4"]
+    check.task.goes_back = True
+    assert check.run() == ["198.18.0.4"]

@@ -67,6 +67,11 @@ def test_attempts_that_failed_are_a_verdict_even_if_the_next_one_succeeded() -> 
     assert not traffic().verdict(look(10_100, retries=3, redispatches=3), SETTINGS)
 
 
+def test_a_mended_release_need_not_be_as_quick_as_error_pages_were() -> None:
+    seen = traffic(Counters(requests=5000, responses_5xx=2500))
+    assert not any(seen.verdict(one, SETTINGS) for one in slowed_down(50, 250, 10))
+
+
 def test_a_reload_during_the_bake_starts_the_count_again() -> None:
     seen = traffic()
     assert not seen.verdict(look(100, 5), SETTINGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
@@ -57,7 +58,11 @@ class Samples:
 @pytest.fixture
 def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
     def bake(
-        *readings: Reading | float, samples: Sequence[Sample] = (GOOD,) * 50, seconds: float = 0.4
+        *readings: Reading | float,
+        samples: Sequence[Sample] = (GOOD,) * 50,
+        seconds: float = 0.4,
+        before: Sequence[Sample] = (),
+        **settings: Any,
     ) -> dict[str, Any]:
         """Watch a color with these readings of the load balancer, or seconds without; the last repeats."""
         left = list(readings)
@@ -93,12 +98,13 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             plan=plan.model_dump(mode="json"),
             revision=NEW,
             switched={"lb-1": {"ok": True, "from": "blue", "to": "green", "counters": counters}},
-            baseline={"samples": []},
+            baseline={"samples": [asdict(sample) for sample in before]},
+            **settings,
         )
-        settings = operator.app.model_copy(
+        app = operator.app.model_copy(
             update={"validation": operator.app.validation.model_copy(update={"bake": seconds})}
         )
-        operator.__dict__["app"] = settings
+        operator.__dict__["app"] = app
         return operator.act({"params": {}})
 
     return bake
@@ -111,6 +117,15 @@ def test_a_good_color_is_watched_to_the_end(bake: Bake) -> None:
     before = seen["all_requests"]["lb-1"]["before"]
     assert (before["requests"], before["failed"]) == (2000, 20)
     assert seen["own_requests"]["/"]["new"]["requests"] == 50
+
+
+def test_what_a_rollback_goes_back_to_need_not_be_as_quick_as_what_it_comes_from(bake: Bake) -> None:
+    slow, quick = [replace(GOOD, milliseconds=200, at=5.0)] * 50, [replace(GOOD, revision=OLD)] * 50
+    with pytest.raises(BlueGreenError, match="the median of 50 own requests to / is 200 ms"):
+        bake(reading(), samples=slow, before=quick)
+    assert bake(reading(), samples=slow, before=quick, compares_times=False)
+    with pytest.raises(BlueGreenError, match="failed"):
+        bake(reading(), samples=[BAD] * 50, before=quick, compares_times=False)
 
 
 def test_errors_of_clients_alone_end_it_at_the_first_look(bake: Bake) -> None:

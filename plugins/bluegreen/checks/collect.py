@@ -31,6 +31,7 @@ from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.ledger import Record, read_ledger
+from bluegreen.traffic import servers_of
 
 RUNS_SHOWN = 5
 
@@ -80,7 +81,7 @@ class _Collector:
             config = self._config(facts)
             servers = _reachable(fleet.blue + fleet.green)
             asked_servers = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
-            read = pool.map(lambda hook: self._load_balancer(hook, fleet, config), hooks.values())
+            read = pool.map(lambda hook: self._load_balancer(hook, facts, config), hooks.values())
             load_balancers = dict(zip(hooks, read, strict=True))
             answers = [asked.result() for asked in asked_servers]
         return Facts(
@@ -119,11 +120,16 @@ class _Collector:
 
     def _config(self, facts: Facts) -> str | BlueGreenError | None:
         versions = [version for one in facts.readable.values() if (version := version_of(one))]
-        return attempt(lambda: haproxy_config(self.app, facts.fleet, min(versions))) if versions else None
+        running = servers_of(facts.live, facts.readable.values())
+        if not versions:
+            return None
+        return attempt(lambda: haproxy_config(self.app, facts.fleet, min(versions), running))
 
     def _load_balancer(
-        self, hook: LoadBalancerHook, fleet: Fleet, config: str | BlueGreenError | None
+        self, hook: LoadBalancerHook, facts: Facts, config: str | BlueGreenError | None
     ) -> Reading[LoadBalancer]:
+        fleet, running = facts.fleet, servers_of(facts.live, facts.readable.values())
+        ports = {server.name: server.port for server in running}
         request = {
             "kind": "load_balancer",
             "unit": "haproxy.service",
@@ -131,7 +137,11 @@ class _Collector:
             "config": config if isinstance(config, str) else None,
             "certificate": self.app.traffic.certificate,
             "servers": [
-                {"name": one.name, "address": str(one.private), "port": self.app.server.port}
+                {
+                    "name": one.name,
+                    "address": str(one.private),
+                    "port": ports.get(one.name, self.app.server.port),
+                }
                 for one in fleet.blue + fleet.green
                 if one.private is not None
             ],

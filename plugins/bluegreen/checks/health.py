@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bluegreen.checks.facts import Facts
-from bluegreen.checks.finding import Finding, warning
+from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet
+from bluegreen.health_path import lost_by_health_path
 
 
 def serving(facts: Facts) -> Iterator[Finding]:
@@ -31,6 +32,22 @@ def serving(facts: Facts) -> Iterator[Finding]:
             f"its droplets have different releases ({', '.join(sorted(str(one)[:12] for one in releases))})",
             "a rollback would not be possible; the next deploy makes them equal",
         )
+
+
+def health_path(facts: Facts) -> Iterator[Finding]:
+    """The live color answers what HAProxy asks it for after the next deploy's reload."""
+    if facts.live is None:
+        return
+    live = {droplet.name for droplet in facts.fleet.color(facts.live)}
+    for balancer, there in facts.read_load_balancers():
+        status = facts.readable.get(balancer.name)
+        for server in status.servers.get(facts.live, ()) if status else ():
+            probe = there.probes.get(server.name)
+            if not server.up or server.name not in live or probe is None:
+                continue
+            if problem := lost_by_health_path(server.name, facts.app.health.path, probe.status):
+                lost, advice = problem.split("; ")
+                yield error(server.name, lost.removeprefix(f"{server.name} "), advice)
 
 
 def _color(facts: Facts, color: Color, consequence: str) -> Iterator[Finding]:

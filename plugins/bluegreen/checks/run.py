@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     balancers.configuration,
     balancers.certificate,
     health.serving,
+    health.health_path,
     account.completeness,
     balancers.unfinished,
     drift.traffic_map,

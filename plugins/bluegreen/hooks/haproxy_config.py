@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
 from bluegreen.app import App, EntryPoint
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
 from bluegreen.fleet import Fleet
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.connection import get_connection
+from bluegreen.traffic import ServerState
 
 
-def haproxy_config(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> str:
+def haproxy_config(
+    app: App,
+    fleet: Fleet,
+    haproxy_version: tuple[int, int],
+    running: Iterable[ServerState] = (),
+) -> str:
     """Render ``haproxy.cfg`` for a fleet, with the stats page's login from its Airflow connection.
 
     :param app: the settings.
     :param fleet: who exists.
     :param haproxy_version: the lowest of the load balancers.
+    :param running: the live color's servers as HAProxy knows them. They keep their port and their limit until
+        they are idle: the release that they run was started with those, and not with today's settings.
     :raises SettingsError: if that connection has no login or no password.
     :raises FleetError: if clients come through a managed load balancer, and its network is not known.
     """
     stats = get_connection(app.connections.haproxy_stats)
     if not stats.login or not stats.password:
         raise SettingsError(f"connection {app.connections.haproxy_stats!r} needs a login and a password")
+    as_it_runs = {server.name: server for server in running}
+
+    def server(name: str, address: IPv4Address) -> Server:
+        known = as_it_runs.get(name)
+        port = known.port if known else app.server.port
+        return Server(name, address, port, (known and known.maxconn) or app.server.workers)
+
     return render_haproxy(
         app=app.id,
         servers={
             color: [
-                Server(name=droplet.name, address=droplet.private, port=app.server.port)
+                server(droplet.name, droplet.private)
                 for droplet in fleet.color(color)
                 if droplet.private is not None
             ]
@@ -38,7 +56,6 @@ def haproxy_config(app: App, fleet: Fleet, haproxy_version: tuple[int, int]) -> 
         balanced_from=fleet.network if app.fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER else None,
         stats_user=stats.login,
         stats_password=stats.password,
-        maxconn_per_server=app.server.workers,
         timeout_client=app.traffic.timeout_client,
         timeout_server=app.traffic.timeout_server,
         timeout_tunnel=app.traffic.timeout_tunnel,

@@ -57,7 +57,6 @@ class LoadBalancersHook(BaseHook):
         is_over: Callable[[str], bool],
         lease: float | None = None,
         begun: dict[str, Any] | None = None,
-        spares_idle: bool = False,
     ) -> dict[str, int]:
         """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
 
@@ -67,8 +66,6 @@ class LoadBalancersHook(BaseHook):
         :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
         :param lease: seconds that it lasts without being renewed; default: the app's.
         :param begun: the beginning of the run's record, for whoever has to complete it.
-        :param spares_idle: whether the run leaves the idle droplets as they are, so that a switch which
-            cannot be taken back to them now may be later.
         :return: tokens by droplet name.
         :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
         """
@@ -79,7 +76,7 @@ class LoadBalancersHook(BaseHook):
         try:
             for member in sorted(self.members, key=lambda one: one.name):
                 request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}
-                request |= {"keep": is_decided(statuses), "begun": begun, "spares_idle": spares_idle}
+                request |= {"keep": is_decided(statuses), "begun": begun}
                 holder = statuses[member.name].lock
                 if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
                     self.log.warning(
@@ -130,6 +127,16 @@ class LoadBalancersHook(BaseHook):
         :raises LoadBalancerError: with code ``lock_lost`` if it is not; nothing is to be changed then.
         """
         self._each("renew", **({} if lease is None else {"lease": lease}))
+
+    def demand_idle(self, color: Color) -> None:
+        """Renew the lock, and make sure that a color's droplets may be changed.
+
+        A switch of a dead run that could not be taken back to that color never will be from now on.
+
+        :raises LoadBalancerError: with code ``not_idle`` if it has traffic, or this run may yet send traffic
+            back to it; with code ``lock_lost`` as :meth:`renew` does.
+        """
+        self._each("renew", touches=color)
 
     def renew_in_time(self) -> None:
         """Renew the lock if it has not been for a quarter of the lease; for loops that take long."""

@@ -67,7 +67,8 @@ class DeployReleaseOperator(PlannedOperator):
         droplet = self.run_plan.idle_droplet(self.ip)
         context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
         load_balancers = self.load_balancers()
-        load_balancers.renew()
+        # Also in a run that was cleared from here on after its switch.
+        load_balancers.demand_idle(self.run_plan.idle)
         with DropletHook.of(droplet, self.app) as hook:
             output_of(hook, self._start(droplet, context))
             report = self._follow(hook, load_balancers)
@@ -98,7 +99,7 @@ class DeployReleaseOperator(PlannedOperator):
         return Claim(self.app_id, self.held_lock.fencing_token)
 
     def _start(self, droplet: Droplet, context: Context) -> str:
-        release = Release.of(self.app, self.revision, str(droplet.private))
+        release = Release.of(self.app, self.revision, str(droplet.private), self.run_plan.good)
         return start_script(
             unit=self._unit,
             run_id=context["ti"].run_id,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bluegreen.dag.links import HaproxyLink
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.operators.locked import PlannedOperator
+from bluegreen.traffic import servers_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +27,8 @@ class RenderAndReloadOperator(PlannedOperator):
         hook = self.load_balancers()
         statuses = hook.statuses()
         version = min(status.version for status in statuses.values())
-        changed = hook.sync(haproxy_config(self.app, plan.fleet, version), live=plan.live, idle=plan.idle)
+        config = haproxy_config(self.app, plan.fleet, version, servers_of(plan.live, statuses.values()))
+        changed = hook.sync(config, live=plan.live, idle=plan.idle)
         self.log.info("configuration changed on: %s", ", ".join(changed) or "none, it was up to date")
         if plan.live is not None and any(status.live is not plan.live for status in statuses.values()):
             moved = hook.align(plan.live, self.app.health.path)

@@ -35,8 +35,6 @@ class AcquireLockOperator(BlueGreenOperator):
         for provisioning, which is what makes them reachable; nothing else can be at work there meanwhile,
         because every other run needs them all.
     :param lease: seconds that the lock lasts for a run that does not renew it; default: the app's.
-    :param spares_idle: whether the run leaves the idle droplets as they are, unless its param ``revision`` is
-        set. Then a switch of a dead run that cannot be taken back to them at once still may be, by its timer.
     """
 
     template_fields: Sequence[str] = ("purpose",)
@@ -47,12 +45,10 @@ class AcquireLockOperator(BlueGreenOperator):
         purpose: str,
         reachable_only: bool = False,
         lease: int | None = None,
-        spares_idle: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.lease = lease
-        self.spares_idle = spares_idle
         self.purpose = purpose
         self.reachable_only = reachable_only
 
@@ -109,7 +105,6 @@ class AcquireLockOperator(BlueGreenOperator):
                     is_over=lambda other: self._is_over(context, other),
                     lease=self.lease,
                     begun=begun(context, self.purpose).line(),
-                    spares_idle=self.spares_idle and not context["params"].get("revision"),
                 )
                 return tokens, bool(holder)
             except BlueGreenError as error:

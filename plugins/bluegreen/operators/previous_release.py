@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import SkipMixin
@@ -33,7 +34,10 @@ REVISION_KEY = "revision"
 
 
 class PreviousReleaseOperator(PlannedOperator, SkipMixin):
-    """Find the revision to go back to: the DAG's param ``revision``, or else what the idle color runs.
+    """Find the revision to go back to: the DAG's param ``revision``, or else the idle color's last good one.
+
+    That is the one that was confirmed there last. It need not run: a later one may have been built, and
+    rejected. Where none is known to have been confirmed, what runs there counts.
 
     The idle droplets become this run's first: what a dead run left at work there would start another release
     under the traffic.
@@ -57,15 +61,9 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
         if wanted := context["params"].get("revision"):
-            facts = {droplet: self._facts(droplet) for droplet in plan.idle_droplets}
-            revision = _whole(wanted, plan, facts)
-            to_activate = [
-                droplet
-                for droplet, fact in facts.items()
-                if fact.revision != revision or fact.service != "active"
-            ]
+            revision, to_activate = self._built(wanted, plan)
         else:
-            revision, to_activate = self._running(plan), []
+            revision, to_activate = self._last_good(plan)
         ti.xcom_push(key=REVISION_KEY, value=revision)
         addresses = [str(droplet.public) for droplet in to_activate]
         if not addresses:
@@ -104,16 +102,44 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         with DropletHook.of(droplet, self.app) as hook:
             return parse_facts(output_of(hook, facts_script(self.app_id)))
 
+    def _built(self, wanted: str, plan: Plan) -> tuple[str, list[Droplet]]:
+        """Return the revision that begins like this, and the idle droplets that have it and do not run it."""
+        facts = {droplet: self._facts(droplet) for droplet in plan.idle_droplets}
+        revision = _whole(wanted, plan, facts)
+        return revision, [
+            droplet
+            for droplet, fact in facts.items()
+            if fact.revision != revision or fact.service != "active"
+        ]
+
+    def _last_good(self, plan: Plan) -> tuple[str, list[Droplet]]:
+        try:
+            running = self._running(plan)
+        except BlueGreenError:
+            if plan.good is None:
+                raise
+            # What runs, and is not well, may be another one.
+            with suppress(BlueGreenError):
+                revision, to_activate = self._built(plan.good, plan)
+                if to_activate:
+                    return revision, to_activate
+            raise
+        if plan.good in (None, running):
+            return running, []
+        self.log.info("%s runs %s, which was never kept; the one before is started", plan.idle, running)
+        return self._built(plan.good, plan)
+
     def _running(self, plan: Plan) -> str:
         """Return the one revision that the idle color runs, asked by every load balancer."""
         found: dict[str, str] = {}
         problems = []
         for load_balancer in plan.fleet.load_balancers:
             hook = LoadBalancerHook.of(load_balancer, self.app)
+            ports = {server.name: server.port for server in hook.status().servers[plan.idle]}
             for droplet in plan.idle_droplets:
                 answer = hook.probe(
                     address=str(droplet.private),
-                    port=self.app.server.port,
+                    port=ports.get(droplet.name, self.app.server.port),
                     path=self.app.health.path,
                     timeout=5,
                 )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
+from bluegreen.health_path import lost_by_health_path
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.states import holder_of
 from bluegreen.outcome import Outcome
+from bluegreen.own_switch import is_own_pending
 from bluegreen.plan import Plan
 from bluegreen.release import MIN_FREE_MB, DropletFacts, facts_script, parse_facts
 from bluegreen.traffic import (
@@ -69,6 +73,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
             facts = dict(zip(servers, pool.map(self._facts, servers), strict=True))
         choice = Color(params["live"]) if params.get("live") else None
         plan = self._plan(fleet, statuses, facts, choice, only_moves)
+        self._refuse_a_second_switch(statuses.values(), holder_of(context))
         if only_moves and not choice and (back := self._is_back(plan, statuses)):
             raise NothingToDoError(
                 f"traffic is back on {plan.live} already: {back}; to send it to {plan.idle} nevertheless, "
@@ -81,6 +86,8 @@ class ProvisionCheckOperator(BlueGreenOperator):
                 "set `force` to deploy it again",
                 Outcome.ALREADY_LIVE,
             )
+        if not self.goes_back and (lost := self._live_would_be_lost(plan, statuses)):
+            raise BlueGreenError("; ".join(lost))
         for warning in plan.warnings:
             self.log.warning("%s", warning)
         self.log.info(
@@ -136,6 +143,11 @@ class ProvisionCheckOperator(BlueGreenOperator):
         live = self._live(readable, choice)
         idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
         problems = [problem for one in fleet.color(idle) for problem in _problems(one, facts[one])]
+        shares = [one.map_running.idle_share for one in readable.values() if one.map_running]
+        if any(shares) and not only_moves:
+            problems.append(
+                f"{idle} is given {max(shares)} % of the requests (idle_share in traffic.map); end that first"
+            )
         if problems and not only_moves:
             raise BlueGreenError("; ".join(problems))
         live_droplets = fleet.color(live) if live else ()
@@ -147,6 +159,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
             fleet=fleet,
             warnings=tuple(warnings + [str(one.news) for one in readable.values() if one.news]),
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
+            good=_last_good(idle, readable.values()),
         )
 
     def _live(self, statuses: dict[str, LoadBalancerStatus], choice: Color | None) -> Color | None:
@@ -157,20 +170,54 @@ class ProvisionCheckOperator(BlueGreenOperator):
                 raise
             return color_from_before(statuses)
 
+    @staticmethod
+    def _refuse_a_second_switch(statuses: Iterable[LoadBalancerStatus | BlueGreenError], run: str) -> None:
+        """Refuse to plan again what is half done: this task may be cleared, and run again in the bake."""
+        for status in statuses:
+            if isinstance(status, LoadBalancerStatus) and is_own_pending(status, run):
+                raise BlueGreenError(
+                    "this run has moved traffic already, and cannot begin again before that is decided; "
+                    "trigger a new run"
+                )
+
+    def _live_would_be_lost(
+        self, plan: Plan, statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError]
+    ) -> list[str]:
+        """Find live droplets that HAProxy, once it has today's settings, would take out of the traffic."""
+        if plan.live is None:
+            return []
+        live = {one.name: one for one in plan.fleet.color(plan.live)}
+        path = self.app.health.path
+        found: list[str | None] = []
+        for load_balancer, status in statuses.items():
+            servers = status.servers.get(plan.live, ()) if isinstance(status, LoadBalancerStatus) else ()
+            up = [server for server in servers if server.up and server.name in live]
+            if not up:
+                continue
+            with closing(LoadBalancerHook.of(load_balancer, self.app)) as hook:
+                for server in up:
+                    answer = hook.probe(address=str(server.address), port=server.port, path=path, timeout=5)
+                    found.append(lost_by_health_path(live[server.name].label, path, answer.status))
+        return list(dict.fromkeys(filter(None, found)))
+
     def _is_back(
         self, plan: Plan, statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError]
     ) -> str | None:
-        """Tell of the last switch if it led to what is idle now, everywhere, and was taken back.
+        """Tell of the last switch if it led away from what is idle now, or there and was taken back.
 
-        A rollback's own does not count: to go there is what it is for.
+        A rollback's own that was taken back does not count: to go there is what it is for. One that was kept
+        does: whoever asks for the same a moment later does not want the bad release again.
         """
         told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
         if plan.live is None or any(status.live is not plan.live for status in told):
             return None
+        own = f"bluegreen_rollback__{self.app_id}/"
         for revert in (status.news for status in told):
-            own = revert and revert.run_id.startswith(f"bluegreen_rollback__{self.app_id}/")
-            if revert and revert.from_color is plan.idle and not revert.refused and not own:
-                return str(revert)
+            if revert and revert.from_color is plan.idle and not revert.refused:
+                return None if revert.run_id.startswith(own) else str(revert)
+        kept = [status.confirmed for status in told]
+        if all(one and one.color is plan.live and (one.run_id or "").startswith(own) for one in kept):
+            return str(kept[0])
         return None
 
     def _is_live(
@@ -196,6 +243,12 @@ class ProvisionCheckOperator(BlueGreenOperator):
             and sum(server.up for server in status.servers[plan.live]) == len(droplets)
             for status in statuses.values()
         )
+
+
+def _last_good(color: Color, statuses: Iterable[LoadBalancerStatus]) -> str | None:
+    """Return the revision that was confirmed there last; load balancers that are new do not know it."""
+    known = {status.good[color] for status in statuses if color in status.good}
+    return known.pop() if len(known) == 1 else None
 
 
 def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,13 +44,17 @@ class FinalValidationOperator(PlannedOperator):
     :param revision: what every answer must come from; templated.
     :param switched: the answers of :class:`SwitchTrafficOperator`; templated.
     :param baseline: the result of :class:`PreviewCheckOperator`; templated.
+    :param compares_times: whether it may not be much slower than the color that was live before.
     """
 
     template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision", "switched", "baseline")
     operator_extra_links = (HaproxyLink(),)
 
-    def __init__(self, *, revision: Any, switched: Any, baseline: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *, revision: Any, switched: Any, baseline: Any, compares_times: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.compares_times = compares_times
         self.revision = revision
         self.switched = switched
         self.baseline = baseline
@@ -59,7 +64,7 @@ class FinalValidationOperator(PlannedOperator):
 
         :raises BlueGreenError: with the first limit that was broken.
         """
-        plan, settings = self.run_plan, self.validation(context)
+        plan, settings = self.run_plan, self._settings(context)
         hook = self.load_balancers()
         before = [Sample(**sample) for sample in self.baseline["samples"]]
         targets = targets_of(settings.paths, plan.fleet.load_balancers)
@@ -105,6 +110,11 @@ class FinalValidationOperator(PlannedOperator):
         }
         self.log.info("the bake is over, no limit broken: %s", seen)
         return seen
+
+    def _settings(self, context: Context) -> ValidationSettings:
+        settings = self.validation(context)
+        unlimited = dict.fromkeys(("max_median_ratio", "max_p99_ratio"), math.inf)
+        return settings if self.compares_times else settings.model_copy(update=unlimited)
 
     def _traffic(self, plan: Plan) -> dict[str, RealTraffic]:
         """What the load balancers said before the switch, by name."""

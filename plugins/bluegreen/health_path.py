@@ -1,0 +1,19 @@
+"""Whether the live release answers the health path that HAProxy is about to ask it for."""
+
+from __future__ import annotations
+
+
+def lost_by_health_path(droplet: str, path: str, status: int | None) -> str | None:
+    """Say that HAProxy, once it asks for a path, would take a live droplet out of the traffic.
+
+    :param droplet: its name; HAProxy takes it for up so far.
+    :param path: the setting ``health.path``.
+    :param status: what the droplet answers there; ``None`` if it does not, which says nothing of the path.
+    """
+    if status in (None, 200):
+        return None
+    return (
+        f"{droplet} is live and answers {path} (setting health.path) with status {status}, so HAProxy would "
+        "give it no more requests; set a path that the live release answers with 200, too, until another is "
+        "live"
+    )
