@@ -244,6 +244,21 @@ def test_only_good_releases_count_for_retention(
     assert set(droplet.facts().releases) == {good[0], good[2], bad}
 
 
+def test_what_a_rollback_goes_back_to_outlives_what_was_healthy_and_rejected(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    kept, *rejected = (revisions[tag] for tag in ("v1", "v2", "v4-bad"))
+    running(droplet, kept)
+    for revision in rejected:
+        report = droplet.deploy(revision, keep_releases=1, kept=kept)
+        assert report.state is JobState.SUCCESS, report.lines
+    assert set(droplet.facts().releases) >= {kept, rejected[-1]}
+    # And it is what runs again, rather than what was rejected last.
+    cause = refused(droplet, rejected[0], kept=kept, health_path="/nothing", health_timeout=5)
+    assert f"this droplet runs {kept[:12]} again" in cause
+    assert answering(droplet) == kept
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment_and_run_again(
     seed: int, droplet: AppDroplet, revisions: dict[str, str]
