@@ -11,14 +11,15 @@ from demo.client import Run
 from demo.errors import ApiError
 from tests.sandbox.app_file import DEPLOY, chat, settings
 from tests.sandbox.stack import RUN_SECONDS, Ended, Stack, fingerprint
+from tests.sandbox.way_back import make_sure_of_a_way_back
 from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
 
-def ask(stack: Stack) -> tuple[Run, str]:
+def ask(stack: Stack, ref: str) -> tuple[Run, str]:
     """Trigger a deploy that requires approval; return it and what it shows when it waits."""
-    run = stack.trigger("deploy", ref=stack.other_ref(), require_approval=True, reason="a *better* answer")
+    run = stack.trigger("deploy", ref=ref, require_approval=True, reason="a *better* answer")
     client = stack.client
     until(lambda: any(task.state == "awaiting_input" for task in client.tasks(run)), "the run waits", 90)
     # Airflow 3.3 takes a task that is answered before its process has ended for a failed one, and asks again.
@@ -40,7 +41,7 @@ def note_of(stack: Stack, run: Run) -> str | None:
 
 def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) -> None:
     before, ref, live = stack.live(), stack.other_ref(), stack.live_ref()
-    run, shown = ask(stack)
+    run, shown = ask(stack, ref)
     assert stack.live() == before
     assert f"({stack.revisions[str(live)][:12]})" in shown
     assert f"({stack.revisions[ref][:12]})" in shown
@@ -61,9 +62,12 @@ def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) ->
     assert note_of(stack, run) == stack.client.last_line(run)
 
 
-def test_a_rejected_deploy_ends_before_the_switch_and_says_who_said_no(stack: Stack) -> None:
-    before = stack.live()
-    run, _ = ask(stack)
+def test_a_rejected_deploy_ends_before_the_switch_and_gets_no_traffic_by_a_rollback_either(
+    stack: Stack,
+) -> None:
+    make_sure_of_a_way_back(stack)
+    before, kept = stack.live(), stack.other_ref()
+    run, _ = ask(stack, "v6-slow")
     rejected = time.time()
     stack.client.answer(run, "approval", "Reject")
     ended = end_of(stack, run).expect("refused before the switch")
@@ -73,6 +77,10 @@ def test_a_rejected_deploy_ends_before_the_switch_and_says_who_said_no(stack: St
     assert f"live is {before}" in ended.report["message"]
     assert stack.live() == before
     assert note_of(stack, run) == ended.report["message"]
+
+    stack.run("rollback").expect("live and confirmed")
+    assert stack.live() != before
+    assert stack.live_ref() == kept
 
 
 def test_no_answer_in_time_is_a_no_and_whoever_could_have_answered_was_told_where(stack: Stack) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from bluegreen.traffic import LoadBalancerStatus
 from demo.environment import APP
 from demo.errors import ApiError
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
-from tests.sandbox.chaos.leftovers import status_of
+from tests.sandbox.app_file import settings
 from tests.sandbox.stack import Ended, Judge, Stack, fingerprint
+from tests.sandbox.way_back import make_sure_of_a_way_back
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
@@ -68,23 +68,32 @@ def assert_moved(stack: Stack, judge: Judge, ended: Ended, since: float, old: st
     assert seen.last_start[old] < switch["at"] + OLD_COLOR_SECONDS
 
 
-def test_a_deploy_and_a_rollback_by_hand_fail_no_request_and_leave_nothing_on_the_old_color(
+def test_a_deploy_to_another_port_and_a_rollback_by_hand_fail_no_request_and_leave_nothing_on_the_old_color(
     stack: Stack, judge: Judge
 ) -> None:
     old, started = stack.live(), time.time()
-    ended = stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
-    assert_moved(stack, judge, ended, started, old)
+    with settings(stack, {"server": {"port": 9090, "workers": 4}}):
+        ended = stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+        assert_moved(stack, judge, ended, started, old)
+        # The other color still listens where it did.
+        old, started = stack.live(), time.time()
+        ended = stack.run("rollback").expect("live and confirmed")
+        assert_moved(stack, judge, ended, started, old)
+    # Whoever clicks a second time does not get what was bad.
+    again = stack.run("rollback").expect("already live")
+    assert "to send it to " in again.report["message"]
+    assert stack.live() == other(old)
 
-    old, started = stack.live(), time.time()
-    ended = stack.run("rollback").expect("live and confirmed")
-    assert_moved(stack, judge, ended, started, old)
 
-
-def make_sure_of_a_way_back(stack: Stack) -> None:
-    """Deploy, unless the idle droplets run a good release that was not taken back."""
-    taken_back = LoadBalancerStatus.parse(status_of(stack.load_balancer())).news
-    if taken_back or stack.ref_on(other(stack.live())) not in ("v1", "v2"):
-        stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
+def test_a_health_path_that_the_live_release_does_not_know_is_refused(stack: Stack, judge: Judge) -> None:
+    started = time.time()
+    with live_untouched(stack), settings(stack, {"health": {"path": "/unheard-of"}}):
+        ended = stack.run("deploy", ref=stack.other_ref())
+        dry = stack.run("dry_run", ref=stack.other_ref())
+    words = "is live and answers /unheard-of (setting health.path) with status 404"
+    assert_refused(ended, stack.machines(stack.live())[0].name, words)
+    assert (dry.state, words[3:] in str(stack.client.xcom(dry.run, "check", "findings"))) == ("failed", True)
+    assert lasts(judge, started, time.time()).failed == 0
 
 
 def test_a_rollback_leaves_a_live_color_whose_droplet_has_no_power(stack: Stack) -> None:

@@ -76,6 +76,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "the task is marked failed": during("deploy", "switch_traffic", "confirm"),
     "the task is marked successful": during("deploy", "switch_traffic", "final_validation", "confirm"),
     "the task is cleared": (*during("deploy", "switch_traffic", "final_validation"), "after report"),
+    # With all that follow it, in a run that has gone on from there long ago.
+    "the task deploy is cleared": during("final_validation", "confirm"),
+    "the task provision_check is cleared": during("final_validation", "confirm"),
     "the run is deleted": during("deploy", "final_validation"),
     "another deploy is triggered": ("before resolve_ref",),
     "a rollback is triggered": ("before resolve_ref", "during deploy", "during final_validation"),

@@ -309,6 +309,10 @@ def _clear_task(scene: Scene) -> None:
     scene.stack.client.clear(scene.run, [scene.task])
 
 
+def _clear(task: str) -> Callable[[Scene], None]:
+    return lambda scene: scene.stack.client.clear(scene.run, [task])
+
+
 def _rival(kind: str) -> Callable[[Scene], None]:
     def trigger(scene: Scene) -> None:
         ref = {"ref": scene.stack.other_ref()} if kind == "deploy" else {}
@@ -377,6 +381,8 @@ FAULTS = {
     "the task is marked failed": Fault(_mark("failed")),
     "the task is marked successful": Fault(_mark("success")),
     "the task is cleared": Fault(_clear_task),
+    "the task deploy is cleared": Fault(_clear("deploy")),
+    "the task provision_check is cleared": Fault(_clear("provision_check")),
     "the run is deleted": Fault(_delete),
     "another deploy is triggered": Fault(_rival("deploy"), _wait_for_rival),
     "a rollback is triggered": Fault(_rival("rollback"), _wait_for_rival),

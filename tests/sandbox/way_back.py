@@ -1,0 +1,17 @@
+"""Something to go back to, for tests that roll back by hand."""
+
+from __future__ import annotations
+
+from bluegreen.traffic import LoadBalancerStatus
+from tests.sandbox.chaos.leftovers import status_of
+from tests.sandbox.stack import Stack
+
+
+def make_sure_of_a_way_back(stack: Stack) -> None:
+    """Deploy, unless the idle droplets run what was kept there last, and traffic has not just come back."""
+    status = LoadBalancerStatus.parse(status_of(stack.load_balancer()))
+    idle = "green" if stack.live() == "blue" else "blue"
+    came_back = status.news or "bluegreen_rollback" in str(status.confirmed)
+    kept = {str(color): revision for color, revision in status.good.items()}.get(idle)
+    if came_back or kept is None or stack.revisions.get(str(stack.ref_on(idle))) != kept:
+        stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
