@@ -274,7 +274,7 @@ class Haproxy:
         """Replace all keys in one step, also those that a hand has removed."""
         version = self._version_of(self.ask(f"prepare map {self.paths.map}"))
         if version is None:
-            raise AgentError("not_moved", "HAProxy knows no traffic map; run sync, nothing has changed")
+            raise AgentError("not_moved", "HAProxy knows no traffic map, nothing has changed; deploy again to repair it")
         self._demand_silence(f"add map @{version} {self.paths.map} <<\n{wanted}")
         self._demand_silence(f"commit map @{version} {self.paths.map}")
         self._lead_old_workers(wanted)

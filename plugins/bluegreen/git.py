@@ -20,7 +20,7 @@ ANSWER_SECONDS = 30
 
 WHAT_A_REF_MAY_BE = (
     "a ref is a branch, a tag or a commit: 1 to 200 letters, digits and . _ / + @ -, "
-    "starting with a letter or digit, without '..'"
+    "starting with a letter, a digit or _, without '..', '//' and '@{', not ending in '/', '.' or '.lock'"
 )
 
 _REVISION = re.compile(r"[0-9a-f]{40}")

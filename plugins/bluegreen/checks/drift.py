@@ -55,7 +55,7 @@ def traffic_map(facts: Facts) -> Iterator[Finding]:
                 yield warning(
                     f"{name} {MAP_PATH}",
                     "the running HAProxy has no usable map, so clients may get no answer, or a wrong color",
-                    "deploy, or run the rollback, which writes what the file says",
+                    "deploy: its task render_and_reload sets what the file says",
                 )
         elif not status.consistent:
             yield warning(

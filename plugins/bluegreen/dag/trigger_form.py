@@ -38,7 +38,8 @@ def deploy_params(app: App) -> dict[str, Param]:
             title="Reason",
             maxLength=200,
             pattern=LINE_PATTERN,
-            description="Why, for those who find the app locked and for the report. May be empty.",
+            description="Why, for whoever approves, finds the app locked, or reads the run's record. "
+            "May be empty.",
         ),
         "require_approval": Param(
             False,
@@ -70,7 +71,8 @@ def deploy_params(app: App) -> dict[str, Param]:
             type="boolean",
             title="Deploy again",
             section=RARELY,
-            description="Build, start and switch even if this revision is live already.",
+            description="Start and switch even if this revision is live already. A release that a droplet "
+            "has is not built again.",
         ),
         "live": _live_param(),
     }
@@ -85,7 +87,7 @@ def rollback_params() -> dict[str, Param]:
             title="Revision",
             pattern=REVISION_PATTERN,
             description="Which of the releases that are still on the idle droplets; the first 7 digits of "
-            "its revision, or more, will do. Default: the one that they run, which is the one from before.",
+            "its revision, or more, will do. Default: the one that was confirmed there last.",
         ),
         "live": _live_param(),
     }
@@ -98,6 +100,7 @@ def _live_param() -> Param:
         type=["null", "string"],
         enum=[None, *map(str, Color)],
         title="Live color",
-        description="Only if the load balancers disagree: the color that is to have the traffic.",
+        description="Only if the load balancers disagree: the color that is right. It has the traffic until "
+        "this run's own switch.",
         section=RARELY,
     )
