@@ -812,7 +812,7 @@ class Agent:
         holder = self.lock_store.holder()
         taken = self.lock_store.take(who, lease, over)
         answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
-        if holder and holder["token"] != taken["token"]:
+        if holder and holder["run_id"] != taken["run_id"]:
             answer["took_over"] = self.lock_store.describe(holder)
         self._settle(keep=bool(request.get("keep")))
         if taken.get("left"):
