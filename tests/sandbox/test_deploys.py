@@ -177,7 +177,7 @@ class Unfit:
 # Two that are found out in the same way: one by what DigitalOcean says, the other by a look at the droplet.
 UNFIT = {
     "as DigitalOcean says": (
-        Unfit(Machine.power_off, Machine.power_on, " is off instead of active"),
+        Unfit(Machine.power_off, Machine.power_on, " is 'off' instead of active"),
         Unfit(Machine.hide_private_address, Machine.show_private_address, " has no private address"),
     ),
     "as they say themselves": (
