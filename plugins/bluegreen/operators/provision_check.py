@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from bluegreen.already import is_live, moved_back
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.health_path import lost_by_health_path
@@ -73,14 +74,21 @@ class ProvisionCheckOperator(BlueGreenOperator):
             facts = dict(zip(servers, pool.map(self._facts, servers), strict=True))
         choice = Color(params["live"]) if params.get("live") else None
         plan = self._plan(fleet, statuses, facts, choice, only_moves)
-        self._refuse_a_second_switch(statuses.values(), holder_of(context))
-        if only_moves and not choice and (back := self._is_back(plan, statuses)):
+        told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
+        if any(is_own_pending(status, holder_of(context)) for status in told):
+            # This task may be cleared, and run again in the bake.
+            raise BlueGreenError(
+                "this run has moved traffic already, and cannot begin again before that is decided; "
+                "trigger a new run"
+            )
+        rollbacks = f"bluegreen_rollback__{self.app_id}/"
+        if only_moves and not choice and (back := moved_back(plan, told, rollbacks)):
             raise NothingToDoError(
                 f"traffic is back on {plan.live} already: {back}; to send it to {plan.idle} nevertheless, "
                 "set `revision` to a release there",
                 Outcome.ALREADY_LIVE,
             )
-        if not params.get("force") and self._is_live(plan, statuses, facts):
+        if self.revision and not params.get("force") and is_live(plan, self.revision, told, facts):
             raise NothingToDoError(
                 f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
                 "set `force` to deploy it again",
@@ -170,16 +178,6 @@ class ProvisionCheckOperator(BlueGreenOperator):
                 raise
             return color_from_before(statuses)
 
-    @staticmethod
-    def _refuse_a_second_switch(statuses: Iterable[LoadBalancerStatus | BlueGreenError], run: str) -> None:
-        """Refuse to plan again what is half done: this task may be cleared, and run again in the bake."""
-        for status in statuses:
-            if isinstance(status, LoadBalancerStatus) and is_own_pending(status, run):
-                raise BlueGreenError(
-                    "this run has moved traffic already, and cannot begin again before that is decided; "
-                    "trigger a new run"
-                )
-
     def _live_would_be_lost(
         self, plan: Plan, statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError]
     ) -> list[str]:
@@ -199,50 +197,6 @@ class ProvisionCheckOperator(BlueGreenOperator):
                     answer = hook.probe(address=str(server.address), port=server.port, path=path, timeout=5)
                     found.append(lost_by_health_path(live[server.name].label, path, answer.status))
         return list(dict.fromkeys(filter(None, found)))
-
-    def _is_back(
-        self, plan: Plan, statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError]
-    ) -> str | None:
-        """Tell of the last switch if it led away from what is idle now, or there and was taken back.
-
-        A rollback's own that was taken back does not count: to go there is what it is for. One that was kept
-        does: whoever asks for the same a moment later does not want the bad release again.
-        """
-        told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
-        if plan.live is None or any(status.live is not plan.live for status in told):
-            return None
-        own = f"bluegreen_rollback__{self.app_id}/"
-        for revert in (status.news for status in told):
-            if revert and revert.from_color is plan.idle and not revert.refused:
-                return None if revert.run_id.startswith(own) else str(revert)
-        kept = [status.confirmed for status in told]
-        if all(one and one.color is plan.live and (one.run_id or "").startswith(own) for one in kept):
-            return str(kept[0])
-        return None
-
-    def _is_live(
-        self,
-        plan: Plan,
-        statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError],
-        facts: dict[Droplet, DropletFacts | BlueGreenError],
-    ) -> bool:
-        if plan.live is None or self.revision is None:
-            return False
-        droplets = plan.fleet.color(plan.live)
-        running = [facts[droplet] for droplet in droplets]
-        return all(
-            isinstance(one, DropletFacts) and one.revision == self.revision and one.service == "active"
-            for one in running
-        ) and all(
-            isinstance(status, LoadBalancerStatus)
-            and status.live is plan.live
-            and status.consistent
-            # One that nobody has confirmed, like the first release of a run that died, was never judged.
-            and status.confirmed is not None
-            and (status.confirmed.color, status.confirmed.revision) == (plan.live, self.revision)
-            and sum(server.up for server in status.servers[plan.live]) == len(droplets)
-            for status in statuses.values()
-        )
 
 
 def _last_good(color: Color, statuses: Iterable[LoadBalancerStatus]) -> str | None:
