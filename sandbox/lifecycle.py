@@ -18,6 +18,7 @@ from pathlib import Path
 from sandbox import image, network
 from sandbox.disk import unmount_below
 from sandbox.errors import SandboxError
+from sandbox.host_limits import allow_many_machines
 from sandbox.layout import Layout
 from sandbox.processes import ProcessId, kill_cgroup
 
@@ -31,6 +32,7 @@ def up(layout: Layout, say: Callable[[str], None] = print) -> None:
     :raises SandboxError: this machine cannot run it, or it does not start.
     """
     _check_machine()
+    allow_many_machines()
     image.ensure(say=say)
     layout.directory.mkdir(parents=True, exist_ok=True)
     with _lock(layout):
