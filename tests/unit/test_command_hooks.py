@@ -20,6 +20,7 @@ from bluegreen.app import Hook
 from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.command_hooks import Moment, hook_script
+from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.droplet import CommandResult, DropletHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS
@@ -86,6 +87,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
         failing: bool = False,
         refused: dict[str, int] | None = None,
         xcoms: Any = XCOMS,
+        not_idle: LoadBalancerError | None = None,
         **states: str,
     ) -> tuple[Any, dict[str, list[str]]]:
         started: dict[str, list[str]] = {}
@@ -112,7 +114,9 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
         monkeypatch.setattr(DropletHook, "of", connect)
         for name in ("start", "poll", "clean"):
             monkeypatch.setattr(command_hooks, f"{name}_script", lambda word=name, **_: word)
-        monkeypatch.setattr(LoadBalancersHook, "holding", MagicMock())
+        holding = MagicMock()
+        holding.return_value.demand_idle.side_effect = not_idle
+        monkeypatch.setattr(LoadBalancersHook, "holding", holding)
         task = command_hooks.CommandHooksOperator(
             task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, revision=REVISION
         )
@@ -138,6 +142,15 @@ def test_commands_run_on_the_droplets_of_the_color_that_is_deployed_to(run_at: A
     _, started = run_at(Moment.BEFORE_SWITCH, one, every, **READY)
     assert {name: len(commands) for name, commands in started.items()} == {GREEN.name: 2, SECOND.name: 1}
     assert BLUE.name not in started
+
+
+@pytest.mark.parametrize(("moment", "runs"), [(Moment.BEFORE_DEPLOY, False), (Moment.AFTER_SWITCH, True)])
+def test_a_task_from_before_the_switch_that_is_cleared_after_it_runs_nothing(
+    run_at: Any, moment: Moment, runs: bool
+) -> None:
+    has_traffic = LoadBalancerError("green has the traffic", code="not_idle")
+    run, started = run_at(moment, Hook(command=["migrate"]), not_idle=has_traffic)
+    assert (run.get("failed"), bool(started)) == (None if runs else "green has the traffic", runs)
 
 
 def test_a_command_that_fails_before_the_switch_stops_the_deploy_with_its_last_line(run_at: Any) -> None:

@@ -113,6 +113,13 @@ def test_a_deploy_claims_its_droplet_with_the_greatest_of_its_tokens(droplets: D
     assert droplets.tokens == {9}
 
 
+def test_a_deploy_that_is_cleared_after_its_switch_starts_nothing(droplets: Droplets) -> None:
+    droplets.load_balancers.demand_idle.side_effect = LoadBalancerError("green has it", code="not_idle")
+    with pytest.raises(AirflowFailException, match="green has it"):
+        deploy_task().execute(context())
+    assert droplets.sent == []
+
+
 def test_a_deploy_whose_droplet_is_another_runs_fails_with_that_and_stops_nothing(
     droplets: Droplets,
 ) -> None:

@@ -66,7 +66,11 @@ class CommandHooksOperator(LockedOperator):
                 "droplets it is for"
             )
         load_balancers = self.load_balancers()
-        load_balancers.renew()
+        if self.moment.stops_the_deploy:
+            # Also in a run that was cleared from here on after its switch.
+            load_balancers.demand_idle(plan.idle)
+        else:
+            load_balancers.renew()
         warnings = []
         for number, hook in enumerate(hooks_at(self.app, self.moment), 1):
             for droplet in plan.idle_droplets[: 1 if hook.droplets == "one" else None]:
