@@ -17,6 +17,7 @@ from bluegreen.dag.trigger_form import rollback_params
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
+from bluegreen.operators.haproxy import RenderAndReloadOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.operators.previous_release import REVISION_KEY, PreviousReleaseOperator
@@ -49,9 +50,13 @@ def rollback_dag(app: App) -> DAG:
             task_id="previous_release",
             lock=lock.output,
             plan=plan,
-            activation=["drain", "activate"],
+            activation=["render_and_reload", "drain", "activate"],
         )
         revision = XComArg(previous_release, REVISION_KEY)
+        # What is started is started with today's settings, and HAProxy has to know them.
+        render_and_reload = RenderAndReloadOperator(
+            app_id=app.id, task_id="render_and_reload", lock=lock.output, plan=plan
+        )
         drain = DrainOperator(app_id=app.id, task_id="drain", lock=lock.output, plan=plan)
         activate = DeployReleaseOperator.partial(
             app_id=app.id,
@@ -96,7 +101,8 @@ def rollback_dag(app: App) -> DAG:
             on_failure_fail_dagrun=True
         )
 
-        chain(lock, provision_check, align, previous_release, drain, activate, preview_check)
+        chain(lock, provision_check, align, previous_release)
+        chain(previous_release, [render_and_reload, drain], activate, preview_check)
         chain(previous_release, preview_check, switch_traffic, final_validation)
         only_after(preview_check, previous_release, activate)
         chain(final_validation, judge, [confirm, rollback], report)

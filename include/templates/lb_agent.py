@@ -169,6 +169,11 @@ def http_get(address: str, port: int, path: str, host: str | None = None, timeou
     return answer
 
 
+def answered(answer: Json) -> bool:
+    """Whether an app has answered, if only that it does not know the path."""
+    return answer["status"] is not None and answer["status"] < 500
+
+
 @dataclass(frozen=True)
 class TrafficMap:
     """Who is live: the content of traffic.map, and of HAProxy's copy of it."""
@@ -274,7 +279,9 @@ class Haproxy:
         """Replace all keys in one step, also those that a hand has removed."""
         version = self._version_of(self.ask(f"prepare map {self.paths.map}"))
         if version is None:
-            raise AgentError("not_moved", "HAProxy knows no traffic map, nothing has changed; deploy again to repair it")
+            raise AgentError(
+                "not_moved", "HAProxy knows no traffic map, nothing has changed; deploy again to repair it"
+            )
         self._demand_silence(f"add map @{version} {self.paths.map} <<\n{wanted}")
         self._demand_silence(f"commit map @{version} {self.paths.map}")
         self._lead_old_workers(wanted)
@@ -645,7 +652,11 @@ class Traffic:
     def keep(self, pending: Json) -> None:
         confirmed = {"revision": pending["revision"], "color": pending["to"]}
         confirmed |= {"run_id": pending["run_id"], "at": time.time()}
-        good = {**self.state()["good"], pending["to"]: pending["revision"]}
+        state = self.state()
+        before = state["confirmed"]
+        # What an agent has confirmed that did not remember this.
+        good = {before["color"]: before["revision"]} if before else {}
+        good |= {**state["good"], pending["to"]: pending["revision"]}
         self.remember(pending=None, confirmed=confirmed, good=good)
 
     def colors_of_peers(self, pending: Json) -> set[str]:
@@ -697,7 +708,10 @@ class Traffic:
         return wanted
 
     def demand_health(self, color: str, revision: str, minimum: int, path: str) -> None:
-        """Every server that HAProxy would use has to answer with the revision."""
+        """Every server that HAProxy would use has to answer with the revision.
+
+        Whether it is healthy is HAProxy's to say: what it asks for may be of a release from before.
+        """
 
         def all_up() -> list[Json] | None:
             servers = self.haproxy.servers(color)
@@ -712,7 +726,7 @@ class Traffic:
             raise AgentError("unhealthy", message)
         for server in up:
             answer = http_get(server["address"], server["port"], path)
-            if answer["status"] != 200 or answer["revision"] != revision:
+            if not answered(answer) or answer["revision"] != revision:
                 said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
                 wrong = f"{server['name']} answers {path} with {said}, not with {revision[:12]}"
                 raise AgentError("unhealthy", f"{wrong}; nothing moved")
@@ -909,6 +923,9 @@ class Agent:
         known, pending = self.haproxy.running_map() or self.traffic.in_file(), self.traffic.state()["pending"]
         if known and known.live == color:
             raise AgentError("not_idle", f"{color} has the traffic; nothing was changed, trigger a new run")
+        if known and known.idle_share:
+            given = f"{color} is given {known.idle_share} % of the requests (idle_share in {self.paths.map})"
+            raise AgentError("not_idle", f"{given}; nothing was changed, end that first")
         if pending and pending.get("token") == holder["token"]:
             moved = f"this run has moved traffic to {pending['to']}, and that is not decided"
             raise AgentError("not_idle", f"{moved}; {color} was not changed, trigger a new run")
@@ -1135,13 +1152,13 @@ class Agent:
 
     def _demand_an_answer(self, pending: Json) -> None:
 
-        def answered() -> bool | None:
+        def any_answer() -> bool | None:
             for one in pending.get("servers", []):
-                if http_get(one["address"], one["port"], pending["path"], timeout=1)["status"] == 200:
+                if answered(http_get(one["address"], one["port"], pending["path"], timeout=1)):
                     return True
             return None
 
-        if not wait_for(BOOT_WAIT, answered, 0.2):
+        if not wait_for(BOOT_WAIT, any_answer, 0.2):
             sick = f"no server of {pending['from']} answered while HAProxy did not run"
             raise AgentError("unhealthy", sick)
 

@@ -25,9 +25,10 @@ def moved_back(plan: Plan, statuses: Collection[LoadBalancerStatus], rollbacks: 
         if revert and revert.from_color is plan.idle and not revert.refused:
             return None if revert.run_id.startswith(rollbacks) else str(revert)
     kept = [status.confirmed for status in statuses]
-    if all(one and one.color is plan.live and (one.run_id or "").startswith(rollbacks) for one in kept):
-        return str(kept[0])
-    return None
+    own = all(one and one.color is plan.live and (one.run_id or "").startswith(rollbacks) for one in kept)
+    # However long ago that was: a color that answers nobody is not what one wants to be back on.
+    alive = all(any(server.up for server in status.servers[plan.live]) for status in statuses)
+    return str(kept[0]) if own and alive else None
 
 
 def is_live(

@@ -8,9 +8,10 @@ def lost_by_health_path(droplet: str, path: str, status: int | None) -> str | No
 
     :param droplet: its name; HAProxy takes it for up so far.
     :param path: the setting ``health.path``.
-    :param status: what the droplet answers there; ``None`` if it does not, which says nothing of the path.
+    :param status: what the droplet answers there. That it answers nothing (``None``), or with 5xx, says
+        nothing of the path: HAProxy's own checks judge that.
     """
-    if status in (None, 200):
+    if status is None or status == 200 or status >= 500:
         return None
     return (
         f"{droplet} is live and answers {path} (setting health.path) with status {status}, so HAProxy would "

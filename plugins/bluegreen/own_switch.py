@@ -27,6 +27,11 @@ def is_own_pending(status: LoadBalancerStatus, run: str) -> bool:
     return bool(pending and lock and lock.run_id == run and pending.token == lock.token)
 
 
+def holds_lock(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
+    """Whether a run still has its lock, so that what is told of it is what it has done since it took that."""
+    return any(one.lock is not None and one.lock.run_id == run for one in statuses.values())
+
+
 def is_taken_back(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
     """Whether a switch of this run was taken back, whoever did it: a task, a timer, or a restart."""
     return any(

@@ -264,6 +264,21 @@ def live_color(statuses: Mapping[str, LoadBalancerStatus], choice: Color | None 
     return choice or said.pop()
 
 
+def demand_live(color: Color, statuses: Mapping[str, LoadBalancerStatus]) -> None:
+    """Make sure that traffic still is where a run has found it.
+
+    :param color: who was live then, as at least one load balancer said.
+    :param statuses: what each of them says now, by its name.
+    :raises LoadBalancerError: if none of them says so any more.
+    """
+    if all(status.known_live is not color for status in statuses.values()):
+        raise LoadBalancerError(
+            f"{color} is not live any more, traffic was moved meanwhile; nothing was changed, trigger a new "
+            "run",
+            code="moved_meanwhile",
+        )
+
+
 def servers_of(color: Color | None, statuses: Iterable[LoadBalancerStatus]) -> list[ServerState]:
     """Return a color's servers as the load balancers know them; where these differ, as the last one does."""
     return [server for status in statuses for server in status.servers.get(color, ())] if color else []

@@ -376,6 +376,13 @@ class Deployed:
         """What the agent says."""
         return self.world.ok("status")
 
+    def forget(self, key: str) -> None:
+        """Let the agent's state be that of a version which did not have this."""
+        file = self.world.root / "var/lib/bluegreen/traffic.json"
+        state = json.loads(file.read_text())
+        del state[key]
+        file.write_text(json.dumps(state))
+
     def pending(self) -> dict[str, Any] | None:
         """Return the switch that waits to be confirmed."""
         pending: dict[str, Any] | None = self.status()["pending"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import Deployed, LocalHaproxy, fire
+from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_sync import lock
 
 NEXT = {"owner": "deploy", "run_id": "run-2", "ref": "v2"}
@@ -88,6 +88,26 @@ def test_a_run_that_has_switched_changes_no_droplet_any_more(deployed: Deployed)
     deployed.world.ok("renew", token=deployed.token, touches="blue")
 
 
+def test_what_was_kept_on_each_color_is_remembered(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    pending = deployed.pending()
+    assert pending
+    deployed.world.ok("confirm", token=deployed.token, revision=pending["revision"])
+    kept = deployed.status()["good"]
+    assert kept == {color.value: REVISIONS[color] for color in Color}
+    # An agent of before remembered the last one only.
+    deployed.forget("good")
+    deployed.switch(Color.BLUE)
+    deployed.world.ok("confirm", token=deployed.token, revision=REVISIONS[Color.BLUE])
+    assert deployed.status()["good"] == kept
+
+
+def test_droplets_that_get_a_share_of_the_requests_are_not_changed(deployed: Deployed) -> None:
+    deployed.world.ask(f"set map {deployed.world.map} idle_share 20")
+    refusal = deployed.world.refused("renew", token=deployed.token, touches="green")
+    assert "green is given 20 % of the requests" in refusal[1]
+
+
 def test_a_run_that_was_cleared_gets_another_token_and_a_task_that_is_tried_again_does_not(
     deployed: Deployed,
 ) -> None:
@@ -97,8 +117,9 @@ def test_a_run_that_was_cleared_gets_another_token_and_a_task_that_is_tried_agai
     deployed.world.ok("unlock", token=deployed.token)
     token = deployed.world.ok("lock", **first)["token"]
     assert deployed.world.ok("lock", **first)["token"] == token
-    again = deployed.world.ok("lock", **second)["token"]
-    assert again > token
+    cleared = deployed.world.ok("lock", **second)
+    assert cleared["token"] > token
+    assert cleared["took_over"] is None
     assert deployed.world.refused("renew", token=token)[0] == "lock_lost"
     assert [one["attempt"] for one in deployed.world.ok("ledger")["records"]] == [0]
 

@@ -394,6 +394,12 @@ def test_what_was_confirmed_before_a_run_was_cleared_does_not_make_it_a_good_one
     assert "refused before the switch" in report_of(context(states, lock=LOCK))
 
 
+def test_a_deploy_that_is_cleared_after_its_confirmation_is_live_all_the_same(load_balancers: Any) -> None:
+    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN, confirmed=confirmed())}
+    states = {"lock": "success", "deploy_0": "failed", "switch_traffic": "upstream_failed"}
+    assert "live and confirmed" in report_of(context(states, lock=LOCK), good=True)
+
+
 def test_a_load_balancer_that_was_there_already_is_no_reason_to_doubt_a_switch(load_balancers: Any) -> None:
     earlier = confirmed(at=50.0)
     earlier.run_id = "deploy/earlier"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -11,11 +12,13 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators import previous_release
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.release import DropletFacts
+from bluegreen.traffic import Probe
 from tests.unit.test_provision_check import FLEET as ONE_EACH
-from tests.unit.test_provision_check import V1, V2, droplet, facts
+from tests.unit.test_provision_check import V1, V2, droplet, facts, status
 
 FLEET = ONE_EACH.model_copy(update={"green": (droplet(4, "green-1"), droplet(5, "green-2"))})
 LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
@@ -92,14 +95,18 @@ def test_a_release_that_was_never_kept_gets_no_traffic_and_the_one_before_is_sta
     assert found == (EVERYWHERE, V1, [])
 
 
-@pytest.mark.parametrize("good", [None, V1])
-def test_a_color_that_is_not_well_though_it_runs_the_right_release_is_refused(
-    good: str | None, monkeypatch: pytest.MonkeyPatch
+def test_a_color_that_is_not_well_is_started_again_if_it_is_known_what_was_kept_there(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sick = BlueGreenError("green cannot take the traffic")
-    there = facts(V1, releases=(V1,))
+    """It may run that already, but where HAProxy does not look for it, because a setting was changed."""
+    sick, there = BlueGreenError("green cannot take the traffic"), [facts(V1, releases=(V1,))] * 2
+    assert go_back(monkeypatch, None, on_droplets=there, good=V1, running=sick) == (EVERYWHERE, V1, [])
+    assert go_back(monkeypatch, V1[:7], on_droplets=there, running=sick) == (EVERYWHERE, V1, [])
     with pytest.raises(AirflowFailException, match="green cannot take the traffic"):
-        go_back(monkeypatch, None, on_droplets=[there, there], good=good, running=sick)
+        go_back(monkeypatch, None, on_droplets=there, good=None, running=sick)
+    # Why it is not well matters more than that what was kept is gone.
+    with pytest.raises(AirflowFailException, match="green cannot take the traffic"):
+        go_back(monkeypatch, None, on_droplets=there, good=V2, running=sick)
 
 
 def test_a_release_that_is_still_there_is_started_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +114,10 @@ def test_a_release_that_is_still_there_is_started_everywhere(monkeypatch: pytest
     assert go_back(monkeypatch, V1[:7], on_droplets=[there, there]) == (EVERYWHERE, V1, [])
 
 
-def test_a_droplet_that_runs_it_is_left_alone_unless_it_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs, ran = facts(V1, releases=(V1,)), facts(V1, releases=(V1,), service="failed")
-    other = facts(V2, releases=(V1, V2))
-    assert go_back(monkeypatch, V1, on_droplets=[runs, other]) == (EVERYWHERE[1:], V1, [])
-    assert go_back(monkeypatch, V1, on_droplets=[ran, runs]) == (EVERYWHERE[:1], V1, [])
-    assert go_back(monkeypatch, V1, on_droplets=[runs, runs]) == ([], V1, ["drain", "activate"])
+def test_a_release_that_runs_already_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [facts(V1, releases=(V1,))] * 2
+    found = go_back(monkeypatch, V1[:7], on_droplets=there, running=V1)
+    assert found == ([], V1, ["drain", "activate"])
 
 
 @pytest.mark.parametrize(
@@ -130,3 +135,38 @@ def test_what_is_not_there_is_refused_with_what_is(
     first = facts(V2, releases=(V1, V2, "a" * 39 + "b"))
     with pytest.raises(AirflowFailException, match=text):
         go_back(monkeypatch, wanted, on_droplets=[first, facts(V2, releases=on_second)])
+
+
+@pytest.mark.parametrize(
+    ("server", "answer", "text"),
+    [
+        ({"port": 9090}, {"status": 404, "revision": V1}, None),
+        ({"up": False, "check": "L4CON"}, {"status": 200, "revision": V1}, "green-1 .*is not healthy: L4CON"),
+        ({"name": "other"}, {"status": 200, "revision": V1}, "green-1 .*lb-1 does not know it"),
+        (
+            {},
+            {"status": None, "revision": None, "error": "timed out"},
+            "green-1 .*does not answer: timed out",
+        ),
+    ],
+    ids=["another port and path than today's", "down", "unknown", "silent"],
+)
+def test_whether_the_idle_color_is_well_is_haproxy_s_to_say(
+    server: dict[str, Any], answer: dict[str, Any], text: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"name": "green-1", "address": "10.0.0.4", "port": 8080, "up": True, "check": "L7OK", **server}
+    hook = create_autospec(LoadBalancerHook, instance=True)
+    hook.name = "lb-1"
+    hook.status.return_value = status(servers={"blue": [], "green": [known]})
+    hook.probe.return_value = Probe(color=None, milliseconds=1.0, **{"error": None, **answer})
+    monkeypatch.setattr(LoadBalancerHook, "of", lambda *_: hook)
+    task: Any = previous_release.PreviousReleaseOperator(
+        app_id="my_perl_app", task_id="previous_release", lock=LOCK, plan=PLAN, activation=[]
+    )
+    plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=ONE_EACH)
+    if text is None:
+        assert task._running(plan) == V1
+        assert hook.probe.call_args.kwargs["port"] == 9090
+    else:
+        with pytest.raises(BlueGreenError, match=text):
+            task._running(plan)

@@ -22,6 +22,7 @@ from bluegreen.checks.facts import (
 )
 from bluegreen.checks.follow_up import follow_up
 from bluegreen.checks.source import read_source
+from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.git import patterns_of
@@ -128,8 +129,8 @@ class _Collector:
     def _load_balancer(
         self, hook: LoadBalancerHook, facts: Facts, config: str | BlueGreenError | None
     ) -> Reading[LoadBalancer]:
-        fleet, running = facts.fleet, servers_of(facts.live, facts.readable.values())
-        ports = {server.name: server.port for server in running}
+        fleet, told = facts.fleet, facts.readable.values()
+        ports = {server.name: server.port for color in Color for server in servers_of(color, told)}
         request = {
             "kind": "load_balancer",
             "unit": "haproxy.service",

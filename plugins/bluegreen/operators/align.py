@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bluegreen.errors import NothingToDoError
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.outcome import Outcome
+from bluegreen.traffic import demand_live
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,8 +24,10 @@ class AlignOperator(PlannedOperator):
         """
         plan = self.run_plan
         hook = self.load_balancers()
-        if plan.live is None or all(status.live is plan.live for status in hook.statuses().values()):
+        statuses = hook.statuses()
+        if plan.live is None or all(status.live is plan.live for status in statuses.values()):
             return
+        demand_live(plan.live, statuses)
         moved = hook.align(plan.live, self.app.health.path)
         raise NothingToDoError(
             f"the load balancers disagreed, and all send traffic to {plan.live} again (moved: "

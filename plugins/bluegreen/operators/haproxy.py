@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bluegreen.color import Color
 from bluegreen.dag.links import HaproxyLink
+from bluegreen.errors import BlueGreenError
+from bluegreen.health_path import lost_by_health_path
 from bluegreen.hooks.haproxy_config import haproxy_config
+from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.locked import PlannedOperator
-from bluegreen.traffic import servers_of
+from bluegreen.traffic import LoadBalancerStatus, demand_live, servers_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,10 +27,14 @@ class RenderAndReloadOperator(PlannedOperator):
         """Return the names of the load balancers whose configuration changed.
 
         :raises LoadBalancerError: if HAProxy refuses the configuration; the old one goes on running.
+        :raises BlueGreenError: if live droplets do not know the health path that it would ask them for.
         """
         plan = self.run_plan
         hook = self.load_balancers()
         statuses = hook.statuses()
+        if plan.live is not None:
+            demand_live(plan.live, statuses)
+            self._demand_health_path(plan.live, hook, statuses)
         version = min(status.version for status in statuses.values())
         config = haproxy_config(self.app, plan.fleet, version, servers_of(plan.live, statuses.values()))
         changed = hook.sync(config, live=plan.live, idle=plan.idle)
@@ -34,3 +43,18 @@ class RenderAndReloadOperator(PlannedOperator):
             moved = hook.align(plan.live, self.app.health.path)
             self.log.warning("sent to %s, where the others send traffic: %s", plan.live, moved or "none")
         return changed
+
+    def _demand_health_path(
+        self, live: Color, hook: LoadBalancersHook, statuses: Mapping[str, LoadBalancerStatus]
+    ) -> None:
+        """Refuse settings with which HAProxy would take live droplets out of the traffic."""
+        path, members = self.app.health.path, {droplet.name for droplet in self.run_plan.fleet.color(live)}
+        found = []
+        for member in hook.members:
+            for server in statuses[member.name].servers.get(live, ()):
+                if server.up and server.name in members:
+                    address = str(server.address)
+                    answer = member.probe(address=address, port=server.port, path=path, timeout=5)
+                    found.append(lost_by_health_path(server.name, path, answer.status))
+        if lost := dict.fromkeys(filter(None, found)):
+            raise BlueGreenError("; ".join(lost))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import SkipMixin
@@ -28,6 +27,7 @@ from bluegreen.release import DropletFacts, facts_script, parse_facts
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from bluegreen.color import Color
     from bluegreen.fleet import Droplet
 
 REVISION_KEY = "revision"
@@ -60,10 +60,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
-        if wanted := context["params"].get("revision"):
-            revision, to_activate = self._built(wanted, plan)
-        else:
-            revision, to_activate = self._last_good(plan)
+        revision, to_activate = self._find(plan, context["params"].get("revision"))
         ti.xcom_push(key=REVISION_KEY, value=revision)
         addresses = [str(droplet.public) for droplet in to_activate]
         if not addresses:
@@ -102,53 +99,51 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         with DropletHook.of(droplet, self.app) as hook:
             return parse_facts(output_of(hook, facts_script(self.app_id)))
 
-    def _built(self, wanted: str, plan: Plan) -> tuple[str, list[Droplet]]:
-        """Return the revision that begins like this, and the idle droplets that have it and do not run it."""
-        facts = {droplet: self._facts(droplet) for droplet in plan.idle_droplets}
-        revision = _whole(wanted, plan, facts)
-        return revision, [
-            droplet
-            for droplet, fact in facts.items()
-            if fact.revision != revision or fact.service != "active"
-        ]
-
-    def _last_good(self, plan: Plan) -> tuple[str, list[Droplet]]:
+    def _find(self, plan: Plan, asked_for: str | None) -> tuple[str, Sequence[Droplet]]:
+        """Return the revision to go back to, and the droplets on which it has to be started first."""
+        wanted, sick = asked_for or plan.good, None
         try:
             running = self._running(plan)
-        except BlueGreenError:
-            if plan.good is None:
-                raise
-            # What runs, and is not well, may be another one.
-            with suppress(BlueGreenError):
-                revision, to_activate = self._built(plan.good, plan)
-                if to_activate:
-                    return revision, to_activate
-            raise
-        if plan.good in (None, running):
+        except BlueGreenError as error:
+            running, sick = "", error
+        if running and running.startswith(wanted or running):
             return running, []
-        self.log.info("%s runs %s, which was never kept; the one before is started", plan.idle, running)
-        return self._built(plan.good, plan)
+        if wanted is None:
+            raise sick or BlueGreenError(f"{plan.idle} runs nothing")
+        try:
+            revision = _whole(
+                wanted, {droplet: self._facts(droplet) for droplet in plan.idle_droplets}, plan.idle
+            )
+        except BlueGreenError:
+            if asked_for or not sick:
+                raise
+            raise sick from None
+        self.log.info("%s: %s is started on all droplets", sick or f"{plan.idle} runs {running}", revision)
+        return revision, plan.idle_droplets
 
     def _running(self, plan: Plan) -> str:
-        """Return the one revision that the idle color runs, asked by every load balancer."""
+        """Return the one revision that the idle color runs, where every load balancer takes it for healthy.
+
+        HAProxy has its own port and path to ask: those of the last deploy, whatever the settings say now.
+        """
         found: dict[str, str] = {}
         problems = []
         for load_balancer in plan.fleet.load_balancers:
             hook = LoadBalancerHook.of(load_balancer, self.app)
-            ports = {server.name: server.port for server in hook.status().servers[plan.idle]}
+            servers = {server.name: server for server in hook.status().servers[plan.idle]}
             for droplet in plan.idle_droplets:
+                server = servers.get(droplet.name)
+                if server is None or not server.up:
+                    said = server.check if server else f"{load_balancer.name} does not know it"
+                    problems.append(f"{droplet.label} is not healthy: {said}")
+                    continue
                 answer = hook.probe(
-                    address=str(droplet.private),
-                    port=ports.get(droplet.name, self.app.server.port),
-                    path=self.app.health.path,
-                    timeout=5,
+                    address=str(server.address), port=server.port, path=self.app.health.path, timeout=5
                 )
-                if answer.status == 200 and answer.revision:
+                if answer.revision:
                     found[droplet.name] = answer.revision
                 else:
-                    problems.append(
-                        f"{droplet.label} is not healthy: {answer.error or f'status {answer.status}'}"
-                    )
+                    problems.append(f"{droplet.label} does not answer: {answer.error or answer.status}")
         if len(set(found.values())) > 1:
             problems.append("the idle droplets run different revisions: " + str(found))
         if problems:
@@ -156,8 +151,8 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         return next(iter(found.values()))
 
 
-def _whole(wanted: str, plan: Plan, facts: dict[Droplet, DropletFacts]) -> str:
-    """Return the one revision that begins like this and is built on every idle droplet."""
+def _whole(wanted: str, facts: dict[Droplet, DropletFacts], color: Color) -> str:
+    """Return the one revision that begins like this and is built on every droplet."""
     on_all = set.intersection(*(set(fact.releases) for fact in facts.values()))
     found = [revision for revision in on_all if revision.startswith(wanted)]
     if len(found) == 1:
@@ -165,6 +160,6 @@ def _whole(wanted: str, plan: Plan, facts: dict[Droplet, DropletFacts]) -> str:
     there = ", ".join(sorted(revision[:12] for revision in on_all)) or "none"
     how_many = "more than one release" if found else "no release"
     raise BlueGreenError(
-        f"{how_many} on all droplets of {plan.idle} begins with {wanted}; there are: {there}. "
+        f"{how_many} on all droplets of {color} begins with {wanted}; there are: {there}. "
         "Deploy it instead if it is to be built again"
     )

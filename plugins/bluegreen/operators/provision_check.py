@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.already import is_live, moved_back
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
-from bluegreen.health_path import lost_by_health_path
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators.base import BlueGreenOperator
@@ -94,8 +92,6 @@ class ProvisionCheckOperator(BlueGreenOperator):
                 "set `force` to deploy it again",
                 Outcome.ALREADY_LIVE,
             )
-        if not self.goes_back and (lost := self._live_would_be_lost(plan, statuses)):
-            raise BlueGreenError("; ".join(lost))
         for warning in plan.warnings:
             self.log.warning("%s", warning)
         self.log.info(
@@ -177,26 +173,6 @@ class ProvisionCheckOperator(BlueGreenOperator):
             if not self.goes_back:
                 raise
             return color_from_before(statuses)
-
-    def _live_would_be_lost(
-        self, plan: Plan, statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError]
-    ) -> list[str]:
-        """Find live droplets that HAProxy, once it has today's settings, would take out of the traffic."""
-        if plan.live is None:
-            return []
-        live = {one.name: one for one in plan.fleet.color(plan.live)}
-        path = self.app.health.path
-        found: list[str | None] = []
-        for load_balancer, status in statuses.items():
-            servers = status.servers.get(plan.live, ()) if isinstance(status, LoadBalancerStatus) else ()
-            up = [server for server in servers if server.up and server.name in live]
-            if not up:
-                continue
-            with closing(LoadBalancerHook.of(load_balancer, self.app)) as hook:
-                for server in up:
-                    answer = hook.probe(address=str(server.address), port=server.port, path=path, timeout=5)
-                    found.append(lost_by_health_path(live[server.name].label, path, answer.status))
-        return list(dict.fromkeys(filter(None, found)))
 
 
 def _last_good(color: Color, statuses: Iterable[LoadBalancerStatus]) -> str | None:

@@ -24,7 +24,7 @@ from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.records import begun, ended, revision_of
 from bluegreen.operators.states import found_plan, holder_of, is_dry_run, task_states, told
 from bluegreen.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
-from bluegreen.own_switch import is_kept, is_taken_back, waiting_switch
+from bluegreen.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
 from bluegreen.plan import HeldLock
 from bluegreen.traffic import LoadBalancerStatus, PendingSwitch, is_decided, live_color
 
@@ -44,6 +44,7 @@ class End:
     :param live: who is live; only if ``live_known``, which takes that they can be asked, and agree.
     :param taken_back: whether a switch of this run was taken back.
     :param kept: whether a switch of this run is confirmed.
+    :param locked: whether the run has its lock.
     :param still_running: requests in progress on the color that is not live.
     :param trouble: what went wrong in asking, or in ending a switch that nobody had confirmed.
     :param statuses: everything that they say, by name.
@@ -53,6 +54,7 @@ class End:
     live_known: bool = False
     taken_back: bool = False
     kept: bool = False
+    locked: bool = False
     still_running: int = 0
     trouble: str | None = None
     statuses: Mapping[str, LoadBalancerStatus] = field(default_factory=dict)
@@ -128,8 +130,8 @@ class ReportOperator(BlueGreenOperator):
     def _facts(self, context: Context, states: dict[str, str], end: End) -> Facts:
         """Bring together what the tasks and the load balancers say; where they differ, the latter count."""
         errors = self._errors(context, states)
-        # A switch that was confirmed before the run was cleared is not what it has done since.
-        kept = end.kept and may_have_switched(states)
+        # A switch that was confirmed before a run ended, and was cleared, is not what it has done since.
+        kept = end.kept and (end.locked or may_have_switched(states))
         settled = self._settled(context, states)
         if settled and end.taken_back:
             settled = None
@@ -216,6 +218,7 @@ class ReportOperator(BlueGreenOperator):
             live_known=True,
             taken_back=is_taken_back(statuses, run),
             kept=is_kept(statuses, run),
+            locked=holds_lock(statuses, run),
             still_running=sessions_on(live.other, statuses.values()) if live else 0,
             trouble=trouble,
             statuses=statuses,
