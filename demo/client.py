@@ -18,6 +18,9 @@ POLL_SECONDS = 0.3
 REQUEST_SECONDS = 30
 PAGE = 100
 RUN_ENDED = ("success", "failed")
+# Airflow 3.3.2 now and then calls a run deadlocked that was cleared and then fails in a mapped task, and leaves
+# the rest. The teardowns of a run that was marked failed begin in a second or two.
+GIVEN_UP_SECONDS = 15.0
 TASK_ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 Json = dict[str, Any]
@@ -226,22 +229,26 @@ class AirflowClient:
         """
         deadline = time.monotonic() + seconds
         known: dict[tuple[str, int], tuple[str, int]] = {}
-        ended = False
+        ended, over_since = False, None
         while True:
             tasks = self.tasks(run)
             for task in tasks:
-                now = (task.state, task.attempt)
+                seen = (task.state, task.attempt)
                 before = known.get((task.task_id, task.map_index), ("none", 0))
-                if now[0] != before[0] or now[1] > before[1] > 0:
-                    known[task.task_id, task.map_index] = now
+                if seen[0] != before[0] or seen[1] > before[1] > 0:
+                    known[task.task_id, task.map_index] = seen
                     yield task
             if ended:
                 return
-            # A run with tasks to do has not ended; when it has, the tasks are looked at once more.
-            ended = all(task.state in TASK_ENDED for task in tasks) and self.run_state(run) in RUN_ENDED
+            now = time.monotonic()
+            left = {task.state for task in tasks} - {*TASK_ENDED}
+            over = left <= {"none"} and self.run_state(run) in RUN_ENDED
+            over_since = (over_since or now) if over else None
+            # A run with tasks to do goes on, unless Airflow gave it up. Its tasks are looked at once more.
+            ended = over_since is not None and (not left or now - over_since > GIVEN_UP_SECONDS)
             if ended:
                 continue
-            if time.monotonic() > deadline:
+            if now > deadline:
                 going = ", ".join(f"{name} {state}" for (name, _), (state, _) in known.items())
                 raise RunTimeoutError(f"{run.dag_id} {run.run_id} has not ended after {seconds:g} s: {going}")
             time.sleep(POLL_SECONDS)

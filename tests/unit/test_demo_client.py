@@ -92,6 +92,15 @@ def test_a_run_that_does_not_end_is_given_up_and_says_where_it_hangs(
         followed(client, 0.05)
 
 
+def test_a_run_that_airflow_gave_up_has_ended_though_tasks_are_left(
+    client: AirflowClient, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GIVEN_UP_SECONDS", 0.1)
+    api.answers[f"GET {PATH}/taskInstances"] = tasks(a="failed", report=None)
+    api.answers[f"GET {PATH}"] = {"state": "failed"}
+    assert followed(client) == ["a failed"]
+
+
 def test_a_value_that_no_task_has_left_is_none(client: AirflowClient) -> None:
     assert client.xcom(RUN, "report", "report") is None
 
