@@ -8,10 +8,11 @@ from unittest.mock import create_autospec
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, DownstreamTasksSkipped
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.operators import previous_release
 from bluegreen.plan import HeldLock, Plan
@@ -135,6 +136,15 @@ def test_what_is_not_there_is_refused_with_what_is(
     first = facts(V2, releases=(V1, V2, "a" * 39 + "b"))
     with pytest.raises(AirflowFailException, match=text):
         go_back(monkeypatch, wanted, on_droplets=[first, facts(V2, releases=on_second)])
+
+
+def test_a_load_balancer_that_could_not_be_asked_says_nothing_about_the_idle_color(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = DropletUnreachableError("lb-1: the SSH connection was lost")
+    with pytest.raises(AirflowException, match="connection was lost") as raised:
+        go_back(monkeypatch, V1, on_droplets=[facts(V1, releases=(V1,))] * 2, running=lost)
+    assert not isinstance(raised.value, AirflowFailException)
 
 
 @pytest.mark.parametrize(

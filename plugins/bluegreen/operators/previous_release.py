@@ -105,15 +105,14 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         try:
             running = self._running(plan)
         except BlueGreenError as error:
+            if wanted is None or error.transient:
+                raise
             running, sick = "", error
-        if running and running.startswith(wanted or running):
+        if wanted is None or running.startswith(wanted):
             return running, []
-        if wanted is None:
-            raise sick or BlueGreenError(f"{plan.idle} runs nothing")
         try:
-            revision = _whole(
-                wanted, {droplet: self._facts(droplet) for droplet in plan.idle_droplets}, plan.idle
-            )
+            facts = {droplet: self._facts(droplet) for droplet in plan.idle_droplets}
+            revision = _whole(wanted, facts, plan.idle)
         except BlueGreenError:
             if asked_for or not sick:
                 raise
