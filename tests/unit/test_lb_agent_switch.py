@@ -149,7 +149,7 @@ def test_a_server_with_another_revision_is_refused(deployed: Deployed) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"to": "none"}, {"to": "purple"}, {"revision": "v2"}, {"confirm_within": "60"}, {"health": None}],
+    [{"to": "none"}, {"to": "purple"}, {"revision": "v2"}, {"confirm_within": "60"}, {"health_path": None}],
 )
 def test_a_switch_that_makes_no_sense_is_refused(deployed: Deployed, change: dict[str, Any]) -> None:
     request = {**deployed.switch_request(Color.GREEN), **change}

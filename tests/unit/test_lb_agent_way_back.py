@@ -65,7 +65,9 @@ def test_what_could_not_be_taken_back_is_told_to_the_next_run(deployed: Deployed
 
     deployed.world.ok("lock", **NEXT, over=deployed.token)
     told = LoadBalancerStatus.parse(deployed.status())
-    assert (told.live, told.pending) == ("green", None)
+    assert told.live == "green"
+    # It may get well, and the timer goes on trying.
+    assert told.pending is not None
     assert told.last_revert is not None
     assert told.last_revert.refused
 
