@@ -34,15 +34,16 @@ def problems_in_ledgers(stack: Stack, attempts: dict[Run, set[int]]) -> list[str
     return found
 
 
-def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool) -> set[int]:
+def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool, silent: bool) -> set[int]:
     """Say which attempts of a run README promises a line for, on each load balancer.
 
     Each attempt leaves one: by itself, or, if it has died or the load balancer was away at its end, by the
     next run that takes its lock over. An attempt that was cleared in part leaves none: the next one goes on
-    with its lock, and tells of both.
+    with its lock, and tells of both; or the next run does, which knows them by the attempt that took the lock.
 
     :param knew: whether it got so far as to know which load balancers there are.
     :param cleared_whole: whether what was cleared was all of it.
+    :param silent: whether it ended without a report.
     """
     query = "SELECT clear_number FROM dag_run WHERE dag_id = ? AND run_id = ?"
     rows: Iterable[Any] = ask(stack, query, (run.dag_id, run.run_id))
@@ -50,7 +51,7 @@ def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool)
     last = int(next(iter(rows), 0))
     if not knew:
         return set()
-    return set(range(last + 1)) if cleared_whole else {last}
+    return set(range(last + 1)) if cleared_whole else {0 if silent else last}
 
 
 def _lines(balancer: Machine) -> list[dict[str, Any]]:

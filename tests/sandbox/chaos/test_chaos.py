@@ -122,7 +122,7 @@ class Trial:
         problems += [problem for seen in judges.seen() for problem in self._failures(seen)]
         problems += leftovers(self.stack)
         problems += sorted(files(self.stack) - self.files)
-        problems += self._problems_in_ledgers(scene, again.run)
+        problems += self._problems_in_ledgers(scene, again.run, silent=ended == "without a word")
         return Result(
             fault=self.cell.row,
             phase=self.cell.moment.phase,
@@ -233,14 +233,14 @@ class Trial:
             f"for example {found.examples}"
         ]
 
-    def _problems_in_ledgers(self, scene: Scene, again: Run) -> list[str]:
+    def _problems_in_ledgers(self, scene: Scene, again: Run, *, silent: bool) -> list[str]:
         # DigitalOcean is asked for them before their lock is taken.
         knew = not self.cell.fault.startswith("DigitalOcean") or bool(
             self.stack.client.xcom(scene.run, "lock")
         )
         cleared_whole = self.cell.fault == "the run is cleared"
         attempts = {
-            run: attempts_to_find(self.stack, run, knew=knew, cleared_whole=cleared_whole)
+            run: attempts_to_find(self.stack, run, knew=knew, cleared_whole=cleared_whole, silent=silent)
             for run in (scene.run, scene.rival)
             if run is not None
         }
