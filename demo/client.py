@@ -18,8 +18,8 @@ POLL_SECONDS = 0.3
 REQUEST_SECONDS = 30
 PAGE = 100
 RUN_ENDED = ("success", "failed")
-# Airflow 3.3.2 now and then calls a run deadlocked that was cleared and then fails in a mapped task, and
-# leaves the rest. The teardowns of a run that was marked failed begin in a second or two.
+# Airflow 3.3.2 now and then calls a run deadlocked whose task fails after it was cleared; the rest is left.
+# The teardowns of a run that was marked failed begin in a second or two.
 GIVEN_UP_SECONDS = 15.0
 TASK_ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 

@@ -39,7 +39,7 @@ def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool,
 
     Each attempt leaves one: by itself, or, if it has died or the load balancer was away at its end, by the
     next run that takes its lock over. An attempt that was cleared in part leaves none: the next one goes on
-    with its lock, and tells of both; or the next run does, which knows them by the attempt that took the lock.
+    with its lock, and tells of both; or the next run does, by the name of the attempt that took the lock.
 
     :param knew: whether it got so far as to know which load balancers there are.
     :param cleared_whole: whether what was cleared was all of it.
