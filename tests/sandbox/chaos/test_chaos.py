@@ -24,6 +24,7 @@ from tests.sandbox.chaos.ledgers import attempts_to_find, problems_in_ledgers
 from tests.sandbox.chaos.leftovers import files, half_releases, leftovers, state_left
 from tests.sandbox.chaos.matrix import Result, append, load, render
 from tests.sandbox.stack import Stack, running
+from tests.sandbox.way_back import make_sure_of_a_way_back
 from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
@@ -98,6 +99,8 @@ class Trial:
     def __init__(self, stack: Stack, cell: Cell, directory: Path) -> None:
         self.stack, self.cell = stack, cell
         self.fault = FAULTS[cell.fault]
+        if cell.kind == "rollback":
+            make_sure_of_a_way_back(stack)
         self.old = stack.live()
         self.good_ref = stack.other_ref()
         self.ref = cell.ref or self.good_ref
