@@ -99,7 +99,7 @@ class Trial:
     def __init__(self, stack: Stack, cell: Cell, directory: Path) -> None:
         self.stack, self.cell = stack, cell
         self.fault = FAULTS[cell.fault]
-        if cell.kind == "rollback":
+        if "rollback" in (cell.kind, cell.again):
             make_sure_of_a_way_back(stack)
         self.old = stack.live()
         self.good_ref = stack.other_ref()
