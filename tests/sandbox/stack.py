@@ -29,12 +29,12 @@ NOTICED_SOON = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
 }
 
-# Everything on a droplet that a deploy to the other color must leave alone.
+# Everything on a droplet that a deploy to the other color must leave alone; not the workers, because Starman
+# replaces each of them after 1000 requests.
 _FINGERPRINT = f"""
 find /opt/{APP} /etc/systemd/system /etc/{APP} -type f -exec sha256sum {{}} + 2>/dev/null | sort
 readlink /opt/{APP}/current
 systemctl show --property=MainPID,ExecMainStartTimestampMonotonic --value {APP}
-pgrep -u {APP} | sort
 """
 _TRAFFIC_MAP = """
 sha256sum /etc/haproxy/haproxy.cfg /etc/haproxy/traffic.map
