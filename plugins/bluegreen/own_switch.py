@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bluegreen.traffic import Confirmed, LoadBalancerStatus, PendingSwitch
+from bluegreen.traffic import Confirmed, LoadBalancerStatus, Lock, PendingSwitch
 
 
 def waiting_switch(statuses: Mapping[str, LoadBalancerStatus], run: str) -> PendingSwitch | None:
@@ -23,13 +23,13 @@ def is_own_pending(status: LoadBalancerStatus, run: str) -> bool:
     :param status: what the load balancer says.
     :param run: the run, as the load balancer knows it.
     """
-    pending, lock = status.pending, status.lock
-    return bool(pending and lock and lock.run_id == run and pending.token == lock.token)
+    pending, lock = status.pending, _own_lock(status, run)
+    return bool(pending and lock and pending.token == lock.token)
 
 
 def holds_lock(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
     """Whether a run still has its lock, so that what is told of it is what it has done since it took that."""
-    return any(one.lock is not None and one.lock.run_id == run for one in statuses.values())
+    return any(_own_lock(one, run) for one in statuses.values())
 
 
 def is_taken_back(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
@@ -67,4 +67,9 @@ def _since(status: LoadBalancerStatus, run: str) -> float:
 
     Without its lock, which it gives back in the end, all that it ever did counts.
     """
-    return status.lock.since if status.lock and status.lock.run_id == run else 0
+    lock = _own_lock(status, run)
+    return lock.since if lock else 0
+
+
+def _own_lock(status: LoadBalancerStatus, run: str) -> Lock | None:
+    return status.lock if status.lock and status.lock.run_id == run else None

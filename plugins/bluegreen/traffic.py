@@ -13,6 +13,11 @@ from bluegreen.color import Color
 from bluegreen.errors import LoadBalancerError
 
 
+def utc(seconds: float) -> str:
+    """Show a moment, given in seconds since the epoch, to the minute."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
 class DisagreementError(LoadBalancerError):
     """The load balancers of one app do not send traffic to the same color."""
 
@@ -129,7 +134,7 @@ class Confirmed(_Answer):
 
     def __str__(self) -> str:
         """What happened."""
-        moment = f" at {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M} UTC" if self.at else ""
+        moment = f" at {utc(self.at)}" if self.at else ""
         return f"{self.run_id or 'somebody'} has moved it to {self.color}{moment}, and that was kept"
 
 
@@ -146,10 +151,9 @@ class LastRevert(_Answer):
     def __str__(self) -> str:
         """What happened, without a run to tell about it."""
         done = "could not be taken back at once" if self.refused else "was taken back"
-        moment = datetime.fromtimestamp(self.at, UTC)
         return (
             f"an unconfirmed switch by {self.run_id} {done} from {self.from_color} to {self.to or 'none'} "
-            f"at {moment:%Y-%m-%d %H:%M} UTC: {self.reason}"
+            f"at {utc(self.at)}: {self.reason}"
         )
 
 

@@ -122,6 +122,10 @@ class Stack:
         [live] = {live_on(balancer) for balancer in self.load_balancers()}
         return live
 
+    def idle(self) -> str:
+        """The color that has no traffic."""
+        return "green" if self.live() == "blue" else "blue"
+
     def live_ref(self) -> str | None:
         """Which tag of the sample app is live."""
         return self.ref_on(self.live())
@@ -142,7 +146,7 @@ class Stack:
 
     def idle_machines(self) -> list[Machine]:
         """The application droplets that have no traffic."""
-        return self.machines("green" if self.live() == "blue" else "blue")
+        return self.machines(self.idle())
 
     def destroy(self, machine: Machine) -> None:
         """Destroy a droplet through DigitalOcean's API."""

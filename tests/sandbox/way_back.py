@@ -10,7 +10,7 @@ from tests.sandbox.stack import Stack
 def make_sure_of_a_way_back(stack: Stack) -> None:
     """Deploy, unless the idle droplets run what was kept there last, and traffic has not just come back."""
     status = LoadBalancerStatus.parse(status_of(stack.load_balancer()))
-    idle = "green" if stack.live() == "blue" else "blue"
+    idle = stack.idle()
     came_back = status.news or "bluegreen_rollback" in str(status.confirmed)
     kept = {str(color): revision for color, revision in status.good.items()}.get(idle)
     if came_back or kept is None or stack.revisions.get(str(stack.ref_on(idle))) != kept:

@@ -10,7 +10,7 @@ from cryptography import x509
 from bluegreen.checks.facts import Facts, version_of
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, LoadBalancerError
-from bluegreen.traffic import DisagreementError, live_color
+from bluegreen.traffic import DisagreementError, live_color, utc
 
 # A certificate that ends within so many days has not been renewed by itself.
 CERTIFICATE_DAYS = 30
@@ -104,7 +104,7 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
             lock = status.lock
             yield warning(
                 name,
-                f"{lock.run_id} ({lock.owner}, {lock.ref}) holds the lock since {_moment(lock.since)}",
+                f"{lock.run_id} ({lock.owner}, {lock.ref}) holds the lock since {utc(lock.since)}",
                 "a deploy would wait for its end",
             )
         if status.pending is not None:
@@ -112,7 +112,7 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 name,
                 f"{pending.run_id} has switched to {pending.to} and not confirmed it",
-                f"that reverts at {_moment(pending.deadline)}",
+                f"that reverts at {utc(pending.deadline)}",
             )
         if status.news:
             yield warning(
@@ -126,7 +126,3 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
                 f"{status.map_running.idle_share} % of the requests go to the idle color",
                 "end the gradual shift before the next deploy",
             )
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

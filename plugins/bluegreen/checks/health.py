@@ -8,7 +8,7 @@ from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet
-from bluegreen.health_path import lost_by_health_path
+from bluegreen.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
 
 
 def serving(facts: Facts) -> Iterator[Finding]:
@@ -45,9 +45,8 @@ def health_path(facts: Facts) -> Iterator[Finding]:
             probe = there.probes.get(server.name)
             if not server.up or server.name not in live or probe is None:
                 continue
-            if problem := lost_by_health_path(server.name, facts.app.health.path, probe.status):
-                lost, advice = problem.split("; ")
-                yield error(server.name, lost.removeprefix(f"{server.name} "), advice)
+            if lost := lost_by_health_path(facts.app.health.path, probe.status):
+                yield error(server.name, lost, HEALTH_PATH_ADVICE)
 
 
 def _color(facts: Facts, color: Color, consequence: str) -> Iterator[Finding]:

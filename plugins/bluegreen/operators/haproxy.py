@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bluegreen.color import Color
 from bluegreen.dag.links import HaproxyLink
 from bluegreen.errors import BlueGreenError
-from bluegreen.health_path import lost_by_health_path
+from bluegreen.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.locked import PlannedOperator
@@ -49,12 +49,14 @@ class RenderAndReloadOperator(PlannedOperator):
     ) -> None:
         """Refuse settings with which HAProxy would take live droplets out of the traffic."""
         path, members = self.app.health.path, {droplet.name for droplet in self.run_plan.fleet.color(live)}
-        found = []
+        found: dict[str, None] = {}
         for member in hook.members:
             for server in statuses[member.name].servers.get(live, ()):
                 if server.up and server.name in members:
                     address = str(server.address)
                     answer = member.probe(address=address, port=server.port, path=path, timeout=5)
-                    found.append(lost_by_health_path(server.name, path, answer.status))
-        if lost := dict.fromkeys(filter(None, found)):
-            raise BlueGreenError("; ".join(lost))
+                    if lost := lost_by_health_path(path, answer.status):
+                        # Several load balancers may say the same.
+                        found[f"{server.name} {lost}; {HEALTH_PATH_ADVICE}"] = None
+        if found:
+            raise BlueGreenError("; ".join(found))

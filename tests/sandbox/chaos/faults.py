@@ -305,12 +305,9 @@ def _clear_run(scene: Scene) -> None:
                 raise
 
 
-def _clear_task(scene: Scene) -> None:
-    scene.stack.client.clear(scene.run, [scene.task])
-
-
-def _clear(task: str) -> Callable[[Scene], None]:
-    return lambda scene: scene.stack.client.clear(scene.run, [task])
+def _clear(task: str | None = None) -> Callable[[Scene], None]:
+    """Clear a task, by default the one that is at work, and all that follow it."""
+    return lambda scene: scene.stack.client.clear(scene.run, [task or scene.task])
 
 
 def _rival(kind: str) -> Callable[[Scene], None]:
@@ -380,7 +377,7 @@ FAULTS = {
     "the run is cleared": Fault(_clear_run),
     "the task is marked failed": Fault(_mark("failed")),
     "the task is marked successful": Fault(_mark("success")),
-    "the task is cleared": Fault(_clear_task),
+    "the task is cleared": Fault(_clear()),
     "the task deploy is cleared": Fault(_clear("deploy")),
     "the task provision_check is cleared": Fault(_clear("provision_check")),
     "the run is deleted": Fault(_delete),
