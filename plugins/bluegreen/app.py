@@ -22,6 +22,8 @@ TAG_PATTERN = r"^[A-Za-z0-9_:-]{1,255}$"
 
 HOST_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 # To each color during a bake, over all paths: the fewest that surely find 5 % errors within ten seconds.
 OWN_REQUESTS_PER_SECOND = 50.0
 
@@ -62,6 +64,25 @@ def _ref(ref: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _public_url(url: str) -> str:
+    """Return scheme, host and port as clients send them: in small letters, without the scheme's own port."""
+    allowed = (
+        "allowed is http:// or https://, a host name and perhaps a port, for example https://www.example.com"
+    )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(allowed) from None
+    if parts.scheme not in DEFAULT_PORTS or not re.fullmatch(HOST_NAME_PATTERN, host) or len(host) > 253:
+        raise ValueError(allowed)
+    # Compared as a whole, so that a user, a path, a query and an empty one of these are refused alike.
+    shown = f"{host}:{port}" if port is not None else host
+    if url.lower() != f"{parts.scheme}://{shown}" or port == 0:
+        raise ValueError(f"{allowed}; nothing before or after that")
+    return f"{parts.scheme}://{host if port == DEFAULT_PORTS[parts.scheme] else shown}"
+
+
 def _command(command: list[str]) -> list[str]:
     for word in command:
         for placeholder in re.findall(r"\{(.*?)\}", word):
@@ -85,6 +106,7 @@ Tag = Annotated[str, Field(pattern=TAG_PATTERN)]
 HostName = Annotated[str, Field(pattern=HOST_NAME_PATTERN, max_length=253)]
 UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/?=&%-]*$", max_length=200)]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
+Status = Annotated[int, Field(ge=200, le=599, strict=True)]
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
@@ -170,16 +192,41 @@ class TrafficSettings(_Section):
     """What HAProxy is told."""
 
     preview_host: HostName
+    public_url: Annotated[Line, AfterValidator(_public_url)] | None = None
     certificate: AbsolutePath | None = None
     timeout_client: Annotated[int, Field(ge=1, le=3600)] = 50
     timeout_server: Annotated[int, Field(ge=1, le=3600)] = 50
     timeout_tunnel: Annotated[int, Field(ge=1, le=86400)] = 3600
+
+    @model_validator(mode="after")
+    def _two_hosts(self) -> Self:
+        """Clients' requests would go to the idle color otherwise."""
+        if self.public_url and urlsplit(self.public_url).hostname == self.preview_host:
+            raise ValueError(
+                f"preview_host and the host of public_url are both {self.preview_host}; "
+                "allowed are two different ones"
+            )
+        return self
+
+    @property
+    def public_host(self) -> str | None:
+        """What clients send as ``Host``: a name, and a port if it is not the scheme's own.
+
+        ``None`` if that is not set; then an app is asked by the address of its server.
+        """
+        return urlsplit(self.public_url).netloc if self.public_url else None
+
+    @property
+    def https(self) -> bool:
+        """Whether clients come by https, so that an app is to see ``X-Forwarded-Proto: https``."""
+        return bool(self.public_url) and urlsplit(self.public_url).scheme == "https"
 
 
 class ValidationSettings(_Section):
     """When a switch is good enough to keep."""
 
     paths: Annotated[list[UrlPath], Field(min_length=1)] = ["/"]
+    statuses: dict[UrlPath, Annotated[list[Status], Field(min_length=1)]] = {}
     bake: Annotated[float, Field(ge=1, le=LONGEST_BAKE)] = 30
     min_requests: Annotated[int, Field(ge=1)] = 30
     consecutive_failures: Annotated[int, Field(ge=2)] = 5
@@ -298,6 +345,22 @@ class App(_Section):
     notifications: Notifications = Notifications()
     hooks: Hooks = Hooks()
     dry_run_schedule: Annotated[Line, AfterValidator(_schedule)] | None = "0 3 * * *"
+
+    @model_validator(mode="after")
+    def _statuses_of_asked_paths(self) -> Self:
+        """Statuses for a path that nobody asks for would be a mistake in its spelling."""
+        asked = dict.fromkeys([*self.validation.paths, self.health.path])
+        for path in self.validation.statuses:
+            if path not in asked:
+                raise ValueError(
+                    f"validation.statuses: found {path!r}, which is asked by nobody; allowed are the paths "
+                    f"of validation.paths and health.path: {', '.join(asked)}"
+                )
+        return self
+
+    def good_statuses(self, path: str) -> tuple[int, ...]:
+        """Return which statuses are good answers to a path; empty for 200 to 299."""
+        return tuple(self.validation.statuses.get(path, ()))
 
     @model_validator(mode="after")
     def _time_to_stop(self) -> Self:

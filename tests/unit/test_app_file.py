@@ -91,6 +91,49 @@ def _is_setting(line: str) -> bool:
             r"consecutive_failures is 60, but",
         ),
         ("# consecutive_failures: 5", "consecutive_failures: 1", r"consecutive_failures: found 1: .*2"),
+        *[
+            ("# public_url: null", f"public_url: {url}", rf"traffic\.public_url: found .*{expected}")
+            for url, expected in (
+                ("www.example.com", "allowed is http:// or https://, a host name and perhaps a port"),
+                ("ftp://www.example.com", "allowed is http:// or https://"),
+                ("https://", "allowed is http:// or https://"),
+                ("https://www.example.com/shop", "nothing before or after that"),
+                ("https://www.example.com/", "nothing before or after that"),
+                ("'https://www.example.com?'", "nothing before or after that"),
+                ("'https://www.example.com#'", "nothing before or after that"),
+                ("https://me@www.example.com", "nothing before or after that"),
+                ("https://@www.example.com", "nothing before or after that"),
+                ("'https://www.example.com:'", "nothing before or after that"),
+                ("https://www.example.com:0", "nothing before or after that"),
+                ("https://www.example.com:99999", "allowed is http:// or https://"),
+                ("https://www.example.com:x", "allowed is http:// or https://"),
+                ("https://exa_mple.com", "allowed is http:// or https://"),
+                ("'https://[::1]'", "allowed is http:// or https://"),
+                ("'https://www.exam ple.com'", "allowed is http:// or https://"),
+                ('"https://www.example.com\\nx"', "control characters and line breaks"),
+                ("[a]", "valid string"),
+            )
+        ],
+        (
+            "# public_url: null",
+            "public_url: https://green.example.com:8443",
+            r"traffic: found .*preview_host and the host of public_url are both green\.example\.com",
+        ),
+        ("# statuses: {}", "statuses: {/: [199]}", r"validation\.statuses\./\.0: found 199: .*200"),
+        ("# statuses: {}", "statuses: {/: [600]}", r"validation\.statuses\./\.0: found 600: .*599"),
+        ("# statuses: {}", "statuses: {/: [yes]}", r"validation\.statuses\./\.0: found True: .*integer"),
+        ("# statuses: {}", "statuses: {/: 302}", r"validation\.statuses\./: found 302: .*list"),
+        ("# statuses: {}", "statuses: {/: []}", r"validation\.statuses\./: found \[\]: .*at least 1"),
+        (
+            "# statuses: {}",
+            "statuses: {login: [302]}",
+            r"validation\.statuses\.login.*: found 'login': .*\^/",
+        ),
+        (
+            "# statuses: {}",
+            "statuses: {/login: [302]}",
+            r"validation\.statuses: found '/login', .* allowed are the paths of .*: /, /health$",
+        ),
         ("# build: 900", "build: 119", r"yaml: timeouts.build is 119, but .* at least .* which is 120"),
     ],
 )
@@ -103,6 +146,33 @@ def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
         load_app("shop", directory)
     assert str(directory / "shop.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "https"),
+    [
+        ("null", None, False),
+        ("http://www.example.com", "www.example.com", False),
+        ("https://WWW.Example.COM", "www.example.com", True),
+        ("https://www.example.com:443", "www.example.com", True),
+        ("http://www.example.com:443", "www.example.com:443", False),
+        ("https://shop.example.com:8443", "shop.example.com:8443", True),
+        ("http://198.18.0.5", "198.18.0.5", False),
+    ],
+)
+def test_the_public_url_is_the_host_and_the_scheme_that_clients_use(
+    write: Write, url: str, host: str | None, https: bool
+) -> None:
+    directory = write(REFERENCE.replace("# public_url: null", f"public_url: {url}"))
+    traffic = load_app("shop", directory).traffic
+    assert (traffic.public_host, traffic.https) == (host, https)
+
+
+def test_a_path_has_the_statuses_that_are_named_for_it_in_place_of_the_usual_ones(write: Write) -> None:
+    app = load_app(
+        "shop", write(REFERENCE.replace("# statuses: {}", "statuses: {/: [302, 401], /health: [204]}"))
+    )
+    assert [app.good_statuses(path) for path in ("/", "/health", "/other")] == [(302, 401), (204,), ()]
 
 
 @pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00", "just words", "a: 2026-02-30"])
