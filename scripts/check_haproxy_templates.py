@@ -22,6 +22,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a hundred servers a color": {"droplets": 100},
     "a managed load balancer": {"droplets": 2, "balanced_from": IPv4Network("10.2.0.0/20")},
     "long timeouts": {"droplets": 2, "timeout_client": 3600, "timeout_server": 3600, "timeout_tunnel": 86400},
+    "clients who come by https": {"droplets": 2, "public_host": "www.example.com:8443", "https": True},
+    "an app that redirects": {"droplets": 2, "health_statuses": (302, 401)},
     "a HAProxy without idle-close-on-response": {"droplets": 2, "haproxy_version": (2, 4)},
 }
 

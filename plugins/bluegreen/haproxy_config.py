@@ -13,6 +13,7 @@ from bluegreen.templates import environment
 
 SERVER_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
 HOST_NAME = r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+PUBLIC_HOST = HOST_NAME + r"(:[0-9]{1,5})?"
 # HAProxy's own quoting characters, comments, variables and blanks are left out of everything below.
 URL_PATH = r"/[A-Za-z0-9._~/?=&%-]{0,199}"
 FILE_PATH = r"/[A-Za-z0-9._/-]{1,199}"
@@ -59,6 +60,9 @@ def render_haproxy(
     health_path: str,
     stats_user: str,
     stats_password: str,
+    health_statuses: Sequence[int] = (),
+    public_host: str | None = None,
+    https: bool = False,
     preview_host: str | None = None,
     certificate: str | None = None,
     balanced_from: IPv4Network | None = None,
@@ -71,7 +75,10 @@ def render_haproxy(
 
     :param app: id of the app, for the file's heading.
     :param servers: the fleet; both colors need at least one server.
-    :param health_path: what HAProxy asks each server for, with GET; a healthy one answers with 200.
+    :param health_path: what HAProxy asks each server for, with GET.
+    :param health_statuses: what a healthy one answers; 200 to 299 if that is nothing.
+    :param public_host: ``Host`` of that question, perhaps with a port; ``None`` for none, with HTTP/1.0.
+    :param https: whether clients come by https, so that the question says so, too.
     :param stats_user: name for the statistics page.
     :param stats_password: password for the statistics page; never part of an error's text.
     :param preview_host: host name that always leads to the idle color.
@@ -94,6 +101,10 @@ def render_haproxy(
             "the password of the statistics page must have 1 to 128 printable ASCII characters, "
             "without blanks, quotes, backslashes, '#' and '$'"
         )
+    for status in health_statuses:
+        _demand_number("good status", status, 200, 599)
+    if public_host is not None:
+        _demand("public host", public_host, PUBLIC_HOST)
     if preview_host is not None:
         _demand("preview host", preview_host, HOST_NAME)
     if certificate is not None:
@@ -114,6 +125,9 @@ def render_haproxy(
             app=app,
             servers=fleet,
             health_path=health_path,
+            health_statuses=health_statuses,
+            public_host=public_host,
+            https=https,
             preview_host=preview_host,
             certificate=certificate,
             balanced_from=balanced_from,

@@ -74,6 +74,8 @@ class Backend:
         self.health_takes = 0.0
         self.revision = revision
         self.headers = Message()
+        self.health_headers = Message()
+        self.health_status = 200
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -81,12 +83,15 @@ class Backend:
 
             def do_GET(self) -> None:
                 if self.path == "/health":
+                    backend.health_headers = self.headers
                     time.sleep(backend.health_takes)
                 if self.path == "/headers":
                     backend.headers = self.headers
                 if self.path.startswith("/slow?s="):
                     time.sleep(float(self.path.partition("=")[2]))
-                status = 200 if backend.healthy or self.path != "/health" else 500
+                status = 200
+                if self.path == "/health":
+                    status = backend.health_status if backend.healthy else 500
                 body, seconds = b"", 0.0
                 if self.path.startswith("/download?s="):
                     body, seconds = b"begin end", float(self.path.partition("=")[2])

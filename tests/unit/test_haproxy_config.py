@@ -84,8 +84,8 @@ def test_the_file_does_not_say_who_is_live() -> None:
         ),
         "option idle-close-on-response",
         "option http-server-close",
-        "option httpchk GET /health",
-        "http-check expect status 200",
+        "http-check send meth GET uri /health hdr X-Forwarded-Proto http\n",
+        "http-check expect status 200-299",
         "option redispatch 1",
         "timeout http-keep-alive 5s",
     ],
@@ -132,7 +132,7 @@ HOSTILE_PATHS = [f"/{value}" for value in HOSTILE_NAMES] + ["", "x"]
 @pytest.mark.parametrize(
     ("key", "value"),
     [(key, value) for key in ("app", "stats_user", "stats_password") for value in HOSTILE]
-    + [("preview_host", value) for value in HOSTILE_NAMES]
+    + [(key, value) for key in ("preview_host", "public_host") for value in (*HOSTILE_NAMES, "x:", "x:80 x")]
     + [(key, value) for key in ("health_path", "certificate") for value in HOSTILE_PATHS],
 )
 def test_a_value_that_could_mean_something_else_to_haproxy_is_refused(key: str, value: str | None) -> None:
@@ -168,6 +168,8 @@ def test_an_address_has_to_be_an_address() -> None:
     [
         {"timeout_client": 0},
         {"timeout_server": 1.5},
+        {"health_statuses": [199]},
+        {"health_statuses": ["302,200"]},
     ],
 )
 def test_a_number_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
@@ -241,6 +243,44 @@ def test_a_wrong_value_in_the_map_never_leads_to_a_wrong_color(
     set_map("live", value)
     set_map("idle_share", "many")
     assert deployed.world.get() == (503, None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "host", "scheme"),
+    [
+        ({}, None, "http"),
+        ({"public_host": "www.example.com", "https": True}, "www.example.com", "https"),
+        ({"public_host": "www.example.com:8080"}, "www.example.com:8080", "http"),
+    ],
+)
+def test_haproxy_asks_for_health_as_clients_ask(
+    deployed: Deployed, changes: dict[str, Any], host: str | None, scheme: str
+) -> None:
+    deployed.sync(deployed.world.render(**changes))
+
+    def asked() -> set[tuple[str | None, str | None]]:
+        everyone = [backend for members in deployed.world.backends.values() for backend in members]
+        return {(one.health_headers["Host"], one.health_headers["X-Forwarded-Proto"]) for one in everyone}
+
+    until(lambda: asked() == {(host, scheme)})
+
+
+@pytest.mark.parametrize(
+    ("status", "statuses", "healthy"),
+    [(204, (), True), (302, (), False), (404, (), False), (302, (302, 401), True), (200, (302, 401), False)],
+)
+def test_haproxy_takes_the_statuses_of_the_settings_for_healthy(
+    deployed: Deployed, status: int, statuses: tuple[int, ...], healthy: bool
+) -> None:
+    for backend in deployed.world.backends[Color.GREEN]:
+        backend.health_status = status
+    deployed.sync(deployed.world.render(health_statuses=statuses))
+    until(
+        lambda: (
+            [one["check"] for one in deployed.status()["servers"]["green"]]
+            == (["L7OK" if healthy else "L7STS"] * 2)
+        )
+    )
 
 
 def test_a_dead_server_costs_no_request(deployed: Deployed) -> None:

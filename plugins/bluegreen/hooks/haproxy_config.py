@@ -51,6 +51,9 @@ def haproxy_config(
             for color in Color
         },
         health_path=app.health.path,
+        health_statuses=app.good_statuses(app.health.path),
+        public_host=app.traffic.public_host,
+        https=app.traffic.https,
         preview_host=app.traffic.preview_host,
         certificate=app.traffic.certificate,
         balanced_from=fleet.network if app.fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER else None,
