@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from bluegreen.errors import RefError
 from bluegreen.git import check_ref
+from bluegreen.networks import Network
 
 # An app id names a Linux user (32 characters at most), a systemd unit and a DAG.
 APP_ID_PATTERN = r"^[a-z][a-z0-9_]{0,30}$"
@@ -192,6 +193,7 @@ class TrafficSettings(_Section):
     """What HAProxy is told."""
 
     preview_host: HostName
+    preview_allow: Annotated[list[Network], Field(max_length=1000)] = []
     public_url: Annotated[Line, AfterValidator(_public_url)] | None = None
     certificate: AbsolutePath | None = None
     timeout_client: Annotated[int, Field(ge=1, le=3600)] = 50
@@ -298,6 +300,7 @@ class Connections(_Section):
     digitalocean: ConnectionId = "digitalocean"
     ssh: ConnectionId = "bluegreen_ssh"
     haproxy_stats: ConnectionId = "haproxy_stats"
+    preview: ConnectionId | None = None
 
 
 class Notifications(_Section):

@@ -70,6 +70,23 @@ def _is_setting(line: str) -> bool:
         ("repository: https://", "repository: https://me:secret@", r"password or token does not belong"),
         ("default_ref: main", "default_ref: --upload-pack=x", r"default_ref: .*a ref is a branch, a tag"),
         ("preview_host: green.example.com", "preview_host: 'a b'", r"traffic\.preview_host: found 'a b'"),
+        ("# preview_allow: []", "preview_allow: [10]", r"preview_allow\.0: found 10: allowed are addresses"),
+        (
+            "# preview_allow: []",
+            "preview_allow: [10.0.0.1/8]",
+            r"preview_allow\.0: found '10\.0\.0\.1/8': .* has host bits set; allowed are addresses",
+        ),
+        (
+            "# preview_allow: []",
+            "preview_allow: ['::ffff:10.0.0.0/112']",
+            r"preview_allow\.0: found '::ffff:10\.0\.0\.0/112': write it as an IPv4 network",
+        ),
+        (
+            "# preview_allow: []",
+            "preview_allow: ['fe80::1%eth0']",
+            r"preview_allow\.0: .*a zone means nothing",
+        ),
+        ("# preview_allow: []", "preview_allow: 10.0.0.1", r"preview_allow: found '10\.0\.0\.1': .*list"),
         ("region: nyc3", "region: nyc3\n  region: ams3", r"the key 'region' is there twice"),
         ("ssh_keys: [airflow]", "ssh_keys: []", r"fleet\.ssh_keys: found \[\]"),
         ("# command: [starman", "command: [sh, '{rm}'", r"unknown placeholder \{rm\}; there are listen"),

@@ -1,0 +1,33 @@
+"""An app's preview key, from its Airflow connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk.log import mask_secret
+
+from bluegreen.errors import SettingsError
+from bluegreen.hooks.connection import get_connection
+from bluegreen.preview_key import checked_key, derived_key
+
+if TYPE_CHECKING:
+    from bluegreen.app import App
+
+
+def preview_key(app: App) -> str:
+    """Return the key, a value of the header ``PREVIEW_KEY_HEADER``; logs show it as ``***``.
+
+    It is the password of ``connections.preview`` or, without that setting, derived from the password of
+    ``connections.haproxy_stats``.
+
+    :raises SettingsError: if the connection is missing, has no password, or one that cannot be a key.
+    """
+    if app.connections.preview is not None:
+        key = checked_key(get_connection(app.connections.preview).password, app.connections.preview)
+    else:
+        password = get_connection(app.connections.haproxy_stats).password
+        if not password:
+            raise SettingsError(f"connection {app.connections.haproxy_stats!r} needs a login and a password")
+        key = derived_key(password, app.id)
+    mask_secret(key)
+    return key

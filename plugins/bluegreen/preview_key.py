@@ -1,0 +1,40 @@
+"""The key by which Airflow's own requests, and people who were given it, prove themselves to HAProxy."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+
+from bluegreen.errors import SettingsError
+
+# The header that carries the key. HAProxy removes it before an app can see it.
+PREVIEW_KEY_HEADER = "X-Preview-Key"
+
+# What is safe both in a header and, without quotes, in a HAProxy configuration.
+PREVIEW_KEY = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{16,128}"
+
+
+def derived_key(password: str, app_id: str) -> str:
+    """Return the key of an app that has no connection for it: 64 hexadecimal digits.
+
+    :param password: of the statistics page; it cannot be read back from the key.
+    :param app_id: keeps apps apart that share a statistics page's login.
+    """
+    message = f"bluegreen preview key of {app_id}"
+    return hmac.new(password.encode(), message.encode(), hashlib.sha256).hexdigest()
+
+
+def checked_key(key: str | None, connection: str) -> str:
+    """Return a key that somebody has chosen.
+
+    :param connection: the Airflow connection that it is the password of.
+    :raises SettingsError: if HAProxy could read it as anything else; the key is not part of the message.
+    """
+    if not key or not re.fullmatch(PREVIEW_KEY, key):
+        raise SettingsError(
+            f"the password of connection {connection!r} cannot be a preview key: "
+            "allowed are 16 to 128 printable ASCII characters, without blanks, quotes, backslashes, "
+            "'#' and '$'"
+        )
+    return key
