@@ -14,9 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from bluegreen.errors import RefError
 from bluegreen.git import check_ref
 from bluegreen.networks import Network
+from bluegreen.system_names import system_name
 
-# An app id names a Linux user (32 characters at most), a systemd unit and a DAG.
-APP_ID_PATTERN = r"^[a-z][a-z0-9_]{0,30}$"
+# An app id names a DAG, and with a prefix a Linux user (32 characters at most), see `system_name`.
+APP_ID_PATTERN = r"^[a-z][a-z0-9_]{0,27}$"
 
 # What DigitalOcean accepts as a tag.
 TAG_PATTERN = r"^[A-Za-z0-9_:-]{1,255}$"
@@ -318,7 +319,7 @@ class Hook(_Section):
 
     command: Annotated[list[Line], Field(min_length=1)]
     droplets: Literal["one", "all"] = "all"
-    user: Literal["deploy", "app"] = "app"
+    user: Literal["build", "app"] = "app"
     timeout: Annotated[int, Field(ge=1, le=3600)] = 60
 
 
@@ -348,6 +349,11 @@ class App(_Section):
     notifications: Notifications = Notifications()
     hooks: Hooks = Hooks()
     dry_run_schedule: Annotated[Line, AfterValidator(_schedule)] | None = "0 3 * * *"
+
+    @property
+    def system_name(self) -> str:
+        """What the app's unit, user and directories are called on a droplet."""
+        return system_name(self.id)
 
     @model_validator(mode="after")
     def _statuses_of_asked_paths(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bluegreen.app import App
 from bluegreen.plan import Plan
+from bluegreen.system_names import FETCH_USER
 
 MOST_COMMITS = 30
 
@@ -40,11 +41,11 @@ class Request:
         """The command that lists the commits in between, on a droplet; ``None`` if there is no "between"."""
         if self.live_revision in (None, self.revision):
             return None
-        mirror = ["git", "-C", f"/opt/{self.app.id}/repo.git"]
+        mirror = ["git", "-C", f"/opt/{self.app.system_name}/repo.git"]
         marks = ["--left-right", "--cherry-mark", "--format=%m %h %s (%an)"]
         limit = f"--max-count={MOST_COMMITS + 1}"
         between = f"{self.live_revision}...{self.revision}"
-        return ["runuser", "-u", "deploy", "--", *mirror, "log", limit, *marks, between, "--"]
+        return ["runuser", "-u", FETCH_USER, "--", *mirror, "log", limit, *marks, between, "--"]
 
     def markdown(self, commits: Sequence[str] | None) -> str:
         """Say everything; what users or commits say is shown as it is, not as Markdown.

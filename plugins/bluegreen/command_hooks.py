@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from bluegreen.app import App, Hook
 from bluegreen.scripts import render_script
+from bluegreen.system_names import BUILD_USER, system_name
 
 
 class Moment(StrEnum):
@@ -32,7 +33,7 @@ def hooks_at(app: App, moment: Moment) -> list[Hook]:
 
 def hook_unit(app_id: str, moment: Moment, number: int) -> str:
     """Name of the transient unit that runs a command."""
-    return f"bluegreen-{app_id}-{moment.value}-{number}"
+    return f"bluegreen-{system_name(app_id)}-{moment.value}-{number}"
 
 
 def hook_script(app_id: str, hook: Hook, revision: str, facts: Mapping[str, str]) -> str:
@@ -42,8 +43,8 @@ def hook_script(app_id: str, hook: Hook, revision: str, facts: Mapping[str, str]
     """
     return render_script(
         "droplet/run_hook.sh.j2",
-        app=app_id,
-        user="deploy" if hook.user == "deploy" else app_id,
+        system_name=system_name(app_id),
+        user=BUILD_USER if hook.user == "build" else system_name(app_id),
         revision=revision,
         facts=[f"BLUEGREEN_{name}={value}" for name, value in facts.items()],
         command=hook.command,

@@ -21,7 +21,7 @@ STATS_USER = r"[A-Za-z0-9._-]{1,64}"
 PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
 # Where HAProxy says that it takes traffic, with GET; see haproxy.cfg.j2.
 MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
-APP_ID = r"[a-z][a-z0-9_]{0,30}"
+APP_ID = r"[a-z][a-z0-9_]{0,27}"
 
 _SERVER_LINE = re.compile(
     r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s+check"

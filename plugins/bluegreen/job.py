@@ -14,6 +14,7 @@ from enum import StrEnum
 from bluegreen.app import check_app_id
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script
+from bluegreen.system_names import system_name
 
 # How a script ends that found the droplet claimed by a later run, or that should be tried again in a moment.
 CLAIMED_STATUS = 3
@@ -42,6 +43,11 @@ class Claim:
 
     def __post_init__(self) -> None:
         check_app_id(self.app)
+
+    @property
+    def system_name(self) -> str:
+        """What the app is called on a droplet."""
+        return system_name(self.app)
 
 
 class JobState(StrEnum):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bluegreen.app import App, check_app_id
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script, render_unit
+from bluegreen.system_names import BUILD_USER, FETCH_USER, system_name
 from bluegreen.templates import TEMPLATES_DIRECTORY
 
 # Seconds in which an app must load, and by which systemd's patience is longer than the longest request.
@@ -106,10 +107,10 @@ class DropletFacts:
 
 
 def deploy_unit(app: str, revision: str) -> str:
-    """Name of the transient unit that deploys a revision: ``bluegreen-my_perl_app-0123456789ab``."""
+    """Name of the transient unit that deploys a revision: ``bluegreen-app-shop-0123456789ab``."""
     check_app_id(app)
     _check_revision(revision)
-    return f"bluegreen-{app}-{revision[:12]}"
+    return f"bluegreen-{system_name(app)}-{revision[:12]}"
 
 
 def deploy_script(release: Release) -> str:
@@ -123,7 +124,9 @@ def deploy_script(release: Release) -> str:
         _check_revision(release.kept)
     return render_script(
         "droplet/deploy_release.sh.j2",
-        app=release.app,
+        system_name=system_name(release.app),
+        fetch_user=FETCH_USER,
+        build_user=BUILD_USER,
         repository=release.repository,
         revision=release.revision,
         unit=deploy_unit(release.app, release.revision),
@@ -145,7 +148,7 @@ def service_unit(release: Release) -> str:
     """The app's systemd unit."""
     return render_unit(
         "droplet/app.service.j2",
-        app=release.app,
+        system_name=system_name(release.app),
         stop_timeout=release.longest_request + STOP_MARGIN,
     )
 
@@ -153,7 +156,9 @@ def service_unit(release: Release) -> str:
 def facts_script(app: str) -> str:
     """Print facts of the droplet, see :func:`parse_facts`; changes nothing on it."""
     check_app_id(app)
-    return render_script("droplet/facts.sh.j2", app=app)
+    return render_script(
+        "droplet/facts.sh.j2", system_name=system_name(app), fetch_user=FETCH_USER, build_user=BUILD_USER
+    )
 
 
 def parse_facts(output: str) -> DropletFacts:

@@ -21,11 +21,13 @@ from bluegreen.job import (
     start_script,
 )
 from bluegreen.release import DropletFacts, Release, deploy_script, deploy_unit, facts_script, parse_facts
+from bluegreen.system_names import system_name
 from sandbox import Machine, Sandbox
 from tests.waiting import until
 
 APP = "my_perl_app"
-ROOT = f"/opt/{APP}"
+SYSTEM_NAME = system_name(APP)
+ROOT = f"/opt/{SYSTEM_NAME}"
 
 COMMAND = ("starman", "--listen", "{listen}", "--workers", "{workers}", "--disable-keepalive", "{psgi}")
 

@@ -22,7 +22,7 @@ LEFT_OUT = {
     "/run/systemd/transient": "the login's session scope",
     "/run/systemd/journal": "the journal's streams",
     "/run/user": "the login's session",
-    "'/tmp/systemd-private-*-watched.service-*'": "the app's server makes files there all the time",
+    "'/tmp/systemd-private-*-app-watched.service-*'": "the app's server makes files there all the time",
     "/run/motd.dynamic": "what the login is greeted with",
 }
 _PRUNED = " -o ".join(f"-path {path}" for path in LEFT_OUT)

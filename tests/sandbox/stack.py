@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bluegreen.system_names import system_name
 from demo.airflow import AirflowStack
 from demo.client import AirflowClient, Run
 from demo.environment import APP, DemoEnvironment
@@ -29,12 +30,14 @@ NOTICED_SOON = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
 }
 
+SYSTEM_NAME = system_name(APP)
+
 # Everything on a droplet that a deploy to the other color must leave alone; not the workers, because Starman
 # replaces each of them after 1000 requests.
 _FINGERPRINT = f"""
-find /opt/{APP} /etc/systemd/system /etc/{APP} -type f -exec sha256sum {{}} + 2>/dev/null | sort
-readlink /opt/{APP}/current
-systemctl show --property=MainPID,ExecMainStartTimestampMonotonic --value {APP}
+find /opt/{SYSTEM_NAME} /etc/systemd/system /etc/default -type f -exec sha256sum {{}} + 2>/dev/null | sort
+readlink /opt/{SYSTEM_NAME}/current
+systemctl show --property=MainPID,ExecMainStartTimestampMonotonic --value {SYSTEM_NAME}
 """
 _TRAFFIC_MAP = """
 sha256sum /etc/haproxy/haproxy.cfg /etc/haproxy/traffic.map
@@ -132,7 +135,7 @@ class Stack:
 
     def ref_on(self, color: str) -> str | None:
         """Which tag of the sample app a color's droplets run, if any."""
-        link = self.machines(color)[0].run(["readlink", f"/opt/{APP}/current"], check=False).stdout
+        link = self.machines(color)[0].run(["readlink", f"/opt/{SYSTEM_NAME}/current"], check=False).stdout
         return next((tag for tag, revision in self.revisions.items() if revision in link), None)
 
     def other_ref(self) -> str:
@@ -163,7 +166,8 @@ class Stack:
 
     def wait_for_ssh(self, machine: Machine) -> None:
         """Wait until a droplet answers SSH, and its app runs again if it ran before."""
-        probe = f"systemctl is-active ssh && ! systemctl is-enabled {APP} || systemctl is-active {APP}"
+        unit = SYSTEM_NAME
+        probe = f"systemctl is-active ssh && ! systemctl is-enabled {unit} || systemctl is-active {unit}"
         until(
             lambda: machine.status == "active" and machine.run(probe, check=False).returncode == 0,
             f"{machine.name} answers",

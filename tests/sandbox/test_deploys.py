@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from demo.environment import APP
 from demo.errors import ApiError
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
 from tests.sandbox.app_file import settings
-from tests.sandbox.stack import Ended, Judge, Stack, fingerprint
+from tests.sandbox.stack import SYSTEM_NAME, Ended, Judge, Stack, fingerprint
 from tests.sandbox.way_back import make_sure_of_a_way_back
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
@@ -143,8 +142,8 @@ def test_a_release_that_is_bad_in_production_is_given_back_in_time(stack: Stack,
 def stopped_release(stack: Stack) -> str | None:
     """Return a good revision that the idle droplets have, and do not run."""
     machine = stack.idle_machines()[0]
-    running = machine.run(["readlink", f"/opt/{APP}/current"]).stdout
-    there = machine.run(["ls", f"/opt/{APP}/releases"]).stdout.split()
+    running = machine.run(["readlink", f"/opt/{SYSTEM_NAME}/current"]).stdout
+    there = machine.run(["ls", f"/opt/{SYSTEM_NAME}/releases"]).stdout.split()
     good = [stack.revisions[ref] for ref in ("v1", "v2")]
     return next((one for one in good if one in there and one not in running), None)
 

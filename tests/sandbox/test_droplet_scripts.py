@@ -16,7 +16,7 @@ from bluegreen.job import Claim, JobState, claim_script, clean_script, start_scr
 from bluegreen.release import deploy_unit, failure_cause
 from sandbox import Sandbox
 from sandbox.sample_app import build_repository
-from tests.sandbox.app_droplet import APP, ROOT, AppDroplet, created
+from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
@@ -113,14 +113,14 @@ def test_first_release_then_another_over_it(bare_droplet: AppDroplet, revisions:
     assert all(facts.versions.values())
     owner = bare_droplet.machine.run(["stat", "-c", "%U", f"{ROOT}/current/", f"{ROOT}/current/lib"]).stdout
     assert owner.split() == ["root", "root"]
-    assert bare_droplet.machine.run(["systemctl", "is-enabled", APP]).stdout == "enabled\n"
+    assert bare_droplet.machine.run(["systemctl", "is-enabled", SYSTEM_NAME]).stdout == "enabled\n"
 
 
 def loaded_modules(droplet: AppDroplet) -> str:
     """Where perl finds the vendored module, for the user that the app runs as."""
     program = 'require Try::Tiny; print $INC{"Try/Tiny.pm"}'
     library = f"PERL5LIB=$(realpath {ROOT}/current)/local/lib/perl5"
-    return droplet.machine.run(f"runuser -u {APP} -- env {library} perl -e '{program}'").stdout
+    return droplet.machine.run(f"runuser -u {SYSTEM_NAME} -- env {library} perl -e '{program}'").stdout
 
 
 def test_every_answer_proves_its_revision(droplet: AppDroplet, revisions: dict[str, str]) -> None:
@@ -369,13 +369,13 @@ def start_job(droplet: AppDroplet, unit: str, token: int, app: str = APP) -> Non
 
 def hold_back(droplet: AppDroplet) -> None:
     """Keep deploys from their first step until ``holder`` is stopped."""
-    lock = f"/run/bluegreen/{APP}.lock"
+    lock = f"/run/bluegreen/{SYSTEM_NAME}.lock"
     droplet.machine.run(f"systemd-run --quiet --collect --unit=holder flock {lock} sleep 60")
     wait_until_locked(droplet)
 
 
 def wait_until_locked(droplet: AppDroplet) -> None:
-    is_held = f"! flock --nonblock /run/bluegreen/{APP}.lock true"
+    is_held = f"! flock --nonblock /run/bluegreen/{SYSTEM_NAME}.lock true"
     until(lambda: droplet.machine.run(is_held, check=False).returncode == 0, "deploys are held back")
 
 
@@ -391,7 +391,7 @@ def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisi
     )
     assert claimed.poll(unit).state is JobState.MISSING
     assert claimed.facts().main_pid == before.main_pid
-    shown = claimed.machine.run(["stat", "-c", "%U %a", f"/var/lib/bluegreen/{APP}.token"]).stdout
+    shown = claimed.machine.run(["stat", "-c", "%U %a", f"/var/lib/bluegreen/{SYSTEM_NAME}.token"]).stdout
     assert shown == "root 600\n"
 
 
@@ -399,8 +399,8 @@ def test_claim_stops_the_jobs_of_earlier_runs_and_no_other_app_s(claimed: AppDro
     earlier, other = deploy_unit(APP, "e" * 40), deploy_unit(f"{APP}_2", "e" * 40)
     start_job(claimed, earlier, 7)
     start_job(claimed, other, 7, app=f"{APP}_2")
-    half_built = f"/opt/{APP}/releases/{'e' * 40}.partial.x"
-    claimed.machine.run(["mkdir", "-p", half_built, f"/opt/{APP}/cache"])
+    half_built = f"{ROOT}/releases/{'e' * 40}.partial.x"
+    claimed.machine.run(["mkdir", "-p", half_built, f"{ROOT}/cache"])
     claimed.script(claim_script(Claim(APP, 8)))
     assert claimed.machine.run(["test", "-e", half_built], check=False).returncode == 1
     assert claimed.poll(earlier, wait=0).state is JobState.MISSING
@@ -413,7 +413,7 @@ def test_deploy_of_another_revision_does_not_wait_for_what_a_dead_run_left_at_wo
 ) -> None:
     running(claimed, revisions["v1"])
     left = deploy_unit(APP, "e" * 40)
-    script = f"exec 9>/run/bluegreen/{APP}.lock; flock 9; sleep 60"
+    script = f"exec 9>/run/bluegreen/{SYSTEM_NAME}.lock; flock 9; sleep 60"
     claim = Claim(APP, 7)
     claimed.script(start_script(unit=left, run_id="run-7", script=script, timeout=60, claim=claim))
     wait_until_locked(claimed)
@@ -433,7 +433,7 @@ def test_release_that_was_built_while_another_run_claimed_the_droplet_is_not_act
     hold_back(claimed)
     unit = claimed.start(claimed.release(revisions["v2"]), "run-7", token=7)
     # As if the claim had come where its script could stop nothing.
-    claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{APP}.token; systemctl stop holder")
+    claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{SYSTEM_NAME}.token; systemctl stop holder")
     report = claimed.finish(unit)
     assert report.state is JobState.FAILED
     assert failure_cause(report.lines) == "another run has claimed this droplet; nothing was activated"
@@ -468,7 +468,7 @@ def test_release_that_turns_out_bad_is_left_to_the_run_that_has_claimed_the_drop
     waits = f"waiting for http://{release.listen_address}:8080/nothing"
     until(lambda: waits in claimed.poll(unit, wait=0).lines, "it is started")
     started = claimed.facts().main_pid
-    claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{APP}.token")
+    claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{SYSTEM_NAME}.token")
     cause = failure_cause(claimed.finish(unit).lines)
     assert cause.endswith("(another run has claimed this droplet, so nothing was done about that)")
     facts = claimed.facts()

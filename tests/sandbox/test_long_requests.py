@@ -16,7 +16,7 @@ import yaml
 
 from demo.environment import APP
 from sandbox.traffic_records import read, summarize
-from tests.sandbox.stack import Judge, Stack
+from tests.sandbox.stack import SYSTEM_NAME, Judge, Stack
 from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 BYTES = 1_000_000
 UPGRADE = b"GET /upgrade HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 SERVICE = (
-    f"readlink /opt/{APP}/current; systemctl show --property=MainPID,ExecMainStartTimestampMonotonic {APP}"
+    f"readlink /opt/{SYSTEM_NAME}/current;"
+    f" systemctl show --property=MainPID,ExecMainStartTimestampMonotonic {SYSTEM_NAME}"
 )
 
 

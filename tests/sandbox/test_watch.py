@@ -121,12 +121,12 @@ def test_the_run_fails_with_the_worst_finding_and_keeps_all_as_json(watched: Wat
 
 
 def test_a_status_shows_who_is_live_and_what_is_sick(watched: Watched) -> None:
-    watched.on(BLUE, "systemctl stop watched")
+    watched.on(BLUE, "systemctl stop app-watched")
     watched.machines["watched-lb-2"].cut_link()
     facts = collect(watched.app, None)
     status = status_of(facts, findings_in(facts), [])
     watched.machines["watched-lb-2"].restore_link()
-    watched.on(BLUE, "systemctl start watched")
+    watched.on(BLUE, "systemctl start app-watched")
     shown = {one.name: one for one in status.droplets}
     assert status.live is Color.GREEN
     assert not status.is_live_known

@@ -15,8 +15,8 @@ from bluegreen.color import Color
 from tests.sandbox.certificates import self_signed
 from tests.sandbox.watched import Watched
 
-UNIT = "/etc/systemd/system/watched.service"
-CURRENT = "/opt/watched/current"
+UNIT = "/etc/systemd/system/app-watched.service"
+CURRENT = "/opt/app-watched/current"
 MAP = "/etc/haproxy/traffic.map"
 SET_MAP = (
     "for pair in 'live {live}' 'idle {idle}'; do"
@@ -177,7 +177,7 @@ def certificate_until(left: timedelta) -> Callable[[Watched], AbstractContextMan
 @contextmanager
 def built_on_green_only(watched: Watched) -> Iterator[None]:
     """Leave what ``main`` leads to on the live color alone, as it is between two deploys."""
-    release = f"/opt/watched/releases/{watched.revisions['v2']}"
+    release = f"/opt/app-watched/releases/{watched.revisions['v2']}"
     watched.on("blue-1", f"mv {release} /root/away")
     yield
     watched.on("blue-1", f"mv /root/away {release}")
@@ -238,8 +238,17 @@ FAULTS = [
     Fault("SSH login", "error", BLUE, "refused the login", on=BLUE, **moved("/root/.ssh")),
     Fault("disk", "error", BLUE, "MB of disk are free, 200 are needed", around=full_disk),
     Fault("carton", "error", BLUE, "carton is not installed", on=BLUE, **moved("/usr/bin/carton")),
-    Fault("deploy user", "error", BLUE, "the user deploy does not exist", on=BLUE, **renamed("deploy")),
-    Fault("app user", "error", BLUE, "the user watched does not exist", on=BLUE, **renamed("watched")),
+    Fault(
+        "build user",
+        "error",
+        BLUE,
+        "the user bluegreen-build does not exist",
+        on=BLUE,
+        **renamed("bluegreen-build"),
+    ),
+    Fault(
+        "app user", "error", BLUE, "the user app-watched does not exist", on=BLUE, **renamed("app-watched")
+    ),
     Fault(
         "repository, from a droplet",
         "error",
@@ -283,8 +292,8 @@ FAULTS = [
         BLUE,
         "the app does not load: Can't locate Nowhere.pm",
         on=BLUE,
-        broken="echo PERL5OPT=-MNowhere > /etc/default/watched",
-        mended="rm /etc/default/watched",
+        broken="echo PERL5OPT=-MNowhere > /etc/default/app-watched",
+        mended="rm /etc/default/app-watched",
     ),
     Fault(
         "live app that does not load",
@@ -292,8 +301,8 @@ FAULTS = [
         GREEN,
         "the app does not load: Can't locate Nowhere.pm",
         on=GREEN,
-        broken="echo PERL5OPT=-MNowhere > /etc/default/watched",
-        mended="rm /etc/default/watched",
+        broken="echo PERL5OPT=-MNowhere > /etc/default/app-watched",
+        mended="rm /etc/default/app-watched",
         around=built_on_green_only,
     ),
     Fault(
@@ -310,8 +319,8 @@ FAULTS = [
         BLUE,
         "a rollback would not be possible",
         on=BLUE,
-        broken="systemctl stop watched",
-        mended="systemctl start watched && until curl -fsS -o /dev/null http://$(hostname -I |"
+        broken="systemctl stop app-watched",
+        mended="systemctl start app-watched && until curl -fsS -o /dev/null http://$(hostname -I |"
         " tr ' ' '\\n' | grep ^198.19):8080/health; do sleep 0.1; done || true",
     ),
     Fault("HAProxy stopped", "error", LB, "HAProxy does not run", around=stopped_haproxy),
@@ -373,7 +382,7 @@ FAULTS = [
         f"{BLUE} {CURRENT}",
         "runs",
         on=BLUE,
-        broken=f"readlink {CURRENT} > /root/was && ln -sfn releases/$(ls /opt/watched/releases |"
+        broken=f"readlink {CURRENT} > /root/was && ln -sfn releases/$(ls /opt/app-watched/releases |"
         f" grep -v $(basename $(cat /root/was))) {CURRENT}",
         mended=f"ln -sfn $(cat /root/was) {CURRENT} && rm /root/was",
     ),
@@ -431,11 +440,12 @@ TOGETHER = [
         "drop-in",
         "warning",
         f"{GREEN} {UNIT}",
-        "it is changed by /run/systemd/system/watched.service.d/by-hand.conf",
+        "it is changed by /run/systemd/system/app-watched.service.d/by-hand.conf",
         on=GREEN,
-        broken="mkdir /run/systemd/system/watched.service.d && cd /run/systemd/system/watched.service.d"
+        broken="mkdir /run/systemd/system/app-watched.service.d"
+        " && cd /run/systemd/system/app-watched.service.d"
         " && printf '[Service]\\nNice=1\\n' > by-hand.conf" + RELOAD,
-        mended="rm -r /run/systemd/system/watched.service.d" + RELOAD,
+        mended="rm -r /run/systemd/system/app-watched.service.d" + RELOAD,
     ),
     Fault(
         "start script",

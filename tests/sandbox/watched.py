@@ -48,18 +48,19 @@ BRANCHES = {
 
 # It writes wherever the app may, on a volume as well as beside it, and does not mind if it cannot.
 SCRIBE = """
-mkdir /mnt/volume /run/scribe && mount -t tmpfs volume /mnt/volume && chown watched: /mnt/volume /run/scribe
+mkdir /mnt/volume /run/scribe && mount -t tmpfs volume /mnt/volume
+chown app-watched: /mnt/volume /run/scribe
 cat >/mnt/volume/Scribe.pm <<'END'
 package Scribe;
-for my $place (qw(/mnt/volume /run/scribe /var/lib/watched /var/tmp /tmp /dev/shm)) {
+for my $place (qw(/mnt/volume /run/scribe /var/lib/app-watched /var/tmp /tmp /dev/shm)) {
     open my $file, '>>', "$place/written" or next;
     print $file "x\\n";
 }
 1;
 END
-echo 'PERL5OPT="-I/mnt/volume -MScribe"' >/etc/default/watched
+echo 'PERL5OPT="-I/mnt/volume -MScribe"' >/etc/default/app-watched
 """
-NO_SCRIBE = "umount /mnt/volume && rm -r /mnt/volume /run/scribe /etc/default/watched"
+NO_SCRIBE = "umount /mnt/volume && rm -r /mnt/volume /run/scribe /etc/default/app-watched"
 
 
 @dataclass

@@ -610,7 +610,8 @@ def compared(commit: str = "true", by_hand: str = "true") -> dict[str, Any]:
         "app": "shop",
         "unit": "shop.service",
         "files": [],
-        "deploy_user": "root",
+        "fetch_user": "root",
+        "build_user": "root",
         "run_user": "root",
         "repository": "https://localhost:1/shop.git",
         "patterns": ["HEAD"],
@@ -694,7 +695,7 @@ def test_files_of_a_release_that_differ_are_warnings_and_unclear_ones_are_told()
     sick = facts(servers={"green-1": there})
     told = [str(one) for one in drift.releases(sick) if one.severity == "warning"]
     assert any(
-        one.startswith("green-1 /opt/my_perl_app/current/lib/Shop.pm: it is not there") for one in told
+        one.startswith("green-1 /opt/app-my_perl_app/current/lib/Shop.pm: it is not there") for one in told
     )
     assert any("3 more of its files" in one for one in told)
     assert untold(sick) == ["whether stamp on green-1 is as it was committed: git fills $Format: in anew"]

@@ -37,7 +37,10 @@ XCOMS = {"provision_check__plan": PLAN}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run commands as somebody else")
-def test_a_command_runs_as_its_user_word_for_word_and_finds_the_run_s_facts_in_its_environment() -> None:
+def test_a_command_runs_as_its_user_word_for_word_and_finds_the_run_s_facts_in_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bluegreen.command_hooks.system_name", lambda app_id: app_id)
     shell = 'printf "%s|" "$(id -un)" "$PWD" "$BLUEGREEN_REF" "$0" "$1"'
     hook = Hook(command=["bash", "-c", shell, "it's $HOME", '"two" words'])
     script = hook_script("nobody", hook, REVISION, {"REF": "v2'; id; '"})

@@ -29,8 +29,9 @@ from bluegreen.operators import command_hooks, deploy, previous_release
 from bluegreen.plan import HeldLock, Plan
 from tests.unit.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
 
-UNIT = f"bluegreen-{APP}-{REVISION[:12]}"
-OLD_UNIT = f"bluegreen-{APP}-{'b' * 12}"
+NAME = f"app-{APP}"
+UNIT = f"bluegreen-{NAME}-{REVISION[:12]}"
+OLD_UNIT = f"bluegreen-{NAME}-{'b' * 12}"
 SECOND = droplet(4, "green-2")
 SECOND_LB = droplet(5, "lb-2")
 TWO = FLEET.model_copy(update={"green": (GREEN, SECOND)})
@@ -193,7 +194,7 @@ def test_a_rollback_goes_on_without_a_droplet_that_cannot_be_claimed_and_says_wh
     assert ("green-2", "claim") in droplets.sent
     [warning] = [line for line in capsys.readouterr().out.splitlines() if "may yet restart the app" in line]
     assert "green-1" in warning
-    assert f"systemctl list-units 'bluegreen-{APP}-*'" in warning
+    assert f"systemctl list-units 'bluegreen-{NAME}-*'" in warning
 
 
 def test_a_rollback_whose_droplets_are_another_runs_moves_nothing(droplets: Droplets) -> None:
@@ -286,7 +287,7 @@ def test_a_later_run_starts_its_job_and_an_earlier_one_none(machine: Machine) ->
 @pytest.mark.parametrize("lost", ["run", "lib"])
 def test_a_claim_outlives_a_restart_and_needs_no_disk(machine: Machine, lost: str) -> None:
     machine.run(claim_script(Claim(APP, 8)))
-    (machine.path / lost / f"{APP}.token").unlink()
+    (machine.path / lost / f"{NAME}.token").unlink()
     assert machine.run(start(7)).status == CLAIMED_STATUS
 
 
@@ -298,7 +299,7 @@ def test_a_disk_that_takes_nothing_does_not_stop_a_claim(machine: Machine) -> No
 
 
 def test_a_claim_stops_the_jobs_of_earlier_runs_and_of_nobody_else(machine: Machine) -> None:
-    others = {f"bluegreen-{APP}_2-{'b' * 12}", f"bluegreen-{APP}-before_deploy-1"}
+    others = {f"bluegreen-{NAME}_2-{'b' * 12}", f"bluegreen-{NAME}-before_deploy-1"}
     machine.job(OLD_UNIT, 7)
     for unit in others:
         machine.job(unit, 7 if "_2-" in unit else 8)
@@ -339,7 +340,7 @@ def test_a_job_is_stopped_by_its_own_run_only(machine: Machine) -> None:
 def test_nothing_is_claimed_while_a_release_is_being_started(machine: Machine) -> None:
     # As long as the real limit, the test would only be slower.
     script = claim_script(Claim(APP, 8)).replace("--timeout 10", "--timeout 0.1")
-    with (machine.path / "run" / f"{APP}.claim").open("w") as held:
+    with (machine.path / "run" / f"{NAME}.claim").open("w") as held:
         subprocess.run(["flock", str(held.fileno())], pass_fds=[held.fileno()], check=True)
         refused = machine.run(script)
     assert refused.status == BUSY_STATUS

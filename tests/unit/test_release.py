@@ -24,7 +24,7 @@ from bluegreen.release import (
 )
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-UNIT = "bluegreen-my_perl_app-0123456789ab"
+UNIT = "bluegreen-app-my_perl_app-0123456789ab"
 
 RELEASE = Release(
     app="my_perl_app",
@@ -133,7 +133,7 @@ def test_service_waits_longer_than_the_longest_request() -> None:
     unit = service_unit(replace(RELEASE, longest_request=300))
     assert "TimeoutStopSec=310\n" in unit
     assert "KillSignal=SIGQUIT\n" in unit
-    assert "User=my_perl_app\n" in unit
+    assert "User=app-my_perl_app\n" in unit
 
 
 def test_cause_is_the_last_one_told() -> None:

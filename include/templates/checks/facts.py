@@ -141,7 +141,8 @@ def machine(request):
 
 def app_server(request):
     root = f"/opt/{request['app']}"
-    users = {user: has_user(user) for user in (request["deploy_user"], request["run_user"])}
+    needed = (request["fetch_user"], request["build_user"], request["run_user"])
+    users = {user: has_user(user) for user in needed}
     current = target_of(f"{root}/current")
     facts = {
         **machine(request),
@@ -162,8 +163,8 @@ def app_server(request):
     if release:
         facts["stated"] = (text_of(f"{release}/REVISION") or "").strip()
         facts["start"] = text_of(f"{release}/.bluegreen/start")
-    if users[request["deploy_user"]] and facts["tools"]["git"]:
-        git = Git(request["deploy_user"])
+    if users[request["fetch_user"]] and facts["tools"]["git"]:
+        git = Git(request["fetch_user"])
         facts["remote"] = remote(git, request)
         if current in facts["releases"]:
             facts["compared"] = compared(git, Path(f"{root}/repo.git"), current, Path(release))
@@ -191,7 +192,7 @@ def environment_of(user):
 
 
 class Git:
-    """Git as the user who fetches and builds."""
+    """Git as the user who fetches."""
 
     def __init__(self, user):
         self.command = (*as_user(user), "git")

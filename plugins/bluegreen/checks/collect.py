@@ -32,6 +32,7 @@ from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.ledger import Record, read_ledger
+from bluegreen.system_names import BUILD_USER, FETCH_USER
 from bluegreen.traffic import servers_of
 
 RUNS_SHOWN = 5
@@ -156,11 +157,12 @@ class _Collector:
         wanted = [source.ref, source.revision] if source else []
         request = {
             "kind": "app_server",
-            "app": self.app.id,
-            "unit": f"{self.app.id}.service",
+            "app": self.app.system_name,
+            "unit": f"{self.app.system_name}.service",
             "files": list(watched_files(self.app, load_balancer=False)),
-            "deploy_user": "deploy",
-            "run_user": self.app.id,
+            "fetch_user": FETCH_USER,
+            "build_user": BUILD_USER,
+            "run_user": self.app.system_name,
             "repository": self.app.repository,
             "patterns": patterns_of(wanted[0]) if wanted else ["HEAD"],
             "load": source.revision if source and is_idle else None,

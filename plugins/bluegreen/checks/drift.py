@@ -106,14 +106,14 @@ def units(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 subject,
                 f"the app is {server.unit.UnitFileState or 'not enabled'} at boot",
-                f"run systemctl enable {facts.app.id} there",
+                f"run systemctl enable {facts.app.system_name} there",
             )
 
 
 def releases(facts: Facts) -> Iterator[Finding]:
     """What runs is the release that ``current`` names, as it was committed."""
     for droplet, server in _with_release(facts):
-        current = f"{droplet.name} /opt/{facts.app.id}/current"
+        current = f"{droplet.name} /opt/{facts.app.system_name}/current"
         advice = "the next deploy to this droplet mends it"
         if server.current not in server.releases:
             yield warning(current, f"it leads to {server.current}, which is no release there", advice)
@@ -155,7 +155,7 @@ def _confirmed(facts: Facts) -> Iterator[Finding]:
     for droplet, server in facts.read_servers():
         if droplet in facts.fleet.color(facts.live) and server.current != revision:
             yield warning(
-                f"{droplet.name} /opt/{facts.app.id}/current",
+                f"{droplet.name} /opt/{facts.app.system_name}/current",
                 f"it is {(server.current or 'nothing')[:12]}, but {revision[:12]} was confirmed to be live",
                 "somebody has deployed past this project: deploy again",
             )

@@ -16,7 +16,7 @@ _ANY_REVISION = "0" * 40
 
 def unit_path(app: App) -> str:
     """Where the app's systemd unit is."""
-    return f"/etc/systemd/system/{app.id}.service"
+    return f"/etc/systemd/system/{app.system_name}.service"
 
 
 def watched_files(app: App, *, load_balancer: bool) -> tuple[str, ...]:

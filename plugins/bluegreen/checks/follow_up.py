@@ -57,8 +57,9 @@ def _loading(facts: Facts) -> Iterator[_Question]:
         if droplet not in facts.fleet.color(facts.idle)
     ]
     if able:
+        name = facts.app.system_name
         _, droplet = max(able, key=lambda one: one[0])
-        request = {"kind": "load", "app": facts.app.id, "run_user": facts.app.id, "load": source.revision}
+        request = {"kind": "load", "app": name, "run_user": name, "load": source.revision}
         yield _Question(droplet, request, Load)
 
 

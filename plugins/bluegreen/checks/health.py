@@ -56,14 +56,14 @@ def _color(facts: Facts, color: Color, consequence: str) -> Iterator[Finding]:
         if server is not None and server.current is not None and server.unit.ActiveState != "active":
             yield warning(
                 droplet.name,
-                f"{facts.app.id}.service is {server.unit.ActiveState}; {consequence}",
-                f"run journalctl -u {facts.app.id} there",
+                f"{facts.app.system_name}.service is {server.unit.ActiveState}; {consequence}",
+                f"run journalctl -u {facts.app.system_name} there",
             )
         elif problems := list(_unhealthy(facts, droplet, color, server.current if server else None)):
             yield warning(
                 droplet.name,
                 f"{'; '.join(dict.fromkeys(problems))}; {consequence}",
-                f"run journalctl -u {facts.app.id} there",
+                f"run journalctl -u {facts.app.system_name} there",
             )
 
 

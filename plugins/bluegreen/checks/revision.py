@@ -14,6 +14,7 @@ from bluegreen.checks.facts import Facts, Source
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError
 from bluegreen.git import revision_in
+from bluegreen.system_names import FETCH_USER
 
 SHOWN = 5
 
@@ -76,7 +77,7 @@ def repository(facts: Facts) -> Iterator[Finding]:
             yield judge(
                 droplet.name,
                 f"it cannot read {facts.app.repository}: {server.remote.error}",
-                "look at its network, and at the deploy user's key",
+                f"look at its network, and at the key of the user {FETCH_USER}",
             )
         elif isinstance(source, Source) and source.ref != source.revision:
             there = revision_in(server.remote.refs, source.ref)
@@ -130,5 +131,5 @@ def loading(facts: Facts) -> Iterator[Finding]:
             yield judge(
                 droplet.name,
                 f"the app does not load: {load.cause or f'status {load.status}'}",
-                f"look at /etc/default/{facts.app.id} and what the app needs there",
+                f"look at /etc/default/{facts.app.system_name} and what the app needs there",
             )

@@ -92,7 +92,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 "%s; if a run that died left a deploy at work there, it may yet restart the app: see "
                 "systemctl list-units 'bluegreen-%s-*' there",
                 error,
-                self.app_id,
+                self.app.system_name,
             )
 
     def _facts(self, droplet: Droplet) -> DropletFacts:

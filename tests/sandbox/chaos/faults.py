@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any
 
 from demo.client import Run
-from demo.environment import APP
 from demo.errors import ApiError, ApiUnreachableError
 from demo.session import Part
 from sandbox import Machine, SandboxError
 from tests.sandbox.chaos.leftovers import status_of
-from tests.sandbox.stack import Stack
+from tests.sandbox.stack import SYSTEM_NAME, Stack
 from tests.waiting import until
 
 AWAY_SECONDS = 5.0
@@ -146,7 +145,7 @@ START_SSH = "systemctl start ssh"
 # More than once, so that an attempt that follows at once is hit too.
 SHOOT = "pkill --signal KILL --full '[l]b_agent.py'"
 KILL_AGENT = _as_soon_as(f"{SHOOT} && for i in $(seq 60); do {SHOOT}; sleep 0.01; done; [ $i = 60 ]")
-JOB_UNITS = f"'bluegreen-{APP}-*.service'"
+JOB_UNITS = f"'bluegreen-{SYSTEM_NAME}-*.service'"
 JOBS = f"systemctl list-units --plain --no-legend --state=running {JOB_UNITS}"
 KILL_JOB = _as_soon_as(f"{JOBS} | grep -q . && systemctl kill --signal=KILL {JOB_UNITS}")
 FREEZE_JOB = _as_soon_as(f"{JOBS} | grep -q . && systemctl kill --signal=STOP {JOB_UNITS}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from demo.environment import APP
 from sandbox import Machine
-from tests.sandbox.stack import Stack
+from tests.sandbox.stack import SYSTEM_NAME, Stack
 
 # Each command prints what is left; nothing is good.
 EVERYWHERE = {
-    "units": "systemctl list-units --all --plain --no-legend 'bluegreen-revert*' 'bluegreen-my_perl_app-*'",
+    "units": "systemctl list-units --all --plain --no-legend 'bluegreen-revert*' 'bluegreen-app-*'",
     "temporary files": (
         "find /etc/haproxy /etc/systemd/system /usr/local/lib /var/lib/bluegreen /run /tmp /opt -xdev"
         " \\( -name '.*.new' -o -name '*.candidate' -o -name 'lb_agent.py.*' -o -name '*.service.??????'"
@@ -24,7 +23,7 @@ EVERYWHERE = {
 
 # By its final name; what is being built has another, until the next deploy removes what became of it.
 HALF_RELEASES = f"""
-for release in $(find /opt/{APP}/releases -mindepth 1 -maxdepth 1 -not -name '*.partial.*'); do
+for release in $(find /opt/{SYSTEM_NAME}/releases -mindepth 1 -maxdepth 1 -not -name '*.partial.*'); do
     [ "$(cat "$release/REVISION")" = "$(basename "$release")" ] && [ -x "$release/.bluegreen/start" ] ||
         echo "$release"
 done
@@ -32,11 +31,11 @@ done
 # Not the contents of releases, not what another good release brings along, and not what tells whose a droplet
 # is: it goes with a restart, and comes with the next deploy.
 FILES = f"""
-find /etc/haproxy /etc/systemd/system /etc/{APP} /etc/default /usr/local /var/lib/bluegreen /var/lib/{APP} \\
+find /etc/haproxy /etc/systemd/system /etc/default /usr/local /var/lib/bluegreen /var/lib/{SYSTEM_NAME} \\
     /run/bluegreen /tmp /root /opt \\
     \\( -path '/opt/*/releases/*' -o -path '/opt/*/cache/*' -o -path '/opt/*/activated/*' \\
     -o -path '/opt/*/repo.git/*' -o -path '/tmp/systemd-private-*' \\
-    -o -path '*/bluegreen/{APP}.*' \\) -prune -o -print 2>/dev/null
+    -o -path '*/bluegreen/{SYSTEM_NAME}.*' \\) -prune -o -print 2>/dev/null
 """
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from demo.client import Run
-from demo.environment import APP
-from tests.sandbox.stack import Stack, live_on
+from tests.sandbox.stack import SYSTEM_NAME, Stack, live_on
 
 POLL_SECONDS = 0.02
 # Into the task: its first tenths go into starting Python.
@@ -97,7 +96,7 @@ def _first_confirmed(stack: Stack, run: Run) -> Callable[[], bool]:
 
 def _half_built(stack: Stack, run: Run) -> Callable[[], bool]:
     machine = stack.idle_machines()[0]
-    look = f"ls -d /opt/{APP}/releases/*.partial.*"
+    look = f"ls -d /opt/{SYSTEM_NAME}/releases/*.partial.*"
     return lambda: machine.run(look, check=False).returncode == 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from demo.client import Run
-from demo.environment import APP, DemoEnvironment
+from demo.environment import DemoEnvironment
 from demo.errors import ApiError
 from sandbox import Sandbox
 from tests.sandbox.chaos.cells import CELLS, Cell
@@ -23,7 +23,7 @@ from tests.sandbox.chaos.judges import Judges, Seen
 from tests.sandbox.chaos.ledgers import attempts_to_find, problems_in_ledgers
 from tests.sandbox.chaos.leftovers import files, half_releases, leftovers, state_left
 from tests.sandbox.chaos.matrix import Result, append, load, render
-from tests.sandbox.stack import Stack, running
+from tests.sandbox.stack import SYSTEM_NAME, Stack, running
 from tests.sandbox.way_back import make_sure_of_a_way_back
 from tests.waiting import until
 
@@ -72,7 +72,7 @@ def fleet(
 def _with_both_colors(stack: Stack) -> Stack:
     """What the first deploy to a color brings along is nothing that a fault has left there."""
     if any(
-        machine.run(f"test -e /opt/{APP}/current", check=False).returncode
+        machine.run(f"test -e /opt/{SYSTEM_NAME}/current", check=False).returncode
         for machine in stack.idle_machines()
     ):
         stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
@@ -144,10 +144,10 @@ class Trial:
         for machine in self.stack.idle_machines():
             if self.cell.ref is None:
                 # As on a new droplet.
-                machine.run(f"systemctl stop {APP}; rm -rf /opt/{APP}/*")
+                machine.run(f"systemctl stop {SYSTEM_NAME}; rm -rf /opt/{SYSTEM_NAME}/*")
             else:
-                release = f"/opt/{APP}/releases/{self.stack.revisions[self.cell.ref]}"
-                machine.run(f"rm -rf {release} /opt/{APP}/cache/*")
+                release = f"/opt/{SYSTEM_NAME}/releases/{self.stack.revisions[self.cell.ref]}"
+                machine.run(f"rm -rf {release} /opt/{SYSTEM_NAME}/cache/*")
 
     @staticmethod
     def _conf(kind: str, ref: str) -> dict[str, str]:

@@ -1,0 +1,17 @@
+"""Names on a droplet; whatever an app is called, they cannot be names of the system's."""
+
+from __future__ import annotations
+
+# Fetches from the repository; nothing from the repository runs as this user.
+FETCH_USER = "bluegreen-fetch"
+# Builds releases, and so runs code of the repository.
+BUILD_USER = "bluegreen-build"
+
+
+def system_name(app_id: str) -> str:
+    """Return the name of an app's systemd unit, of its user, and of its directories on a droplet.
+
+    They are ``app-shop.service``, ``/opt/app-shop``, ``/var/lib/app-shop`` and ``/etc/default/app-shop`` for
+    the app ``shop``: an app may be called ``ssh`` or ``root``.
+    """
+    return f"app-{app_id}"
