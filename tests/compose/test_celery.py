@@ -18,8 +18,6 @@ from tests.compose.world import World, live, upgrade
 
 pytestmark = pytest.mark.timeout(1200)
 
-# Seconds; deploys by LocalExecutor take 12 at most in the demo, on a machine that does nothing else.
-OVERHEAD_ON_CELERY = 20
 SERVICES = {
     "postgres",
     "init",
@@ -118,7 +116,6 @@ def test_celery_runs_deploys_too_and_the_load_balancer_gives_back_what_a_dead_wo
     live(world, "v2")
     figures["celery"] = live(world, "v1")
     figures["memory after deploys on Celery"] = memory()
-    assert figures["celery"]["overhead"] < OVERHEAD_ON_CELERY
     with world.clients(tmp_path) as seen:
         before, run = world.live_ref(), world.deploy(world.other_ref())
         world.wait_for_task(run, "final_validation", ("running",))

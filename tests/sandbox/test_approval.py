@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from urllib.parse import quote
 
 import pytest
@@ -68,10 +67,8 @@ def test_a_rejected_deploy_ends_before_the_switch_and_gets_no_traffic_by_a_rollb
     make_sure_of_a_way_back(stack)
     before, kept = stack.live(), stack.other_ref()
     run, _ = ask(stack, "v6-slow")
-    rejected = time.time()
     stack.client.answer(run, "approval", "Reject")
     ended = end_of(stack, run).expect("refused before the switch")
-    assert time.time() - rejected < 30
     assert ended.state == "failed"
     assert "not approved by admin" in ended.report["message"].lower()
     assert f"live is {before}" in ended.report["message"]

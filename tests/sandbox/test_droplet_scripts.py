@@ -135,7 +135,6 @@ def test_unchanged_dependencies_are_not_built_again(droplet: AppDroplet, revisio
     droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v2']}"])
     report = droplet.deploy(revisions["v2"])
     assert "dependencies are unchanged" in report.lines
-    assert report.seconds < 10
 
 
 def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
@@ -413,14 +412,14 @@ def test_deploy_of_another_revision_does_not_wait_for_what_a_dead_run_left_at_wo
 ) -> None:
     running(claimed, revisions["v1"])
     left = deploy_unit(APP, "e" * 40)
-    script = f"exec 9>/run/bluegreen/{SYSTEM_NAME}.lock; flock 9; sleep 60"
+    # For longer than a deploy waits for the lock.
+    script = f"exec 9>/run/bluegreen/{SYSTEM_NAME}.lock; flock 9; sleep 600"
     claim = Claim(APP, 7)
-    claimed.script(start_script(unit=left, run_id="run-7", script=script, timeout=60, claim=claim))
+    claimed.script(start_script(unit=left, run_id="run-7", script=script, timeout=600, claim=claim))
     wait_until_locked(claimed)
     unit = claimed.start(claimed.release(revisions["v2"]), "run-8", token=8)
     report = claimed.finish(unit)
     assert report.state is JobState.SUCCESS, report.lines
-    assert report.seconds < 20
     assert claimed.poll(left, wait=0).state is JobState.MISSING
     claimed.script(clean_script(unit=unit, claim=Claim(APP, 8)))
 

@@ -258,11 +258,8 @@ def test_a_reserved_ip_is_moved_by_provisioning_and_its_clients_with_it(
     wait_for_answers(address, [first], 5)
 
     first.power_off()
-    began = time.monotonic()
     assert front.provision() == address
     wait_for_answers(address, [second], 5)
-    # Finding out that the other does not answer takes most of it.
-    assert time.monotonic() - began < 10
     afterwards = next_requests(judged(address))
     assert (afterwards.failed, afterwards.app_errors) == (0, 0), afterwards.failures
     asked = ["curl", "--silent", "--include", "--max-time", "1", f"http://{address}/"]

@@ -144,10 +144,9 @@ def pair(two: Pair) -> Pair:
     return two
 
 
-def test_both_move_within_a_second(pair: Pair) -> None:
+def test_both_move(pair: Pair) -> None:
     results = pair.switch(Color.GREEN)
-    moments = [result.at for result in results.values()]
-    assert max(moments) - min(moments) < 1
+    assert set(results) == {machine.name for machine in pair.machines}
     assert pair.colors() == ["green", "green"]
     pair.hook.confirm(REVISIONS[Color.GREEN])
     assert {status.pending for status in pair.hook.statuses().values()} == {None}
@@ -199,10 +198,9 @@ def test_the_other_goes_back_when_one_loses_power_in_the_middle(
     deploy = threading.Thread(target=switch)
     deploy.start()
     assert off.wait(20)
-    until(lambda: color_from(survivor) == "green", seconds=5)
-    moved = time.monotonic()
-    until(lambda: color_from(survivor) == "blue", seconds=5)
-    assert time.monotonic() - moved < 2
+    until(lambda: color_from(survivor) == "green")
+    # Long before its timer would take it back.
+    until(lambda: color_from(survivor) == "blue", seconds=30)
     deploy.join()
     [failure] = failures
     assert f"{second.name}: unknown" in str(failure)

@@ -125,7 +125,7 @@ def test_a_download_and_an_upgraded_connection_end_whole_and_the_next_deploy_wai
         wait_for_drain(stack, next_run)
         whole = download.result(90)
         assert (whole.color, whole.size) == (old, BYTES)
-        assert 60 <= whole.seconds < 65
+        assert whole.seconds >= 60
         assert echo(connection, b"after") == f"{ref}: after\n".encode()
         assert services(stack, old) == before
         connection.shutdown(socket.SHUT_WR)

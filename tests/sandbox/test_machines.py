@@ -195,8 +195,8 @@ def test_a_delayed_machine_answers_late(shop: Shop, machines: tuple[Machine, Mac
     assert seconds_from_machine() >= 0.6
     assert shop.ssh(bare, "head -c 3000000 /dev/zero | wc -c").stdout == "3000000\n"
     bare.undelay()
-    assert seconds_from_host() < 0.6
-    assert seconds_from_machine() < 0.6
+    until(lambda: seconds_from_host() < 0.6, "the host gets a quick answer")
+    until(lambda: seconds_from_machine() < 0.6, "the other machine gets a quick answer")
 
 
 def test_killing_a_process_spares_all_other_machines(shop: Shop, machines: tuple[Machine, Machine]) -> None:

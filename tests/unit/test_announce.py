@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from typing import Any
 
 import pytest
@@ -82,11 +81,8 @@ def test_a_service_that_never_answers_holds_nobody_up_for_long_and_the_others_ar
     with serving(api) as address, socket.create_server(("127.0.0.1", 0)) as silent:
         connect(monkeypatch, "chat", address)
         # As somebody may set it for a slow service: it would be waited for as long.
-        connect(monkeypatch, "slow", f"127.0.0.1:{silent.getsockname()[1]}", "?rto=60&cto=60")
-        began = time.monotonic()
+        connect(monkeypatch, "slow", f"127.0.0.1:{silent.getsockname()[1]}", "?rto=3600&cto=3600")
         notifications.notify(settings(Event.APPROVAL, "slow", "chat"), Event.APPROVAL, MESSAGE, LINK)
-        took = time.monotonic() - began
-    assert took < 20
     assert len(api.asked("POST")) == 1
     assert "slow was not notified: no answer within 1 s" in caplog.text
 

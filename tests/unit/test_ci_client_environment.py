@@ -6,7 +6,6 @@ import ast
 import signal
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,11 +154,9 @@ def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
     authority.issue_cert("127.0.0.1").configure_cert(context)
     api = airflow_with_an_ended_run()
     with serving(api, context) as address:
-        started = time.monotonic()
         code, lines = run(*arguments(f"https://{address}"))
         assert code == 7
         assert "is not trusted, see --ca-file: unable to get local issuer certificate" in lines[-1]
-        assert time.monotonic() - started < SECONDS / 2
         assert api.seen == []
         assert run(*arguments(f"https://{address}"), AIRFLOW_CA_FILE=str(tmp_path / "ca.pem"))[0] == 0
 

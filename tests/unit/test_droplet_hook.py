@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -46,10 +45,8 @@ def hook(server: SshServer, one: Droplet | None = None) -> DropletHook:
 
 
 def failure(server: SshServer, kind: type[BlueGreenError], one: Droplet | None = None) -> str:
-    began = time.monotonic()
     with pytest.raises(kind) as raised, hook(server, one) as unlucky:
         unlucky.run_script("true")
-    assert time.monotonic() - began < 5
     assert "\n" not in str(raised.value)
     return str(raised.value)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
@@ -32,13 +31,12 @@ def test_an_unconfirmed_switch_is_taken_back_before_haproxy_starts(deployed: Dep
     assert (last.to, last.run_id, last.refused) == ("blue", "run-1", False)
 
 
-def test_a_confirmed_switch_is_left_alone_and_costs_no_time(deployed: Deployed) -> None:
+def test_a_confirmed_switch_is_left_alone(deployed: Deployed) -> None:
     deployed.switch(Color.GREEN)
     deployed.world.ok("confirm", token=deployed.token, revision="c" * 40)
     deployed.world.stop_haproxy()
-    before, began = snapshot(deployed.world), time.monotonic()
+    before = snapshot(deployed.world)
     assert not deployed.world.ok("boot")["reverted"]
-    assert time.monotonic() - began < 2
     assert snapshot(deployed.world) == before
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
@@ -73,11 +72,10 @@ def test_a_master_that_does_not_answer_because_it_reloads_is_asked_again(deploye
 
 
 def test_a_long_answer_does_not_keep_traffic_from_moving_and_ends_whole(deployed: Deployed) -> None:
-    with download(deployed, 3) as client:
+    with download(deployed, 6) as client:
         deployed.sync(deployed.world.render(timeout_server=51))
-        began = time.monotonic()
         deployed.switch(Color.GREEN)
-        assert time.monotonic() - began < 2
+        assert deployed.status()["sessions"]["blue"] == 1, "it has not ended yet"
         answer = client.getresponse()
         assert (answer.headers["X-Color"], answer.read()) == ("blue", b"begin end")
 

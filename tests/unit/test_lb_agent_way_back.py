@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from typing import Any
 
 import pytest
@@ -121,9 +120,7 @@ def test_a_switch_that_can_be_neither_done_nor_undone_is_left_to_the_timer(deplo
 def test_a_load_balancer_without_haproxy_keeps_no_other_from_going_back(deployed: Deployed) -> None:
     deployed.switch(Color.GREEN)
     deployed.world.stop_haproxy()
-    began = time.monotonic()
     assert deployed.world.ok("revert", token=deployed.token, prepare_only=True)["prepared"]
-    assert time.monotonic() - began < 2
     deployed.world.ok("revert", token=deployed.token)
     deployed.world.start(deployed.world.config.read_text())
     assert deployed.maps() == BLUE_LIVE

@@ -156,10 +156,8 @@ def test_one_that_does_not_follow_in_time_goes_back_when_it_can_and_the_others_a
         return {"from": "blue", "to": "green"}
 
     first.call.side_effect, second.call.side_effect = prompt, late
-    began = time.monotonic()
     with pytest.raises(LoadBalancerError, match="lb-2: moved too late") as raised:
         both(first, second).switch(**REQUEST)
-    assert time.monotonic() - began < 5
     assert "live now on lb-1: blue, lb-2: unknown" in str(raised.value)
     assert late_reverts == ["revert"]
 

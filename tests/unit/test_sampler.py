@@ -32,7 +32,8 @@ class _App(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        time.sleep(SLOW_SECONDS if self.path == "/slow" else 0)
+        if self.path == "/slow":
+            self.take_time()
         self.send_response(500 if self.path == "/broken" else 200)
         self.send_header("X-Revision", REVISION)
         self.send_header("X-Host", self.headers["Host"])
@@ -56,6 +57,14 @@ class _App(BaseHTTPRequestHandler):
                 self.wfile.write(b".")
 
     connections: ClassVar[set[Any]] = set()
+    at_work: ClassVar[set[Any]] = set()
+    most_at_once = 0
+
+    def take_time(self) -> None:
+        self.at_work.add(self)
+        type(self).most_at_once = max(self.most_at_once, len(self.at_work))
+        time.sleep(SLOW_SECONDS)
+        self.at_work.discard(self)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -86,7 +95,7 @@ def test_an_answer_is_remembered_with_whom_and_what_was_asked(balancer: Any) -> 
         "lb-1",
     )
     assert sample.failed
-    assert 0 < sample.milliseconds < 1000
+    assert sample.milliseconds > 0
 
 
 @pytest.mark.parametrize("path", ["/length-is_cut", "/chunked-is_cut"])
@@ -113,7 +122,7 @@ def test_a_body_that_trickles_in_is_given_up(balancer: Any, monkeypatch: pytest.
     with Visitor() as visitor:
         sample = visitor.ask(("/length-trickles", balancer))
     assert (sample.failed, sample.lost) == (True, False)
-    assert 300 < sample.milliseconds < 700
+    assert sample.milliseconds > 300
     assert said(sample) == "no whole answer (status 200, but the body was not whole after 0.3 s)"
 
 
@@ -167,15 +176,16 @@ def seconds_of_a_round(samples: list[Sample]) -> float:
 
 def test_every_path_is_asked_equally_often_at_the_rate(balancer: Any) -> None:
     samples = seen(60, ["/", "/a", "/b"], balancer, rate=60)
-    assert seconds_of_a_round(samples) == pytest.approx(VISITORS / 60, rel=0.4)
+    # Not more often, however much later on a busy machine.
+    assert seconds_of_a_round(samples) > 0.8 * VISITORS / 60
     counts = [sum(sample.path == path for sample in samples) for path in ("/", "/a", "/b")]
     assert max(counts) - min(counts) <= 4
 
 
 def test_a_slow_path_does_not_keep_the_others_waiting(balancer: Any) -> None:
-    samples = seen(16, ["/slow"], balancer, rate=50)
-    # One after the other they would take four times as long.
-    assert SLOW_SECONDS <= seconds_of_a_round(samples) < 2 * SLOW_SECONDS
+    _App.most_at_once = 0
+    seen(16, ["/slow"], balancer, rate=50)
+    assert _App.most_at_once > 1
 
 
 def test_nothing_to_ask_is_no_trouble() -> None:

@@ -26,6 +26,8 @@ from bluegreen.traffic import Counters
 NEW, OLD = "a" * 40, "b" * 40
 GOOD, BAD = Sample(5, 200, NEW, load_balancer="lb-1"), Sample(5, 500, NEW, load_balancer="lb-1")
 LOST = DropletUnreachableError("lb-1: the SSH connection was lost")
+# A bake that lasts to its end outlives any test: its verdict came early.
+BEYOND_ANY_TEST = 3600.0
 LB = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
 
 Reading = Exception | dict[str, Any]
@@ -129,13 +131,11 @@ def test_what_a_rollback_goes_back_to_need_not_be_as_quick_as_what_it_comes_from
 
 
 def test_errors_of_clients_alone_end_it_at_the_first_look(bake: Bake) -> None:
-    began = time.monotonic()
     with pytest.raises(
         BlueGreenError,
         match=r"the new release is bad: 50 of 1000 requests through lb-1 were answered with 5xx",
     ):
-        bake(reading(failed=50), seconds=20)
-    assert time.monotonic() - began < 10
+        bake(reading(failed=50), seconds=BEYOND_ANY_TEST)
 
 
 def test_errors_that_clients_had_before_are_no_verdict(bake: Bake) -> None:
@@ -184,10 +184,8 @@ def test_a_mistake_in_reading_is_not_swallowed(bake: Bake) -> None:
 
 
 def test_an_error_that_time_does_not_mend_ends_it_at_once(bake: Bake) -> None:
-    began = time.monotonic()
     with pytest.raises(BlueGreenError, match="another SSH host key"):
-        bake(BlueGreenError("lb-1 answers with another SSH host key"), seconds=20)
-    assert time.monotonic() - began < 10
+        bake(BlueGreenError("lb-1 answers with another SSH host key"), seconds=BEYOND_ANY_TEST)
 
 
 def test_traffic_that_went_elsewhere_ends_it(bake: Bake) -> None:
