@@ -5,6 +5,9 @@
 if it has ``"ok": true``, with 1 if it has ``"ok": false``, ``error`` (a code) and ``message`` (one line).
 Standard library only, Python 3.9 or newer, run as root. Verbs that change something hold one ``flock``; every
 state is replaced by rename, so that a killed call leaves the state before or after a step, never half of one.
+
+Every call has one deadline (``DEADLINES``): whatever an app, a peer, HAProxy or systemd does meanwhile, each
+wait takes what is left of it. Of an HTTP answer only the head is read, and none without a bound in bytes.
 """
 
 from __future__ import annotations
@@ -14,9 +17,12 @@ import csv
 import fcntl
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -43,9 +49,37 @@ COUNTERS = {
 # and, at boot, for a server: the network may need some, and HAProxy waits meanwhile.
 LOCK_WAIT, RELOAD_WAIT, HEALTH_WAIT, ANSWER_WAIT = 20.0, 15.0, 5.0, 3.0
 BOOT_WAIT = 10.0
+# Seconds for one answer: of HAProxy's sockets, of an app, and of one of many that are asked in turn.
+SOCKET_WAIT, APP_WAIT, SHORT_APP_WAIT = 5.0, 2.0, 1.0
+# Seconds for the request to arrive.
+REQUEST_WAIT = 15.0
 # Seconds after its deadline that a switch which was being confirmed is decided: the other load balancers,
 # which may not have got so far, have gone back by then.
 PEERS_WAIT = 5.0
+# Seconds within which each verb ends, whatever happens. The wait for another call of the agent counts.
+DEADLINES = {
+    "status": 25.0,
+    "probe": 65.0,
+    "ledger": 10.0,
+    "lock": 60.0,
+    "renew": 30.0,
+    "unlock": 60.0,
+    "sync": 180.0,
+    "switch": 60.0,
+    "confirm": 45.0,
+    "align": 60.0,
+    "revert": 45.0,
+    "boot": 40.0,
+    "record": 30.0,
+}
+# Of these, the seconds that are kept for putting back what took too long.
+PUT_BACK, GO_BACK_TO_OLD_CONFIGURATION = 10.0, 75.0
+# Seconds after its deadline that the kernel ends a call that has not noticed it.
+ALARM_AFTER = 5.0
+# Bytes: an HTTP answer's head, an answer of HAProxy's sockets, a request, and the end of a program's output.
+HEAD_LIMIT, SOCKET_LIMIT, REQUEST_LIMIT, OUTPUT_LIMIT = 1 << 16, 1 << 23, 1 << 23, 1 << 16
+# Characters that are kept of what an app says about itself.
+HEADER_LIMIT = 100
 # Bytes at the end of the ledger that are looked at: hundreds of runs, and so any that is reported twice.
 LEDGER_TAIL = 1 << 20
 # Seconds that a lock lasts after its holder's last sign of life, unless the holder wants another time.
@@ -111,27 +145,93 @@ def write_json(path: Path, value: Json) -> None:
     write_atomically(path, json.dumps(value, indent=1).encode())
 
 
-def run(*command: str) -> tuple[int, str]:
-    """Run a program; its exit status and all its output."""
-    try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMMAND_TIMEOUT, check=False
-        )
-    except FileNotFoundError:
-        return 127, f"{command[0]} is not installed"
-    except subprocess.TimeoutExpired:
-        return 124, f"{command[0]} did not end within {COMMAND_TIMEOUT:.0f} s"
-    return done.returncode, done.stdout.decode(errors="replace").strip()
+def since_boot() -> float:
+    """Seconds since this machine was started: a clock that nobody sets, and that no two boots share."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def wait_for(seconds: float, ask: Callable[[], T | None], pause: float = 0.02) -> T | None:
-    """Ask until there is an answer other than None; None if there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = ask()
-        if answer is not None or time.monotonic() > deadline:
-            return answer
-        time.sleep(pause)
+class CallDeadline:
+    """The moment at which a call has to be over; every wait in it takes what is left."""
+
+    def __init__(self, verb: str, seconds: float) -> None:
+        self.verb, self.end = verb, since_boot() + seconds
+        self.why = f"it may take {seconds:g} s"
+        self._kept = 0.0
+
+    def left(self, at_most: float = float("inf")) -> float:
+        """Seconds that may be waited; always more than none.
+
+        :raises AgentError: with the code ``too_slow`` if no time is left.
+        """
+        left = self.end - self._kept - since_boot()
+        if left <= 0:
+            raise AgentError("too_slow", f"{self.verb} ran out of time: {self.why}")
+        return min(left, at_most)
+
+    def end_by(self, moment: float, why: str) -> None:
+        """Be over at a moment (seconds since the boot) if that is earlier."""
+        if moment < self.end:
+            self.end, self.why = moment, why
+
+    @contextlib.contextmanager
+    def keeping(self, seconds: float) -> Iterator[None]:
+        """Keep the last seconds for what has to be done if the rest takes too long."""
+        before, self._kept = self._kept, self._kept + min(seconds, self.left() / 2)
+        try:
+            yield
+        finally:
+            self._kept = before
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            time.sleep(self.left(seconds))
+
+    def wait_for(self, seconds: float, ask: Callable[[], T | None], pause: float = 0.02) -> T | None:
+        """Ask until there is an answer other than None; None if there is none in time."""
+        until = since_boot() + self.left(seconds)
+        while True:
+            answer = ask()
+            if answer is not None or since_boot() > until:
+                return answer
+            time.sleep(pause)
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Run a program; its exit status and the end of its output."""
+        seconds = self.left(COMMAND_TIMEOUT)
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+        except FileNotFoundError:
+            return 127, f"{command[0]} is not installed"
+        with process:
+            until, output = since_boot() + seconds, b""
+            try:
+                for part in parts_of(process.stdout, until):
+                    output = (output + part)[-OUTPUT_LIMIT:]
+                process.wait(max(0.01, until - since_boot()))
+            except (TimeoutError, subprocess.TimeoutExpired):
+                process.kill()
+                return 124, f"{command[0]} did not end within {seconds:.0f} s"
+            except BaseException:
+                process.kill()
+                raise
+        return process.returncode, output.decode(errors="replace").strip()
+
+
+def parts_of(stream: IO[bytes] | None, until: float) -> Iterator[bytes]:
+    """What comes out of a pipe until it is closed.
+
+    :raises TimeoutError: if it is not by a moment (seconds since the boot).
+    """
+    while stream is not None:
+        left = until - since_boot()
+        if left <= 0 or not select.select([stream], [], [], left)[0]:
+            raise TimeoutError
+        part = os.read(stream.fileno(), 1 << 16)
+        if not part:
+            return
+        yield part
 
 
 def utc(seconds: float, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
@@ -148,25 +248,107 @@ def alert(output: str) -> str:
     return found[1] if found else (output.splitlines() or ["no reason given"])[-1]
 
 
-def http_get(address: str, port: int, path: str, host: str | None = None, timeout: float = 2.0) -> Json:
-    """One GET on a connection of its own. A failure to answer is part of the result."""
+@dataclass(frozen=True)
+class Question:
+    """How an app is asked: for which path, by which host and scheme. It answers as it does to its clients.
+
+    :param host: of the ``Host`` header; the address that is asked if there is none.
+    :param https: whether the app is told that its client came by https.
+    :param statuses: those of a good answer; 200 to 299 if there are none.
+    """
+
+    path: str
+    host: str | None = None
+    https: bool = False
+    statuses: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, request: Json, path_key: str = "path") -> Question:
+        host, https, statuses = (request.get(key) for key in ("host", "https", "statuses"))
+        if https not in (None, True, False):
+            raise AgentError("bad_request", f"https: {https!r:.60} is not true or false")
+        if statuses is not None and not (
+            isinstance(statuses, list)
+            and all(type(status) is int and 100 <= status <= 599 for status in statuses)
+        ):
+            raise AgentError("bad_request", f"statuses: {statuses!r:.60} is no list of HTTP statuses")
+        named = None if host is None else text(request, "host", HOST)
+        return cls(text(request, path_key, PATH), named, bool(https), tuple(statuses or ()))
+
+    def told(self) -> Json:
+        """What :meth:`of` makes the same question of."""
+        return {"path": self.path, "host": self.host, "https": self.https, "statuses": list(self.statuses)}
+
+    def is_good(self, answer: Json) -> bool:
+        status = answer["status"]
+        if status is None:
+            return False
+        return status in self.statuses if self.statuses else 200 <= status < 300
+
+    def lines_for(self, address: str) -> bytes:
+        """The request, for a connection of its own."""
+        lines = (
+            f"GET {self.path} HTTP/1.1",
+            f"Host: {self.host or address}",
+            f"X-Forwarded-Proto: {'https' if self.https else 'http'}",
+            "User-Agent: bluegreen-lb-agent",
+            "Connection: close",
+        )
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def http_get(address: str, port: int, question: Question, seconds: float) -> Json:
+    """One GET on a connection of its own, until the answer's head has come. No answer is a result, too.
+
+    :param seconds: for all of it, from the connection to the end of the head.
+    """
     answer: Json = {"status": None, "revision": None, "color": None, "error": None}
-    began = time.monotonic()
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    began = since_boot()
     try:
-        headers = {"Host": host or address, "Connection": "close", "User-Agent": "bluegreen-lb-agent"}
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        response.read()
-        answer["status"] = response.status
-        answer["revision"] = response.headers.get("X-Revision")
-        answer["color"] = response.headers.get("X-Color")
-    except (OSError, http.client.HTTPException) as error:
-        answer["error"] = f"{type(error).__name__}: {error}"
-    finally:
-        connection.close()
-    answer["milliseconds"] = round((time.monotonic() - began) * 1000, 1)
+        with socket.create_connection((address, port), seconds) as connection:
+            connection.sendall(question.lines_for(address))
+            answer["status"], headers = read_head(connection, began + seconds)
+        for key in ("revision", "color"):
+            value = headers.get(f"X-{key.capitalize()}")
+            answer[key] = value if value is None else value[:HEADER_LIMIT]
+    except TimeoutError:
+        answer["error"] = f"TimeoutError: the answer's head did not end within {seconds:.1f} s"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        answer["error"] = f"{type(error).__name__}: {error}"[:HEADER_LIMIT]
+    answer["milliseconds"] = round((since_boot() - began) * 1000, 1)
     return answer
+
+
+def read_head(connection: socket.socket, until: float) -> tuple[int, Any]:
+    """Status and headers of an answer; interim ones (1xx) are passed over, and its body is left alone.
+
+    :raises TimeoutError: if the head has not ended at a moment (seconds since the boot).
+    :raises ValueError: if it is longer than ``HEAD_LIMIT``, ends too early, or is not HTTP's.
+    """
+    received = begin = 0
+    data = b""
+    while True:
+        end = re.compile(rb"\r?\n\r?\n").search(data, max(begin, received - 4))
+        if end:
+            found = re.match(rb"HTTP/1\.[01] ([1-5][0-9]{2})\b[^\n]*\n", data[begin : end.end()])
+            if not found:
+                raise ValueError("what came is not HTTP/1.1")
+            if found[1][:1] != b"1":
+                lines = data[begin + found.end() : end.end()]
+                return int(found[1]), http.client.parse_headers(io.BytesIO(lines))
+            begin = received = end.end()
+            continue
+        received = len(data)
+        if received >= HEAD_LIMIT:
+            raise ValueError(f"the answer's head is longer than {HEAD_LIMIT} bytes")
+        left = until - since_boot()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        part = connection.recv(HEAD_LIMIT - received)
+        if not part:
+            raise ValueError("the connection was closed before the answer's head had ended")
+        data += part
 
 
 def answered(answer: Json) -> bool:
@@ -245,8 +427,8 @@ def started_at(pid: int) -> str | None:
 class Haproxy:
     """The running HAProxy, through its admin socket and its master's socket."""
 
-    def __init__(self, paths: Paths) -> None:
-        self.paths = paths
+    def __init__(self, paths: Paths, deadline: CallDeadline) -> None:
+        self.paths, self.deadline = paths, deadline
 
     def ask(self, command: str) -> str:
         """A command on the admin socket; an empty string if HAProxy does not answer."""
@@ -257,7 +439,7 @@ class Haproxy:
 
     def is_down(self) -> bool:
         """Whether it does not run; during a reload it only does not answer."""
-        return self.processes() is None and run("systemctl", "is-active", "haproxy")[0] != 0
+        return self.processes() is None and self.deadline.run("systemctl", "is-active", "haproxy")[0] != 0
 
     def running_map(self) -> TrafficMap | None:
         return self._map_of(self.ask(self._show_map))
@@ -287,7 +469,7 @@ class Haproxy:
         self._lead_old_workers(wanted)
 
     def version(self) -> str:
-        text = self.ask("show info") or run("haproxy", "-v")[1]
+        text = self.ask("show info") or self.deadline.run("haproxy", "-v")[1]
         found = re.search(r"[Vv]ersion:? (\d+\.\d+(?:\.\d+)?)", text)
         return found[1] if found else "0.0"
 
@@ -301,7 +483,7 @@ class Haproxy:
         table = self.ask("show stat")
         found = {color: self._in_progress(table, f"{color}_backend") for color in COLORS}
         # During a reload nobody tells of the worker that is being replaced, and of what it is busy with.
-        processes = wait_for(RELOAD_WAIT, self.processes) if table else None
+        processes = self.deadline.wait_for(RELOAD_WAIT, self.processes) if table else None
         for pid in processes.old if processes else ():
             table, led_to = self._ask_old(pid, "show stat"), self._map_of(self._ask_old(pid, self._show_map))
             for color in COLORS:
@@ -368,24 +550,30 @@ class Haproxy:
         if answer:
             raise AgentError("not_moved", f"HAProxy refused {command.split(' ')[0]} map: {answer}")
 
-    @staticmethod
-    def _talk(path: Path, command: str) -> str:
+    def _talk(self, path: Path, command: str) -> str:
+        """The whole answer to a command; an empty string if it does not come, in time and within bounds."""
+        until = since_boot() + self.deadline.left(SOCKET_WAIT)
         answer = b""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(5)
+                connection.settimeout(SOCKET_WAIT)
                 connection.connect(str(path))
                 connection.sendall(command.encode() + b"\n")
                 # The master goes on waiting for commands otherwise.
                 connection.shutdown(socket.SHUT_WR)
-                while part := connection.recv(65536):
+                while len(answer) <= SOCKET_LIMIT:
+                    connection.settimeout(max(0.001, until - since_boot()))
+                    part = connection.recv(65536)
+                    if not part:
+                        return answer.decode(errors="replace")
                     answer += part
         except OSError:
-            return ""
-        return answer.decode(errors="replace")
+            pass
+        return ""
 
 
 LINE, PATH, COLOR, REVISION = r"[^\x00-\x1f]{0,500}", r"/[!-~]{0,199}", "|".join(COLORS), r"[0-9a-f]{40}"
+HOST = r"[A-Za-z0-9.:\[\]-]{1,260}"
 
 
 def text(request: Json, key: str, pattern: str) -> str:
@@ -526,14 +714,14 @@ class RevertTimer:
 
     UNIT = "bluegreen-revert"
 
-    def __init__(self, agent: Path) -> None:
-        self.agent = agent
+    def __init__(self, agent: Path, deadline: CallDeadline) -> None:
+        self.agent, self.deadline = agent, deadline
 
     def arm(self, seconds: float, deadline: float) -> None:
         """An earlier timer may still be armed: only the one whose deadline is pending acts."""
         if not self.agent.is_file():
             raise AgentError("cannot_arm", f"{self.agent} is missing, no revert could run; nothing moved")
-        status, output = run(
+        status, output = self.deadline.run(
             "systemd-run",
             f"--unit={self.UNIT}-{deadline * 1000:.0f}",
             f"--on-active={seconds}s",
@@ -551,14 +739,14 @@ class RevertTimer:
 
     def disarm(self) -> None:
         """One that is left would find nothing pending."""
-        run("systemctl", "stop", f"{self.UNIT}-*.timer", f"{self.UNIT}-*.service")
+        self.deadline.run("systemctl", "stop", f"{self.UNIT}-*.timer", f"{self.UNIT}-*.service")
 
 
 class Configuration:
     """Who exists: the file, and whether HAProxy runs it."""
 
     def __init__(self, paths: Paths, haproxy: Haproxy) -> None:
-        self.paths, self.haproxy = paths, haproxy
+        self.paths, self.haproxy, self.deadline = paths, haproxy, haproxy.deadline
 
     def running_digest(self) -> str | None:
         """Digest of what runs; None if anything but :meth:`load` has started the present worker."""
@@ -571,7 +759,7 @@ class Configuration:
     def validate(self, config: bytes) -> None:
         candidate = self.paths.config.with_name(".haproxy.cfg.candidate")
         write_atomically(candidate, config)
-        status, output = run("haproxy", "-c", "-f", str(candidate))
+        status, output = self.deadline.run("haproxy", "-c", "-f", str(candidate))
         candidate.unlink()
         if status != 0:
             message = f"HAProxy refuses the configuration, nothing was changed: {alert(output)}"
@@ -592,17 +780,17 @@ class Configuration:
     def load(self, config: bytes, expected: TrafficMap | None) -> None:
         """Start or reload HAProxy, and make sure that it happened: Debian's unit does not wait for it."""
         before = None
-        if run("systemctl", "is-active", "haproxy")[0] == 0:
+        if self.deadline.run("systemctl", "is-active", "haproxy")[0] == 0:
             # A reload that is under way, for example a killed call's, keeps the master from answering.
-            before = wait_for(RELOAD_WAIT, self.haproxy.processes)
+            before = self.deadline.wait_for(RELOAD_WAIT, self.haproxy.processes)
             if before is None:
                 raise AgentError("reload_failed", f"nobody answers on {self.paths.master_socket}")
         else:
-            run("systemctl", "reset-failed", "haproxy")
-        status, output = run("systemctl", "reload" if before else "start", "haproxy")
+            self.deadline.run("systemctl", "reset-failed", "haproxy")
+        status, output = self.deadline.run("systemctl", "reload" if before else "start", "haproxy")
         if status != 0:
             raise AgentError("reload_failed", alert(output))
-        after = wait_for(RELOAD_WAIT, lambda: self._outcome(before, expected))
+        after = self.deadline.wait_for(RELOAD_WAIT, lambda: self._outcome(before, expected))
         if after is None or after.failed:
             died = "its new worker does not start, see journalctl -u haproxy"
             raise AgentError("reload_failed", died if after else "no new worker answers")
@@ -640,7 +828,7 @@ class Traffic:
     """Who is live: the map's file, HAProxy's copy of it, and the switch that waits to be confirmed."""
 
     def __init__(self, paths: Paths, haproxy: Haproxy) -> None:
-        self.paths, self.haproxy = paths, haproxy
+        self.paths, self.haproxy, self.deadline = paths, haproxy, haproxy.deadline
 
     def state(self) -> Json:
         empty = dict.fromkeys(("pending", "last_revert", "confirmed", "moved_at"))
@@ -661,9 +849,11 @@ class Traffic:
 
     def colors_of_peers(self, pending: Json) -> set[str]:
         """Where the other load balancers send traffic; those that do not answer are left out."""
-        port, path = self.paths.http_port, pending["path"]
-        answers = [http_get(peer, port, path, timeout=1)["color"] for peer in pending.get("peers", [])]
-        return {color for color in answers if color}
+        port, question = self.paths.http_port, Question.of(pending)
+        colors = set()
+        for peer in pending.get("peers", []):
+            colors.add(http_get(peer, port, question, self.deadline.left(SHORT_APP_WAIT))["color"])
+        return colors - {None, ""}
 
     def taken_back(self, pending: Json, reason: str) -> None:
         self.remember(pending=None, last_revert=self._revert_of(pending, reason))
@@ -707,17 +897,14 @@ class Traffic:
             raise AgentError("bad_request", f"initial: {initial!r:.60} is not usable")
         return wanted
 
-    def demand_health(self, color: str, revision: str, minimum: int, path: str) -> None:
-        """Every server that HAProxy would use has to answer with the revision.
-
-        Whether it is healthy is HAProxy's to say: what it asks for may be of a release from before.
-        """
+    def demand_health(self, color: str, revision: str, minimum: int, question: Question) -> None:
+        """Every server that HAProxy would use has to give a good answer, with the revision."""
 
         def all_up() -> list[Json] | None:
             servers = self.haproxy.servers(color)
             return servers if len(servers) >= minimum and all(server["up"] for server in servers) else None
 
-        servers = wait_for(HEALTH_WAIT, all_up) or self.haproxy.servers(color)
+        servers = self.deadline.wait_for(HEALTH_WAIT, all_up) or self.haproxy.servers(color)
         up = [server for server in servers if server["up"]]
         if len(up) < minimum:
             sick = [f"{server['name']}: {server['check']}" for server in servers if not server["up"]]
@@ -725,13 +912,17 @@ class Traffic:
             message = f"{color} has {len(up)} healthy servers of {minimum} ({why}); nothing moved"
             raise AgentError("unhealthy", message)
         for server in up:
-            answer = http_get(server["address"], server["port"], path)
-            if not answered(answer) or answer["revision"] != revision:
+            seconds = self.deadline.left(APP_WAIT)
+            answer = http_get(server["address"], server["port"], question, seconds)
+            if not question.is_good(answer) or answer["revision"] != revision:
                 said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
-                wrong = f"{server['name']} answers {path} with {said}, not with {revision[:12]}"
-                raise AgentError("unhealthy", f"{wrong}; nothing moved")
+                asked = f" (Host {question.host})" if question.host else ""
+                good = " or ".join(map(str, question.statuses)) or "200 to 299"
+                wrong = f"{server['name']} answers {question.path}{asked} with {said}"
+                wanted = f"not with status {good} and {revision[:12]}"
+                raise AgentError("unhealthy", f"{wrong}, {wanted}; nothing moved")
 
-    def move(self, wanted: TrafficMap, path: str, revision: str | None = None) -> Json:
+    def move(self, wanted: TrafficMap, question: Question, revision: str | None = None) -> Json:
         """Move traffic and prove it: the file, the running map, and a real answer."""
         began = time.monotonic()
         self.write_file(wanted)
@@ -739,11 +930,11 @@ class Traffic:
         at = time.time()
 
         def answers() -> bool | None:
-            answer = http_get("127.0.0.1", self.paths.http_port, path)
+            answer = http_get("127.0.0.1", self.paths.http_port, question, self.deadline.left(APP_WAIT))
             right = answer["color"] == wanted.live_color and answer["status"] is not None
             return (right and revision in (None, answer["revision"])) or None
 
-        answered = wait_for(ANSWER_WAIT, answers, 0.005)
+        answered = self.deadline.wait_for(ANSWER_WAIT, answers, 0.005)
         milliseconds = round((time.monotonic() - began) * 1000, 1)
         if not answered or not self.is_at(wanted):
             raise AgentError("not_moved", f"no answer from {wanted.live} came through HAProxy")
@@ -751,10 +942,11 @@ class Traffic:
         return {"milliseconds": milliseconds, "at": at}
 
     def move_or_put_back(
-        self, wanted: TrafficMap, back: TrafficMap, path: str, revision: str | None = None
+        self, wanted: TrafficMap, back: TrafficMap, question: Question, revision: str | None = None
     ) -> Json:
         try:
-            return self.move(wanted, path, revision)
+            with self.deadline.keeping(PUT_BACK):
+                return self.move(wanted, question, revision)
         except AgentError as error:
             with contextlib.suppress(AgentError, OSError):
                 self.write_file(back)
@@ -764,10 +956,10 @@ class Traffic:
                 became = f"traffic could not be put back to {back.live} either"
             raise AgentError(error.code, f"{error}; {became}") from None
 
-    def move_back(self, wanted: TrafficMap, path: str) -> Json:
+    def move_back(self, wanted: TrafficMap, question: Question) -> Json:
         """Move traffic whatever becomes of the file: clients come first."""
         try:
-            return self.move(wanted, path)
+            return self.move(wanted, question)
         except OSError as error:
             self.haproxy.set_map(wanted)
             moved = f"traffic goes to {wanted.live} again, but {self.paths.map} cannot be written"
@@ -777,13 +969,13 @@ class Traffic:
 class Agent:
     """The verbs; each takes the request and returns the answer."""
 
-    def __init__(self, paths: Paths) -> None:
-        self.paths = paths
-        self.haproxy = Haproxy(paths)
+    def __init__(self, paths: Paths, deadline: CallDeadline) -> None:
+        self.paths, self.deadline = paths, deadline
+        self.haproxy = Haproxy(paths, deadline)
         self.configuration = Configuration(paths, self.haproxy)
         self.traffic = Traffic(paths, self.haproxy)
         self.lock_store = LockStore(paths.lock)
-        self.timer = RevertTimer(paths.agent)
+        self.timer = RevertTimer(paths.agent, deadline)
         self.written = Ledger(paths.ledger)
 
     def status(self, _request: Json) -> Json:
@@ -813,9 +1005,8 @@ class Agent:
 
     def probe(self, request: Json) -> Json:
         address = str(IPv4Address(text(request, "address", r"[0-9.]+")))
-        host = text(request, "host", r"[A-Za-z0-9.:-]+") if request.get("host") else None
         port, timeout = int(number(request, "port", 1, 65535)), number(request, "timeout", 0.01, 60)
-        return http_get(address, port, text(request, "path", PATH), host, timeout)
+        return http_get(address, port, Question.of(request), timeout)
 
     def lock(self, request: Json) -> Json:
         who: Json = {key: text(request, key, LINE) for key in ("owner", "run_id", "ref")}
@@ -978,7 +1169,7 @@ class Agent:
         to, revision = text(request, "to", COLOR), text(request, "revision", REVISION)
         within = number(request, "confirm_within", 1, 86400)
         minimum = int(number(request, "min_servers", 1, 1000))
-        path = text(request, "health_path", PATH)
+        question = Question.of(request, "health_path")
         running, pending = self.traffic.running(), self.traffic.state()["pending"]
         unfinished = bool(pending) and pending["to"] == to
         origin = pending["from"] if unfinished else running.live_color
@@ -986,7 +1177,7 @@ class Agent:
             if self.traffic.in_file() != running:
                 self.traffic.write_file(running)
             return {"from": to, "to": to, "already": True}
-        self.traffic.demand_health(to, revision, minimum, path)
+        self.traffic.demand_health(to, revision, minimum, question)
         answer = {"from": origin, "to": to, "already": running.live == to}
         answer |= {"counters": self._counters(), "answer_times": self._answer_times()}
         if request.get("prepare_only"):
@@ -995,7 +1186,7 @@ class Agent:
         if origin is not None:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
             self.timer.arm(within, deadline)
-        told = {"revision": revision, "deadline": deadline, "path": path}
+        told = {"revision": revision, "deadline": deadline, **question.told()}
         told |= {key: holder[key] for key in ("run_id", "token")}
         told["peers"] = [str(IPv4Address(peer)) for peer in request.get("peers") or []]
         # Whom to ask at boot, when no HAProxy is there to say it.
@@ -1005,7 +1196,7 @@ class Agent:
         self.traffic.remember(pending={"from": origin, "to": to, **told})
         back = TrafficMap.back(to, origin)
         try:
-            moved = self.traffic.move_or_put_back(TrafficMap.to(to), back, path, revision)
+            moved = self.traffic.move_or_put_back(TrafficMap.to(to), back, question, revision)
         except AgentError:
             # If it could not be put back, the timer still can.
             if self.traffic.is_at(back):
@@ -1040,11 +1231,11 @@ class Agent:
     def align(self, request: Json) -> Json:
         """Send traffic where the other load balancers, or a person, know that it belongs."""
         self.lock_store.require(request)
-        to, path = text(request, "to", COLOR), text(request, "path", PATH)
+        to, question = text(request, "to", COLOR), Question.of(request)
         running, wanted = self.traffic.running(), TrafficMap.to(to)
         if running != wanted or self.traffic.in_file() != wanted:
             self._demand_one_server(to, running.live)
-            self.traffic.move_or_put_back(wanted, running, path)
+            self.traffic.move_or_put_back(wanted, running, question)
         self.traffic.remember(pending=None)
         self.timer.disarm()
         return {"from": running.live_color, "to": to, "moved": running != wanted}
@@ -1097,14 +1288,14 @@ class Agent:
         elif not self.traffic.is_at(target):
             if target.live_color:
                 self._demand_one_server(target.live, pending["to"])
-            moved = self.traffic.move_back(target, pending["path"])
+            moved = self.traffic.move_back(target, Question.of(pending))
             answer = {**answer, "milliseconds": moved["milliseconds"], "reverted": True}
         self.traffic.taken_back(pending, reason)
         return answer
 
     def _peers_keep(self, pending: Json) -> bool:
         """Whether the other load balancers keep a switch, once all have decided; silence is a yes."""
-        time.sleep(min(PEERS_WAIT, max(0, pending["deadline"] + PEERS_WAIT - time.time())))
+        self.deadline.sleep(min(PEERS_WAIT, pending["deadline"] + PEERS_WAIT - time.time()))
         return pending["from"] not in self.traffic.colors_of_peers(pending)
 
     def boot(self, _request: Json) -> Json:
@@ -1136,7 +1327,7 @@ class Agent:
         if not pending.get("peers") or (not agreed and left > PEERS_WAIT):
             return False
         if not agreed:
-            time.sleep(max(0, left))
+            self.deadline.sleep(left)
         if pending["to"] not in self.traffic.colors_of_peers(pending):
             return False
         if not agreed:
@@ -1154,11 +1345,12 @@ class Agent:
 
         def any_answer() -> bool | None:
             for one in pending.get("servers", []):
-                if answered(http_get(one["address"], one["port"], pending["path"], timeout=1)):
+                seconds = self.deadline.left(SHORT_APP_WAIT)
+                if answered(http_get(one["address"], one["port"], Question.of(pending), seconds)):
                     return True
             return None
 
-        if not wait_for(BOOT_WAIT, any_answer, 0.2):
+        if not self.deadline.wait_for(BOOT_WAIT, any_answer, 0.2):
             sick = f"no server of {pending['from']} answered while HAProxy did not run"
             raise AgentError("unhealthy", sick)
 
@@ -1166,7 +1358,7 @@ class Agent:
         def any_up() -> bool | None:
             return any(server["up"] for server in self.haproxy.servers(color)) or None
 
-        if not wait_for(HEALTH_WAIT, any_up):
+        if not self.deadline.wait_for(HEALTH_WAIT, any_up):
             message = f"{color} has no healthy server to go back to; live is still {live}"
             raise AgentError("unhealthy", message)
 
@@ -1178,7 +1370,7 @@ class Agent:
 
 
 @contextlib.contextmanager
-def flock(path: Path, exclusive: bool) -> Iterator[None]:
+def flock(path: Path, exclusive: bool, deadline: CallDeadline) -> Iterator[None]:
     """Keep calls apart. A reader creates nothing and does not wait long: it may look at a call that hangs."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT if exclusive else os.O_RDONLY, 0o600)
@@ -1197,7 +1389,7 @@ def flock(path: Path, exclusive: bool) -> Iterator[None]:
         return True
 
     try:
-        if wait_for(LOCK_WAIT if exclusive else 2.0, attempt) is None and exclusive:
+        if deadline.wait_for(LOCK_WAIT if exclusive else 2.0, attempt) is None and exclusive:
             raise AgentError("busy", "another call of the agent is at work on this load balancer; try again")
         yield
     finally:
@@ -1226,16 +1418,36 @@ READERS = ("status", "probe", "ledger")
 def answer_to(arguments: list[str]) -> Json:
     if not arguments or arguments[0] not in VERBS:
         raise AgentError("bad_request", f"usage: lb_agent.py {'|'.join(VERBS)} [JSON]")
+    deadline = CallDeadline(arguments[0], DEADLINES[arguments[0]])
+    # The kernel's, for what no line here has thought of; a call that is killed leaves nothing half done.
+    signal.setitimer(signal.ITIMER_REAL, DEADLINES[arguments[0]] + ALARM_AFTER)
     source = arguments[1] if len(arguments) > 1 else "{}"
     try:
-        request = json.loads(sys.stdin.read() if source == "-" else source)
+        request = json.loads(from_stdin(deadline) if source == "-" else source)
     except ValueError as error:
         raise AgentError("bad_request", f"the request is not JSON: {error}") from None
     if not isinstance(request, dict):
         raise AgentError("bad_request", "the request is not a JSON object")
     paths = Paths()
-    with flock(paths.flock, exclusive=arguments[0] not in READERS):
-        return {"ok": True, **VERBS[arguments[0]](Agent(paths), request)}
+    with flock(paths.flock, arguments[0] not in READERS, deadline):
+        return {"ok": True, **VERBS[arguments[0]](Agent(paths, deadline), request)}
+
+
+def from_stdin(deadline: CallDeadline) -> bytes:
+    """The request.
+
+    :raises AgentError: if it does not end in time, or is too long.
+    """
+    request = bytearray()
+    try:
+        for part in parts_of(sys.stdin.buffer, since_boot() + deadline.left(REQUEST_WAIT)):
+            request += part
+            if len(request) > REQUEST_LIMIT:
+                raise AgentError("bad_request", f"the request is longer than {REQUEST_LIMIT} bytes")
+    except TimeoutError:
+        message = f"the request did not end within {REQUEST_WAIT:.0f} s"
+        raise AgentError("bad_request", message) from None
+    return bytes(request)
 
 
 def main() -> int:
