@@ -1,0 +1,116 @@
+"""The load-balancer agent and apps that try to hold it up, or to fill its memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from bluegreen.color import Color
+from tests.unit import hostile_app
+from tests.unit.hostile_app import Harm, hostile_server
+from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, free_port
+from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
+from tests.waiting import until
+
+ADDRESS = "127.0.0.31"
+MEGABYTES_OF_AN_AGENT = 60
+
+# What an app does, and what the agent says of it; None if the head says all that it wants to know.
+HARMS: dict[str, tuple[Harm, str | None]] = {
+    "its body drips": (hostile_app.dripping_body, None),
+    "its body never ends": (hostile_app.huge_body, None),
+    "its head drips": (hostile_app.dripping_head, "did not end within"),
+    "its head never ends": (hostile_app.endless_head, "longer than 65536 bytes"),
+    "it says nothing": (hostile_app.silence, "did not end within"),
+    "it speaks something else": (hostile_app.not_http, "not HTTP"),
+}
+
+
+whatever_it_does = pytest.mark.parametrize(("harm", "said"), HARMS.values(), ids=HARMS)
+
+
+def measured(world: LocalHaproxy, verb: str, **request: Any) -> tuple[dict[str, Any], float]:
+    """Call the agent; its answer, and the megabytes that it needed."""
+    process = subprocess.Popen(
+        world.command(verb, request), env=world.environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        said = process.stdout.read()
+        _, _, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        raise
+    process.returncode = 0
+    return json.loads(said), usage.ru_maxrss / 1024
+
+
+@pytest.mark.timeout(120)
+@whatever_it_does
+def test_a_probe_ends_in_time_and_within_bounds_whatever_the_app_sends(
+    load_balancer: LocalHaproxy, harm: Harm, said: str | None
+) -> None:
+    port = free_port()
+    with hostile_server(ADDRESS, port, "d" * 40, harm):
+        answer, megabytes = measured(load_balancer, "probe", address=ADDRESS, port=port, path="/", timeout=1)
+    assert megabytes < MEGABYTES_OF_AN_AGENT
+    if said is None:
+        assert (answer["status"], answer["revision"], answer["error"]) == (200, "d" * 40, None)
+    else:
+        assert (answer["status"], said in answer["error"]) == (None, True), answer
+        assert "\n" not in answer["error"]
+
+
+@contextmanager
+def green_does_harm(deployed: Deployed, harm: Harm, asked_by: bytes) -> Iterator[None]:
+    """Replace green's servers by ones that are healthy for all but requests with something in their head."""
+    for backend in deployed.world.backends[Color.GREEN]:
+        backend.close()
+    with ExitStack() as stack:
+        for address in ADDRESSES[Color.GREEN]:
+            stack.enter_context(
+                hostile_server(address, deployed.world.app_port, REVISIONS[Color.GREEN], harm, asked_by)
+            )
+        until(lambda: all(server["up"] for server in deployed.status()["servers"][Color.GREEN]))
+        yield
+
+
+@pytest.mark.timeout(120)
+@whatever_it_does
+def test_a_switch_to_an_app_that_does_harm_when_asked_directly_ends_in_time(
+    deployed: Deployed, harm: Harm, said: str | None
+) -> None:
+    with green_does_harm(deployed, harm, b"bluegreen-lb-agent"):
+        request = deployed.switch_request(Color.GREEN)
+        answer, megabytes = measured(deployed.world, "switch", **request)
+    assert megabytes < MEGABYTES_OF_AN_AGENT
+    if said is None:
+        assert (answer["ok"], deployed.maps()) == (True, GREEN_LIVE)
+    else:
+        assert (answer["error"], said in answer["message"]) == ("unhealthy", True), answer
+        assert (deployed.maps(), deployed.pending()) == (BLUE_LIVE, None)
+
+
+@pytest.mark.timeout(120)
+@whatever_it_does
+def test_a_switch_to_an_app_that_does_harm_through_haproxy_only_is_put_back(
+    deployed: Deployed, harm: Harm, said: str | None
+) -> None:
+    # HAProxy names the client to the app; whoever asks directly does not.
+    with green_does_harm(deployed, harm, b"x-forwarded-for: 127.0.0.1"):
+        request = deployed.switch_request(Color.GREEN)
+        answer, megabytes = measured(deployed.world, "switch", **request)
+    assert megabytes < MEGABYTES_OF_AN_AGENT
+    if said is None:
+        # It answered, and what becomes of its clients is seen by the bake.
+        assert (answer["ok"], deployed.maps()) == (True, GREEN_LIVE)
+    else:
+        assert answer["error"] == "not_moved", answer
+        assert (deployed.maps(), deployed.pending()) == (BLUE_LIVE, None)
+    assert deployed.world.ok("renew", token=deployed.token)
