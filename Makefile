@@ -49,7 +49,7 @@ test: venv
 	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" $(ARGS)
 endif
 
-chaos: setup  ## Every fault at every moment of a deploy; writes build/chaos.md
+chaos: setup  ## Every fault at every moment of a deploy, and bad releases; writes build/chaos.md, build/bad_releases.md
 	CHAOS=whole $(BIN)/python -m pytest tests/sandbox/chaos $(ARGS)
 
 test-compose: setup  ## The stack of docker-compose.yaml on a container engine of its own; needs Linux and root

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from sandbox.traffic_records import Outcome, Record
 
 READ_LIMIT = 1 << 20
+# Of a body; forty clients have to fit into memory whatever an app sends them.
+LONGEST_BODY = 8 << 20
 
 
 class RequestFailedError(Exception):
@@ -57,6 +59,20 @@ class Response:
     reusable: bool
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What precedes a body; header names are in lower case."""
+
+    version: str
+    status: int
+    headers: Mapping[str, str]
+
+    @property
+    def keeps_connection(self) -> bool:
+        connection = self.headers.get("connection", "").lower()
+        return connection != "close" if self.version == "HTTP/1.1" else connection == "keep-alive"
+
+
 class Client:
     """Sends requests one after the other over one connection, which it opens again only when it must.
 
@@ -68,12 +84,15 @@ class Client:
         self._port = port
         self._timeout = timeout
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        # The head of the answer under way, once it is whole: it tells who has broken off.
+        self._head: _Head | None = None
 
     async def perform(self, request: Request) -> Record:
         """Send one request and account for it; never raises for anything the network or the server does."""
         start = time.time()
         began = time.perf_counter()
         response: Response | None = None
+        self._head = None
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._exchange(request)
@@ -93,8 +112,8 @@ class Client:
             kind=kind,
             request=str(request),
             status=response.status if response else 0,
-            color=response.headers.get("x-color", "") if response else "",
-            revision=response.headers.get("x-revision", "") if response else "",
+            color=self._header("x-color"),
+            revision=self._header("x-revision"),
             detail=detail,
         )
 
@@ -104,26 +123,22 @@ class Client:
             self._streams[1].close()
         self._streams = None
 
+    def _header(self, name: str) -> str:
+        return self._head.headers.get(name, "") if self._head else ""
+
     async def _exchange(self, request: Request) -> Response:
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port, limit=READ_LIMIT)
         reader, writer = self._streams
         writer.write(request.encode(f"{self._host}:{self._port}"))
-        return await _read_response(reader)
+        while (head := await _read_head(reader)).status < 200:
+            pass
+        self._head = head
+        body, delimited = await _read_body(reader, head)
+        return Response(head.status, head.headers, body, reusable=delimited and head.keeps_connection)
 
 
-async def _read_response(reader: asyncio.StreamReader) -> Response:
-    while True:
-        version, status, headers = await _read_head(reader)
-        if status >= 200:
-            break
-    body, delimited = await _read_body(reader, status, headers)
-    connection = headers.get("connection", "").lower()
-    kept = connection != "close" if version == "HTTP/1.1" else connection == "keep-alive"
-    return Response(status, headers, body, reusable=delimited and kept)
-
-
-async def _read_head(reader: asyncio.StreamReader) -> tuple[str, int, dict[str, str]]:
+async def _read_head(reader: asyncio.StreamReader) -> _Head:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
@@ -136,23 +151,21 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[str, int, dict[str, 
     try:
         version, status = status_line.split(" ", 2)[:2]
         pairs = [line.split(":", 1) for line in header_lines]
-        return version, int(status), {name.strip().lower(): value.strip() for name, value in pairs}
+        return _Head(version, int(status), {name.strip().lower(): value.strip() for name, value in pairs})
     except ValueError:
         raise RequestFailedError("bad_response", f"not HTTP: {status_line[:80]!r}") from None
 
 
-async def _read_body(
-    reader: asyncio.StreamReader, status: int, headers: Mapping[str, str]
-) -> tuple[bytes, bool]:
+async def _read_body(reader: asyncio.StreamReader, head: _Head) -> tuple[bytes, bool]:
     """Return the body, and whether its end was told by anything but the end of the connection."""
-    if status in (204, 304):
+    if head.status in (204, 304):
         return b"", True
     try:
-        if headers.get("transfer-encoding", "").lower() == "chunked":
+        if head.headers.get("transfer-encoding", "").lower() == "chunked":
             return await _read_chunks(reader), True
-        if "content-length" in headers:
-            return await reader.readexactly(int(headers["content-length"])), True
-        return await reader.read(), False
+        if "content-length" in head.headers:
+            return await reader.readexactly(_bounded(int(head.headers["content-length"]))), True
+        return await _read_to_end(reader), False
     except asyncio.IncompleteReadError as error:
         missing = f" ({len(error.partial)} of {error.expected} bytes)" if error.expected else ""
         raise RequestFailedError("short_body", f"the connection ended in the body{missing}") from None
@@ -164,10 +177,24 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
     body = b""
     while True:
         size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
-        chunk = await reader.readexactly(size + 2)
+        chunk = await reader.readexactly(_bounded(len(body) + size) - len(body) + 2)
         if size == 0:
             return body
         body += chunk[:-2]
+
+
+async def _read_to_end(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while part := await reader.read(READ_LIMIT):
+        body += part
+        _bounded(len(body))
+    return body
+
+
+def _bounded(size: int) -> int:
+    if size > LONGEST_BODY:
+        raise RequestFailedError("bad_response", f"a body of more than {LONGEST_BODY >> 20} MiB")
+    return size
 
 
 def _judge(request: Request, response: Response) -> tuple[Outcome, str, str]:

@@ -60,6 +60,10 @@ class Judges:
             Seen(name, name == struck, summarize(read(judge.records))) for name, judge in self._judges.items()
         ]
 
+    def records(self) -> list[Path]:
+        """Return the file of each."""
+        return [judge.records for judge in self._judges.values()]
+
     def _have_begun(self) -> bool:
         return all(
             judge.records.exists() and judge.records.stat().st_size > 0 for judge in self._judges.values()

@@ -5,78 +5,30 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from demo.client import Run
-from demo.environment import DemoEnvironment
 from demo.errors import ApiError
-from sandbox import Sandbox
 from tests.sandbox.chaos.cells import CELLS, Cell
+from tests.sandbox.chaos.conftest import WHOLE
 from tests.sandbox.chaos.faults import FAULTS, Scene
 from tests.sandbox.chaos.judges import Judges, Seen
 from tests.sandbox.chaos.ledgers import attempts_to_find, problems_in_ledgers
 from tests.sandbox.chaos.leftovers import files, half_releases, leftovers, state_left
 from tests.sandbox.chaos.matrix import Result, append, load, render
-from tests.sandbox.stack import SYSTEM_NAME, Stack, running
+from tests.sandbox.stack import SYSTEM_NAME, Stack
 from tests.sandbox.way_back import make_sure_of_a_way_back
 from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
-WHOLE = os.environ.get("CHAOS") == "whole"
 BUILD = Path(__file__).resolve().parents[3] / "build"
 END_SECONDS = 150
 GOOD = ("live and confirmed", "already live")
-
-
-@pytest.fixture(scope="module")
-def fleet(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[int], Stack]]:
-    """The session's own; for the whole table one whose deploys are quicker, in a sandbox of its own.
-
-    It is called with the number of load balancers. There is one fleet at a time, to be gentle to small hosts.
-    """
-    if not WHOLE:
-        yield lambda load_balancers: _with_both_colors(request.getfixturevalue("stack"))
-        return
-    fleets: dict[int, Stack] = {}
-    with ExitStack() as up:
-
-        def of(load_balancers: int) -> Stack:
-            if load_balancers not in fleets:
-                up.close()
-                fleets.clear()
-                sandbox = up.enter_context(Sandbox.up(tmp_path_factory.mktemp("sandbox")))
-                environment = DemoEnvironment(
-                    sandbox,
-                    tmp_path_factory.mktemp("chaos"),
-                    bake=2,
-                    confirm_within=15,
-                    load_balancers=load_balancers,
-                )
-                airflow = tmp_path_factory.mktemp("airflow")
-                stack = fleets[load_balancers] = up.enter_context(running(environment, airflow))
-                stack.run("deploy", ref="v2").expect("live and confirmed")
-            return fleets[load_balancers]
-
-        yield of
-
-
-def _with_both_colors(stack: Stack) -> Stack:
-    """What the first deploy to a color brings along is nothing that a fault has left there."""
-    if any(
-        machine.run(f"test -e /opt/{SYSTEM_NAME}/current", check=False).returncode
-        for machine in stack.idle_machines()
-    ):
-        stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
-    return stack
 
 
 @pytest.fixture(scope="module", autouse=True)
