@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from sandbox.traffic_client import Client, Request
+from sandbox.traffic_client import LONGEST_BODY, Client, Request
 from sandbox.traffic_records import Outcome, Record
 
 REVISION = "a" * 40
@@ -79,6 +79,25 @@ def test_good_answer_with_its_color_and_revision() -> None:
 )
 def test_failures(response: bytes, kind: str) -> None:
     assert one(answering(response)) == (Outcome.FAILED, kind)
+
+
+def test_an_answer_that_breaks_off_names_its_color_and_revision() -> None:
+    head = f"HTTP/1.1 200 OK\r\nX-Color: blue\r\nX-Revision: {REVISION}\r\nContent-Length: 10\r\n\r\nhello"
+    (record,) = perform(answering(head.encode()), GET)
+    assert (record.kind, record.color, record.revision) == ("short_body", "blue", REVISION)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % 400_000_000,
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (LONGEST_BODY + 1),
+    ],
+)
+def test_a_body_that_no_client_could_keep_is_not_read(response: bytes) -> None:
+    (record,) = perform(answering(response), GET)
+    assert (record.kind, record.detail) == ("bad_response", "a body of more than 8 MiB")
 
 
 def test_error_of_the_application_is_told_apart() -> None:
