@@ -40,6 +40,9 @@ class Release:
     :param listen_address: address that the app listens on, usually the droplet's private one.
     :param command: the server's command; ``{listen}``, ``{workers}`` and ``{psgi}`` are filled in here.
     :param longest_request: seconds that a request may take while the service stops.
+    :param health_host: what the app is asked as; its own address if that is ``None``.
+    :param https: whether clients come by https.
+    :param health_statuses: good answers to ``health_path``; 200 to 299 if there are none.
     :param health_timeout: seconds within which the started app must be healthy.
     :param min_free_mb: megabytes that must be free before anything is written.
     :param kept: a revision that stays on the droplet, however many newer ones there are.
@@ -56,6 +59,9 @@ class Release:
     keep_releases: int = 5
     longest_request: int = 60
     health_path: str = "/health"
+    health_host: str | None = None
+    https: bool = False
+    health_statuses: tuple[int, ...] = ()
     health_consecutive: int = 3
     health_timeout: float = 60
     min_free_mb: int = 100
@@ -78,6 +84,9 @@ class Release:
             keep_releases=server.keep_releases,
             longest_request=server.longest_request,
             health_path=health.path,
+            health_host=app.traffic.public_host,
+            https=app.traffic.https,
+            health_statuses=app.good_statuses(health.path),
             health_consecutive=health.consecutive,
             health_timeout=health.timeout,
             kept=kept,
@@ -131,6 +140,9 @@ def deploy_script(release: Release) -> str:
         revision=release.revision,
         unit=deploy_unit(release.app, release.revision),
         health_url=f"http://{release.listen_address}:{release.port}{release.health_path}",
+        health_host=release.health_host or f"{release.listen_address}:{release.port}",
+        health_proto="https" if release.https else "http",
+        health_statuses=",".join(map(str, release.health_statuses)),
         health_consecutive=release.health_consecutive,
         health_timeout=release.health_timeout,
         keep_releases=release.keep_releases,
