@@ -26,7 +26,8 @@ from bluegreen.operators.watch import DryRunOperator
 from bluegreen.sensors.health import HealthCheckSensor
 
 PURPOSE = "deploy of {{ params.ref }}{% if params.reason %}: {{ params.reason }}{% endif %}"
-SUBJECT = "{{ 'dry run' if params.dry_run else 'deploy' }} of {{ params.ref }}"
+KIND = "'dry run' if params.dry_run else 'emergency deploy' if params.get('emergency') else 'deploy'"
+SUBJECT = f"{{{{ {KIND} }}}} of {{{{ params.ref }}}}"
 
 
 def deploy_dag(app: App) -> DAG:

@@ -71,6 +71,7 @@ def rollback_dag(app: App) -> DAG:
             task_id="preview_check",
             plan=plan,
             revision=revision,
+            goes_back=True,
             # Whether there was something to activate or not.
             trigger_rule="none_failed_min_one_success",
         )
@@ -90,8 +91,7 @@ def rollback_dag(app: App) -> DAG:
             revision=revision,
             switched=switch_traffic.output,
             baseline=preview_check.output,
-            # A bad release may be quicker than any good one: pages that are empty or missing are.
-            compares_times=False,
+            goes_back=True,
             retries=0,
         )
         judge = JudgeOperator(task_id="judge", trigger_rule="all_done")

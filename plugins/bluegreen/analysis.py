@@ -18,6 +18,13 @@ from typing import Any
 
 from bluegreen.app import ValidationSettings
 from bluegreen.evidence import Rate, surely_worse
+from bluegreen.good_answer import allowed, is_good
+
+# What has no content by its meaning.
+WITHOUT_CONTENT = (204, 205, *range(300, 400))
+
+# A path that is this bad is broken: that one answer of ten is good proves nothing.
+BROKEN_RATE = 0.9
 
 # The first request to each worker of the server loads what it loads lazily: that makes p99 worse for a
 # moment, and says nothing about the release.
@@ -37,6 +44,9 @@ class Sample:
     :param path: what was asked for.
     :param load_balancer: whom.
     :param at: seconds since the first request was made.
+    :param statuses: which are good answers; 200 to 299 if that is nothing.
+    :param size: bytes of the answer's body, if that is known.
+    :param location: where a redirect leads.
     """
 
     milliseconds: float
@@ -47,11 +57,19 @@ class Sample:
     path: str = "/"
     load_balancer: str = ""
     at: float = 0.0
+    statuses: Sequence[int] = ()
+    size: int | None = None
+    location: str | None = None
 
     @property
     def failed(self) -> bool:
-        """Whether a client would call it a failure: no answer, half of one, or 5xx."""
-        return self.status is None or self.status >= 500
+        """Whether there was no good answer, or not all of it."""
+        return not is_good(self.status, self.statuses)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether an answer that should have had content had none."""
+        return self.size == 0 and self.status not in WITHOUT_CONTENT
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,8 @@ class Series:
         """Say what is too bad about the new release, or ``None``."""
         return (
             self._failed_in_a_row(settings)
-            or self._too_many_errors(settings)
+            or self.too_many_errors(settings)
+            or self._too_many_empty(settings)
             or self._slow(settings)
             or self._slow_at_worst(settings)
         )
@@ -96,21 +115,46 @@ class Series:
                 if failed and len(row) >= settings.consecutive_failures:
                     return (
                         f"{len(row)} own requests in a row to {self.path} through {load_balancer} failed, "
-                        f"the last with {said(row[-1])}; before the switch none of {len(self.before)} did "
+                        f"the last with {said(row[-1])}{self._before_switch()} "
                         f"(allowed are {settings.consecutive_failures - 1})"
                     )
         return None
 
-    def _too_many_errors(self, settings: ValidationSettings) -> str | None:
+    def _before_switch(self) -> str:
+        return f"; before the switch none of {len(self.before)} did" if self.before else ""
+
+    def too_many_errors(self, settings: ValidationSettings) -> str | None:
+        """Say by how much too many requests failed, or return ``None``."""
         seen, before, now = rate_of(self.new), rate_of(self.before), rate_of(self.old_now)
-        allowed = settings.max_error_rate + max(before.value, now.value)
-        if seen.requests < settings.min_requests or not surely_worse(seen, before + now, allowed):
+        limit = settings.max_error_rate + max(before.value, now.value)
+        if seen.requests < settings.min_requests or not surely_worse(seen, before + now, limit):
             return None
         last = [sample for sample in self.new if sample.failed][-1]
         return (
             f"{seen.failed} of {seen.requests} own requests to {self.path} failed ({seen.value:.1%}, the "
-            f"last through {last.load_balancer} with {said(last)}; the old release before the switch "
-            f"{before.value:.1%}, now {now.value:.1%}; allowed are {settings.max_error_rate:.1%} more)"
+            f"last through {last.load_balancer} with {said(last)}; {self._compared(before, now)}"
+            f"allowed are {settings.max_error_rate:.1%}{' more' if self._is_compared else ''})"
+        )
+
+    @property
+    def _is_compared(self) -> bool:
+        return bool(self.before or self.old_now)
+
+    def _compared(self, before: Rate, now: Rate) -> str:
+        if not self._is_compared:
+            return ""
+        return f"the old release before the switch {before.value:.1%}, now {now.value:.1%}; "
+
+    def _too_many_empty(self, settings: ValidationSettings) -> str | None:
+        new, before, now = map(empty_rate_of, (self.new, self.before, self.old_now))
+        old = before + now
+        limit = settings.max_error_rate + max(before.value, now.value)
+        if not old.requests or new.requests < settings.min_requests or not surely_worse(new, old, limit):
+            return None
+        return (
+            f"{new.failed} of {new.requests} answers to own requests to {self.path} are empty "
+            f"({new.value:.1%}; of the old release's {old.value:.1%}; "
+            f"allowed are {settings.max_error_rate:.1%} more)"
         )
 
     def _slow(self, settings: ValidationSettings) -> str | None:
@@ -163,8 +207,8 @@ def wrong_revision(samples: Iterable[Sample], revision: str) -> str | None:
     for sample in samples:
         if sample.status is not None and sample.status < 500 and sample.revision != revision:
             return (
-                f"an answer to {sample.path} through {sample.load_balancer} came from "
-                f"{sample.revision or 'an unknown release'} instead of {revision}"
+                f"an answer to {sample.path} through {sample.load_balancer} (status {sample.status}) came "
+                f"from {sample.revision or 'an unknown release'} instead of {revision}"
             )
     return None
 
@@ -174,14 +218,29 @@ def rate_of(samples: Sequence[Sample]) -> Rate:
     return Rate(len(samples), sum(sample.failed for sample in samples))
 
 
+def empty_rate_of(samples: Iterable[Sample]) -> Rate:
+    """Count the good answers that were empty."""
+    good = [sample for sample in samples if not sample.failed]
+    return Rate(len(good), sum(sample.is_empty for sample in good))
+
+
+def is_broken(samples: Sequence[Sample]) -> bool:
+    """Whether a path proves nothing, because hardly any answer was good."""
+    return bool(samples) and rate_of(samples).value >= BROKEN_RATE
+
+
 def p99(times: Sequence[float]) -> float:
     """Return the 99th percentile by nearest rank: of up to 100 values, the largest."""
     return sorted(times)[ceil(0.99 * len(times)) - 1]
 
 
 def said(sample: Sample) -> str:
-    """Tell what became of a request."""
-    return f"status {sample.status}" if sample.status is not None else f"no whole answer ({sample.error})"
+    """Describe what became of a request."""
+    if sample.status is None:
+        return f"no whole answer ({sample.error})"
+    to = f" to {sample.location}" if sample.location and 300 <= sample.status <= 399 else ""
+    wanted = f", allowed are {allowed(sample.statuses)}" if sample.failed and sample.status < 500 else ""
+    return f"status {sample.status}{to}{wanted}"
 
 
 def _slower(times: Sequence[float], limit: float) -> Rate:

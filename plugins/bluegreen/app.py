@@ -220,6 +220,12 @@ class TrafficSettings(_Section):
         return urlsplit(self.public_url).netloc if self.public_url else None
 
     @property
+    def asked(self) -> str:
+        """How an app is asked, for people."""
+        host = f"with Host {self.public_host}" if self.public_host else "with the server's address as Host"
+        return f"{host}, by {'https' if self.https else 'http'}"
+
+    @property
     def https(self) -> bool:
         """Whether clients come by https, so that an app is to see ``X-Forwarded-Proto: https``."""
         return bool(self.public_url) and urlsplit(self.public_url).scheme == "https"
@@ -366,6 +372,29 @@ class App(_Section):
                     f"of validation.paths and health.path: {', '.join(asked)}"
                 )
         return self
+
+    @property
+    def health_question(self) -> dict[str, Any]:
+        """What the agent's ``probe`` is asked about a server's health."""
+        return {"path": self.health.path, "timeout": 5, **self.asked_like(self.health.path)}
+
+    @property
+    def client_headers(self) -> dict[str, str]:
+        """What an app sees of how its clients ask, for who asks its servers without the agent."""
+        host = self.traffic.public_host
+        scheme = "https" if self.traffic.https else "http"
+        return {"X-Forwarded-Proto": scheme} | ({"Host": host} if host else {})
+
+    def asked_like(self, path: str) -> dict[str, Any]:
+        """Return how a server is asked for a path, so that its app sees a client: for the agent's verbs.
+
+        :return: ``host`` (``None``: the server's address), ``https`` and, of good answers, ``statuses``.
+        """
+        return {
+            "host": self.traffic.public_host,
+            "https": self.traffic.https,
+            "statuses": list(self.good_statuses(path)),
+        }
 
     def good_statuses(self, path: str) -> tuple[int, ...]:
         """Return which statuses are good answers to a path; empty for 200 to 299."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bluegreen.app import App
+from bluegreen.good_answer import is_good
 from bluegreen.plan import Plan
 from bluegreen.system_names import FETCH_USER
 
@@ -69,7 +70,7 @@ class Request:
     def _checks(self) -> list[str]:
         droplets = ", ".join(droplet.label for droplet in self.plan.idle_droplets)
         paths = ", ".join(dict.fromkeys([*self.app.validation.paths, self.app.health.path]))
-        failed = sum(sample["status"] is None or sample["status"] >= 500 for sample in self.baseline)
+        failed = sum(not is_good(sample["status"], sample["statuses"]) for sample in self.baseline)
         checks = [
             f"built, started and healthy on {droplets}",
             f"the new release answers by the preview host: {paths}",

@@ -19,3 +19,16 @@ def is_good(status: int | None, statuses: Sequence[int] = ()) -> bool:
 def allowed(statuses: Sequence[int] = ()) -> str:
     """Describe the good statuses for people: ``200 to 299`` or ``302, 401``."""
     return ", ".join(map(str, statuses)) or "200 to 299"
+
+
+def advice(status: int | None) -> str:
+    """Say which settings may be wrong rather than the app, as the end of a sentence; empty if none is."""
+    if status is None or status >= 500:
+        return ""
+    return "; set traffic.public_url to how clients ask, or validation.statuses to what is good there"
+
+
+def one_line(text: str, length: int = 120) -> str:
+    """Show what an app said within a message: printable, on one line, and not endless."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[: length + 1])
+    return shown if len(shown) <= length else f"{shown[:length]}…"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-HEALTH_PATH_ADVICE = "set a path that the live release answers with 200, too, until another is live"
+from bluegreen.app import App
+from bluegreen.good_answer import allowed, is_good
+
+HEALTH_PATH_ADVICE = (
+    "set a path, a host and statuses that the live release answers with, too, until another is live"
+)
 
 
-def lost_by_health_path(path: str, status: int | None) -> str | None:
-    """Say why HAProxy, once it asks for a path, would take a live droplet out of the traffic.
+def lost_by_health_path(app: App, status: int | None) -> str | None:
+    """Say why HAProxy, once it asks as the settings say, would take a live droplet out of the traffic.
 
     The droplet, which HAProxy takes for up so far, is the subject of what is said.
 
-    :param path: the setting ``health.path``.
-    :param status: what the droplet answers there. That it answers nothing (``None``), or with 5xx, says
-        nothing of the path: HAProxy's own checks judge that.
+    :param status: what the droplet answers to ``health.path``. That it answers nothing (``None``), or with
+        5xx, says nothing of the path: HAProxy's own checks judge that.
     """
-    if status is None or status == 200 or status >= 500:
+    path = app.health.path
+    statuses = app.good_statuses(path)
+    if status is None or is_good(status, statuses) or status >= 500:
         return None
     return (
-        f"is live and answers {path} (setting health.path) with status {status}, so HAProxy would give it no "
-        "more requests"
+        f"is live and answers {path} (setting health.path; asked {app.traffic.asked}) with status {status}, "
+        f"allowed are {allowed(statuses)}, so HAProxy would give it no more requests"
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
 from bluegreen.drain import Drain
+from bluegreen.rests_on import RestsOn
 
 
 class Validation(BaseModel):
@@ -19,6 +20,7 @@ class Validation(BaseModel):
     :param seconds: how long it took.
     :param own_requests: by path, what was asked of the new color beside clients, and how it answered.
     :param all_requests: by load balancer, what HAProxy counted for it, clients' requests too.
+    :param rests_on: how many of which requests the verdict rests on.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -27,6 +29,7 @@ class Validation(BaseModel):
     seconds: float | None = None
     own_requests: dict[str, dict[str, float | None]] = {}
     all_requests: dict[str, dict[str, float | None]] = {}
+    rests_on: RestsOn | None = None
 
 
 class Record(BaseModel):
@@ -39,6 +42,7 @@ class Record(BaseModel):
     :param trigger: ``manual``, ``scheduled``, ``asset_triggered`` …, as Airflow calls it.
     :param triggered_by: the user, or what else triggered it.
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
+    :param emergency: whether the release was judged by absolute limits only.
     :param from_color: who was live before; ``None`` if nothing was, or the run did not get so far.
     :param to: the color that the run was for.
     :param phases: seconds that each task took; mapped ones are keyed ``deploy_0``, ``deploy_1`` …
@@ -63,6 +67,7 @@ class Record(BaseModel):
     subject: str
     ref: str | None = None
     revision: str | None = None
+    emergency: bool = False
     started: datetime | None
     ended: datetime | None = None
     outcome: str = ""

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from bluegreen.color import Color
 from bluegreen.drain import Drain, requests
+from bluegreen.rests_on import RestsOn
 
 # Of a run whose report died, so that it cannot be told where the traffic is.
 WITHOUT_A_WORD = "ended without a word"
@@ -49,6 +50,7 @@ class Facts:
     :param settled: how it ended and what was found, if there was nothing to do.
     :param drain: how the color that was deployed to became free, if the run got that far.
     :param still_running: requests in progress on the color that is not live.
+    :param rests_on: what the bake's verdict rests on, if there was one.
     """
 
     subject: str
@@ -64,6 +66,7 @@ class Facts:
     settled: tuple[Outcome, str] | None = None
     drain: Drain | None = None
     still_running: int = 0
+    rests_on: RestsOn | None = None
 
 
 def outcome_of(facts: Facts) -> Outcome:
@@ -95,6 +98,8 @@ def message_of(facts: Facts, app_id: str) -> str:
         trouble = "; ".join(facts.errors.values())
         first = "; it is the first release, so there is nothing to roll back to" if facts.first else ""
         said = [f"{facts.subject}: {outcome}", f"{trouble or _live(facts)}{first}"]
+        if facts.rests_on:
+            said.append(str(facts.rests_on))
         return "; ".join(said + _long_requests(facts, "the switch"))
     cause = f"{facts.subject}: {outcome}: {cause_of(facts)}"
     advice = {

@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from threading import Event, Thread
 from types import TracebackType
-
-import requests
-from urllib3.exceptions import HTTPError
+from typing import Self
 
 from bluegreen.analysis import Sample
+from bluegreen.app import App
+from bluegreen.bounded_http import BoundedHttp, NotConnectedError
 from bluegreen.fleet import Droplet
+from bluegreen.good_answer import one_line
+from bluegreen.preview_key import PREVIEW_KEY_HEADER
 
-# Seconds to wait for a connection, for the first byte, for every byte after it, and for the whole answer.
+# Seconds for a whole request, from the connection to the last byte.
 TIMEOUT = 5.0
-CHUNK = 1 << 16
+
+# A bake may end while requests are on their way; they are waited for so long, with time to notice their end.
+LAST_REQUESTS = TIMEOUT + 1.0
 
 Target = tuple[str, Droplet]
 
 
-class Visitor:
-    """Asks load balancers for paths, one request at a time, over kept-alive connections.
+@dataclass(frozen=True)
+class Manner:
+    """How load balancers are asked.
 
-    :param host: ``Host`` header; default: the address itself, which is answered by the live color.
+    :param headers: what is sent along; without ``Host`` that is the load balancer's address, which the live
+        color answers.
+    :param statuses: by path, which statuses are good answers; 200 to 299 where it has none.
     """
 
-    def __init__(self, host: str | None = None) -> None:
+    headers: Mapping[str, str]
+    statuses: Mapping[str, Sequence[int]]
+
+    @classmethod
+    def of_clients(cls, app: App, key: str) -> Self:
+        """Ask for the live color as clients do: HAProxy takes the scheme from who has the preview key."""
+        host = app.traffic.public_host
+        return cls({PREVIEW_KEY_HEADER: key} | ({"Host": host} if host else {}), app.validation.statuses)
+
+    @classmethod
+    def of_preview(cls, app: App, key: str) -> Self:
+        """Ask for the idle color; its app sees what it would see from clients."""
+        headers = {PREVIEW_KEY_HEADER: key, "Host": app.traffic.preview_host}
+        return cls(headers, app.validation.statuses)
+
+
+class Visitor:
+    """Asks load balancers for paths, one request at a time, over kept-alive connections."""
+
+    def __init__(self, manner: Manner) -> None:
         self._started = time.monotonic()
-        self._session = requests.Session()
-        # Airflow's own proxy settings are for the outside world, not for the fleet.
-        self._session.trust_env = False
-        if host is not None:
-            self._session.headers["Host"] = host
+        self._manner = manner
+        self._http = BoundedHttp()
 
     def __enter__(self) -> Visitor:
         return self
@@ -41,24 +65,21 @@ class Visitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.close()
+        self._http.close()
 
     def ask(self, target: Target) -> Sample:
         """Make one GET request."""
         path, load_balancer = target
         start = time.monotonic()
-        status, revision, error, lost = None, None, None, False
+        status, revision, error, size, location, lost = None, None, None, None, None, False
         try:
-            with self._session.get(
-                f"http://{load_balancer.public}{path}", timeout=TIMEOUT, allow_redirects=False, stream=True
-            ) as answer:
-                revision = answer.headers.get("X-Revision")
-                error = _broken_body(answer, start + TIMEOUT)
-                status = answer.status_code if error is None else None
-        except requests.RequestException as failure:
-            error = type(failure).__name__
+            answer = self._http.get(str(load_balancer.public), path, self._manner.headers, TIMEOUT)
+            revision, error, size = answer.revision, answer.error, answer.size
+            status = answer.status if error is None else None
+            location = one_line(answer.location) if answer.location else None
+        except NotConnectedError as failure:
             # HAProxy answers for an app that does not: no connection means that there was no HAProxy.
-            lost = isinstance(failure, requests.ConnectionError)
+            error, lost = str(failure), True
         return Sample(
             milliseconds=(time.monotonic() - start) * 1000,
             status=status,
@@ -68,6 +89,9 @@ class Visitor:
             path=path,
             load_balancer=load_balancer.name,
             at=start - self._started,
+            statuses=tuple(self._manner.statuses.get(path, ())),
+            size=size,
+            location=location,
         )
 
 
@@ -80,24 +104,25 @@ class Sampler:
     :param targets: what to ask whom.
     :param rate: requests a second, of all visitors together, over all targets.
     :param visitors: how many ask at the same time at most.
-    :param host: as for :class:`Visitor`.
+    :param manner: how they ask.
     """
 
-    def __init__(
-        self, targets: Sequence[Target], *, rate: float, visitors: int, host: str | None = None
-    ) -> None:
+    def __init__(self, targets: Sequence[Target], *, rate: float, visitors: int, manner: Manner) -> None:
         self.started = time.monotonic()
         self._targets = targets
         self._rate = rate
         self._visitors = visitors
-        self._host = host
+        self._manner = manner
+        self._threads: list[Thread] = []
         self._samples: list[Sample] = []
         self._end = Event()
 
     def __enter__(self) -> Sampler:
         for number in range(self._visitors if self._targets else 0):
             # As daemons: a request that hangs must not delay a verdict.
-            Thread(target=self._visit, args=(number,), daemon=True).start()
+            thread = Thread(target=self._visit, args=(number,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
         return self
 
     def __exit__(
@@ -109,10 +134,21 @@ class Sampler:
         """Return what has been seen up to now."""
         return self._samples.copy()
 
+    def finish(self) -> list[Sample]:
+        """Begin no more requests, wait for those that are on their way, and return all that was seen.
+
+        Without the last ones, requests that hang would be missing: exactly those that count.
+        """
+        self._end.set()
+        deadline = time.monotonic() + LAST_REQUESTS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return self.samples()
+
     def _visit(self, number: int) -> None:
         # Each begins at another target, and at another moment.
         next_start, turn = self.started + number / self._rate, number
-        with Visitor(self._host) as visitor:
+        with Visitor(self._manner) as visitor:
             while not self._end.wait(max(0.0, next_start - time.monotonic())):
                 self._samples.append(visitor.ask(self._targets[turn % len(self._targets)]))
                 turn += 1
@@ -122,18 +158,3 @@ class Sampler:
 def targets_of(paths: Sequence[str], load_balancers: Sequence[Droplet]) -> list[Target]:
     """Return every path on every load balancer."""
     return list(product(paths, load_balancers))
-
-
-def _broken_body(answer: requests.Response, deadline: float) -> str | None:
-    """Read it, and say what is wrong with it.
-
-    Not by requests' own means: they take a body that stalls for a connection that did not come about.
-    """
-    said = f"status {answer.status_code}, but the body"
-    try:
-        while answer.raw.read1(CHUNK):
-            if time.monotonic() > deadline:
-                return f"{said} was not whole after {TIMEOUT:g} s"
-    except HTTPError as failure:
-        return f"{said} broke off: {type(failure).__name__}"
-    return None

@@ -270,7 +270,7 @@ def test_load_balancers_that_disagree_are_made_to_agree(pair: Pair) -> None:
     with pytest.raises(DisagreementError, match="pair-lb-1: green, pair-lb-2: blue"):
         live_color(pair.hook.statuses())
     assert color_from_before(pair.hook.statuses()) is Color.BLUE
-    assert pair.hook.align(Color.BLUE, "/health") == ["pair-lb-1"]
+    assert pair.hook.align(Color.BLUE) == ["pair-lb-1"]
     assert pair.colors() == ["blue", "blue"]
 
 
@@ -283,7 +283,7 @@ def test_an_old_token_changes_nothing(pair: Pair) -> None:
         "switch": lambda: pair.switch(Color.GREEN),
         "sync": lambda: pair.hook.sync(CONFIG + "# other\n", live=None, idle=Color.BLUE),
         "confirm": lambda: pair.hook.confirm(REVISIONS[Color.BLUE]),
-        "align": lambda: pair.hook.align(Color.GREEN, "/health"),
+        "align": lambda: pair.hook.align(Color.GREEN),
         "revert": pair.hook.revert,
         "renew": pair.hook.renew,
     }

@@ -74,6 +74,32 @@ def test_failures_in_a_row_are_those_through_one_load_balancer() -> None:
     assert "through lb-2" in verdict(one + other * 2, answers(100))
 
 
+@pytest.mark.parametrize("status", [301, 302, 404])
+def test_a_redirect_or_an_error_of_the_new_release_alone_is_a_failure(status: int) -> None:
+    said = verdict(answers(3) + answers(5, status=status), answers(100))
+    assert f"failed, the last with status {status}, allowed are 200 to 299;" in said
+
+
+def test_a_status_that_the_settings_name_is_no_failure() -> None:
+    assert not verdict(answers(100, status=302, statuses=(302,)), answers(100, status=302, statuses=(302,)))
+
+
+def test_empty_answers_are_a_verdict_where_the_old_release_has_content() -> None:
+    full, empty = answers(60, size=2000), answers(60, size=0)
+    assert "60 of 60 answers to own requests to / are empty (100.0%; of the old" in verdict(empty, full)
+    assert "30 of 90 answers" in verdict(full + answers(30, size=0), full)
+    assert not verdict(empty, empty)
+    assert not verdict(full + answers(1, size=0), full)
+    assert not verdict(answers(60, size=0, status=204), full)
+    assert not verdict(empty)
+
+
+def test_without_an_old_release_only_the_limits_count() -> None:
+    assert verdict(answers(3) + answers(5, status=503)).endswith("with status 503 (allowed are 4)")
+    assert verdict(alternating(80, 20)).endswith("with status 500; allowed are 1.0%)")
+    assert not verdict(answers(100, milliseconds=4000))
+
+
 def test_a_path_that_was_broken_before_is_no_verdict() -> None:
     assert not verdict(answers(200, status=500), answers(50, status=500))
 
@@ -149,7 +175,7 @@ def test_without_a_baseline_there_is_nothing_to_be_slower_than() -> None:
 
 def test_an_answer_of_the_old_revision_is_named() -> None:
     assert wrong_revision(answers(5) + answers(1, revision=OLD), NEW) == (
-        f"an answer to / through lb-1 came from {OLD} instead of {NEW}"
+        f"an answer to / through lb-1 (status 200) came from {OLD} instead of {NEW}"
     )
     assert wrong_revision(answers(5), NEW) is None
 

@@ -36,7 +36,8 @@ PLAN = Plan(
     live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(load_balancers=(LB,), blue=(BLUE,), green=(GREEN,))
 )
 LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
-BASELINE = [{"status": 200, "revision": OLD}] * 9 + [{"status": 503, "revision": None}]
+BASELINE = [{"status": 302, "revision": OLD, "statuses": [302]}] * 9
+BASELINE += [{"status": 503, "revision": None, "statuses": []}]
 
 
 def request(revision: str = NEW, **changes: Any) -> Request:

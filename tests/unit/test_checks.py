@@ -716,4 +716,5 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
     )
     errors = list(health.health_path(seen))
     assert [(one.severity, one.subject) for one in errors] == [("error", "blue-1")] * found
-    assert all("answers /health (setting health.path) with status 404" in one.what for one in errors)
+    asked = "setting health.path; asked with the server's address as Host, by http"
+    assert all(f"answers /health ({asked}) with status 404" in one.what for one in errors)

@@ -37,10 +37,12 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
 PLANNED = {"provision_check__plan": plan(Color.BLUE)}
 
 
-def run_report(states: dict[str, str], good: bool = True, **xcoms: Any) -> dict[str, Any]:
+def run_report(
+    states: dict[str, str], good: bool = True, emergency: bool = False, **xcoms: Any
+) -> dict[str, Any]:
     """Run the task; the record that it pushes."""
     run = context({"report": "running", **states}, resolve_ref=REVISION, **{**PLANNED, **xcoms})
-    run["params"] = {"ref": "v2", "reason": "bug 7"}
+    run["params"] = {"ref": "v2", "reason": "bug 7", "emergency": emergency}
     run["ti"].get_task_breadcrumbs = lambda dag_id, run_id: [
         {"task_id": "deploy", "map_index": 0, "duration": 4.04},
         {"task_id": "lock", "map_index": -1, "duration": None},
@@ -80,6 +82,7 @@ SEEN = {
     "all_requests": {
         "lb-1": {name: {"requests": 140, "failed": 2, "retried": 0} for name in ("new", "before")}
     },
+    "rests_on": {"own_requests": 80, "paths": 1, "client_requests": 60},
 }
 
 
@@ -90,8 +93,15 @@ def test_a_record_holds_what_the_bake_came_to(hook: Any) -> None:
         "seconds": 10.2,
         "own_requests": {"/": {"requests": 80, "failed": 1, "p99_ms": 9.5}},
         "all_requests": {"lb-1": {"requests": 140, "failed": 2, "retried": 0}},
+        "rests_on": {"own_requests": 80, "paths": 1, "client_requests": 60},
     }
+    assert "live is green; rests on 80 own requests to 1 path and 60 of clients;" in line["message"]
     assert Record.model_validate(line).line() == line
+
+
+def test_a_record_says_that_a_deploy_was_an_emergency(hook: Any) -> None:
+    assert run_report(DONE, lock=LOCK, emergency=True)["emergency"] is True
+    assert "emergency" not in run_report(DONE, lock=LOCK)
 
 
 def test_a_record_holds_why_a_release_was_bad(hook: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -18,45 +19,76 @@ import pytest
 from bluegreen.analysis import Sample, said, series_of
 from bluegreen.app import ValidationSettings
 from bluegreen.fleet import Droplet
-from bluegreen.sampler import Sampler, Visitor, targets_of
+from bluegreen.sampler import Manner, Sampler, Visitor, targets_of
 from tests.waiting import until
 
 REVISION = "a" * 40
 SLOW_SECONDS = 0.2
+MANNER = Manner({"Host": "www.example.com", "X-Preview-Key": "k" * 16}, {"/login": [302]})
 VISITORS = 4
 
 
 class _App(BaseHTTPRequestHandler):
-    """What becomes of a body is in the path: it is ``cut``, it ``stall``s or it ``trickle``s."""
+    """What becomes of a body is in the path: it is ``cut``, it ``stall``s, it ``trickle``s or is ``endless``.
+
+    So it is with a head, at ``/head``.
+    """
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        if self.path == "/slow":
+        if self.path.startswith("/slow"):
             self.take_time()
-        self.send_response(500 if self.path == "/broken" else 200)
-        self.send_header("X-Revision", REVISION)
-        self.send_header("X-Host", self.headers["Host"])
         trouble = self.path.rpartition("-")[2] if "-" in self.path else ""
+        self.connections.add(self.client_address)
+        self.headers_seen.append(dict(self.headers))
+        self.close_connection = bool(trouble)
+        if self.path.startswith("/head"):
+            self._bad_head(trouble)
+            return
+        self.send_response({"/broken": 500, "/old": 301, "/login": 302}.get(self.path, 200))
+        self.send_header("X-Revision", REVISION)
+        self.send_header("Location", "https://www.example.com/\x1b[31m" + "x" * 500)
         if self.path.startswith("/chunked"):
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self.wfile.write(b"2\r\nok\r\n" + (b"" if trouble else b"0\r\n\r\n"))
         else:
-            self.send_header("Content-Length", "20" if trouble else "2")
+            self.send_header("Content-Length", "99999999" if trouble else "2")
             self.end_headers()
             self.wfile.write(b"ok")
-        self.connections.add(self.client_address)
-        self.close_connection = bool(trouble)
         if trouble == "stalls":
             # Until the client has had enough.
             self.rfile.read(1)
-        for _ in range(18 if trouble == "trickles" else 0):
-            time.sleep(0.05)
-            with suppress(OSError):
-                self.wfile.write(b".")
+        if trouble == "trickles":
+            self._go_on(b"1\r\n.\r\n" if self.path.startswith("/chunked") else b".", 0.02)
+        if trouble == "endless":
+            self._go_on(b"10000\r\n" + b"." * 65536 + b"\r\n")
+
+    def _bad_head(self, trouble: str) -> None:
+        if trouble == "no_http":
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            return
+        if trouble == "is_interim":
+            self._go_on(b"HTTP/1.1 100 Continue\r\n\r\n", 0.02)
+            return
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        if trouble == "is_wide":
+            self.wfile.write(b"X-Long: " + b"x" * 100_000 + b"\r\n")
+        if trouble == "is_long":
+            self._go_on(b"X-Another: line\r\n")
+        if trouble == "trickles":
+            self._go_on(b"X", 0.02)
+
+    def _go_on(self, part: bytes, pause: float = 0.0) -> None:
+        """Until the client has had enough; much longer than any of them may have patience."""
+        with suppress(OSError):
+            for _ in range(10_000):
+                self.wfile.write(part)
+                time.sleep(pause)
 
     connections: ClassVar[set[Any]] = set()
+    headers_seen: ClassVar[list[dict[str, str]]] = []
     at_work: ClassVar[set[Any]] = set()
     most_at_once = 0
 
@@ -86,7 +118,7 @@ def _at(port: int) -> Any:
 
 
 def test_an_answer_is_remembered_with_whom_and_what_was_asked(balancer: Any) -> None:
-    with Visitor() as visitor:
+    with Visitor(MANNER) as visitor:
         sample = visitor.ask(("/broken", balancer))
     assert (sample.status, sample.revision, sample.path, sample.load_balancer) == (
         500,
@@ -98,37 +130,79 @@ def test_an_answer_is_remembered_with_whom_and_what_was_asked(balancer: Any) -> 
     assert sample.milliseconds > 0
 
 
-@pytest.mark.parametrize("path", ["/length-is_cut", "/chunked-is_cut"])
-def test_a_body_that_ends_short_is_the_release_s_failure(balancer: Any, path: str) -> None:
-    with Visitor() as visitor:
-        sample = visitor.ask((path, balancer))
-    assert (sample.failed, sample.lost) == (True, False)
-    assert said(sample) == "no whole answer (status 200, but the body broke off: ProtocolError)"
+def test_the_app_is_asked_as_clients_ask(balancer: Any) -> None:
+    _App.headers_seen.clear()
+    with Visitor(MANNER) as visitor:
+        visitor.ask(("/", balancer))
+    assert MANNER.headers.items() <= _App.headers_seen[0].items()
 
 
-@pytest.mark.parametrize("path", ["/length-stalls", "/chunked-stalls"])
-def test_a_body_that_stalls_is_the_release_s_failure(
-    balancer: Any, monkeypatch: pytest.MonkeyPatch, path: str
+def test_the_settings_say_which_statuses_are_good(balancer: Any) -> None:
+    with Visitor(MANNER) as visitor:
+        samples = [visitor.ask((path, balancer)) for path in ("/", "/login", "/old", "/broken")]
+    assert [(sample.status, sample.failed) for sample in samples] == [
+        (200, False),
+        (302, False),
+        (301, True),
+        (500, True),
+    ]
+
+
+def test_where_a_redirect_leads_is_shown_on_one_line_and_not_at_length(balancer: Any) -> None:
+    with Visitor(MANNER) as visitor:
+        shown = said(visitor.ask(("/old", balancer)))
+    assert shown.startswith("status 301 to https://www.example.com/?[31mxxx")
+    assert shown.endswith("…, allowed are 200 to 299")
+    assert len(shown) < 200
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/length-is_cut", "status 200, but the body ended 99999997 bytes early"),
+        ("/chunked-is_cut", "status 200, but the body broke off: IncompleteRead"),
+        ("/length-stalls", "status 200, but the body was not whole after 0.4 s"),
+        ("/chunked-stalls", "status 200, but the body was not whole after 0.4 s"),
+        ("/length-trickles", "status 200, but the body was not whole after 0.4 s"),
+        ("/chunked-trickles", "status 200, but the body was not whole after 0.4 s"),
+        ("/slow-stalls", None),
+        ("/head-trickles", "no answer after 0.4 s"),
+        ("/head-is_interim", "no answer after 0.4 s"),
+        ("/head-is_long", "no HTTP: HTTPException"),
+        ("/head-is_wide", "no HTTP: LineTooLong"),
+        ("/head-no_http", "no HTTP: BadStatusLine"),
+    ],
+)
+def test_an_answer_that_does_not_end_well_is_the_release_s_failure_and_in_time(
+    balancer: Any, monkeypatch: pytest.MonkeyPatch, path: str, what: str | None
 ) -> None:
-    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.2)
-    with Visitor() as visitor:
+    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.4)
+    with Visitor(MANNER) as visitor:
         sample = visitor.ask((path, balancer))
+        # What is left of an answer is not taken for the next one.
+        assert visitor.ask(("/", balancer)).status == 200
     assert (sample.failed, sample.lost) == (True, False)
-    assert said(sample) == "no whole answer (status 200, but the body broke off: ReadTimeoutError)"
+    if what:
+        assert said(sample) == f"no whole answer ({what})"
 
 
-def test_a_body_that_trickles_in_is_given_up(balancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.3)
-    with Visitor() as visitor:
-        sample = visitor.ask(("/length-trickles", balancer))
-    assert (sample.failed, sample.lost) == (True, False)
-    assert sample.milliseconds > 300
-    assert said(sample) == "no whole answer (status 200, but the body was not whole after 0.3 s)"
+def test_an_answer_without_an_end_is_given_up_after_some_megabytes(
+    balancer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 60)
+    tracemalloc.start()
+    with Visitor(MANNER) as visitor:
+        sample = visitor.ask(("/chunked-endless", balancer))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert said(sample) == "no whole answer (status 200, but the body is larger than 8 MiB)"
+    assert sample.size == pytest.approx(8 << 20, abs=1 << 17)
+    assert most < 2 << 20
 
 
 def test_a_release_some_of_whose_bodies_stall_is_bad(balancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.1)
-    with Visitor() as visitor:
+    with Visitor(MANNER) as visitor:
         paths = ["/", "/length-stalls"] * 20
         # One path of an app, as the judge knows it.
         new = [replace(visitor.ask((path, balancer)), path="/") for path in paths]
@@ -140,7 +214,7 @@ def test_a_release_some_of_whose_bodies_stall_is_bad(balancer: Any, monkeypatch:
 @pytest.mark.parametrize("path", ["/", "/chunked"])
 def test_a_connection_is_kept_for_the_next_request(balancer: Any, path: str) -> None:
     _App.connections.clear()
-    with Visitor() as visitor:
+    with Visitor(MANNER) as visitor:
         assert [visitor.ask((path, balancer)).status for _ in range(3)] == [200] * 3
     assert len(_App.connections) == 1
 
@@ -149,21 +223,21 @@ def test_an_answer_that_does_not_come_is_the_release_s_failure(
     balancer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.05)
-    with Visitor() as visitor:
+    with Visitor(MANNER) as visitor:
         sample = visitor.ask(("/slow", balancer))
-    assert (sample.error, sample.lost) == ("ReadTimeout", False)
+    assert (sample.error, sample.lost) == ("no answer after 0.05 s", False)
 
 
 def test_a_load_balancer_that_is_not_there_is_no_release_s_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = _at(free.getsockname()[1])
-    with Visitor() as visitor:
+    with Visitor(MANNER) as visitor:
         assert visitor.ask(("/", nobody)).lost
 
 
 def seen(count: int, paths: list[str], balancer: Any, rate: float) -> list[Sample]:
     """Wait until so many requests have been made, however long a busy machine takes for them."""
-    with Sampler(targets_of(paths, [balancer]), rate=rate, visitors=VISITORS) as sampler:
+    with Sampler(targets_of(paths, [balancer]), rate=rate, visitors=VISITORS, manner=MANNER) as sampler:
         until(lambda: len(sampler.samples()) >= count, seconds=60)
         return sampler.samples()
 
@@ -188,6 +262,24 @@ def test_a_slow_path_does_not_keep_the_others_waiting(balancer: Any) -> None:
     assert _App.most_at_once > 1
 
 
+def test_a_connection_that_was_closed_meanwhile_is_opened_again(balancer: Any) -> None:
+    with Visitor(MANNER) as visitor:
+        assert visitor.ask(("/", balancer)).status == 200
+        for connection in visitor._http._connections.values():
+            assert connection.sock is not None
+            connection.sock.shutdown(socket.SHUT_RDWR)
+        assert visitor.ask(("/", balancer)).status == 200
+
+
+def test_requests_that_hang_at_the_end_are_waited_for(balancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bluegreen.sampler.TIMEOUT", 0.4)
+    with Sampler(targets_of(["/length-stalls"], [balancer]), rate=50, visitors=4, manner=MANNER) as sampler:
+        until(lambda: len(sampler._threads) == 4)
+        time.sleep(0.2)
+        assert sampler.samples() == []
+        assert [sample.failed for sample in sampler.finish()] == [True] * 4
+
+
 def test_nothing_to_ask_is_no_trouble() -> None:
-    with Sampler([], rate=50, visitors=4) as sampler:
+    with Sampler([], rate=50, visitors=4, manner=MANNER) as sampler:
         assert sampler.samples() == []

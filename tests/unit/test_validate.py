@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from ipaddress import IPv4Address
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import create_autospec
 
 import pytest
@@ -21,6 +21,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import validate
 from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.plan import Plan
+from bluegreen.sampler import Manner
 from bluegreen.traffic import Counters
 
 NEW, OLD = "a" * 40, "b" * 40
@@ -29,6 +30,8 @@ LOST = DropletUnreachableError("lb-1: the SSH connection was lost")
 # A bake that lasts to its end outlives any test: its verdict came early.
 BEYOND_ANY_TEST = 3600.0
 LB = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
+
+NOTHING_SET: dict[str, Any] = {}
 
 Reading = Exception | dict[str, Any]
 Bake = Callable[..., dict[str, Any]]
@@ -43,9 +46,13 @@ class Samples:
     """Stands in for a sampler: the old color, if it is asked at all, is fine."""
 
     seen: Sequence[Sample] = ()
+    last: Sequence[Sample] = ()
+    asked: ClassVar[list[Any]] = []
 
-    def __init__(self, targets: object, host: str | None = None, **_: object) -> None:
-        self._samples = list(self.seen) if host is None else []
+    def __init__(self, targets: object, manner: Manner, **_: object) -> None:
+        idle = manner.headers.get("Host") == "green.example.com"
+        self._samples = [] if idle else list(self.seen)
+        self.asked.append((targets, dict(manner.headers)))
 
     def __enter__(self) -> Samples:
         return self
@@ -56,6 +63,9 @@ class Samples:
     def samples(self) -> list[Sample]:
         return self._samples
 
+    def finish(self) -> list[Sample]:
+        return [*self._samples, *self.last]
+
 
 @pytest.fixture
 def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
@@ -64,6 +74,10 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         samples: Sequence[Sample] = (GOOD,) * 50,
         seconds: float = 0.4,
         before: Sequence[Sample] = (),
+        last: Sequence[Sample] = (),
+        unproven: Sequence[str] = (),
+        emergency: bool = False,
+        traffic: dict[str, Any] = NOTHING_SET,
         **settings: Any,
     ) -> dict[str, Any]:
         """Watch a color with these readings of the load balancer, or seconds without; the last repeats."""
@@ -85,7 +99,10 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         monkeypatch.setattr(validate, "LOOK_SECONDS", 0.02)
         monkeypatch.setattr(validate, "READING_PAUSE", 0.05)
         monkeypatch.setattr(validate, "FRESH_SECONDS", 0.2)
-        monkeypatch.setattr(validate, "Sampler", type("Given", (Samples,), {"seen": samples}))
+        given = {"seen": samples, "last": last, "asked": []}
+        bake.asked = given["asked"]  # type: ignore[attr-defined]
+        monkeypatch.setattr(validate, "Sampler", type("Given", (Samples,), given))
+        monkeypatch.setattr(validate, "preview_key", lambda _: "k" * 16)
         plan = Plan(
             live=Color.BLUE,
             idle=Color.GREEN,
@@ -100,14 +117,19 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             plan=plan.model_dump(mode="json"),
             revision=NEW,
             switched={"lb-1": {"ok": True, "from": "blue", "to": "green", "counters": counters}},
-            baseline={"samples": [asdict(sample) for sample in before]},
+            baseline={"samples": [asdict(sample) for sample in before], "unproven": list(unproven)},
             **settings,
         )
+        paths = list(dict.fromkeys(sample.path for sample in [*samples, *last]))
+        changes = {"bake": seconds, "paths": paths}
         app = operator.app.model_copy(
-            update={"validation": operator.app.validation.model_copy(update={"bake": seconds})}
+            update={
+                "validation": operator.app.validation.model_copy(update=changes),
+                "traffic": operator.app.traffic.model_copy(update=traffic),
+            }
         )
         operator.__dict__["app"] = app
-        return operator.act({"params": {}})
+        return operator.act({"params": {"emergency": emergency}})
 
     return bake
 
@@ -125,9 +147,9 @@ def test_what_a_rollback_goes_back_to_need_not_be_as_quick_as_what_it_comes_from
     slow, quick = [replace(GOOD, milliseconds=200, at=5.0)] * 50, [replace(GOOD, revision=OLD)] * 50
     with pytest.raises(BlueGreenError, match="the median of 50 own requests to / is 200 ms"):
         bake(reading(), samples=slow, before=quick)
-    assert bake(reading(), samples=slow, before=quick, compares_times=False)
+    assert bake(reading(), samples=slow, before=quick, goes_back=True)
     with pytest.raises(BlueGreenError, match="failed"):
-        bake(reading(), samples=[BAD] * 50, before=quick, compares_times=False)
+        bake(reading(), samples=[BAD] * 50, before=quick, goes_back=True)
 
 
 def test_errors_of_clients_alone_end_it_at_the_first_look(bake: Bake) -> None:
@@ -153,7 +175,7 @@ def test_errors_of_our_own_requests_alone_end_it(bake: Bake) -> None:
 
 
 def test_an_answer_of_another_release_ends_it(bake: Bake) -> None:
-    with pytest.raises(BlueGreenError, match=f"through lb-1 came from {OLD} instead of {NEW}"):
+    with pytest.raises(BlueGreenError, match=f"through lb-1 .status 200. came from {OLD} instead of {NEW}"):
         bake(reading(), samples=[GOOD, Sample(5, 200, OLD, load_balancer="lb-1")])
 
 
@@ -191,3 +213,94 @@ def test_an_error_that_time_does_not_mend_ends_it_at_once(bake: Bake) -> None:
 def test_traffic_that_went_elsewhere_ends_it(bake: Bake) -> None:
     with pytest.raises(BlueGreenError, match="lb-1 no longer sends traffic to green but to blue"):
         bake(reading(), reading(live=Color.BLUE))
+
+
+def test_the_result_says_what_the_verdict_rests_on(bake: Bake) -> None:
+    assert bake(reading(requests=1000))["rests_on"] == {
+        "own_requests": 50,
+        "paths": 1,
+        "unproven": [],
+        "client_requests": 950,
+        "few_clients": False,
+    }
+    few = bake(reading(requests=55))["rests_on"]
+    assert (few["client_requests"], few["few_clients"]) == (5, True)
+    # Own requests that were made while the counters were read are not taken for clients'.
+    assert bake(reading(requests=45))["rests_on"]["client_requests"] == 0
+
+
+def test_the_app_is_asked_as_its_clients_ask(bake: Bake) -> None:
+    bake(reading(), traffic={"public_url": "https://www.example.com"})
+    (_, live), (_, idle) = bake.asked  # type: ignore[attr-defined]
+    assert live == {"Host": "www.example.com", "X-Preview-Key": "k" * 16}
+    assert idle == {"Host": "green.example.com", "X-Preview-Key": "k" * 16}
+
+
+MOVED = replace(GOOD, status=301)
+
+
+def test_a_path_that_only_redirects_after_the_switch_ends_it(bake: Bake) -> None:
+    with pytest.raises(BlueGreenError, match="failed, the last with status 301, allowed are 200 to 299"):
+        bake(reading(), samples=[MOVED] * 50, before=[replace(GOOD, revision=OLD)] * 50)
+
+
+def test_a_bake_that_saw_nothing_that_proves_anything_does_not_confirm(bake: Bake) -> None:
+    before = [replace(MOVED, revision=OLD)] * 50
+    with pytest.raises(
+        BlueGreenError,
+        match=r"bad: 50 of 50 own requests to / failed, .* status 301, .*; in the preview it answered",
+    ):
+        bake(reading(), samples=[MOVED] * 50, before=before)
+    with pytest.raises(BlueGreenError, match="no own request of the whole bake proves anything"):
+        bake(reading(), samples=[MOVED] * 50, before=before, unproven=["/"])
+    # A stray good answer proves nothing.
+    with pytest.raises(BlueGreenError, match="bad: 49 of 50 own requests to / failed"):
+        bake(reading(), samples=[*[MOVED] * 49, GOOD], before=before)
+
+
+def test_a_path_that_proves_nothing_is_left_out_of_the_verdict(bake: Bake) -> None:
+    other = replace(GOOD, path="/other")
+    for before in ([replace(MOVED, revision=OLD)] * 50, [replace(GOOD, revision=OLD)] * 50):
+        seen = bake(reading(), samples=[*[MOVED] * 50, *[other] * 40], before=before, unproven=["/"])
+        assert (seen["rests_on"]["own_requests"], seen["rests_on"]["paths"]) == (40, 1)
+        assert seen["rests_on"]["unproven"] == ["/"]
+
+
+def test_a_rollback_needs_no_proof(bake: Bake) -> None:
+    before = [replace(GOOD, revision=OLD)] * 50
+    seen = bake(reading(), samples=[MOVED] * 50, before=before, unproven=["/"], goes_back=True)
+    assert (seen["rests_on"]["own_requests"], seen["rests_on"]["paths"]) == (0, 0)
+
+
+def test_requests_that_hang_until_the_end_are_failures(bake: Bake) -> None:
+    hung = replace(GOOD, status=None, error="no answer after 5 s")
+    before = [replace(GOOD, revision=OLD)] * 100
+    with pytest.raises(
+        BlueGreenError, match=r"bad: 4 of 14 own requests to / failed \(28.6%, the last .* after 5 s"
+    ):
+        bake(reading(), samples=[GOOD] * 10, last=[hung] * 4, before=before)
+    with pytest.raises(BlueGreenError, match="bad: 4 of 4 own requests to / failed"):
+        bake(reading(), samples=[hung] * 4, before=before)
+    # The old release is as slow: that is nobody's fault.
+    assert bake(reading(), samples=[GOOD] * 10, last=[hung], before=[*before[:10], hung])
+
+
+def test_an_emergency_is_not_compared_with_the_live_release(bake: Bake) -> None:
+    slow, constant = [replace(GOOD, milliseconds=40, at=5.0)] * 50, [replace(GOOD, milliseconds=1)] * 50
+    with pytest.raises(BlueGreenError, match="the median of 50 own requests to / is 40 ms"):
+        bake(reading(), samples=slow, before=constant)
+    assert bake(reading(), samples=slow, before=constant, emergency=True)
+    assert bake.asked[1][0] == []  # type: ignore[attr-defined]
+
+
+def test_an_emergency_has_the_absolute_limits(bake: Bake) -> None:
+    failing = [replace(BAD, revision=OLD)] * 50
+    for bad, what in (
+        ([GOOD] * 3 + [BAD] * 5, r"5 own requests in a row to / through lb-1 failed"),
+        (([GOOD] * 5 + [BAD]) * 10, r"10 of 60 own requests to / failed"),
+        ([replace(GOOD, revision=OLD)], "came from"),
+    ):
+        with pytest.raises(BlueGreenError, match=what):
+            bake(reading(), samples=bad, before=failing, emergency=True)
+    with pytest.raises(BlueGreenError, match="20 of 1000 requests through lb-1 were answered with 5xx"):
+        bake(reading(failed=20), samples=[GOOD] * 50, emergency=True)

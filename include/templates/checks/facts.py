@@ -4,6 +4,7 @@ Sent over SSH as an argument of ``python3 -c``; the request, which may hold a se
 Standard library only, Python 3.8 or later.
 """
 
+import contextlib
 import difflib
 import http.client
 import itertools
@@ -13,6 +14,7 @@ import pwd
 import re
 import shlex
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -414,7 +416,7 @@ def load_balancer(request):
         **machine(request),
         "config_error": config_error(request["config"]) if request["config"] else None,
         "certificate": certificate(request["certificate"]) if request["certificate"] else None,
-        "probes": probes(request["servers"], request["path"]),
+        "probes": probes(request["servers"], request["path"], request["headers"]),
     }
 
 
@@ -441,19 +443,26 @@ def certificate(path):
     return {"error": "" if found else "it holds no certificate", "pem": "\n".join(found)}
 
 
-def probes(servers, path):
-    """Ask each server itself, not by way of HAProxy, whose counters stay as they are."""
+def probes(servers, path, headers):
+    """Ask each server itself, not by way of HAProxy, whose counters stay as they are; read heads only."""
+
+    def cut(connection):
+        with contextlib.suppress(AttributeError, OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
     def ask(server):
         connection = http.client.HTTPConnection(server["address"], server["port"], timeout=5)
+        # Its timeout is one for each byte: a head that drips in would never be late.
+        ending = threading.Timer(5, cut, [connection])
         try:
-            connection.request("GET", path)
+            ending.start()
+            connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            answer.read()
             return {"status": answer.status, "revision": answer.getheader("X-Revision"), "error": None}
         except (OSError, http.client.HTTPException) as error:
             return {"status": None, "revision": None, "error": str(error) or type(error).__name__}
         finally:
+            ending.cancel()
             connection.close()
 
     with ThreadPoolExecutor(max(1, len(servers))) as pool:

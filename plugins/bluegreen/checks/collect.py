@@ -148,6 +148,7 @@ class _Collector:
                 if one.private is not None
             ],
             "path": self.app.health.path,
+            "headers": self.app.client_headers,
         }
         return ask(hook.droplet_hook, request, LoadBalancer)
 

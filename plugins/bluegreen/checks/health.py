@@ -8,6 +8,7 @@ from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet
+from bluegreen.good_answer import allowed, is_good
 from bluegreen.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
 
 
@@ -45,7 +46,7 @@ def health_path(facts: Facts) -> Iterator[Finding]:
             probe = there.probes.get(server.name)
             if not server.up or server.name not in live or probe is None:
                 continue
-            if lost := lost_by_health_path(facts.app.health.path, probe.status):
+            if lost := lost_by_health_path(facts.app, probe.status):
                 yield error(server.name, lost, HEALTH_PATH_ADVICE)
 
 
@@ -76,8 +77,9 @@ def _unhealthy(facts: Facts, droplet: Droplet, color: Color, revision: str | Non
         probe = facts_there.probes.get(droplet.name)
         if probe is None:
             continue
-        if probe.status != 200:
-            said = f"status {probe.status}" if probe.status else probe.error
+        statuses = facts.app.good_statuses(facts.app.health.path)
+        if not is_good(probe.status, statuses):
+            said = f"status {probe.status}, allowed are {allowed(statuses)}" if probe.status else probe.error
             yield f"it answers {balancer.name} with {said}"
         elif revision and probe.revision != revision:
             yield f"it answers {balancer.name} with revision {(probe.revision or 'none')[:12]}"

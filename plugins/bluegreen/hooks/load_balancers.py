@@ -191,13 +191,13 @@ class LoadBalancersHook(BaseHook):
         for error in failed:
             self.log.warning("%s; it keeps the switch by itself, because the others do", error)
 
-    def align(self, to: Color, path: str) -> list[str]:
+    def align(self, to: Color) -> list[str]:
         """Let all send traffic to one color, and return the names of those that did not.
 
         :param to: the color; at least one of its servers has to be healthy.
-        :param path: what to ask for, to see that it answers.
         """
-        answers = self._each("align", to=to, path=path)
+        path = self.app.health.path
+        answers = self._each("align", to=to, path=path, **self.app.asked_like(path))
         return [name for name, answer in answers.items() if answer["moved"]]
 
     def revert(self) -> dict[str, RevertResult]:

@@ -28,7 +28,7 @@ class AlignOperator(PlannedOperator):
         if plan.live is None or all(status.live is plan.live for status in statuses.values()):
             return
         demand_live(plan.live, statuses)
-        moved = hook.align(plan.live, self.app.health.path)
+        moved = hook.align(plan.live)
         raise NothingToDoError(
             f"the load balancers disagreed, and all send traffic to {plan.live} again (moved: "
             f"{', '.join(moved)})",

@@ -40,7 +40,7 @@ class RenderAndReloadOperator(PlannedOperator):
         changed = hook.sync(config, live=plan.live, idle=plan.idle)
         self.log.info("configuration changed on: %s", ", ".join(changed) or "none, it was up to date")
         if plan.live is not None and any(status.live is not plan.live for status in statuses.values()):
-            moved = hook.align(plan.live, self.app.health.path)
+            moved = hook.align(plan.live)
             self.log.warning("sent to %s, where the others send traffic: %s", plan.live, moved or "none")
         return changed
 
@@ -48,14 +48,14 @@ class RenderAndReloadOperator(PlannedOperator):
         self, live: Color, hook: LoadBalancersHook, statuses: Mapping[str, LoadBalancerStatus]
     ) -> None:
         """Refuse settings with which HAProxy would take live droplets out of the traffic."""
-        path, members = self.app.health.path, {droplet.name for droplet in self.run_plan.fleet.color(live)}
+        app, members = self.app, {droplet.name for droplet in self.run_plan.fleet.color(live)}
         found: dict[str, None] = {}
         for member in hook.members:
             for server in statuses[member.name].servers.get(live, ()):
                 if server.up and server.name in members:
                     address = str(server.address)
-                    answer = member.probe(address=address, port=server.port, path=path, timeout=5)
-                    if lost := lost_by_health_path(path, answer.status):
+                    answer = member.probe(address=address, port=server.port, **app.health_question)
+                    if lost := lost_by_health_path(app, answer.status):
                         # Several load balancers may say the same.
                         found[f"{server.name} {lost}; {HEALTH_PATH_ADVICE}"] = None
         if found:

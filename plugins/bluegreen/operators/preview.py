@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.analysis import Sample, rate_of, said, series_of
+from bluegreen.analysis import Sample, empty_rate_of, is_broken, rate_of, said, series_of
 from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
+from bluegreen.good_answer import advice
+from bluegreen.hooks.preview_key import preview_key
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.plan import Plan
-from bluegreen.sampler import Sampler, Visitor, targets_of
+from bluegreen.sampler import Manner, Sampler, Target, Visitor, targets_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,77 +27,146 @@ BASELINE_VISITORS = 2
 PREVIEW_SECONDS = 10.0
 PREVIEW_INTERVAL = 0.2
 
-# Failures of the live release, and no answer that was good: then the path is broken, whoever is deployed.
-BROKEN_AFTER = 5
+# Answers of the live release, before anything is said about a path of it.
+ENOUGH_ANSWERS = 5
 
 
 class PreviewCheckOperator(BlueGreenOperator):
     """Ask for every path of ``validation.paths`` by the preview host, through every load balancer.
 
-    A path that is broken in the live release too is a warning: refusing all others would not mend it.
+    A path that is broken in the live release too proves nothing and is a warning: refusing all releases would
+    not fix it. A deploy of which no path proves anything is refused.
 
     :param plan: the run's :class:`Plan`; templated.
     :param revision: what must answer; templated.
+    :param goes_back: whether the run is a rollback. The release that it goes back to may be older than the
+        settings, so a path that it does not know is a warning, even if it is the only one.
     """
 
     template_fields: Sequence[str] = ("plan", "revision")
 
-    def __init__(self, *, plan: Any, revision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, plan: Any, revision: Any, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.plan = plan
         self.revision = revision
+        self.goes_back = goes_back
 
     def act(self, context: Context) -> dict[str, Any]:
-        """Return the baseline: samples of the live color.
+        """Return the baseline: samples of the live color, and the ``unproven`` paths that prove nothing.
 
-        :raises BlueGreenError: if the idle color does not answer as it should.
+        :raises BlueGreenError: if the idle color does not answer as it should, or no path proves anything.
         """
-        plan = Plan.model_validate(self.plan)
+        plan, key = Plan.model_validate(self.plan), preview_key(self.app)
         paths = self.app.validation.paths if plan.live else []
         targets = targets_of(paths, plan.fleet.load_balancers)
+        manner = Manner.of_clients(self.app, key)
         # Both at once: each mostly waits.
-        with Sampler(targets, rate=BASELINE_RATE, visitors=BASELINE_VISITORS) as live:
-            self._check_preview(plan, live)
+        with Sampler(targets, rate=BASELINE_RATE, visitors=BASELINE_VISITORS, manner=manner) as live:
+            seen = self._check_preview(plan, live, Manner.of_preview(self.app, key))
             if targets:
                 time.sleep(max(0.0, live.started + BASELINE_SECONDS - time.monotonic()))
-        for series in series_of([], live.samples()):
-            before = rate_of(series.before)
-            if before.failed:
+        before = live.samples()
+        self._demand_content(seen, before)
+        unproven = {sample.path: sample for sample in seen if sample.failed}
+        if not self.goes_back and not set(self.app.validation.paths) - set(unproven):
+            raise BlueGreenError(self._no_proof(plan, unproven, before))
+        for path in unproven:
+            self.log.warning("%s; no verdict rests on it", self._both(plan, path, unproven, before))
+        for series in series_of([], before):
+            if (rate := rate_of(series.before)).failed:
                 self.log.warning(
                     "%s of %s requests to %s failed before the switch already",
-                    *(before.failed, before.requests, series.path),
+                    *(rate.failed, rate.requests, series.path),
                 )
-        return {"samples": [asdict(sample) for sample in live.samples()]}
+        return {"samples": [asdict(sample) for sample in before], "unproven": sorted(unproven)}
 
-    def _check_preview(self, plan: Plan, live: Sampler) -> None:
-        """Ask until all answers are right; HAProxy's own checks may not have noticed the new release yet."""
+    def _check_preview(self, plan: Plan, live: Sampler, manner: Manner) -> list[Sample]:
+        """Ask until all answers are right; HAProxy's own checks may not have noticed the new release yet.
+
+        Every droplet has its turn, since HAProxy takes them in turn.
+
+        :return: the answers, failures that are excused among them.
+        """
         host = self.app.traffic.preview_host
-        targets = targets_of([*self.app.validation.paths, self.app.health.path], plan.fleet.load_balancers)
-        deadline = Deadline()
-        with Visitor(host) as visitor:
-            while wrong := [sample for target in targets if self._is_wrong(sample := visitor.ask(target))]:
-                broken = broken_paths(live.samples())
-                if all(sample.revision == self.revision and sample.path in broken for sample in wrong):
+        paths = list(dict.fromkeys([*self.app.validation.paths, self.app.health.path]))
+        targets = targets_of(paths, plan.fleet.load_balancers) * max(1, len(plan.idle_droplets))
+        deadline, end = Deadline(), time.monotonic() + PREVIEW_SECONDS
+        with Visitor(manner) as visitor:
+            while wrong := self._wrong(seen := self._round(visitor, targets, end)):
+                excused = self._excused(wrong, live.samples())
+                if all(sample.revision == self.revision and sample.path in excused for sample in wrong):
                     break
                 deadline.check(
                     PREVIEW_SECONDS,
-                    BlueGreenError(f"the preview through {host} is not right: {_shown(wrong[0])}"),
+                    BlueGreenError(
+                        f"the preview through {host} is not right: {self._shown(wrong[0])} "
+                        f"(asked {self.app.traffic.asked}){advice(wrong[0].status)}"
+                    ),
                 )
                 time.sleep(PREVIEW_INTERVAL)
-        for sample in wrong:
-            self.log.warning("%s; the live release does not answer there either", _shown(sample))
         self.log.info("%s answers with %s", host, self.revision)
+        return seen
 
-    def _is_wrong(self, sample: Sample) -> bool:
-        return sample.failed or sample.revision != self.revision
+    def _round(self, visitor: Visitor, targets: Sequence[Target], end: float) -> list[Sample]:
+        """Ask for everything, or, once time is up, until something is wrong: answers may hang one by one."""
+        seen: list[Sample] = []
+        for target in targets:
+            seen.append(visitor.ask(target))
+            if time.monotonic() > end and self._wrong(seen):
+                break
+        return seen
+
+    def _wrong(self, seen: Sequence[Sample]) -> list[Sample]:
+        return [sample for sample in seen if sample.failed or sample.revision != self.revision]
+
+    def _excused(self, wrong: Sequence[Sample], live: Sequence[Sample]) -> set[str]:
+        """Return the paths whose failures are nobody's fault: the live release does not answer them either.
+
+        Nor is it a release's fault that it is older than a path. A deploy's droplets have to be healthy.
+        """
+        excused = broken_paths(live) - {self.app.health.path}
+        if self.goes_back:
+            crashed = {sample.path for sample in wrong if sample.status is None or sample.status >= 500}
+            excused |= {sample.path for sample in wrong} - crashed
+        return excused
+
+    def _demand_content(self, seen: Sequence[Sample], before: Sequence[Sample]) -> None:
+        """Refuse empty pages where the live release has some; an app that lost its content answers so.
+
+        :raises BlueGreenError: with the path.
+        """
+        for series in series_of(seen, before):
+            old = empty_rate_of(series.before)
+            empty = next((sample for sample in series.new if not sample.failed and sample.is_empty), None)
+            if empty and old.requests >= ENOUGH_ANSWERS and not old.failed and not self.goes_back:
+                raise BlueGreenError(
+                    f"the preview through {self.app.traffic.preview_host} is not right: "
+                    f"{self._shown(empty)}, and is empty; the live release answers {series.path} with content"
+                )
+
+    def _no_proof(self, plan: Plan, unproven: dict[str, Sample], before: Sequence[Sample]) -> str:
+        statuses = [sample.status for sample in unproven.values() if sample.status is not None]
+        each = "; ".join(self._both(plan, path, unproven, before) for path in unproven)
+        return (
+            f"the bake could not distinguish a good release from a bad one, so nothing was moved: {each} "
+            f"(asked {self.app.traffic.asked}){advice(min(statuses, default=None))}"
+        )
+
+    @staticmethod
+    def _both(plan: Plan, path: str, unproven: dict[str, Sample], before: Sequence[Sample]) -> str:
+        last = next((one for one in reversed(before) if one.path == path and not one.lost), None)
+        live = f", the live {plan.live} with {said(last)}" if last else ""
+        return f"{path} is answered by {plan.idle} with {said(unproven[path])}{live}"
+
+    def _shown(self, sample: Sample) -> str:
+        whose = f" from revision {sample.revision or 'unknown'}" if sample.status is not None else ""
+        return f"{sample.path} through {sample.load_balancer}: {said(sample)}{whose}"
 
 
 def broken_paths(live: Sequence[Sample]) -> set[str]:
-    """Tell which paths the live release does not answer."""
-    rates = {series.path: rate_of(series.before) for series in series_of([], live)}
-    return {path for path, rate in rates.items() if rate.failed == rate.requests >= BROKEN_AFTER}
-
-
-def _shown(sample: Sample) -> str:
-    whose = f" from revision {sample.revision or 'unknown'}" if sample.status is not None else ""
-    return f"{sample.path} through {sample.load_balancer}: {said(sample)}{whose}"
+    """Return the paths that the live release does not answer."""
+    return {
+        series.path
+        for series in series_of([], live)
+        if len(series.before) >= ENOUGH_ANSWERS and is_broken(series.before)
+    }

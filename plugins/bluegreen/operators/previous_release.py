@@ -136,9 +136,8 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                     said = server.check if server else f"{load_balancer.name} does not know it"
                     problems.append(f"{droplet.label} is not healthy: {said}")
                     continue
-                answer = hook.probe(
-                    address=str(server.address), port=server.port, path=self.app.health.path, timeout=5
-                )
+                address = str(server.address)
+                answer = hook.probe(address=address, port=server.port, **self.app.health_question)
                 if answer.revision:
                     found[droplet.name] = answer.revision
                 else:

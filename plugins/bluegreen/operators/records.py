@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.drain import Drain
 from bluegreen.ledger import Record, Validation
 from bluegreen.operators.failure import ERROR_KEY
-from bluegreen.operators.states import found_plan, told
+from bluegreen.operators.states import found_plan, is_emergency, told
 from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def begun(context: Context, subject: str) -> Record:
         subject=subject,
         ref=params.get("ref"),
         revision=revision_of(context),
+        emergency=is_emergency(context),
         started=run.start_date,
     )
 
@@ -111,6 +112,7 @@ def _validation(context: Context) -> Validation | None:
         seconds=seen["bake_seconds"],
         own_requests={path: each["new"] for path, each in seen["own_requests"].items()},
         all_requests={name: each["new"] for name, each in seen["all_requests"].items()},
+        rests_on=seen["rests_on"],
     )
 
 

@@ -26,6 +26,7 @@ from bluegreen.operators.states import found_plan, holder_of, is_dry_run, task_s
 from bluegreen.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
 from bluegreen.plan import HeldLock
+from bluegreen.rests_on import RestsOn
 from bluegreen.traffic import LoadBalancerStatus, PendingSwitch, is_decided, live_color
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class ReportOperator(BlueGreenOperator):
                 message += f"; warning: {warning}"
         said: dict[str, Any] = {"outcome": outcome, "live": end.live, "message": message}
         drain = facts.drain.model_dump(mode="json") if facts.drain else None
+        said["rests_on"] = facts.rests_on.model_dump(mode="json") if facts.rests_on else None
         return said | {"drain": drain, "still_running": end.still_running}, good
 
     def _facts(self, context: Context, states: dict[str, str], end: End) -> Facts:
@@ -142,6 +144,7 @@ class ReportOperator(BlueGreenOperator):
             errors["report"] = end.trouble
             self.log.warning("%s", end.trouble)
         plan, drain = found_plan(context), told(context, "drain")
+        bake = told(context, "final_validation") or {}
         unmoved = plan is not None and end.live_known and end.live is plan.live
         # A load balancer with a full disk sends traffic back, and cannot write down that it did.
         went_there_and_back = unmoved and bool(told(context, "switch_traffic"))
@@ -160,6 +163,7 @@ class ReportOperator(BlueGreenOperator):
             settled=settled,
             drain=Drain.model_validate(drain) if drain else None,
             still_running=end.still_running,
+            rests_on=RestsOn.model_validate(bake["rests_on"]) if bake else None,
         )
 
     def _subject(self, context: Context) -> str:

@@ -19,6 +19,11 @@ def is_dry_run(context: Context) -> bool:
     return "lock" not in context["dag"].task_ids or bool(context["params"].get("dry_run"))
 
 
+def is_emergency(context: Context) -> bool:
+    """Whether absolute limits alone judge this run: a bad live release must not veto its replacement."""
+    return bool(context["params"].get("emergency"))
+
+
 def task_states(context: Context) -> dict[str, str]:
     """Return the state of every task instance of this run that has one.
 

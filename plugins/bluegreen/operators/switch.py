@@ -43,6 +43,7 @@ class SwitchTrafficOperator(PlannedOperator):
             confirm_within=self.validation(context).seconds_to_confirm,
             min_servers=len(plan.idle_droplets),
             health_path=self.app.health.path,
+            **self.app.asked_like(self.app.health.path),
         )
         if self.goes_back and all(result.from_color is result.to for result in results.values()):
             raise NothingToDoError(f"traffic came back to {plan.idle} by itself", Outcome.ALREADY_LIVE)

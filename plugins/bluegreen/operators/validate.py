@@ -7,15 +7,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.analysis import Sample, series_of, wrong_revision
+from bluegreen.analysis import Sample, Series, is_broken, rate_of, said, series_of, wrong_revision
 from bluegreen.app import OWN_REQUESTS_PER_SECOND
 from bluegreen.dag.links import HaproxyLink
 from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.preview_key import preview_key
 from bluegreen.operators.locked import PlannedOperator
+from bluegreen.operators.states import is_emergency
 from bluegreen.plan import Plan
 from bluegreen.readings import Reading, Readings
 from bluegreen.real_traffic import Look, RealTraffic
-from bluegreen.sampler import Sampler, targets_of
+from bluegreen.rests_on import ClientsRequests, RestsOn
+from bluegreen.sampler import Manner, Sampler, Target, targets_of
 from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
 
 if TYPE_CHECKING:
@@ -44,17 +47,18 @@ class FinalValidationOperator(PlannedOperator):
     :param revision: what every answer must come from; templated.
     :param switched: the answers of :class:`SwitchTrafficOperator`; templated.
     :param baseline: the result of :class:`PreviewCheckOperator`; templated.
-    :param compares_times: whether it may not be much slower than the color that was live before.
+    :param goes_back: whether the run is a rollback. A bad release may be quicker than any good one, since
+        pages that are empty or missing are, so times are not compared; and the way back needs no proof.
     """
 
     template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision", "switched", "baseline")
     operator_extra_links = (HaproxyLink(),)
 
     def __init__(
-        self, *, revision: Any, switched: Any, baseline: Any, compares_times: bool = True, **kwargs: Any
+        self, *, revision: Any, switched: Any, baseline: Any, goes_back: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.compares_times = compares_times
+        self.goes_back = goes_back
         self.revision = revision
         self.switched = switched
         self.baseline = baseline
@@ -65,10 +69,13 @@ class FinalValidationOperator(PlannedOperator):
         :raises BlueGreenError: with the first limit that was broken.
         """
         plan, settings = self.run_plan, self._settings(context)
-        hook = self.load_balancers()
-        before = [Sample(**sample) for sample in self.baseline["samples"]]
+        # An emergency deploy replaces a release that is not to be compared with: like the first one.
+        live = None if is_emergency(context) else plan.live
+        hook, key = self.load_balancers(), preview_key(self.app)
+        before = [Sample(**sample) for sample in self.baseline["samples"]] if live else []
         targets = targets_of(settings.paths, plan.fleet.load_balancers)
-        traffic = self._traffic(plan)
+        traffic = self._traffic(plan, live)
+        clients = ClientsRequests()
 
         def read() -> dict[str, LoadBalancerStatus]:
             hook.renew_in_time()
@@ -77,13 +84,8 @@ class FinalValidationOperator(PlannedOperator):
         start = read_at = time.monotonic()
         trouble: BlueGreenError | None = None
         with (
-            Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS) as new,
-            Sampler(
-                targets if plan.live else [],
-                rate=OWN_REQUESTS_PER_SECOND,
-                visitors=VISITORS,
-                host=self.app.traffic.preview_host,
-            ) as old,
+            self._sampler(targets, Manner.of_clients(self.app, key)) as new,
+            self._sampler(targets if live else [], Manner.of_preview(self.app, key)) as old,
             Readings(read, READING_PAUSE) as readings,
         ):
             while time.monotonic() < start + settings.bake or time.monotonic() > read_at + FRESH_SECONDS:
@@ -92,32 +94,85 @@ class FinalValidationOperator(PlannedOperator):
                 if isinstance(reading, Reading):
                     read_at, trouble = reading.at, None
                     self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic, settings))
+                    clients.count(traffic.values(), new.samples())
                 else:
                     trouble = reading or trouble
                     self._be_patient(reading, trouble, time.monotonic() - read_at)
-                series = series_of(new.samples(), before, old.samples())
+                self._judge(series_of(new.samples(), before, old.samples()), settings)
                 self._stop_at([wrong_revision(new.samples(), self.revision)])
-                self._stop_at(one.verdict(settings) for one in series)
+            series = series_of(new.finish(), before, old.samples())
+        self._judge(series, settings)
+        self._stop_at([wrong_revision(new.samples(), self.revision)])
+        proving = self._demand_proof(series, settings)
+        seen = {
+            "bake_seconds": round(time.monotonic() - start, 1),
+            "own_requests": {one.path: one.summary() for one in series},
+            "all_requests": {name: one.summary() for name, one in traffic.items()},
+            "rests_on": RestsOn(
+                own_requests=sum(len(one.new) for one in proving),
+                paths=len(proving),
+                unproven=tuple(one.path for one in series if one not in proving),
+                client_requests=clients.total,
+                few_clients=clients.total < settings.min_requests,
+            ).model_dump(mode="json"),
+        }
+        self.log.info("the bake is over, no limit broken: %s", seen)
+        return seen
+
+    def _sampler(self, targets: Sequence[Target], manner: Manner) -> Sampler:
+        return Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS, manner=manner)
+
+    def _settings(self, context: Context) -> ValidationSettings:
+        settings = self.validation(context)
+        unlimited = dict.fromkeys(("max_median_ratio", "max_p99_ratio"), math.inf)
+        return settings.model_copy(update=unlimited) if self.goes_back else settings
+
+    @property
+    def _unproven(self) -> set[str]:
+        """Paths that the new release did not answer well in the preview already; they are not judged."""
+        return set(self.baseline["unproven"])
+
+    def _judge(self, series: Iterable[Series], settings: ValidationSettings) -> None:
+        self._stop_at(one.verdict(settings) for one in series if one.path not in self._unproven)
+
+    def _demand_proof(self, series: Sequence[Series], settings: ValidationSettings) -> list[Series]:
+        """Return the paths that a verdict rests on.
+
+        :raises BlueGreenError: if a path was not asked, or proves nothing that the preview had promised. The
+            old release does not excuse that here: then nothing tells a good release from a bad one.
+        """
         if unasked := set(settings.paths) - {one.path for one in series if one.new}:
             raise BlueGreenError(
                 f"no own request to {', '.join(sorted(unasked))} came through in the whole bake; "
                 "look at the way from here to port 80 of the load balancers"
             )
-        seen = {
-            "bake_seconds": round(time.monotonic() - start, 1),
-            "own_requests": {one.path: one.summary() for one in series},
-            "all_requests": {name: one.summary() for name, one in traffic.items()},
-        }
-        self.log.info("the bake is over, no limit broken: %s", seen)
-        return seen
+        proving = [one for one in series if one.path not in self._unproven and not is_broken(one.new)]
+        if not self.goes_back:
+            self._stop_at(
+                self._proves_nothing(one, settings) for one in series if one.path not in self._unproven
+            )
+            if not proving:
+                raise BlueGreenError("no own request of the whole bake proves anything about the new release")
+        return proving
 
-    def _settings(self, context: Context) -> ValidationSettings:
-        settings = self.validation(context)
-        unlimited = dict.fromkeys(("max_median_ratio", "max_p99_ratio"), math.inf)
-        return settings if self.compares_times else settings.model_copy(update=unlimited)
+    @staticmethod
+    def _proves_nothing(series: Series, settings: ValidationSettings) -> str | None:
+        if is_broken(series.new):
+            failed = rate_of(series.new)
+            return (
+                f"{failed.failed} of {failed.requests} own requests to {series.path} failed, the last with "
+                f"{said(series.new[-1])}; in the preview it answered"
+            )
+        if len(series.new) < settings.min_requests:
+            # Requests that hang leave room for few others. Few are enough where the difference is large.
+            return series.too_many_errors(settings.model_copy(update={"min_requests": 1}))
+        return None
 
-    def _traffic(self, plan: Plan) -> dict[str, RealTraffic]:
-        """What the load balancers said before the switch, by name."""
+    def _traffic(self, plan: Plan, live: Color | None) -> dict[str, RealTraffic]:
+        """Return what the load balancers said before the switch, by name.
+
+        :param live: the color to compare with, if any.
+        """
         traffic = {}
         for name, answer in self.switched.items():
             switch = SwitchResult.parse(answer)
@@ -125,9 +180,9 @@ class FinalValidationOperator(PlannedOperator):
                 switch.counters.get(plan.idle, Counters()), switch.answer_times.get(plan.idle, 0)
             )
             before, answer_time = Counters(), 0
-            if plan.live is not None:
-                before = switch.counters.get(plan.live, Counters()) - plan.counters.get(name, Counters())
-                answer_time = switch.answer_times.get(plan.live, 0)
+            if live is not None:
+                before = switch.counters.get(live, Counters()) - plan.counters.get(name, Counters())
+                answer_time = switch.answer_times.get(live, 0)
             traffic[name] = RealTraffic(name, at_switch, before, answer_time)
         return traffic
 

@@ -12,6 +12,7 @@ from bluegreen.dag.links import DropletLink
 from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
+from bluegreen.good_answer import advice, allowed, is_good
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators.failure import failures_reported
@@ -72,16 +73,19 @@ class HealthCheckSensor(BaseSensorOperator):
     def _problem(self, app: App, load_balancers: LoadBalancersHook, droplet: Droplet) -> str | None:
         for load_balancer in load_balancers.members:
             try:
-                answer = load_balancer.probe(
-                    address=str(droplet.private), port=app.server.port, path=app.health.path, timeout=5
-                )
+                address = str(droplet.private)
+                answer = load_balancer.probe(address=address, port=app.server.port, **app.health_question)
             except DropletUnreachableError as error:
                 # One lost connection to a load balancer says nothing about the release.
                 return str(error)
             if answer.error:
                 return f"{load_balancer.name} gets no answer: {answer.error}"
-            if answer.status != 200:
-                return f"{load_balancer.name} gets status {answer.status} from {app.health.path}"
+            statuses = app.good_statuses(app.health.path)
+            if not is_good(answer.status, statuses):
+                return (
+                    f"{load_balancer.name} gets status {answer.status} from {app.health.path} (asked "
+                    f"{app.traffic.asked}), allowed are {allowed(statuses)}{advice(answer.status)}"
+                )
             if answer.revision != self.revision:
                 return f"{load_balancer.name} gets revision {answer.revision} instead of {self.revision}"
         return None

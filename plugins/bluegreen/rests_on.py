@@ -1,0 +1,59 @@
+"""What the verdict of a bake rests on: how many requests, of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from bluegreen.analysis import Sample
+from bluegreen.real_traffic import RealTraffic
+
+
+class RestsOn(BaseModel):
+    """What a verdict rests on.
+
+    :param own_requests: to the new color, to the paths that prove something.
+    :param paths: how many those are.
+    :param unproven: the other paths of ``validation.paths``.
+    :param client_requests: to the new color since the switch; at least so many.
+    :param few_clients: whether these alone would have been too few for a verdict.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    own_requests: int
+    paths: int
+    unproven: tuple[str, ...] = ()
+    client_requests: int
+    few_clients: bool = False
+
+    def __str__(self) -> str:
+        """Return it as a clause of the report."""
+        paths = f"{self.paths} path{'' if self.paths == 1 else 's'}"
+        without = f" (nothing from {', '.join(self.unproven)})" if self.unproven else ""
+        clients = f"{self.client_requests:,}" if self.client_requests else "none"
+        only = "only " if self.few_clients and self.client_requests else ""
+        return (
+            f"rests on {self.own_requests:,} own requests to {paths}{without} and {only}{clients} of clients"
+        )
+
+
+class ClientsRequests:
+    """Counts clients' requests: all that HAProxy has counted, but for our own."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def count(self, traffic: Iterable[RealTraffic], own: Sequence[Sample]) -> None:
+        """Take the last reading of the counters.
+
+        Own requests go on while the counters are read, so those made up to now may be more than were
+        counted: clients are rather said to be fewer than they are.
+        """
+        for_each: dict[str, int] = {}
+        for sample in own:
+            for_each[sample.load_balancer] = for_each.get(sample.load_balancer, 0) + 1
+        self.total = sum(
+            max(0, one.since_switch.requests - for_each.get(one.load_balancer, 0)) for one in traffic
+        )
