@@ -22,6 +22,8 @@ RELEASES = (
     ("v4-bad", "v2", 1_767_859_200),
     ("v5-flaky", "v2", 1_767_945_600),
     ("v6-slow", "v2", 1_768_032_000),
+    ("v7-https", "v2", 1_768_118_400),
+    ("v8-https-bad", "v7-https", 1_768_204_800),
 )
 
 # What `carton install` leaves behind where somebody tries the example.

@@ -1,0 +1,45 @@
+"""An app that sends everybody to https but for its health check: what its deploys prove."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager
+
+import pytest
+
+from demo.environment import PREVIEW_HOST
+from tests.sandbox.app_file import settings
+from tests.sandbox.stack import Stack
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
+
+
+def clients_come_by_https(stack: Stack) -> AbstractContextManager[None]:
+    traffic = {"preview_host": PREVIEW_HOST, "public_url": "https://www.example.com"}
+    return settings(stack, {"traffic": traffic})
+
+
+def test_a_bad_release_behind_a_redirect_does_not_become_live_and_a_good_one_does(stack: Stack) -> None:
+    with clients_come_by_https(stack):
+        ended = stack.run("deploy", ref="v7-https").expect("live and confirmed")
+        assert stack.live_ref() == "v7-https"
+        # Nobody else asks.
+        rests_on = r"; rests on \d+ own requests to \d paths? and (none|only \d) of clients"
+        assert re.search(rests_on, ended.report["message"]), ended.report["message"]
+        assert ended.report["rests_on"]["own_requests"] > 50
+
+        refused = stack.run("deploy", ref="v8-https-bad").expect("refused before the switch")
+        assert re.search(r": / through .*: status 500 from revision", refused.report["message"])
+        assert stack.live_ref() == "v7-https"
+
+    refused = stack.run("deploy", ref="v8-https-bad").expect("refused before the switch")
+    for words in (
+        "the bake could not distinguish a good release from a bad one, so nothing was moved: / is answered by",
+        "with status 301 to https://",
+        "(asked with the server's address as Host, by http); set traffic.public_url to how clients ask",
+    ):
+        assert words in refused.report["message"]
+    assert stack.live_ref() == "v7-https"
+
+    # That the live release proves nothing does not keep the next one away.
+    stack.run("deploy", ref="v2").expect("live and confirmed")
