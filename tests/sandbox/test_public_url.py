@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from demo.environment import PREVIEW_HOST
+from demo.app_settings import PREVIEW_HOST
 from tests.sandbox.app_file import settings
 from tests.sandbox.stack import Stack
 
@@ -34,7 +34,7 @@ def test_a_bad_release_behind_a_redirect_does_not_become_live_and_a_good_one_doe
 
     refused = stack.run("deploy", ref="v8-https-bad").expect("refused before the switch")
     for words in (
-        "the bake could not distinguish a good release from a bad one, so nothing was moved: / is answered by",
+        "the bake could not distinguish a good release from a bad one, so nothing was moved: / is answered",
         "with status 301 to https://",
         "(asked with the server's address as Host, by http); set traffic.public_url to how clients ask",
     ):
