@@ -10,9 +10,9 @@ from airflow.sdk import DAG, Param, chain
 
 from bluegreen.app import App
 from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
-from bluegreen.git import REF_PATTERN
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.watch import DryRunOperator
+from bluegreen.source.refs import REF_PATTERN
 
 # If it fails, the report names the cause, which is the same.
 SUBJECT = (
@@ -39,7 +39,7 @@ def dry_run_dag(app: App) -> DAG:
                 app.default_ref,
                 type="string",
                 title="Git ref",
-                description="What a deploy would be of: a branch, a tag or a full commit id.",
+                description="What a deploy would be of: a branch, a tag or a commit id.",
                 pattern=REF_PATTERN,
             )
         },

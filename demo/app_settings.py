@@ -27,5 +27,7 @@ def app_settings(app: str, repository: str) -> dict[str, Any]:
         },
         "traffic": {"preview_host": PREVIEW_HOST},
         "validation": {"bake": 5, "confirm_within": 30},
+        # The sample's releases are tags, some on branches of their own, and are deployed in any order.
+        "policy": {"branches": ["*"], "allow_older": "always"},
         "dry_run_schedule": None,
     }

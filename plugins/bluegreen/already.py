@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from bluegreen.fleet import Droplet
 from bluegreen.plan import Plan
 from bluegreen.release import DropletFacts
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic import LoadBalancerStatus, confirmed_revision
 
 
 def moved_back(plan: Plan, statuses: Collection[LoadBalancerStatus], rollbacks: str) -> str | None:
@@ -29,6 +29,21 @@ def moved_back(plan: Plan, statuses: Collection[LoadBalancerStatus], rollbacks: 
     # However long ago that was: a color that answers nobody is not what one wants to be back on.
     alive = all(any(server.up for server in status.servers[plan.live]) for status in statuses)
     return str(kept[0]) if own and alive else None
+
+
+def live_revision(
+    plan: Plan, statuses: Collection[LoadBalancerStatus], facts: Mapping[Droplet, DropletFacts | Exception]
+) -> str | None:
+    """Return which revision is live, as the load balancers or else its droplets know.
+
+    :param statuses: what each load balancer says.
+    :param facts: what each application droplet says, or why it does not.
+    """
+    if plan.live is None:
+        return None
+    answers = (facts[droplet] for droplet in plan.fleet.color(plan.live))
+    running = {one.revision for one in answers if isinstance(one, DropletFacts)}
+    return confirmed_revision(plan.live, statuses) or (running.pop() if len(running) == 1 else None)
 
 
 def is_live(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from math import ceil
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from croniter import croniter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from bluegreen.errors import RefError
-from bluegreen.git import check_ref
 from bluegreen.networks import Network
+from bluegreen.section import Line
+from bluegreen.section import Section as _Section
+from bluegreen.source.policy_settings import PolicySettings
+from bluegreen.source.refs import check_ref
 from bluegreen.system_names import system_name
 
 # An app id names a DAG, and with a prefix a Linux user (32 characters at most), see `system_name`.
@@ -41,12 +44,6 @@ def check_app_id(app_id: str) -> None:
     """
     if not re.fullmatch(APP_ID_PATTERN, app_id):
         raise ValueError(f"{app_id!r} is no app's id")
-
-
-def _single_line(text: str) -> str:
-    if any(ord(character) < 32 for character in text):
-        raise ValueError("control characters and line breaks are not allowed")
-    return text
 
 
 def _repository_url(url: str) -> str:
@@ -103,23 +100,12 @@ def _schedule(schedule: str) -> str:
     return schedule
 
 
-Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_single_line)]
 Tag = Annotated[str, Field(pattern=TAG_PATTERN)]
 HostName = Annotated[str, Field(pattern=HOST_NAME_PATTERN, max_length=253)]
 UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/?=&%-]*$", max_length=200)]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
 Status = Annotated[int, Field(ge=200, le=599, strict=True)]
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_section(cls, data: Any) -> Any:
-        """A section whose keys are all commented out reads as null."""
-        return {} if data is None else data
 
 
 class EntryPoint(StrEnum):
@@ -354,6 +340,7 @@ class App(_Section):
     connections: Connections = Connections()
     notifications: Notifications = Notifications()
     hooks: Hooks = Hooks()
+    policy: PolicySettings = PolicySettings()
     dry_run_schedule: Annotated[Line, AfterValidator(_schedule)] | None = "0 3 * * *"
 
     @property

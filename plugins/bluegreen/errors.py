@@ -32,6 +32,10 @@ class RefError(BlueGreenError):
     """A git ref is malformed, or does not exist in the repository."""
 
 
+class PolicyError(BlueGreenError):
+    """The app's file does not allow what was asked for; the text names the setting."""
+
+
 class FleetError(BlueGreenError):
     """The droplets found are not the fleet that the settings describe."""
 

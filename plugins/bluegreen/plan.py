@@ -37,6 +37,7 @@ class Plan(BaseModel):
     :param counters: HAProxy's counters of the live color by load balancer: where "before the switch" begins.
     :param good: the idle color's last revision that was confirmed, if that is known: a rollback goes back to
         it, so it stays on the droplets until another one is confirmed there.
+    :param older: by how much the revision is older than what is live, in words, if it is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +48,7 @@ class Plan(BaseModel):
     warnings: tuple[str, ...] = ()
     counters: dict[str, Counters] = {}
     good: str | None = None
+    older: str | None = None
 
     @property
     def idle_droplets(self) -> tuple[Droplet, ...]:

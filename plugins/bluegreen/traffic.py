@@ -268,6 +268,16 @@ def live_color(statuses: Mapping[str, LoadBalancerStatus], choice: Color | None 
     return choice or said.pop()
 
 
+def confirmed_revision(live: Color | None, statuses: Iterable[LoadBalancerStatus]) -> str | None:
+    """Return the revision that is live, if all load balancers that know it know the same."""
+    known = {
+        one.confirmed.revision
+        for one in statuses
+        if live is not None and one.confirmed is not None and one.confirmed.color is live
+    }
+    return known.pop() if len(known) == 1 else None
+
+
 def demand_live(color: Color, statuses: Mapping[str, LoadBalancerStatus]) -> None:
     """Make sure that traffic still is where a run has found it.
 

@@ -44,10 +44,11 @@ from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import summary, table
 from bluegreen.checks.untold import untold
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.operators import watch
 from bluegreen.operators.watch import DryRunOperator, StatusOperator
+from bluegreen.source.policy import Age
 from bluegreen.templates import TEMPLATES_DIRECTORY
 from tests.sandbox.certificates import self_signed
 from tests.unit.test_provision_check import status
@@ -472,12 +473,27 @@ def test_a_dry_run_tells_which_revision_it_was_of(
 ) -> None:
     known: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
-    monkeypatch.setattr(watch, "collect", lambda app, ref: facts(source=source))
+    monkeypatch.setattr(watch, "collect", lambda app, ref, allow_older: facts(source=source))
     monkeypatch.setattr(watch, "emit", lambda _: None)
     with suppress(AirflowFailException):
-        DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti})  # type: ignore[typeddict-item]
+        DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti, "params": {}})  # type: ignore[typeddict-item]
     assert known.get("revision") == pushed
     assert ("; not checked: whether main" in known["summary"]) is (pushed is not None)
+
+
+def test_a_revision_that_the_policy_refuses_is_an_error_as_it_is_in_a_deploy() -> None:
+    refused = PolicyError("abc may not be deployed: … (setting policy.branches)")
+    [found] = findings_in(facts(source=refused, config=""), [revision.ref])
+    assert (found.severity, found.subject) == ("error", "policy")
+    assert "setting policy.branches" in found.what
+
+
+@pytest.mark.parametrize(("allow_older", "subjects"), [(False, ["policy"]), (True, [])])
+def test_a_revision_that_is_older_than_what_is_live_is_an_error_unless_it_is_forced(
+    allow_older: bool, subjects: list[str]
+) -> None:
+    older = facts(source=MAIN, age=Age(V1, 2, is_older=True), allow_older=allow_older)
+    assert [one.subject for one in revision.age(older)] == subjects
 
 
 def test_a_status_is_told_although_nothing_can_be_read() -> None:

@@ -138,7 +138,7 @@ def test_a_look_corrects_since_when_the_lock_is_held_and_counts_what_it_found(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = {"owner": "alice", "run_id": "r1", "since": 1000.0, "until": 1120.0, "ref": "v2", "token": 7}
-    monkeypatch.setattr(watch, "collect", lambda *_: facts(statuses={"lb-1": status(lock=left)}))
+    monkeypatch.setattr(watch, "collect", lambda *_, **__: facts(statuses={"lb-1": status(lock=left)}))
     found = [warning("lb-1", "is locked", "look"), warning("blue-1", "is slow", "look")]
     monkeypatch.setattr(watch, "findings_in", lambda _: found)
     task = watch.DryRunOperator(task_id="check", app_id=APP)

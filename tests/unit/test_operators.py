@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import (
 )
 from structlog.testing import capture_logs
 
+from bluegreen.app import App
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, NothingToDoError, RefError
 from bluegreen.fleet import Droplet, Fleet
@@ -32,6 +33,7 @@ from bluegreen.operators.failure import NOTHING_TO_DO_KEY, failures_reported
 from bluegreen.outcome import Outcome
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.sensors import health
+from bluegreen.source.policy import Allowed
 from bluegreen.traffic import Counters, RevertResult, SwitchResult
 
 APP = "my_perl_app"
@@ -493,7 +495,7 @@ def resolve(dry_run: bool, run: Any = None) -> None:
 
 @pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
 def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run: bool, skipped: str) -> None:
-    monkeypatch.setattr(resolve_ref, "resolve_ref", lambda repository, ref: REVISION)
+    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref: Allowed(ref, REVISION, "branch main"))
     run = context()
     with pytest.raises(DownstreamTasksSkipped) as skip:
         resolve(dry_run, run)
@@ -504,10 +506,10 @@ def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run
 def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def unknown(repository: str, ref: str) -> str:
+    def unknown(_app: App, _ref: str) -> Allowed:
         raise RefError("there is no branch or tag 'v2'")
 
-    monkeypatch.setattr(resolve_ref, "resolve_ref", unknown)
+    monkeypatch.setattr(resolve_ref, "resolve", unknown)
     with pytest.raises(DownstreamTasksSkipped) as skip:
         resolve(dry_run=True)
     assert list(skip.value.tasks) == ["lock"]

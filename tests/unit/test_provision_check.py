@@ -14,6 +14,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.operators import provision_check
 from bluegreen.release import DropletFacts
+from bluegreen.source.policy import Age
 from bluegreen.traffic import LoadBalancerStatus
 from tests.unit.test_traffic import answer
 
@@ -73,6 +74,8 @@ class Check:
         self.facts: dict[str, Facts] = {"blue-1": facts(), "green-1": facts()}
         self.said: dict[str, Any] = {}
         self.fleet = FLEET
+        self.age = Age(V1, 0, is_older=False)
+        monkeypatch.setattr(provision_check, "compare", lambda *_: self.age)
         monkeypatch.setattr(self.task, "read_fleet", lambda: self.fleet)
         monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
         monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
@@ -114,6 +117,24 @@ def test_what_is_live_everywhere_and_healthy_is_not_deployed_again(monkeypatch: 
         check.run()
     assert check.said["nothing_to_do"]["outcome"] == "already live"
     assert check.run(force=True) == ["198.18.0.4"]
+
+
+def test_a_revision_that_is_older_than_what_is_live_is_refused_unless_it_is_forced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, revision=V2)
+    check.age = Age(V1, 3, is_older=True)
+    refusal = rf"older than live \({V1[:12]}\) by 3 commits \(setting policy\.allow_older: asked\)"
+    with pytest.raises(AirflowFailException, match=refusal):
+        check.run()
+    assert check.run(allow_older=True) == ["198.18.0.4"]
+    assert check.said["plan"]["older"] == f"older than live ({V1[:12]}) by 3 commits"
+
+
+def test_a_rollback_may_go_to_what_is_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.age = Age(V1, 3, is_older=True)
+    assert check.run() == ["198.18.0.4"]
 
 
 def test_what_is_live_by_a_map_that_the_next_haproxy_would_not_have_is_deployed_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,27 +26,37 @@ from bluegreen.checks.source import read_source
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet import Droplet, Fleet
-from bluegreen.git import patterns_of
 from bluegreen.hooks.digitalocean import DigitalOceanError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.ledger import Record, read_ledger
+from bluegreen.source.policy import Age, compare
+from bluegreen.source.refs import patterns_of
 from bluegreen.system_names import BUILD_USER, FETCH_USER
 from bluegreen.traffic import servers_of
 
 RUNS_SHOWN = 5
 
 
-def collect(app: App, ref: str | None) -> Facts:
+def collect(app: App, ref: str | None, *, allow_older: bool = False) -> Facts:
     """Ask the account, the repository and every droplet.
 
     What cannot be read becomes part of the facts, and hides nothing else.
 
     :param ref: what a deploy would be of; ``None`` to leave the repository out.
+    :param allow_older: whether it may be older than what is live, if the app's file lets a run decide that.
     """
-    return follow_up(_Collector(app, ref).collect())
+    facts = follow_up(_Collector(app, ref).collect())
+    return replace(facts, age=attempt(lambda: _age(facts)), allow_older=allow_older)
+
+
+def _age(facts: Facts) -> Age | None:
+    live = facts.live_revision
+    if not isinstance(facts.source, Source) or live is None:
+        return None
+    return compare(facts.app, facts.source.revision, live)
 
 
 def read_runs(facts: Facts) -> list[Record]:
@@ -99,7 +110,7 @@ class _Collector:
         )
 
     def _source(self) -> Source | None:
-        return read_source(self.app.repository, self.ref) if self.ref else None
+        return read_source(self.app, self.ref) if self.ref else None
 
     def _account(self) -> Account:
         hook = EntryPointHook(self.app.connections.digitalocean)

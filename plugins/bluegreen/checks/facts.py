@@ -13,7 +13,8 @@ from bluegreen.app import App
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.fleet import Droplet, Fleet
-from bluegreen.traffic import LoadBalancerStatus, live_color
+from bluegreen.source.policy import Age
+from bluegreen.traffic import LoadBalancerStatus, confirmed_revision, live_color
 
 T = TypeVar("T")
 
@@ -238,6 +239,8 @@ class Facts:
 
     :param source: ``None`` if no ref was asked for.
     :param config: what a deploy would install as ``haproxy.cfg``; it holds a password.
+    :param age: how the revision compares with what is live; ``None`` if there is nothing to compare.
+    :param allow_older: whether the run asks for a revision that is older than what is live.
     """
 
     app: App
@@ -249,6 +252,8 @@ class Facts:
     servers: Mapping[str, Reading[AppServer]]
     config: str | BlueGreenError | None = field(repr=False)
     taken_at: float
+    age: Age | BlueGreenError | None = None
+    allow_older: bool = False
 
     @property
     def readable(self) -> dict[str, LoadBalancerStatus]:
@@ -271,6 +276,16 @@ class Facts:
         except LoadBalancerError:
             return False
         return len(self.readable) == len(self.fleet.load_balancers)
+
+    @property
+    def live_revision(self) -> str | None:
+        """Which revision is live, as the load balancers or else its droplets know."""
+        if self.live is None:
+            return None
+        known = confirmed_revision(self.live, self.readable.values())
+        live = self.fleet.color(self.live)
+        running = {server.current for droplet, server in self.read_servers() if droplet in live}
+        return known or (running.pop() if len(running) == 1 else None)
 
     @property
     def idle(self) -> Color | None:

@@ -12,8 +12,9 @@ from bluegreen.checks.dependencies import (
 )
 from bluegreen.checks.facts import Facts, Source
 from bluegreen.checks.finding import Finding, error, warning
-from bluegreen.errors import BlueGreenError
-from bluegreen.git import revision_in
+from bluegreen.errors import BlueGreenError, PolicyError
+from bluegreen.source.policy import demand_new_enough
+from bluegreen.source.refs import meaning_of, revision_in
 from bluegreen.system_names import FETCH_USER
 
 SHOWN = 5
@@ -21,15 +22,23 @@ SHOWN = 5
 
 def ref(facts: Facts) -> Iterator[Finding]:
     """The ref leads to a revision, which can be fetched."""
-    if isinstance(facts.source, BlueGreenError):
+    if isinstance(facts.source, PolicyError):
+        yield error("policy", str(facts.source), "deploy another revision, or change the app's file")
+    elif isinstance(facts.source, BlueGreenError):
         yield error("ref", str(facts.source), "correct the ref, or the repository")
     elif facts.source is not None and facts.source.problem:
-        gone = "not our ref" in facts.source.problem
-        yield (error if gone else warning)(
-            facts.source.ref,
-            f"the files of {facts.source.revision[:12]} cannot be read here: {facts.source.problem}",
-            "push it, or check the spelling" if gone else "what is in it was not checked",
-        )
+        yield warning(facts.source.ref, facts.source.problem, "what is in it was not checked")
+
+
+def age(facts: Facts) -> Iterator[Finding]:
+    """The revision is not older than what is live, or may be."""
+    if isinstance(facts.age, BlueGreenError):
+        yield error("policy", str(facts.age), "whether the revision is older than what is live is not known")
+    elif isinstance(facts.source, Source) and facts.age is not None:
+        try:
+            demand_new_enough(facts.app, facts.source.revision, facts.age, forced=facts.allow_older)
+        except PolicyError as refused:
+            yield error("policy", str(refused), "deploy a newer revision")
 
 
 def files(facts: Facts) -> Iterator[Finding]:
@@ -79,9 +88,10 @@ def repository(facts: Facts) -> Iterator[Finding]:
                 f"it cannot read {facts.app.repository}: {server.remote.error}",
                 f"look at its network, and at the key of the user {FETCH_USER}",
             )
-        elif isinstance(source, Source) and source.ref != source.revision:
+        elif isinstance(source, Source):
             there = revision_in(server.remote.refs, source.ref)
-            if there != source.revision:
+            # Of commits a remote lists none.
+            if there != source.revision and (there or not meaning_of(source.ref).commit):
                 yield judge(
                     droplet.name,
                     f"there {source.ref} is {(there or 'nothing')[:12]}, here {source.revision[:12]}",

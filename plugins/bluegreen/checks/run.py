@@ -19,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     balancers.answering,
     balancers.agreement,
     revision.ref,
+    revision.age,
     revision.files,
     revision.vendored,
     machines.login,

@@ -1,47 +1,34 @@
-"""What is in the revision that a deploy would build: read here, from a temporary clone without history."""
+"""What is in the revision that a deploy would build, as the mirror on Airflow's machine has it."""
 
 from __future__ import annotations
 
-import subprocess
-from tempfile import TemporaryDirectory
-
+from bluegreen.app import App
 from bluegreen.checks.facts import Source
-from bluegreen.git import fatal_line, resolve_ref, run_git
+from bluegreen.source.mirror import FileTooLargeError, Mirror, with_mirror
+from bluegreen.source.policy import allowed
 
-SECONDS = 60.0
-
-# Files of this size are not fetched: only names are needed of what is vendored.
-LARGEST_FILE = "1m"
+CPANFILE, SNAPSHOT = "cpanfile", "cpanfile.snapshot"
 
 
-def read_source(repository: str, ref: str) -> Source:
-    """Resolve a ref and list what it leads to.
+def read_source(app: App, ref: str) -> Source:
+    """Resolve a ref as a deploy does, and list what it leads to.
 
     :raises RefError: if the ref is malformed or not there, or the repository does not answer.
+    :raises PolicyError: if the revision may not be deployed.
     """
-    revision = resolve_ref(repository, ref)
-    with TemporaryDirectory(prefix="bluegreen-") as directory:
-        try:
-            return _read(directory, repository, ref, revision)
-        except subprocess.TimeoutExpired:
-            return Source(ref, revision, problem=f"not within {SECONDS:g} s")
+    return with_mirror(app.repository, lambda mirror: _read(mirror, app, ref))
 
 
-def _read(directory: str, repository: str, ref: str, revision: str) -> Source:
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_git("-C", directory, *arguments, timeout=SECONDS)
-
-    for command in (
-        ("init", "--quiet", "--bare"),
-        ("remote", "add", "origin", repository),
-        ("fetch", "--quiet", "--depth=1", f"--filter=blob:limit={LARGEST_FILE}", "origin", revision),
-    ):
-        done = git(*command)
-        if done.returncode != 0:
-            return Source(ref, revision, problem=fatal_line(done.stderr))
-    files = frozenset(git("ls-tree", "-r", "-z", "--name-only", revision).stdout.split("\0")) - {""}
-
-    def text(path: str) -> str | None:
-        return git("show", f"{revision}:{path}").stdout if path in files else None
-
-    return Source(ref, revision, files=files, cpanfile=text("cpanfile"), snapshot=text("cpanfile.snapshot"))
+def _read(mirror: Mirror, app: App, ref: str) -> Source:
+    revision = allowed(mirror, app, ref).revision
+    try:
+        texts = mirror.texts(revision, (CPANFILE, SNAPSHOT))
+    except FileTooLargeError as error:
+        return Source(ref, revision, problem=str(error))
+    return Source(
+        ref,
+        revision,
+        files=mirror.files(revision),
+        cpanfile=texts.get(CPANFILE),
+        snapshot=texts.get(SNAPSHOT),
+    )

@@ -8,7 +8,8 @@ from airflow.sdk import Param
 
 from bluegreen.app import LONGEST_BAKE
 from bluegreen.color import Color
-from bluegreen.git import REF_PATTERN, WHAT_A_REF_MAY_BE
+from bluegreen.source.policy_settings import Demand
+from bluegreen.source.refs import REF_PATTERN, WHAT_A_REF_MAY_BE
 
 if TYPE_CHECKING:
     from bluegreen.app import App
@@ -22,8 +23,11 @@ RARELY = "Rarely needed"
 
 
 def deploy_params(app: App) -> dict[str, Param]:
-    """Return the DAG params of one app's deploy; only ``ref`` must be given."""
-    return {
+    """Return the DAG params of one app's deploy; only ``ref`` must be given.
+
+    What the app's file decides for every run has no parameter.
+    """
+    params = {
         "ref": Param(
             type="string",
             title="Git ref",
@@ -47,7 +51,7 @@ def deploy_params(app: App) -> dict[str, Param]:
             title="Ask before traffic moves",
             section=CAREFULLY,
             description="When the new release is built, started and checked, show what would be switched, "
-            f"and go on only if somebody approves within {app.timeouts.approval} s.",
+            f"and go on only if {_approvers(app)} within {app.timeouts.approval} s.",
         ),
         "dry_run": Param(
             False,
@@ -74,8 +78,34 @@ def deploy_params(app: App) -> dict[str, Param]:
             description="Start and switch even if this revision is live already. A release that a droplet "
             "has is not built again.",
         ),
+        "allow_older": Param(
+            False,
+            type="boolean",
+            title="Deploy an older revision",
+            section=RARELY,
+            description="Deploy a revision that is older than the one that is live; the run's record says "
+            "who did. To go back to the release before, the rollback DAG is faster.",
+        ),
+        "emergency": Param(
+            False,
+            type="boolean",
+            title="Emergency",
+            section=RARELY,
+            description="Judge the new release by absolute limits only, not by comparison with the live one, "
+            "which may be why a fix is kept out. The run's record says so"
+            + (f"; goes on only if {_approvers(app)}." if app.policy.approvers else "."),
+        ),
         "live": _live_param(),
     }
+    for name, demand in (("require_approval", app.policy.approval), ("allow_older", app.policy.allow_older)):
+        if demand is not Demand.ASKED:
+            del params[name]
+    return params
+
+
+def _approvers(app: App) -> str:
+    who = " or ".join(app.policy.approvers) or "somebody else"
+    return f"{who} approves, who did not trigger the run,"
 
 
 def rollback_params() -> dict[str, Param]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.already import is_live, moved_back
+from bluegreen.already import is_live, live_revision, moved_back
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
@@ -17,6 +17,7 @@ from bluegreen.outcome import Outcome
 from bluegreen.own_switch import is_own_pending
 from bluegreen.plan import Plan
 from bluegreen.release import MIN_FREE_MB, DropletFacts, facts_script, parse_facts
+from bluegreen.source.policy import compare, demand_new_enough
 from bluegreen.traffic import (
     DisagreementError,
     LoadBalancerStatus,
@@ -59,6 +60,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
         :raises NothingToDoError: if the revision is live already, everywhere, and healthy, or if traffic is
             back already.
+        :raises PolicyError: if the revision is older than what is live, and may not be.
         """
         fleet, params = self.read_fleet(), context["params"]
         only_moves = self.goes_back and not params.get("revision")
@@ -92,6 +94,8 @@ class ProvisionCheckOperator(BlueGreenOperator):
                 "set `force` to deploy it again",
                 Outcome.ALREADY_LIVE,
             )
+        if self.revision and (older := self._older(plan, told, facts, bool(params.get("allow_older")))):
+            plan = plan.model_copy(update={"older": older})
         for warning in plan.warnings:
             self.log.warning("%s", warning)
         self.log.info(
@@ -165,6 +169,24 @@ class ProvisionCheckOperator(BlueGreenOperator):
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
             good=_last_good(idle, readable.values()),
         )
+
+    def _older(
+        self,
+        plan: Plan,
+        statuses: Collection[LoadBalancerStatus],
+        facts: Mapping[Droplet, DropletFacts | BlueGreenError],
+        forced: bool,
+    ) -> str | None:
+        """Return by how much the revision is older than what is live, if it is and may be.
+
+        :raises PolicyError: if it may not be.
+        """
+        live = live_revision(plan, statuses, facts)
+        if live is None:
+            return None
+        age = compare(self.app, self.revision, live)
+        demand_new_enough(self.app, self.revision, age, forced=forced)
+        return str(age) if age.is_older else None
 
     def _live(self, statuses: dict[str, LoadBalancerStatus], choice: Color | None) -> Color | None:
         try:

@@ -10,7 +10,7 @@ from bluegreen.drain import Drain
 from bluegreen.ledger import Record, Validation
 from bluegreen.operators.failure import ERROR_KEY
 from bluegreen.operators.states import found_plan, is_emergency, told
-from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
+from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult, confirmed_revision
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -97,7 +97,7 @@ def ended(
             "drain": Drain.model_validate(drain) if drain else None,
             "live": live,
             "live_known": live_known,
-            "live_revision": _confirmed(live, statuses),
+            "live_revision": confirmed_revision(live, statuses.values()),
         }
     )
 
@@ -138,13 +138,3 @@ def _since(
             return None
         total += statuses[name].counters[color] - switch.counters.get(color, Counters())
     return total
-
-
-def _confirmed(live: Color | None, statuses: Mapping[str, LoadBalancerStatus]) -> str | None:
-    """Return the revision that is live, if all load balancers that know it know the same."""
-    known: set[Any] = {
-        one.confirmed.revision
-        for one in statuses.values()
-        if live is not None and one.confirmed is not None and one.confirmed.color is live
-    }
-    return known.pop() if len(known) == 1 else None

@@ -1,4 +1,4 @@
-"""From what the user typed to one revision."""
+"""From what the user typed to one revision that may be deployed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from bluegreen.dag.links import CommitLink
 from bluegreen.errors import BlueGreenError
-from bluegreen.git import resolve_ref
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.source.policy import resolve
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,18 +40,24 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
     def act(self, context: Context) -> None:
         """Push the revision, 40 hex digits, as the task's return value.
 
-        :raises RefError: if the ref is malformed or not there; a dry run tells that with all that it finds.
+        :raises RefError: if the ref is malformed or not there.
+        :raises PolicyError: if the app's file does not allow its revision. A dry run reports both with
+            everything else that it finds.
         """
         dry_run = bool(context["params"]["dry_run"])
         try:
-            revision = resolve_ref(self.app.repository, self.ref)
+            found = resolve(self.app, self.ref)
         except BlueGreenError as error:
             if not dry_run:
                 raise
             self.log.info("%s looks at this again: %s", self.begins_dry_run, error)
         else:
-            self.log.info("%s is revision %s of %s", self.ref, revision, self.app.repository)
+            signed = f", signed by {found.signed_by}" if found.signed_by else ""
+            self.log.info(
+                "%s is revision %s of %s, which may be deployed: %s%s",
+                *(self.ref, found.revision, self.app.repository, found.why, signed),
+            )
             # The skip ends the task without a return value.
-            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=revision)
+            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=found.revision)
         not_taken = self.begins_deploy if dry_run else self.begins_dry_run
         self.skip(context["ti"], [context["dag"].get_task(not_taken)])

@@ -50,7 +50,7 @@ class DryRunOperator(BlueGreenOperator):
         :raises BlueGreenError: with the sum, if a deploy would fail.
         :raises NothingToDoError: with the sum, if it would not, and there is nothing more to do.
         """
-        facts = collect(self.app, self.ref)
+        facts = collect(self.app, self.ref, allow_older=bool(context["params"].get("allow_older")))
         found = findings_in(facts)
         emit(figures.lock_in(facts))
         if not self.instead:

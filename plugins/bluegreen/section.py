@@ -1,0 +1,28 @@
+"""What every section of an app's file has in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _single_line(text: str) -> str:
+    if any(ord(character) < 32 for character in text):
+        raise ValueError("control characters and line breaks are not allowed")
+    return text
+
+
+Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_single_line)]
+
+
+class Section(BaseModel):
+    """A section: unknown keys are refused, and nothing changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section(cls, data: Any) -> Any:
+        """A section whose keys are all commented out reads as null."""
+        return {} if data is None else data

@@ -1,0 +1,116 @@
+"""Where Airflow's machine keeps its mirrors of repositories, and who may use one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bluegreen.errors import RefError
+
+# A run holds a mirror for seconds; only the first fetch of a large repository takes longer.
+LOCK_SECONDS = 300.0
+LOCK_INTERVAL = 0.1
+# After this time without use a mirror is removed; the next run of an app that needs it makes it anew.
+UNUSED_SECONDS = 90 * 86400.0
+
+
+class BusyError(RefError):
+    """Another run works with the mirror for too long."""
+
+    transient = True
+
+
+def cache_directory() -> Path:
+    """Return ``BLUEGREEN_CACHE_DIR``, or a directory below Airflow's own."""
+    home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
+    return Path(os.environ.get("BLUEGREEN_CACHE_DIR") or f"{home}/bluegreen_cache").expanduser()
+
+
+@contextmanager
+def locked_mirror(repository: str) -> Iterator[tuple[Path, int]]:
+    """Give the directory of a repository's mirror to one run at a time; the directory itself may be missing.
+
+    :param repository: URL of the repository.
+    :return: the directory, and the lock's file descriptor, which programs that write there have to hold too.
+    :raises RefError: if the cache cannot be used; the text names the directory and its setting.
+    :raises BusyError: if another run holds it for longer than :data:`LOCK_SECONDS`.
+    """
+    directory = _own_directory(cache_directory() / "repositories")
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", repository.rpartition("@")[2])[-60:].strip("-.")
+    path = directory / f"{name}-{hashlib.sha256(repository.encode()).hexdigest()[:12]}.git"
+    try:
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(directory, error) from None
+    try:
+        _wait(lock, repository)
+        os.utime(lock)
+        _remove_unused(directory)
+        yield path, lock
+    except OSError as error:
+        raise _unusable(directory, error) from None
+    finally:
+        os.close(lock)
+
+
+def size_of(directory: Path) -> int:
+    """Return how many bytes the files of a directory have."""
+    return sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file())
+
+
+def _wait(lock: int, repository: str) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise BusyError(
+                    f"another run has been reading {repository} for {LOCK_SECONDS:g} s; trigger a new run"
+                ) from None
+            time.sleep(LOCK_INTERVAL)
+
+
+def _own_directory(directory: Path) -> Path:
+    """Make a directory that nobody else can write to: what stands in a mirror is believed."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = directory.stat()
+    except OSError as error:
+        raise _unusable(directory, error) from None
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise RefError(
+            f"{directory} belongs to somebody else, or others may write to it, so a mirror there cannot be "
+            "believed; set BLUEGREEN_CACHE_DIR to a directory of Airflow's user alone"
+        )
+    return directory
+
+
+def _unusable(directory: Path, error: OSError) -> RefError:
+    return RefError(
+        f"the cache {directory} cannot be used: {error.strerror or error}; "
+        "BLUEGREEN_CACHE_DIR names the directory"
+    )
+
+
+def _remove_unused(directory: Path) -> None:
+    """Remove the mirrors of repositories that no app has any more."""
+    for file in directory.glob("*.lock"):
+        if time.time() - file.stat().st_mtime < UNUSED_SECONDS:
+            continue
+        lock = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(file.with_suffix(".git"), ignore_errors=True)
+            file.unlink()
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)

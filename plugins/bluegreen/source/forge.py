@@ -1,0 +1,81 @@
+"""A forge in trouble is asked again for a while; one that refuses is not."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from bluegreen.errors import RefError
+from bluegreen.source.git import Answer, GitTimeoutError
+
+# Longer than a restart or a failover of a forge takes; a deploy that fails at once is no faster for anybody.
+PATIENCE_SECONDS = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+
+# The forge has answered, or this machine cannot ask: asking again changes nothing.
+_REFUSALS = re.compile(
+    r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
+    r"|Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|returned error: (4(?!08|29)\d\d)"
+    r"|[Rr]epository .*not found|does not appear to be a git repository|not exported|Access denied"
+    r"|certificate|transport '.*' not allowed|couldn't find remote ref|unadvertised object|not our ref"
+    r"|No space left|Disk quota exceeded|Read-only file system|is not installed|dubious ownership"
+    r"|signal 25|ssh: .*[Nn]ot found"
+)
+
+# The mirror's own files are not as git left them.
+_DAMAGE = re.compile(
+    r"bad object|corrupt|not a git repository: |missing (blob|tree|commit|necessary objects)|unable to read"
+    r"|loose object|packfile|pack-.*idx|invalid sha1 pointer|invalid object|cannot lock ref"
+    r"|\.lock'?: File exists|bad (config|revision|ref)|did not send all necessary objects|broken"
+    r"|unable to unpack|sha1 mismatch"
+)
+
+
+class ForgeError(RefError):
+    """The repository cannot be read: it refuses, or it was in trouble for too long."""
+
+
+class DamagedError(Exception):
+    """The mirror is not whole, and is to be made anew."""
+
+
+def ask(question: Callable[[], Answer], repository: str) -> Answer:
+    """Ask a repository until it answers, refuses, or has been in trouble for :data:`PATIENCE_SECONDS`.
+
+    :param question: runs git.
+    :param repository: for the message.
+    :raises ForgeError: with what it said last.
+    :raises DamagedError: if the mirror is why git failed.
+    """
+    began, pause = time.monotonic(), FIRST_PAUSE
+    while True:
+        try:
+            answer = question()
+        except GitTimeoutError as error:
+            complaint = str(error)
+        else:
+            if answer.status == 0:
+                return answer
+            if _REFUSALS.search(answer.stderr):
+                raise ForgeError(f"cannot read {repository}: {_clear(answer)}")
+            if _DAMAGE.search(answer.stderr):
+                raise DamagedError(answer.complaint)
+            complaint = answer.complaint
+        waited = time.monotonic() - began
+        if waited + pause > PATIENCE_SECONDS:
+            raise ForgeError(
+                f"{repository} is in trouble; it was asked for {waited:.0f} s and said last: {complaint}; "
+                "trigger a new run when it answers again"
+            )
+        time.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _clear(answer: Answer) -> str:
+    """What a forge said, with the cause where git's own words hide it."""
+    if "signal 25" in answer.stderr:
+        return "it has more history than fits into the mirror's largest file"
+    if re.search("could not read Username|terminal prompts disabled", answer.stderr):
+        return "it asks for a login (401); give Airflow's user a credential helper, or use an ssh:// address"
+    return answer.complaint

@@ -1,0 +1,157 @@
+"""Running git where Airflow runs its tasks: it asks nobody anything, and is bounded in time and answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bluegreen.errors import RefError
+
+ALLOWED_PROTOCOLS = "http:https:ssh"
+
+# The largest file that git may write: a pack with all commits and trees of a repository. Linux's has 2 GB.
+LARGEST_FILE = 4 * 2**30
+# A listing of 300,000 branches and tags has 20 MB.
+LARGEST_ANSWER = 64 * 2**20
+LARGEST_COMPLAINT = 64 * 2**10
+
+# These tell git where a repository is, and are not for the mirror.
+_NOT_INHERITED = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_TEMPLATE_DIR",
+    "GIT_TRACE",
+)
+
+# A dead connection is noticed; http has limits of its own, see the mirror's configuration.
+_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
+
+
+class GitTimeoutError(RefError):
+    """Git was not done in time, and was ended."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What git left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def complaint(self) -> str:
+        """The line that explains a failure; after an SSH failure that is not the last one."""
+        said = [line for line in self.stderr.strip().splitlines() if line.strip()]
+        return next((line for line in said if line.startswith("fatal:")), said[-1] if said else "no reason")
+
+
+def run_git(
+    *arguments: str,
+    timeout: float,
+    directory: Path | None = None,
+    stdin: str = "",
+    held: Sequence[int] = (),
+) -> Answer:
+    """Run git and wait for its end.
+
+    :param timeout: seconds after which it is ended.
+    :param directory: the repository.
+    :param stdin: what it reads.
+    :param held: file descriptors that it and its children keep open, such as a lock's.
+    :raises RefError: if git is not installed, or says more than :data:`LARGEST_ANSWER` bytes.
+    :raises GitTimeoutError: after ``timeout`` seconds.
+    """
+    where = ["-C", str(directory)] if directory else []
+    # The limit of file sizes, in blocks of 512 bytes, holds for all children too.
+    command = ["sh", "-c", 'ulimit -f "$0" && exec git "$@"', str(LARGEST_FILE // 512), *where, *arguments]
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin.encode())
+        given.seek(0)
+        with subprocess.Popen(
+            command,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,
+            pass_fds=held,
+        ) as process:
+            try:
+                stdout, stderr = _read(process, timeout, arguments)
+            except BaseException:
+                _end(process)
+                raise
+    if process.returncode == 127 and b"git: not found" in stderr:
+        raise RefError("git is not installed where Airflow runs its tasks")
+    return Answer(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def _environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return {
+        **inherited,
+        # Its words are read here.
+        "LC_ALL": "C.UTF-8",
+        "LANGUAGE": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": ALLOWED_PROTOCOLS,
+        "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", _SSH),
+        # Whoever can push could replace a reviewed file by another one.
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        # What is missing in the mirror is fetched on purpose, or not at all.
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ADVICE": "0",
+    }
+
+
+def _read(process: subprocess.Popen[bytes], timeout: float, arguments: Sequence[str]) -> tuple[bytes, bytes]:
+    """Read both streams to their ends."""
+    deadline = time.monotonic() + timeout
+    stdout, stderr = bytearray(), bytearray()
+    streams: list[tuple[IO[bytes] | None, bytearray]] = [(process.stdout, stdout), (process.stderr, stderr)]
+    late = GitTimeoutError(f"git {arguments[0]} was not done within {timeout:g} s")
+    with selectors.DefaultSelector() as selector:
+        for stream, read in streams:
+            if stream is not None:
+                selector.register(stream, selectors.EVENT_READ, read)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise late
+            for key, _ in selector.select(left):
+                chunk = os.read(key.fd, 2**16)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                key.data.extend(chunk)
+            # The last words explain a failure.
+            del stderr[:-LARGEST_COMPLAINT]
+            if len(stdout) > LARGEST_ANSWER:
+                raise RefError(f"git {arguments[0]} answers with more than {LARGEST_ANSWER // 2**20} MB")
+    try:
+        process.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise late from None
+    return bytes(stdout), bytes(stderr)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End git and its children, which have a session of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

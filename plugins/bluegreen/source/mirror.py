@@ -1,0 +1,284 @@
+"""A mirror of an app's repository on Airflow's machine: all commits, and the files that are asked for.
+
+It is a cache: whatever happens to it, it is made anew. No program of a repository runs here, and nothing that
+is pushed can change what git does.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from bluegreen.errors import BlueGreenError, RefError
+from bluegreen.source.cache import locked_mirror, size_of
+from bluegreen.source.forge import DamagedError, ForgeError, ask
+from bluegreen.source.git import Answer, run_git
+from bluegreen.source.refs import HEADS, TAGS
+
+T = TypeVar("T")
+
+LISTING_SECONDS = 20.0
+FETCH_SECONDS = 900.0
+LOCAL_SECONDS = 120.0
+TIDY_SECONDS = 300.0
+
+# What a mirror may have on disk; with more it is made anew, and with more then, refused.
+LARGEST_MIRROR = 6 * 2**30
+MOST_PACKS = 20
+
+# Of a file that is read, such as a cpanfile; the largest cpanfile.snapshot seen had 0.4 MB.
+LARGEST_TEXT = 4 * 2**20
+
+# `promisor` lets git accept a repository without its files; larger ones than bigFileThreshold are not held in
+# memory.
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 1
+\tbare = true
+\tbigFileThreshold = 1m
+\thooksPath = /dev/null
+\tfsmonitor = false
+[extensions]
+\tpartialClone = origin
+[remote "origin"]
+\turl = "{url}"
+\tpromisor = true
+\tpartialclonefilter = blob:none
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[fetch]
+\trecurseSubmodules = false
+\tunpackLimit = 1
+[http]
+\tlowSpeedLimit = 1
+\tlowSpeedTime = 15
+"""
+
+
+class FileTooLargeError(BlueGreenError):
+    """A file that has to be read is larger than any that is meant to be."""
+
+
+def with_mirror(repository: str, work: Callable[[Mirror], T]) -> T:
+    """Bring the mirror of a repository up to date, and do something with it, alone.
+
+    :param repository: URL of the repository.
+    :param work: is called again, with a new mirror, if the first one turns out to be damaged.
+    :raises RefError: if the repository cannot be read, or the mirror cannot be kept.
+    """
+    with locked_mirror(repository) as (path, lock):
+        try:
+            mirror = Mirror(repository, path, lock)
+            mirror.update()
+            return work(mirror)
+        except DamagedError:
+            mirror = _made_anew(repository, path, lock)
+        try:
+            return work(mirror)
+        except DamagedError as error:
+            raise RefError(f"a new mirror of {repository} is damaged too: {error}") from None
+
+
+def _made_anew(repository: str, path: Path, lock: int) -> Mirror:
+    """Replace a mirror; until the new one is whole, the old one stays."""
+    new = path.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        mirror = Mirror(repository, new, lock)
+        mirror.update()
+    except DamagedError as error:
+        raise RefError(f"cannot make a mirror of {repository}: {error}") from None
+    shutil.rmtree(path, ignore_errors=True)
+    mirror.path = new.rename(path)
+    return mirror
+
+
+class Mirror:
+    """A repository's branches, tags and history as they were a moment ago.
+
+    :param repository: URL of the repository.
+    :param path: directory of the mirror; made if it is missing.
+    :param lock: file descriptor of its lock, which git holds as long as it runs.
+    """
+
+    def __init__(self, repository: str, path: Path, lock: int) -> None:
+        self.repository = repository
+        self.path = path
+        self._held = (lock,)
+        # The full name of the repository's default branch, or "" if it names none.
+        self.default_branch = ""
+        self._prepare()
+
+    def update(self) -> None:
+        """Fetch what is new.
+
+        :raises ForgeError: if the repository refuses, or is in trouble for too long.
+        :raises DamagedError: if the mirror is not whole.
+        """
+        listing = self._listing()
+        if listing != self.refs:
+            every = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+            self._fetch("--prune", "--no-tags", "--filter=blob:none", "origin", *every)
+            del self.refs
+            self._tidy()
+
+    @cached_property
+    def refs(self) -> dict[str, str]:
+        """Object ids of branches and tags by their full names; of an annotated tag, the tag's own."""
+        shown = self.git("for-each-ref", "--format=%(objectname) %(refname)", HEADS, TAGS)
+        return {name: value for value, _, name in (line.partition(" ") for line in shown.splitlines())}
+
+    def commit(self, name: str) -> str | None:
+        """Return the commit that a full ref name, a commit id or its beginning means, or ``None``.
+
+        :raises DamagedError: if a commit is missing that has to be there.
+        """
+        found = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        if found.status == 0:
+            return found.stdout.strip()
+        # Before somebody is told that it is not there.
+        self.git("rev-list", "--quiet", "--all")
+        return None
+
+    def branches_with(self, revision: str) -> list[str]:
+        """Return the full names of the branches that a commit is in."""
+        return self.git("for-each-ref", f"--contains={revision}", "--format=%(refname)", HEADS).splitlines()
+
+    def tags_of(self, revision: str) -> list[str]:
+        """Return the full names of the tags that name a commit."""
+        return self.git("for-each-ref", f"--points-at={revision}", "--format=%(refname)", TAGS).splitlines()
+
+    def count(self, revision: str, other: str) -> int:
+        """Return how many commits the first has that the second lacks."""
+        return int(self.git("rev-list", "--count", revision, f"^{other}"))
+
+    def committed(self, revision: str) -> int:
+        """Return when a commit was made, in seconds since the epoch, as it says itself."""
+        return int(self.git("show", "--no-patch", "--no-show-signature", "--format=%ct", revision))
+
+    def log(self, between: str, *options: str, most: int) -> list[str]:
+        """Return lines of ``git log``, the newest commit first.
+
+        :param between: a range, such as ``A...B``.
+        """
+        shown = self.git(
+            *("log", f"--max-count={most}", "--no-show-signature", "--no-mailmap", *options, between, "--")
+        )
+        return shown.splitlines()
+
+    def keep(self, name: str, revision: str) -> bool:
+        """Let a commit stay in the mirror, also when no branch leads to it any more; fetch it if need be.
+
+        :param name: whose; another commit of that name need not stay then.
+        :return: whether the commit is there.
+        """
+        kept = f"refs/bluegreen/{name}"
+        if self.commit(revision):
+            self.git("update-ref", kept, revision)
+            return True
+        try:
+            self._fetch("--no-tags", "--filter=blob:none", "origin", f"+{revision}:{kept}")
+        except ForgeError:
+            return False
+        return True
+
+    def files(self, revision: str) -> frozenset[str]:
+        """Return the paths of all files of a revision."""
+        shown = self.git("ls-tree", "-r", "-z", "--name-only", revision)
+        return frozenset(shown.split("\0")) - {""}
+
+    def texts(self, revision: str, paths: Sequence[str]) -> dict[str, str]:
+        """Return the text of those of these files that a revision has.
+
+        :raises FileTooLargeError: if one has more than :data:`LARGEST_TEXT` bytes; it is not read then.
+        """
+        shown = self.git("ls-tree", "-z", revision, "--", *paths)
+        entries = [entry.partition("\t")[::2] for entry in shown.split("\0") if entry]
+        blobs = {path: about.split()[2] for about, path in entries if about.split()[1] == "blob"}
+        self._fetch_blobs([blob for blob in blobs.values() if self._size(blob) is None])
+        for path, blob in blobs.items():
+            size = self._size(blob) or 0
+            if size > LARGEST_TEXT:
+                raise FileTooLargeError(
+                    f"{path} of {revision[:12]} has {size} bytes, and not more than {LARGEST_TEXT} are read"
+                )
+        return {path: self.git("cat-file", "blob", blob) for path, blob in blobs.items()}
+
+    def git(self, *arguments: str, stdin: str = "", timeout: float = LOCAL_SECONDS) -> str:
+        """Run a command that needs nothing but the mirror.
+
+        :raises DamagedError: if it fails.
+        """
+        answer = self.run(*arguments, stdin=stdin, timeout=timeout)
+        if answer.status != 0:
+            raise DamagedError(answer.complaint)
+        return answer.stdout
+
+    def run(self, *arguments: str, stdin: str = "", timeout: float = LOCAL_SECONDS) -> Answer:
+        return run_git(*arguments, directory=self.path, stdin=stdin, timeout=timeout, held=self._held)
+
+    def _ask(self, *arguments: str, timeout: float, stdin: str = "") -> Answer:
+        return ask(lambda: self.run(*arguments, stdin=stdin, timeout=timeout), self.repository)
+
+    def _fetch(self, *arguments: str, options: Sequence[str] = (), stdin: str = "") -> None:
+        fetch = ("fetch", "--quiet", "--no-write-fetch-head", *arguments)
+        self._ask(*options, *fetch, stdin=stdin, timeout=FETCH_SECONDS)
+
+    def _prepare(self) -> None:
+        """Make the mirror, or take over what a run that was killed has left."""
+        if not (self.path / "HEAD").exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+            made = run_git(
+                "init", "--quiet", "--bare", "--template=", str(self.path), timeout=30, held=self._held
+            )
+            if made.status != 0:
+                raise RefError(f"cannot make {self.path}: {made.complaint}")
+        url = self.repository.replace("\\", "\\\\").replace('"', '\\"')
+        new = self.path / "config.new"
+        new.write_text(_CONFIG.format(url=url), encoding="utf-8")
+        new.replace(self.path / "config")
+        # Whoever made these is dead: it would hold the lock.
+        for left in [*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")]:
+            left.unlink(missing_ok=True)
+        for left in self.path.glob("objects/**/tmp_*"):
+            left.unlink(missing_ok=True)
+
+    def _listing(self) -> dict[str, str]:
+        """Return the repository's branches and tags, and find out which branch is its default."""
+        patterns = ("HEAD", "refs/heads/*", "refs/tags/*")
+        answer = self._ask("ls-remote", "--symref", "origin", *patterns, timeout=LISTING_SECONDS)
+        lines = [line.partition("\t")[::2] for line in answer.stdout.splitlines()]
+        listing = {name: value for value, name in lines if name.startswith((HEADS, TAGS))}
+        named = [value.removeprefix("ref: ") for value, name in lines if value.startswith("ref: ")]
+        self.default_branch = next((name for name in named if name in listing), "")
+        return {name: value for name, value in listing.items() if not name.endswith("^{}")}
+
+    def _size(self, blob: str) -> int | None:
+        """Return how many bytes a blob has, or ``None`` if it is not in the mirror."""
+        answer = self.run("cat-file", "-s", blob)
+        return int(answer.stdout) if answer.status == 0 else None
+
+    def _fetch_blobs(self, blobs: Sequence[str]) -> None:
+        """Fetch files; by their ids, so that a filter that leaves all files out does not concern them."""
+        if not blobs:
+            return
+        wanted = "".join(f"{blob}\n" for blob in blobs)
+        options = ("-c", "fetch.negotiationAlgorithm=noop")
+        self._fetch("--no-tags", "--filter=blob:none", "--stdin", "origin", options=options, stdin=wanted)
+
+    def _tidy(self) -> None:
+        """Keep the mirror small, whatever is pushed."""
+        if len(list(self.path.glob("objects/pack/*.pack"))) > MOST_PACKS:
+            self.git("gc", "--quiet", "--prune=now", timeout=TIDY_SECONDS)
+        if (size := size_of(self.path)) > LARGEST_MIRROR:
+            if self.path.suffix == ".new":
+                raise ForgeError(
+                    f"the history of {self.repository} takes {size // 2**20} MB, and a mirror may have "
+                    f"{LARGEST_MIRROR // 2**20} MB"
+                )
+            raise DamagedError(f"it has {size // 2**20} MB")

@@ -1,0 +1,194 @@
+"""What an app's file says about a ref: which revision it means, and whether that may be deployed.
+
+A deploy and a dry run ask the same functions, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from bluegreen.app import App
+from bluegreen.errors import PolicyError, RefError
+from bluegreen.source.mirror import Mirror, with_mirror
+from bluegreen.source.policy_settings import Demand, PolicySettings
+from bluegreen.source.refs import HEADS, TAGS, meaning_of
+from bluegreen.source.signatures import signer_of
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A revision that may be deployed.
+
+    :param ref: what the user typed.
+    :param revision: 40 hex digits.
+    :param why: which branch or tag it is in, for example ``branch main``.
+    :param signed_by: who signed it, if the app's file asks for that.
+    """
+
+    ref: str
+    revision: str
+    why: str
+    signed_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Age:
+    """How a revision compares with the one that is live.
+
+    :param live: the live revision.
+    :param lacks: how many commits the live one has that this one lacks; ``None`` if that cannot be known.
+    :param is_older: whether it would take the app back to an earlier state.
+    """
+
+    live: str
+    lacks: int | None
+    is_older: bool
+
+    def __str__(self) -> str:
+        """Return the comparison in a few words, for a run's report."""
+        if self.lacks is None:
+            return f"not comparable with {self.live[:12]}, which was live"
+        return f"older than live ({self.live[:12]}) by {self.lacks} commit{'' if self.lacks == 1 else 's'}"
+
+
+def allowed(mirror: Mirror, app: App, ref: str) -> Allowed:
+    """Resolve a ref, and make sure that the app's file allows its revision.
+
+    :raises RefError: if the ref is malformed, ambiguous or not there.
+    :raises PolicyError: if the revision may not be deployed; the text names the setting.
+    """
+    policy = app.policy
+    revision = _resolve(mirror, ref)
+    tags = _matching(mirror.tags_of(revision), TAGS, policy.tags)
+    why = _branch_with(mirror, revision, policy) or (f"tag {tags[0].removeprefix(TAGS)}" if tags else None)
+    if why is None:
+        branches = ", ".join(_branches(mirror, policy)).replace(HEADS, "")
+        raise PolicyError(
+            f"{_named(ref, revision)} may not be deployed: it is in no branch that policy.branches allows "
+            f"({_short(branches)}), and has no tag that policy.tags allows ({_short(', '.join(policy.tags))})"
+            "; merge it or tag it"
+        )
+    if not policy.signed_by:
+        return Allowed(ref, revision, why)
+    signer = signer_of(mirror, revision, tags, policy.signed_by)
+    if signer is None:
+        raise PolicyError(
+            f"{_named(ref, revision)} may not be deployed: neither the commit nor a tag of it is signed by a "
+            "key that policy.signed_by lists; sign it, or push a signed tag"
+        )
+    return Allowed(ref, revision, why, signer)
+
+
+def resolve(app: App, ref: str) -> Allowed:
+    """Resolve a ref in the app's repository as it is now, see :func:`allowed`."""
+    return with_mirror(app.repository, lambda mirror: allowed(mirror, app, ref))
+
+
+def compare(app: App, revision: str, live: str) -> Age:
+    """Compare a revision with the one that is live, see :func:`age_of`.
+
+    :raises RefError: if the repository cannot be read.
+    """
+    if revision == live:
+        return Age(live, 0, is_older=False)
+    return with_mirror(app.repository, lambda mirror: age_of(mirror, app, revision, live))
+
+
+def age_of(mirror: Mirror, app: App, revision: str, live: str) -> Age:
+    """Compare a revision with the one that is live.
+
+    It is older if the live one descends from it, or if both have commits that the other lacks, and it was
+    committed earlier. A live revision that the repository does not have any more cannot be compared.
+    """
+    # Kept, so that a history that is rewritten later can be compared nevertheless.
+    if not mirror.keep(f"live/{app.id}", live):
+        return Age(live, None, is_older=True)
+    lacks = mirror.count(live, revision)
+    if lacks == 0:
+        return Age(live, 0, is_older=False)
+    is_ancestor = mirror.count(revision, live) == 0
+    return Age(live, lacks, is_ancestor or mirror.committed(revision) < mirror.committed(live))
+
+
+def demand_new_enough(app: App, revision: str, age: Age, *, forced: bool) -> None:
+    """Make sure that a revision is not older than what is live, or may be.
+
+    :param forced: whether the run's parameter ``allow_older`` is set.
+    :raises PolicyError: naming the setting.
+    """
+    demand = app.policy.allow_older
+    if not age.is_older or demand is Demand.ALWAYS or (demand is Demand.ASKED and forced):
+        return
+    advice = "bluegreen_rollback goes back to the release before"
+    if demand is Demand.ASKED:
+        advice += ", and the parameter allow_older deploys it nevertheless"
+    raise PolicyError(
+        f"{revision[:12]} may not be deployed: it is {age} (setting policy.allow_older: {demand}); {advice}"
+    )
+
+
+def _resolve(mirror: Mirror, ref: str) -> str:
+    """Return the revision that a ref means now."""
+    meaning, repository = meaning_of(ref), mirror.repository
+    if meaning.default_branch:
+        if not mirror.default_branch:
+            raise RefError(f"{repository} names no default branch, so {ref!r} means nothing; name a branch")
+        return _commit_of(mirror, mirror.default_branch)
+    names = [name for name in meaning.names if name in mirror.refs]
+    names += [name for name in meaning.otherwise if name in mirror.refs]
+    found = {name: _commit_of(mirror, name) for name in names}
+    if len(set(found.values())) > 1:
+        each = ", ".join(f"{name} is {revision[:12]}" for name, revision in found.items())
+        raise RefError(f"{ref!r} is ambiguous in {repository}: {each}; give the full name")
+    if found:
+        return next(iter(found.values()))
+    if meaning.commit and (revision := mirror.commit(meaning.commit)):
+        return revision
+    if len(meaning.commit) == 40:
+        raise PolicyError(
+            f"{meaning.commit[:12]} may not be deployed: it is in no branch and has no tag in {repository} "
+            "(settings policy.branches and policy.tags), so it is a fork's, or was never pushed; merge it or "
+            "tag it"
+        )
+    advice = "push it, or check the spelling"
+    if meaning.commit:
+        advice = "if it is a commit, give more digits of its id"
+    raise RefError(f"there is no branch or tag {ref!r} in {repository}; {advice}")
+
+
+def _commit_of(mirror: Mirror, name: str) -> str:
+    revision = mirror.commit(name)
+    if revision is None:
+        raise RefError(f"{name} in {mirror.repository} names no commit, so there is nothing to deploy")
+    return revision
+
+
+def _branches(mirror: Mirror, policy: PolicySettings) -> list[str]:
+    """Return the full names of the branches that may be deployed."""
+    if policy.branches is None:
+        return [mirror.default_branch] if mirror.default_branch else []
+    return _matching(mirror.refs, HEADS, policy.branches)
+
+
+def _branch_with(mirror: Mirror, revision: str, policy: PolicySettings) -> str | None:
+    """Return the branch that may be deployed and has a revision, in words; the one whose tip it is first."""
+    having = set(mirror.branches_with(revision))
+    names = [name for name in _branches(mirror, policy) if name in having]
+    names.sort(key=lambda name: mirror.refs[name] != revision)
+    return f"branch {names[0].removeprefix(HEADS)}" if names else None
+
+
+def _matching(names: Iterable[str], start: str, patterns: Sequence[str]) -> list[str]:
+    """Return the names that begin like this, and go on like one of the patterns."""
+    short = ((name, name.removeprefix(start)) for name in names if name.startswith(start))
+    return [name for name, rest in short if any(fnmatchcase(rest, pattern) for pattern in patterns)]
+
+
+def _named(ref: str, revision: str) -> str:
+    return revision[:12] if revision.startswith(ref.lower()) else f"{ref} ({revision[:12]})"
+
+
+def _short(listed: str) -> str:
+    return listed if 0 < len(listed) <= 100 else f"{listed[:100]}…" if listed else "none"

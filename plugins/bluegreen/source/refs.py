@@ -1,0 +1,100 @@
+"""Git refs: what a user may type, and which branch, tag or commit is meant by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bluegreen.errors import RefError
+
+# What `git check-ref-format --branch` allows, as JSON Schema (which Airflow's form checks in JavaScript and
+# its REST API with Python's re.search, so `$` alone would let a final line break through). Beyond git's rule,
+# characters that cannot be seen, or that reorder a line, are refused: a ref stands in logs and approvals.
+REF_PATTERN = (
+    r"^(?!-)(?!@$)(?!\.)(?!/)(?!.*(\.\.|//|/\.|@\{|\.lock/|\.lock$|/$|\.$))"
+    r"[^\u0000-\u0020~^:?*\[\\\u007f-\u00a0\u00ad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
+    r"\ud800-\udfff\ufeff\ufff9-\uffff]{1,200}$(?!\n)"
+)
+
+WHAT_A_REF_MAY_BE = (
+    "a ref is a branch, a tag or a commit id: up to 200 characters, none of them a blank or one of "
+    "~ ^ : ? * [ \\, not starting with '-', '.' or '/', without '..', '//', '/.' and '@{', not ending in "
+    "'/', '.' or '.lock'"
+)
+
+HEADS, TAGS = "refs/heads/", "refs/tags/"
+
+_REVISION = re.compile(r"[0-9a-fA-F]{40}")
+_SHORT_REVISION = re.compile(r"[0-9a-fA-F]{7,39}")
+_REMOTE = ("refs/remotes/origin/", "remotes/origin/", "origin/")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a ref may stand for.
+
+    :param names: full names of branches and tags, those that are meant first.
+    :param otherwise: full names that are meant if none of these exists.
+    :param commit: a commit id, or its beginning, in small letters; empty if the ref cannot be one.
+    :param default_branch: whether the repository's default branch is meant.
+    """
+
+    names: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
+    commit: str = ""
+    default_branch: bool = False
+
+
+def check_ref(ref: object) -> str:
+    """Return the ref if it is well-formed.
+
+    :raises RefError: saying what was found and what a ref may be.
+    """
+    if not isinstance(ref, str) or not re.fullmatch(REF_PATTERN, ref):
+        shown = ref if not isinstance(ref, str) or len(ref) <= 60 else f"{ref[:60]}… ({len(ref)} characters)"
+        raise RefError(f"refused ref {shown!r}: {WHAT_A_REF_MAY_BE}")
+    return ref
+
+
+def meaning_of(ref: str) -> Meaning:
+    """Return what a ref may stand for, by its spelling alone.
+
+    CI systems hand over ``refs/heads/main``, ``origin/main``, ``HEAD`` and commit ids in capitals.
+
+    :raises RefError: if it is malformed, or names something that is neither branch nor tag.
+    """
+    check_ref(ref)
+    if ref in ("HEAD", "origin/HEAD", "refs/remotes/origin/HEAD"):
+        return Meaning(default_branch=True)
+    if _REVISION.fullmatch(ref):
+        return Meaning(commit=ref.lower())
+    if ref.startswith((HEADS, TAGS)):
+        return Meaning(names=(ref,))
+    commit = ref.lower() if _SHORT_REVISION.fullmatch(ref) else ""
+    otherwise = tuple(HEADS + ref.removeprefix(start) for start in _REMOTE if ref.startswith(start))
+    if ref.startswith("refs/"):
+        if not otherwise:
+            raise RefError(
+                f"{ref!r} is neither a branch nor a tag, and only these can be deployed; "
+                "merge it, or name the commit"
+            )
+        return Meaning(names=otherwise)
+    if ref.startswith(("heads/", "tags/")):
+        otherwise += (f"refs/{ref}",)
+    return Meaning(names=(TAGS + ref, HEADS + ref), otherwise=otherwise, commit=commit)
+
+
+def patterns_of(ref: str) -> list[str]:
+    """Return what a remote may list that a ref means, for ``git ls-remote``."""
+    meaning = meaning_of(ref)
+    names = ["HEAD"] if meaning.default_branch else [*meaning.names, *meaning.otherwise]
+    return [pattern for name in names for pattern in (name, f"{name}^{{}}")]
+
+
+def revision_in(listing: Mapping[str, str], ref: str) -> str | None:
+    """Return which commit a branch or tag means in what a remote listed, or ``None`` if it is not there."""
+    patterns = [name for name in patterns_of(ref) if name in listing]
+    # What an annotated tag names comes after the tag itself.
+    names = {name.removesuffix("^{}"): name for name in patterns}
+    return listing[next(iter(names.values()))] if names else None

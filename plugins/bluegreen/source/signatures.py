@@ -1,0 +1,32 @@
+"""Whether a commit, or a tag that names it, is signed by a key of the app's file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bluegreen.source.mirror import Mirror
+
+# Only keys of the app's file count, neither keyrings nor lists of signers of Airflow's user.
+_ONLY_THESE_KEYS = ("gpg.program=false", "gpg.x509.program=false", "gpg.minTrustLevel=fully")
+
+_GOOD = re.compile(r'^Good "git" signature for (.+) with \S+ key SHA256:\S+$', re.MULTILINE)
+
+
+def signer_of(
+    mirror: Mirror, revision: str, tags: Sequence[str], allowed_signers: Sequence[str]
+) -> str | None:
+    """Return who signed a commit, or an annotated tag that names it; ``None`` if nobody did who counts.
+
+    :param tags: full names of the tags that may be deployed.
+    :param allowed_signers: lines as in git's ``gpg.ssh.allowedSignersFile``.
+    """
+    file = mirror.path / "allowed_signers"
+    file.write_text("".join(f"{line}\n" for line in allowed_signers), encoding="utf-8")
+    settings = [*_ONLY_THESE_KEYS, f"gpg.ssh.allowedSignersFile={file}"]
+    options = [word for setting in settings for word in ("-c", setting)]
+    for kind, name in [("verify-commit", revision), *(("verify-tag", tag) for tag in tags)]:
+        answer = mirror.run(*options, kind, "--raw", name)
+        if answer.status == 0 and (good := _GOOD.search(answer.stderr)):
+            return good[1]
+    return None
