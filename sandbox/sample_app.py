@@ -24,6 +24,7 @@ RELEASES = (
     ("v6-slow", "v2", 1_768_032_000),
     ("v7-https", "v2", 1_768_118_400),
     ("v8-https-bad", "v7-https", 1_768_204_800),
+    ("v9-mounted", "v2", 1_768_291_200),
 )
 
 # What `carton install` leaves behind where somebody tries the example.

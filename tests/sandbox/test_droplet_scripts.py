@@ -71,8 +71,8 @@ def bare_droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
         yield AppDroplet(machine, f"{sandbox.git_url}/{repository.name}")
 
 
-def running(droplet: AppDroplet, revision: str) -> None:
-    report = droplet.deploy(revision)
+def running(droplet: AppDroplet, revision: str, **changes: object) -> None:
+    report = droplet.deploy(revision, **changes)
     assert report.state is JobState.SUCCESS, report.lines
     assert answering(droplet) == revision
 
@@ -177,19 +177,27 @@ def test_release_that_is_not_healthy_gives_way_to_the_one_before(
 ) -> None:
     running(droplet, revisions["v2"])
     cause = refused(droplet, revisions["v1"], health_path="/nothing", health_timeout=5)
-    assert cause == (
-        "the app was started but did not become healthy within 5 s: it answers 404 "
-        f"(this droplet runs {revisions['v2'][:12]} again)"
+    assert cause.startswith(
+        "the app was started but did not become healthy within 5 s: it answers 404, asked as http://"
     )
+    assert cause.endswith(f" (this droplet runs {revisions['v2'][:12]} again)")
     assert droplet.facts().revision == revisions["v2"]
     comes_back(droplet, revisions["v2"])
+
+
+def test_an_app_that_answers_to_one_host_name_is_asked_for_that(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    cause = refused(droplet, revisions["v9-mounted"], health_timeout=5)
+    assert "/health; see traffic.public_url and validation.statuses" in cause
+    running(droplet, revisions["v9-mounted"], health_host="www.example.com")
 
 
 def test_first_release_that_is_not_healthy_leaves_nothing_running(
     bare_droplet: AppDroplet, revisions: dict[str, str]
 ) -> None:
     cause = refused(bare_droplet, revisions["v1"], health_path="/nothing", health_timeout=5)
-    assert cause.endswith("it answers 404")
+    assert "it answers 404, asked as http://" in cause
     facts = bare_droplet.facts()
     assert (facts.revision, facts.service) == (None, "inactive")
 

@@ -10,7 +10,10 @@ import pytest
 from sandbox.sample_app import build_repository
 
 # Each tag, and what its front page says.
-TAGS = ("v1", "v2", "v3-broken", "v4-bad", "v5-flaky", "v6-slow", "v7-https", "v8-https-bad")
+TAGS = (
+    *("v1", "v2", "v3-broken", "v4-bad", "v5-flaky", "v6-slow"),
+    *("v7-https", "v8-https-bad", "v9-mounted"),
+)
 NAMES = {tag: tag.partition("-")[0] for tag in TAGS}
 
 

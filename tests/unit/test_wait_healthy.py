@@ -103,7 +103,10 @@ def test_an_app_is_asked_as_clients_ask_it() -> None:
         (says(GOOD + b"X-Huge: " + b"x" * 100_000 + b"\r\n\r\n"), "head of its answer is longer than 65536"),
         (says(b""), "it closed the connection in the head of its answer"),
         (says(b"SSH-2.0-OpenSSH\r\n\r\n"), "it does not speak HTTP"),
-        (says(b"HTTP/1.1 302 Found\r\nX-Revision: " + b"a" * 40 + b"\r\n\r\n"), "it answers 302"),
+        (
+            says(b"HTTP/1.1 302 Found\r\nX-Revision: " + b"a" * 40 + b"\r\n\r\n"),
+            "it answers 302, asked as https://www.example.com/health; see traffic.public_url",
+        ),
         (says(b"HTTP/1.1 200 OK\r\n\r\n"), "its answers have no X-Revision"),
         (says(b"HTTP/1.1 200 OK\r\nX-Revision: \x1b[31m" + b"b" * 99 + b"\r\n\r\n"), "revision ?[31mbbb"),
     ],
@@ -127,4 +130,4 @@ def test_nobody_there_is_said() -> None:
 def test_the_settings_may_name_other_statuses() -> None:
     redirect = f"HTTP/1.1 302 Found\r\nX-Revision: {REVISION}\r\n\r\n".encode()
     assert wait(says(redirect), "302,401", timeout=20)[0] == 0
-    assert wait(says(GOOD + BLANK), "302,401")[1] == "it answers 200\n"
+    assert wait(says(GOOD + BLANK), "302,401")[1].startswith("it answers 200, asked as ")

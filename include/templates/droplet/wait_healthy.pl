@@ -67,7 +67,10 @@ sub problem_of {
     my ( $line, @headers ) = split /\r?\n/, $head;
     my ($status) = $line =~ m{\AHTTP/1[.][0-9] ([0-9]{3})\b} or return 'it does not speak HTTP';
     my ($answered) = map { /\AX-Revision:\s*(.*?)\s*\z/i ? $1 : () } @headers;
-    return "it answers $status" if %good ? !$good{$status} : $status !~ /\A2/;
+    if ( %good ? !$good{$status} : $status !~ /\A2/ ) {
+        my $settings = $status < 500 ? '; see traffic.public_url and validation.statuses' : q{};
+        return "it answers $status, asked as $proto://$host$path$settings";
+    }
     return 'its answers have no X-Revision, so the server command does not run {psgi}' if !defined $answered;
     return $answered eq $revision ? q{} : 'revision ' . printable($answered) . ' answers';
 }
