@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -734,3 +735,20 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
     assert [(one.severity, one.subject) for one in errors] == [("error", "blue-1")] * found
     asked = "setting health.path; asked with the server's address as Host, by http"
     assert all(f"answers /health ({asked}) with status 404" in one.what for one in errors)
+
+
+@pytest.mark.parametrize(
+    ("pages", "what"),
+    [
+        ({"/": 200}, None),
+        ({"/": 301, "/a": None}, "/ with status 301, /a with nothing .* proves nothing$"),
+        ({"/": 301, "/a": 200}, "/ with status 301 .* proves nothing by that$"),
+    ],
+)
+def test_pages_of_the_live_release_by_which_nothing_is_proven_are_a_warning(
+    pages: dict[str, int | None], what: str | None
+) -> None:
+    balancer = LoadBalancer(**MACHINE, config_error="", certificate=None, probes={}, pages=pages)
+    found = list(health.pages(facts(load_balancers={"lb-1": Reading(balancer, NOW - 1, NOW + 1)})))
+    assert [one.severity for one in found] == (["warning"] if what else [])
+    assert all(re.search(f"answers lb-1 {what}", one.what) for one in found)

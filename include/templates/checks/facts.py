@@ -417,6 +417,7 @@ def load_balancer(request):
         "config_error": config_error(request["config"]) if request["config"] else None,
         "certificate": certificate(request["certificate"]) if request["certificate"] else None,
         "probes": probes(request["servers"], request["path"], request["headers"]),
+        "pages": pages(request["page_server"], request["pages"], request["headers"]),
     }
 
 
@@ -445,28 +446,41 @@ def certificate(path):
 
 def probes(servers, path, headers):
     """Ask each server itself, not by way of HAProxy, whose counters stay as they are; read heads only."""
+    answers = at_once(lambda server: ask(server, path, headers), servers)
+    return {server["name"]: answer for server, answer in zip(servers, answers)}  # noqa: B905
 
-    def cut(connection):
-        with contextlib.suppress(AttributeError, OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
 
-    def ask(server):
-        connection = http.client.HTTPConnection(server["address"], server["port"], timeout=5)
-        # Its timeout is one for each byte: a head that drips in would never be late.
-        ending = threading.Timer(5, cut, [connection])
-        try:
-            ending.start()
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            return {"status": answer.status, "revision": answer.getheader("X-Revision"), "error": None}
-        except (OSError, http.client.HTTPException) as error:
-            return {"status": None, "revision": None, "error": str(error) or type(error).__name__}
-        finally:
-            ending.cancel()
-            connection.close()
+def pages(server, paths, headers):
+    """What one server answers to each path; nothing without a server."""
+    answers = at_once(lambda path: ask(server, path, headers), paths) if server else []
+    return {path: answer["status"] for path, answer in zip(paths, answers)}  # noqa: B905
 
-    with ThreadPoolExecutor(max(1, len(servers))) as pool:
-        return dict(zip((server["name"] for server in servers), pool.map(ask, servers)))  # noqa: B905
+
+def at_once(do, things):
+    with ThreadPoolExecutor(max(1, len(things))) as pool:
+        return list(pool.map(do, things))
+
+
+def ask(server, path, headers):
+    connection = http.client.HTTPConnection(server["address"], server["port"], timeout=5)
+    # Its timeout is one for each byte: a head that drips in would never be late.
+    ending = threading.Timer(5, cut, [connection])
+    try:
+        ending.start()
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        revision = answer.getheader("X-Revision", "")[:100] or None
+        return {"status": answer.status, "revision": revision, "error": None}
+    except (OSError, http.client.HTTPException) as error:
+        return {"status": None, "revision": None, "error": str(error) or type(error).__name__}
+    finally:
+        ending.cancel()
+        connection.close()
+
+
+def cut(connection):
+    with contextlib.suppress(AttributeError, OSError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def main():

@@ -143,6 +143,7 @@ class _Collector:
     ) -> Reading[LoadBalancer]:
         fleet, told = facts.fleet, facts.readable.values()
         ports = {server.name: server.port for color in Color for server in servers_of(color, told)}
+        live = next((server for server in servers_of(facts.live, told) if server.up), None)
         request = {
             "kind": "load_balancer",
             "unit": "haproxy.service",
@@ -160,6 +161,8 @@ class _Collector:
             ],
             "path": self.app.health.path,
             "headers": self.app.client_headers,
+            "pages": self.app.validation.paths,
+            "page_server": {"address": str(live.address), "port": live.port} if live else None,
         }
         return ask(hook.droplet_hook, request, LoadBalancer)
 

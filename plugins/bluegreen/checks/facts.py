@@ -179,11 +179,13 @@ class LoadBalancer(Machine):
     :param config_error: why HAProxy refuses the configuration that a deploy would install; empty if it does
         not, ``None`` if there was none to show it.
     :param probes: each server's answer by its name, asked from here.
+    :param pages: what a live server answers to each of ``validation.paths``; ``None`` for no answer.
     """
 
     config_error: str | None
     certificate: Certificate | None
     probes: dict[str, Probe]
+    pages: dict[str, int | None] = {}
 
 
 def version_of(status: LoadBalancerStatus) -> tuple[int, int] | None:

@@ -50,6 +50,27 @@ def health_path(facts: Facts) -> Iterator[Finding]:
                 yield error(server.name, lost, HEALTH_PATH_ADVICE)
 
 
+def pages(facts: Facts) -> Iterator[Finding]:
+    """The live release answers the pages by which the next deploy is judged."""
+    for balancer, there in facts.read_load_balancers():
+        bad = {
+            path: status
+            for path, status in there.pages.items()
+            if not is_good(status, facts.app.good_statuses(path))
+        }
+        if not bad or facts.live is None:
+            continue
+        each = ", ".join(f"{path} with {f'status {one}' if one else 'nothing'}" for path, one in bad.items())
+        proof = "nothing" if len(bad) == len(there.pages) else "nothing by that"
+        yield warning(
+            str(facts.live),
+            f"its release answers {balancer.name} {each} (asked {facts.app.traffic.asked}); a deploy whose "
+            f"release answers so, too, proves {proof}",
+            "set traffic.public_url to how clients ask, good answers in validation.statuses, or other paths "
+            "in validation.paths",
+        )
+
+
 def _color(facts: Facts, color: Color, consequence: str) -> Iterator[Finding]:
     servers = {droplet.name: server for droplet, server in facts.read_servers()}
     for droplet in facts.fleet.color(color):

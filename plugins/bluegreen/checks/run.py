@@ -33,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     balancers.certificate,
     health.serving,
     health.health_path,
+    health.pages,
     account.completeness,
     balancers.unfinished,
     drift.traffic_map,
