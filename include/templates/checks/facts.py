@@ -469,6 +469,8 @@ def ask(server, path, headers):
         ending.start()
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
+        if ending.finished.is_set():
+            raise TimeoutError("its head did not come within 5 s")
         revision = answer.getheader("X-Revision", "")[:100] or None
         return {"status": answer.status, "revision": revision, "error": None}
     except (OSError, http.client.HTTPException) as error:
