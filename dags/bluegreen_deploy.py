@@ -26,7 +26,7 @@ from bluegreen.operators.watch import DryRunOperator
 from bluegreen.sensors.health import HealthCheckSensor
 
 PURPOSE = "deploy of {{ params.ref }}{% if params.reason %}: {{ params.reason }}{% endif %}"
-KIND = "'dry run' if params.dry_run else 'emergency deploy' if params.get('emergency') else 'deploy'"
+KIND = "'dry run' if params.dry_run else 'emergency deploy' if params.emergency else 'deploy'"
 SUBJECT = f"{{{{ {KIND} }}}} of {{{{ params.ref }}}}"
 
 

@@ -34,7 +34,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
     def check(*answers: Sample, live: Sequence[Sample] = (), **fields: Any) -> dict[str, Any]:
         """Run the check against a preview that answers in this order, and a live color that does so."""
         left = list(answers)
-        paths = fields.pop("paths", ["/"])
+        paths, emergency = fields.pop("paths", ["/"]), fields.pop("emergency", False)
 
         def ask(_: Visitor, target: Target) -> Sample:
             # Health is as it should be, unless a test is about it.
@@ -64,7 +64,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         validation = operator.app.validation.model_copy(update={"paths": paths})
         operator.__dict__["app"] = operator.app.model_copy(update={"validation": validation})
-        return operator.act({})
+        return operator.act({"params": {"emergency": emergency}})
 
     return check
 
@@ -148,6 +148,8 @@ def test_an_empty_page_where_the_live_release_has_content_is_not_right(check: An
         check(empty, live=live_answers(full))
     assert check(empty, live=live_answers(empty))
     assert check(empty)
+    # A live release that is wrong may not say what its replacement has to be like.
+    assert check(empty, live=live_answers(full), emergency=True)
 
 
 def test_a_rollback_is_not_refused_for_what_it_cannot_prove(check: Any) -> None:

@@ -13,6 +13,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.good_answer import advice
 from bluegreen.hooks.preview_key import preview_key
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.states import is_emergency
 from bluegreen.plan import Plan
 from bluegreen.sampler import Manner, Sampler, Target, Visitor, targets_of
 
@@ -66,7 +67,8 @@ class PreviewCheckOperator(BlueGreenOperator):
             if targets:
                 time.sleep(max(0.0, live.started + BASELINE_SECONDS - time.monotonic()))
         before = live.samples()
-        self._demand_content(seen, before)
+        if not self.goes_back and not is_emergency(context):
+            self._demand_content(seen, before)
         unproven = {sample.path: sample for sample in seen if sample.failed}
         if not self.goes_back and not set(self.app.validation.paths) - set(unproven):
             raise BlueGreenError(self._no_proof(plan, unproven, before))
@@ -138,7 +140,7 @@ class PreviewCheckOperator(BlueGreenOperator):
         for series in series_of(seen, before):
             old = empty_rate_of(series.before)
             empty = next((sample for sample in series.new if not sample.failed and sample.is_empty), None)
-            if empty and old.requests >= ENOUGH_ANSWERS and not old.failed and not self.goes_back:
+            if empty and old.requests >= ENOUGH_ANSWERS and not old.failed:
                 raise BlueGreenError(
                     f"the preview through {self.app.traffic.preview_host} is not right: "
                     f"{self._shown(empty)}, and is empty; the live release answers {series.path} with content"
