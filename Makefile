@@ -42,7 +42,7 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 ifeq ($(MACHINES),yes)
 test: setup  ## DAGs, plugin and sandbox; without Linux and root those that need no machines
 	@scripts/install-system-packages browser
-	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host $(ARGS)
+	$(BIN)/python scripts/run_tests.py $(ARGS)
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
