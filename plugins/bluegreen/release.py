@@ -24,6 +24,8 @@ _REVISION = re.compile(r"[0-9a-f]{40}")
 # What a deploy needs on a droplet: programs, and room for a release, its dependencies and logs.
 NEEDED_TOOLS = ("perl", "carton", "git")
 MIN_FREE_MB = 200
+# What a droplet keeps of its disk, so that the next release can be built after one that has filled the rest.
+RESERVE_MB = MIN_FREE_MB
 
 
 class ReleaseError(BlueGreenError):
@@ -148,6 +150,7 @@ def deploy_script(release: Release) -> str:
         keep_releases=release.keep_releases,
         kept_revision=release.kept or "",
         min_free_mb=release.min_free_mb,
+        reserve_mb=RESERVE_MB,
         load_timeout=LOAD_TIMEOUT,
         unit_text=service_unit(release),
         start_text=start_text(release),

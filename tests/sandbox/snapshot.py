@@ -32,7 +32,9 @@ _SHOW = f"""
 find / /dev/shm \\( {_PRUNED} \\) -prune -o -path /run -o -printf '%p %y %u %g %m %s %T@ %C@ %l\\n' |
     grep -v '^/dev ' | sort
 # What packages own is not read again: it cannot change without the time of change above.
-find / \\( {_PRUNED} -o -path /usr/lib -o -path /usr/share -o -path /usr/bin \\) -prune -o -type f -print0 |
+# Nor is the room that is kept for the next deploy: nothing is in it.
+find / \\( {_PRUNED} -o -path /usr/lib -o -path /usr/share -o -path /usr/bin \\
+    -o -path '/opt/*/reserve' \\) -prune -o -type f -print0 |
     sort -z | xargs -0 sha256sum
 systemctl list-units --all --full --plain --no-legend | grep -v -E '^(session-|user-|user@|run-user)' |
     awk '{{print $1, $2, $3, $4}}' | sort

@@ -172,6 +172,12 @@ class Unfit:
     words: str
 
 
+def fill_disk_and_reserve(machine: Machine) -> None:
+    """Leave no room, not even what is kept for the next deploy."""
+    machine.run(f"rm -f /opt/{SYSTEM_NAME}/reserve")
+    machine.fill_disk()
+
+
 # Two that are found out in the same way: one by what DigitalOcean says, the other by a look at the droplet.
 UNFIT = {
     "as DigitalOcean says": (
@@ -180,7 +186,7 @@ UNFIT = {
     ),
     "as they say themselves": (
         Unfit(Machine.cut_link, Machine.restore_link, " cannot be reached by SSH"),
-        Unfit(Machine.fill_disk, Machine.free_disk, " MB of disk are free"),
+        Unfit(fill_disk_and_reserve, Machine.free_disk, " MB of disk are free"),
     ),
 }
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script
-from bluegreen.release import deploy_unit, failure_cause
+from bluegreen.release import RESERVE_MB, deploy_unit, failure_cause
 from sandbox import Sandbox
 from sandbox.sample_app import build_repository
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
@@ -156,7 +156,7 @@ def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions
 def test_full_disk_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
     running(droplet, revisions["v2"])
     before = droplet.facts()
-    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v1']}"])
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v1']}", f"{ROOT}/reserve"])
     droplet.machine.fill_disk()
     try:
         assert refused(droplet, revisions["v1"]).startswith(
@@ -170,6 +170,23 @@ def test_full_disk_is_refused(droplet: AppDroplet, revisions: dict[str, str]) ->
     finally:
         droplet.machine.free_disk()
     running(droplet, revisions["v1"])
+
+
+def test_a_release_that_fills_the_disk_leaves_room_for_the_next_one(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v2"])
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v1']}"])
+    filler = f"/var/lib/{SYSTEM_NAME}/filler"
+    droplet.machine.run(
+        f"runuser -u {SYSTEM_NAME} -- dd if=/dev/zero of={filler} bs=1M status=none", check=False
+    )
+    assert droplet.facts().disk_free_mb == RESERVE_MB
+    running(droplet, revisions["v1"])
+    assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve"], check=False).returncode == 1
+    droplet.machine.run(["rm", filler])
+    running(droplet, revisions["v2"])
+    assert droplet.machine.run(f"stat -c '%s %U' {ROOT}/reserve").stdout == f"{RESERVE_MB << 20} root\n"
 
 
 def test_release_that_is_not_healthy_gives_way_to_the_one_before(

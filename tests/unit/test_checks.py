@@ -223,6 +223,12 @@ def test_an_unreadable_load_balancer_does_not_hide_what_is_wrong_with_a_droplet(
     assert "only 3 MB of disk are free" in told
 
 
+def test_a_full_disk_is_a_warning_as_long_as_a_deploy_has_room_that_is_kept_for_it() -> None:
+    [found] = machines.room(facts(servers={"green-1": server(disk_free_mb=3, disk_reserved_mb=200)}))
+    assert found.severity == "warning"
+    assert found.what == "only 3 MB of disk are free; the next deploy has 200 MB that are kept"
+
+
 def test_a_check_that_breaks_is_a_finding_and_hides_no_other() -> None:
     def broken(_: Facts) -> Iterator[Finding]:
         yield warning("before", "found", "do")

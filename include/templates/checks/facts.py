@@ -119,6 +119,13 @@ def target_of(link):
         return None
 
 
+def size_of(path):
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
 def names_in(directory):
     try:
         return sorted(entry.name for entry in os.scandir(directory))
@@ -150,6 +157,7 @@ def app_server(request):
         **machine(request),
         "tools": {tool: version_of(tool) for tool in ("perl", "carton", "git", "cc", "make")},
         "missing_users": [user for user, exists in users.items() if not exists],
+        "disk_reserved_mb": size_of(f"{root}/reserve") >> 20,
         "perl_key": run("perl", "-MConfig", "-e", r'print "$Config{version} $Config{archname}\n"')[1],
         "current": current,
         "releases": [name for name in names_in(f"{root}/releases") if re.fullmatch("[0-9a-f]{40}", name)],

@@ -130,6 +130,7 @@ class Comparison(_Answer):
 class AppServer(Machine):
     """An application droplet.
 
+    :param disk_reserved_mb: what a deploy may use besides what is free, see ``deploy_release.sh.j2``.
     :param perl_key: version and architecture of perl, which a set of dependencies is built for.
     :param current: the revision that ``current`` points to.
     :param stated: the revision in that release's own ``REVISION``.
@@ -143,6 +144,7 @@ class AppServer(Machine):
 
     tools: dict[str, str | None]
     missing_users: tuple[str, ...]
+    disk_reserved_mb: int = 0
     perl_key: str
     current: str | None
     stated: str = ""

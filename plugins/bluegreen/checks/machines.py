@@ -42,12 +42,13 @@ def room(facts: Facts) -> Iterator[Finding]:
     for droplet, machine in _machines(facts):
         judge = _judge(facts, droplet)
         needed = MIN_FREE_MB if isinstance(machine, AppServer) else MIN_FREE_MB_LOAD_BALANCER
-        if machine.disk_free_mb < needed:
-            yield judge(
-                droplet.name,
-                f"only {machine.disk_free_mb} MB of disk are free, {needed} are needed",
-                "remove what is not needed, or resize it",
-            )
+        reserved = machine.disk_reserved_mb if isinstance(machine, AppServer) else 0
+        free = f"only {machine.disk_free_mb} MB of disk are free"
+        advice = "remove what is not needed, or resize it"
+        if machine.disk_free_mb + reserved < needed:
+            yield judge(droplet.name, f"{free}, {needed} are needed", advice)
+        elif machine.disk_free_mb < needed:
+            yield warning(droplet.name, f"{free}; the next deploy has {reserved} MB that are kept", advice)
         if machine.inodes_free is not None and machine.inodes_free < MIN_FREE_INODES:
             yield judge(
                 droplet.name,

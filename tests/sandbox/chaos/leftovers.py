@@ -34,7 +34,7 @@ FILES = f"""
 find /etc/haproxy /etc/systemd/system /etc/default /usr/local /var/lib/bluegreen /var/lib/{SYSTEM_NAME} \\
     /run/bluegreen /tmp /root /opt \\
     \\( -path '/opt/*/releases/*' -o -path '/opt/*/cache/*' -o -path '/opt/*/activated/*' \\
-    -o -path '/opt/*/repo.git/*' -o -path '/tmp/systemd-private-*' \\
+    -o -path '/opt/*/reserve' -o -path '/opt/*/repo.git/*' -o -path '/tmp/systemd-private-*' \\
     -o -path '*/bluegreen/{SYSTEM_NAME}.*' \\) -prune -o -print 2>/dev/null
 """
 
