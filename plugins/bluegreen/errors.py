@@ -40,6 +40,14 @@ class FleetError(BlueGreenError):
     """The droplets found are not the fleet that the settings describe."""
 
 
+class DropletRefusedError(BlueGreenError):
+    """A droplet, or what answers in its place, is not to be talked to."""
+
+
+class HostKeyError(DropletRefusedError):
+    """What answers has another SSH host key than the recorded one, or none is recorded."""
+
+
 class LoadBalancerError(BlueGreenError):
     """A load balancer refused a request, or its state does not allow it.
 

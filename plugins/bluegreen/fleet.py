@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +20,11 @@ LOAD_BALANCER_ROLE = "lb"
 class Droplet(BaseModel):
     """One droplet.
 
-    :param network: the range of its private network, or ``None`` if the API did not say.
+    :param public: its own public address, not a reserved IP, which moves.
+    :param private: its address in the private network that its fleet shares.
+    :param network: the range of that network, or ``None`` if the API did not say.
+    :param interfaces: of all private networks that it is in.
+    :param locked: whether DigitalOcean is at work on it: makes it, resizes it, restores it.
     :param host_key: its recorded SSH host key, ``ssh-ed25519 …``, or ``None`` if none was recorded.
     :param vpc: id of its VPC network.
     :param memory: megabytes.
@@ -35,6 +39,8 @@ class Droplet(BaseModel):
     public: IPv4Address | None
     private: IPv4Address | None
     network: IPv4Network | None = None
+    interfaces: tuple[IPv4Interface, ...] = ()
+    locked: bool = False
     tags: frozenset[str] = frozenset()
     host_key: str | None = None
     vpc: str | None = None
@@ -42,25 +48,46 @@ class Droplet(BaseModel):
     vcpus: int = 0
 
     @classmethod
-    def from_api(cls, data: Mapping[str, Any]) -> Droplet:
-        """Read one element of ``droplets`` in an answer of DigitalOcean's API."""
-        interfaces = {one["type"]: one for one in (data.get("networks") or {}).get("v4") or []}
-        addresses = {kind: one["ip_address"] for kind, one in interfaces.items()}
-        mask = interfaces.get("private", {}).get("netmask")
+    def from_api(cls, data: Mapping[str, Any], reserved: Collection[str] = ()) -> Droplet:
+        """Read one element of ``droplets`` in an answer of DigitalOcean's API.
+
+        :param reserved: reserved IPs, which the API shows as further public addresses of whom they lead to.
+        :raises ValueError: (or another error of Python's own) if it is not what the API describes.
+        """
+        public = public_addresses(data)
+        # In practice a droplet's own address comes before a reserved IP; nothing promises that.
+        own = [address for address in public if address not in reserved] or public
+        private = [one for one in _networks(data) if one["type"] == "private"]
+        interfaces = [
+            IPv4Interface(f"{one['ip_address']}/{one['netmask']}") for one in private if one.get("netmask")
+        ]
         tags = frozenset(data.get("tags") or [])
         return cls(
             id=data["id"],
             name=data["name"],
             status=data["status"],
-            public=addresses.get("public"),
-            private=addresses.get("private"),
-            network=IPv4Network(f"{addresses['private']}/{mask}", strict=False) if mask else None,
+            public=IPv4Address(own[0]) if own else None,
+            private=private[0]["ip_address"] if private else None,
+            network=interfaces[0].network if interfaces and len(interfaces) == len(private) else None,
+            interfaces=tuple(interfaces),
+            locked=data.get("locked") is True,
             tags=tags,
             host_key=public_key_from_tags(tags),
             vpc=data.get("vpc_uuid"),
             memory=data.get("memory") or 0,
             vcpus=data.get("vcpus") or 0,
         )
+
+    def in_network(self, network: IPv4Network) -> Droplet:
+        """Return the same droplet with its private address in one of its networks, if it is in it."""
+        for interface in self.interfaces:
+            if interface.network == network:
+                return self.model_copy(update={"private": interface.ip, "network": network})
+        return self
+
+    def has_tag(self, tag: str) -> bool:
+        """Whether it has a tag; DigitalOcean shows each as it was first written, and ignores case."""
+        return tag.casefold() in {one.casefold() for one in self.tags}
 
     @property
     def label(self) -> str:
@@ -72,7 +99,27 @@ class Droplet(BaseModel):
         """Say so if it does not run, or not yet."""
         if self.status == "active":
             return None
-        return f"{self.name} is {self.status!r} instead of active; power it on"
+        advice = "power it on"
+        if self.is_new or self.locked:
+            advice = "DigitalOcean is at work on it, so wait for the end of that"
+        elif self.status == "archive":
+            advice = "restore it in DigitalOcean's panel, or remove its tags"
+        return f"{self.name} is {self.status!r} instead of active; {advice}"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether DigitalOcean is still making it."""
+        return self.status == "new"
+
+    @property
+    def problems(self) -> list[str]:
+        """Why it cannot take part in a deploy; empty if it can."""
+        found = [self.off] if self.off else []
+        if self.public is None:
+            found.append(f"{self.name} has no public address, so Airflow cannot reach it by SSH")
+        if self.private is None:
+            found.append(f"{self.name} has no private address; it must be in the VPC")
+        return found
 
 
 class Fleet(BaseModel):
@@ -114,12 +161,12 @@ class Fleet(BaseModel):
         roles = {tags.load_balancer: "load_balancers", tags.blue: "blue", tags.green: "green"}
         sorted_by_role: dict[str, list[Droplet]] = {role: [] for role in roles.values()}
         problems = []
-        for droplet in sorted(droplets, key=lambda one: one.name):
-            own_roles = [role for tag, role in roles.items() if tag in droplet.tags]
+        for droplet in sorted(_in_one_network(droplets), key=lambda one: one.name):
+            own_roles = {tag: role for tag, role in roles.items() if droplet.has_tag(tag)}
             if len(own_roles) == 1:
-                sorted_by_role[own_roles[0]].append(droplet)
+                sorted_by_role[own_roles.popitem()[1]].append(droplet)
             else:
-                found = ", ".join(sorted(droplet.tags & roles.keys())) or "none"
+                found = ", ".join(sorted(own_roles)) or "none"
                 problems.append(
                     f"{droplet.name} must have one of the tags {', '.join(roles)}; it has {found}"
                 )
@@ -127,10 +174,19 @@ class Fleet(BaseModel):
             raise FleetError("; ".join(problems))
         return cls(**{role: tuple(members) for role, members in sorted_by_role.items()})
 
-    def problems(self, *, servers_may_be_off: bool = False) -> list[str]:
+    def without(self, droplets: Iterable[Droplet]) -> Fleet:
+        """Return the fleet without some of its droplets."""
+        gone = {droplet.id for droplet in droplets}
+
+        def rest(members: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
+            return tuple(one for one in members if one.id not in gone)
+
+        return Fleet(load_balancers=rest(self.load_balancers), blue=rest(self.blue), green=rest(self.green))
+
+    def problems(self, of: Iterable[Droplet] | None = None) -> list[str]:
         """Why these droplets cannot take a deploy; empty if they can.
 
-        :param servers_may_be_off: whether only load balancers have to be powered on.
+        :param of: the droplets that have to be powered on and have addresses; default: all.
         """
         found = [
             f"there is no droplet for {role}; run the provision DAG"
@@ -147,20 +203,26 @@ class Fleet(BaseModel):
             for name, count in names.items()
             if count > 1
         ]
-        for droplet in self.droplets:
-            if droplet.off and (droplet in self.load_balancers or not servers_may_be_off):
-                found.append(droplet.off)
-            found += _problems_of(droplet)
+        for droplet in self.droplets if of is None else of:
+            found += droplet.problems
         return found
 
 
-def _problems_of(droplet: Droplet) -> list[str]:
-    found = []
-    if droplet.public is None:
-        found.append(f"{droplet.name} has no public address, so Airflow cannot reach it by SSH")
-    if droplet.private is None:
-        found.append(f"{droplet.name} has no private address; it must be in the VPC")
-    return found
+def public_addresses(data: Mapping[str, Any]) -> list[str]:
+    """Return every public IPv4 address that the API shows of a droplet, in its order."""
+    return [one["ip_address"] for one in _networks(data) if one["type"] == "public"]
+
+
+def _networks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = (data.get("networks") or {}).get("v4") or []
+    return [one for one in found if one.get("type") and one.get("ip_address")]
+
+
+def _in_one_network(droplets: Iterable[Droplet]) -> list[Droplet]:
+    """Let droplets in several private networks be known by their addresses in the one that most share."""
+    members = list(droplets)
+    shared = Counter(interface.network for one in members for interface in one.interfaces).most_common(1)
+    return [one.in_network(shared[0][0]) if len(one.interfaces) > 1 else one for one in members]
 
 
 def droplet_names(app: App) -> dict[str, str]:

@@ -51,7 +51,8 @@ def generate() -> HostKeyPair:
 
 def public_key_from_tags(tags: Iterable[str]) -> str | None:
     """Return the recorded key as ``ssh-ed25519 …``, or ``None`` unless exactly one valid one is recorded."""
-    recorded = [tag.removeprefix(TAG_PREFIX) for tag in tags if tag.startswith(TAG_PREFIX)]
+    lowered = [tag.lower() for tag in tags]
+    recorded = [tag.removeprefix(TAG_PREFIX) for tag in lowered if tag.startswith(TAG_PREFIX)]
     if len(recorded) != 1:
         return None
     try:

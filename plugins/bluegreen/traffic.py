@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -185,6 +186,11 @@ class LoadBalancerStatus(_Answer):
     now: float
 
     @property
+    def is_deployed_to(self) -> bool:
+        """Whether a deploy has been here: one that is new has no map, and sends nobody anywhere."""
+        return self.map_file is not None or self.map_running is not None
+
+    @property
     def known_live(self) -> Color | None:
         """Who is live, or, while HAProxy does not say so, who will be when it is started or repaired."""
         if self.map_running is None and self.map_file is not None:
@@ -199,9 +205,9 @@ class LoadBalancerStatus(_Answer):
 
     @property
     def version(self) -> tuple[int, int]:
-        """Major and minor version of HAProxy, to render its configuration for."""
-        major, minor = self.haproxy.version.split(".")[:2]
-        return int(major), int(minor)
+        """Major and minor version of HAProxy, to render its configuration for; (0, 0) if it is not known."""
+        found = re.match(r"(\d{1,4})\.(\d{1,4})", self.haproxy.version)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 class Probe(_Answer):

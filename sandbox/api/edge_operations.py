@@ -67,6 +67,8 @@ class EdgeOperations:
         """Give an address back."""
         if reserved.locked:
             raise invalid("Reserved IP already has a pending event.")
+        if holder := self.account.holder(reserved):
+            holder.reserved_address = None
         del self.account.reserved_ips[reserved.ip]
         self._start(asyncio.to_thread(self.edge.release_ip, reserved.ip))
 
@@ -118,6 +120,10 @@ class EdgeOperations:
             log.error("%s of %s: %s", action.type, reserved.ip, error)
             action.finish(succeeded=False)
         else:
+            if before := self.account.holder(reserved):
+                before.reserved_address = None
+            if droplet:
+                droplet.reserved_address = reserved.ip
             reserved.droplet = droplet.id if droplet else None
             action.finish(succeeded=True)
         reserved.locked = False

@@ -82,6 +82,7 @@ class Droplet:
 
     :param phantom: exists in the API only; no machine answers at its addresses.
     :param hide_private: the API leaves its private address out.
+    :param reserved_address: the reserved IP that leads to it, which the API shows as one more public address.
     """
 
     id: int
@@ -99,6 +100,7 @@ class Droplet:
     created_at: str = field(default_factory=now)
     phantom: bool = False
     hide_private: bool = False
+    reserved_address: str | None = None
 
     def show(self) -> Json:
         """Return the API's form of it."""
@@ -133,6 +135,8 @@ class Droplet:
             networks.append(_network(self.public_address, self.gateway, "public"))
         if self.private_address and not self.hide_private:
             networks.append(_network(self.private_address, NO_GATEWAY, "private"))
+        if self.reserved_address:
+            networks.append(_network(self.reserved_address, self.gateway, "public"))
         return networks
 
 

@@ -7,13 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydo import Client
 
 from bluegreen.app import Tags
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet import Droplet, Fleet
+from bluegreen.fleet import Droplet, Fleet, public_addresses
 from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
+from tests.waiting import until
 
 TAG = "app:shop"
 
@@ -80,19 +82,137 @@ def test_an_api_that_hangs_is_given_up(api: Api, hook: DigitalOceanHook) -> None
     assert caught.value.transient
 
 
-@pytest.mark.parametrize("pages", [[["a", "b"], []], [["a"], ["b"], []], [["a", "b", "c", "d"]]])
-def test_a_list_that_is_not_as_long_as_it_says_is_not_taken_for_the_fleet(
-    hook: DigitalOceanHook, monkeypatch: pytest.MonkeyPatch, pages: list[list[str]]
-) -> None:
+def item(number: int, **changes: Any) -> dict[str, Any]:
+    return {"id": number, "name": f"web-{number}", "status": "active", **changes}
+
+
+A, B, C, D = (item(number) for number in range(1, 5))
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> None:
+    """Let DigitalOcean send these pages, and the last one again and again."""
+
     def operation(*, page: int, cls: Any, **_: Any) -> Any:
-        answer = {"droplets": pages[page - 1], "meta": {"total": 3}}
+        answer = answers[min(page, len(answers)) - 1]
         return cls(SimpleNamespace(http_response=SimpleNamespace(status_code=200)), answer, {})
 
-    client = SimpleNamespace(droplets=SimpleNamespace(list=operation))
+    listing = SimpleNamespace(list=operation)
+    client = SimpleNamespace(droplets=listing, ssh_keys=listing, vpcs=listing)
     monkeypatch.setattr(DigitalOceanHook, "client", client)
-    monkeypatch.setattr(Droplet, "from_api", lambda item: item)
+
+
+def page_of(*items: Any, total: Any = 3) -> dict[str, Any]:
+    return {"droplets": list(items), "meta": {"total": total}}
+
+
+@pytest.mark.parametrize(
+    "pages", [[[A, B], []], [[A], [B], []], [[A, B, C, D]]], ids=["short", "shorter", "long"]
+)
+def test_a_list_that_is_not_as_long_as_it_says_is_not_taken_for_the_fleet(
+    hook: DigitalOceanHook, monkeypatch: pytest.MonkeyPatch, pages: list[list[Any]]
+) -> None:
+    answering(monkeypatch, *(page_of(*page) for page in pages))
     with pytest.raises(DigitalOceanError, match="announced 3 and sent"):
         hook.droplets(TAG)
+
+
+def test_a_list_that_has_a_droplet_twice_lacks_another(
+    hook: DigitalOceanHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, page_of(A, B), page_of(B))
+    with pytest.raises(DigitalOceanError, match=r"sent 2 twice, so the list is not complete") as caught:
+        hook.droplets(TAG)
+    assert caught.value.transient
+
+
+def test_a_list_without_an_end_is_given_up(hook: DigitalOceanHook, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, page_of(A, total=10**9))
+    with pytest.raises(DigitalOceanError, match="announced 1000000000 and sent 100;"):
+        hook.droplets(TAG)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"droplets": [A]}, "without a usable 'meta'"),
+        ({"droplets": [A], "meta": {}}, "without a usable 'total'"),
+        ({"droplets": [A], "meta": {"total": None}}, "without a usable 'total'"),
+        ({"droplets": [A], "meta": {"total": "1"}}, "without a usable 'total'"),
+        ({"droplets": [A], "meta": {"total": True}}, "without a usable 'total'"),
+        ({"droplets": [A], "meta": {"total": -1}}, "announced -1 and sent 1"),
+        ({"droplets": {"1": A}, "meta": {"total": 1}}, "without a usable 'droplets'"),
+        ([A], "without a usable 'droplets'"),
+        ("droplets", "without a usable 'droplets'"),
+        (page_of(None, total=1), "sent 'None' in place of one of the droplets"),
+        (page_of(["web-1"], total=1), "in place of one of the droplets"),
+        (page_of({}, total=1), "'id' is missing"),
+        (page_of(item(1, name=None), total=1), r"of id 1 that is not usable: name: Input should be"),
+        (page_of(item(1, status=None), total=1), r"of id 1, name 'web-1' that is not usable: status"),
+        (page_of(item(1, tags="env:blue,app:shop", memory="much"), total=1), "memory"),
+        (page_of(item(1, tags=7), total=1), "not usable"),
+        (page_of(item(1, networks=["198.18.0.1"]), total=1), "not usable"),
+        (page_of(item(1, networks={"v4": {"type": "public"}}), total=1), "not usable"),
+        (page_of(item(1, networks={"v4": [None]}), total=1), "not usable"),
+        (
+            page_of(item(1, networks={"v4": [{"type": "public", "ip_address": "::1"}]}), total=1),
+            "of id 1, name 'web-1' that is not usable: Expected 4 octets",
+        ),
+    ],
+)
+def test_an_answer_that_is_not_as_described_is_one_line(
+    hook: DigitalOceanHook, monkeypatch: pytest.MonkeyPatch, answer: Any, says: str
+) -> None:
+    answering(monkeypatch, answer)
+    with pytest.raises(DigitalOceanError, match=says) as caught:
+        hook.droplets(TAG)
+    assert caught.value.transient
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["status", "networks", "tags", "memory"])
+def test_what_a_droplet_may_lack_is_no_reason_to_give_up(
+    hook: DigitalOceanHook, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    answering(monkeypatch, page_of(item(1, **({} if missing == "status" else {missing: None})), total=1))
+    [found] = hook.droplets(TAG)
+    assert (found.public, found.private, found.tags, found.memory) == (None, None, frozenset(), 0)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"name": None}, {"name": "one", "region": None}, {"id": "x"}])
+def test_keys_and_networks_that_are_not_as_described_are_one_line(
+    hook: DigitalOceanHook, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    answering(monkeypatch, {"ssh_keys": [wrong], "vpcs": [wrong], "meta": {"total": 1}})
+    with pytest.raises(DigitalOceanError):
+        hook.ssh_key_ids(["one"])
+    with pytest.raises(DigitalOceanError):
+        hook.vpc_uuid("one", "nyc3")
+
+
+def test_a_droplet_is_reached_at_its_own_address_and_not_at_a_reserved_ip(
+    api: Api, hook: DigitalOceanHook, client: Client
+) -> None:
+    created = hook.create_droplet(request_for("web-1"))
+    until(lambda: hook.droplets(TAG)[0].public is not None, "the droplet has an address")
+    [before] = hook.droplets(TAG)
+    client.reserved_ips.create(body={"droplet_id": created.id})
+    until(lambda: len(shown_public(client)) == 2, "the reserved IP is shown")
+    assert hook.droplets(TAG) == [before]
+    api.disturb(status=403, path="/v2/reserved_ips*")
+    assert hook.droplets(TAG) == [before]
+
+
+def shown_public(client: Client) -> list[str]:
+    return public_addresses(client.droplets.list(tag_name=TAG)["droplets"][0])
+
+
+@pytest.mark.parametrize("first", ["own", "reserved"])
+def test_the_order_of_public_addresses_does_not_matter(first: str) -> None:
+    entries = [{"type": "public", "ip_address": address} for address in ("198.18.0.1", "198.18.9.9")]
+    networks = {"v6": [{"type": "public", "ip_address": "2001:db8::1"}], "v4": entries}
+    if first == "reserved":
+        entries.reverse()
+    assert str(Droplet.from_api(item(1, networks=networks), {"198.18.9.9"}).public) == "198.18.0.1"
 
 
 def test_a_creation_whose_answer_is_lost_is_reported_as_open_and_found_afterwards(

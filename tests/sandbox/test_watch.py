@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from difflib import unified_diff
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import summary, table
 from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.watch import DryRunOperator
 from tests.sandbox.droplets import Shop
 from tests.sandbox.snapshot import snapshot
@@ -67,9 +70,12 @@ def test_an_app_that_writes_while_it_loads_changes_nothing(watched: Watched, nam
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_what_is_broken_is_named(watched: Watched, fault: Fault) -> None:
+    app = changed(watched.app, fault.settings)
     with fault.there(watched):
-        found = watched.findings(fault.ref, changed(watched.app, fault.settings))
+        found = watched.findings(fault.ref, app)
+        refused = refusal(app) if fault.stops or fault.severity == "warning" else ""
     demand_named(fault, found)
+    assert fault.says in refused if fault.stops else not refused
 
 
 def test_one_thing_hides_no_other(watched: Watched) -> None:
@@ -83,6 +89,18 @@ def test_one_thing_hides_no_other(watched: Watched) -> None:
     for fault in TOGETHER:
         demand_named(fault, found)
     assert [one.severity for one in found] == sorted(one.severity for one in found)
+
+
+def refusal(app: App) -> str:
+    """Return why a deploy would not begin; empty if it would."""
+    task: Any = ProvisionCheckOperator(task_id="provision_check", app_id=app.id, revision="f" * 40)
+    task.__dict__["app"] = app
+    run = SimpleNamespace(dag_id="bluegreen_deploy__watched", run_id="run-8")
+    try:
+        task.act({"ti": Task(), "params": {}, "dag_run": run})
+    except BlueGreenError as error:
+        return str(error)
+    return ""
 
 
 def demand_named(fault: Fault, found: list[Finding]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from bluegreen import hostkey
+from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
 from tests.sandbox.certificates import self_signed
 from tests.sandbox.watched import Watched
@@ -24,6 +26,12 @@ SET_MAP = (
 )
 
 
+SET_SHARE = (
+    "echo 'set map /etc/haproxy/traffic.map idle_share {0}' | socat - /run/haproxy/admin.sock"
+    " && sed -i 's/^idle_share .*/idle_share {0}/' /etc/haproxy/traffic.map"
+)
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that is broken, and what is to be said about it.
@@ -34,6 +42,7 @@ class Fault:
     :param broken: command that breaks it; ``mended`` undoes that.
     :param settings: settings that are wrong instead, by their keys.
     :param around: breaks and mends what a command cannot.
+    :param stops: whether ``provision_check`` refuses because of it, and says the same.
     """
 
     name: str
@@ -47,6 +56,7 @@ class Fault:
     settings: dict[str, Any] = field(default_factory=dict)
     around: Callable[[Watched], AbstractContextManager[object]] = lambda _: nullcontext()
     diff: str = ""
+    stops: bool = False
 
     @contextmanager
     def there(self, watched: Watched) -> Iterator[None]:
@@ -96,6 +106,47 @@ def cut_off(watched: Watched) -> Iterator[None]:
     machine.cut_link()
     yield
     machine.restore_link()
+
+
+@contextmanager
+def joined(watched: Watched, name: str, *tags: str, user_data: str = "") -> Iterator[None]:
+    """Let one more droplet carry the tags of the live color."""
+    [machine] = watched.shop.order(name, user_data=user_data, tags=("app:watched", "watched:green", *tags))
+    machine.wait_ready()
+    watched.shop.wait_for_ssh(machine)
+    try:
+        yield
+    finally:
+        watched.shop.client().droplets.destroy(machine.droplet_id)
+
+
+def stranger(watched: Watched) -> AbstractContextManager[None]:
+    return joined(watched, "evil")
+
+
+def impostor(watched: Watched) -> AbstractContextManager[None]:
+    return joined(watched, "watched-green-2", hostkey.generate().tag)
+
+
+def newcomer(watched: Watched) -> AbstractContextManager[None]:
+    key = hostkey.generate()
+    data = render_user_data(app="watched", load_balancer=False, host_key=key)
+    return joined(watched, "watched-green-2", key.tag, user_data=data)
+
+
+@contextmanager
+def powered_off(watched: Watched) -> Iterator[None]:
+    machine = watched.machines["watched-green-1"]
+    machine.power_off()
+    yield
+    machine.power_on()
+    watched.shop.wait_for_ssh(machine)
+    for name in ("lb-1", "lb-2"):
+        watched.on(
+            name,
+            "until echo show stat | socat - /run/haproxy/admin.sock | grep -q"
+            " '^green_backend,watched-green-1,.*,UP,'; do sleep 0.1; done",
+        )
 
 
 @contextmanager
@@ -209,13 +260,16 @@ def renamed(user: str) -> dict[str, Any]:
 RELOAD = " && systemctl daemon-reload"
 BLUE, GREEN, LB = "blue-1", "green-1", "lb-1"
 FAULTS = [
-    Fault("API token", "error", "connection digitalocean", "refused the API token", around=no_token),
+    Fault(
+        "API token", "error", "connection digitalocean", "refused the API token", around=no_token, stops=True
+    ),
     Fault(
         "token without the scope for droplets",
         "error",
         "connection digitalocean",
         "refused to list droplets (403)",
         around=without_scope("/v2/droplets*"),
+        stops=True,
     ),
     Fault(
         "token without a scope for provisioning",
@@ -224,8 +278,8 @@ FAULTS = [
         "refused to list ssh_keys (403)",
         around=without_scope("/v2/account/keys*"),
     ),
-    Fault("role tag", "error", BLUE, "must have one of the tags", around=no_role),
-    Fault("link", "error", BLUE, "cannot be reached by SSH", around=cut_off),
+    Fault("role tag", "error", BLUE, "must have one of the tags", around=no_role, stops=True),
+    Fault("link", "error", BLUE, "cannot be reached by SSH", around=cut_off, stops=True),
     Fault(
         "host key",
         "error",
@@ -235,10 +289,13 @@ FAULTS = [
         broken="cp -a /etc/ssh /root/ssh && ssh-keygen -q -t ed25519 -N '' -f /root/other"
         " && cp /root/other /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh",
         mended="rm -r /etc/ssh /root/other* && mv /root/ssh /etc/ssh && systemctl restart ssh",
+        stops=True,
     ),
-    Fault("SSH login", "error", BLUE, "refused the login", on=BLUE, **moved("/root/.ssh")),
-    Fault("disk", "error", BLUE, "MB of disk are free, 200 are needed", around=full_disk),
-    Fault("carton", "error", BLUE, "carton is not installed", on=BLUE, **moved("/usr/bin/carton")),
+    Fault("SSH login", "error", BLUE, "refused the login", on=BLUE, **moved("/root/.ssh"), stops=True),
+    Fault("disk", "error", BLUE, "MB of disk are free, 200 are needed", around=full_disk, stops=True),
+    Fault(
+        "carton", "error", BLUE, "carton is not installed", on=BLUE, **moved("/usr/bin/carton"), stops=True
+    ),
     Fault(
         "build user",
         "error",
@@ -246,9 +303,16 @@ FAULTS = [
         "the user bluegreen-build does not exist",
         on=BLUE,
         **renamed("bluegreen-build"),
+        stops=True,
     ),
     Fault(
-        "app user", "error", BLUE, "the user app-watched does not exist", on=BLUE, **renamed("app-watched")
+        "app user",
+        "error",
+        BLUE,
+        "the user app-watched does not exist",
+        on=BLUE,
+        **renamed("app-watched"),
+        stops=True,
     ),
     Fault(
         "repository, from a droplet",
@@ -325,7 +389,14 @@ FAULTS = [
         " tr ' ' '\\n' | grep ^198.19):8080/health; do sleep 0.1; done || true",
     ),
     Fault("HAProxy stopped", "error", LB, "HAProxy does not run", around=stopped_haproxy),
-    Fault("HAProxy missing", "error", LB, "no usable version of HAProxy", around=no_haproxy),
+    Fault(
+        "HAProxy missing",
+        "error",
+        LB,
+        "HAProxy is not installed, or its version cannot be read",
+        around=no_haproxy,
+        stops=True,
+    ),
     Fault(
         "HAProxy restarted", "warning", f"{LB} haproxy.service", "by something else", around=restarted_haproxy
     ),
@@ -353,6 +424,48 @@ FAULTS = [
         settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
         around=certificate_until(timedelta(days=-1)),
     ),
+    Fault(
+        "droplet that carries the tags of the live color",
+        "error",
+        "evil",
+        "it carries the tag of the live color (watched:green) and is not proven to belong there",
+        around=stranger,
+        stops=True,
+    ),
+    Fault(
+        "droplet of the live color whose host key is another's",
+        "error",
+        "green-2",
+        "not proven to belong there: watched-green-2 (",
+        settings={"fleet.droplets_per_color": 2},
+        around=impostor,
+        stops=True,
+    ),
+    Fault(
+        "droplet that is new in the live color",
+        "warning",
+        "green-2",
+        "it is new in the live color (green) and has no release instead of",
+        settings={"fleet.droplets_per_color": 2},
+        around=newcomer,
+    ),
+    Fault(
+        "live droplet that is off",
+        "warning",
+        GREEN,
+        "is 'off' instead of active; power it on",
+        around=powered_off,
+    ),
+    Fault(
+        "gradual shift",
+        "error",
+        "load balancers",
+        "blue is given 10 % of the requests (idle_share in traffic.map); end that first",
+        on=LB,
+        broken=SET_SHARE.format(10),
+        mended=SET_SHARE.format(0),
+        stops=True,
+    ),
     Fault("lock", "warning", LB, "deploy/run-7 (somebody, v2) holds the lock", around=held_lock),
     Fault(
         "pending switch", "warning", LB, "has switched to blue and not confirmed", around=unconfirmed_switch
@@ -366,6 +479,7 @@ FAULTS = [
         on=LB,
         broken=SET_MAP.format(live="blue", idle="green"),
         mended=SET_MAP.format(live="green", idle="blue"),
+        stops=True,
     ),
     Fault(
         "traffic map",
@@ -406,7 +520,7 @@ TOGETHER = [
         "there are 1 droplets of 2",
         settings={"fleet.droplets_per_color": 2},
     ),
-    Fault("git", "error", BLUE, "git is not installed", on=BLUE, **moved("/usr/bin/git")),
+    Fault("git", "error", BLUE, "git is not installed", on=BLUE, **moved("/usr/bin/git"), stops=True),
     Fault("carton, live", "warning", GREEN, "carton is not installed", on=GREEN, **moved("/usr/bin/carton")),
     Fault("compiler", "warning", BLUE, "no cc", on=BLUE, **moved("/usr/bin/cc")),
     Fault(

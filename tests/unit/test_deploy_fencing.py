@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from bluegreen.app import Hook
 from bluegreen.color import Color
 from bluegreen.command_hooks import Moment
-from bluegreen.errors import BlueGreenError, LoadBalancerError
-from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletRefusedError, DropletUnreachableError
+from bluegreen.errors import BlueGreenError, DropletRefusedError, LoadBalancerError
+from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.job import (
     BUSY_STATUS,

@@ -10,9 +10,9 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from bluegreen.errors import BlueGreenError, SettingsError
+from bluegreen.errors import BlueGreenError, DropletRefusedError, SettingsError
 from bluegreen.fleet import Droplet
-from bluegreen.hooks.droplet import DropletHook, DropletRefusedError, DropletUnreachableError
+from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
 from bluegreen.hostkey import generate
 from tests.unit.ssh_server import SshServer, says, ssh_server
 from tests.waiting import until

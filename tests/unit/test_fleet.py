@@ -89,6 +89,43 @@ def test_what_is_wrong_with_a_droplet_is_said(changes: dict[str, Any], expected:
     assert any(expected in problem for problem in problems), problems
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"status": "off"}, "power it on"),
+        ({"status": "off", "locked": True}, "DigitalOcean is at work on it"),
+        ({"status": "new", "locked": True}, "DigitalOcean is at work on it"),
+        ({"status": "archive"}, "restore it in DigitalOcean's panel"),
+    ],
+)
+def test_what_to_do_depends_on_why_a_droplet_is_not_active(changes: dict[str, Any], advice: str) -> None:
+    [problem] = Droplet.from_api(api_droplet(3, **changes)).problems
+    assert problem.startswith(f"shop-3 is '{changes['status']}' instead of active; {advice}")
+
+
+def test_a_droplet_that_is_resized_while_it_runs_is_as_good_as_any() -> None:
+    assert Droplet.from_api(api_droplet(3, locked=True)).problems == []
+
+
+def private(*addresses: str) -> dict[str, Any]:
+    return {"v4": [{"type": "private", "ip_address": one, "netmask": "255.255.255.0"} for one in addresses]}
+
+
+def test_of_several_private_networks_the_one_counts_that_the_fleet_shares() -> None:
+    fleet = fleet_of(
+        api_droplet(1, "role:loadbalancer", networks=private("10.0.0.1")),
+        api_droplet(2, "env:blue", networks=private("10.7.0.2", "10.0.0.2")),
+        api_droplet(3, "env:green", networks=private("10.0.0.3", "10.7.0.3", "10.8.0.3")),
+    )
+    assert [str(one.private) for one in fleet.droplets] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert {str(one.network) for one in fleet.droplets} == {"10.0.0.0/24"}
+
+
+def test_a_tag_is_the_same_however_it_is_written() -> None:
+    fleet = fleet_of(api_droplet(1, "Role:LoadBalancer"), api_droplet(2, "ENV:blue"), WHOLE[2])
+    assert fleet.problems() == []
+
+
 def test_a_color_without_droplets_is_a_problem() -> None:
     assert "there is no droplet for green; run the provision DAG" in fleet_of(*WHOLE[:2]).problems()
 

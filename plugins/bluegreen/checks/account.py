@@ -37,9 +37,23 @@ def roles(facts: Facts) -> Iterator[Finding]:
         except FleetError as wrong:
             yield error(droplet.name, str(wrong), "correct its tags in DigitalOcean's panel")
     if not isinstance(facts.account.droplets, BlueGreenError):
-        for problem in facts.fleet.problems():
+        for problem in facts.fleet.problems(of=()):
             subject = next((one.name for one in facts.fleet.droplets if one.name in problem), "fleet")
             yield error(subject, problem, "a deploy refuses to start until then")
+        for droplet in facts.fleet.droplets:
+            for problem in droplet.problems:
+                if facts.is_needed(droplet):
+                    yield error(droplet.name, problem, "a deploy refuses to start until then")
+                else:
+                    yield warning(droplet.name, problem, "it has no traffic until then")
+
+
+def joining(facts: Facts) -> Iterator[Finding]:
+    """Nothing joins the live color that is not proven to belong there."""
+    for objection in facts.joining.refused:
+        yield error(objection.droplet.name, objection.what, objection.advice)
+    for objection in facts.joining.left_out:
+        yield warning(objection.droplet.name, objection.what, objection.advice)
 
 
 def completeness(facts: Facts) -> Iterator[Finding]:
@@ -78,7 +92,8 @@ def network(facts: Facts) -> Iterator[Finding]:
     homes = {droplet.vpc for droplet in fleet.load_balancers if droplet.vpc}
     for droplet in fleet.blue + fleet.green:
         if homes and droplet.vpc and droplet.vpc not in homes:
-            yield error(
+            judge = error if facts.is_needed(droplet) else warning
+            yield judge(
                 droplet.name,
                 "it is in another VPC network than the load balancers, which cannot reach it",
                 "replace it by one in their network",

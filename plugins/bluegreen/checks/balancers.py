@@ -10,6 +10,7 @@ from cryptography import x509
 from bluegreen.checks.facts import Facts, version_of
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.obstacles import gradual_shift, no_haproxy
 from bluegreen.traffic import DisagreementError, live_color, utc
 
 # A certificate that ends within so many days has not been renewed by itself.
@@ -25,13 +26,9 @@ def answering(facts: Facts) -> Iterator[Finding]:
             yield error(name, str(status), "who is live cannot be told until then")
             continue
         told, version = status.haproxy.version, version_of(status)
-        if version is None:
-            yield error(
-                name,
-                f"no usable version of HAProxy is told ({told!r}); is it installed?",
-                "install haproxy",
-            )
-        elif version < FULL_VERSION:
+        if problem := no_haproxy(status):
+            yield error(name, problem, "install haproxy")
+        elif version is not None and version < FULL_VERSION:
             yield warning(
                 name,
                 f"HAProxy {told} has no idle-close-on-response, so connections are not kept alive",
@@ -51,6 +48,12 @@ def agreement(facts: Facts) -> Iterator[Finding]:
         yield error("load balancers", str(disagreement), "a deploy refuses to start until then")
     except LoadBalancerError:
         return
+
+
+def gradual(facts: Facts) -> Iterator[Finding]:
+    """The idle color has no share of the traffic, so it may be touched."""
+    if facts.idle and (problem := gradual_shift(facts.idle, facts.readable.values())):
+        yield error("load balancers", problem, "a deploy refuses to start until then")
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
@@ -119,10 +122,4 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
                 name,
                 str(status.news),
                 "read that run's report; the next confirmed switch ends this warning",
-            )
-        if status.map_running is not None and status.map_running.idle_share:
-            yield warning(
-                name,
-                f"{status.map_running.idle_share} % of the requests go to the idle color",
-                "end the gradual shift before the next deploy",
             )

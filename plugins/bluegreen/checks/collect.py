@@ -91,23 +91,15 @@ class _Collector:
             facts = Facts(
                 self.app, account, fleet, asked_source.result(), statuses, {}, {}, None, time.time()
             )
-            config = self._config(facts)
             servers = _reachable(fleet.blue + fleet.green)
-            asked_servers = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
+            asked = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
+            answers = {one.name: each.result() for one, each in zip(servers, asked, strict=True)}
+            # Who is in the configuration depends on what they say.
+            facts = replace(facts, servers=answers)
+            config = self._config(facts)
             read = pool.map(lambda hook: self._load_balancer(hook, facts, config), hooks.values())
             load_balancers = dict(zip(hooks, read, strict=True))
-            answers = [asked.result() for asked in asked_servers]
-        return Facts(
-            self.app,
-            account,
-            fleet,
-            facts.source,
-            statuses,
-            load_balancers,
-            {droplet.name: answer for droplet, answer in zip(servers, answers, strict=True)},
-            config,
-            facts.taken_at,
-        )
+        return replace(facts, load_balancers=load_balancers, config=config)
 
     def _source(self) -> Source | None:
         return read_source(self.app, self.ref) if self.ref else None
@@ -136,7 +128,8 @@ class _Collector:
         running = servers_of(facts.live, facts.readable.values())
         if not versions:
             return None
-        return attempt(lambda: haproxy_config(self.app, facts.fleet, min(versions), running))
+        fleet = facts.joining.for_deploy(facts.fleet)
+        return attempt(lambda: haproxy_config(self.app, fleet, min(versions), running))
 
     def _load_balancer(
         self, hook: LoadBalancerHook, facts: Facts, config: str | BlueGreenError | None

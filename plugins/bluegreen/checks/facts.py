@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from bluegreen.app import App
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
 from bluegreen.fleet import Droplet, Fleet
+from bluegreen.joining import Joining, Seen, joining
 from bluegreen.source.policy import Age
 from bluegreen.traffic import LoadBalancerStatus, confirmed_revision, live_color
 
@@ -192,10 +193,7 @@ class LoadBalancer(Machine):
 
 def version_of(status: LoadBalancerStatus) -> tuple[int, int] | None:
     """Return HAProxy's version, or ``None`` if it tells none that is usable: then it is not installed."""
-    try:
-        return status.version if status.version > (0, 0) else None
-    except ValueError:
-        return None
+    return status.version if status.version > (0, 0) else None
 
 
 @dataclass(frozen=True)
@@ -313,5 +311,22 @@ class Facts:
                 yield droplet, reading.answer
 
     def is_needed(self, droplet: Droplet) -> bool:
-        """Tell whether the next deploy needs this droplet: only the live color's own it leaves alone."""
-        return not self.live or droplet not in self.fleet.color(self.live) or not self.is_live_known
+        """Tell whether the next deploy needs this droplet; it leaves the color alone that is not idle."""
+        return self.idle is None or droplet not in self.fleet.color(self.idle.other)
+
+    @cached_property
+    def joining(self) -> Joining:
+        """Which droplets of the live color a deploy refuses, or leaves out."""
+        if not self.is_live_known:
+            return Joining()
+        servers = self.fleet.blue + self.fleet.green
+        seen = {droplet: self._seen(droplet) for droplet in servers}
+        return joining(self.app, self.fleet, self.live, self.readable.values(), seen)
+
+    def _seen(self, droplet: Droplet) -> Seen | BlueGreenError:
+        reading = self.servers.get(droplet.name)
+        if droplet.problems or reading is None:
+            return FleetError("; ".join(droplet.problems) or f"{droplet.name} was not asked")
+        if isinstance(reading.answer, BlueGreenError):
+            return reading.answer
+        return Seen(reading.answer.current, is_active=reading.answer.unit.ActiveState == "active")

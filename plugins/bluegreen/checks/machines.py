@@ -20,8 +20,9 @@ MAX_CLOCK_OFFSET = 5.0
 
 def reachable(facts: Facts) -> Iterator[Finding]:
     """Airflow can log in to every droplet, which has the host key that was recorded for it."""
+    refused = {one.droplet for one in facts.joining.refused}
     for droplet, reading in _readings(facts):
-        if isinstance(reading.answer, BlueGreenError):
+        if isinstance(reading.answer, BlueGreenError) and droplet not in refused:
             judge = _judge(facts, droplet)
             yield judge(droplet.name, str(reading.answer), "nothing else is known about it until then")
 

@@ -18,6 +18,8 @@ CHECKS: tuple[Check, ...] = (
     machines.reachable,
     balancers.answering,
     balancers.agreement,
+    account.joining,
+    balancers.gradual,
     revision.ref,
     revision.age,
     revision.files,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
+from pydantic import ValidationError
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet import Droplet
+from bluegreen.fleet import Droplet, public_addresses
 from bluegreen.hooks.connection import get_connection
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 # The most that one page may hold (API description, parameter per_page).
 PER_PAGE = 200
+# 20,000 droplets: more than an account has; an answer that never ends is not followed further.
+MOST_PAGES = 100
 
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 5
@@ -81,15 +86,17 @@ class DigitalOceanHook(BaseHook):
 
         :raises DigitalOceanError: also when the list is not complete.
         """
-        return [
-            Droplet.from_api(item) for item in self._list("droplets", self.client.droplets.list, tag_name=tag)
-        ]
+        items = list(self._list("droplets", self.client.droplets.list, tag_name=tag))
+        with described("droplets"):
+            several = any(len(public_addresses(item)) > 1 for item in items)
+        reserved = self._reserved_addresses() if several else frozenset()
+        return [self._droplet(item, reserved) for item in items]
 
     def is_name_taken(self, name: str) -> bool:
         """Tell whether any droplet of the account has a name; DigitalOcean itself allows twins."""
-        return any(
-            item["name"] == name for item in self._list("droplets", self.client.droplets.list, name=name)
-        )
+        items = list(self._list("droplets", self.client.droplets.list, name=name))
+        with described("droplets"):
+            return any(item["name"] == name for item in items)
 
     def create_droplet(self, request: dict[str, Any]) -> Droplet:
         """Create one droplet; it is not ready yet, and may have no addresses.
@@ -99,7 +106,7 @@ class DigitalOceanHook(BaseHook):
             trying again.
         """
         answer = self._call(f"create droplet {request['name']}", self.client.droplets.create, body=request)
-        return Droplet.from_api(self._member(answer, "droplet", dict))
+        return self._droplet(self._member(answer, "droplet", dict))
 
     def ssh_key_ids(self, wanted: list[str]) -> list[int]:
         """Return the ids of SSH keys in the account, by name or fingerprint.
@@ -107,9 +114,10 @@ class DigitalOceanHook(BaseHook):
         :raises DigitalOceanError: naming the keys that are not there.
         """
         keys = list(self._list("ssh_keys", self.client.ssh_keys.list))
-        by_name = {key[field]: key["id"] for key in keys for field in ("name", "fingerprint")}
+        with described("ssh_keys"):
+            by_name = {str(key[field]): int(key["id"]) for key in keys for field in ("name", "fingerprint")}
+            known = ", ".join(sorted(str(key["name"]) for key in keys)) or "none"
         if missing := [name for name in wanted if name not in by_name]:
-            known = ", ".join(sorted(key["name"] for key in keys)) or "none"
             raise DigitalOceanError(
                 f"SSH keys not in the DigitalOcean account: {', '.join(missing)}; there are: {known}",
                 transient=False,
@@ -122,43 +130,72 @@ class DigitalOceanHook(BaseHook):
         :param name: the VPC's name, or ``None`` for the region's default.
         :raises DigitalOceanError: if there is none.
         """
-        networks = [vpc for vpc in self._list("vpcs", self.client.vpcs.list) if vpc["region"] == region]
-        for vpc in networks:
-            if vpc["name"] == name or (name is None and vpc.get("default")):
-                return str(vpc["id"])
-        known = ", ".join(sorted(vpc["name"] for vpc in networks)) or "none"
+        listed = list(self._list("vpcs", self.client.vpcs.list))
+        with described("vpcs"):
+            networks = [vpc for vpc in listed if vpc["region"] == region]
+            for vpc in networks:
+                if vpc["name"] == name or (name is None and vpc.get("default")):
+                    return str(vpc["id"])
+            known = ", ".join(sorted(str(vpc["name"]) for vpc in networks)) or "none"
         raise DigitalOceanError(
             f"no VPC {name or '(default)'} in region {region}; there are: {known}", transient=False
         )
 
+    def _droplet(self, item: Any, reserved: Collection[str] = ()) -> Droplet:
+        with described("droplets", item):
+            return Droplet.from_api(item, reserved)
+
+    def _reserved_addresses(self) -> frozenset[str]:
+        """Return the account's reserved IPs; without them a droplet's first public address is its own."""
+        try:
+            items = list(self._list("reserved_ips", self.client.reserved_ips.list))
+            with described("reserved_ips"):
+                return frozenset(str(item["ip"]) for item in items)
+        except DigitalOceanError as error:
+            self.log.warning(
+                "a droplet has several public addresses, and which is a reserved IP cannot be read, so its "
+                "first one is used: %s",
+                error,
+            )
+            return frozenset()
+
     def _list(self, key: str, operation: Callable[..., Any], **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Yield every item over all pages; a list that is shorter than its own total is an error."""
+        """Yield every item over all pages; a list that is not as long as its own total is an error.
+
+        So is one that has an item twice: something came or went between two pages.
+        """
         what = f"list {key}"
-        page, seen = 1, 0
-        while True:
+        seen: list[str] = []
+        for page in range(1, MOST_PAGES + 1):
             answer = self._call(what, operation, per_page=PER_PAGE, page=page, **arguments)
             items = self._member(answer, key, list)
             total = self._member(self._member(answer, "meta", dict), "total", int)
-            yield from items
-            seen += len(items)
-            if seen >= total:
+            for item in items:
+                if not isinstance(item, dict):
+                    raise DigitalOceanError(
+                        f"DigitalOcean ({what}) sent {str(item)[:80]!r} in place of one of the {key}",
+                        transient=True,
+                    )
+                seen.append(str(item.get("id") or item.get("ip") or item.get("name") or len(seen)))
+                yield item
+            if len(seen) >= total or not items:
                 break
-            if not items:
-                raise DigitalOceanError(
-                    f"DigitalOcean ({what}) announced {total} and sent {seen}; nothing was changed",
-                    transient=True,
-                )
-            page += 1
-        if seen != total:
+        if len(seen) != total:
             raise DigitalOceanError(
-                f"DigitalOcean ({what}) announced {total} and sent {seen}; nothing was changed",
+                f"DigitalOcean ({what}) announced {total} and sent {len(seen)}; nothing was changed",
+                transient=True,
+            )
+        if twice := [one for one, count in Counter(seen).items() if count > 1]:
+            raise DigitalOceanError(
+                f"DigitalOcean ({what}) sent {', '.join(twice[:5])} twice, so the list is not complete; "
+                "nothing was changed",
                 transient=True,
             )
 
     @staticmethod
     def _member(answer: Any, key: str, kind: type[Any]) -> Any:
         value = answer.get(key) if isinstance(answer, dict) else None
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise DigitalOceanError(f"DigitalOcean sent an answer without a usable {key!r}", transient=True)
         return value
 
@@ -186,7 +223,8 @@ class DigitalOceanHook(BaseHook):
                 transient=True,
             ) from None
         if status >= 400:
-            raise self._refused(what, status, str((data or {}).get("message", "")), None)
+            message = data.get("message", "") if isinstance(data, dict) else ""
+            raise self._refused(what, status, str(message), None)
         return data
 
     def _refused(self, what: str, status: int, message: str, response: Any) -> DigitalOceanError:
@@ -207,6 +245,27 @@ class DigitalOceanHook(BaseHook):
         return DigitalOceanError(
             f"DigitalOcean refused to {what} ({status}): {reason}", transient=status >= 500
         )
+
+
+@contextmanager
+def described(what: str, item: Any = None) -> Iterator[None]:
+    """Turn what comes of an answer that is not as DigitalOcean describes it into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        known = [f"{key} {item[key]!r}" for key in ("id", "name") if item.get(key)] if item else []
+        about = f" of {', '.join(known)}" if known else ""
+        raise DigitalOceanError(
+            f"DigitalOcean sent {what} with a description{about} that is not usable: {_reason(error)}",
+            transient=True,
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{error} is missing" if isinstance(error, KeyError) else _first_line(error)
 
 
 def _first_line(error: object) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk import BaseHook
 
-from bluegreen.errors import BlueGreenError, SettingsError
+from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError, SettingsError
 from bluegreen.hooks.connection import usable_connection
 from bluegreen.job import BUSY_STATUS
 
@@ -35,10 +35,6 @@ class DropletUnreachableError(BlueGreenError):
     """A droplet cannot be reached by SSH, or the connection was lost."""
 
     transient = True
-
-
-class DropletRefusedError(BlueGreenError):
-    """A droplet, or what answers in its place, is not to be talked to."""
 
 
 class CommandError(BlueGreenError):
@@ -161,7 +157,7 @@ class DropletHook(BaseHook):
             ) from None
         except SSHException as error:
             if "known_hosts" in str(error):
-                raise DropletRefusedError(
+                raise HostKeyError(
                     f"no SSH host key is recorded for {self.droplet.label}; a droplet that the provision "
                     "DAG did not create needs a line in Airflow's known_hosts"
                 ) from None
@@ -183,13 +179,13 @@ class DropletHook(BaseHook):
         self._notice_a_cut_link(transport)
         return transport
 
-    def _wrong_host_key(self, expected: object) -> DropletRefusedError:
+    def _wrong_host_key(self, expected: object) -> HostKeyError:
         if self.ssh.host_key is not None and expected != self.ssh.host_key:
-            return DropletRefusedError(
+            return HostKeyError(
                 f"Airflow's known_hosts has another SSH host key for {self.droplet.label} than the recorded "
                 "one; the line is of an earlier machine with that address: remove it"
             )
-        return DropletRefusedError(
+        return HostKeyError(
             f"{self.droplet.label} answers with another SSH host key than the recorded one; it was "
             "rebuilt, or something else answers at its address: replace the droplet, or investigate"
         )

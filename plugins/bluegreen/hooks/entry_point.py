@@ -8,7 +8,7 @@ from typing import Any
 
 from bluegreen.entry_point import ReservedIp
 from bluegreen.fleet import Droplet
-from bluegreen.hooks.digitalocean import DigitalOceanHook
+from bluegreen.hooks.digitalocean import DigitalOceanHook, described
 
 Json = dict[str, Any]
 
@@ -41,7 +41,9 @@ class EntryPointHook(DigitalOceanHook):
 
     def reserved_ips(self) -> list[ReservedIp]:
         """Return every reserved IP of the account."""
-        return [ReservedIp.from_api(one) for one in self._list("reserved_ips", self.client.reserved_ips.list)]
+        items = list(self._list("reserved_ips", self.client.reserved_ips.list))
+        with described("reserved_ips"):
+            return [ReservedIp.from_api(one) for one in items]
 
     def reserve_ip(self, droplet: Droplet) -> ReservedIp:
         """Reserve an IP and begin to assign it to a droplet.
@@ -50,7 +52,8 @@ class EntryPointHook(DigitalOceanHook):
         """
         what = f"reserve an IP for {droplet.name}"
         answer = self._call(what, self.client.reserved_ips.create, body={"droplet_id": droplet.id})
-        return ReservedIp.from_api(self._member(answer, "reserved_ip", dict))
+        with described("reserved_ip"):
+            return ReservedIp.from_api(self._member(answer, "reserved_ip", dict))
 
     def assign_ip(self, address: IPv4Address, droplet: Droplet) -> None:
         """Begin to move a reserved IP to a droplet."""
@@ -66,7 +69,7 @@ class EntryPointHook(DigitalOceanHook):
         resources = [{"resource_id": str(one.id), "resource_type": "droplet"} for one in droplets]
         if not resources:
             return
-        if tag not in {one["name"] for one in self._list("tags", self.client.tags.list)}:
+        if tag not in {one.get("name") for one in self._list("tags", self.client.tags.list)}:
             self._call(f"create tag {tag}", self.client.tags.create, body={"name": tag})
         self._call(
             f"tag droplets with {tag}",

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, DropletRefusedError
 from bluegreen.hooks.droplet import (
     CONNECTIONS_AT_ONCE,
     CommandError,
     DropletHook,
-    DropletRefusedError,
     DropletUnreachableError,
     output_of,
 )

@@ -11,6 +11,8 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
 from bluegreen.hooks.load_balancer import LoadBalancerHook
+from bluegreen.joining import Seen, joining, strangers
+from bluegreen.obstacles import gradual_shift, no_haproxy
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.states import holder_of
 from bluegreen.outcome import Outcome
@@ -64,14 +66,16 @@ class ProvisionCheckOperator(BlueGreenOperator):
         """
         fleet, params = self.read_fleet(), context["params"]
         only_moves = self.goes_back and not params.get("revision")
-        if problems := fleet.problems(servers_may_be_off=only_moves):
+        if not self.goes_back and (problems := fleet.problems(of=fleet.load_balancers)):
             raise FleetError("; ".join(problems))
-        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            statuses = dict(
-                zip(fleet.load_balancers, pool.map(self._status, fleet.load_balancers), strict=True)
-            )
-            servers = fleet.blue + fleet.green
-            facts = dict(zip(servers, pool.map(self._facts, servers), strict=True))
+        statuses, facts = self._ask(fleet)
+        if self.goes_back:
+            known = without_the_new(fleet, statuses)
+            for droplet in set(fleet.droplets) - set(known.droplets):
+                self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
+            fleet, statuses = known, {one: statuses[one] for one in known.load_balancers}
+            if problems := fleet.problems(of=fleet.load_balancers):
+                raise FleetError("; ".join(problems))
         choice = Color(params["live"]) if params.get("live") else None
         plan = self._plan(fleet, statuses, facts, choice, only_moves)
         told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
@@ -88,7 +92,8 @@ class ProvisionCheckOperator(BlueGreenOperator):
                 "set `revision` to a release there",
                 Outcome.ALREADY_LIVE,
             )
-        if self.revision and not params.get("force") and is_live(plan, self.revision, told, facts):
+        whole = plan.fleet == fleet
+        if self.revision and not params.get("force") and whole and is_live(plan, self.revision, told, facts):
             raise NothingToDoError(
                 f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
                 "set `force` to deploy it again",
@@ -106,6 +111,21 @@ class ProvisionCheckOperator(BlueGreenOperator):
         )
         context["ti"].xcom_push(key=PLAN_KEY, value=plan.model_dump(mode="json"))
         return [str(droplet.public) for droplet in plan.idle_droplets]
+
+    def _ask(
+        self, fleet: Fleet
+    ) -> tuple[
+        dict[Droplet, LoadBalancerStatus | BlueGreenError], dict[Droplet, DropletFacts | BlueGreenError]
+    ]:
+        """Ask every droplet at once; return what load balancers say, and what application droplets say."""
+        servers = fleet.blue + fleet.green
+        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+            statuses = pool.map(self._status, fleet.load_balancers)
+            facts = pool.map(self._facts, servers)
+            return (
+                dict(zip(fleet.load_balancers, statuses, strict=True)),
+                dict(zip(servers, facts, strict=True)),
+            )
 
     def _status(self, droplet: Droplet) -> LoadBalancerStatus | BlueGreenError:
         try:
@@ -134,9 +154,9 @@ class ProvisionCheckOperator(BlueGreenOperator):
     ) -> Plan:
         sick = [str(status) for status in statuses.values() if isinstance(status, BlueGreenError)]
         sick += [
-            f"{droplet.label}: HAProxy is not installed"
+            f"{droplet.label}: {problem}"
             for droplet, status in statuses.items()
-            if isinstance(status, LoadBalancerStatus) and status.version == (0, 0)
+            if isinstance(status, LoadBalancerStatus) and (problem := no_haproxy(status))
         ]
         if sick:
             # Who is idle is not known then, so every droplet's problem may matter.
@@ -151,15 +171,18 @@ class ProvisionCheckOperator(BlueGreenOperator):
         live = self._live(readable, choice)
         idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
         problems = [problem for one in fleet.color(idle) for problem in _problems(one, facts[one])]
-        shares = [one.map_running.idle_share for one in readable.values() if one.map_running]
-        if any(shares) and not only_moves:
-            problems.append(
-                f"{idle} is given {max(shares)} % of the requests (idle_share in traffic.map); end that first"
-            )
+        if shift := gradual_shift(idle, readable.values()):
+            problems.append(shift)
+        warnings = [f"idle: {problem}" for problem in problems]
+        if not self.goes_back:
+            seen = {droplet: _seen(said) for droplet, said in facts.items()}
+            judged = joining(self.app, fleet, live, readable.values(), seen)
+            problems += [str(one) for one in judged.refused]
+            warnings += [str(one) for one in judged.left_out]
+            fleet = judged.for_deploy(fleet)
         if problems and not only_moves:
             raise BlueGreenError("; ".join(problems))
         live_droplets = fleet.color(live) if live else ()
-        warnings = [f"idle: {problem}" for problem in problems]
         warnings += [f"live: {problem}" for one in live_droplets for problem in _problems(one, facts[one])]
         return Plan(
             live=live,
@@ -197,16 +220,33 @@ class ProvisionCheckOperator(BlueGreenOperator):
             return color_from_before(statuses)
 
 
+def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, LoadBalancerStatus | BlueGreenError]) -> Fleet:
+    """Leave out what no deploy has reached yet: it must not stand in the way of going back."""
+    told = {one: said for one, said in statuses.items() if isinstance(said, LoadBalancerStatus)}
+    asked = [one for one in told if not told[one].is_deployed_to]
+    new = [one for one in fleet.load_balancers if one.is_new or one in asked]
+    if len(new) == len(fleet.load_balancers):
+        new = []
+    return fleet.without([*new, *strangers(fleet, told.values())])
+
+
 def _last_good(color: Color, statuses: Iterable[LoadBalancerStatus]) -> str | None:
     """Return the revision that was confirmed there last; load balancers that are new do not know it."""
     known = {status.good[color] for status in statuses if color in status.good}
     return known.pop() if len(known) == 1 else None
 
 
+def _seen(facts: DropletFacts | BlueGreenError) -> Seen | BlueGreenError:
+    if isinstance(facts, BlueGreenError):
+        return facts
+    return Seen(facts.revision, is_active=facts.service == "active")
+
+
 def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[str]:
     if isinstance(facts, BlueGreenError):
         return [str(facts)]
-    found = [f"{tool} is not installed" for tool, version in facts.versions.items() if version is None]
+    found = [] if droplet.private else ["it has no private address; it must be in the VPC"]
+    found += [f"{tool} is not installed" for tool, version in facts.versions.items() if version is None]
     found += [f"the user {user} does not exist" for user in facts.missing_users]
     if facts.disk_free_mb < MIN_FREE_MB:
         found.append(f"only {facts.disk_free_mb} MB of disk are free, {MIN_FREE_MB} are needed")
