@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
-from bluegreen.app_file import app_ids
+from bluegreen.app_files import app_ids
 
 # Where containers have them, unless this names another place.
 SECRETS = Path(os.environ.get("SECRETS_DIRECTORY", "/run/secrets"))

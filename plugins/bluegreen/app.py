@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from enum import StrEnum
 from math import ceil
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from croniter import croniter
+from croniter import CroniterError, croniter
 from pydantic import AfterValidator, Field, model_validator
 
 from bluegreen.errors import RefError
@@ -33,6 +34,16 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 OWN_REQUESTS_PER_SECOND = 50.0
 
 LONGEST_BAKE = 3600.0
+
+# Airflow's own names, and what each stands for.
+SCHEDULES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@quarterly": "0 0 1 */3 *",
+    "@yearly": "0 0 1 1 *",
+}
 
 PLACEHOLDERS = ("listen", "workers", "psgi")
 
@@ -95,8 +106,23 @@ def _command(command: list[str]) -> list[str]:
 
 
 def _schedule(schedule: str) -> str:
-    if not croniter.is_valid(schedule):
-        raise ValueError('allowed is cron\'s notation, for example "0 3 * * *", or null for never')
+    """Allow what Airflow's scheduler can work with: what it cannot ends the reading of every app's DAG."""
+    allowed = (
+        'allowed is cron\'s notation with its five fields, for example "0 3 * * *", one of '
+        f"{', '.join(SCHEDULES)}, or null for never"
+    )
+    expression = SCHEDULES.get(schedule, schedule)
+    # croniter also takes a field for seconds, and for years, and R for a moment by chance.
+    if not re.fullmatch(r"[0-9A-Za-z*,/#?-]+( +[0-9A-Za-z*,/#?-]+){4}", expression, re.ASCII):
+        raise ValueError(allowed)
+    if re.search(r"(?<![A-Za-z])[RrHh](?![A-Za-z])", expression) or not croniter.is_valid(expression):
+        raise ValueError(allowed)
+    try:
+        now = datetime.now(UTC)
+        croniter(expression, now).get_next()
+        croniter(expression, now).get_prev()
+    except CroniterError:
+        raise ValueError(f"there is no such day in any year; {allowed}") from None
     return schedule
 
 
@@ -123,6 +149,16 @@ class Tags(_Section):
     blue: Tag = "env:blue"
     green: Tag = "env:green"
     load_balancer: Tag = "role:loadbalancer"
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        """DigitalOcean ignores case in tags."""
+        tags = self.model_dump()
+        for tag in tags.values():
+            same = [other for other, found in tags.items() if found.casefold() == tag.casefold()]
+            if len(same) > 1:
+                raise ValueError(f"{' and '.join(same)} are the same tag, {tag}; DigitalOcean ignores case")
+        return self
 
     @property
     def balanced(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, get_args
@@ -11,9 +11,13 @@ import yaml
 from pydantic import ValidationError
 
 from bluegreen.app import App
+from bluegreen.app_files import apps_directories
 from bluegreen.errors import SettingsError
 
-APPS_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "apps"
+# Far more than any app needs: what is larger is no settings, or takes all memory when it is read.
+LARGEST_FILE = 1 << 20
+MOST_NODES = 10_000
+DEEPEST = 30
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -35,18 +39,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def apps_directories() -> list[Path]:
-    """Directories of app files: ``include/apps``, or those that ``BLUEGREEN_APPS_DIR`` lists, with colons."""
-    listed = os.environ.get("BLUEGREEN_APPS_DIR") or str(APPS_DIRECTORY)
-    return [Path(directory) for directory in listed.split(os.pathsep)]
-
-
-def app_ids(directory: Path | None = None) -> list[str]:
-    """Ids of all apps that have a file, sorted; the files themselves may be unusable."""
-    directories = [directory] if directory else apps_directories()
-    return sorted({path.stem for directory in directories for path in directory.glob("*.yaml")})
-
-
 def load_app(app_id: str, directory: Path | None = None) -> App:
     """Read and check the settings of one app.
 
@@ -56,13 +48,8 @@ def load_app(app_id: str, directory: Path | None = None) -> App:
     """
     path = _file_of(app_id, [directory] if directory else apps_directories())
     try:
-        # yaml.load with a SafeLoader subclass builds plain data only.
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:
+        data = _parse(_read(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # PyYAML lets the standard library complain about a date like 2026-02-30.
         raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
@@ -75,9 +62,53 @@ def load_app(app_id: str, directory: Path | None = None) -> App:
         raise SettingsError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
 
 
+def _read(path: Path) -> str:
+    """Return a regular file's text, and wait for no other kind: one app's file must not hold all up."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SettingsError(f"{path}: is no regular file")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    if len(text) > LARGEST_FILE:
+        raise SettingsError(f"{path}: is larger than {LARGEST_FILE >> 20} MB, so it holds no settings")
+    return text
+
+
+def _parse(text: str) -> Any:
+    loader = _UniqueKeyLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {}, 0)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
+    """Return how many nodes this is once all aliases are followed.
+
+    :raises ValueError: if it is too many to read, or without an end.
+    """
+    if depth > DEEPEST:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels, or refers to itself")
+    if id(node) not in counted:
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else []
+        parts += node.value if isinstance(node, yaml.SequenceNode) else []
+        counted[id(node)] = 1 + sum(_count(part, counted, depth + 1) for part in parts)
+    if counted[id(node)] > MOST_NODES:
+        raise ValueError(f"its aliases (*name) make more than {MOST_NODES} values of it")
+    return counted[id(node)]
+
+
 def _file_of(app_id: str, directories: list[Path]) -> Path:
     files = [directory / f"{app_id}.yaml" for directory in directories]
-    found = [file for file in files if file.exists()]
+    found = [file for file in files if file.exists() or file.is_symlink()]
     if len(found) > 1:
         raise SettingsError(f"{' and '.join(map(str, found))} have settings of one app: remove all but one")
     return (found or files)[0]

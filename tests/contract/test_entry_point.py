@@ -15,7 +15,7 @@ import yaml
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from pydo import Client
 
-from bluegreen.app_file import APPS_DIRECTORY
+from bluegreen.app_files import APPS_DIRECTORY
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators import entry_point
 from bluegreen.operators.entry_point import EntryPointOperator

@@ -14,7 +14,8 @@ import requests
 import yaml
 
 from bluegreen import hostkey
-from bluegreen.app_file import APPS_DIRECTORY, load_app
+from bluegreen.app_file import load_app
+from bluegreen.app_files import APPS_DIRECTORY
 from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from bluegreen.app_file import APPS_DIRECTORY, app_ids, load_app
+from bluegreen.app_file import load_app
+from bluegreen.app_files import APPS_DIRECTORY, app_ids, unused_files
 from bluegreen.errors import SettingsError
 
 Write = Callable[..., Path]
@@ -192,11 +195,109 @@ def test_a_path_has_the_statuses_that_are_named_for_it_in_place_of_the_usual_one
     assert [app.good_statuses(path) for path in ("/", "/health", "/other")] == [(302, 401), (204,), ()]
 
 
-@pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00", "just words", "a: 2026-02-30"])
+NINE = ", ".join(["*a"] * 9)
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{name}: &{name} [{NINE.replace('a', before)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "- a", "a: [", "\x00", "just words", "a: 2026-02-30", "a: &a [*a]", "a: " + "[" * 5000),
+        pytest.param(BOMB, id="bomb"),
+        pytest.param("a: " + "x" * (1 << 20), id="large"),
+    ],
+)
 def test_a_file_that_is_not_settings_at_all_is_refused_in_one_line(write: Write, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_app("shop", write(text))
     assert "shop.yaml" in str(caught.value)
+
+
+def test_a_file_that_is_none_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "shop.yaml")
+    with pytest.raises(SettingsError, match=r"shop\.yaml: is no regular file"):
+        load_app("shop", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *("* * * * * *", "* * * * * * *", "R R * * *", "H * * * *", "@once", "@continuous", "@reboot"),
+        *("0 3 * *", "60 * * * *", "0 0 * * 5#6", "\u0660 3 * * *", "0 3 * * *\n", ""),
+    ],
+)
+def test_a_schedule_that_is_not_cron_s_is_refused(write: Write, schedule: str) -> None:
+    text = yaml.safe_dump({**yaml.safe_load(REFERENCE), "dry_run_schedule": schedule})
+    with pytest.raises(SettingsError, match=r"dry_run_schedule: found "):
+        load_app("shop", write(text))
+
+
+@pytest.mark.parametrize("schedule", ["0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6,9,11 *"])
+def test_a_schedule_of_a_day_that_never_comes_is_refused(write: Write, schedule: str) -> None:
+    text = yaml.safe_dump({**yaml.safe_load(REFERENCE), "dry_run_schedule": schedule})
+    with pytest.raises(SettingsError, match="there is no such day in any year"):
+        load_app("shop", write(text))
+
+
+def test_tags_that_differ_in_case_only_are_the_same_to_digitalocean(write: Write) -> None:
+    data = yaml.safe_load(REFERENCE)
+    data["fleet"]["tags"] = {"app": "app:shop", "blue": "env:live", "green": "ENV:live"}
+    with pytest.raises(SettingsError, match=r"fleet\.tags: .*blue and green are the same tag"):
+        load_app("shop", write(yaml.safe_dump(data)))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("shop.yml", "its name does not end with .yaml; rename it"),
+        ("shop.YAML", "its name does not end with .yaml; rename it"),
+        ("Shop.yaml", "'Shop' is no app's name"),
+        ("my-shop.yaml", "'my-shop' is no app's name"),
+        ("my shop.yaml", "'my shop' is no app's name"),
+        (f"{'a' * 32}.yaml", "is no app's name"),
+        (f"{'a' * 240}.yaml", "is no app's name"),
+        ("1shop.yaml", "is no app's name"),
+        (".shop.yaml", "this is no app's file"),
+        ("shop.yaml~", "this is no app's file"),
+        ("shop.yaml.bak", "this is no app's file"),
+        (".shop.yaml.swp", "this is no app's file"),
+        ("#shop.yaml#", "this is no app's file"),
+        ("notes.txt", "this is no app's file"),
+        ("team/", "files in a directory of this directory are not read"),
+        ("shop2.yaml/", None),
+    ],
+)
+def test_what_makes_no_app_is_named_with_what_to_do(tmp_path: Path, name: str, why: str | None) -> None:
+    (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    lines = unused_files_of(tmp_path)
+    if why is None:
+        assert (lines, app_ids(tmp_path)) == ([], ["shop2"])
+    else:
+        [line] = lines
+        assert line.startswith(f"{tmp_path / name}: ")
+        assert why in line
+        assert app_ids(tmp_path) == []
+
+
+def unused_files_of(directory: Path) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUEGREEN_APPS_DIR", str(directory))
+        return unused_files()
+
+
+def test_what_git_kubernetes_and_people_put_beside_app_files_is_no_mistake(write: Write) -> None:
+    directory = write(REFERENCE)
+    for name in (".gitkeep", ".gitignore", "README.md", "..data", "..2026_11_30"):
+        (directory / name).touch()
+    assert unused_files_of(directory) == []
+
+
+def test_a_directory_of_app_files_that_is_not_there_is_named(tmp_path: Path) -> None:
+    [line] = unused_files_of(tmp_path / "none")
+    assert line == f"{tmp_path / 'none'}: cannot be read, so it has no apps: No such file or directory"
 
 
 def test_a_file_name_that_cannot_be_a_user_or_a_unit_is_refused(write: Write) -> None:

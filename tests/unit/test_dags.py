@@ -13,7 +13,9 @@ from airflow.sdk import DAG, timezone
 from airflow.serialization.serialized_objects import DagSerialization as SerializedDAG
 from airflow.timetables.base import TimeRestriction
 
+from bluegreen.app import SCHEDULES, App
 from bluegreen.command_hooks import Moment
+from bluegreen.dag.every_app import dags_for_every_app
 from bluegreen.dag.task_docs import task_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,7 @@ def dags() -> dict[str, DAG]:
 def dags_of(directory: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> dict[str, DAG]:
     """The DAGs of apps with these files, by the apps' ids."""
     for app, text in files.items():
+        text = text.replace("app:my_perl_app", f"app:{app}")
         (directory / f"{app}.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(directory))
     return dict(read_dags().dags)
@@ -234,15 +237,15 @@ def test_a_bad_app_file_does_not_take_other_apps_down_and_says_what_is_wrong(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "dag_id", "said"),
+    ("name", "text", "said"),
     [
-        ("my shop", "", "my_shop", "id: found 'my shop'"),
-        ("odd", "? [a]\n: b\n", "odd", "cannot be a key"),
-        ("hasty", "validation: {bake: 30, confirm_within: 20}\n", "hasty", "at least bake + 10"),
+        ("odd", "? [a]\n: b\n", "cannot be a key"),
+        ("hasty", "validation: {bake: 30, confirm_within: 20}\n", "at least bake + 10"),
+        ("never", "dry_run_schedule: 0 0 31 2 *\n", "there is no such day in any year"),
     ],
 )
-def test_a_file_name_a_key_or_a_limit_that_is_wrong_does_not_take_other_apps_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, dag_id: str, said: str
+def test_a_key_or_a_limit_that_is_wrong_does_not_take_other_apps_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, said: str
 ) -> None:
     good = REFERENCE.read_text(encoding="utf-8")
     (tmp_path / "shop.yaml").write_text(good, encoding="utf-8")
@@ -251,4 +254,45 @@ def test_a_file_name_a_key_or_a_limit_that_is_wrong_does_not_take_other_apps_dow
     monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(tmp_path))
     dags = read_dags().dags
     assert dags["bluegreen_dry_run__shop"].has_task("check")
-    assert said in (dags[f"bluegreen_dry_run__{dag_id}"].doc_md or "")
+    assert said in (dags[f"bluegreen_dry_run__{name}"].doc_md or "")
+
+
+def test_an_app_of_which_no_dag_can_be_made_does_not_take_other_apps_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(app: App) -> DAG:
+        if app.id == "odd":
+            raise RuntimeError("whatever it is")
+        return DAG(f"bluegreen_deploy__{app.id}", schedule=None)
+
+    for name in ("odd", "shop"):
+        (tmp_path / f"{name}.yaml").write_bytes(REFERENCE.read_bytes())
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(tmp_path))
+    dags = dags_for_every_app(build, "bluegreen_deploy")
+    assert dags["bluegreen_deploy__shop"].task_ids == []
+    assert "odd: no DAG comes of it: RuntimeError: whatever it is" in (
+        dags["bluegreen_deploy__odd"].doc_md or ""
+    )
+
+
+def test_files_beside_those_of_apps_are_an_import_error_and_take_no_app_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("shop.yaml", "forum.yml", f"{'a' * 250}.yaml", "blog.yaml"):
+        (tmp_path / name).write_bytes(REFERENCE.read_bytes())
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(tmp_path))
+    bag = DagBag(ROOT / "dags")
+    [(file, said)] = bag.import_errors.items()
+    assert Path(file).name == "bluegreen_app_files.py"
+    assert "forum.yml: it is not read, because its name does not end with .yaml" in said
+    assert "fleet.tags.app is 'app:my_perl_app' for blog and shop" in said
+    assert {"bluegreen_deploy__shop", "bluegreen_status__blog"} <= set(bag.dags)
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, "0 0 29 2 *", "0 0 L * *", "0 0 * * 5#3", "*/5 0 * * mon"])
+def test_airflow_runs_every_schedule_that_an_app_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    text = f'{REFERENCE.read_text(encoding="utf-8")}\ndry_run_schedule: "{schedule}"\n'
+    dags = dags_of(tmp_path, monkeypatch, shop=text)
+    assert next_run(dags["bluegreen_dry_run__shop"], datetime(2026, 11, 1, 12, tzinfo=UTC)) is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import logging
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from airflow.sdk import DAG, BaseOperator, chain, task
@@ -11,7 +13,8 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app import App
-from bluegreen.app_file import app_ids, load_app
+from bluegreen.app_file import load_app
+from bluegreen.app_files import app_ids, unused_files
 from bluegreen.dag.task_docs import documented
 from bluegreen.errors import SettingsError
 from bluegreen.operators.announce import AnnounceOperator
@@ -19,6 +22,33 @@ from bluegreen.operators.report import ReportOperator
 
 # Only transient errors are retried (see failures_reported), so the delay is short.
 DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=2), "owner": "bluegreen"}
+
+
+_log = logging.getLogger(__name__)
+
+
+def refuse_unused_files() -> None:
+    """Let Airflow show as an import error what is among the app files and makes no app.
+
+    :raises SettingsError: naming each, and what to do.
+    """
+    if found := [*unused_files(), *_shared_fleets()]:
+        raise SettingsError("; ".join(found))
+
+
+def _shared_fleets() -> list[str]:
+    """Return the tags that more than one app takes for its own droplets', each with the apps."""
+    apps = defaultdict(list)
+    for app_id in app_ids():
+        # What else is wrong with its file, the app's own DAGs say.
+        with suppress(Exception):
+            apps[load_app(app_id).fleet.tags.app.casefold()].append(app_id)
+    return [
+        f"fleet.tags.app is {tag!r} for {' and '.join(ids)}, which would deploy to each other's droplets; "
+        "give each a tag of its own (DigitalOcean ignores case)"
+        for tag, ids in apps.items()
+        if len(ids) > 1
+    ]
 
 
 def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DAG]:
@@ -37,6 +67,11 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
             dag = documented(build(load_app(app_id)))
         except SettingsError as error:
             dag = documented(_broken(f"{prefix}__{app_id}", app_id, str(error)))
+        except Exception as error:
+            # Whatever one app's settings bring up must not take the other apps' DAGs away.
+            _log.exception("%s: its DAG cannot be made", app_id)
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            dag = documented(_broken(f"{prefix}__{app_id}", app_id, f"{app_id}: no DAG comes of it: {why}"))
         # Airflow's default lets a deploy wait until somebody finds a switch, and no dry run begins.
         dag.is_paused_upon_creation = False
         dags[dag.dag_id] = dag
@@ -62,8 +97,7 @@ def announce(report: ReportOperator) -> None:
 
 def _broken(dag_id: str, app_id: str, message: str) -> DAG:
     with DAG(
-        # The file's name may be what is wrong.
-        re.sub(r"[^A-Za-z0-9_.-]", "_", dag_id),
+        dag_id,
         schedule=None,
         doc_md=f"**The settings of this app are not usable.** {message}",
         tags=["bluegreen", app_id, "broken settings"],
