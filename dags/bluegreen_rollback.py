@@ -41,7 +41,7 @@ def rollback_dag(app: App) -> DAG:
         tags=["bluegreen", app.id],
         params=rollback_params(),
     ) as dag:
-        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=SUBJECT)
+        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=SUBJECT, goes_back=True)
         provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", goes_back=True)
         plan = XComArg(provision_check, PLAN_KEY)
         align = AlignOperator(app_id=app.id, task_id="align", lock=lock.output, plan=plan)

@@ -179,9 +179,5 @@ def _live_revision(
     of_known: Collection[Seen | BlueGreenError],
 ) -> str | None:
     """Return what was confirmed to be live, or else what all droplets run that HAProxy has there."""
-    confirmed = {one.confirmed.revision for one in statuses if one.confirmed and one.confirmed.color is live}
     running = {one.revision for one in of_known if isinstance(one, Seen) and one.revision}
-    for found in (confirmed, running):
-        if len(found) == 1:
-            return found.pop()
-    return None
+    return confirmed_revision(live, statuses) or (running.pop() if len(running) == 1 else None)

@@ -20,6 +20,7 @@ LEFT_OUT = {
     "/run/systemd/sessions": "the login's session",
     "/run/systemd/users": "the login's session",
     "/run/systemd/transient": "the login's session scope",
+    "/run/systemd/units": "systemd's own, of units while they run; those are listed below",
     "/run/systemd/journal": "the journal's streams",
     "/run/user": "the login's session",
     "'/tmp/systemd-private-*-app-watched.service-*'": "the app's server makes files there all the time",

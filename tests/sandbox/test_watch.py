@@ -68,6 +68,43 @@ def test_an_app_that_writes_while_it_loads_changes_nothing(watched: Watched, nam
         assert "\n".join(unified_diff(before[one], after[one], lineterm="", n=0)) == ""
 
 
+# What systemd makes of it is what the module wants to find.
+ENVIRONMENT = r"""
+D={"host":"10.0.0.1"}
+ E = pa"ss"word
+F='one $HOME
+two'
+# G=comment
+H="with \"quotes\""
+I=goes \
+on
+PERL5OPT="-I/mnt -MWanted"
+"""
+WANTED = r"""
+package Wanted;
+my %wanted = (
+    D => '{"host":"10.0.0.1"}', E => 'pa"ss"word', F => "one \$HOME\ntwo",
+    H => 'with "quotes"', I => 'goes on',
+);
+for (sort keys %wanted) { die "$_ is $ENV{$_}" if $ENV{$_} ne $wanted{$_} }
+die 'G is there' if exists $ENV{G};
+1;
+"""
+
+
+def test_an_app_is_loaded_with_the_environment_that_systemd_gives_it(watched: Watched) -> None:
+    blue = watched.machines[f"watched-{BLUE}"]
+    blue.run(["tee", "/mnt/Wanted.pm"], text=WANTED)
+    blue.run(["tee", "/etc/default/app-watched"], text=ENVIRONMENT)
+    found = watched.findings()
+    as_service = blue.run(
+        "systemd-run --quiet --wait --pipe --collect -p EnvironmentFile=/etc/default/app-watched perl -e 1"
+    )
+    blue.run("rm /mnt/Wanted.pm /etc/default/app-watched")
+    assert as_service.stderr == ""
+    assert said(found) == "nothing found"
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_what_is_broken_is_named(watched: Watched, fault: Fault) -> None:
     app = changed(watched.app, fault.settings)

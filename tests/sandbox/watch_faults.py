@@ -227,6 +227,20 @@ def certificate_until(left: timedelta) -> Callable[[Watched], AbstractContextMan
 
 
 @contextmanager
+def certificate_directory(watched: Watched) -> Iterator[None]:
+    """Give HAProxy a directory with a good certificate and one that has ended."""
+    now = datetime.now(UTC)
+    for name in ("watched-lb-1", "watched-lb-2"):
+        watched.machines[name].run("mkdir /etc/haproxy/certs")
+        for file, days in (("good", 90), ("old", -1)):
+            pem = self_signed(now + timedelta(days=days))
+            watched.machines[name].run(["tee", f"/etc/haproxy/certs/{file}.pem"], text=pem)
+    yield
+    for name in ("lb-1", "lb-2"):
+        watched.on(name, "rm -r /etc/haproxy/certs")
+
+
+@contextmanager
 def built_on_green_only(watched: Watched) -> Iterator[None]:
     """Leave what ``main`` leads to on the live color alone, as it is between two deploys."""
     release = f"/opt/app-watched/releases/{watched.revisions['v2']}"
@@ -326,6 +340,13 @@ FAULTS = [
     Fault("ref", "error", "ref", "there is no branch or tag 'nowhere'", ref="nowhere"),
     Fault("commit", "error", "f" * 40, "cannot be read here", ref="f" * 40),
     Fault("snapshot", "error", "cpanfile.snapshot", "it is missing in no-snapshot", ref="no-snapshot"),
+    Fault(
+        "snapshot kept out",
+        "error",
+        "cpanfile.snapshot",
+        ".gitattributes keeps it out of a release",
+        ref="left-out",
+    ),
     Fault("vendored distribution", "error", "vendor/cache", "does not have", ref="not-vendored"),
     Fault("PSGI file", "error", "no-psgi", "there is no app.psgi", ref="no-psgi"),
     Fault(
@@ -369,6 +390,24 @@ FAULTS = [
         broken="echo PERL5OPT=-MNowhere > /etc/default/app-watched",
         mended="rm /etc/default/app-watched",
         around=built_on_green_only,
+    ),
+    Fault(
+        "environment that systemd cannot read",
+        "error",
+        BLUE,
+        "systemd cannot read /etc/default/app-watched, so the app would not start: Invalid argument",
+        on=BLUE,
+        broken="printf 'NAME=\\377\\n' > /etc/default/app-watched",
+        mended="rm /etc/default/app-watched",
+    ),
+    Fault(
+        "environment of which systemd ignores lines",
+        "warning",
+        BLUE,
+        "systemd ignores lines of /etc/default/app-watched that begin with export NAME",
+        on=BLUE,
+        broken="echo 'export NAME=secret' > /etc/default/app-watched",
+        mended="rm /etc/default/app-watched",
     ),
     Fault(
         "app that cannot be kept from writing",
@@ -415,6 +454,14 @@ FAULTS = [
         "the certificate /etc/haproxy/cert.pem ends in 11 days",
         settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
         around=certificate_until(timedelta(days=12)),
+    ),
+    Fault(
+        "certificate that has ended in a directory of several",
+        "error",
+        LB,
+        "the certificate /etc/haproxy/certs/old.pem has ended",
+        settings={"traffic.certificate": "/etc/haproxy/certs/"},
+        around=certificate_directory,
     ),
     Fault(
         "certificate that has ended",

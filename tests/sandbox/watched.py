@@ -42,6 +42,7 @@ BRANCHES = {
     "no-psgi": "git rm --quiet app.psgi",
     "not-vendored": "touch vendor/cache/kept && git add vendor && echo >> cpanfile &&"
     " git rm --quiet $(git ls-files vendor/cache/authors/id | grep tar.gz)",
+    "left-out": "echo 'cpanfile.snapshot export-ignore' >.gitattributes && git add .gitattributes",
     "no-vendor": "git rm --quiet -r vendor && echo >> cpanfile",
 }
 

@@ -23,6 +23,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.app_file import load_app
 from bluegreen.checks import account, balancers, drift, follow_up, health, machines, revision
+from bluegreen.checks.asking import facts_call, facts_command
 from bluegreen.checks.dependencies import cache_key, distributions, not_vendored
 from bluegreen.checks.facts import (
     Account,
@@ -50,7 +51,6 @@ from bluegreen.fleet import Droplet, Fleet
 from bluegreen.operators import watch
 from bluegreen.operators.watch import DryRunOperator, StatusOperator
 from bluegreen.source.policy import Age
-from bluegreen.templates import TEMPLATES_DIRECTORY
 from tests.sandbox.certificates import self_signed
 from tests.unit.test_provision_check import status
 
@@ -98,7 +98,7 @@ def server(**changes: Any) -> Reading[AppServer]:
 
 
 def facts(**changes: Any) -> Facts:
-    balancer = LoadBalancer(**MACHINE, config_error="", certificate=None, probes={})
+    balancer = LoadBalancer(**MACHINE, config_error="", certificates=None, probes={})
     calm: dict[str, Any] = {
         "app": load_app("my_perl_app"),
         "account": Account(FLEET.droplets, "home"),
@@ -115,9 +115,8 @@ def facts(**changes: Any) -> Facts:
 
 def run_facts(machine: list[str], request: dict[str, Any]) -> str:
     """Run the script that a droplet runs, on a machine that a command makes, and return what it prints."""
-    script = (TEMPLATES_DIRECTORY / "checks" / "facts.py").read_text(encoding="utf-8")
-    command = [*machine, sys.executable, "-I", "-B", "-c", script]
-    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+    command = [*machine, sys.executable, *facts_command()[1:]]
+    done = subprocess.run(command, input=facts_call(request), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -193,7 +192,9 @@ def test_a_certificate_that_has_ended_is_an_error_and_one_that_ends_soon_a_warni
     days: float, severity: str | None, said: str
 ) -> None:
     pem = self_signed(datetime.fromtimestamp(NOW, UTC) + timedelta(days=days))
-    there = LoadBalancer(**MACHINE, config_error="", certificate=Certificate(error="", pem=pem), probes={})
+    there = LoadBalancer(
+        **MACHINE, config_error="", certificates={"/c.pem": Certificate(error="", pem=pem)}, probes={}
+    )
     found = list(balancers.certificate(facts(load_balancers={"lb-1": Reading(there, NOW, NOW)})))
     assert [one.severity for one in found] == [severity] * bool(severity)
     assert all(said in one.what for one in found)
@@ -565,7 +566,14 @@ done
 
 def loaded(start: str, broken: str = "", seconds: int = 20) -> tuple[dict[str, Any], list[str]]:
     """Load an app as a dry run does; return what is said of it, and the files that it has left behind."""
-    request = {"kind": "load", "app": "shop", "run_user": "nobody", "load": V1, "seconds": seconds}
+    request = {
+        "kind": "load",
+        "app": "shop",
+        "run_user": "nobody",
+        "load": V1,
+        "environment": "/none",
+        "seconds": seconds,
+    }
     machine = ["unshare", "--mount", "sh", "-c", MACHINE_WITH_VOLUMES, "sh", V1, start, broken]
     said, *left = run_facts(machine, request).splitlines()
     return json.loads(said), left
@@ -628,6 +636,12 @@ shift 2
 
 def compared(commit: str = "true", by_hand: str = "true") -> dict[str, Any]:
     """Compare a release with its commit, as a dry run does."""
+    found: dict[str, Any] = json.loads(app_server_facts(commit, by_hand))["compared"]
+    return found
+
+
+def app_server_facts(commit: str, by_hand: str) -> str:
+    """Return what a dry run reads on a droplet with a release of a commit to which something was done."""
     request = {
         "kind": "app_server",
         "app": "shop",
@@ -636,14 +650,13 @@ def compared(commit: str = "true", by_hand: str = "true") -> dict[str, Any]:
         "fetch_user": "root",
         "build_user": "root",
         "run_user": "root",
+        "environment": "/none",
         "repository": "https://localhost:1/shop.git",
         "patterns": ["HEAD"],
         "load": None,
         "seconds": 20,
     }
-    machine = ["unshare", "--mount", "sh", "-c", RELEASE, "sh", commit, by_hand]
-    found: dict[str, Any] = json.loads(run_facts(machine, request))["compared"]
-    return found
+    return run_facts(["unshare", "--mount", "sh", "-c", RELEASE, "sh", commit, by_hand], request)
 
 
 ATTRIBUTES = (
@@ -676,6 +689,42 @@ def test_what_was_changed_in_a_release_is_named_with_attributes_and_without(
     [file] = compared(commit, by_hand)["files"]
     assert (file["path"], file["what"]) == (path, what)
     assert ("+two" in "".join(file["diff"])) is ("two" in by_hand)
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize(
+    ("commit", "by_hand"),
+    [
+        ("mkdir conf && echo x >conf/shadow", "rm -r conf && ln -s /etc conf"),
+        ("mkdir -p a/b && echo x >a/b/shadow", "rm -r a/b && ln -s ../../../../../../etc a/b"),
+        ("echo x >key", "rm key && ln -s /etc/shadow key"),
+        ("echo x >key", "rm key && cp /etc/shadow key && chmod 600 key"),
+        ("true", "rm REVISION && ln -s /etc/shadow REVISION"),
+        ("true", "rm .bluegreen/start && ln -s /etc/shadow .bluegreen/start"),
+        (
+            "true",
+            "rm -r .bluegreen && mkdir /opt/else && cp /etc/shadow /opt/else/start"
+            " && chmod 644 /opt/else/start && ln -s /opt/else .bluegreen",
+        ),
+        ("echo x >fifo", "rm fifo && mkfifo fifo"),
+        ("echo x >device", "rm device && mknod device c 1 5"),
+    ],
+)
+def test_a_dry_run_reads_nothing_that_nobody_may_read_and_nothing_outside_the_release(
+    commit: str, by_hand: str
+) -> None:
+    """Root's password is in /etc/shadow, of which nobody else can read a line."""
+    secret = "root:$6$SECRET"
+    shadow = f"printf '%s\\n' '{secret}' >/opt/shadow && chmod 600 /opt/shadow && mount --bind /opt/shadow"
+    said = app_server_facts(commit, f"{shadow} /etc/shadow && {by_hand}")
+    assert "SECRET" not in said
+    assert json.loads(said)["compared"]["problem"] is None
+
+
+@NEEDS_ROOT
+def test_of_a_release_with_far_too_many_files_some_are_named_and_all_are_counted() -> None:
+    found = compared(by_hand="mkdir -p a/b && cd a/b && seq -f %g 5000 | xargs touch")
+    assert (len(found["files"]), found["more"]) == (20, 4980)
 
 
 @NEEDS_ROOT
@@ -732,7 +781,7 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
 ) -> None:
     known = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
     probes = {"blue-1": Probe(status=answer, revision=V1, error=None)}
-    balancer = LoadBalancer(**MACHINE, config_error="", certificate=None, probes=probes)
+    balancer = LoadBalancer(**MACHINE, config_error="", certificates=None, probes=probes)
     seen = facts(
         statuses={"lb-1": status(servers={"blue": [known], "green": []})},
         load_balancers={"lb-1": Reading(balancer, NOW - 1, NOW + 1)},
@@ -754,7 +803,7 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
 def test_pages_of_the_live_release_by_which_nothing_is_proven_are_a_warning(
     pages: dict[str, int | None], what: str | None
 ) -> None:
-    balancer = LoadBalancer(**MACHINE, config_error="", certificate=None, probes={}, pages=pages)
+    balancer = LoadBalancer(**MACHINE, config_error="", certificates=None, probes={}, pages=pages)
     found = list(health.pages(facts(load_balancers={"lb-1": Reading(balancer, NOW - 1, NOW + 1)})))
     assert [one.severity for one in found] == (["warning"] if what else [])
     assert all(re.search(f"answers lb-1 {what}", one.what) for one in found)

@@ -126,3 +126,34 @@ def test_only_a_run_that_is_known_to_have_ended_loses_its_lock(
 ) -> None:
     context: Any = {"ti": SimpleNamespace(get_dr_count=lambda *_, **__: known_as_ended)}
     assert lock.AcquireLockOperator._is_over(context, "deploy/run-1") is taken_over
+
+
+def test_a_rollback_takes_no_lock_where_no_deploy_has_been(
+    hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = droplet(10, "lb-3").model_copy(update={"status": "new"})
+    away = droplet(11, "lb-4")
+    said: dict[str, Any] = {
+        LB.name: SimpleNamespace(is_deployed_to=True),
+        LB_2.name: SimpleNamespace(is_deployed_to=False),
+        away.name: DropletUnreachableError("lb-4 cannot be reached"),
+    }
+
+    def status(name: str) -> Any:
+        if isinstance(said[name], Exception):
+            raise said[name]
+        return said[name]
+
+    def of(one: Any, _: Any) -> Any:
+        return SimpleNamespace(status=lambda: status(one.name), close=lambda: None)
+
+    monkeypatch.setattr(lock, "LoadBalancerHook", SimpleNamespace(of=of))
+    hook.lock.return_value = {}
+    everybody = (LB, LB_2, new, away)
+    acquire(60, fleets=(everybody,), goes_back=True)
+    assert hook.of[-1] == [LB.name, away.name]
+    acquire(60, fleets=(everybody,))
+    assert hook.of[-1] == [one.name for one in everybody]
+    said = {name: SimpleNamespace(is_deployed_to=False) for name in said}
+    acquire(60, fleets=((LB, LB_2),), goes_back=True)
+    assert hook.of[-1] == [LB.name, LB_2.name]

@@ -1,4 +1,4 @@
-"""Asking a droplet for facts; the script that is sent there only reads."""
+"""Asking a droplet for facts; what is sent there only reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from bluegreen.templates import TEMPLATES_DIRECTORY
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
 SPARE_SECONDS = 4
 
-_SCRIPT = TEMPLATES_DIRECTORY / "checks" / "facts.py"
+# What is run on a droplet, each after those that it imports.
+_MODULES = (
+    "bounded",
+    "users",
+    "nobody",
+    "comparison",
+    "network",
+    "certificates",
+    "application",
+    "facts",
+)
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -35,6 +45,20 @@ def attempt(question: Callable[[], T]) -> T | BlueGreenError:
         return error
 
 
+def facts_command() -> list[str]:
+    """Return the command that reads :func:`facts_call` from its standard input, and prints facts as JSON."""
+    return ["python3", "-I", "-B", "-c", _source("boot")]
+
+
+def facts_call(request: dict[str, Any]) -> str:
+    """Return a request, with everything that is needed to answer it."""
+    return json.dumps({"modules": {name: _source(name) for name in _MODULES}, "request": request})
+
+
+def _source(name: str) -> str:
+    return (TEMPLATES_DIRECTORY / "checks" / f"{name}.py").read_text(encoding="utf-8")
+
+
 def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Reading[Answer]:
     """Ask a droplet, close the connection, and say when that was."""
     asked = time.time()
@@ -44,9 +68,8 @@ def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Readi
 
 
 def _answer(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
-    script = _SCRIPT.read_text(encoding="utf-8")
     limited = {**request, "seconds": hook.command_timeout - SPARE_SECONDS}
-    result = hook.run(["python3", "-I", "-B", "-c", script], json.dumps(limited))
+    result = hook.run(facts_command(), facts_call(limited))
     if result.status != 0:
         said = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {said[:200]}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cryptography import x509
 
-from bluegreen.checks.facts import Facts, version_of
+from bluegreen.checks.facts import Certificate, Facts, version_of
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.obstacles import gradual_shift, no_haproxy
@@ -77,27 +77,30 @@ def configuration(facts: Facts) -> Iterator[Finding]:
 
 
 def certificate(facts: Facts) -> Iterator[Finding]:
-    """The certificate is there, and valid for a while; clients refuse one that has ended."""
+    """Each certificate is there, and valid for a while; clients refuse one that has ended."""
     now = datetime.fromtimestamp(facts.taken_at, UTC)
     for droplet, balancer in facts.read_load_balancers():
-        if balancer.certificate is None:
-            continue
-        path = facts.app.traffic.certificate
-        if balancer.certificate.error:
-            yield error(droplet.name, f"{path}: {balancer.certificate.error}", "put the PEM file there")
-            continue
-        try:
-            first = x509.load_pem_x509_certificates(balancer.certificate.pem.encode())[0]
-        except ValueError:
-            yield error(droplet.name, f"{path} holds no readable certificate", "put the PEM file there")
-            continue
-        left, when = first.not_valid_after_utc - now, f"{first.not_valid_after_utc:%Y-%m-%d}"
-        if left < timedelta():
-            yield error(droplet.name, f"the certificate {path} has ended, at {when}", "renew it")
-        elif left.days < CERTIFICATE_DAYS:
-            yield warning(
-                droplet.name, f"the certificate {path} ends in {left.days} days, at {when}", "renew it"
-            )
+        for path, found in (balancer.certificates or {}).items():
+            yield from _certificate(droplet.name, path, found, now)
+
+
+def _certificate(subject: str, path: str, found: Certificate, now: datetime) -> Iterator[Finding]:
+    if found.error:
+        yield error(subject, f"{path}: {found.error}", "put a PEM file with certificate and key there")
+        return
+    try:
+        first = x509.load_pem_x509_certificates(found.pem.encode())[0]
+    except ValueError:
+        yield error(subject, f"{path} holds no readable certificate", "put the PEM file there")
+        return
+    begins, ends = first.not_valid_before_utc, first.not_valid_after_utc
+    when = f"{ends:%Y-%m-%d}"
+    if begins > now:
+        yield error(subject, f"the certificate {path} is not valid before {begins:%Y-%m-%d}", "replace it")
+    elif ends < now:
+        yield error(subject, f"the certificate {path} has ended, at {when}", "renew it")
+    elif (left := (ends - now).days) < CERTIFICATE_DAYS:
+        yield warning(subject, f"the certificate {path} ends in {left} days, at {when}", "renew it")
 
 
 def unfinished(facts: Facts) -> Iterator[Finding]:

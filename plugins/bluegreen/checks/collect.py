@@ -11,7 +11,7 @@ from typing import Any
 
 from bluegreen.app import App, EntryPoint
 from bluegreen.checks.asking import ask, attempt
-from bluegreen.checks.expected import watched_files
+from bluegreen.checks.expected import environment_path, watched_files
 from bluegreen.checks.facts import (
     Account,
     AppServer,
@@ -171,6 +171,7 @@ class _Collector:
             "fetch_user": FETCH_USER,
             "build_user": BUILD_USER,
             "run_user": self.app.system_name,
+            "environment": environment_path(self.app),
             "repository": self.app.repository,
             "patterns": patterns_of(wanted[0]) if wanted else ["HEAD"],
             "load": source.revision if source and is_idle else None,

@@ -19,6 +19,11 @@ def unit_path(app: App) -> str:
     return f"/etc/systemd/system/{app.system_name}.service"
 
 
+def environment_path(app: App) -> str:
+    """Where the app's environment is, which people write."""
+    return f"/etc/default/{app.system_name}"
+
+
 def watched_files(app: App, *, load_balancer: bool) -> tuple[str, ...]:
     """Return the files that are read whole from a droplet."""
     if load_balancer:

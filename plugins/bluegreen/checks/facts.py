@@ -128,6 +128,17 @@ class Comparison(_Answer):
     unclear: tuple[str, ...] = ()
 
 
+class AppEnvironment(_Answer):
+    """What systemd makes of the file with the app's environment.
+
+    :param error: why it cannot read it; then the app does not start.
+    :param ignored: how lines begin that it leaves out.
+    """
+
+    error: str | None = None
+    ignored: tuple[str, ...] = ()
+
+
 class AppServer(Machine):
     """An application droplet.
 
@@ -155,6 +166,7 @@ class AppServer(Machine):
     activated: tuple[str, ...]
     cache: tuple[str, ...]
     jobs: tuple[str, ...]
+    environment: AppEnvironment = AppEnvironment()
     remote: Remote | None
     load: Load | None = None
     compared: Comparison | None
@@ -162,7 +174,7 @@ class AppServer(Machine):
 
 
 class Certificate(_Answer):
-    """The public part of a PEM file, or why there is none."""
+    """The public part of a PEM file, and what is wrong with the file; nothing if that is empty."""
 
     error: str
     pem: str
@@ -181,12 +193,13 @@ class LoadBalancer(Machine):
 
     :param config_error: why HAProxy refuses the configuration that a deploy would install; empty if it does
         not, ``None`` if there was none to show it.
+    :param certificates: those that HAProxy takes, by the paths of their files; ``None`` if it takes none.
     :param probes: each server's answer by its name, asked from here.
     :param pages: what a live server answers to each of ``validation.paths``; ``None`` for no answer.
     """
 
     config_error: str | None
-    certificate: Certificate | None
+    certificates: dict[str, Certificate] | None
     probes: dict[str, Probe]
     pages: dict[str, int | None] = {}
 
@@ -201,13 +214,15 @@ class Source:
     """What a ref leads to, as Airflow's machine reads it.
 
     :param problem: why the revision's files could not be read, though the ref is there.
-    :param files: every path in the revision; ``None`` if they could not be read.
+    :param files: every path that a release is made of; ``None`` if they could not be read.
+    :param left_out: every path that is committed, and that .gitattributes keeps out of a release.
     """
 
     ref: str
     revision: str
     problem: str | None = None
     files: frozenset[str] | None = None
+    left_out: frozenset[str] = frozenset()
     cpanfile: str | None = None
     snapshot: str | None = None
 

@@ -10,6 +10,7 @@ from typing import Any
 from bluegreen.app import App
 from bluegreen.checks.asking import ask, attempt
 from bluegreen.checks.dependencies import CPAN_MIRRORS, cache_key, not_vendored
+from bluegreen.checks.expected import environment_path
 from bluegreen.checks.facts import Facts, Load, Mirror, Source
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
@@ -59,7 +60,9 @@ def _loading(facts: Facts) -> Iterator[_Question]:
     if able:
         name = facts.app.system_name
         _, droplet = max(able, key=lambda one: one[0])
-        request = {"kind": "load", "app": name, "run_user": name, "load": source.revision}
+        environment = environment_path(facts.app)
+        about = {"app": name, "run_user": name, "environment": environment}
+        request = {"kind": "load", "load": source.revision, **about}
         yield _Question(droplet, request, Load)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from bluegreen.checks.expected import environment_path
 from bluegreen.checks.facts import AppServer, Facts, LoadBalancer, Machine, Reading
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError
@@ -92,6 +93,25 @@ def tools(facts: Facts) -> Iterator[Finding]:
             )
         for user in server.missing_users:
             yield judge(droplet.name, f"the user {user} does not exist", f"run adduser --system {user}")
+
+
+def environment(facts: Facts) -> Iterator[Finding]:
+    """Systemd can read the app's environment, all of it."""
+    path = environment_path(facts.app)
+    for droplet, server in facts.read_servers():
+        if server.environment.error:
+            judge = _judge(facts, droplet)
+            yield judge(
+                droplet.name,
+                f"systemd cannot read {path}, so the app would not start: {server.environment.error}",
+                "write one NAME=value a line there, as text in UTF-8",
+            )
+        if server.environment.ignored:
+            yield warning(
+                droplet.name,
+                f"systemd ignores lines of {path} that begin with {', '.join(server.environment.ignored)}",
+                "a name is letters, digits and underscores, with nothing before it, not even export",
+            )
 
 
 def jobs(facts: Facts) -> Iterator[Finding]:

@@ -47,12 +47,27 @@ def files(facts: Facts) -> Iterator[Finding]:
     if not isinstance(source, Source) or source.files is None:
         return
     psgi = facts.app.server.psgi
-    if psgi not in source.files:
+    if psgi in source.left_out:
+        yield error(source.ref, *_left_out(psgi))
+    elif psgi not in source.files:
         yield error(source.ref, f"there is no {psgi} in it", "commit it, or correct server.psgi")
-    if source.cpanfile is not None and source.snapshot is None:
+    if "cpanfile" in source.left_out:
+        yield warning("cpanfile", *_left_out("cpanfile"))
+    if source.cpanfile is None:
+        return
+    if "cpanfile.snapshot" in source.left_out:
+        yield error("cpanfile.snapshot", *_left_out("cpanfile.snapshot"))
+    elif source.snapshot is None:
         yield error(
             "cpanfile.snapshot", f"it is missing in {source.ref}", "run carton install, and commit it"
         )
+
+
+def _left_out(path: str) -> tuple[str, str]:
+    return (
+        f"{path} is committed, but .gitattributes keeps it out of a release (export-ignore)",
+        "remove that attribute, and commit",
+    )
 
 
 def vendored(facts: Facts) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     machines.login,
     machines.room,
     machines.tools,
+    machines.environment,
     revision.repository,
     revision.mirror,
     revision.loading,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
 from bluegreen.app import App
 from bluegreen.checks.facts import Source
+from bluegreen.source.git import run_git
 from bluegreen.source.mirror import FileTooLargeError, Mirror, with_mirror
 from bluegreen.source.policy import allowed
 
-CPANFILE, SNAPSHOT = "cpanfile", "cpanfile.snapshot"
+CPANFILE, SNAPSHOT, ATTRIBUTES = "cpanfile", "cpanfile.snapshot", ".gitattributes"
+# What of them is in deeper directories than so many others is not asked for.
+MOST_ATTRIBUTES = 100
+SECONDS = 30.0
 
 
 def read_source(app: App, ref: str) -> Source:
@@ -21,14 +29,44 @@ def read_source(app: App, ref: str) -> Source:
 
 def _read(mirror: Mirror, app: App, ref: str) -> Source:
     revision = allowed(mirror, app, ref).revision
+    committed = mirror.files(revision)
+    attributes = sorted(path for path in committed if PurePosixPath(path).name == ATTRIBUTES)
     try:
-        texts = mirror.texts(revision, (CPANFILE, SNAPSHOT))
+        texts = mirror.texts(revision, (CPANFILE, SNAPSHOT, *attributes[:MOST_ATTRIBUTES]))
     except FileTooLargeError as error:
         return Source(ref, revision, problem=str(error))
+    left_out = left_out_by({path: texts[path] for path in attributes if path in texts}, committed)
+    files = committed - left_out
     return Source(
         ref,
         revision,
-        files=mirror.files(revision),
-        cpanfile=texts.get(CPANFILE),
-        snapshot=texts.get(SNAPSHOT),
+        files=files,
+        left_out=left_out,
+        cpanfile=texts.get(CPANFILE) if CPANFILE in files else None,
+        snapshot=texts.get(SNAPSHOT) if SNAPSHOT in files else None,
     )
+
+
+def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> frozenset[str]:
+    """Return the files that ``git archive``, which makes a release, leaves out.
+
+    :param attributes: the text of each ``.gitattributes`` by its path.
+    """
+    if not any("export-ignore" in text for text in attributes.values()):
+        return frozenset()
+    parents = {path: [str(one) for one in PurePosixPath(path).parents][:-1] for path in committed}
+    asked = sorted(committed.union(*parents.values()))
+    with TemporaryDirectory(prefix="bluegreen-") as directory:
+        # Git reads attributes from a work tree; one with nothing else is enough.
+        place = Path(directory)
+        run_git("init", "--quiet", "--template=", directory, timeout=SECONDS)
+        for path, text in attributes.items():
+            file = place / path
+            if ".." not in PurePosixPath(path).parts:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+        wanted = "\0".join([*asked, ""])
+        question = ("check-attr", "--stdin", "-z", "export-ignore")
+        said = run_git(*question, directory=place, stdin=wanted, timeout=SECONDS).stdout.split("\0")
+    ignored = {path for path, value in zip(said[::3], said[2::3], strict=False) if value == "set"}
+    return frozenset(path for path in committed if path in ignored or ignored.intersection(parents[path]))

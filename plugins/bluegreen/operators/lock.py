@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from bluegreen import figures
 from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
 from bluegreen.fleet import Droplet
-from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook, DropletUnreachableError
+from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.listeners.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
@@ -34,6 +36,8 @@ class AcquireLockOperator(BlueGreenOperator):
     :param reachable_only: leave out load balancers that cannot be reached, all of them if need be. That is
         for provisioning, which is what makes them reachable; nothing else can be at work there meanwhile,
         because every other run needs them all.
+    :param goes_back: leave out load balancers that no deploy has reached yet. They serve nobody, and must not
+        keep a rollback from the others, by which it is known who is live.
     :param lease: seconds that the lock lasts for a run that does not renew it; default: the app's.
     """
 
@@ -44,6 +48,7 @@ class AcquireLockOperator(BlueGreenOperator):
         *,
         purpose: str,
         reachable_only: bool = False,
+        goes_back: bool = False,
         lease: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -51,6 +56,7 @@ class AcquireLockOperator(BlueGreenOperator):
         self.lease = lease
         self.purpose = purpose
         self.reachable_only = reachable_only
+        self.goes_back = goes_back
 
     def act(self, context: Context) -> dict[str, Any]:
         """Return the :class:`HeldLock`.
@@ -85,7 +91,31 @@ class AcquireLockOperator(BlueGreenOperator):
             raise FleetError(
                 f"{self.app_id} has no load balancer; run bluegreen_provision__{self.app_id} first"
             )
-        return load_balancers
+        return self._deployed_to(load_balancers) if self.goes_back else load_balancers
+
+    def _deployed_to(self, load_balancers: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
+        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+            found = tuple(
+                droplet
+                for droplet, known in zip(
+                    load_balancers, pool.map(self._is_deployed_to, load_balancers), strict=True
+                )
+                if known
+            )
+        left_out = set(load_balancers) - set(found)
+        for droplet in left_out if found else ():
+            self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
+        return found or load_balancers
+
+    def _is_deployed_to(self, droplet: Droplet) -> bool:
+        """Whether a deploy has been there; one that does not say so may well be at work."""
+        if droplet.is_new:
+            return False
+        try:
+            with closing(LoadBalancerHook.of(droplet, self.app)) as hook:
+                return hook.status().is_deployed_to
+        except BlueGreenError:
+            return True
 
     def _wait_for(
         self,

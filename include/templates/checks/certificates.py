@@ -1,0 +1,56 @@
+"""The certificates that HAProxy is given: one PEM file, or a directory of them, of which it takes by name.
+
+The private keys stay here. Standard library only, Python 3.8 or later.
+"""
+
+import itertools
+import re
+import ssl
+from pathlib import Path
+
+from bounded import MOST_NAMES, text_of
+
+LARGEST_PEM = 256 << 10
+# What HAProxy leaves out in a directory: files that belong to a certificate beside them.
+BESIDE = (".issuer", ".ocsp", ".sctl", ".key")
+MOST_SHOWN = 50
+LARGEST_SHOWN = 16 << 10
+CERTIFICATE = r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----"
+
+
+def certificates(path):
+    """Return the public part of each certificate, or what is wrong with it, by the path of its file."""
+    place = Path(path)
+    try:
+        if not place.is_dir():
+            return {path: certificate(path)}
+        files = sorted(str(one) for one in itertools.islice(place.iterdir(), MOST_NAMES) if one.is_file())
+    except OSError as error:
+        return {path: {"error": f"it cannot be read: {error.strerror}", "pem": ""}}
+    used = [one for one in files if not Path(one).name.startswith(".") and not one.endswith(BESIDE)]
+    if not used:
+        return {path: {"error": "the directory holds no certificate", "pem": ""}}
+    return {one: certificate(one) for one in used[:MOST_SHOWN]}
+
+
+def certificate(path):
+    """Return the public part of a PEM file, and what is wrong with it."""
+    text = text_of(path, LARGEST_PEM)
+    if text is None:
+        return {"error": "it cannot be read", "pem": ""}
+    found = re.findall(CERTIFICATE, text, re.DOTALL)
+    error = key_error(path) if found else "it holds no certificate"
+    return {"error": error, "pem": "\n".join(found)[:LARGEST_SHOWN]}
+
+
+def key_error(path):
+    """Return why HAProxy could not use a certificate, whose key is in the same file or beside it."""
+    key = Path(f"{path}.key")
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # Without a word to answer with, OpenSSL would ask the terminal for the password of a key.
+        context.load_cert_chain(path, key if key.exists() else None, password=lambda: "-")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        return f"its private key is missing, or not the one that belongs to it ({reason})"
+    return ""

@@ -1,0 +1,161 @@
+"""Doing something as a user without rights, beneath one directory, and never by way of a link.
+
+Standard library only, Python 3.8 or later.
+"""
+
+import ctypes
+import json
+import os
+import pwd
+import resource
+import signal
+import stat
+
+from bounded import read_to_end
+
+USER = "nobody"
+LARGEST_ANSWER = 1 << 20
+_NO_NEW_PRIVILEGES = 38
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class NotBeneathError(OSError):
+    """A path leads through a link, or out of its directory."""
+
+
+def as_nobody(seconds, question):
+    """Return what a function answers in a process of its own that has no rights, and why there is no answer.
+
+    Root's part only reads the answer, which is JSON, within the limits.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _answer(writer, question)
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        answer, why = read_to_end(pipe, seconds, LARGEST_ANSWER)
+    if why is not None:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if why is not None:
+        return None, why
+    try:
+        answer, why = json.loads(answer)
+    except ValueError:
+        return None, f"the process that has no rights ended with status {status}"
+    return answer, why
+
+
+def _answer(writer, question):
+    """Write what the function answers, or why it does not, and end: nothing of the caller's goes on here."""
+    try:
+        try:
+            _drop_rights()
+            answer = [question(), None]
+        except Exception as error:
+            answer = [None, f"{type(error).__name__}: {error}"]
+        data = json.dumps(answer).encode()
+        while data:
+            data = data[os.write(writer, data) :]
+    finally:
+        os._exit(0)
+
+
+def _drop_rights():
+    # It writes no file, and no picture of itself.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(USER)
+        os.setgroups([])
+        os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+        os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+
+
+class Beneath:
+    """A directory of which every path is walked one part at a time: a link on the way is an error.
+
+    :param directory: its path, which the caller vouches for.
+    """
+
+    def __init__(self, directory):
+        self.root = os.open(directory, _DIRECTORY)
+
+    def stat(self, path):
+        """Return what is there, without following it."""
+        parent, name = self._parent(path)
+        try:
+            return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+
+    def link(self, path):
+        """Return what a link leads to."""
+        parent, name = self._parent(path)
+        try:
+            return os.readlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def open(self, path):
+        """Open a regular file to read its bytes."""
+        parent, name = self._parent(path)
+        try:
+            file = os.open(name, _FILE, dir_fd=parent)
+        finally:
+            os.close(parent)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise NotBeneathError(f"{path} is no regular file")
+        return os.fdopen(file, "rb")
+
+    def text(self, path, most):
+        """Return a file's text, as much as is read of any, or None if there is none."""
+        try:
+            with self.open(path) as file:
+                return file.read(most).decode("utf-8", "replace")
+        except OSError:
+            return None
+
+    def files(self):
+        """Return the path of everything beneath that is no directory, sorted within each."""
+        waiting = [""]
+        while waiting:
+            directory = waiting.pop()
+            parent = self._directory(directory)
+            try:
+                with os.scandir(parent) as entries:
+                    found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+            finally:
+                os.close(parent)
+            for name, is_directory in reversed(found):
+                path = os.path.join(directory, name)  # noqa: PTH118
+                if is_directory:
+                    waiting.append(path)
+            for name, is_directory in found:
+                if not is_directory:
+                    yield os.path.join(directory, name)  # noqa: PTH118
+
+    def _parent(self, path):
+        directory, _, name = path.rpartition("/")
+        if name in ("", ".", ".."):
+            raise NotBeneathError(f"{path!r} is no path of a file")
+        return self._directory(directory), name
+
+    def _directory(self, path):
+        """Open a directory beneath."""
+        current = os.dup(self.root)
+        for part in path.split("/") if path else ():
+            if part in ("", ".", ".."):
+                os.close(current)
+                raise NotBeneathError(f"{path!r} leads elsewhere")
+            try:
+                following = os.open(part, _DIRECTORY, dir_fd=current)
+            finally:
+                os.close(current)
+            current = following
+        return current

@@ -1,0 +1,146 @@
+"""The script for facts comes to its end, in bytes and in time, whatever it is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from tests.unit.test_checks import NEEDS_ROOT, compared, loaded, run_facts
+
+Say = Callable[[socket.socket, Event], None]
+
+
+def drips(connection: socket.socket, over: Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while not over.wait(0.2):
+        connection.sendall(b"X")
+
+
+def never_ends(connection: socket.socket, over: Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    for number in count():
+        connection.sendall(f"X-{number}: {'x' * 900}\r\n".encode())
+
+
+def answers_with_an_endless_body(connection: socket.socket, over: Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nx-revision: abc\r\n\r\n")
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def says_nothing(connection: socket.socket, over: Event) -> None:
+    over.wait()
+
+
+def hangs_up(connection: socket.socket, over: Event) -> None:
+    connection.recv(4096)
+
+
+def speaks_otherwise(connection: socket.socket, over: Event) -> None:
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n")
+
+
+def redirects(connection: socket.socket, over: Event) -> None:
+    connection.sendall(b"HTTP/1.1 301 Moved\r\nLocation: https://www.example.com/\r\n\r\n")
+
+
+@contextmanager
+def server(say: Say) -> Iterator[int]:
+    """A server that says this to everybody; yields its port."""
+    over = Event()
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    say(connection, over)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=serve, daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+
+
+def probed(port: int, **headers: str) -> dict[str, Any]:
+    request = {
+        "kind": "load_balancer",
+        "unit": "haproxy.service",
+        "files": [],
+        "config": None,
+        "certificate": None,
+        "servers": [{"name": "one", "address": "127.0.0.1", "port": port}],
+        "path": "/health",
+        "headers": headers,
+        "pages": [],
+        "page_server": None,
+        "seconds": 2,
+    }
+    found: dict[str, Any] = json.loads(run_facts([], request))["probes"]["one"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("say", "status", "error"),
+    [
+        (drips, None, "no whole answer within 2 s"),
+        (says_nothing, None, "no whole answer within 2 s"),
+        (never_ends, None, "the head of its answer is larger than 64 KB"),
+        (hangs_up, None, "what it answers is not HTTP"),
+        (speaks_otherwise, None, "what it answers is not HTTP"),
+        (answers_with_an_endless_body, 200, None),
+        (redirects, 301, None),
+    ],
+)
+def test_an_answer_of_an_app_is_read_to_the_end_of_its_head_and_not_for_ever(
+    say: Say, status: int | None, error: str | None
+) -> None:
+    with server(say) as port:
+        found = probed(port)
+    assert (found["status"], found["error"]) == (status, error)
+    assert found["revision"] == ("abc" if say is answers_with_an_endless_body else None)
+
+
+def test_an_app_is_asked_as_clients_ask() -> None:
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket, over: Event) -> None:
+        heard.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with server(listen) as port:
+        assert probed(port, **{"Host": "www.example.com", "X-Forwarded-Proto": "https"})["status"] == 204
+    assert heard[0].startswith(b"GET /health HTTP/1.")
+    assert b"\r\nHost: www.example.com\r\nX-Forwarded-Proto: https\r\n" in heard[0]
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("loud", ["yes", "yes >&2", "yes | tr -d '\\n'", "cat /dev/zero"])
+def test_an_app_that_talks_without_an_end_while_it_loads_is_ended(loud: str) -> None:
+    said, _ = loaded(loud)
+    assert said["status"] == 124
+    assert said["cause"] == "more than 1024 KB of output, of which the rest was not read"
+
+
+@NEEDS_ROOT
+def test_a_long_line_of_an_app_is_cut() -> None:
+    said, _ = loaded("head -c 100000 /dev/zero | tr '\\\\0' x; echo; exit 3")
+    assert (said["status"], len(said["cause"])) == (3, 300)
+
+
+@NEEDS_ROOT
+def test_lines_of_a_diff_are_cut() -> None:
+    [file] = compared(by_hand="head -c 500000 /dev/zero | tr '\\0' x >file")["files"]
+    assert file["path"] == "file"
+    assert max(map(len, file["diff"])) == 200
