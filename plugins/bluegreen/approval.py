@@ -23,6 +23,7 @@ class Request:
     :param plan: the run's plan.
     :param revision: what gets the traffic.
     :param baseline: what the live color answered in the preview check.
+    :param unproven: paths that neither color answers well.
     :param reason: why, in the words of who triggered the run.
     """
 
@@ -31,6 +32,7 @@ class Request:
     revision: str
     baseline: Sequence[Mapping[str, Any]]
     reason: str = ""
+    unproven: Sequence[str] = ()
 
     @property
     def live_revision(self) -> str | None:
@@ -75,6 +77,7 @@ class Request:
             f"built, started and healthy on {droplets}",
             f"the new release answers by the preview host: {paths}",
         ]
+        checks += [f"warning: {path} proves nothing, it has no good answers" for path in self.unproven]
         if self.baseline:
             checks.append(f"the live release: {len(self.baseline)} requests meanwhile, {failed} failed")
         return [*checks, *(f"warning: {warning}" for warning in self.plan.warnings)]

@@ -55,6 +55,10 @@ def test_everything_that_is_needed_to_decide_is_shown() -> None:
     assert "\n    a *friendlier* [page](http://example.org)" in shown
 
 
+def test_a_path_that_proves_nothing_is_shown() -> None:
+    assert "- warning: /old proves nothing" in request(unproven=["/old"]).markdown(None)
+
+
 def test_the_list_of_commits_is_bounded() -> None:
     shown = request().markdown([f"> {number:07} Commit (Ann)" for number in range(MOST_COMMITS + 1)])
     assert shown.count(" Commit (Ann)") == MOST_COMMITS
@@ -86,7 +90,7 @@ def answer(choice: str, user: dict[str, str] | None) -> tuple[dict[str, Any], An
         lock=LOCK,
         plan=PLAN.model_dump(mode="json"),
         revision=NEW,
-        baseline={"samples": BASELINE},
+        baseline={"samples": BASELINE, "unproven": []},
     )
     said: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: said.update({key: value}), task_id="approval")

@@ -105,6 +105,7 @@ class SwitchApprovalOperator(ApprovalOperator):
             plan=Plan.model_validate(self.plan),
             revision=self.revision,
             baseline=self.baseline["samples"],
+            unproven=self.baseline["unproven"],
             reason=context["params"]["reason"] or "",
         )
         command = request.log_command()
