@@ -84,7 +84,7 @@ class Series:
     def verdict(self, settings: ValidationSettings) -> str | None:
         """Say what is too bad about the new release, or ``None``."""
         return (
-            self._failed_in_a_row(settings)
+            self.failed_in_a_row(settings)
             or self.too_many_errors(settings)
             or self._too_many_empty(settings)
             or self._slow(settings)
@@ -104,7 +104,8 @@ class Series:
             for name, samples in shown.items()
         }
 
-    def _failed_in_a_row(self, settings: ValidationSettings) -> str | None:
+    def failed_in_a_row(self, settings: ValidationSettings) -> str | None:
+        """Say that too many in a row failed through one load balancer, or return ``None``."""
         # A path that failed before may do so again, several times in a row too; its rate tells.
         if rate_of(self.before).failed:
             return None

@@ -134,12 +134,16 @@ class Sampler:
         """Return what has been seen up to now."""
         return self._samples.copy()
 
+    def stop(self) -> None:
+        """Begin no more requests."""
+        self._end.set()
+
     def finish(self) -> list[Sample]:
         """Begin no more requests, wait for those that are on their way, and return all that was seen.
 
         Without the last ones, requests that hang would be missing: exactly those that count.
         """
-        self._end.set()
+        self.stop()
         deadline = time.monotonic() + LAST_REQUESTS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -49,9 +49,10 @@ class Samples:
     last: Sequence[Sample] = ()
     asked: ClassVar[list[Any]] = []
 
-    def __init__(self, targets: object, manner: Manner, **_: object) -> None:
+    def __init__(self, targets: Sequence[Any], manner: Manner, **_: object) -> None:
         idle = manner.headers.get("Host") == "green.example.com"
-        self._samples = [] if idle else list(self.seen)
+        self._paths = set() if idle else {path for path, _ in targets}
+        self._samples = self._of_these(self.seen)
         self.asked.append((targets, dict(manner.headers)))
 
     def __enter__(self) -> Samples:
@@ -63,8 +64,14 @@ class Samples:
     def samples(self) -> list[Sample]:
         return self._samples
 
+    def stop(self) -> None:
+        pass
+
     def finish(self) -> list[Sample]:
-        return [*self._samples, *self.last]
+        return [*self._samples, *self._of_these(self.last)]
+
+    def _of_these(self, samples: Sequence[Sample]) -> list[Sample]:
+        return [sample for sample in samples if sample.path in self._paths]
 
 
 @pytest.fixture
@@ -120,7 +127,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             baseline={"samples": [asdict(sample) for sample in before], "unproven": list(unproven)},
             **settings,
         )
-        paths = list(dict.fromkeys(sample.path for sample in [*samples, *last]))
+        paths = list(dict.fromkeys(sample.path for sample in [*samples, *last] if sample.path != "/health"))
         changes = {"bake": seconds, "paths": paths}
         app = operator.app.model_copy(
             update={
@@ -231,7 +238,7 @@ def test_the_result_says_what_the_verdict_rests_on(bake: Bake) -> None:
 
 def test_the_app_is_asked_as_its_clients_ask(bake: Bake) -> None:
     bake(reading(), traffic={"public_url": "https://www.example.com"})
-    (_, live), (_, idle) = bake.asked  # type: ignore[attr-defined]
+    (_, live), (_, idle), _ = bake.asked  # type: ignore[attr-defined]
     assert live == {"Host": "www.example.com", "X-Preview-Key": "k" * 16}
     assert idle == {"Host": "green.example.com", "X-Preview-Key": "k" * 16}
 
@@ -304,3 +311,15 @@ def test_an_emergency_has_the_absolute_limits(bake: Bake) -> None:
             bake(reading(), samples=bad, before=failing, emergency=True)
     with pytest.raises(BlueGreenError, match="20 of 1000 requests through lb-1 were answered with 5xx"):
         bake(reading(failed=20), samples=[GOOD] * 50, emergency=True)
+
+
+def test_a_health_path_that_hangs_after_the_switch_ends_it(bake: Bake) -> None:
+    hangs = [replace(BAD, path="/health", status=None, error="no whole answer within 5 s")] * 5
+    said = "5 own requests in a row to /health through lb-1 failed"
+    with pytest.raises(BlueGreenError, match=said):
+        bake(reading(), samples=[GOOD] * 50 + hangs, seconds=BEYOND_ANY_TEST)
+    # The last ones may be on their way when the bake ends.
+    with pytest.raises(BlueGreenError, match=said):
+        bake(reading(), last=hangs)
+    # What a rollback goes back to may be older than the path.
+    bake(reading(), last=hangs, goes_back=True)

@@ -40,6 +40,10 @@ UNREADABLE_SECONDS = 10.0
 # Four at a time, so that requests that take 80 ms can still be made at the full rate.
 VISITORS = 4
 
+# Requests a second to the health path through each load balancer. HAProxy itself would take 17 s to notice
+# that it hangs: three checks that wait for 5 s each.
+HEALTH_RATE = 4.0
+
 
 class FinalValidationOperator(PlannedOperator):
     """Watch the new color until the bake is over or a limit is broken, whichever comes first.
@@ -86,6 +90,7 @@ class FinalValidationOperator(PlannedOperator):
         with (
             self._sampler(targets, Manner.of_clients(self.app, key)) as new,
             self._sampler(targets if live else [], Manner.of_preview(self.app, key)) as old,
+            self._health_sampler(plan, settings, key) as health,
             Readings(read, READING_PAUSE) as readings,
         ):
             while time.monotonic() < start + settings.bake or time.monotonic() > read_at + FRESH_SECONDS:
@@ -94,14 +99,18 @@ class FinalValidationOperator(PlannedOperator):
                 if isinstance(reading, Reading):
                     read_at, trouble = reading.at, None
                     self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic, settings))
-                    clients.count(traffic.values(), new.samples())
+                    clients.count(traffic.values(), [*new.samples(), *health.samples()])
                 else:
                     trouble = reading or trouble
                     self._be_patient(reading, trouble, time.monotonic() - read_at)
                 self._judge(series_of(new.samples(), before, old.samples()), settings)
+                self._stop_at(one.failed_in_a_row(settings) for one in series_of(health.samples(), []))
                 self._stop_at([wrong_revision(new.samples(), self.revision)])
+            health.stop()
             series = series_of(new.finish(), before, old.samples())
+            healthy = series_of(health.finish(), [])
         self._judge(series, settings)
+        self._stop_at(one.failed_in_a_row(settings) for one in healthy)
         self._stop_at([wrong_revision(new.samples(), self.revision)])
         proving = self._demand_proof(series, settings)
         seen = {
@@ -121,6 +130,17 @@ class FinalValidationOperator(PlannedOperator):
 
     def _sampler(self, targets: Sequence[Target], manner: Manner) -> Sampler:
         return Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS, manner=manner)
+
+    def _health_sampler(self, plan: Plan, settings: ValidationSettings, key: str) -> Sampler:
+        """Ask for the health path, unless it is judged with the others: who does not answer it goes down."""
+        balancers, path = plan.fleet.load_balancers, self.app.health.path
+        paths = [] if path in settings.paths or self.goes_back else [path]
+        return Sampler(
+            targets_of(paths, balancers),
+            rate=HEALTH_RATE * len(balancers),
+            visitors=VISITORS * len(balancers),
+            manner=Manner.of_clients(self.app, key),
+        )
 
     def _settings(self, context: Context) -> ValidationSettings:
         settings = self.validation(context)
