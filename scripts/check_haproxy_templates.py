@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 from bluegreen.color import Color
 from bluegreen.haproxy_config import Server, render_haproxy
 
+NETWORKS = [IPv4Network(f"198.51.{number}.0/24") for number in range(200)] + [IPv6Network("2001:db8::/32")]
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "one server a color": {"droplets": 1},
-    "two servers a color, preview host": {"droplets": 2, "preview_host": "green.example.com"},
+    "no IPv6": {"droplets": 1, "ipv6": False},
+    "many networks": {"droplets": 1, "trusted_proxies": NETWORKS, "preview_allow": NETWORKS},
     "a hundred servers a color": {"droplets": 100},
     "a managed load balancer": {"droplets": 2, "balanced_from": IPv4Network("10.2.0.0/20")},
     "long timeouts": {"droplets": 2, "timeout_client": 3600, "timeout_server": 3600, "timeout_tunnel": 86400},
@@ -40,6 +43,8 @@ def render(droplets: int, **changes: Any) -> str:
             for network, color in enumerate(Color)
         },
         "health_path": "/health",
+        "preview_host": "green.example.com",
+        "preview_key": "0123456789abcdef",
         "stats_user": "admin",
         "stats_password": "Pa55-word",
     }

@@ -351,6 +351,16 @@ def read_head(connection: socket.socket, until: float) -> tuple[int, Any]:
         data += part
 
 
+def knows_ipv6() -> bool:
+    """Whether HAProxy can listen on IPv6: the kernel may have been started without it."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
 def answered(answer: Json) -> bool:
     """Whether an app has answered, if only that it does not know the path."""
     return answer["status"] is not None and answer["status"] < 500
@@ -988,6 +998,7 @@ class Agent:
                 "config_sha256": self.configuration.running_digest(),
                 "workers": len(processes.workers) if processes else 0,
                 "old_workers": len(processes.old) if processes else 0,
+                "ipv6": knows_ipv6(),
             },
             "live": running.live_color if running else None,
             "idle": running.idle if running else None,

@@ -13,7 +13,7 @@ from croniter import CroniterError, croniter
 from pydantic import AfterValidator, Field, model_validator
 
 from bluegreen.errors import RefError
-from bluegreen.networks import Network
+from bluegreen.networks import Network, Networks
 from bluegreen.section import Line
 from bluegreen.section import Section as _Section
 from bluegreen.source.policy_settings import PolicySettings
@@ -91,6 +91,13 @@ def _public_url(url: str) -> str:
     if url.lower() != f"{parts.scheme}://{shown}" or port == 0:
         raise ValueError(f"{allowed}; nothing before or after that")
     return f"{parts.scheme}://{host if port == DEFAULT_PORTS[parts.scheme] else shown}"
+
+
+def _not_everybody(networks: list[Network]) -> list[Network]:
+    for network in networks:
+        if network.prefixlen == 0:
+            raise ValueError(f"{network} is everybody: every client could say who it is, and by https or not")
+    return networks
 
 
 def _command(command: list[str]) -> list[str]:
@@ -216,7 +223,8 @@ class TrafficSettings(_Section):
     """What HAProxy is told."""
 
     preview_host: HostName
-    preview_allow: Annotated[list[Network], Field(max_length=1000)] = []
+    preview_allow: Networks = []
+    trusted_proxies: Annotated[Networks, AfterValidator(_not_everybody)] = []
     public_url: Annotated[Line, AfterValidator(_public_url)] | None = None
     certificate: AbsolutePath | None = None
     timeout_client: Annotated[int, Field(ge=1, le=3600)] = 50

@@ -9,6 +9,7 @@ from typing import Any
 
 from bluegreen.app import App
 from bluegreen.good_answer import is_good
+from bluegreen.look import ways_to_look
 from bluegreen.plan import Plan
 from bluegreen.system_names import FETCH_USER
 
@@ -55,7 +56,7 @@ class Request:
 
         :param commits: the lines of :meth:`log_command`, or ``None`` if they are not known.
         """
-        plan, host = self.plan, self.app.traffic.preview_host
+        plan = self.plan
         parts = [
             f"Traffic of **{self.app.id}** moves from **{plan.live or 'nothing'}** "
             f"({(self.live_revision or 'unknown')[:12]}) to **{plan.idle}** ({self.revision[:12]}).",
@@ -63,10 +64,7 @@ class Request:
         if self.reason:
             parts += ["Why:", _verbatim([self.reason])]
         parts += ["Checked:", "\n".join(f"- {line}" for line in self._checks())]
-        parts += ["Look at it yourself:"]
-        parts += [
-            _verbatim([f"curl -H 'Host: {host}' http://{one.public}/" for one in plan.fleet.load_balancers])
-        ]
+        parts += ["Look at it yourself:", _verbatim(ways_to_look(self.app, plan.fleet.load_balancers))]
         return "\n\n".join([*parts, *self._commits(commits)])
 
     def _checks(self) -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
+from bluegreen import proxy_headers
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.preview_key import PREVIEW_KEY, PREVIEW_KEY_HEADER
 from bluegreen.templates import environment
 
 SERVER_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
@@ -21,6 +23,13 @@ STATS_USER = r"[A-Za-z0-9._-]{1,64}"
 PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
 # Where HAProxy says that it takes traffic, with GET; see haproxy.cfg.j2.
 MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
+# A CDN, its inner shield, a proxy of one's own: more trusted proxies than these are not looked through.
+LONGEST_CHAIN = 5
+# What somebody is answered who asks for the preview host and may not see it; see haproxy.cfg.j2.
+NO_PREVIEW = (
+    f"This host shows a release that is not live. It needs the header {PREVIEW_KEY_HEADER}, "
+    "or an address in traffic.preview_allow."
+)
 APP_ID = r"[a-z][a-z0-9_]{0,27}"
 
 _SERVER_LINE = re.compile(
@@ -63,9 +72,13 @@ def render_haproxy(
     health_statuses: Sequence[int] = (),
     public_host: str | None = None,
     https: bool = False,
-    preview_host: str | None = None,
+    preview_host: str,
+    preview_key: str,
+    preview_allow: Sequence[IPv4Network | IPv6Network] = (),
     certificate: str | None = None,
     balanced_from: IPv4Network | None = None,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+    ipv6: bool = True,
     timeout_client: int = 50,
     timeout_server: int = 50,
     timeout_tunnel: int = 3600,
@@ -78,13 +91,18 @@ def render_haproxy(
     :param health_path: what HAProxy asks each server for, with GET.
     :param health_statuses: what a healthy one answers; 200 to 299 if that is nothing.
     :param public_host: ``Host`` of that question, perhaps with a port; ``None`` for none, with HTTP/1.0.
-    :param https: whether clients come by https, so that the question says so, too.
+    :param https: whether clients come by https, so that the question says so, too, as do requests with the
+        preview key.
     :param stats_user: name for the statistics page.
     :param stats_password: password for the statistics page; never part of an error's text.
-    :param preview_host: host name that always leads to the idle color.
+    :param preview_host: host name that always leads to the idle color, for those who may see that.
+    :param preview_key: value of the header by which they show that they may; never part of an error's text.
+    :param preview_allow: where they may come from without it.
     :param certificate: path of a PEM file on the load balancer; adds port 443.
     :param balanced_from: where a managed load balancer in front of HAProxy comes from. Connections from there
         begin with the client's address in the PROXY protocol; all others are taken for clients.
+    :param trusted_proxies: whose headers about their clients are believed.
+    :param ipv6: whether the load balancers' kernels know IPv6; without it, HAProxy could not start.
     :param timeout_client: seconds a client may be silent within a request.
     :param timeout_server: seconds a server may think about a request.
     :param timeout_tunnel: seconds that both sides of an upgraded connection may be silent.
@@ -105,14 +123,18 @@ def render_haproxy(
         _demand_number("good status", status, 200, 599)
     if public_host is not None:
         _demand("public host", public_host, PUBLIC_HOST)
-    if preview_host is not None:
-        _demand("preview host", preview_host, HOST_NAME)
+    _demand("preview host", preview_host, HOST_NAME)
+    if not isinstance(preview_key, str) or not re.fullmatch(PREVIEW_KEY, preview_key):
+        raise BlueGreenError("the preview key cannot be used in a HAProxy configuration")
     if certificate is not None:
         _demand("certificate", certificate, FILE_PATH)
     if balanced_from is not None and not isinstance(balanced_from, IPv4Network):
         raise BlueGreenError(
             f"network of the managed load balancer: {balanced_from!r} is not an IPv4 network"
         )
+    for network in (*preview_allow, *trusted_proxies):
+        if not isinstance(network, IPv4Network | IPv6Network):
+            raise BlueGreenError(f"{network!r} is not a network")
     _demand_number("client timeout", timeout_client, 1, 86_400)
     _demand_number("server timeout", timeout_server, 1, 86_400)
     _demand_number("tunnel timeout", timeout_tunnel, 1, 86_400)
@@ -129,6 +151,17 @@ def render_haproxy(
             public_host=public_host,
             https=https,
             preview_host=preview_host,
+            preview_key=preview_key,
+            preview_key_header=PREVIEW_KEY_HEADER,
+            preview_allow=preview_allow,
+            no_preview=NO_PREVIEW,
+            trusted_proxies=trusted_proxies,
+            longest_chain=LONGEST_CHAIN,
+            own_headers=proxy_headers.own_patterns(),
+            framing_headers=proxy_headers.framing_patterns(),
+            forwarded_headers=proxy_headers.forwarded_patterns(),
+            misspelled_headers=proxy_headers.misspelled_patterns(),
+            ipv6=ipv6,
             certificate=certificate,
             balanced_from=balanced_from,
             monitor_port=MONITOR_PORT,
@@ -139,6 +172,7 @@ def render_haproxy(
             timeout_server=timeout_server,
             timeout_tunnel=timeout_tunnel,
             idle_close_on_response=haproxy_version >= (2, 6),
+            drops_trailers=haproxy_version >= (3, 2),
         )
     )
     # `haproxy -c` accepts an empty backend and a line too many; the fleet is the authority.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _ALLOWED = (
     "allowed are addresses and networks in quotes, for example "
@@ -33,3 +33,6 @@ def _network(value: Any) -> IPv4Network | IPv6Network:
 
 # An IPv4 or IPv6 network; a single address is a network of one.
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+
+# As many as the largest CDNs name, and some.
+Networks = Annotated[list[Network], Field(max_length=1000)]

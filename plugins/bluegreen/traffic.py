@@ -46,13 +46,17 @@ class _Answer(BaseModel):
 
 
 class Haproxy(_Answer):
-    """The HAProxy process. ``config_sha256`` is known only if the agent itself loaded what runs."""
+    """The HAProxy process. ``config_sha256`` is known only if the agent itself loaded what runs.
+
+    ``ipv6`` is whether its kernel knows IPv6, so that HAProxy can listen there.
+    """
 
     version: str
     running: bool
     config_sha256: str | None
     workers: int
     old_workers: int = 0
+    ipv6: bool = False
 
 
 class TrafficMap(_Answer):

@@ -27,6 +27,7 @@ from bluegreen.haproxy_config import Server, render_haproxy
 from tests.waiting import until
 
 AGENT = Path(__file__).resolve().parents[2] / "include" / "templates" / "lb_agent.py"
+PREVIEW_KEY = "not-a-secret-either"
 REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
 ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
 
@@ -56,6 +57,15 @@ _SYSTEMD_RUN = """#!/bin/sh
 printf '%s\\n' "$@" | tr '\\n' '\\t' >>"$BLUEGREEN_ROOT/timers"
 echo >>"$BLUEGREEN_ROOT/timers"
 """
+
+
+def has_ipv6() -> bool:
+    """Whether this machine's loopback has an IPv6 address, which containers may lack."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 def free_port() -> int:
@@ -163,6 +173,8 @@ class LocalHaproxy:
             },
             "health_path": "/health",
             "preview_host": "green.example.com",
+            "preview_key": PREVIEW_KEY,
+            "ipv6": has_ipv6(),
             "stats_user": "admin",
             "stats_password": "not-a-secret",
         }
@@ -182,6 +194,9 @@ class LocalHaproxy:
             ("bind *:443", f"bind 127.0.0.1:{self.https_port}"),
             ("bind *:8404", f"bind 127.0.0.1:{self.stats_port}"),
             ("bind *:8405", f"bind 127.0.0.1:{self.monitor_port}"),
+            ("bind :::80 v6only", f"bind [::1]:{self.http_port}"),
+            ("bind :::443 v6only", f"bind [::1]:{self.https_port}"),
+            ("bind :::8405 v6only", f"bind [::1]:{self.monitor_port}"),
         ):
             text = text.replace(there, here)
         return text

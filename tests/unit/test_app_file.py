@@ -89,6 +89,11 @@ def _is_setting(line: str) -> bool:
             "preview_allow: ['fe80::1%eth0']",
             r"preview_allow\.0: .*a zone means nothing",
         ),
+        (
+            "# trusted_proxies: []",
+            "trusted_proxies: ['::/0']",
+            r"trusted_proxies: found .*::/0 is everybody",
+        ),
         ("# preview_allow: []", "preview_allow: 10.0.0.1", r"preview_allow: found '10\.0\.0\.1': .*list"),
         ("region: nyc3", "region: nyc3\n  region: ams3", r"the key 'region' is there twice"),
         ("ssh_keys: [airflow]", "ssh_keys: []", r"fleet\.ssh_keys: found \[\]"),

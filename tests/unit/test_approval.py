@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, create_autospec
@@ -47,7 +47,8 @@ def request(revision: str = NEW, **changes: Any) -> Request:
 def test_everything_that_is_needed_to_decide_is_shown() -> None:
     shown = request(reason="a *friendlier* [page](http://example.org)").markdown([f"> {NEW[:7]} Greet (Ann)"])
     assert "from **blue** (aaaaaaaaaaaa) to **green** (bbbbbbbbbbbb)" in shown
-    assert "curl -H 'Host: green.example.com' http://198.18.0.1/" in shown
+    on_load_balancer = "curl -H 'Host: green.example.com' http://127.0.0.1/"
+    assert f'\n    ssh root@198.18.0.1 "{on_load_balancer}"' in shown
     assert "healthy on green-1 (198.18.0.3)" in shown
     assert "10 requests meanwhile, 1 failed" in shown
     # Verbatim, so that nobody who can commit or trigger can make it look like something else.
@@ -57,6 +58,18 @@ def test_everything_that_is_needed_to_decide_is_shown() -> None:
 
 def test_a_path_that_proves_nothing_is_shown() -> None:
     assert "- warning: /old proves nothing" in request(unproven=["/old"]).markdown(None)
+
+
+def test_whoever_may_look_from_elsewhere_is_shown_how() -> None:
+    assert "X-Preview-Key" not in request().markdown(None)
+    app = load_app("my_perl_app")
+    connections = app.connections.model_copy(update={"preview": "shop_preview"})
+    traffic = app.traffic.model_copy(update={"preview_allow": [IPv4Network("203.0.113.0/24")]})
+    app = app.model_copy(update={"connections": connections, "traffic": traffic})
+    shown = request(app=app).markdown(None)
+    assert "with the password of the connection shop_preview" in shown
+    assert "curl -H 'Host: green.example.com' -H 'X-Preview-Key: …' http://198.18.0.1/" in shown
+    assert "\n    curl -H 'Host: green.example.com' http://198.18.0.1/" in shown
 
 
 def test_the_list_of_commits_is_bounded() -> None:

@@ -35,6 +35,7 @@ def render(**changes: Any) -> str:
         "servers": {Color.BLUE: [BLUE, SECOND], Color.GREEN: [GREEN]},
         "health_path": "/health",
         "preview_host": "green.example.com",
+        "preview_key": "0123456789abcdef",
         "stats_user": "admin",
         "stats_password": "Pa55-word",
     }
@@ -50,6 +51,7 @@ def test_every_server_of_the_fleet_is_in_the_backend_of_its_color() -> None:
 def test_the_live_color_keeps_what_its_release_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
     login = SimpleNamespace(login="admin", password="Pa55-word")
     monkeypatch.setattr(hook_module, "get_connection", lambda _: login)
+    monkeypatch.setattr(hook_module, "preview_key", lambda _: "0123456789abcdef")
     running = [
         ServerState(name="blue-1", address=IPv4Address("10.0.0.1"), port=9090, maxconn=2, up=True, check="")
     ]
@@ -111,6 +113,11 @@ def test_an_old_haproxy_closes_every_connection_instead() -> None:
     assert "option idle-close-on-response" not in config
 
 
+def test_fields_after_a_body_are_dropped_where_haproxy_can() -> None:
+    assert "option http-drop-request-trailers" in render(haproxy_version=(3, 2))
+    assert "option http-drop-request-trailers" not in render(haproxy_version=(3, 0))
+
+
 HOSTILE = (
     "x\n    server evil 1.2.3.4:80",
     "x y",
@@ -132,6 +139,8 @@ HOSTILE_PATHS = [f"/{value}" for value in HOSTILE_NAMES] + ["", "x"]
 @pytest.mark.parametrize(
     ("key", "value"),
     [(key, value) for key in ("app", "stats_user", "stats_password") for value in HOSTILE]
+    + [("preview_key", f"{'x' * 16}{value}") for value in HOSTILE_NAMES if value != "{{ 7*7 }}"]
+    + [("preview_key", value) for value in ("", "too-short", None)]
     + [(key, value) for key in ("preview_host", "public_host") for value in (*HOSTILE_NAMES, "x:", "x:80 x")]
     + [(key, value) for key in ("health_path", "certificate") for value in HOSTILE_PATHS],
 )
@@ -191,9 +200,10 @@ def test_a_fleet_that_could_not_serve_is_refused(servers: dict[Color, list[Serve
         render(servers=servers)
 
 
-def test_a_refused_password_is_not_in_the_message() -> None:
+@pytest.mark.parametrize("key", ["stats_password", "preview_key"])
+def test_a_refused_secret_is_not_in_the_message(key: str) -> None:
     with pytest.raises(BlueGreenError) as refusal:
-        render(stats_password="geheim geheim")
+        render(**{key: "geheim geheim geheim"})
     assert "geheim" not in str(refusal.value)
 
 
@@ -348,6 +358,18 @@ def test_without_a_managed_load_balancer_nobody_is_believed_and_there_is_no_moni
 def test_a_network_has_to_be_a_network(value: Any) -> None:
     with pytest.raises(BlueGreenError, match="not an IPv4 network"):
         render(balanced_from=value)
+    for key in ("trusted_proxies", "preview_allow"):
+        with pytest.raises(BlueGreenError, match="is not a network"):
+            render(**{key: [value]})
+
+
+def test_both_kinds_of_addresses_are_served_where_the_kernel_knows_them() -> None:
+    settings: dict[str, Any] = {"certificate": "/etc/ssl/x.pem", "balanced_from": BALANCED_FROM}
+    config = render(**settings)
+    for port in (80, 443, 8405):
+        assert f"    bind *:{port}" in config
+        assert f"    bind :::{port} v6only" in config
+    assert ":::" not in render(**settings, ipv6=False)
 
 
 def test_a_certificate_is_used(deployed: Deployed, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     hook.statuses.return_value = {"lb-1": status(), "lb-2": status()}
     hook.sync.return_value = hook.align.return_value = []
     monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: hook)
-    monkeypatch.setattr(haproxy, "haproxy_config", lambda *_: "config")
+    monkeypatch.setattr(haproxy, "haproxy_config", lambda *_, **__: "config")
     return hook
 
 

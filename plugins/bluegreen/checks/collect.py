@@ -129,7 +129,8 @@ class _Collector:
         if not versions:
             return None
         fleet = facts.joining.for_deploy(facts.fleet)
-        return attempt(lambda: haproxy_config(self.app, fleet, min(versions), running))
+        ipv6 = all(one.haproxy.ipv6 for one in facts.readable.values())
+        return attempt(lambda: haproxy_config(self.app, fleet, min(versions), running, ipv6=ipv6))
 
     def _load_balancer(
         self, hook: LoadBalancerHook, facts: Facts, config: str | BlueGreenError | None

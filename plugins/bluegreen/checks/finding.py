@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 # In HAProxy's configuration and in files like it: what follows is a password.
 _SECRET = re.compile(
-    r"(?i)(\bstats\s+auth\s+[^\s:]+:|\b(?:insecure-)?password\s+|\b\w*(?:password|passwd|secret|token)\w*\s*[=:]\s*)\S+"
+    r"(?i)(\bstats\s+auth\s+[^\s:]+:|\breq\.fhdr\(x-preview-key\).*--\s+|\b(?:insecure-)?password\s+|\b\w*(?:password|passwd|secret|token)\w*\s*[=:]\s*)\S+"
 )
 
 

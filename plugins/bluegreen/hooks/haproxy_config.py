@@ -11,6 +11,7 @@ from bluegreen.errors import SettingsError
 from bluegreen.fleet import Fleet
 from bluegreen.haproxy_config import Server, render_haproxy
 from bluegreen.hooks.connection import get_connection
+from bluegreen.hooks.preview_key import preview_key
 from bluegreen.traffic import ServerState
 
 
@@ -19,6 +20,8 @@ def haproxy_config(
     fleet: Fleet,
     haproxy_version: tuple[int, int],
     running: Iterable[ServerState] = (),
+    *,
+    ipv6: bool = False,
 ) -> str:
     """Render ``haproxy.cfg`` for a fleet, with the stats page's login from its Airflow connection.
 
@@ -27,7 +30,8 @@ def haproxy_config(
     :param haproxy_version: the lowest of the load balancers.
     :param running: the live color's servers as HAProxy knows them. They keep their port and their limit until
         they are idle: the release that they run was started with those, and not with today's settings.
-    :raises SettingsError: if that connection has no login or no password.
+    :param ipv6: whether all load balancers know IPv6.
+    :raises SettingsError: if that connection has no login or no password, or there is no usable preview key.
     :raises FleetError: if clients come through a managed load balancer, and its network is not known.
     """
     stats = get_connection(app.connections.haproxy_stats)
@@ -55,6 +59,10 @@ def haproxy_config(
         public_host=app.traffic.public_host,
         https=app.traffic.https,
         preview_host=app.traffic.preview_host,
+        preview_key=preview_key(app),
+        preview_allow=app.traffic.preview_allow,
+        trusted_proxies=app.traffic.trusted_proxies,
+        ipv6=ipv6,
         certificate=app.traffic.certificate,
         balanced_from=fleet.network if app.fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER else None,
         stats_user=stats.login,

@@ -36,7 +36,9 @@ class RenderAndReloadOperator(PlannedOperator):
             demand_live(plan.live, statuses)
             self._demand_health_path(plan.live, hook, statuses)
         version = min(status.version for status in statuses.values())
-        config = haproxy_config(self.app, plan.fleet, version, servers_of(plan.live, statuses.values()))
+        ipv6 = all(status.haproxy.ipv6 for status in statuses.values())
+        running = servers_of(plan.live, statuses.values())
+        config = haproxy_config(self.app, plan.fleet, version, running, ipv6=ipv6)
         changed = hook.sync(config, live=plan.live, idle=plan.idle)
         self.log.info("configuration changed on: %s", ", ".join(changed) or "none, it was up to date")
         if plan.live is not None and any(status.live is not plan.live for status in statuses.values()):

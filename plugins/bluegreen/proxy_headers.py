@@ -1,0 +1,101 @@
+"""Headers by which a proxy speaks to an app, so that no client can speak in its place.
+
+Read in the sources of Plack::Middleware::ReverseProxy and ::XSendfile, of Dancer and Dancer2
+(`behind_proxy`), Catalyst (`using_frontend_proxy`) and Mojolicious (`MOJO_REVERSE_PROXY`), and in the
+documentation of CDNs, of cloud providers' load balancers, and of proxies that authenticate users.
+
+What a client may say about itself is not here: X-HTTP-Method-Override, X-Requested-With, X-Request-ID,
+traceparent, and Via, which proxies on the client's side add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+# A trusted proxy's are kept. A star stands for any ending.
+FORWARDED = (
+    # The client's address, and the host, port, scheme and path that it asked for.
+    "forwarded forwarded-* x-forwarded x-forwarded-* x-forward-* x-original-* x-remote-* x-real-*",
+    "client-ip x-client-ip x-clientip x-client-port true-client-ip x-true-* x-source-ip x-user-ip",
+    "x-cluster-client-ip cluster-client-ip x-originating-ip x-host-ip x-end-user-ip x-coming-from",
+    "proxy-client-ip wl-proxy-* x-proxy-* x-proxyuser-ip x-bluecoat-via x-ms-forwarded-client-ip",
+    "https x-https front-end-https x-scheme x-url-scheme url-scheme x-proto x-protocol",
+    "x-host x-server-name x-server-port x-http-host-override x-rewrite-* x-request-uri x-base-path",
+    "request-base x-request-base script-name x-script-name path-info x-path-info",
+    "x-request-start x-queue-start",
+    # Who the client is, by a login or by a certificate that the proxy has checked.
+    "remote-* auth-user x-auth-request-* x-authenticated-* x-webauth-* x-authentik-* oidc-*",
+    "x-pomerium-* x-vouch-* x-consumer-* x-credential-identifier x-anonymous-consumer tailscale-*",
+    "ssl-* x-ssl x-ssl-* x-tls-* client-cert client-cert-* x-client-cert* x-client-verify x-client-dn",
+    "x-client-ssl* x-client-tls* x-amzn-oidc-* x-amzn-mtls-* x-amzn-tls-* x-goog-iap-*",
+    "x-goog-authenticated-* x-ms-client-principal*",
+    # CDNs' and hosters' own.
+    "cf-* cloudfront-* x-amz-cf-* fastly-* fly-* akamai-* x-akamai-* x-azure-* x-fd-* x-arr-*",
+    "x-appengine-* x-envoy-* x-sucuri-* incap-* x-vercel-* x-nf-* do-connecting-ip",
+)
+
+# Nobody's are kept. HAProxy sets some itself, from what it has understood. Others are what a web server and
+# the app on its own machine say to each other. `Proxy` becomes HTTP_PROXY, which programs take for a setting.
+OWN = (
+    "x-forwarded-for x-forwarded-proto x-real-ip x-preview-key x-color x-revision",
+    "proxy x-sendfile-* x-accel-*",
+)
+
+# Right in one spelling only: HAProxy does not know another, and the app waits for a body that never comes.
+FRAMING = ("content-length content-type transfer-encoding",)
+
+# PSGI makes one variable of a name in capitals and with "_" for "-". HAProxy has names in small letters.
+_EITHER = "[_-]"
+
+# HAProxy reads 2048 characters of a line.
+_LONGEST = 1800
+
+
+def forwarded_patterns() -> list[str]:
+    """Return patterns for names that only a trusted proxy may send, in every spelling."""
+    return list(_joined(map(_any_spelling, _names(FORWARDED))))
+
+
+def own_patterns() -> list[str]:
+    """Return patterns for names that not even a trusted proxy may send, in every spelling."""
+    return list(_joined(map(_any_spelling, _names(OWN))))
+
+
+def misspelled_patterns() -> list[str]:
+    """Return patterns for what a trusted proxy passes on unseen, because it knows the usual spelling only."""
+    return list(_joined(one for name in _names((*FORWARDED, *FRAMING)) for one in _other_spellings(name)))
+
+
+def framing_patterns() -> list[str]:
+    """Return patterns for other spellings of the headers that say where a request ends."""
+    return list(_joined(one for name in _names(FRAMING) for one in _other_spellings(name)))
+
+
+def _names(lines: Iterable[str]) -> Iterator[str]:
+    return (name for line in lines for name in line.split())
+
+
+def _any_spelling(name: str) -> str:
+    return name.replace("*", ".*").replace("-", _EITHER)
+
+
+def _other_spellings(name: str) -> Iterator[str]:
+    """Of a name with "_" for at least one "-"."""
+    parts = name.removesuffix("*").split("-")
+    ending = ".*" if name.endswith("*") else ""
+    for position in range(1, len(parts)):
+        yield f"{_EITHER.join(parts[:position])}_{_EITHER.join(parts[position:])}{ending}"
+    if ending:
+        yield f"{_EITHER.join(parts)}.*_.*"
+
+
+def _joined(spellings: Iterable[str]) -> Iterator[str]:
+    """Return as few patterns as have room for all; in POSIX' notation, because not every HAProxy has PCRE."""
+    line: list[str] = []
+    for spelling in spellings:
+        if line and len("|".join((*line, spelling))) > _LONGEST:
+            yield f"^({'|'.join(line)})$"
+            line = []
+        line.append(spelling)
+    if line:
+        yield f"^({'|'.join(line)})$"
