@@ -26,6 +26,7 @@ MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
 # A CDN, its inner shield, a proxy of one's own: more trusted proxies than these are not looked through.
 LONGEST_CHAIN = 5
 # What somebody is answered who asks for the preview host and may not see it; see haproxy.cfg.j2.
+NO_PREVIEW_STATUS = 403
 NO_PREVIEW = (
     f"This host shows a release that is not live. It needs the header {PREVIEW_KEY_HEADER}, "
     "or an address in traffic.preview_allow."
@@ -155,6 +156,7 @@ def render_haproxy(
             preview_key_header=PREVIEW_KEY_HEADER,
             preview_allow=preview_allow,
             no_preview=NO_PREVIEW,
+            no_preview_status=NO_PREVIEW_STATUS,
             trusted_proxies=trusted_proxies,
             longest_chain=LONGEST_CHAIN,
             own_headers=proxy_headers.own_patterns(),

@@ -15,6 +15,7 @@ from bluegreen.app import App
 from bluegreen.bounded_http import BoundedHttp, NotConnectedError
 from bluegreen.fleet import Droplet
 from bluegreen.good_answer import one_line
+from bluegreen.haproxy_config import NO_PREVIEW_STATUS
 from bluegreen.preview_key import PREVIEW_KEY_HEADER
 
 # Seconds for a whole request, from the connection to the last byte.
@@ -22,6 +23,9 @@ TIMEOUT = 5.0
 
 # A bake may end while requests are on their way; they are waited for so long, with time to notice their end.
 LAST_REQUESTS = TIMEOUT + 1.0
+
+# No app has answered then: each says its revision.
+KEY_REFUSED = "HAProxy does not know this preview key: its connection has changed since the last deploy"
 
 Target = tuple[str, Droplet]
 
@@ -33,10 +37,12 @@ class Manner:
     :param headers: what is sent along; without ``Host`` that is the load balancer's address, which the live
         color answers.
     :param statuses: by path, which statuses are good answers; 200 to 299 where it has none.
+    :param by_preview: whether the idle color is asked, which HAProxy may refuse to show.
     """
 
     headers: Mapping[str, str]
     statuses: Mapping[str, Sequence[int]]
+    by_preview: bool = False
 
     @classmethod
     def of_clients(cls, app: App, key: str) -> Self:
@@ -48,7 +54,7 @@ class Manner:
     def of_preview(cls, app: App, key: str) -> Self:
         """Ask for the idle color; its app sees what it would see from clients."""
         headers = {PREVIEW_KEY_HEADER: key, "Host": app.traffic.preview_host}
-        return cls(headers, app.validation.statuses)
+        return cls(headers, app.validation.statuses, by_preview=True)
 
 
 class Visitor:
@@ -80,6 +86,8 @@ class Visitor:
         except NotConnectedError as failure:
             # HAProxy answers for an app that does not: no connection means that there was no HAProxy.
             error, lost = str(failure), True
+        if self._manner.by_preview and status == NO_PREVIEW_STATUS and revision is None:
+            status, error, lost = None, KEY_REFUSED, True
         return Sample(
             milliseconds=(time.monotonic() - start) * 1000,
             status=status,

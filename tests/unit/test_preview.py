@@ -17,7 +17,7 @@ from bluegreen.fleet import Droplet, Fleet
 from bluegreen.operators import preview
 from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.plan import Plan
-from bluegreen.sampler import Sampler, Target, Visitor
+from bluegreen.sampler import KEY_REFUSED, Sampler, Target, Visitor
 
 REVISION = "a" * 40
 RIGHT = Sample(1, 200, REVISION, load_balancer="lb-1")
@@ -27,6 +27,7 @@ NOT_YET, SICK = (
     Sample(1, 503, None, load_balancer="lb-1"),
     Sample(1, 500, REVISION, load_balancer="lb-1"),
 )
+REFUSED = Sample(1, None, None, load_balancer="lb-1", error=KEY_REFUSED, lost=True)
 
 
 @pytest.fixture
@@ -79,6 +80,16 @@ def test_a_preview_that_stays_wrong_ends_the_deploy_with_what_it_answered(check:
         match=r"the preview through green\.example\.com is not right: / through lb-1: status 503",
     ):
         check(NOT_YET)
+
+
+def test_a_deploy_ends_if_haproxy_refuses_the_preview(check: Any) -> None:
+    with pytest.raises(BlueGreenError, match="HAProxy does not know this preview key"):
+        check(REFUSED)
+
+
+def test_a_rollback_does_not_need_the_preview(check: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(REFUSED, paths=["/", "/health"], goes_back=True) == {"samples": [], "unproven": []}
+    assert "HAProxy does not know this preview key" in capsys.readouterr().out
 
 
 def test_another_release_in_the_preview_is_named(check: Any) -> None:

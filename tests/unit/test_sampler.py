@@ -19,7 +19,7 @@ import pytest
 from bluegreen.analysis import Sample, said, series_of
 from bluegreen.app import ValidationSettings
 from bluegreen.fleet import Droplet
-from bluegreen.sampler import Manner, Sampler, Visitor, targets_of
+from bluegreen.sampler import KEY_REFUSED, Manner, Sampler, Visitor, targets_of
 from tests.waiting import until
 
 REVISION = "a" * 40
@@ -46,8 +46,10 @@ class _App(BaseHTTPRequestHandler):
         if self.path.startswith("/head"):
             self._bad_head(trouble)
             return
-        self.send_response({"/broken": 500, "/old": 301, "/login": 302}.get(self.path, 200))
-        self.send_header("X-Revision", REVISION)
+        statuses = {"/broken": 500, "/old": 301, "/login": 302, "/forbidden": 403, "/refused": 403}
+        self.send_response(statuses.get(self.path, 200))
+        if self.path != "/refused":
+            self.send_header("X-Revision", REVISION)
         self.send_header("Location", "https://www.example.com/\x1b[31m" + "x" * 500)
         if self.path.startswith("/chunked"):
             self.send_header("Transfer-Encoding", "chunked")
@@ -146,6 +148,16 @@ def test_the_settings_say_which_statuses_are_good(balancer: Any) -> None:
         (301, True),
         (500, True),
     ]
+
+
+def test_a_preview_that_haproxy_refuses_is_no_release_s_failure(balancer: Any) -> None:
+    preview = replace(MANNER, by_preview=True)
+    with Visitor(preview) as visitor:
+        by_app, by_haproxy = visitor.ask(("/forbidden", balancer)), visitor.ask(("/refused", balancer))
+    assert (by_app.status, by_app.lost) == (403, False)
+    assert (by_haproxy.status, by_haproxy.error, by_haproxy.lost) == (None, KEY_REFUSED, True)
+    with Visitor(MANNER) as visitor:
+        assert visitor.ask(("/refused", balancer)).status == 403
 
 
 def test_where_a_redirect_leads_is_shown_on_one_line_and_not_at_length(balancer: Any) -> None:
