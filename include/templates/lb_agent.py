@@ -53,6 +53,10 @@ BOOT_WAIT = 10.0
 SOCKET_WAIT, APP_WAIT, SHORT_APP_WAIT = 5.0, 2.0, 1.0
 # Seconds for the request to arrive.
 REQUEST_WAIT = 15.0
+# Seconds: a reader waits for a call that is at work; who was killed lets go; a run may take its switch back.
+READER_WAIT, KILL_WAIT, REVERT_AT_LEAST = 2.0, 2.0, 20.0
+# How often a reader looks if something is changed while it does, and bytes of what a holder writes down.
+READ_AGAIN, HOLDER_LIMIT = 3, 500
 # Seconds after its deadline that a switch which was being confirmed is decided: the other load balancers,
 # which may not have got so far, have gone back by then.
 PEERS_WAIT = 5.0
@@ -156,7 +160,7 @@ class CallDeadline:
     def __init__(self, verb: str, seconds: float) -> None:
         self.verb, self.end = verb, since_boot() + seconds
         self.why = f"it may take {seconds:g} s"
-        self._kept = 0.0
+        self._latest, self._kept = self.end, 0.0
 
     def left(self, at_most: float = float("inf")) -> float:
         """Seconds that may be waited; always more than none.
@@ -168,10 +172,11 @@ class CallDeadline:
             raise AgentError("too_slow", f"{self.verb} ran out of time: {self.why}")
         return min(left, at_most)
 
-    def end_by(self, moment: float, why: str) -> None:
-        """Be over at a moment (seconds since the boot) if that is earlier."""
-        if moment < self.end:
-            self.end, self.why = moment, why
+    def end_within(self, seconds: float, why: str) -> None:
+        """Be over earlier than a call of this verb has to be, if it may not take so long."""
+        self.end = min(self._latest, since_boot() + seconds)
+        if self.end < self._latest:
+            self.why = why
 
     @contextlib.contextmanager
     def keeping(self, seconds: float) -> Iterator[None]:
@@ -232,6 +237,25 @@ def parts_of(stream: IO[bytes] | None, until: float) -> Iterator[bytes]:
         if not part:
             return
         yield part
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def deadline_of(seconds: float) -> Json:
+    """A moment so many seconds from now, for :func:`time_left`; the clock may be set meanwhile."""
+    return {"within": seconds, "end": since_boot() + seconds, "boot": boot_id()}
+
+
+def time_left(pending: Json) -> float:
+    """Seconds until a switch is to be taken back; less than none if they are over.
+
+    Since a boot only the clock knows; if it was set meanwhile, there is no more left than there ever was.
+    """
+    if pending.get("boot") == boot_id():
+        return float(pending["end"] - since_boot())
+    return float(min(pending["deadline"] - time.time(), pending.get("within", 0)))
 
 
 def utc(seconds: float, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
@@ -739,6 +763,9 @@ class RevertTimer:
             "--collect",
             "--property=Restart=on-failure",
             "--property=RestartSec=5",
+            # One that hangs is ended, and so tries again.
+            f"--property=RuntimeMaxSec={DEADLINES['revert'] + 2 * ALARM_AFTER:.0f}",
+            "--property=TimeoutStopSec=5",
             sys.executable,
             str(self.agent),
             "revert",
@@ -748,8 +775,9 @@ class RevertTimer:
             raise AgentError("cannot_arm", f"no revert timer, so nothing moved: {output[-200:]}")
 
     def disarm(self) -> None:
-        """One that is left would find nothing pending."""
-        self.deadline.run("systemctl", "stop", f"{self.UNIT}-*.timer", f"{self.UNIT}-*.service")
+        """One that is left, because this takes too long, would find nothing pending."""
+        with contextlib.suppress(AgentError):
+            self.deadline.run("systemctl", "stop", f"{self.UNIT}-*.timer", f"{self.UNIT}-*.service")
 
 
 class Configuration:
@@ -979,14 +1007,26 @@ class Traffic:
 class Agent:
     """The verbs; each takes the request and returns the answer."""
 
-    def __init__(self, paths: Paths, deadline: CallDeadline) -> None:
-        self.paths, self.deadline = paths, deadline
+    def __init__(self, paths: Paths, deadline: CallDeadline, call_lock: CallLock) -> None:
+        self.paths, self.deadline, self.call_lock = paths, deadline, call_lock
         self.haproxy = Haproxy(paths, deadline)
         self.configuration = Configuration(paths, self.haproxy)
         self.traffic = Traffic(paths, self.haproxy)
         self.lock_store = LockStore(paths.lock)
         self.timer = RevertTimer(paths.agent, deadline)
         self.written = Ledger(paths.ledger)
+
+    def leave_time_for_the_way_back(self, verb: str, request: Json) -> None:
+        """Be over, with whatever else, when a pending switch is to be taken back."""
+        pending = self.traffic.state()["pending"]
+        left = time_left(pending) if pending else 0.0
+        if not pending or left <= 0 or verb == "boot" or "deadline" in request:
+            return
+        self._end_within(max(left, REVERT_AT_LEAST) if verb == "revert" else left)
+
+    def _end_within(self, seconds: float) -> None:
+        self.deadline.end_within(seconds, "the time to confirm the switch is over, it is taken back")
+        self.call_lock.write_down()
 
     def status(self, _request: Json) -> Json:
         processes, running = self.haproxy.processes(), self.haproxy.running_map()
@@ -1197,7 +1237,8 @@ class Agent:
         if origin is not None:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
             self.timer.arm(within, deadline)
-        told = {"revision": revision, "deadline": deadline, **question.told()}
+            self._end_within(within)
+        told = {"revision": revision, "deadline": deadline, **deadline_of(within), **question.told()}
         told |= {key: holder[key] for key in ("run_id", "token")}
         told["peers"] = [str(IPv4Address(peer)) for peer in request.get("peers") or []]
         # Whom to ask at boot, when no HAProxy is there to say it.
@@ -1306,7 +1347,7 @@ class Agent:
 
     def _peers_keep(self, pending: Json) -> bool:
         """Whether the other load balancers keep a switch, once all have decided; silence is a yes."""
-        self.deadline.sleep(min(PEERS_WAIT, pending["deadline"] + PEERS_WAIT - time.time()))
+        self.deadline.sleep(min(PEERS_WAIT, time_left(pending) + PEERS_WAIT))
         return pending["from"] not in self.traffic.colors_of_peers(pending)
 
     def boot(self, _request: Json) -> Json:
@@ -1315,7 +1356,7 @@ class Agent:
         if not pending or pending["from"] is None:
             return {"reverted": False}
         # First, in case that this takes too long: a timer tries again, as often as it takes.
-        self.timer.arm(max(1, pending["deadline"] - time.time()), pending["deadline"])
+        self.timer.arm(max(1, time_left(pending)), pending["deadline"])
         if self._follows_peers(pending):
             return {"reverted": False}
         try:
@@ -1334,7 +1375,7 @@ class Agent:
         One that had agreed to keep it leaves that to its timer. One that had not was away when the others
         decided: until their time is over they go back, if this one does.
         """
-        agreed, left = bool(pending.get("prepared")), pending["deadline"] + PEERS_WAIT - time.time()
+        agreed, left = bool(pending.get("prepared")), time_left(pending) + PEERS_WAIT
         if not pending.get("peers") or (not agreed and left > PEERS_WAIT):
             return False
         if not agreed:
@@ -1380,31 +1421,159 @@ class Agent:
         return {color: self.haproxy.answer_time(color) for color in COLORS}
 
 
-@contextlib.contextmanager
-def flock(path: Path, exclusive: bool, deadline: CallDeadline) -> Iterator[None]:
-    """Keep calls apart. A reader creates nothing and does not wait long: it may look at a call that hangs."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT if exclusive else os.O_RDONLY, 0o600)
-    except FileNotFoundError:
-        if exclusive:
-            raise
-        yield
-        return
-    kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+@dataclass(frozen=True)
+class Holder:
+    """A process that has the flock, and until when it may have it, in seconds since the boot."""
 
-    def attempt() -> bool | None:
+    pid: int
+    started: str
+    end: float
+
+    def kill(self) -> None:
+        """End it and the programs that it runs, unless its number is by now of a process that is no agent."""
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+            if started_at(self.pid) == self.started and b"lb_agent.py" in command:
+                (os.killpg if os.getpgid(self.pid) == self.pid else os.kill)(self.pid, signal.SIGKILL)
+
+
+class CallLock:
+    """The flock that keeps calls apart, and that nobody has for longer than his call may take.
+
+    Who has it writes himself into the locked file, which is in memory. Whoever waits for one that is overdue,
+    because it is stopped or waits for a disk, ends it and goes on: a call that is killed leaves nothing half
+    done. If the flock stays locked nevertheless, the file is replaced by a new one: nobody is left who would
+    execute another instruction under the old one.
+    """
+
+    def __init__(self, path: Path, deadline: CallDeadline) -> None:
+        self.path, self.deadline = path, deadline
+        self._descriptor: int | None = None
+        self._overdue_since: float | None = None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Have it.
+
+        :raises AgentError: with the code ``busy`` if another call has it, and may have it, for too long.
+        """
+        # So that whoever ends this call ends the programs that it runs, too. A session's leader is its own.
+        with contextlib.suppress(PermissionError):
+            os.setpgid(0, 0)
         try:
-            fcntl.flock(descriptor, kind)
-        except BlockingIOError:
-            return None
-        return True
+            if self.deadline.wait_for(LOCK_WAIT, self._attempt) is None:
+                raise AgentError(
+                    "busy", "another call of the agent is at work on this load balancer; try again"
+                )
+            yield
+        finally:
+            self._close()
 
-    try:
-        if deadline.wait_for(LOCK_WAIT if exclusive else 2.0, attempt) is None and exclusive:
-            raise AgentError("busy", "another call of the agent is at work on this load balancer; try again")
-        yield
-    finally:
-        os.close(descriptor)
+    def write_down(self) -> None:
+        """Let others know until when this call has it."""
+        if self._descriptor is None:
+            return
+        own = asdict(Holder(os.getpid(), started_at(os.getpid()) or "", self.deadline.end))
+        line = json.dumps(own).encode()
+        # On a full file system others take it from the kernel who has it.
+        with contextlib.suppress(OSError):
+            os.pwrite(self._descriptor, line, 0)
+            os.ftruncate(self._descriptor, len(line))
+
+    def wait_until_free(self) -> bytes | None:
+        """Wait a moment for a call that is at work; what the file says, or None if it still is."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return b""
+
+        def attempt() -> bytes | None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            return os.pread(descriptor, HOLDER_LIMIT, 0)
+
+        try:
+            return self.deadline.wait_for(READER_WAIT, attempt)
+        finally:
+            os.close(descriptor)
+
+    def _attempt(self) -> bool | None:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if self._is_current():
+                self._end_overdue()
+            else:
+                self._close()
+            return None
+        self.write_down()
+        if self._is_current():
+            return True
+        self._close()
+        return None
+
+    def _is_current(self) -> bool:
+        """Whether the open file still is the one that all others open."""
+        try:
+            there = self.path.stat()
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), there)
+        except FileNotFoundError:
+            return False
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None
+
+    def _end_overdue(self) -> None:
+        holder, now = self._holder(), since_boot()
+        if holder and now <= holder.end:
+            self._overdue_since = None
+            return
+        if holder:
+            holder.kill()
+        if self._overdue_since is None:
+            self._overdue_since = now
+        elif now - self._overdue_since > KILL_WAIT:
+            self._replace()
+
+    def _holder(self) -> Holder | None:
+        """Who has it, as it has written down, else as the kernel knows; None if that process has ended."""
+        descriptor = self._descriptor
+        if descriptor is None:
+            return None
+        with contextlib.suppress(ValueError, TypeError):
+            known = Holder(**json.loads(os.pread(descriptor, HOLDER_LIMIT, 0)))
+            if started_at(known.pid) == known.started:
+                return known
+        inode = os.fstat(descriptor).st_ino
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            found = re.search(rf" FLOCK +ADVISORY +\w+ +(\d+) \S+:{inode} ", line)
+            started = started_at(int(found[1])) if found else None
+            if found and started:
+                seconds = int(started) / os.sysconf("SC_CLK_TCK")
+                return Holder(int(found[1]), started, seconds + max(DEADLINES.values()))
+        return None
+
+    def _replace(self) -> None:
+        """Let all go on with a new file, whoever has the flock of the old one."""
+        guard = os.open(self.path.with_name(f"{self.path.name}.replace"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            # Nobody waits for anything while he has this one.
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_current():
+                self.path.unlink()
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(guard)
+        self._overdue_since = None
+        self._close()
 
 
 VERBS: dict[str, Callable[[Agent, Json], Json]] = {
@@ -1440,8 +1609,28 @@ def answer_to(arguments: list[str]) -> Json:
     if not isinstance(request, dict):
         raise AgentError("bad_request", "the request is not a JSON object")
     paths = Paths()
-    with flock(paths.flock, arguments[0] not in READERS, deadline):
-        return {"ok": True, **VERBS[arguments[0]](Agent(paths, deadline), request)}
+    lock = CallLock(paths.flock, deadline)
+    agent, verb = Agent(paths, deadline, lock), VERBS[arguments[0]]
+    if arguments[0] == "status":
+        return {"ok": True, **in_peace(lock, lambda: agent.status(request))}
+    if arguments[0] in READERS:
+        return {"ok": True, **verb(agent, request)}
+    with lock.held():
+        agent.leave_time_for_the_way_back(arguments[0], request)
+        return {"ok": True, **verb(agent, request)}
+
+
+def in_peace(lock: CallLock, read: Callable[[], Json]) -> Json:
+    """Read while no call changes anything, if there is such a moment; a call that hangs is looked at, too.
+
+    A reader holds nothing while it reads, so that it keeps nobody waiting whatever becomes of it.
+    """
+    for _ in range(READ_AGAIN):
+        before = lock.wait_until_free()
+        answer = read()
+        if before is None or lock.wait_until_free() == before:
+            break
+    return answer
 
 
 def from_stdin(deadline: CallDeadline) -> bytes:

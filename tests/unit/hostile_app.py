@@ -22,6 +22,7 @@ class HostileServer:
     def __init__(self, address: str, port: int, answer: Answer) -> None:
         self.answer = answer
         self.gone = threading.Event()
+        self.asked = 0
         self._listener = socket.create_server((address, port))
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -59,6 +60,7 @@ class HostileServer:
                 if not part:
                     return
                 request += part
+            self.asked += 1
             self.answer(connection, request)
 
 
