@@ -438,15 +438,33 @@ class Processes:
 
     @classmethod
     def parse(cls, text: str) -> Processes | None:
-        master = re.search(r"^(\d+)\s+master\s+(\d+)(?:\s+\[failed: (\d+)\])?", text, re.MULTILINE)
-        if master is None:
+        """What ``show proc`` says, by the names of its columns: 2.4 has one more than later versions.
+
+        A reload that fails counts too, but replaces nobody; from 2.6 on ``[failed: N]`` says how many failed.
+        """
+        names: list[str] = []
+        failed, masters, workers = 0, [], []
+        for line in text.splitlines():
+            if line.startswith("#<"):
+                names = re.findall(r"<([^>]+)>", line)
+                continue
+            failures = re.search(r"\[failed: (\d+)\]", line)
+            values = re.findall(r"\[[^\]]*\]|\S+", line.replace(failures[0], "") if failures else line)
+            row = dict(zip(names, values))  # noqa: B905  (Python 3.9 has no `strict`)
+            if not row.get("PID", "").isdigit() or not row.get("reloads", "").isdigit():
+                continue
+            process = int(row["PID"]), int(row["reloads"])
+            if row.get("type") == "master":
+                masters.append(process)
+                failed = int(failures[1]) if failures else 0
+            elif row.get("type") == "worker":
+                workers.append(process)
+        if len(masters) != 1:
             return None
-        workers = re.findall(r"^(\d+)\s+worker\s+(?:\[.*?\]\s+)?(\d+)", text, re.MULTILINE)
-        failed = int(master[3] or 0)
-        # A reload that fails counts too, but replaces nobody.
-        current = tuple(int(pid) for pid, reloads in workers if int(reloads) == failed)
-        old = tuple(int(pid) for pid, reloads in workers if int(reloads) != failed)
-        return cls(int(master[1]), int(master[2]), failed, current, old)
+        newest = failed if "[failed: " in text else min((reloads for _, reloads in workers), default=0)
+        current = tuple(pid for pid, reloads in workers if reloads == newest)
+        old = tuple(pid for pid, reloads in workers if reloads != newest)
+        return cls(*masters[0], failed, current, old)
 
 
 def started_at(pid: int) -> str | None:
@@ -625,7 +643,17 @@ def number(request: Json, key: str, low: float, high: float) -> float:
 
 
 class LockStore:
-    """Which run may change this load balancer. Tokens only ever grow, so that an old one never fits again."""
+    """Which run may change this load balancer. Tokens only ever grow, so that an old one never fits again.
+
+    They are counted, and no clock has a part in that: one that was wrong once would be wrong for good. Each
+    run is given the same token on all load balancers of its app, greater than the last of any of them
+    (``at_least``), so that each alone knows what all have given. One that was added, or has lost its file,
+    learns it from the others; where none is left that knows, from the droplets, which keep the token of the
+    run that changed them last. A droplet that was not asked then, and knows a greater one, refuses the run;
+    that is written down here (``know``), and the next run's token is greater.
+
+    A lease is counted by the clock that nobody sets (``since_boot``); what people are shown is by the other.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -633,8 +661,16 @@ class LockStore:
     def holder(self) -> Json | None:
         return read_json(self.path).get("holder")
 
-    def take(self, who: Json, lease: float, over: float = 0) -> Json:
-        """``over`` is the token of a holder whose run has ended without giving the lock back."""
+    def last_token(self) -> int | None:
+        """The greatest token that is known here; None if nothing is."""
+        last = read_json(self.path).get("last_token")
+        return None if last is None else int(last)
+
+    def take(self, who: Json, lease: float, over: float = 0, at_least: int = 0) -> Json:
+        """``over`` is the token of a holder whose run has ended without giving the lock back.
+
+        ``at_least`` is the smallest token that is greater than all that are known elsewhere.
+        """
         state = read_json(self.path)
         holder = state.get("holder")
         if holder and self.is_over(holder, over):
@@ -645,9 +681,11 @@ class LockStore:
             # It was cleared: what its tasks from before may still do, and have done, is not this one's.
             holder = None
         if not holder:
-            # The clock keeps tokens growing even if the file was lost.
-            token = max(int(state.get("last_token", 0)) + 1, int(time.time()))
+            token = max((self.last_token() or 0) + 1, at_least)
             holder = {**who, "since": time.time(), "token": token}
+        elif holder["token"] < at_least:
+            # Another load balancer of the same run knows a later one; this one was not used yet.
+            holder = {**holder, "token": at_least}
         old = state.get("holder") or {}
         if old.get("begun") not in (None, who.get("begun")):
             # Not forgotten before its record is complete, even if this call is killed.
@@ -666,17 +704,31 @@ class LockStore:
 
     @staticmethod
     def is_over(holder: Json, over: float = 0) -> bool:
-        return bool(holder["token"] == over or holder.get("until", 0) < time.time())
+        return bool(holder["token"] == over or LockStore.lease_left(holder) < 0)
+
+    @staticmethod
+    def lease_left(holder: Json) -> float:
+        """Seconds; a lease that began before the machine was restarted lasts its whole length since then."""
+        if holder.get("boot") == boot_id():
+            return float(holder["end"] - since_boot())
+        return float(holder.get("lease", LEASE) - since_boot())
 
     def _extend(self, holder: Json) -> Json:
-        holder = {**holder, "until": time.time() + holder.get("lease", LEASE)}
-        write_json(self.path, {"last_token": holder["token"], "holder": holder})
+        holder = {**holder, **deadline_of(holder.get("lease", LEASE))}
+        self._write(holder["token"], holder)
         return holder
 
+    def _write(self, token: int, holder: Json | None) -> None:
+        write_json(self.path, {"last_token": max(self.last_token() or 0, token), "holder": holder})
+
     def release(self, token: int) -> None:
-        state = read_json(self.path)
-        if state.get("holder") and state["holder"]["token"] == token:
-            write_json(self.path, {"last_token": token, "holder": None})
+        holder = self.holder()
+        if holder and holder["token"] == token:
+            self._write(token, None)
+
+    def know(self, token: int) -> None:
+        """Give tokens from now on that are greater than one which was found elsewhere."""
+        self._write(token, self.holder())
 
     def require(self, request: Json, lease: float | None = None) -> Json:
         """The holder, if the request's token is its token; that renews the lease.
@@ -696,7 +748,7 @@ class LockStore:
 
     @staticmethod
     def describe(holder: Json) -> str:
-        until = f" until {utc(holder['until'])}" if "until" in holder else ""
+        until = f" until {utc(time.time() + LockStore.lease_left(holder))}"
         return f"{holder['owner']}, run {holder['run_id']}, since {utc(holder['since'])}{until}"
 
 
@@ -877,7 +929,7 @@ class Traffic:
 
     def keep(self, pending: Json) -> None:
         confirmed = {"revision": pending["revision"], "color": pending["to"]}
-        confirmed |= {"run_id": pending["run_id"], "at": time.time()}
+        confirmed |= {"run_id": pending["run_id"], "token": pending.get("token"), "at": time.time()}
         state = self.state()
         before = state["confirmed"]
         # What an agent has confirmed that did not remember this.
@@ -902,8 +954,9 @@ class Traffic:
 
     @staticmethod
     def _revert_of(pending: Json, reason: str) -> Json:
-        way = {"from": pending["to"], "to": pending["from"], "run_id": pending["run_id"]}
-        return {**way, "at": time.time(), "reason": reason}
+        way = {"from": pending["to"], "to": pending["from"]}
+        whose = {"run_id": pending["run_id"], "token": pending.get("token")}
+        return {**way, **whose, "at": time.time(), "reason": reason}
 
     def in_file(self) -> TrafficMap | None:
         file = self.paths.map
@@ -1049,10 +1102,15 @@ class Agent:
             "counters": self._counters(),
             "answer_times": self._answer_times(),
             "sessions": self.haproxy.sessions(),
-            "lock": self.lock_store.holder(),
+            "lock": self._lock_for_people(),
+            "last_token": self.lock_store.last_token(),
             **{key: state[key] for key in ("pending", "confirmed", "good", "last_revert", "moved_at")},
             "now": time.time(),
         }
+
+    def _lock_for_people(self) -> Json | None:
+        holder = self.lock_store.holder()
+        return holder and {**holder, "until": time.time() + self.lock_store.lease_left(holder)}
 
     def probe(self, request: Json) -> Json:
         address = str(IPv4Address(text(request, "address", r"[0-9.]+")))
@@ -1066,8 +1124,9 @@ class Agent:
         lease = number({"lease": LEASE, **request}, "lease", 1, 86400)
         over = number(request, "over", 0, 1e15) if "over" in request else 0
         holder = self.lock_store.holder()
-        taken = self.lock_store.take(who, lease, over)
-        answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
+        at_least = int(number({"at_least": 0, **request}, "at_least", 0, 1e15))
+        taken = self.lock_store.take(who, lease, over, at_least)
+        answer = {"token": taken["token"], "until": time.time() + lease, "took_over": None}
         if holder and holder["run_id"] != taken["run_id"]:
             answer["took_over"] = self.lock_store.describe(holder)
         self._settle(keep=bool(request.get("keep")))
@@ -1150,12 +1209,17 @@ class Agent:
         return {"records": self.written.records()[-last:]}
 
     def renew(self, request: Json) -> Json:
-        """Keep the lock; ``touches`` is the color whose droplets are about to be changed."""
+        """Keep the lock; ``touches`` is the color whose droplets are about to be changed.
+
+        ``known_token`` is what one of them knows, which no load balancer did.
+        """
         lease = number(request, "lease", 1, 86400) if "lease" in request else None
         holder = self.lock_store.require(request, lease)
         if "touches" in request:
             self._demand_idle(text(request, "touches", COLOR), holder)
-        return {"until": holder["until"]}
+        if "known_token" in request:
+            self.lock_store.know(int(number(request, "known_token", 0, 1e15)))
+        return {"until": time.time() + self.lock_store.lease_left(holder)}
 
     def _demand_idle(self, color: str, holder: Json) -> None:
         """Refuse if a color has the traffic, or this run has moved it away from there and may yet go back.

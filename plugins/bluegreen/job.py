@@ -112,6 +112,12 @@ def claim_script(claim: Claim) -> str:
     return _render_claimed("droplet/claim_droplet.sh.j2", claim)
 
 
+def token_script(app: str) -> str:
+    """Print the greatest token by which the droplet was ever claimed for an app, or 0."""
+    check_app_id(app)
+    return render_script("droplet/newest_token.sh.j2", system_name=system_name(app))
+
+
 def poll_script(*, unit: str, cursor: int = 0, wait: float = 5) -> str:
     """Wait up to ``wait`` seconds for the job's end, then print what is new; see :func:`parse_job_report`."""
     return render_script("droplet/job_poll.sh.j2", unit=unit, cursor=cursor, wait_ms=int(wait * 1000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bluegreen.traffic import Confirmed, LoadBalancerStatus, Lock, PendingSwitch
+from bluegreen.traffic import Confirmed, LastRevert, LoadBalancerStatus, Lock, PendingSwitch
 
 
 def waiting_switch(statuses: Mapping[str, LoadBalancerStatus], run: str) -> PendingSwitch | None:
@@ -38,7 +38,7 @@ def is_taken_back(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
         one.last_revert is not None
         and not one.last_revert.refused
         and one.last_revert.run_id == run
-        and one.last_revert.at >= _since(one, run)
+        and _is_current(one.last_revert, one, run)
         for one in statuses.values()
     )
 
@@ -59,16 +59,16 @@ def is_kept(statuses: Mapping[str, LoadBalancerStatus], run: str) -> bool:
 
 def _confirmed(status: LoadBalancerStatus, run: str) -> Confirmed | None:
     known = status.confirmed
-    return known if known and known.run_id == run and (known.at or 0) >= _since(status, run) else None
+    return known if known and known.run_id == run and _is_current(known, status, run) else None
 
 
-def _since(status: LoadBalancerStatus, run: str) -> float:
-    """When the run began there: one that was cleared, and runs again, has taken its lock anew.
+def _is_current(done: Confirmed | LastRevert, status: LoadBalancerStatus, run: str) -> bool:
+    """Whether a run did it since it began: one that was cleared, and runs again, has another token.
 
     Without its lock, which it gives back in the end, all that it ever did counts.
     """
     lock = _own_lock(status, run)
-    return lock.since if lock else 0
+    return lock is None or done.token == lock.token
 
 
 def _own_lock(status: LoadBalancerStatus, run: str) -> Lock | None:

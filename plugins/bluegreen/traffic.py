@@ -130,11 +130,15 @@ class PendingSwitch(_Answer):
 
 
 class Confirmed(_Answer):
-    """The last switch that was confirmed, by which run, ``at`` when (seconds since the epoch)."""
+    """The last switch that was confirmed, by which run, ``at`` when (seconds since the epoch).
+
+    ``token`` is that of the run's lock: a run that was cleared has another one from then on.
+    """
 
     color: Color
     revision: str
     run_id: str | None = None
+    token: int | None = None
     at: float | None = None
 
     def __str__(self) -> str:
@@ -144,13 +148,17 @@ class Confirmed(_Answer):
 
 
 class LastRevert(_Answer):
-    """The last switch that was taken back, or, if ``refused``, that could not be."""
+    """The last switch that was taken back, or, if ``refused``, that could not be.
+
+    ``token`` is that of the lock of the run whose switch it was.
+    """
 
     from_color: Color = Field(alias="from")
     to: Color | None
     at: float
     reason: str
     run_id: str
+    token: int | None = None
     refused: bool = False
 
     def __str__(self) -> str:
@@ -168,7 +176,7 @@ class LoadBalancerStatus(_Answer):
     ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
     when traffic last moved, and ``now`` is the load balancer's own time. ``good`` is, of each color, the
-    revision that was confirmed there last.
+    revision that was confirmed there last. ``last_token`` is the greatest lock token that it knows, if any.
     """
 
     haproxy: Haproxy
@@ -182,6 +190,7 @@ class LoadBalancerStatus(_Answer):
     answer_times: dict[Color, int] = {}
     sessions: dict[Color, int]
     lock: Lock | None
+    last_token: int | None = None
     pending: PendingSwitch | None
     confirmed: Confirmed | None
     good: dict[Color, str] = {}
@@ -334,3 +343,17 @@ def is_decided(statuses: Mapping[str, LoadBalancerStatus]) -> bool:
     return bool(waiting) and all(
         one.prepared and all(status.live is one.to for status in statuses.values()) for one in waiting
     )
+
+
+def next_token(run: str, statuses: Iterable[LoadBalancerStatus]) -> int | None:
+    """Return the smallest token that a run may be given everywhere, or None if no load balancer knows any.
+
+    :param run: the run, as the load balancers know it; a lock that it holds already may stay.
+    """
+
+    def smallest(last: int, lock: Lock | None) -> int:
+        is_its_own = lock is not None and (lock.run_id, lock.token) == (run, last)
+        return last if is_its_own else last + 1
+
+    known = [smallest(one.last_token, one.lock) for one in statuses if one.last_token is not None]
+    return max(known, default=None)

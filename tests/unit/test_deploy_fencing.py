@@ -12,10 +12,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bluegreen.app import Hook
+from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.command_hooks import Moment
 from bluegreen.errors import BlueGreenError, DropletRefusedError, LoadBalancerError
-from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
+from bluegreen.hooks.droplet import CommandError, CommandResult, DropletHook, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.job import (
     BUSY_STATUS,
@@ -24,8 +25,10 @@ from bluegreen.job import (
     claim_script,
     clean_script,
     start_script,
+    token_script,
 )
 from bluegreen.operators import command_hooks, deploy, previous_release
+from bluegreen.operators.claims import refusals_explained
 from bluegreen.plan import HeldLock, Plan
 from tests.unit.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
 
@@ -40,6 +43,7 @@ LOCK = HeldLock(load_balancers=(LB, SECOND_LB), tokens={"lb-1": 7, "lb-2": 9}).m
 LOCK_LOST = LoadBalancerError("this run no longer holds the lock", code="lock_lost")
 AWAY = DropletUnreachableError("green-1 cannot be reached by SSH")
 NEWER = CommandResult(CLAIMED_STATUS, "", "another run has claimed this droplet since\n")
+NEWER_BY_NUMBER = "another run has claimed this droplet since (its token 8000 is newer than 9)"
 
 Answer = CommandResult | BlueGreenError
 
@@ -51,7 +55,7 @@ class Droplets:
         self.sent: list[tuple[str, str]] = []
         self.answers: dict[tuple[str, str], Answer] = {}
         self.tokens: set[int] = set()
-        self.load_balancers: Any = create_autospec(LoadBalancersHook, instance=True)
+        self.load_balancers: Any = create_autospec(LoadBalancersHook, instance=True, app=load_app(APP))
         monkeypatch.setattr(DropletHook, "of", lambda one, _app: self._hook(one))
         monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: self.load_balancers)
         for verb in ("start", "clean"):
@@ -130,6 +134,24 @@ def test_a_deploy_whose_droplet_is_another_runs_fails_with_that_and_stops_nothin
     ):
         deploy_task().execute(context())
     assert droplets.sent == [("green-1", "start")]
+
+
+@pytest.mark.parametrize("verb", ["start", "claim"])
+def test_a_token_that_no_load_balancer_gave_is_in_the_way_once(droplets: Droplets, verb: str) -> None:
+    refused = CommandResult(CLAIMED_STATUS, "", f"{NEWER_BY_NUMBER}; nothing was started\n")
+    droplets.answers["green-1", verb] = refused
+    with pytest.raises(AirflowFailException, match="no other run holds the lock") as raised:
+        deploy_task().execute(context()) if verb == "start" else roll_back()
+    assert f"/var/lib/bluegreen/{NAME}.token" in str(raised.value)
+    assert "a new run is let in" in str(raised.value)
+    droplets.load_balancers.make_known.assert_called_once_with(8000)
+
+
+def test_a_token_of_a_run_that_has_the_lock_by_now_is_that(droplets: Droplets) -> None:
+    droplets.answers["green-1", "start"] = CommandResult(CLAIMED_STATUS, "", NEWER_BY_NUMBER)
+    droplets.load_balancers.make_known.side_effect = LOCK_LOST
+    with pytest.raises(AirflowFailException, match="no longer holds the lock"):
+        deploy_task().execute(context())
 
 
 def test_a_droplet_on_which_a_release_is_just_being_started_is_claimed_a_little_later(
@@ -282,6 +304,24 @@ def test_a_later_run_starts_its_job_and_an_earlier_one_none(machine: Machine) ->
         "another run has claimed this droplet since (its token 8 is newer than 7); "
         "nothing was started, trigger a new run\n"
     )
+
+
+def test_a_droplet_reports_the_token_of_its_last_run_and_nothing_else_changes(machine: Machine) -> None:
+    script = token_script(APP).replace("\nnewest_token\n", '\nnewest_token >"$SAID"\n')
+    assert machine.run(script).stdout == "0\n"
+    machine.run(claim_script(Claim(APP, 8)))
+    before = sorted(machine.path.rglob("*"))
+    assert machine.run(script).stdout == "8\n"
+    assert sorted(machine.path.rglob("*")) == before
+
+
+def test_what_a_droplet_that_refuses_a_run_says_is_understood(machine: Machine) -> None:
+    machine.run(claim_script(Claim(APP, 8)))
+    load_balancers: Any = create_autospec(LoadBalancersHook, instance=True, app=load_app(APP))
+    refused = machine.run(start(7))
+    with pytest.raises(BlueGreenError, match="no other run holds"), refusals_explained(load_balancers):
+        raise CommandError(refused.stderr, refused.status)
+    load_balancers.make_known.assert_called_once_with(8)
 
 
 @pytest.mark.parametrize("lost", ["run", "lib"])

@@ -19,8 +19,8 @@ MUTATING = ("sync", "switch", "confirm", "revert", "renew")
 
 def snapshot(world: LocalHaproxy) -> dict[str, tuple[int, bytes]]:
     """Every file of the load balancer: when it was changed, and its content."""
-    # Every call of a run renews its lease.
-    ignored = {"run/haproxy", "haproxy.log", "var/lib/bluegreen/lock.json"}
+    # Every call writes itself down, and one of a run renews its lease.
+    ignored = {"run/haproxy", "haproxy.log", "var/lib/bluegreen/lock.json", "run/bluegreen.lock"}
     return {
         str(path.relative_to(world.root)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in world.root.rglob("*")

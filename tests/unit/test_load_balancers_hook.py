@@ -34,6 +34,7 @@ def member(name: str, **answers: Any) -> Any:
 
     one.call.side_effect = call
     one.status.return_value.lock = one.status.return_value.pending = None
+    one.status.return_value.last_token = None
     return one
 
 
@@ -89,6 +90,52 @@ def test_why_a_switch_failed_is_not_hidden_by_what_went_wrong_afterwards() -> No
     with pytest.raises(BlueGreenError, match="green is sick"):
         both(first, second).switch(**REQUEST)
     assert first.asked == ["switch", "switch", "revert"]
+
+
+def locks(one: Any, *tokens: int) -> None:
+    """Let a load balancer give these tokens, one after the other."""
+    given = iter(tokens)
+
+    def call(verb: str, **request: Any) -> dict[str, Any]:
+        one.asked.append((verb, request["at_least"]))
+        return {"token": next(given)}
+
+    one.call.side_effect = call
+
+
+def test_a_run_has_the_same_token_everywhere_greater_than_any_before() -> None:
+    first, second = member("lb-1"), member("lb-2")
+    first.status.return_value.last_token, second.status.return_value.last_token = 4, 9
+    locks(first, 10)
+    locks(second, 10)
+    assert both(first, second).lock("bob", "dag/run", "v2", lambda _run: False) == {"lb-1": 10, "lb-2": 10}
+    assert first.asked == second.asked == [("lock", 10)]
+
+
+def test_if_another_run_came_in_between_the_token_is_the_greater_one_everywhere() -> None:
+    first, second = member("lb-1"), member("lb-2")
+    first.status.return_value.last_token = second.status.return_value.last_token = 4
+    locks(first, 5, 7)
+    locks(second, 7)
+    assert both(first, second).lock("bob", "dag/run", "v2", lambda _run: False) == {"lb-1": 7, "lb-2": 7}
+    assert first.asked == [("lock", 5), ("lock", 7)]
+
+
+def test_a_load_balancer_that_was_added_learns_the_tokens_from_the_others() -> None:
+    first, new = member("lb-1"), member("lb-2")
+    first.status.return_value.last_token = 8
+    locks(first, 9)
+    locks(new, 9)
+    tokens = both(first, new).lock("bob", "dag/run", "v2", lambda _run: False, last_token=lambda: 1000)
+    assert tokens == {"lb-1": 9, "lb-2": 9}
+
+
+def test_where_no_load_balancer_knows_a_token_the_droplets_are_asked() -> None:
+    first, second = member("lb-1"), member("lb-2")
+    locks(first, 42)
+    locks(second, 42)
+    both(first, second).lock("bob", "dag/run", "v2", lambda _run: False, last_token=lambda: 41)
+    assert first.asked == second.asked == [("lock", 42)]
 
 
 def test_who_holds_the_lock_is_not_hidden_by_what_went_wrong_afterwards() -> None:

@@ -13,7 +13,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.commit import Commit, joined, on_all
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.plan import HeldLock
-from bluegreen.traffic import LoadBalancerStatus, RevertResult, SwitchResult, is_decided
+from bluegreen.traffic import LoadBalancerStatus, RevertResult, SwitchResult, is_decided, next_token
 
 if TYPE_CHECKING:
     from bluegreen.app import App
@@ -57,8 +57,11 @@ class LoadBalancersHook(BaseHook):
         is_over: Callable[[str], bool],
         lease: float | None = None,
         begun: dict[str, Any] | None = None,
+        last_token: Callable[[], int] | None = None,
     ) -> dict[str, int]:
         """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
+
+        All give the same token: see the agent's ``LockStore``.
 
         :param owner: who triggered the run.
         :param run_id: the run.
@@ -66,6 +69,7 @@ class LoadBalancersHook(BaseHook):
         :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
         :param lease: seconds that it lasts without being renewed; default: the app's.
         :param begun: the beginning of the run's record, for whoever has to complete it.
+        :param last_token: asked only if no load balancer knows any token: the greatest that others know.
         :return: tokens by droplet name.
         :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
         """
@@ -73,10 +77,13 @@ class LoadBalancersHook(BaseHook):
         self.install_agents()
         statuses = self.statuses()
         who = {"owner": owner, "run_id": run_id, "ref": ref}
+        at_least = next_token(run_id, statuses.values())
+        if at_least is None:
+            at_least = (last_token() if last_token else 0) + 1
         try:
             for member in sorted(self.members, key=lambda one: one.name):
                 request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}
-                request |= {"keep": is_decided(statuses), "begun": begun}
+                request |= {"keep": is_decided(statuses), "begun": begun, "at_least": at_least}
                 holder = statuses[member.name].lock
                 if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
                     self.log.warning(
@@ -89,7 +96,12 @@ class LoadBalancersHook(BaseHook):
                 answer = member.call("lock", **request)
                 if answer.get("took_over") and "over" not in request:
                     self.log.warning("%s: the lease had run out of %s", member.name, answer["took_over"])
-                taken[member.name] = answer["token"]
+                taken[member.name] = at_least = max(at_least, answer["token"])
+            # Only where another run's lock was taken and given back since they were asked.
+            for member in self.members:
+                if taken[member.name] < at_least:
+                    request = {**who, "lease": lease or self.app.timeouts.lease, "begun": begun}
+                    taken[member.name] = member.call("lock", at_least=at_least, **request)["token"]
         except BlueGreenError:
             self.tokens = taken
             try:
@@ -127,6 +139,14 @@ class LoadBalancersHook(BaseHook):
         :raises LoadBalancerError: with code ``lock_lost`` if it is not; nothing is to be changed then.
         """
         self._each("renew", **({} if lease is None else {"lease": lease}))
+
+    def make_known(self, token: int) -> None:
+        """Let the next run's token be greater than one that a droplet knows.
+
+        :raises LoadBalancerError: with code ``lock_lost`` if another run holds the lock by now, whose token
+            that may be.
+        """
+        self._each("renew", known_token=token)
 
     def demand_idle(self, color: Color) -> None:
         """Renew the lock, and make sure that a color's droplets may be changed.

@@ -22,6 +22,7 @@ from bluegreen.job import (
     poll_script,
     start_script,
 )
+from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import LockedOperator
 from bluegreen.operators.states import found_plan, task_states, told
 
@@ -122,7 +123,8 @@ class CommandHooksOperator(LockedOperator):
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)
         with DropletHook.of(droplet, self.app) as connection:
-            output_of(connection, start)
+            with refusals_explained(load_balancers):
+                output_of(connection, start)
             report = self._follow(connection, unit, load_balancers)
             self._clean(connection, unit, claim)
         if report.state is not JobState.SUCCESS:

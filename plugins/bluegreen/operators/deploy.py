@@ -20,6 +20,7 @@ from bluegreen.job import (
     poll_script,
     start_script,
 )
+from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
 
@@ -70,7 +71,8 @@ class DeployReleaseOperator(PlannedOperator):
         # Also in a run that was cleared from here on after its switch.
         load_balancers.demand_idle(self.run_plan.idle)
         with DropletHook.of(droplet, self.app) as hook:
-            output_of(hook, self._start(droplet, context))
+            with refusals_explained(load_balancers):
+                output_of(hook, self._start(droplet, context))
             report = self._follow(hook, load_balancers)
             if report.state is JobState.MISSING:
                 raise JobGoneError(

@@ -16,6 +16,7 @@ from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.listeners.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.claims import newest_token
 from bluegreen.operators.records import begun, triggered_by
 from bluegreen.operators.states import holder_of, task_states
 from bluegreen.plan import HeldLock
@@ -135,6 +136,7 @@ class AcquireLockOperator(BlueGreenOperator):
                     is_over=lambda other: self._is_over(context, other),
                     lease=self.lease,
                     begun=begun(context, self.purpose).line(),
+                    last_token=self._newest_token_on_droplets,
                 )
                 return tokens, bool(holder)
             except BlueGreenError as error:
@@ -162,6 +164,10 @@ class AcquireLockOperator(BlueGreenOperator):
                 f"this run has ended before ({', '.join(sorted(ended))}) and was cleared in part, so it "
                 "changes nothing; trigger a new run"
             )
+
+    def _newest_token_on_droplets(self) -> int:
+        fleet = self.read_fleet()
+        return newest_token(self.app, [*fleet.blue, *fleet.green])
 
     @staticmethod
     def _is_over(context: Context, holder: str) -> bool:

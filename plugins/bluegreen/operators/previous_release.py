@@ -19,6 +19,7 @@ from bluegreen.hooks.droplet import (
 )
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
+from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.plan import Plan
 from bluegreen.release import DropletFacts, facts_script, parse_facts
@@ -74,9 +75,10 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
 
         :raises BlueGreenError: if the lock, or a droplet, is another run's by now.
         """
-        self.load_balancers().renew()
+        load_balancers = self.load_balancers()
+        load_balancers.renew()
         script = claim_script(Claim(self.app_id, self.held_lock.fencing_token))
-        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+        with refusals_explained(load_balancers), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
             # As a list, because errors come with the results.
             list(pool.map(lambda droplet: self._claim_one(droplet, script), droplets))
 

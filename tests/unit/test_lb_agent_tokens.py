@@ -1,0 +1,107 @@
+"""The load-balancer agent: tokens only grow, and leases end, whatever the clock says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bluegreen.color import Color
+from bluegreen.own_switch import is_kept, is_taken_back
+from bluegreen.traffic import LoadBalancerStatus, next_token
+from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy
+from tests.unit.test_lb_agent_peers import PEER, peer
+
+ALICE = {"owner": "alice", "run_id": "run-1", "ref": "v1"}
+BOB = {"owner": "bob", "run_id": "run-2", "ref": "v2"}
+YEARS = 10 * 365 * 86400
+
+# Before the agent's own first line: the clock that people set is somewhere else.
+SET_CLOCK = "import time\n_time = time.time\ntime.time = lambda: _time() + {seconds}\n"
+
+
+def set_clock(world: LocalHaproxy, seconds: int) -> None:
+    """Set the load balancer's clock, by so much from the real time."""
+    text = world.installed_agent.read_text()
+    world.installed_agent.write_text(
+        text.replace("import time\n", SET_CLOCK.format(seconds=seconds), 1)
+        if "_time" not in text
+        else text.replace("_time() + ", f"_time() + {seconds} + ")
+    )
+
+
+def status(world: LocalHaproxy) -> LoadBalancerStatus:
+    return LoadBalancerStatus.parse(world.ok("status"))
+
+
+@pytest.mark.parametrize("seconds", [YEARS, -YEARS])
+def test_a_clock_that_is_wrong_has_no_part_in_tokens(load_balancer: LocalHaproxy, seconds: int) -> None:
+    first = load_balancer.ok("lock", **ALICE)["token"]
+    load_balancer.ok("unlock", token=first)
+    set_clock(load_balancer, seconds)
+    assert load_balancer.ok("lock", **BOB)["token"] == first + 1
+
+
+def test_a_token_is_at_least_what_others_know(load_balancer: LocalHaproxy) -> None:
+    assert status(load_balancer).last_token is None
+    token = load_balancer.ok("lock", **ALICE, at_least=1796000000)["token"]
+    assert token == status(load_balancer).last_token == 1796000000
+    # The same run, which met another load balancer that knows more.
+    assert load_balancer.ok("lock", **ALICE, at_least=1796000007)["token"] == 1796000007
+    assert load_balancer.refused("renew", token=token)[0] == "lock_lost"
+    load_balancer.ok("unlock", token=1796000007)
+    assert load_balancer.ok("lock", **BOB, at_least=3)["token"] == 1796000008
+
+
+def test_a_token_that_a_droplet_knows_makes_the_next_one_greater(load_balancer: LocalHaproxy) -> None:
+    token = load_balancer.ok("lock", **ALICE)["token"]
+    load_balancer.ok("renew", token=token, known_token=5000)
+    load_balancer.ok("renew", token=token)
+    load_balancer.ok("unlock", token=token)
+    assert load_balancer.ok("lock", **BOB)["token"] == 5001
+
+
+def test_a_run_may_keep_its_lock_and_needs_a_token_greater_than_all_others(
+    load_balancer: LocalHaproxy,
+) -> None:
+    load_balancer.ok("lock", **ALICE, at_least=7)
+    held, other = (
+        status(load_balancer),
+        LoadBalancerStatus.parse({**load_balancer.ok("status"), "lock": None}),
+    )
+    assert next_token("run-1", [held]) == 7
+    assert next_token("run-2", [held]) == 8
+    assert next_token("run-1", [held, other]) == 8
+    assert next_token("run-1", []) is None
+
+
+@pytest.mark.parametrize("seconds", [YEARS, -YEARS])
+def test_a_lease_is_no_longer_and_no_shorter_when_the_clock_is_set(deployed: Deployed, seconds: int) -> None:
+    set_clock(deployed.world, seconds)
+    assert deployed.world.refused("lock", **BOB)[0] == "locked"
+    said: Any = deployed.status()
+    assert 100 < said["lock"]["until"] - said["now"] < 121
+    assert deployed.world.ok("renew", token=deployed.token)
+
+
+@pytest.mark.parametrize("seconds", [YEARS, -YEARS])
+def test_a_run_knows_its_own_switch_when_the_clock_was_set_meanwhile(
+    deployed: Deployed, seconds: int
+) -> None:
+    deployed.switch(Color.GREEN)
+    set_clock(deployed.world, seconds)
+    deployed.world.ok("confirm", token=deployed.token, revision=REVISIONS[Color.GREEN])
+    assert is_kept({"lb-1": status(deployed.world)}, "run-1")
+    deployed.switch(Color.BLUE)
+    set_clock(deployed.world, seconds)
+    deployed.world.ok("revert", token=deployed.token)
+    assert is_taken_back({"lb-1": status(deployed.world)}, "run-1")
+
+
+def test_a_switch_has_its_time_to_be_confirmed_when_the_clock_was_set_meanwhile(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN, peers=[PEER], confirm_within=60)
+    deployed.world.stop_haproxy()
+    set_clock(deployed.world, YEARS)
+    with peer(deployed, "green"):
+        # The others have not decided yet, so what they do now is not followed.
+        assert deployed.world.ok("boot")["reverted"]
