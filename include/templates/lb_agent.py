@@ -86,6 +86,10 @@ HEAD_LIMIT, SOCKET_LIMIT, REQUEST_LIMIT, OUTPUT_LIMIT = 1 << 16, 1 << 23, 1 << 2
 HEADER_LIMIT = 100
 # Bytes at the end of the ledger that are looked at: hundreds of runs, and so any that is reported twice.
 LEDGER_TAIL = 1 << 20
+# Bytes of the ledger until a new file is begun, and files that a hand had edited: so many are kept.
+LEDGER_LIMIT, EDITED_KEPT = 1 << 24, 10
+# The first version that can replace all keys of a map in one step.
+OLDEST_HAPROXY = (2, 4)
 # Seconds that a lock lasts after its holder's last sign of life, unless the holder wants another time.
 LEASE = 120.0
 COMMAND_TIMEOUT = 30.0
@@ -525,6 +529,14 @@ class Haproxy:
         found = re.search(r"[Vv]ersion:? (\d+\.\d+(?:\.\d+)?)", text)
         return found[1] if found else "0.0"
 
+    def demand_support(self) -> None:
+        """Refuse a version that cannot do what is asked of it; one that is not known is refused elsewhere."""
+        version = self.version()
+        if (0, 0) < tuple(int(number) for number in version.split(".")[:2]) < OLDEST_HAPROXY:
+            needed = ".".join(map(str, OLDEST_HAPROXY))
+            message = f"HAProxy {version} is too old, {needed} or later is needed; nothing was changed"
+            raise AgentError("unsupported", message)
+
     def worker(self) -> int | None:
         """Process id of the worker that answers on the admin socket."""
         found = re.search(r"^Pid: (\d+)", self.ask("show info"), re.MULTILINE)
@@ -753,7 +765,11 @@ class LockStore:
 
 
 class Ledger:
-    """How every run has ended, a line each. Nothing is thrown away: lines are small, and disks are large."""
+    """How every run has ended, a line each.
+
+    A file that has become large is kept beside it as ``.1``, in place of an older one, and the new one begins
+    with its last lines: tens of thousands of runs are kept, and who reads the last hundreds notices nothing.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -774,6 +790,8 @@ class Ledger:
         if any(self._key(record) == self._key(known) for known in self.records()):
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and self.path.stat().st_size > LEDGER_LIMIT:
+            self._begin_anew()
         with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             # What a killed call has left of a line goes.
             file.truncate(file.seek(0, os.SEEK_END) - len(self._tail().rpartition(b"\n")[2]))
@@ -782,6 +800,15 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         return True
+
+    def _begin_anew(self) -> None:
+        """Killed anywhere, it leaves the large file or the new one in place; both have the last lines."""
+        before, name = self.path.with_name(f"{self.path.name}.1"), self.path.with_name(f".{self.path.name}.1")
+        name.unlink(missing_ok=True)
+        os.link(self.path, name)
+        name.replace(before)
+        # The first line of the tail may be the end of a longer one.
+        write_atomically(self.path, self._tail().partition(b"\n")[2])
 
     @staticmethod
     def _key(record: Json) -> tuple[Any, ...]:
@@ -863,6 +890,8 @@ class Configuration:
         if old is not None and digest(old) != read_json(self.paths.installed).get("sha256"):
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             write_atomically(self.paths.config.with_name(f"haproxy.cfg.{stamp}.bak"), old)
+            for oldest in sorted(self.paths.config.parent.glob("haproxy.cfg.*Z.bak"))[:-EDITED_KEPT]:
+                oldest.unlink()
         write_atomically(self.paths.config, config)
         write_json(self.paths.installed, {"sha256": digest(config)})
         return old
@@ -1252,6 +1281,7 @@ class Agent:
 
     def sync(self, request: Json) -> Json:
         self.lock_store.require(request)
+        self.haproxy.demand_support()
         config = text(request, "config", r"[^\x00]+").encode()
         wanted = self.traffic.wanted(request.get("initial") or {})
         # HAProxy checks that the map is there, so it has to be made before the configuration is checked.

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bluegreen.color import Color
 from bluegreen.errors import LoadBalancerError
 
+# The first version that can replace all keys of a map in one step (`prepare map`, `commit map`).
+OLDEST_HAPROXY = (2, 4)
+
 
 def utc(seconds: float) -> str:
     """Show a moment, given in seconds since the epoch, to the minute."""
@@ -343,6 +346,22 @@ def is_decided(statuses: Mapping[str, LoadBalancerStatus]) -> bool:
     return bool(waiting) and all(
         one.prepared and all(status.live is one.to for status in statuses.values()) for one in waiting
     )
+
+
+def demand_support(statuses: Mapping[str, LoadBalancerStatus]) -> None:
+    """Refuse a HAProxy that is too old; one whose version is not known is refused where that matters.
+
+    :param statuses: what each load balancer says, by its name.
+    :raises LoadBalancerError: with the code ``unsupported``, naming the version.
+    """
+    needed = ".".join(map(str, OLDEST_HAPROXY))
+    for name, status in sorted(statuses.items()):
+        if (0, 0) < status.version < OLDEST_HAPROXY:
+            raise LoadBalancerError(
+                f"{name}: HAProxy {status.haproxy.version} is too old, {needed} or later is needed; nothing "
+                "was changed, upgrade it",
+                code="unsupported",
+            )
 
 
 def next_token(run: str, statuses: Iterable[LoadBalancerStatus]) -> int | None:

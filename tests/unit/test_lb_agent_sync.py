@@ -68,6 +68,21 @@ def test_a_reload_keeps_live_live(deployed: Deployed) -> None:
     assert backups(deployed.world) == []
 
 
+def test_of_files_that_a_hand_has_edited_the_last_ten_are_kept(deployed: Deployed) -> None:
+    for number in range(12):
+        old = deployed.world.config.with_name(f"haproxy.cfg.202611{number:02}T000000Z.bak")
+        old.write_text(f"# {number}\n")
+    kept_by_hand = deployed.world.config.with_name("haproxy.cfg.before.bak")
+    kept_by_hand.write_text("# somebody's own\n")
+    deployed.world.config.write_text("# edited by hand\n")
+    deployed.sync(deployed.world.render(timeout_server=51))
+    assert [file.read_text() for file in backups(deployed.world)] == [
+        *(f"# {number}\n" for number in range(3, 12)),
+        "# edited by hand\n",
+        "# somebody's own\n",
+    ]
+
+
 @pytest.mark.parametrize("damage", ["  blub 1\n", "  server x not-an-address check\n"])
 def test_an_invalid_configuration_is_refused_with_haproxys_words(deployed: Deployed, damage: str) -> None:
     before = snapshot(deployed.world)

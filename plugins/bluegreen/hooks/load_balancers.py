@@ -13,7 +13,14 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.commit import Commit, joined, on_all
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.plan import HeldLock
-from bluegreen.traffic import LoadBalancerStatus, RevertResult, SwitchResult, is_decided, next_token
+from bluegreen.traffic import (
+    LoadBalancerStatus,
+    RevertResult,
+    SwitchResult,
+    demand_support,
+    is_decided,
+    next_token,
+)
 
 if TYPE_CHECKING:
     from bluegreen.app import App
@@ -71,11 +78,13 @@ class LoadBalancersHook(BaseHook):
         :param begun: the beginning of the run's record, for whoever has to complete it.
         :param last_token: asked only if no load balancer knows any token: the greatest that others know.
         :return: tokens by droplet name.
-        :raises LoadBalancerError: with code ``locked``, naming the holder; nothing stays locked then.
+        :raises LoadBalancerError: with code ``locked``, naming the holder, or ``unsupported`` if a HAProxy is
+            too old; nothing stays locked then.
         """
         taken: dict[str, int] = {}
-        self.install_agents()
         statuses = self.statuses()
+        demand_support(statuses)
+        self.install_agents()
         who = {"owner": owner, "run_id": run_id, "ref": ref}
         at_least = next_token(run_id, statuses.values())
         if at_least is None:
