@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
 from tests.waiting import until
 
 ADDRESS = "127.0.0.31"
-MEGABYTES_OF_AN_AGENT = 60
+ENOUGH_MEMORY = 40 << 20
 
 # What an app does, and what the agent says of it; None if the head says all that it wants to know.
 HARMS: dict[str, tuple[Harm, str | None]] = {
@@ -35,20 +34,13 @@ HARMS: dict[str, tuple[Harm, str | None]] = {
 whatever_it_does = pytest.mark.parametrize(("harm", "said"), HARMS.values(), ids=HARMS)
 
 
-def measured(world: LocalHaproxy, verb: str, **request: Any) -> tuple[dict[str, Any], float]:
-    """Call the agent; its answer, and the megabytes that it needed."""
-    process = subprocess.Popen(
-        world.command(verb, request), env=world.environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        said = process.stdout.read()
-        _, _, usage = os.wait4(process.pid, 0)
-    except BaseException:
-        process.kill()
-        raise
-    process.returncode = 0
-    return json.loads(said), usage.ru_maxrss / 1024
+def with_little_memory(world: LocalHaproxy, verb: str, **request: Any) -> dict[str, Any]:
+    """Call the agent where it gets no more memory than it needs for itself."""
+    command = ["prlimit", f"--data={ENOUGH_MEMORY}", *world.command(verb, request)]
+    done = subprocess.run(command, env=world.environment, capture_output=True, text=True, check=False)
+    assert done.stdout.count("\n") == 1, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 @pytest.mark.timeout(120)
@@ -58,8 +50,7 @@ def test_a_probe_ends_in_time_and_within_bounds_whatever_the_app_sends(
 ) -> None:
     port = free_port()
     with hostile_server(ADDRESS, port, "d" * 40, harm):
-        answer, megabytes = measured(load_balancer, "probe", address=ADDRESS, port=port, path="/", timeout=1)
-    assert megabytes < MEGABYTES_OF_AN_AGENT
+        answer = with_little_memory(load_balancer, "probe", address=ADDRESS, port=port, path="/", timeout=1)
     if said is None:
         assert (answer["status"], answer["revision"], answer["error"]) == (200, "d" * 40, None)
     else:
@@ -88,8 +79,7 @@ def test_a_switch_to_an_app_that_does_harm_when_asked_directly_ends_in_time(
 ) -> None:
     with green_does_harm(deployed, harm, b"bluegreen-lb-agent"):
         request = deployed.switch_request(Color.GREEN)
-        answer, megabytes = measured(deployed.world, "switch", **request)
-    assert megabytes < MEGABYTES_OF_AN_AGENT
+        answer = with_little_memory(deployed.world, "switch", **request)
     if said is None:
         assert (answer["ok"], deployed.maps()) == (True, GREEN_LIVE)
     else:
@@ -105,8 +95,7 @@ def test_a_switch_to_an_app_that_does_harm_through_haproxy_only_is_put_back(
     # HAProxy names the client to the app; whoever asks directly does not.
     with green_does_harm(deployed, harm, b"x-forwarded-for: 127.0.0.1"):
         request = deployed.switch_request(Color.GREEN)
-        answer, megabytes = measured(deployed.world, "switch", **request)
-    assert megabytes < MEGABYTES_OF_AN_AGENT
+        answer = with_little_memory(deployed.world, "switch", **request)
     if said is None:
         # It answered, and what becomes of its clients is seen by the bake.
         assert (answer["ok"], deployed.maps()) == (True, GREEN_LIVE)
