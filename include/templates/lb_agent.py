@@ -726,9 +726,17 @@ class LockStore:
         return float(holder.get("lease", LEASE) - since_boot())
 
     def _extend(self, holder: Json) -> Json:
-        holder = {**holder, **deadline_of(holder.get("lease", LEASE))}
+        lease = holder.get("lease", LEASE)
+        holder = {**holder, **deadline_of(lease), "until": time.time() + lease}
         self._write(holder["token"], holder)
         return holder
+
+    @staticmethod
+    def until(holder: Json) -> float:
+        """When the lease ends by the clock that people read, which may have been set since it began."""
+        until = time.time() + LockStore.lease_left(holder)
+        said: float = holder.get("until", until)
+        return said if abs(said - until) < 1 else until
 
     def _write(self, token: int, holder: Json | None) -> None:
         write_json(self.path, {"last_token": max(self.last_token() or 0, token), "holder": holder})
@@ -760,7 +768,7 @@ class LockStore:
 
     @staticmethod
     def describe(holder: Json) -> str:
-        until = f" until {utc(time.time() + LockStore.lease_left(holder))}"
+        until = f" until {utc(LockStore.until(holder))}"
         return f"{holder['owner']}, run {holder['run_id']}, since {utc(holder['since'])}{until}"
 
 
@@ -1139,7 +1147,7 @@ class Agent:
 
     def _lock_for_people(self) -> Json | None:
         holder = self.lock_store.holder()
-        return holder and {**holder, "until": time.time() + self.lock_store.lease_left(holder)}
+        return holder and {**holder, "until": self.lock_store.until(holder)}
 
     def probe(self, request: Json) -> Json:
         address = str(IPv4Address(text(request, "address", r"[0-9.]+")))
@@ -1155,7 +1163,7 @@ class Agent:
         holder = self.lock_store.holder()
         at_least = int(number({"at_least": 0, **request}, "at_least", 0, 1e15))
         taken = self.lock_store.take(who, lease, over, at_least)
-        answer = {"token": taken["token"], "until": time.time() + lease, "took_over": None}
+        answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
         if holder and holder["run_id"] != taken["run_id"]:
             answer["took_over"] = self.lock_store.describe(holder)
         self._settle(keep=bool(request.get("keep")))
@@ -1248,7 +1256,7 @@ class Agent:
             self._demand_idle(text(request, "touches", COLOR), holder)
         if "known_token" in request:
             self.lock_store.know(int(number(request, "known_token", 0, 1e15)))
-        return {"until": time.time() + self.lock_store.lease_left(holder)}
+        return {"until": self.lock_store.until(holder)}
 
     def _demand_idle(self, color: str, holder: Json) -> None:
         """Refuse if a color has the traffic, or this run has moved it away from there and may yet go back.
