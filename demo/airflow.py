@@ -44,7 +44,7 @@ class AirflowStack:
         self._parts: dict[str, Part] = {}
         self.url = ""
         self.user = USER
-        self.password = ""
+        self.passwords: dict[str, str] = {}
 
     @property
     def scheduler(self) -> Part:
@@ -61,9 +61,14 @@ class AirflowStack:
         """What answers the UI, the REST API and the tasks."""
         return self._parts["api_server"]
 
-    def client(self) -> AirflowClient:
-        """Return a client for the only user."""
-        return AirflowClient(self.url, self.user, self.password)
+    @property
+    def password(self) -> str:
+        """The password of :attr:`user`; empty before the start."""
+        return self.passwords.get(self.user, "")
+
+    def client(self, user: str = USER) -> AirflowClient:
+        """Return a client for a user."""
+        return AirflowClient(self.url, user, self.passwords[user])
 
     def start(self, expected_dags: Collection[str] = (), seconds: float = START_SECONDS) -> None:
         """Start every part with an empty database, and wait until all are healthy.
@@ -80,7 +85,7 @@ class AirflowStack:
         # Secrets and rendered fields stand in the database and the logs.
         self.home.directory.chmod(0o700)
         database.copy(database.prepare(), self.home.database)
-        self.password = self.home.write_password()
+        self.passwords = self.home.write_passwords()
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         variables = environment(self.home, port, extra=self._extra)

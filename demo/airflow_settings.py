@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 USER = "admin"
+# A switch that somebody has to approve is approved by another one than who triggered it.
+APPROVER = "approver"
 
 # Tasks are forked from the scheduler: what its plugins have imported when it starts, tasks need not import.
 SCHEDULER_ONLY = {"AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "False"}
@@ -46,12 +48,14 @@ class Home:
         """What the parts say; task logs are in ``logs``."""
         return self.directory / "parts"
 
-    def write_password(self) -> str:
-        """Make up the user's password, once; return it."""
+    def write_passwords(self) -> dict[str, str]:
+        """Make up the users' passwords, once; return them by the users' names."""
         if not self.passwords.exists():
             self.passwords.touch(mode=0o600)
-            self.passwords.write_text(json.dumps({USER: secrets.token_urlsafe(16)}))
-        return str(json.loads(self.passwords.read_text())[USER])
+            made = {user: secrets.token_urlsafe(16) for user in (USER, APPROVER)}
+            self.passwords.write_text(json.dumps(made))
+        found: dict[str, str] = json.loads(self.passwords.read_text())
+        return found
 
 
 def environment(home: Home, port: int, *, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -61,12 +65,12 @@ def environment(home: Home, port: int, *, extra: Mapping[str, str] | None = None
     :param extra: more variables: connections, ``BLUEGREEN_APPS_DIR``, settings that a test needs.
     """
     settings = {
-        # One machine, one user, no examples.
+        # One machine, two users, no examples.
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{APPROVER}:user",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.passwords),
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.database}",
         # Every part listens on this machine only; the tasks report to the same server.

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bluegreen.app import App
+from bluegreen.errors import PolicyError
 from bluegreen.good_answer import is_good
 from bluegreen.look import ways_to_look
 from bluegreen.plan import Plan
-from bluegreen.system_names import FETCH_USER
+from bluegreen.source.policy_settings import Demand
 
 MOST_COMMITS = 30
+
+
+def demanded_by(app: App, params: Mapping[str, Any]) -> str | None:
+    """Return what makes a run wait for an approval, a setting or a parameter; ``None`` if nothing does.
+
+    :param params: the run's.
+    """
+    policy = app.policy
+    if policy.approval is Demand.ALWAYS:
+        return "setting policy.approval: always"
+    if policy.approval is Demand.ASKED and params.get("require_approval"):
+        return "setting policy.approval: asked, parameter require_approval"
+    if policy.approvers and params.get("emergency"):
+        return "setting policy.approvers, parameter emergency"
+    return None
+
+
+def refuse_approver(app: App, names: Collection[str], triggered_by: str | None) -> None:
+    """Make sure that a user may approve a run.
+
+    :param names: by what names Airflow knows the user who has approved; the first is shown.
+    :param triggered_by: the user who triggered the run, if a user did.
+    :raises PolicyError: if another one has to approve it, naming the setting.
+    """
+    who, approvers = next(iter(names), "nobody"), app.policy.approvers
+    others = f"one of {', '.join(approvers)}" if approvers else "somebody else"
+    if triggered_by is not None and triggered_by.casefold() in {name.casefold() for name in names}:
+        raise PolicyError(
+            f"not approved: {who} triggered this run, and {others} who did not has to approve it "
+            "(settings policy.approval and policy.approvers)"
+        )
+    if not names or (approvers and not set(approvers) & set(names)):
+        raise PolicyError(f"not approved: {who} may not approve it, but {others} (setting policy.approvers)")
 
 
 @dataclass(frozen=True)
@@ -26,6 +60,7 @@ class Request:
     :param baseline: what the live color answered in the preview check.
     :param unproven: paths that neither color answers well.
     :param reason: why, in the words of who triggered the run.
+    :param emergency: whether absolute limits alone judge the new release.
     """
 
     app: App
@@ -34,6 +69,7 @@ class Request:
     baseline: Sequence[Mapping[str, Any]]
     reason: str = ""
     unproven: Sequence[str] = ()
+    emergency: bool = False
 
     @property
     def live_revision(self) -> str | None:
@@ -41,20 +77,17 @@ class Request:
         seen = Counter(sample["revision"] for sample in self.baseline if sample["revision"])
         return str(seen.most_common(1)[0][0]) if seen else None
 
-    def log_command(self) -> list[str] | None:
-        """The command that lists the commits in between, on a droplet; ``None`` if there is no "between"."""
-        if self.live_revision in (None, self.revision):
-            return None
-        mirror = ["git", "-C", f"/opt/{self.app.system_name}/repo.git"]
-        marks = ["--left-right", "--cherry-mark", "--format=%m %h %s (%an)"]
-        limit = f"--max-count={MOST_COMMITS + 1}"
-        between = f"{self.live_revision}...{self.revision}"
-        return ["runuser", "-u", FETCH_USER, "--", *mirror, "log", limit, *marks, between, "--"]
+    @property
+    def range(self) -> tuple[str, str] | None:
+        """From which revision to which traffic moves; ``None`` if there is nothing in between."""
+        live = self.live_revision
+        return None if live in (None, self.revision) else (str(live), self.revision)
 
     def markdown(self, commits: Sequence[str] | None) -> str:
         """Say everything; what users or commits say is shown as it is, not as Markdown.
 
-        :param commits: the lines of :meth:`log_command`, or ``None`` if they are not known.
+        :param commits: lines of :func:`~bluegreen.source.policy.commits_between`, or ``None`` if they are not
+            known.
         """
         plan = self.plan
         parts = [
@@ -78,7 +111,10 @@ class Request:
         checks += [f"warning: {path} proves nothing, it has no good answers" for path in self.unproven]
         if self.baseline:
             checks.append(f"the live release: {len(self.baseline)} requests meanwhile, {failed} failed")
-        return [*checks, *(f"warning: {warning}" for warning in self.plan.warnings)]
+        warnings = [self.plan.older] if self.plan.older else []
+        if self.emergency:
+            warnings.append("an emergency: absolute limits alone judge the new release")
+        return [*checks, *(f"warning: {warning}" for warning in [*warnings, *self.plan.warnings])]
 
     def _commits(self, commits: Sequence[str] | None) -> list[str]:
         if self.live_revision == self.revision:

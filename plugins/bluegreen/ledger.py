@@ -43,6 +43,8 @@ class Record(BaseModel):
     :param triggered_by: the user, or what else triggered it.
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
     :param emergency: whether the release was judged by absolute limits only.
+    :param older: by how much the revision was older than what was live, if it was, and who forced that.
+    :param approved_by: the user who approved the switch, if that was asked for.
     :param from_color: who was live before; ``None`` if nothing was, or the run did not get so far.
     :param to: the color that the run was for.
     :param phases: seconds that each task took; mapped ones are keyed ``deploy_0``, ``deploy_1`` …
@@ -68,6 +70,8 @@ class Record(BaseModel):
     ref: str | None = None
     revision: str | None = None
     emergency: bool = False
+    older: str | None = None
+    approved_by: str | None = None
     started: datetime | None
     ended: datetime | None = None
     outcome: str = ""

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from bluegreen.system_names import system_name
 from demo.airflow import AirflowStack
+from demo.airflow_settings import APPROVER
 from demo.client import AirflowClient, Run
 from demo.environment import APP, DemoEnvironment
 from sandbox import Machine, Sandbox
@@ -87,6 +88,11 @@ class Stack:
     def client(self) -> AirflowClient:
         """Airflow's REST API."""
         return self.airflow.client()
+
+    @property
+    def approver(self) -> AirflowClient:
+        """The same for the user who approves what others trigger."""
+        return self.airflow.client(APPROVER)
 
     @property
     def confirm_within(self) -> float:

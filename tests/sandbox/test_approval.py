@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from demo.app_settings import app_settings
 from demo.client import Run
+from demo.environment import APP
 from demo.errors import ApiError
 from tests.sandbox.app_file import DEPLOY, chat, settings
 from tests.sandbox.stack import RUN_SECONDS, Ended, Stack, fingerprint
@@ -16,9 +22,9 @@ from tests.waiting import until
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
 
-def ask(stack: Stack, ref: str) -> tuple[Run, str]:
-    """Trigger a deploy that requires approval; return it and what it shows when it waits."""
-    run = stack.trigger("deploy", ref=ref, require_approval=True, reason="a *better* answer")
+def ask(stack: Stack, ref: str, **conf: Any) -> tuple[Run, str]:
+    """Trigger a deploy that needs an approval; return it and what it shows when it waits."""
+    run = stack.trigger("deploy", ref=ref, reason="a *better* answer", **conf)
     client = stack.client
     until(lambda: any(task.state == "awaiting_input" for task in client.tasks(run)), "the run waits", 90)
     # Airflow 3.3 takes a task that is answered before its process has ended for a failed one, and asks again.
@@ -40,7 +46,7 @@ def note_of(stack: Stack, run: Run) -> str | None:
 
 def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) -> None:
     before, ref, live = stack.live(), stack.other_ref(), stack.live_ref()
-    run, shown = ask(stack, ref)
+    run, shown = ask(stack, ref, require_approval=True)
     assert stack.live() == before
     assert f"({stack.revisions[str(live)][:12]})" in shown
     assert f"({stack.revisions[ref][:12]})" in shown
@@ -52,10 +58,12 @@ def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) ->
     assert '"lease": 3720' in lock, lock
     assert note_of(stack, run) == f"deploy of {ref}"
 
-    stack.client.answer(run, "approval", "Approve")
+    stack.approver.answer(run, "approval", "Approve")
     with pytest.raises(ApiError, match=r"409|already"):
         stack.client.answer(run, "approval", "Reject")
-    end_of(stack, run).expect("live and confirmed")
+    ended = end_of(stack, run).expect("live and confirmed")
+    assert "; approved by approver" in ended.report["message"]
+    assert ended.report["record"]["approved_by"] == "approver"
     assert stack.live() != before
     assert stack.live_ref() == ref
     assert note_of(stack, run) == stack.client.last_line(run)
@@ -66,7 +74,7 @@ def test_a_rejected_deploy_ends_before_the_switch_and_gets_no_traffic_by_a_rollb
 ) -> None:
     make_sure_of_a_way_back(stack)
     before, kept = stack.live(), stack.other_ref()
-    run, _ = ask(stack, "v6-slow")
+    run, _ = ask(stack, "v6-slow", require_approval=True)
     stack.client.answer(run, "approval", "Reject")
     ended = end_of(stack, run).expect("refused before the switch")
     assert ended.state == "failed"
@@ -101,3 +109,72 @@ def test_no_answer_in_time_is_a_no_and_whoever_could_have_answered_was_told_wher
     [(_, sent)] = heard.asked("POST")
     page = f"{stack.airflow.url}/dags/{DEPLOY}/runs/{quote(ended.run.run_id)}/tasks/approval/required_actions"
     assert sent["message"] == f"my_perl_app waits for an approval: Switch {ref} live?\n{page}"
+
+
+def test_the_policy_refuses_what_was_not_approved_by_somebody_else_however_it_was_marked(
+    stack: Stack,
+) -> None:
+    before, ref, client = stack.live(), stack.other_ref(), stack.client
+
+    def refused(run: Run, reason: str) -> None:
+        ended = end_of(stack, run).expect("refused before the switch")
+        assert ended.state == "failed"
+        assert reason in ended.report["message"], ended.report["message"]
+        assert stack.live() == before
+
+    with settings(stack, policy(approval="always", approvers=["approver"])):
+        run, _ = ask(stack, ref)
+        forged = {"run": f"{run.dag_id}/{run.run_id}", "approver": "approver", "token": 1, "seal": "0" * 64}
+        client.write_xcom(run, "approval", "answer", {**forged, "revision": stack.revisions[ref]})
+        client.mark_task(run, "approval", "success")
+        refused(run, "nobody has approved this switch, and it needs that (setting policy.approval: always)")
+
+        run, _ = ask(stack, ref)
+        client.answer(run, "approval", "Approve")
+        refused(run, "not approved: admin triggered this run, and one of approver who did not has to approve")
+    with settings(stack, policy(approval="always", approvers=["somebody"])):
+        run, _ = ask(stack, ref)
+        stack.approver.answer(run, "approval", "Approve")
+        refused(run, "approver may not approve it, but one of somebody (setting policy.approvers)")
+
+
+def test_the_policy_refuses_a_commit_of_a_fork_and_an_old_release_before_anything_is_touched(
+    stack: Stack,
+) -> None:
+    before = stack.live()
+    untouched = fingerprint(stack, before)
+    repository = stack.sandbox.repositories / f"{APP}.git"
+    tree = git(repository, "rev-parse", "v1^{tree}")
+    fork = git(repository, "commit-tree", tree, "-p", "v1", "-m", "of a fork")
+    # As a forge shows the commits of a fork that asks to be merged.
+    git(repository, "update-ref", "refs/pull/1/head", fork)
+    old = git(repository, "commit-tree", tree, "-m", "an old release", moment=1_600_000_000)
+    git(repository, "update-ref", "refs/heads/old", old)
+    with settings(stack, policy(allow_older="asked")):
+        for kind in ("deploy", "dry_run"):
+            for ref, reason in (
+                (fork, f"{fork[:12]} may not be deployed: it is in no branch and has no tag in"),
+                ("old", f"{old[:12]} may not be deployed: it is older than live ("),
+            ):
+                ended = stack.run(kind, ref=ref)
+                assert ended.state == "failed"
+                assert reason in ended.report["message"]
+                assert "policy." in ended.report["message"]
+    git(repository, "update-ref", "-d", "refs/heads/old")
+    git(repository, "update-ref", "-d", "refs/pull/1/head")
+    assert fingerprint(stack, before) == untouched
+
+
+def policy(**changes: Any) -> dict[str, Any]:
+    """The policy of the sandbox's app with some changes, for the app's file."""
+    return {"policy": {**app_settings(APP, "")["policy"], **changes}}
+
+
+def git(repository: Path, *arguments: str, moment: int = 1_800_000_000) -> str:
+    identity = {f"GIT_{who}_{key}": "t" for who in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+    dates = {f"GIT_{who}_DATE": f"{moment} +0000" for who in ("AUTHOR", "COMMITTER")}
+    command = ["git", "-c", f"safe.directory={repository}", "-C", str(repository), *arguments]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, **identity, **dates}
+    )
+    return done.stdout.strip()

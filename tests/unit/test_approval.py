@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ import pytest
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from bluegreen.app import App
 from bluegreen.app_file import load_app
-from bluegreen.approval import MOST_COMMITS, Request
+from bluegreen.approval import MOST_COMMITS, Request, demanded_by
 from bluegreen.color import Color
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
@@ -21,6 +23,7 @@ from bluegreen.notify import Event
 from bluegreen.operators import approval
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.plan import HeldLock, Plan
+from tests.unit.repositories import app_of
 
 APP = load_app("my_perl_app")
 OLD, NEW = "a" * 40, "b" * 40
@@ -79,8 +82,9 @@ def test_the_list_of_commits_is_bounded() -> None:
 
 
 def test_without_an_old_revision_there_are_no_commits_in_between() -> None:
-    assert request(baseline=[]).log_command() is None
-    assert request(OLD).log_command() is None
+    assert request(baseline=[]).range is None
+    assert request(OLD).range is None
+    assert request().range == (OLD, NEW)
     assert "not known" in request(baseline=[]).markdown(None)
     assert "live already" in request(OLD).markdown(None)
 
@@ -94,7 +98,9 @@ def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
     return hook
 
 
-def answer(choice: str, user: dict[str, str] | None) -> tuple[dict[str, Any], Any]:
+def answer(
+    choice: str, user: dict[str, str] | None, *, triggered_by: str | None = "bob"
+) -> tuple[dict[str, Any], Any]:
     """Resume the task with an answer; what was pushed to XCom, and what the task ended with."""
     operator = SwitchApprovalOperator(
         app_id="my_perl_app",
@@ -108,8 +114,10 @@ def answer(choice: str, user: dict[str, str] | None) -> tuple[dict[str, Any], An
     said: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: said.update({key: value}), task_id="approval")
     event = {"chosen_options": [choice], "params_input": {}, "responded_by_user": user}
+    run = SimpleNamespace(dag_id="deploy", run_id="run", triggering_user_name=triggered_by)
     try:
-        ended: Any = operator.execute_complete({"ti": ti}, {**event, "responded_at": datetime.now(UTC)})  # type: ignore[typeddict-item]
+        context: Any = {"ti": ti, "dag_run": run}
+        ended: Any = operator.execute_complete(context, {**event, "responded_at": datetime.now(UTC)})
     except AirflowException as error:
         ended = error
     return said, ended
@@ -117,7 +125,7 @@ def answer(choice: str, user: dict[str, str] | None) -> tuple[dict[str, Any], An
 
 def test_an_approved_run_goes_on_with_its_usual_lease(load_balancers: Any) -> None:
     said, ended = answer("Approve", {"id": "1", "name": "alice"})
-    assert said == {}
+    assert said["answer"]["approver"] == "alice"
     assert ended["chosen_options"] == ["Approve"]
     load_balancers.renew.assert_called_once_with(lease=APP.timeouts.lease)
 
@@ -139,8 +147,9 @@ def test_a_no_and_no_answer_end_the_run(load_balancers: Any, user: dict[str, str
 class Asked:
     """What a task does that asks for an approval, in its order."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, required: bool = True) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, required: bool = True, cleared: int = 0) -> None:
         self.steps: list[Any] = []
+        self.said: dict[str, Any] = {}
         monkeypatch.setattr(SwitchApprovalOperator, "_request", lambda *_: "what is switched")
         monkeypatch.setattr(ApprovalOperator, "execute", lambda *_: self.steps.append("asked"))
         monkeypatch.setattr(approval, "notify", lambda _app, *said: self.steps.append(said))
@@ -153,8 +162,12 @@ class Asked:
             revision=NEW,
             baseline=None,
         )
-        ti = SimpleNamespace(log_url="http://airflow/dags/d/runs/r/tasks/approval?try_number=1")
-        context: Any = {"ti": ti, "params": {"require_approval": required}}
+        ti = SimpleNamespace(
+            log_url="http://airflow/dags/d/runs/r/tasks/approval?try_number=1",
+            xcom_push=lambda key, value: self.said.update({key: value}),
+        )
+        run = SimpleNamespace(clear_number=cleared)
+        context: Any = {"ti": ti, "params": {"require_approval": required}, "dag_run": run}
         operator.execute(context)
 
 
@@ -174,3 +187,83 @@ def test_whoever_is_to_approve_is_told_where_before_airflow_is_asked_so_that_a_s
     message = "my_perl_app waits for an approval: Switch v2 live?"
     page = "http://airflow/dags/d/runs/r/tasks/approval/required_actions"
     assert Asked(monkeypatch).steps == [(Event.APPROVAL, message, page), "asked"]
+
+
+def with_policy(monkeypatch: pytest.MonkeyPatch, **policy: Any) -> App:
+    """Let the app's file have this policy."""
+    app = app_of(APP.repository, **policy)
+    monkeypatch.setattr(approval, "load_app", lambda _: app)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("user", "approvers", "who"),
+    [
+        ({"id": "7", "name": "bob"}, [], r"bob triggered this run, and somebody else .*policy\.approval"),
+        ({"id": "7", "name": "Bob"}, ["bob"], r"Bob triggered this run, and one of bob who did not"),
+        ({"id": "bob", "name": "Bob B."}, [], r"Bob B\. triggered this run"),
+        (
+            {"id": "1", "name": "alice"},
+            ["carol"],
+            r"alice may not approve it, but one of carol .*approvers",
+        ),
+        (None, [], r"nobody may not approve it, but somebody else"),
+    ],
+)
+def test_a_yes_counts_only_from_an_approver_who_did_not_trigger_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+    load_balancers: Any,
+    user: dict[str, str] | None,
+    approvers: list[str],
+    who: str,
+) -> None:
+    with_policy(monkeypatch, approvers=approvers)
+    said, ended = answer("Approve", user)
+    assert re.search(who, said["error"])
+    assert "answer" not in said
+    assert isinstance(ended, AirflowFailException)
+    load_balancers.renew.assert_not_called()
+
+
+def test_an_approver_of_the_apps_file_counts(monkeypatch: pytest.MonkeyPatch, load_balancers: Any) -> None:
+    with_policy(monkeypatch, approvers=["alice", "bob"])
+    assert answer("Approve", {"id": "1", "name": "alice"})[0]["answer"]["approver"] == "alice"
+    assert answer("Approve", {"id": "1", "name": "alice"}, triggered_by=None)[0]["answer"]
+
+
+def test_a_run_that_was_cleared_cannot_be_approved_because_nobody_knows_who_cleared_it(
+    monkeypatch: pytest.MonkeyPatch, load_balancers: Any
+) -> None:
+    with pytest.raises(AirflowFailException, match="was cleared; Airflow does not say by whom"):
+        Asked(monkeypatch, cleared=1)
+    assert Asked(monkeypatch, required=False, cleared=1).steps == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "params", "demand"),
+    [
+        ({}, {}, None),
+        ({}, {"require_approval": True}, "setting policy.approval: asked, parameter require_approval"),
+        ({"approval": "always"}, {}, "setting policy.approval: always"),
+        ({"approval": "always"}, {"require_approval": False}, "setting policy.approval: always"),
+        ({"approval": "never"}, {"require_approval": True}, None),
+        ({"approval": "never", "approvers": ["a"]}, {}, None),
+        ({}, {"emergency": True}, None),
+        (
+            {"approval": "never", "approvers": ["a"]},
+            {"emergency": True},
+            "setting policy.approvers, parameter emergency",
+        ),
+    ],
+)
+def test_the_apps_file_says_which_runs_need_an_approval(
+    policy: dict[str, Any], params: dict[str, Any], demand: str | None
+) -> None:
+    assert demanded_by(app_of(APP.repository, **policy), params) == demand
+
+
+def test_whoever_approves_is_shown_what_is_unusual() -> None:
+    plan = PLAN.model_copy(update={"older": "older than live (aaa) by 2 commits"})
+    shown = request(plan=plan, emergency=True).markdown(None)
+    assert "- warning: older than live (aaa) by 2 commits" in shown
+    assert "- warning: an emergency: absolute limits alone judge the new release" in shown

@@ -28,6 +28,8 @@ from bluegreen.operators import command_hooks
 from bluegreen.plan import Plan
 from tests.unit.test_operators import APP, BLUE, FLEET, GREEN, LOCK, REVISION, context, droplet
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = (ROOT / "include" / "apps" / "my_perl_app.yaml").read_text(encoding="utf-8")
 SECOND = droplet(4, "green-2")

@@ -32,6 +32,8 @@ from bluegreen.operators.claims import refusals_explained
 from bluegreen.plan import HeldLock, Plan
 from tests.unit.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 NAME = f"app-{APP}"
 UNIT = f"bluegreen-{NAME}-{REVISION[:12]}"
 OLD_UNIT = f"bluegreen-{NAME}-{'b' * 12}"

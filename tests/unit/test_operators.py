@@ -36,6 +36,8 @@ from bluegreen.sensors import health
 from bluegreen.source.policy import Allowed
 from bluegreen.traffic import Counters, RevertResult, SwitchResult
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 APP = "my_perl_app"
 REVISION = "a" * 40
 LOST = DropletUnreachableError("the SSH connection was lost")

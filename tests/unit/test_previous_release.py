@@ -21,6 +21,8 @@ from bluegreen.traffic import Probe
 from tests.unit.test_provision_check import FLEET as ONE_EACH
 from tests.unit.test_provision_check import V1, V2, droplet, facts, status
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 FLEET = ONE_EACH.model_copy(update={"green": (droplet(4, "green-1"), droplet(5, "green-2"))})
 LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from bluegreen.app_file import load_app
-from bluegreen.approval import Request
-from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import DropletHook
+from bluegreen.approval import MOST_COMMITS, Request, demanded_by, refuse_approver
+from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.notify import Event
 from bluegreen.operators.failure import failures_reported
 from bluegreen.operators.notifications import notify
+from bluegreen.operators.policy import record_answer
+from bluegreen.operators.states import is_emergency
 from bluegreen.plan import HeldLock, Plan
+from bluegreen.source.policy import commits_between
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,9 +30,9 @@ class NotApprovedError(BlueGreenError):
 class SwitchApprovalOperator(ApprovalOperator):
     """Show what is to be switched, and wait for a person to approve or reject; no answer is a no.
 
-    Ends at once in a run that requires no approval. It is not skipped then: what follows a task that may be
-    skipped needs a trigger rule that also counts the tasks whose results it uses, and would run after a
-    failed start.
+    Ends at once in a run that needs no approval by the app's file. It is not skipped then: what follows a
+    task that may be skipped needs a trigger rule that also counts the tasks whose results it uses, and would
+    run after a failed start.
 
     Nobody renews the run's lock while the task waits, so it gets a lease for the whole time.
 
@@ -57,14 +59,21 @@ class SwitchApprovalOperator(ApprovalOperator):
         self.baseline = baseline
 
     def execute(self, context: Context) -> Any:
-        """Make the lock last, and ask, if the run requires it; the task then waits without a process.
+        """Make the lock last, and ask, if the policy demands it; the task then waits without a process.
 
         :raises LoadBalancerError: (as a failed task) if the lock is not this run's any more.
+        :raises PolicyError: (as a failed task) if it cannot be known who else might have triggered the run.
         """
-        if not context["params"]["require_approval"]:
+        demand = demanded_by(load_app(self.app_id), context["params"])
+        if demand is None:
             self.log.info("this run requires no approval")
             return None
         with failures_reported(context):
+            if context["dag_run"].clear_number:
+                raise PolicyError(
+                    f"this run needs an approval ({demand}), and was cleared; Airflow does not say by whom, "
+                    "so it is not known who may approve it; trigger a new run"
+                )
             timeouts = load_app(self.app_id).timeouts
             self._load_balancers().renew(lease=timeouts.approval + timeouts.lease)
             self.body = self._request(context)
@@ -83,11 +92,17 @@ class SwitchApprovalOperator(ApprovalOperator):
         """Go on with the answer.
 
         :raises NotApprovedError: (as a failed task) saying who said no.
+        :raises PolicyError: (as a failed task) if whoever said yes may not.
         """
+        app, user = load_app(self.app_id), event.get("responded_by_user") or {}
         with failures_reported(context):
             if event.get("chosen_options") != [self.APPROVE]:
                 raise NotApprovedError(f"not approved by {self._who(event)}")
-            self._load_balancers().renew(lease=load_app(self.app_id).timeouts.lease)
+            names = [str(user[key]) for key in ("name", "id") if user.get(key)]
+            refuse_approver(app, names, context["dag_run"].triggering_user_name)
+            self._load_balancers().renew(lease=app.timeouts.lease)
+            lock = HeldLock.model_validate(self.lock)
+            record_answer(context, app, self.revision, lock, self._who(event), event["responded_at"])
         self.log.info("approved by %s", self._who(event))
         return super().execute_complete(context, event)
 
@@ -107,19 +122,16 @@ class SwitchApprovalOperator(ApprovalOperator):
             baseline=self.baseline["samples"],
             unproven=self.baseline["unproven"],
             reason=context["params"]["reason"] or "",
+            emergency=is_emergency(context),
         )
-        command = request.log_command()
-        return request.markdown(self._lines(request, command) if command else None)
+        return request.markdown(self._commits(request))
 
-    def _lines(self, request: Request, command: list[str]) -> list[str] | None:
-        """Ask the first idle droplet, which has just fetched the repository; without it, a person decides."""
+    def _commits(self, request: Request) -> list[str] | None:
+        """Return what is in between; without it, a person decides."""
+        if request.range is None:
+            return None
         try:
-            with DropletHook.of(request.plan.idle_droplets[0], request.app) as hook:
-                result = hook.run(command)
+            return commits_between(request.app, *request.range, most=MOST_COMMITS + 1)
         except BlueGreenError as error:
             self.log.warning("the commits in between are not known: %s", error)
             return None
-        if result.status != 0:
-            self.log.warning("the commits in between are not known: %s", result.stderr.strip()[-300:])
-            return None
-        return result.stdout.splitlines()

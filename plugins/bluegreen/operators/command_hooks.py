@@ -24,6 +24,7 @@ from bluegreen.job import (
 )
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import LockedOperator
+from bluegreen.operators.policy import demand_approval, demand_vouched
 from bluegreen.operators.states import found_plan, task_states, told
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class CommandHooksOperator(LockedOperator):
         if self.moment.stops_the_deploy:
             # Also in a run that was cleared from here on after its switch.
             load_balancers.demand_idle(plan.idle)
+            demand_vouched(context, self.app, self.revision)
+            if self.moment is Moment.BEFORE_SWITCH:
+                demand_approval(context, self.app, self.revision, self.held_lock)
         else:
             load_balancers.renew()
         warnings = []

@@ -22,6 +22,7 @@ from bluegreen.job import (
 )
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import PlannedOperator
+from bluegreen.operators.policy import demand_vouched
 from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class DeployReleaseOperator(PlannedOperator):
         """
         droplet = self.run_plan.idle_droplet(self.ip)
         context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
+        demand_vouched(context, self.app, self.revision)
         load_balancers = self.load_balancers()
         # Also in a run that was cleared from here on after its switch.
         load_balancers.demand_idle(self.run_plan.idle)

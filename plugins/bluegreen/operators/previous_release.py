@@ -21,6 +21,7 @@ from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import PlannedOperator
+from bluegreen.operators.policy import vouch_for
 from bluegreen.plan import Plan
 from bluegreen.release import DropletFacts, facts_script, parse_facts
 
@@ -62,6 +63,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         self._claim(plan.idle_droplets)
         revision, to_activate = self._find(plan, context["params"].get("revision"))
         ti.xcom_push(key=REVISION_KEY, value=revision)
+        vouch_for(context, self.app, revision)
         addresses = [str(droplet.public) for droplet in to_activate]
         if not addresses:
             self.log.info("%s runs %s", plan.idle, revision)

@@ -63,6 +63,8 @@ def ended(
     *,
     outcome: str,
     message: str,
+    older: str | None,
+    approved_by: str | None,
     live: Color | None,
     live_known: bool,
     statuses: Mapping[str, LoadBalancerStatus],
@@ -72,6 +74,8 @@ def ended(
     :param began: its beginning.
     :param outcome: how the run ended.
     :param message: the report's line.
+    :param older: by how much its revision was older than what was live, if it was.
+    :param approved_by: who approved its switch, if anybody did.
     :param live: who is live, as all load balancers say.
     :param live_known: whether they do.
     :param statuses: what each of them said last; empty if they could not be asked.
@@ -86,6 +90,8 @@ def ended(
             "ended": datetime.now(UTC).replace(microsecond=0),
             "outcome": outcome,
             "message": message,
+            "older": older,
+            "approved_by": approved_by,
             "from_color": plan.live if plan else None,
             "to": plan.idle if plan else None,
             "phases": _phases(context),

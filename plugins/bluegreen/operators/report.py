@@ -21,6 +21,7 @@ from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.command_hooks import WARNINGS_KEY
 from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
 from bluegreen.operators.lock import FOUND_KEY
+from bluegreen.operators.policy import approver_of, older_than_live
 from bluegreen.operators.records import begun, ended, revision_of
 from bluegreen.operators.states import found_plan, holder_of, is_dry_run, task_states, told
 from bluegreen.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
@@ -91,6 +92,8 @@ class ReportOperator(BlueGreenOperator):
                 context,
                 outcome=said["outcome"],
                 message=said["message"],
+                older=said["older"],
+                approved_by=said["approved_by"],
                 live=end.live,
                 live_known=end.live_known,
                 statuses=end.statuses,
@@ -121,10 +124,13 @@ class ReportOperator(BlueGreenOperator):
             good = not facts.errors and all(state == "success" for state in others)
             outcome = "done" if good else "failed"
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
+        approver, older = approver_of(context, self.app), older_than_live(context, self.app)
+        message += "".join(f"; {note}" for note in (older, approver and f"approved by {approver}") if note)
         for moment in [one for one in Moment if one.value in context["dag"].task_ids]:
             for warning in told(context, moment.value, WARNINGS_KEY) or []:
                 message += f"; warning: {warning}"
         said: dict[str, Any] = {"outcome": outcome, "live": end.live, "message": message}
+        said |= {"older": older, "approved_by": approver}
         drain = facts.drain.model_dump(mode="json") if facts.drain else None
         said["rests_on"] = facts.rests_on.model_dump(mode="json") if facts.rests_on else None
         return said | {"drain": drain, "still_running": end.still_running}, good

@@ -11,6 +11,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from bluegreen.dag.links import CommitLink
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.policy import vouch_for
 from bluegreen.source.policy import resolve
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
                 "%s is revision %s of %s, which may be deployed: %s%s",
                 *(self.ref, found.revision, self.app.repository, found.why, signed),
             )
+            vouch_for(context, self.app, found.revision)
             # The skip ends the task without a return value.
             context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=found.revision)
         not_taken = self.begins_deploy if dry_run else self.begins_dry_run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.dag.links import CommitLink, HaproxyLink
 from bluegreen.errors import NothingToDoError
 from bluegreen.operators.locked import PlannedOperator
+from bluegreen.operators.policy import demand_approval, demand_vouched
 from bluegreen.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -33,9 +34,16 @@ class SwitchTrafficOperator(PlannedOperator):
         """Return each load balancer's :class:`SwitchResult` by droplet name.
 
         :raises LoadBalancerError: if one refuses; then traffic is where it was.
+        :raises PolicyError: if the app's file wants an approval that the run does not have. A rollback needs
+            none: traffic goes back to what was approved, and nobody should have to be found for it.
         :raises NothingToDoError: if a dead run's timer has brought a rollback's traffic back meanwhile.
         """
         plan = self.run_plan
+        demand_vouched(context, self.app, self.revision)
+        if not self.goes_back and (
+            approver := demand_approval(context, self.app, self.revision, self.held_lock)
+        ):
+            self.log.info("approved by %s", approver)
         hook = self.load_balancers()
         results = hook.switch(
             to=plan.idle,

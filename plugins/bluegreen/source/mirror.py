@@ -147,11 +147,15 @@ class Mirror:
 
     def branches_with(self, revision: str) -> list[str]:
         """Return the full names of the branches that a commit is in."""
-        return self.git("for-each-ref", f"--contains={revision}", "--format=%(refname)", HEADS).splitlines()
+        return self.git("for-each-ref", f"--contains={revision}", "--format=%(refname)", HEADS).split("\n")[
+            :-1
+        ]
 
     def tags_of(self, revision: str) -> list[str]:
         """Return the full names of the tags that name a commit."""
-        return self.git("for-each-ref", f"--points-at={revision}", "--format=%(refname)", TAGS).splitlines()
+        return self.git("for-each-ref", f"--points-at={revision}", "--format=%(refname)", TAGS).split("\n")[
+            :-1
+        ]
 
     def count(self, revision: str, other: str) -> int:
         """Return how many commits the first has that the second lacks."""
@@ -169,7 +173,9 @@ class Mirror:
         shown = self.git(
             *("log", f"--max-count={most}", "--no-show-signature", "--no-mailmap", *options, between, "--")
         )
-        return shown.splitlines()
+        # A subject may have what looks like the end of a line, or cannot be seen.
+        seen = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
+        return seen.split("\n")[:-1]
 
     def keep(self, name: str, revision: str) -> bool:
         """Let a commit stay in the mirror, also when no branch leads to it any more; fetch it if need be.
@@ -252,7 +258,7 @@ class Mirror:
         """Return the repository's branches and tags, and find out which branch is its default."""
         patterns = ("HEAD", "refs/heads/*", "refs/tags/*")
         answer = self._ask("ls-remote", "--symref", "origin", *patterns, timeout=LISTING_SECONDS)
-        lines = [line.partition("\t")[::2] for line in answer.stdout.splitlines()]
+        lines = [line.partition("\t")[::2] for line in answer.stdout.split("\n")[:-1]]
         listing = {name: value for value, name in lines if name.startswith((HEADS, TAGS))}
         named = [value.removeprefix("ref: ") for value, name in lines if value.startswith("ref: ")]
         self.default_branch = next((name for name in named if name in listing), "")

@@ -96,6 +96,23 @@ def compare(app: App, revision: str, live: str) -> Age:
     return with_mirror(app.repository, lambda mirror: age_of(mirror, app, revision, live))
 
 
+def commits_between(app: App, live: str, revision: str, most: int) -> list[str]:
+    """Return the commits that only one of two revisions has, the newest first, as lines.
+
+    A line begins with ``>`` if the new revision has the commit, and with ``<`` if the live one has.
+
+    :param most: how many lines at most.
+    :raises RefError: if the repository cannot be read, or has the live revision no more.
+    """
+
+    def log(mirror: Mirror) -> list[str]:
+        if not mirror.keep(f"live/{app.id}", live):
+            raise RefError(f"{app.repository} does not have {live[:12]} any more")
+        return mirror.log(f"{live}...{revision}", "--left-right", "--format=%m %h %s (%an)", most=most)
+
+    return with_mirror(app.repository, log)
+
+
 def age_of(mirror: Mirror, app: App, revision: str, live: str) -> Age:
     """Compare a revision with the one that is live.
 
