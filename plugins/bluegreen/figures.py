@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from bluegreen.approval import demanded_by
 from bluegreen.checks.finding import Finding, Severity
 from bluegreen.outcome import WITHOUT_A_WORD
 
@@ -77,9 +78,10 @@ class Watched:
         seconds = SPARE_SECONDS + limits.lock_wait + limits.drain + limits.build
         seconds += validation.seconds_to_confirm
         if self.kind == "deploy":
+            seconds += limits.approval if demanded_by(app, conf) else 0
             hooks = (hook for moment in app.hooks for hook in moment[1])
             seconds += app.health.timeout * 2 + sum(hook.timeout for hook in hooks)
-        return seconds + limits.approval if conf.get("require_approval") else seconds
+        return seconds
 
     def __str__(self) -> str:
         """Return it as part of a name."""

@@ -147,7 +147,12 @@ def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
     run = Run(first="previous_release" if goes_back else "resolve_ref")
     vouch_for(run.context, APP, GOOD)
     asked: list[str] = []
-    hook = SimpleNamespace(switch=lambda **said: asked.append(said["revision"]) or {})
+
+    def move(**said: Any) -> dict[str, Any]:
+        asked.append(said["revision"])
+        return {}
+
+    hook = SimpleNamespace(switch=move)
     plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
     task: Any = switch.SwitchTrafficOperator(
         task_id="switch_traffic",
