@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from sandbox.api.faults import KINDS
 from sandbox.client import DEFAULT_DIRECTORY, Sandbox
 
 MACHINE_FAULTS = {
@@ -21,7 +22,6 @@ MACHINE_FAULTS = {
     "hide-private": "leave its private address out of the API's answers",
     "show-private": "undo hide-private",
 }
-API_KINDS = ("status", "html", "empty", "slow", "hang", "reset")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
 
 def _add_api(faults: Any) -> None:
     api = faults.add_parser("api", help="make the API or the git server misbehave, until api-clear")
-    api.add_argument("kind", choices=API_KINDS)
+    api.add_argument("kind", choices=KINDS)
     api.add_argument("--status", type=int, help="HTTP status; default: 500")
     api.add_argument("--method", help="HTTP method; default: all")
     api.add_argument("--path", help="pattern, such as '/v2/droplets*' or '/git/*'; default: all")

@@ -37,9 +37,14 @@ async def _serve(request: web.Request) -> web.Response:
         "GIT_PROJECT_ROOT": str(request.app[REPOSITORIES]),
         "GIT_HTTP_EXPORT_ALL": "1",
         # The repositories may belong to whoever started the sandbox; the server is root.
-        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_COUNT": "3",
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",
+        # Forges let a client leave files out, and serve every object that they have by its id.
+        "GIT_CONFIG_KEY_1": "uploadpack.allowFilter",
+        "GIT_CONFIG_VALUE_1": "true",
+        "GIT_CONFIG_KEY_2": "uploadpack.allowAnySHA1InWant",
+        "GIT_CONFIG_VALUE_2": "true",
         "GATEWAY_INTERFACE": "CGI/1.1",
         "PATH_INFO": f"/{request.match_info['path']}",
         "QUERY_STRING": request.query_string,

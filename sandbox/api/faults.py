@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sandbox.errors import SandboxError
 
-KINDS = ("status", "html", "empty", "slow", "hang", "reset")
+KINDS = ("status", "html", "empty", "slow", "hang", "reset", "cut", "garbage")
 MESSAGES = {
     401: ("unauthorized", "Unable to authenticate you."),
     403: ("forbidden", "You are not authorized to perform this operation"),
@@ -24,6 +24,7 @@ MESSAGES = {
     500: ("server_error", "Unexpected server-side error"),
     503: ("service_unavailable", "Service Unavailable"),
 }
+GARBAGE = bytes(range(256)) * 16
 HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,7 +35,8 @@ class Fault:
 
     :param kind: ``status`` (answer ``status`` with its usual body), ``html`` (with a page instead),
         ``empty`` (with nothing), ``slow`` (answer properly, ``seconds`` late), ``hang`` (never answer),
-        ``reset`` (close the connection).
+        ``reset`` (close the connection), ``cut`` (carry the request out, send half of the answer and close
+        the connection), ``garbage`` (answer ``status`` with bytes that mean nothing).
     :param status: HTTP status.
     :param method: HTTP method, or ``*``.
     :param path: pattern of the path, as in a shell: ``/v2/droplets*``.
@@ -96,6 +98,8 @@ class Faults:
             return await handler(request)
         if fault.count is not None:
             fault.count -= 1
+        if fault.kind == "cut":
+            return await self._cut(request, await handler(request))
         if fault.after:
             await handler(request)
         elif fault.kind == "slow":
@@ -110,6 +114,8 @@ class Faults:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
+        if fault.kind == "garbage":
+            return web.Response(body=GARBAGE, status=fault.status, content_type=request.content_type)
         headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
         if fault.kind == "html":
             return web.Response(text=HTML, status=fault.status, content_type="text/html", headers=headers)
@@ -122,6 +128,19 @@ class Faults:
             headers=headers,
             content_type="application/json",
         )
+
+    @staticmethod
+    async def _cut(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+        """Send the first half of an answer and close the connection."""
+        whole = answer.body if isinstance(answer, web.Response) else None
+        if not isinstance(whole, bytes) or request.transport is None:
+            raise SandboxError("only an answer that is known as a whole can be cut")
+        half = web.StreamResponse(status=answer.status, headers=answer.headers)
+        half.content_length = len(whole)
+        await half.prepare(request)
+        await half.write(whole[: len(whole) // 2])
+        request.transport.close()
+        return half
 
     async def _wait(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):

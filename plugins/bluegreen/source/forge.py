@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from bluegreen.errors import RefError
-from bluegreen.source.git import Answer, GitTimeoutError
+from bluegreen.source.git import LARGEST_FILE, Answer, GitTimeoutError
 
 # Longer than a restart or a failover of a forge takes; a deploy that fails at once is no faster for anybody.
 PATIENCE_SECONDS = 60.0
@@ -20,7 +20,7 @@ _REFUSALS = re.compile(
     r"|[Rr]epository .*not found|does not appear to be a git repository|not exported|Access denied"
     r"|certificate|transport '.*' not allowed|couldn't find remote ref|unadvertised object|not our ref"
     r"|No space left|Disk quota exceeded|Read-only file system|is not installed|dubious ownership"
-    r"|signal 25|ssh: .*[Nn]ot found"
+    r"|File too large|ssh: .*[Nn]ot found"
 )
 
 # The mirror's own files are not as git left them.
@@ -74,8 +74,8 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
 
 def _clear(answer: Answer) -> str:
     """What a forge said, with the cause where git's own words hide it."""
-    if "signal 25" in answer.stderr:
-        return "it has more history than fits into the mirror's largest file"
+    if "File too large" in answer.stderr:
+        return f"it sends a file larger than {LARGEST_FILE // 2**20} MB"
     if re.search("could not read Username|terminal prompts disabled", answer.stderr):
         return "it asks for a login (401); give Airflow's user a credential helper, or use an ssh:// address"
     return answer.complaint

@@ -77,9 +77,11 @@ def run_git(
     :raises RefError: if git is not installed, or says more than :data:`LARGEST_ANSWER` bytes.
     :raises GitTimeoutError: after ``timeout`` seconds.
     """
-    where = ["-C", str(directory)] if directory else []
-    # The limit of file sizes, in blocks of 512 bytes, holds for all children too.
-    command = ["sh", "-c", 'ulimit -f "$0" && exec git "$@"', str(LARGEST_FILE // 512), *where, *arguments]
+    where = [f"--git-dir={directory}"] if directory else []
+    # The limit of file sizes, in blocks of 512 bytes, holds for all children too; without the signal they say
+    # what went wrong.
+    limited = 'trap "" XFSZ && ulimit -f "$0" && exec git "$@"'
+    command = ["sh", "-c", limited, str(LARGEST_FILE // 512), *where, *arguments]
     with tempfile.TemporaryFile() as given:
         given.write(stdin.encode())
         given.seek(0)

@@ -238,7 +238,10 @@ class Mirror:
     def _prepare(self) -> None:
         """Make the mirror, or take over what a run that was killed has left."""
         if not (self.path / "HEAD").exists():
-            shutil.rmtree(self.path, ignore_errors=True)
+            if self.path.is_dir():
+                shutil.rmtree(self.path)
+            else:
+                self.path.unlink(missing_ok=True)
             made = run_git(
                 "init", "--quiet", "--bare", "--template=", str(self.path), timeout=30, held=self._held
             )
@@ -257,12 +260,19 @@ class Mirror:
     def _listing(self) -> dict[str, str]:
         """Return the repository's branches and tags, and find out which branch is its default."""
         patterns = ("HEAD", "refs/heads/*", "refs/tags/*")
-        answer = self._ask("ls-remote", "--symref", "origin", *patterns, timeout=LISTING_SECONDS)
+        answer = ask(lambda: self._listed(patterns), self.repository)
         lines = [line.partition("\t")[::2] for line in answer.stdout.split("\n")[:-1]]
         listing = {name: value for value, name in lines if name.startswith((HEADS, TAGS))}
         named = [value.removeprefix("ref: ") for value, name in lines if value.startswith("ref: ")]
         self.default_branch = next((name for name in named if name in listing), "")
         return {name: value for name, value in listing.items() if not name.endswith("^{}")}
+
+    def _listed(self, patterns: Sequence[str]) -> Answer:
+        """Ask for the listing; a page of another server counts for git as one with nothing in it."""
+        answer = self.run("ls-remote", "--symref", "origin", *patterns, timeout=LISTING_SECONDS)
+        if answer.status == 0 and f"\t{HEADS}" not in answer.stdout:
+            return Answer(1, "", "fatal: it answers, and lists no branch")
+        return answer
 
     def _size(self, blob: str) -> int | None:
         """Return how many bytes a blob has, or ``None`` if it is not in the mirror."""
