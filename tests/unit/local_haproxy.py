@@ -85,7 +85,9 @@ class Backend:
         self.revision = revision
         self.headers = Message()
         self.health_headers = Message()
-        self.health_status = 200
+        self.health_status = self.page_status = 200
+        # To whom pages are shown; others are sent away, or find nothing.
+        self.only_https, self.only_host = False, ""
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -99,9 +101,7 @@ class Backend:
                     backend.headers = self.headers
                 if self.path.startswith("/slow?s="):
                     time.sleep(float(self.path.partition("=")[2]))
-                status = 200
-                if self.path == "/health":
-                    status = backend.health_status if backend.healthy else 500
+                status = backend.status_of(self)
                 body, seconds = b"", 0.0
                 if self.path.startswith("/download?s="):
                     body, seconds = b"begin end", float(self.path.partition("=")[2])
@@ -121,6 +121,16 @@ class Backend:
         threading.Thread(
             target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         ).start()
+
+    def status_of(self, request: BaseHTTPRequestHandler) -> int:
+        """Return what a request is answered with."""
+        if request.path == "/health":
+            return self.health_status if self.healthy else 500
+        if self.only_host and request.headers["Host"] != self.only_host:
+            return 404
+        if self.only_https and request.headers["X-Forwarded-Proto"] != "https":
+            return 301
+        return self.page_status
 
     def close(self) -> None:
         """Stop answering; connections are refused from now on."""
