@@ -85,7 +85,7 @@ class Series:
         """Say what is too bad about the new release, or ``None``."""
         return (
             self.failed_in_a_row(settings)
-            or self.too_many_errors(settings)
+            or self._too_many_errors(settings)
             or self._too_many_empty(settings)
             or self._slow(settings)
             or self._slow_at_worst(settings)
@@ -124,8 +124,7 @@ class Series:
     def _before_switch(self) -> str:
         return f"; before the switch none of {len(self.before)} did" if self.before else ""
 
-    def too_many_errors(self, settings: ValidationSettings) -> str | None:
-        """Say by how much too many requests failed, or return ``None``."""
+    def _too_many_errors(self, settings: ValidationSettings) -> str | None:
         seen, before, now = rate_of(self.new), rate_of(self.before), rate_of(self.old_now)
         limit = settings.max_error_rate + max(before.value, now.value)
         if seen.requests < settings.min_requests or not surely_worse(seen, before + now, limit):

@@ -292,6 +292,15 @@ def test_requests_that_hang_until_the_end_are_failures(bake: Bake) -> None:
     assert bake(reading(), samples=[GOOD] * 10, last=[hung], before=[*before[:10], hung])
 
 
+def test_answers_so_slow_that_there_is_room_for_few_are_a_verdict(bake: Bake) -> None:
+    slow = [replace(GOOD, milliseconds=4900, at=5.0)] * 20
+    before = [replace(GOOD, revision=OLD)] * 100
+    with pytest.raises(BlueGreenError, match="the median of 20 own requests to / is 4900 ms"):
+        bake(reading(), samples=slow, before=before)
+    # As slow as they were before.
+    assert bake(reading(), samples=slow, before=[replace(slow[0], revision=OLD)] * 10)
+
+
 def test_an_emergency_is_not_compared_with_the_live_release(bake: Bake) -> None:
     slow, constant = [replace(GOOD, milliseconds=40, at=5.0)] * 50, [replace(GOOD, milliseconds=1)] * 50
     with pytest.raises(BlueGreenError, match="the median of 50 own requests to / is 40 ms"):

@@ -184,8 +184,9 @@ class FinalValidationOperator(PlannedOperator):
                 f"{said(series.new[-1])}; in the preview it answered"
             )
         if len(series.new) < settings.min_requests:
-            # Requests that hang leave room for few others. Few are enough where the difference is large.
-            return series.too_many_errors(settings.model_copy(update={"min_requests": 1}))
+            # Requests that hang, or are slow, leave room for few others. Where the difference is large, few are
+            # enough.
+            return series.verdict(settings.model_copy(update={"min_requests": 1}))
         return None
 
     def _traffic(self, plan: Plan, live: Color | None) -> dict[str, RealTraffic]:
