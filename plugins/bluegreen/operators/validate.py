@@ -184,7 +184,7 @@ class FinalValidationOperator(PlannedOperator):
                 f"{said(series.new[-1])}; in the preview it answered"
             )
         if len(series.new) < settings.min_requests:
-            # Requests that hang, or are slow, leave room for few others. Where the difference is large, few are
+            # Requests that hang, or are slow, leave room for few. Where the difference is large, few are
             # enough.
             return series.verdict(settings.model_copy(update={"min_requests": 1}))
         return None
