@@ -9,9 +9,9 @@ from bluegreen.traffic import LoadBalancerStatus
 
 
 def no_haproxy(status: LoadBalancerStatus) -> str | None:
-    """Return what is wrong if HAProxy's version is not known there."""
+    """Return what is wrong if HAProxy's version is not known there, or is too old."""
     if status.version > (0, 0):
-        return None
+        return status.too_old
     return f"HAProxy is not installed, or its version cannot be read ({status.haproxy.version!r})"
 
 

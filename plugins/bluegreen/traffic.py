@@ -202,9 +202,21 @@ class LoadBalancerStatus(_Answer):
     now: float
 
     @property
+    def too_old(self) -> str | None:
+        """Say so if this HAProxy cannot do what is asked of it; nothing of one whose version is not known."""
+        if not (0, 0) < self.version < OLDEST_HAPROXY:
+            return None
+        needed = ".".join(map(str, OLDEST_HAPROXY))
+        return f"HAProxy {self.haproxy.version} is too old, upgrade it to {needed} or later"
+
+    @property
     def is_deployed_to(self) -> bool:
-        """Whether a deploy has been here: one that is new has no map, and sends nobody anywhere."""
-        return self.map_file is not None or self.map_running is not None
+        """Whether a deploy has been here: one that is new knows no map, and sends nobody anywhere.
+
+        A deploy that ended before HAProxy was told has left no more than the map's file.
+        """
+        has_only_the_file = self.haproxy.running and self.moved_at is None and self.confirmed is None
+        return self.map_running is not None or (self.map_file is not None and not has_only_the_file)
 
     @property
     def known_live(self) -> Color | None:
@@ -354,14 +366,9 @@ def demand_support(statuses: Mapping[str, LoadBalancerStatus]) -> None:
     :param statuses: what each load balancer says, by its name.
     :raises LoadBalancerError: with the code ``unsupported``, naming the version.
     """
-    needed = ".".join(map(str, OLDEST_HAPROXY))
     for name, status in sorted(statuses.items()):
-        if (0, 0) < status.version < OLDEST_HAPROXY:
-            raise LoadBalancerError(
-                f"{name}: HAProxy {status.haproxy.version} is too old, {needed} or later is needed; nothing "
-                "was changed, upgrade it",
-                code="unsupported",
-            )
+        if status.too_old:
+            raise LoadBalancerError(f"{name}: {status.too_old}; nothing was changed", code="unsupported")
 
 
 def next_token(run: str, statuses: Iterable[LoadBalancerStatus]) -> int | None:

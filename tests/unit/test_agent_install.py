@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,7 +40,7 @@ class LocalDroplet:
         self.environment = environment
         self.scripts = 0
 
-    def run(self, command: Sequence[str], stdin: str = "") -> CommandResult:
+    def run(self, command: Sequence[str], stdin: str = "", silence: float = 0) -> CommandResult:
         done = subprocess.run(
             command, input=stdin, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -135,6 +135,14 @@ def test_shellcheck_finds_nothing() -> None:
         check=False,
     )
     assert found.returncode == 0, found.stdout
+
+
+def test_an_answer_is_waited_for_longer_than_the_agent_takes_in_any_case(agent: ModuleType) -> None:
+    longest = {verb: seconds + agent.ALARM_AFTER for verb, seconds in agent.DEADLINES.items()}
+    # At boot nobody waits for it, and a probe says itself how long it takes.
+    assert longest.keys() == agent.VERBS.keys() == {*hook_module.ANSWER_WITHIN, "boot", "probe"}
+    assert [verb for verb, seconds in hook_module.ANSWER_WITHIN.items() if seconds <= longest[verb]] == []
+    assert agent.ALARM_AFTER < hook_module.PROBE_MARGIN
 
 
 class Busy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -159,6 +160,18 @@ def test_a_command_that_says_nothing_is_given_up_though_it_may_still_run(
     message = failure(server, DropletUnreachableError)
     assert "said nothing for 1 s" in message
     assert "still at work there" in message
+
+
+def test_a_command_that_is_known_to_say_nothing_for_long_is_waited_for(server: SshServer) -> None:
+    def answer(channel: paramiko.Channel, _command: bytes) -> None:
+        time.sleep(2)
+        channel.sendall(b"done")
+        channel.send_exit_status(0)
+        channel.close()
+
+    server.answer = answer
+    with hook(server) as one:
+        assert one.run(["reload"], silence=30).stdout == "done"
 
 
 def test_a_server_that_hangs_before_it_starts_the_command_is_given_up(server: SshServer) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.unit.local_haproxy import AGENT, Deployed
+from tests.unit.local_haproxy import Deployed
 
 # As HAProxy 2.4.0, 2.8.0 and 3.2.0 print it; `M` is the master's line, `W` stands for those of workers.
 HEADER_2_4 = (
@@ -54,16 +52,6 @@ def rows(
         + "".join(row(pid, "worker", str(count)) for pid, count in old)
         + end
     )
-
-
-@pytest.fixture(scope="module")
-def agent() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lb_agent", AGENT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["lb_agent"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def parsed(agent: ModuleType, text: str) -> tuple[Any, ...]:

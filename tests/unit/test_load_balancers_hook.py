@@ -35,7 +35,7 @@ def member(name: str, **answers: Any) -> Any:
     one.call.side_effect = call
     one.status.return_value.lock = one.status.return_value.pending = None
     one.status.return_value.last_token = None
-    one.status.return_value.version, one.status.return_value.haproxy.version = (2, 6), "2.6.12"
+    one.status.return_value.too_old = None
     return one
 
 
@@ -141,8 +141,8 @@ def test_where_no_load_balancer_knows_a_token_the_droplets_are_asked() -> None:
 
 def test_a_haproxy_that_is_too_old_is_refused_by_its_version_before_anything_is_touched() -> None:
     first, second = member("lb-1"), member("lb-2")
-    second.status.return_value.version, second.status.return_value.haproxy.version = (2, 2), "2.2.9"
-    with pytest.raises(LoadBalancerError, match=r"lb-2: HAProxy 2\.2\.9 is too old, 2\.4 or later"):
+    second.status.return_value.too_old = "HAProxy 2.2.9 is too old"
+    with pytest.raises(LoadBalancerError, match=r"lb-2: HAProxy 2\.2\.9 is too old; nothing was changed"):
         both(first, second).lock("bob", "dag/run", "v2", lambda _run: False)
     assert first.asked == second.asked == []
     assert not first.install_agent.called

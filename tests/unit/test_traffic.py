@@ -200,3 +200,29 @@ def test_a_switch_whose_run_died_while_confirming_is_kept_only_if_all_had_agreed
         return interrupted(live, **{"pending": pending, **changes})
 
     assert is_decided({"lb-1": one(**first), "lb-2": one(**second)}) is decided
+
+
+@pytest.mark.parametrize(
+    ("change", "deployed_to"),
+    [
+        ({}, True),
+        ({"map_running": None}, True),
+        ({"map_running": None, "map_file": None}, False),
+        # A deploy that was killed when it had prepared the map, and HAProxy was never told.
+        ({"map_running": None, "moved_at": None, "confirmed": None}, False),
+    ],
+)
+def test_a_load_balancer_is_new_until_a_deploy_has_told_its_haproxy(
+    change: dict[str, Any], deployed_to: bool
+) -> None:
+    assert LoadBalancerStatus.parse({**answer(), **change}).is_deployed_to is deployed_to
+
+
+@pytest.mark.parametrize(
+    ("version", "too_old"), [("2.2.9", True), ("2.4.0", False), ("3.2.0", False), ("0.0", False)]
+)
+def test_a_haproxy_that_cannot_replace_a_map_in_one_step_is_too_old(version: str, too_old: bool) -> None:
+    parsed = LoadBalancerStatus.parse(answer(haproxy={**answer()["haproxy"], "version": version}))
+    assert parsed.too_old == (
+        f"HAProxy {version} is too old, upgrade it to 2.4 or later" if too_old else None
+    )

@@ -116,23 +116,25 @@ class DropletHook(BaseHook):
         """
         return self.run(["bash", "-s"], script)
 
-    def run(self, command: Sequence[str], stdin: str = "") -> CommandResult:
+    def run(self, command: Sequence[str], stdin: str = "", silence: float = 0) -> CommandResult:
         """Run one command; each word reaches it exactly as it is here.
 
         :param command: the words of the command.
         :param stdin: its standard input.
+        :param silence: seconds that it may say nothing, if that is longer than ``command_timeout``.
         :raises DropletUnreachableError: if the droplet does not answer or stops answering.
         :raises DropletRefusedError: if the host key or the login is refused.
         """
         from paramiko import SSHException
 
         transport = self._connect()
+        silence = max(silence, self.command_timeout)
         try:
-            return self._exchange(transport, shlex.join(command), stdin)
+            return self._exchange(transport, shlex.join(command), stdin, silence)
         except TimeoutError:
             self.close()
             raise DropletUnreachableError(
-                f"{self.droplet.label} said nothing for {self.command_timeout} s in answer to a command; "
+                f"{self.droplet.label} said nothing for {silence:g} s in answer to a command; "
                 "the link is cut, or the command is still at work there"
             ) from None
         except (OSError, EOFError, SSHException) as error:
@@ -196,10 +198,10 @@ class DropletHook(BaseHook):
             milliseconds = self.command_timeout * 1000
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
-    def _exchange(self, transport: Transport, command: str, stdin: str) -> CommandResult:
+    def _exchange(self, transport: Transport, command: str, stdin: str, silence: float) -> CommandResult:
         channel = transport.open_session(timeout=self.command_timeout)
         with channel:
-            channel.settimeout(self.command_timeout)
+            channel.settimeout(silence)
             with self._limit(transport):
                 channel.exec_command(command)
             try:

@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 
 AGENT_SOURCE = TEMPLATES_DIRECTORY / "lb_agent.py"
 AGENT_PATH = "/usr/local/lib/bluegreen/lb_agent.py"
+# Seconds within which the agent answers, whatever happens there (its ``DEADLINES``), and a little more.
+ANSWER_WITHIN = {
+    "status": 35,
+    "ledger": 20,
+    "lock": 75,
+    "renew": 45,
+    "unlock": 75,
+    "sync": 195,
+    "switch": 75,
+    "confirm": 60,
+    "align": 75,
+    "revert": 60,
+    "record": 45,
+}
+PROBE_MARGIN = 15
 BOOT_UNIT_SOURCE = TEMPLATES_DIRECTORY / "bluegreen-boot.service"
 BOOT_UNIT_PATH = "/etc/systemd/system/bluegreen-boot.service"
 # The link by which it is enabled: who can read the unit here knows both.
@@ -129,14 +144,16 @@ class LoadBalancerHook(BaseHook):
         self._is_outdated = False
 
     def _ask_installed(self, verb: str, **request: Any) -> dict[str, Any]:
-        return self._answer(verb, ["python3", AGENT_PATH, verb, "-"], json.dumps(request))
+        command = ["python3", AGENT_PATH, verb, "-"]
+        return self._answer(verb, command, json.dumps(request), ANSWER_WITHIN[verb])
 
     def _read(self, verb: str, **request: Any) -> dict[str, Any]:
         source = AGENT_SOURCE.read_text(encoding="utf-8")
-        return self._answer(verb, ["python3", "-", verb, json.dumps(request)], source)
+        within = request["timeout"] + PROBE_MARGIN if verb == "probe" else ANSWER_WITHIN[verb]
+        return self._answer(verb, ["python3", "-", verb, json.dumps(request)], source, within)
 
-    def _answer(self, verb: str, command: list[str], stdin: str) -> dict[str, Any]:
-        result = self.droplet_hook.run(command, stdin)
+    def _answer(self, verb: str, command: list[str], stdin: str, within: float) -> dict[str, Any]:
+        result = self.droplet_hook.run(command, stdin, silence=within)
         try:
             answer = json.loads(result.stdout)
         except ValueError:
