@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from bluegreen.app import App, Hook
+from bluegreen.cage import cage_values
 from bluegreen.scripts import render_script
 from bluegreen.system_names import BUILD_USER, system_name
 
@@ -36,16 +37,20 @@ def hook_unit(app_id: str, moment: Moment, number: int) -> str:
     return f"bluegreen-{system_name(app_id)}-{moment.value}-{number}"
 
 
-def hook_script(app_id: str, hook: Hook, revision: str, facts: Mapping[str, str]) -> str:
-    """The script that runs a command, as root to begin with.
+def hook_script(app_id: str, unit: str, hook: Hook, revision: str, facts: Mapping[str, str]) -> str:
+    """The script that runs a command in the cage; it is a job, see :mod:`bluegreen.job`.
 
+    :param unit: the job's name, see :func:`hook_unit`.
     :param facts: what the command finds in its environment, with the prefix ``BLUEGREEN_``.
     """
+    assignments = [f"BLUEGREEN_{name}={value}" for name, value in facts.items()]
     return render_script(
         "droplet/run_hook.sh.j2",
         system_name=system_name(app_id),
         user=BUILD_USER if hook.user == "build" else system_name(app_id),
+        unit=unit,
         revision=revision,
-        facts=[f"BLUEGREEN_{name}={value}" for name, value in facts.items()],
-        command=hook.command,
+        # systemd takes a $ for a variable unless it is doubled.
+        words=[word.replace("$", "$$") for word in (*assignments, *hook.command)],
+        **cage_values(),
     )

@@ -15,6 +15,7 @@ from bluegreen.app import check_app_id
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script
 from bluegreen.system_names import system_name
+from bluegreen.templates import template_text
 
 # How a script ends that found the droplet claimed by a later run, or that should be tried again in a moment.
 CLAIMED_STATUS = 3
@@ -69,7 +70,7 @@ class JobReport:
     :param result: systemd's word for how it ended: ``success``, ``exit-code``, ``signal``, ``timeout`` …
     :param run_id: the run that started the job.
     :param seconds: how long the job has run, or ran.
-    :param cursor: how many lines the job has written; pass it to the next :func:`poll_script`.
+    :param cursor: up to where its output was read; pass it to the next :func:`poll_script`.
     """
 
     state: JobState
@@ -118,9 +119,19 @@ def token_script(app: str) -> str:
     return render_script("droplet/newest_token.sh.j2", system_name=system_name(app))
 
 
-def poll_script(*, unit: str, cursor: int = 0, wait: float = 5) -> str:
-    """Wait up to ``wait`` seconds for the job's end, then print what is new; see :func:`parse_job_report`."""
-    return render_script("droplet/job_poll.sh.j2", unit=unit, cursor=cursor, wait_ms=int(wait * 1000))
+def poll_script(*, app: str, unit: str, cursor: int = 0, wait: float = 5) -> str:
+    """Wait up to ``wait`` seconds for the job's end, then print what is new; see :func:`parse_job_report`.
+
+    Nothing that the app's environment on the droplet holds is printed, and of a long output a part at a time.
+    """
+    return render_script(
+        "droplet/job_poll.sh.j2",
+        unit=unit,
+        cursor=cursor,
+        wait_ms=int(wait * 1000),
+        environment_file=f"/etc/default/{system_name(app)}",
+        show_log=template_text("droplet/mask.py") + template_text("droplet/show_log.py"),
+    )
 
 
 def clean_script(*, unit: str, claim: Claim | None = None) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bluegreen.app import App, check_app_id
+from bluegreen.cage import CAGE, cage_values
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script, render_unit
 from bluegreen.system_names import BUILD_USER, FETCH_USER, system_name
-from bluegreen.templates import TEMPLATES_DIRECTORY
+from bluegreen.templates import template_text
 
 # Seconds in which an app must load, and by which systemd's patience is longer than the longest request.
 LOAD_TIMEOUT = 60
@@ -154,8 +155,10 @@ def deploy_script(release: Release) -> str:
         load_timeout=LOAD_TIMEOUT,
         unit_text=service_unit(release),
         start_text=start_text(release),
-        wrapper_text=_text("revision.psgi"),
-        wait_healthy=_text("wait_healthy.pl"),
+        wrapper_text=template_text("droplet/revision.psgi"),
+        wait_healthy=template_text("droplet/wait_healthy.pl"),
+        inspect=template_text("droplet/inspect.pl"),
+        **cage_values(),
     )
 
 
@@ -165,6 +168,7 @@ def service_unit(release: Release) -> str:
         "droplet/app.service.j2",
         system_name=system_name(release.app),
         stop_timeout=release.longest_request + STOP_MARGIN,
+        cage=CAGE,
     )
 
 
@@ -216,10 +220,6 @@ def start_text(release: Release) -> str:
         re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), word) for word in release.command
     ]
     return render_script("droplet/start.sh.j2", psgi=release.psgi, command=words, load_timeout=LOAD_TIMEOUT)
-
-
-def _text(name: str) -> str:
-    return (TEMPLATES_DIRECTORY / "droplet" / name).read_text(encoding="utf-8")
 
 
 def _check_revision(revision: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from bluegreen.templates import environment
 
 # What a value in a systemd unit may consist of: nothing that systemd splits, expands or ends a line at.
-_UNIT_WORD = re.compile(r"[A-Za-z0-9_./:@-]+")
+_UNIT_WORD = re.compile(r"[A-Za-z0-9_./:@~-]+")
 
 
 def _quote_for_shell(value: object) -> str:
@@ -42,7 +42,7 @@ def render_script(name: str, **values: object) -> str:
 
 
 def render_unit(name: str, **values: object) -> str:
-    """Render a systemd unit; values are plain words (letters, digits and ``_ . / : @ -``) only.
+    """Render a systemd unit; values are plain words (letters, digits and ``_ . / : @ ~ -``) only.
 
     :raises jinja2.UndefinedError: if the template needs a value that is not given.
     :raises ValueError: if a value holds anything else.

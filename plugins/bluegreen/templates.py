@@ -10,6 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 TEMPLATES_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "templates"
 
 
+def template_text(name: str) -> str:
+    """Return a file that is sent as it is, for example ``droplet/wait_healthy.pl``."""
+    return (TEMPLATES_DIRECTORY / name).read_text(encoding="utf-8")
+
+
 def environment(finalize: Callable[[object], object] | None = None) -> Environment:
     """Return a Jinja environment for ``include/templates``; a value that is not given is an error.
 

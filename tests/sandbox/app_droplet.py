@@ -100,7 +100,7 @@ class AppDroplet:
         return ended.stderr.strip()
 
     def poll(self, unit: str, cursor: int = 0, wait: float = 5) -> JobReport:
-        return parse_job_report(self.script(poll_script(unit=unit, cursor=cursor, wait=wait)))
+        return parse_job_report(self.script(poll_script(app=APP, unit=unit, cursor=cursor, wait=wait)))
 
     def finish(self, unit: str) -> JobReport:
         """Wait for a job's end, and return its report with everything that it wrote."""

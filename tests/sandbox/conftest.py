@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from demo.environment import DemoEnvironment
 from sandbox import Sandbox
+from sandbox.sample_app import build_repository
+from tests.sandbox.app_droplet import AppDroplet, created
 from tests.sandbox.droplets import Shop
+from tests.sandbox.releases import Commit
 from tests.sandbox.stack import Judge, Stack, running, start_judge, stop_judge
 from tests.statsd_sink import Sink
 
@@ -79,3 +82,44 @@ def judge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ju
     process, judge = start_judge(stack.environment.load_balancer_url(), tmp_path_factory.mktemp("judge"))
     yield judge
     stop_judge(process)
+
+
+@pytest.fixture(scope="module")
+def repository(sandbox: Sandbox) -> Path:
+    path = sandbox.repositories / "droplet_scripts.git"
+    build_repository(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def revisions(repository: Path) -> dict[str, str]:
+    return build_repository(repository)
+
+
+@pytest.fixture(scope="module")
+def commit(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Commit:
+    """Make a commit on top of v1, on a branch of its own, and return its revision."""
+
+    def make(branch: str, change: Callable[[Path], None]) -> str:
+        clone = tmp_path_factory.mktemp(branch) / "clone"
+        subprocess.run(["git", "clone", "-q", "-b", "v1", repository, clone], check=True, capture_output=True)
+        change(clone)
+        for command in (
+            ["checkout", "-q", "-b", branch],
+            ["add", "--all"],
+            ["-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-q", "-m", branch],
+            ["push", "-q", "--force", "origin", branch],
+        ):
+            subprocess.run(["git", "-C", clone, *command], check=True)
+        shown = subprocess.run(
+            ["git", "-C", clone, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
+        return shown.stdout.strip()
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
+    with created(sandbox, "scripts-1") as machine:
+        yield AppDroplet(machine, f"{sandbox.git_url}/{repository.name}")

@@ -3,101 +3,26 @@
 from __future__ import annotations
 
 import random
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
 
 from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script
 from bluegreen.release import RESERVE_MB, deploy_unit, failure_cause
 from sandbox import Sandbox
-from sandbox.sample_app import build_repository
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
+from tests.sandbox.releases import Commit, answering, comes_back, refused, running
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
-
-Commit = Callable[[str, Callable[[Path], None]], str]
-
-
-@pytest.fixture(scope="module")
-def repository(sandbox: Sandbox) -> Path:
-    path = sandbox.repositories / "droplet_scripts.git"
-    build_repository(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def revisions(repository: Path) -> dict[str, str]:
-    return build_repository(repository)
-
-
-@pytest.fixture(scope="module")
-def commit(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Commit:
-    """Make a commit on top of v1, on a branch of its own, and return its revision."""
-
-    def make(branch: str, change: Callable[[Path], None]) -> str:
-        clone = tmp_path_factory.mktemp(branch) / "clone"
-        subprocess.run(["git", "clone", "-q", "-b", "v1", repository, clone], check=True, capture_output=True)
-        change(clone)
-        for command in (
-            ["checkout", "-q", "-b", branch],
-            ["add", "--all"],
-            ["-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-q", "-m", branch],
-            ["push", "-q", "--force", "origin", branch],
-        ):
-            subprocess.run(["git", "-C", clone, *command], check=True)
-        shown = subprocess.run(
-            ["git", "-C", clone, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-        )
-        return shown.stdout.strip()
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
-    with created(sandbox, "scripts-1") as machine:
-        yield AppDroplet(machine, f"{sandbox.git_url}/{repository.name}")
 
 
 @pytest.fixture
 def bare_droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
     with created(sandbox, "scripts-bare") as machine:
         yield AppDroplet(machine, f"{sandbox.git_url}/{repository.name}")
-
-
-def running(droplet: AppDroplet, revision: str, **changes: object) -> None:
-    report = droplet.deploy(revision, **changes)
-    assert report.state is JobState.SUCCESS, report.lines
-    assert answering(droplet) == revision
-
-
-def answering(droplet: AppDroplet) -> str:
-    return droplet.get().headers["X-Revision"]
-
-
-def comes_back(droplet: AppDroplet, revision: str) -> None:
-    """Wait until the droplet answers again after a deploy that failed: nobody else does."""
-
-    def answers() -> bool:
-        with suppress(requests.ConnectionError):
-            return answering(droplet) == revision
-        return False
-
-    until(answers, f"{revision} answers again")
-
-
-def refused(droplet: AppDroplet, revision: str, **changes: object) -> str:
-    """Deploy what must not work; return the cause that the user is told."""
-    report = droplet.deploy(revision, **changes)
-    assert report.state is JobState.FAILED
-    assert report.lines[-1].startswith("bluegreen: "), report.lines
-    return failure_cause(report.lines)
 
 
 def test_first_release_then_another_over_it(bare_droplet: AppDroplet, revisions: dict[str, str]) -> None:
@@ -114,6 +39,8 @@ def test_first_release_then_another_over_it(bare_droplet: AppDroplet, revisions:
     owner = bare_droplet.machine.run(["stat", "-c", "%U", f"{ROOT}/current/", f"{ROOT}/current/lib"]).stdout
     assert owner.split() == ["root", "root"]
     assert bare_droplet.machine.run(["systemctl", "is-enabled", SYSTEM_NAME]).stdout == "enabled\n"
+    # Fails if the exposure is above 1.2.
+    bare_droplet.machine.run(["systemd-analyze", "security", "--threshold=12", f"{SYSTEM_NAME}.service"])
 
 
 def loaded_modules(droplet: AppDroplet) -> str:
@@ -253,7 +180,9 @@ def test_dependency_that_is_not_carried(droplet: AppDroplet, commit: Commit) -> 
     assert cause == "cannot install the dependencies: ! Failed to fetch distribution Try-Tiny-0.31"
 
 
-def test_links_in_the_repository_lead_root_nowhere(droplet: AppDroplet, commit: Commit) -> None:
+def test_links_in_the_repository_lead_root_nowhere(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
     """What root writes into a release must not follow what the repository has put there."""
 
     def add_links(clone: Path) -> None:
@@ -261,6 +190,7 @@ def test_links_in_the_repository_lead_root_nowhere(droplet: AppDroplet, commit: 
         (clone / ".bluegreen").symlink_to("/etc")
         (clone / "local").symlink_to("/usr/local")
 
+    running(droplet, revisions["v1"])
     before = droplet.machine.run("ls -laR /etc /usr/local | sha256sum; cat /etc/hostname").stdout
     running(droplet, commit("links", add_links))
     assert droplet.machine.run("ls -laR /etc /usr/local | sha256sum; cat /etc/hostname").stdout == before
@@ -432,6 +362,21 @@ def test_claim_stops_the_jobs_of_earlier_runs_and_no_other_app_s(claimed: AppDro
     claimed.script(clean_script(unit=other, claim=Claim(f"{APP}_2", 7)))
 
 
+def test_claim_is_not_stopped_by_what_the_job_of_an_earlier_run_has_filled(claimed: AppDroplet) -> None:
+    claimed.machine.run("mount -t tmpfs -o size=1M tmpfs /run/bluegreen")
+    try:
+        unit, claim = deploy_unit(APP, "e" * 40), Claim(APP, 7)
+        script = "yes | head -c 5M; sleep 60"
+        claimed.script(start_script(unit=unit, run_id="run-7", script=script, timeout=60, claim=claim))
+        is_full = "df --output=avail /run/bluegreen | grep -x ' *0'"
+        until(lambda: claimed.machine.run(is_full, check=False).returncode == 0, "its log fills all there is")
+        claimed.script(claim_script(Claim(APP, 8)))
+        assert claimed.poll(unit, wait=0).state is JobState.MISSING
+        assert claimed.machine.run(["cat", f"/run/bluegreen/{SYSTEM_NAME}.token"]).stdout == "8\n"
+    finally:
+        claimed.machine.run("umount --lazy /run/bluegreen")
+
+
 def test_deploy_of_another_revision_does_not_wait_for_what_a_dead_run_left_at_work(
     claimed: AppDroplet, revisions: dict[str, str]
 ) -> None:
@@ -498,6 +443,34 @@ def test_release_that_turns_out_bad_is_left_to_the_run_that_has_claimed_the_drop
     facts = claimed.facts()
     assert (facts.revision, facts.main_pid) == (revisions["v1"], started)
     claimed.script(clean_script(unit=unit))
+
+
+def test_secrets_of_the_app_s_environment_do_not_leave_the_droplet(
+    droplet: AppDroplet, commit: Commit
+) -> None:
+    secrets = (
+        'DB_PASSWORD="hunter2\\"hunter3"\nDSN=dbi:Pg:host=db;password=tr0ub4dor\nPEM="line-one\nline-two"\n'
+    )
+    program = (
+        "warn \"DBI connect('host=db;password=tr0ub4dor',...) failed\";"
+        ' print STDERR "$_\\n" for $ENV{DB_PASSWORD}, split /\\n/, $ENV{PEM};'
+        " die \"DBI connect('host=db;password=tr0ub4dor',...) failed: no route\";"
+    )
+
+    def tells(clone: Path) -> None:
+        (clone / "app.psgi").write_text(program)
+
+    revision = commit("tells", tells)
+    droplet.machine.run(["tee", f"/etc/default/{SYSTEM_NAME}"], text=secrets)
+    try:
+        report = droplet.deploy(revision)
+    finally:
+        droplet.machine.run(["rm", f"/etc/default/{SYSTEM_NAME}"])
+    said = "\n".join(report.lines)
+    for secret in ("hunter2", "hunter3", "tr0ub4dor", "line-one", "line-two"):
+        assert secret not in said
+    assert "[DB_PASSWORD]" in report.lines
+    assert failure_cause(report.lines).startswith("the app does not load: DBI connect(")
 
 
 def test_facts_change_nothing(droplet: AppDroplet, revisions: dict[str, str]) -> None:

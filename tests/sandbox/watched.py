@@ -134,7 +134,7 @@ class Watched:
             run = hook.run_script(start_script(unit=unit, run_id="deploy/run-1", script=script, timeout=120))
             assert run.status == 0, run.stderr
             while (
-                report := parse_job_report(hook.run_script(poll_script(unit=unit)).stdout)
+                report := parse_job_report(hook.run_script(poll_script(app=APP, unit=unit)).stdout)
             ).state == "running":
                 pass
             assert report.state == "success", report

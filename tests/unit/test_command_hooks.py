@@ -38,16 +38,22 @@ PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json"
 XCOMS = {"provision_check__plan": PLAN}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run commands as somebody else")
-def test_a_command_runs_as_its_user_word_for_word_and_finds_the_run_s_facts_in_its_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("bluegreen.command_hooks.system_name", lambda app_id: app_id)
-    shell = 'printf "%s|" "$(id -un)" "$PWD" "$BLUEGREEN_REF" "$0" "$1"'
-    hook = Hook(command=["bash", "-c", shell, "it's $HOME", '"two" words'])
-    script = hook_script("nobody", hook, REVISION, {"REF": "v2'; id; '"})
-    done = subprocess.run(["bash", "-s"], input=script, capture_output=True, text=True, check=True)
-    assert done.stdout == "nobody|/|v2'; id; '|it's $HOME|\"two\" words|"
+def test_a_command_is_handed_to_systemd_word_for_word_with_the_run_s_facts(tmp_path: Path) -> None:
+    systemd_run = tmp_path / "systemd-run"
+    systemd_run.write_text("#!/bin/bash\nprintf '%s\\n' \"$@\"\n")
+    systemd_run.chmod(0o755)
+    hook = Hook(command=["bash", "it's $HOME", '"two" words', "%n"])
+    script = hook_script(APP, "unit", hook, REVISION, {"REF": "v2'; id; '"})
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-s"], input=script, env=environment, capture_output=True, text=True, check=True
+    )
+    properties, _, words = done.stdout.partition("--\n")
+    assert f"--property=User=app-{APP}\n" in properties
+    assert "--property=NoNewPrivileges=yes\n" in properties
+    # systemd makes one $ of two.
+    expected = ["/usr/bin/env", "BLUEGREEN_REF=v2'; id; '", "bash", "it's $$HOME", '"two" words', "%n"]
+    assert words.splitlines() == expected
 
 
 def dag_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hooks: str) -> DAG:

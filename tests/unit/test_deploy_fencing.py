@@ -242,7 +242,11 @@ cd "$UNITS" || exit 1
 case $1 in
     list-units) compgen -G "${!#}" ;;
     show) [ -e "${!#}" ] && case $2 in *=ActiveState) echo active ;; *=SubState) echo running ;; esac ;;
-    stop) shift; echo "stop $*" >>"$SAID"; rm -f "$@" ;;
+    stop)
+        shift
+        mapfile -t there < <(for one; do compgen -G "$one"; done)
+        [ -z "${there[*]}" ] || { echo "stop ${there[*]}" >>"$SAID" && rm -f "${there[@]}"; }
+        ;;
 esac
 exit 0
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -223,3 +224,25 @@ def test_the_kernel_is_told_how_long_a_link_may_be_silent(server: SshServer) -> 
         transport = one.ssh.get_conn().get_transport()
         assert transport is not None
         assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000
+
+
+def test_an_answer_without_end_is_given_up(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(channel: paramiko.Channel, _command: bytes) -> None:
+        with suppress(OSError):
+            while True:
+                channel.sendall(b"x" * 65536)
+
+    monkeypatch.setattr("bluegreen.hooks.droplet.MOST_BYTES", 1 << 20)
+    server.answer = answer
+    assert failure(server, DropletRefusedError).endswith("a command was given up: it wrote more than 1 MB")
+
+
+def test_an_answer_that_drips_is_given_up(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(channel: paramiko.Channel, _command: bytes) -> None:
+        with suppress(OSError):
+            while not server.stopped.wait(0.1):
+                channel.sendall(b"x")
+
+    monkeypatch.setattr("bluegreen.hooks.droplet.LONGEST_COMMAND", 1)
+    server.answer = answer
+    assert failure(server, DropletRefusedError).endswith("a command was given up: it did not end within 1 s")

@@ -55,12 +55,14 @@ SCRIPTS = {
     ),
     "start, claimed": start_script(unit=UNIT, run_id="run-1", script="id\n", timeout=900, claim=CLAIM),
     "claim": claim_script(CLAIM),
-    "poll": poll_script(unit=UNIT, cursor=63),
-    "poll, first": poll_script(unit=UNIT),
+    "poll": poll_script(app="my_perl_app", unit=UNIT, cursor=63),
+    "poll, first": poll_script(app="my_perl_app", unit=UNIT),
     "clean": clean_script(unit=UNIT),
     "clean, claimed": clean_script(unit=UNIT, claim=CLAIM),
     "facts": facts_script("my_perl_app"),
-    "hook": hook_script("my_perl_app", Hook(command=["bin/warm-up", "'; id; '"]), "a" * 40, {"REF": "$(id)"}),
+    "hook": hook_script(
+        "my_perl_app", "unit", Hook(command=["bin/warm-up", "'; id; '"]), "a" * 40, {"REF": "$(id)"}
+    ),
 }
 
 

@@ -73,6 +73,13 @@ def unit_state(deadline, unit):
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
+def perl_key(deadline):
+    """What modules written in C are built for, as in ``build.sh``."""
+    program = r'print "$Config{version} $Config{archname}\n"'
+    said = run(deadline, "perl", "-MConfig", "-e", program), run(deadline, "getconf", "GNU_LIBC_VERSION")
+    return "".join(output for _, output in said)
+
+
 def app_server(deadline, request):
     """What a deploy finds on an application droplet."""
     root = f"/opt/{request['app']}"
@@ -90,9 +97,7 @@ def app_server(deadline, request):
         "tools": tools,
         "missing_users": [user for user, exists in users.items() if not exists],
         "disk_reserved_mb": size_of(f"{root}/reserve") >> 20,
-        "perl_key": run(deadline, "perl", "-MConfig", "-e", r'print "$Config{version} $Config{archname}\n"')[
-            1
-        ],
+        "perl_key": perl_key(deadline),
         "current": current,
         "releases": releases,
         "activated": names_in(f"{root}/activated"),

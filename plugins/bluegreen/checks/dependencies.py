@@ -34,6 +34,5 @@ def not_vendored(source: Source) -> list[str]:
 
 
 def cache_key(perl_key: str, source: Source) -> str:
-    """Return what ``deploy_release.sh`` calls this set of dependencies on a droplet."""
-    text = perl_key + (source.cpanfile or "") + (source.snapshot or "")
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+    """Return what ``build.sh`` calls this set of dependencies on a droplet."""
+    return hashlib.sha256(f"{perl_key}{source.made_from}".encode()).hexdigest()[:40]

@@ -94,9 +94,10 @@ def units(facts: Facts) -> Iterator[Finding]:
                 "the next deploy to this droplet writes it",
                 difference(path, there, expected) if there else (),
             )
-        if server.unit.DropInPaths:
+        meant = f"{path}.d/local.conf"
+        if foreign := " ".join(one for one in server.unit.DropInPaths.split() if one != meant):
             yield warning(
-                subject, f"it is changed by {server.unit.DropInPaths}", "make sure that this is meant"
+                subject, f"it is changed by {foreign}", f"make sure that this is meant; {meant} always is"
             )
         if server.unit.NeedDaemonReload == "yes":
             yield warning(

@@ -143,7 +143,7 @@ class AppServer(Machine):
     """An application droplet.
 
     :param disk_reserved_mb: what a deploy may use besides what is free, see ``deploy_release.sh.j2``.
-    :param perl_key: version and architecture of perl, which a set of dependencies is built for.
+    :param perl_key: versions of perl and of the C library, which a set of dependencies is built for.
     :param current: the revision that ``current`` points to.
     :param stated: the revision in that release's own ``REVISION``.
     :param running: the release's directory that the service runs in.
@@ -216,6 +216,7 @@ class Source:
     :param problem: why the revision's files could not be read, though the ref is there.
     :param files: every path that a release is made of; ``None`` if they could not be read.
     :param left_out: every path that is committed, and that .gitattributes keeps out of a release.
+    :param made_from: what git calls the contents of the files that dependencies are made from, a line each.
     """
 
     ref: str
@@ -225,6 +226,7 @@ class Source:
     left_out: frozenset[str] = frozenset()
     cpanfile: str | None = None
     snapshot: str | None = None
+    made_from: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ CPANFILE, SNAPSHOT, ATTRIBUTES = "cpanfile", "cpanfile.snapshot", ".gitattribute
 MOST_ATTRIBUTES = 100
 SECONDS = 30.0
 
+# What the dependencies are made from.
+DEPENDENCIES = ("cpanfile", "cpanfile.snapshot", "vendor/cache")
+
 
 def read_source(app: App, ref: str) -> Source:
     """Resolve a ref as a deploy does, and list what it leads to.
@@ -44,6 +47,7 @@ def _read(mirror: Mirror, app: App, ref: str) -> Source:
         left_out=left_out,
         cpanfile=texts.get(CPANFILE) if CPANFILE in files else None,
         snapshot=texts.get(SNAPSHOT) if SNAPSHOT in files else None,
+        made_from=made_from(mirror, revision),
     )
 
 
@@ -70,3 +74,13 @@ def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> fro
         said = run_git(*question, directory=place, stdin=wanted, timeout=SECONDS).stdout.split("\0")
     ignored = {path for path, value in zip(said[::3], said[2::3], strict=False) if value == "set"}
     return frozenset(path for path in committed if path in ignored or ignored.intersection(parents[path]))
+
+
+def made_from(mirror: Mirror, revision: str) -> str:
+    """Return what ``build.sh`` on a droplet puts into the key of a set of dependencies."""
+    # A link may lead to any file.
+    if any(
+        line.startswith("120000 ") for line in mirror.listed(revision, *DEPENDENCIES, "vendor").splitlines()
+    ):
+        return mirror.listed(revision, ".")
+    return mirror.listed(revision, *DEPENDENCIES, ".gitattributes")

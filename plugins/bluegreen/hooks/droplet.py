@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shlex
 import socket
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Timer
@@ -18,7 +19,7 @@ from bluegreen.hooks.connection import usable_connection
 from bluegreen.job import BUSY_STATUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 # Of one task, which asks that many droplets at the same time.
 CONNECTIONS_AT_ONCE = 16
+
+# What is read of one command's output, and how many times the longest silence it may take to end.
+MOST_BYTES = 8 << 20
+LONGEST_COMMAND = 20
 
 
 class DropletUnreachableError(BlueGreenError):
@@ -212,14 +217,30 @@ class DropletHook(BaseHook):
             except OSError:
                 # It ended without reading all; its output and status say why.
                 self.log.debug("%s: the command did not read all of its input", self.droplet.label)
-            # Answers are smaller than a channel's window (2 MB), so reading one after the other cannot block.
-            stdout = channel.makefile("rb").read().decode(errors="replace")
-            stderr = channel.makefile_stderr("rb").read().decode(errors="replace")
+            ends = time.monotonic() + self.command_timeout * LONGEST_COMMAND
+            # Standard error gets less than a channel's window (2 MB), so it does not block the rest.
+            stdout = self._read(channel.recv, ends)
+            stderr = self._read(channel.recv_stderr, ends)
             with self._limit(transport):
                 status = channel.recv_exit_status()
         if status == -1:
             raise EOFError("the command ended without an exit status")
         return CommandResult(status, stdout, stderr)
+
+    def _read(self, receive: Callable[[int], bytes], ends: float) -> str:
+        """Read to the end; what drips, or does not end, is given up."""
+        read = bytearray()
+        while part := receive(1 << 16):
+            read += part
+            if len(read) > MOST_BYTES or time.monotonic() > ends:
+                self.close()
+                limit = (
+                    f"it wrote more than {MOST_BYTES >> 20} MB"
+                    if len(read) > MOST_BYTES
+                    else f"it did not end within {self.command_timeout * LONGEST_COMMAND} s"
+                )
+                raise DropletRefusedError(f"{self.droplet.label}: a command was given up: {limit}")
+        return read.decode(errors="replace")
 
     @contextmanager
     def _limit(self, transport: Transport) -> Iterator[None]:

@@ -121,7 +121,7 @@ class CommandHooksOperator(LockedOperator):
             "RUN_ID": run.run_id,
         }
         unit = hook_unit(self.app_id, self.moment, number)
-        script = hook_script(self.app_id, hook, self.revision, facts)
+        script = hook_script(self.app_id, unit, hook, self.revision, facts)
         claim = Claim(self.app_id, self.held_lock.fencing_token)
         start = start_script(unit=unit, run_id=run.run_id, script=script, timeout=hook.timeout, claim=claim)
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
@@ -141,7 +141,9 @@ class CommandHooksOperator(LockedOperator):
         """Log what the command writes until it has ended; return how, with the last lines it wrote."""
         cursor, lines = 0, tuple[str, ...]()
         while True:
-            report = parse_job_report(output_of(connection, poll_script(unit=unit, cursor=cursor)))
+            report = parse_job_report(
+                output_of(connection, poll_script(app=self.app_id, unit=unit, cursor=cursor))
+            )
             cursor, lines = report.cursor, report.lines or lines
             for line in report.lines:
                 self.log.info("%s", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class JobGoneError(BlueGreenError):
     transient = True
 
 
+# Of a job's output, among which it says why it failed.
+LAST_LINES = 100
 RECONNECT_SECONDS = 60.0
 RECONNECT_INTERVAL = 2.0
 
@@ -146,12 +149,14 @@ class DeployReleaseOperator(PlannedOperator):
 
     def _log_to_the_end(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
         """Log what the unit writes until it has ended; a lost connection is opened again."""
-        lines: list[str] = []
+        lines: deque[str] = deque(maxlen=LAST_LINES)
         cursor, lost_since = 0, None
         while True:
             load_balancers.renew_in_time()
             try:
-                report = parse_job_report(output_of(hook, poll_script(unit=self._unit, cursor=cursor)))
+                report = parse_job_report(
+                    output_of(hook, poll_script(app=self.app_id, unit=self._unit, cursor=cursor))
+                )
             except DropletUnreachableError as error:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > RECONNECT_SECONDS:
@@ -162,6 +167,6 @@ class DeployReleaseOperator(PlannedOperator):
             lost_since, cursor = None, report.cursor
             for line in report.lines:
                 self.log.info("%s", line)
-            lines += report.lines
+            lines.extend(report.lines)
             if report.state is not JobState.RUNNING:
                 return replace(report, lines=tuple(lines))

@@ -198,6 +198,10 @@ class Mirror:
         shown = self.git("ls-tree", "-r", "-z", "--name-only", revision)
         return frozenset(shown.split("\0")) - {""}
 
+    def listed(self, revision: str, *paths: str) -> str:
+        """Return those of these paths that a revision has, a line each, with the ids of their contents."""
+        return self.git("ls-tree", revision, "--", *paths)
+
     def texts(self, revision: str, paths: Sequence[str]) -> dict[str, str]:
         """Return the text of those of these files that a revision has.
 

@@ -226,12 +226,6 @@ sub log_loudly {
     return;
 }
 
-# For a cpanfile: what builds leaves something behind that waits for the port to be free.
-sub fork_while_built {
-    in_background( \&serve_as_orphan, 'built' );
-    return;
-}
-
 # Holds the port that the service had: every socket that was open when it was forked, it still has.
 sub serve_as_orphan {
     my @listening = grep { defined && is_listening($_) } map { IO::Handle->new_from_fd( $_, 'r+' ) } 3 .. 20;

@@ -35,14 +35,12 @@ class BadRelease:
     :param whom: whom it answers badly; a key of ``%WHOM`` there.
     :param ends: how its deploy may end.
     :param fault: what goes wrong besides, as soon as traffic has moved; a key of ``FAULTS``.
-    :param builds: Perl that its ``cpanfile`` runs.
     """
 
     how: str
     whom: str
     ends: tuple[str, ...]
     fault: str | None = None
-    builds: str = ""
 
     def __str__(self) -> str:
         return f"{self.how}, {self.whom}" + (f", {self.fault}" if self.fault else "")
@@ -96,12 +94,6 @@ QUICK = {("answers only what is watched", SWITCHED, None)}
 CELLS = [
     *(BadRelease(how, whom, ends) for how, cells in TABLE.items() for whom, ends in cells.items()),
     *(BadRelease(how, whom, (), KILLED) for how, whom in TABLE_OF_KILLED.items()),
-    BadRelease(
-        "forks away as it is built",
-        EVERYBODY,
-        (REFUSED,),
-        builds="require './lib/BadRelease.pm'; BadRelease::fork_while_built();",
-    ),
 ]
 assert {(cell.how, cell.whom, cell.fault) for cell in CELLS} >= QUICK
 assert len({str(cell) for cell in CELLS}) == len(CELLS)
@@ -130,9 +122,6 @@ def publish(stack: Stack, directory: Path) -> None:
         _git(directory, "checkout", "--quiet", "--force", "--detach", "v2")
         (directory / "app.psgi").write_text(PSGI.format(how=cell.how, whom=cell.whom))
         (directory / "lib" / MODULE.name).write_bytes(MODULE.read_bytes())
-        if cell.builds:
-            cpanfile = directory / "cpanfile"
-            cpanfile.write_text(f"{cell.builds}\n{cpanfile.read_text()}")
         _git(directory, "add", "--all")
         _git(directory, "commit", "--quiet", "--message", str(cell))
         _git(directory, "tag", "--force", cell.tag)

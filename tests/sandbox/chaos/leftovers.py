@@ -10,7 +10,7 @@ from tests.sandbox.stack import SYSTEM_NAME, Stack
 
 # Each command prints what is left; nothing is good.
 EVERYWHERE = {
-    "units": "systemctl list-units --all --plain --no-legend 'bluegreen-revert*' 'bluegreen-app-*'",
+    "units": "systemctl list-units --all --plain --no-legend 'bluegreen-revert*' 'bluegreen-app-*' 'caged-*'",
     "temporary files": (
         "find /etc/haproxy /etc/systemd/system /usr/local/lib /var/lib/bluegreen /run /tmp /opt -xdev"
         " \\( -name '.*.new' -o -name '*.candidate' -o -name 'lb_agent.py.*' -o -name '*.service.??????'"

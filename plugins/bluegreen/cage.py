@@ -1,0 +1,50 @@
+"""The cage: in what the code of a repository runs, before a release is live and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bluegreen.templates import template_text
+
+# systemd's properties, one a line of a unit. An app's service, its build, its load check, its hooks and the
+# load of a dry run all have them; each adds only what it may write.
+CAGE = (
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "PrivateIPC=yes",
+    "PrivateMounts=yes",
+    "PrivateUsers=yes",
+    "ProtectProc=invisible",
+    "ProcSubset=pid",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "RemoveIPC=yes",
+    "KeyringMode=private",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@resources",
+    # A library that asks for more than it needs is refused, not killed.
+    "SystemCallErrorNumber=EPERM",
+    "UMask=0077",
+    # The metadata service knows the droplet's user data, host key included.
+    "IPAddressDeny=link-local",
+)
+
+
+def cage_values() -> dict[str, Any]:
+    """Return what ``droplet/cage.sh.j2`` needs, for a script that includes it."""
+    return {"cage": CAGE, "limit_output": template_text("droplet/limit_output.pl")}

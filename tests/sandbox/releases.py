@@ -1,0 +1,45 @@
+"""Steps with releases on a droplet, for several modules of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import requests
+
+from bluegreen.job import JobState
+from bluegreen.release import failure_cause
+from tests.sandbox.app_droplet import AppDroplet
+from tests.waiting import until
+
+Commit = Callable[[str, Callable[[Path], None]], str]
+
+
+def running(droplet: AppDroplet, revision: str, **changes: object) -> None:
+    report = droplet.deploy(revision, **changes)
+    assert report.state is JobState.SUCCESS, report.lines
+    assert answering(droplet) == revision
+
+
+def answering(droplet: AppDroplet) -> str:
+    return droplet.get().headers["X-Revision"]
+
+
+def comes_back(droplet: AppDroplet, revision: str) -> None:
+    """Wait until the droplet answers again after a deploy that failed: nobody else does."""
+
+    def answers() -> bool:
+        with suppress(requests.ConnectionError):
+            return answering(droplet) == revision
+        return False
+
+    until(answers, f"{revision} answers again")
+
+
+def refused(droplet: AppDroplet, revision: str, **changes: object) -> str:
+    """Deploy what must not work; return the cause that the user is told."""
+    report = droplet.deploy(revision, **changes)
+    assert report.state is JobState.FAILED
+    assert report.lines[-1].startswith("bluegreen: "), report.lines
+    return failure_cause(report.lines)

@@ -1,0 +1,243 @@
+"""Releases whose authors want more from a droplet than to run there: what they try leads nowhere."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bluegreen.app import Hook
+from bluegreen.checks.dependencies import cache_key
+from bluegreen.checks.facts import Source
+from bluegreen.checks.source import made_from
+from bluegreen.command_hooks import Moment, hook_script, hook_unit
+from bluegreen.job import JobState, clean_script, start_script
+from bluegreen.source.mirror import with_mirror
+from tests.sandbox.app_droplet import APP, ROOT, AppDroplet
+from tests.sandbox.releases import Commit, refused, running
+
+pytestmark = pytest.mark.sandbox
+
+TINY = "local/lib/perl5/Try/Tiny.pm"
+
+
+def in_cpanfile(program: str) -> Callable[[Path], None]:
+    """Run a program whenever dependencies are installed; a cpanfile is Perl."""
+
+    def change(clone: Path) -> None:
+        cpanfile = clone / "cpanfile"
+        cpanfile.write_text(f"{program}\n{cpanfile.read_text()}")
+
+    return change
+
+
+def in_app(program: str) -> Callable[[Path], None]:
+    """Run a program whenever the app is loaded."""
+
+    def change(clone: Path) -> None:
+        app = clone / "app.psgi"
+        app.write_text(f"{program}\n{app.read_text()}")
+
+    return change
+
+
+def shell(script: str) -> str:
+    """Run a shell script in a Perl program, and print what it says."""
+    return f"open my $sh, '-|', 'sh', '-c', <<'END' or die; print STDERR <$sh>;\n{script}\nEND\n"
+
+
+def test_a_link_in_place_of_the_dependencies_is_not_followed(droplet: AppDroplet, commit: Commit) -> None:
+    link = 'END { rename "local", ".x"; symlink "/etc", "local" }'
+    assert (
+        refused(droplet, commit("link", in_cpanfile(link))) == "the release is refused: local is no directory"
+    )
+    assert droplet.machine.run(f"find {ROOT} -samefile /etc/passwd -o -samefile /etc/shadow").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        ('symlink "/etc/shadow", "local/x"', "x is a link out of it, to /etc/shadow"),
+        ('symlink "../../../../../../etc", "local/x"', "x is a link out of it, to ../../../../../../etc"),
+        ('symlink ".", "local/x"; symlink "x/../../y", "local/y"', "y is a link out of it, to x/../../y"),
+        ("use POSIX; POSIX::mkfifo('local/x', 0644)", "x is a device, a pipe or a socket"),
+        ('link "cpanfile", "local/x"', "x is a hard link, and its other name is elsewhere"),
+    ],
+)
+def test_what_root_must_not_take_over_is_named_and_refused(
+    droplet: AppDroplet, commit: Commit, made: str, problem: str
+) -> None:
+    cause = refused(droplet, commit("made", in_cpanfile(f"END {{ {made} }}")))
+    assert cause == f"the release is refused: {problem}"
+
+
+# Goes on after the build, and puts links where root is about to write.
+STAYS = """
+use POSIX ();
+unless (fork) {
+    POSIX::setsid(); $SIG{TERM} = $SIG{HUP} = "IGNORE"; fork and POSIX::_exit(0);
+    chmod 0777, "."; my $end = time + 30;
+    while (time < $end) {
+        for my $there (".", "../tree") {
+            symlink "/etc/ld.so.preload", "$there/REVISION";
+            rename "$there/.bluegreen", "$there/.old" and mkdir "$there/.bluegreen";
+            symlink "/etc/ld.so.preload", "$there/.bluegreen/start.new";
+            symlink "/etc/ld.so.preload", "$there/.bluegreen/revision.psgi";
+        }
+    }
+    POSIX::_exit(0);
+}
+"""
+
+
+def test_nothing_that_a_build_starts_outlives_it(droplet: AppDroplet, commit: Commit) -> None:
+    revision = commit("stays", in_cpanfile(STAYS))
+    try:
+        running(droplet, revision)
+        assert droplet.machine.run("pgrep -l -u bluegreen-build", check=False).stdout == ""
+        assert droplet.machine.run("ls /etc/ld.so.preload", check=False).stdout == ""
+        owners = droplet.machine.run(f"find {ROOT}/current/ -not -user root -o -perm /022 -type f").stdout
+        assert owners == ""
+    finally:
+        droplet.machine.run("pkill -KILL -u bluegreen-build; rm -f /etc/ld.so.preload", check=False)
+
+
+def test_a_branch_with_another_tarball_does_not_poison_the_dependencies_of_main(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
+    def repack(clone: Path) -> None:
+        tarball = next(clone.glob("vendor/cache/**/Try-Tiny-*.tar.gz"))
+        with tarfile.open(tarball) as archive:
+            archive.extractall(clone.parent, filter="data")
+        [directory] = clone.parent.glob("Try-Tiny-*")
+        module = directory / "lib/Try/Tiny.pm"
+        module.chmod(0o644)
+        module.write_text(module.read_text().replace("use strict;", "use strict; print qq(POISONED\\n);", 1))
+        subprocess.run(["tar", "-czf", tarball, "-C", clone.parent, directory.name], check=True)
+
+    droplet.machine.run(f"rm -rf {ROOT}/cache/* {ROOT}/releases/{revisions['v1']}")
+    running(droplet, commit("repacked", repack))
+    assert "POISONED" in droplet.machine.run(f"cat {ROOT}/current/{TINY}").stdout
+    running(droplet, revisions["v1"])
+    assert "POISONED" not in droplet.machine.run(f"cat {ROOT}/current/{TINY}").stdout
+
+
+def test_dependencies_are_kept_only_if_the_release_loads_and_as_a_dry_run_calls_them(
+    droplet: AppDroplet,
+    revisions: dict[str, str],
+    commit: Commit,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    droplet.machine.run(f"rm -rf {ROOT}/cache/* {ROOT}/releases/{revisions['v1']}")
+    refused(droplet, commit("dies", in_app("die;")))
+    assert droplet.machine.run(["ls", f"{ROOT}/cache"]).stdout == ""
+    running(droplet, revisions["v1"])
+    perl = "perl -MConfig -e 'print qq($Config{version} $Config{archname}\n)'; getconf GNU_LIBC_VERSION"
+    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path))
+    named = with_mirror(droplet.repository, lambda mirror: made_from(mirror, revisions["v1"]))
+    key = cache_key(droplet.machine.run(perl).stdout, Source("v1", revisions["v1"], made_from=named))
+    assert droplet.machine.run(["ls", f"{ROOT}/cache"]).stdout == f"{key}\n"
+
+
+def test_a_build_does_not_change_what_git_says_of_another_revision(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
+    replace = f"""
+git="git -c safe.directory=* -C {ROOT}/repo.git"
+old=$($git rev-parse {revisions["v2"]}:lib/MyPerlApp.pm)
+$git replace -f $old $($git cat-file blob $old | sed 's/My Perl app/EVIL/' | $git hash-object -w --stdin)
+"""
+    running(droplet, revisions["v1"])
+    running(droplet, commit("replaces", in_cpanfile(shell(replace))))
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v2']}"])
+    running(droplet, revisions["v2"])
+    assert "My Perl app v2" in droplet.get().text
+    assert droplet.machine.run(f"find {ROOT}/repo.git/refs/replace -type f", check=False).stdout == ""
+
+
+def test_dependencies_that_are_committed_are_used_where_there_is_no_cpanfile(
+    droplet: AppDroplet, commit: Commit
+) -> None:
+    def vendored(clone: Path) -> None:
+        (clone / "cpanfile").unlink()
+        (clone / "cpanfile.snapshot").unlink()
+        module = clone / TINY
+        module.parent.mkdir(parents=True)
+        [tarball] = clone.glob("vendor/cache/**/Try-Tiny-*.tar.gz")
+        with tarfile.open(tarball) as archive:
+            [source] = [one for one in archive.getnames() if one.endswith("lib/Try/Tiny.pm")]
+            opened = archive.extractfile(source)
+            assert opened is not None
+            module.write_bytes(opened.read())
+
+    running(droplet, commit("committed-local", vendored))
+
+
+# What code of a repository must not be able to do, whatever it is run for.
+FORBIDDEN = (
+    "cat /proc/1/cmdline",
+    "cat /proc/meminfo",
+    "cat /etc/shadow",
+    "ls /home/bluegreen-fetch",
+    "ls /run/bluegreen",
+    "touch /opt/x",
+    "touch /var/lib/x",
+    f"touch {ROOT}/repo.git/x",
+    "unshare --user true",
+    "mount -t tmpfs none /tmp",
+    "cp /bin/true /tmp/x && chmod 4755 /tmp/x",
+    "perl -MSocket -e 'socket S, 16, 3, 0 or exit 1'",
+    "perl -e 'use POSIX; POSIX::nice(-5) or exit 1'",
+)
+TRIES = (
+    "\n".join(f"({one}) >/dev/null 2>&1 && echo 'CAN {one.split()[0]}'" for one in FORBIDDEN) + "\necho TRIED"
+)
+
+
+def test_build_load_and_hooks_are_in_one_cage(droplet: AppDroplet, commit: Commit) -> None:
+    def change(clone: Path) -> None:
+        in_cpanfile(shell(TRIES))(clone)
+        in_app(shell(TRIES))(clone)
+
+    report = droplet.deploy(commit("tries", change))
+    assert report.state is JobState.SUCCESS, report.lines
+    assert report.lines.count("TRIED") == 2
+    assert [line for line in report.lines if line.startswith("CAN")] == []
+    for user in ("app", "build"):
+        assert hook(
+            droplet, Hook.model_validate({"command": ["sh", "-c", TRIES.replace("\n", "; ")], "user": user})
+        ) == ("TRIED",)
+
+
+def hook(droplet: AppDroplet, command: Hook) -> tuple[str, ...]:
+    """Run a command as a run does, and return what it wrote."""
+    unit = hook_unit(APP, Moment.BEFORE_SWITCH, 1)
+    script = hook_script(APP, unit, command, "0" * 40, {"REF": "it's $HOME $$ ${X} %n"})
+    droplet.script(start_script(unit=unit, run_id="run-1", script=script, timeout=60))
+    lines = droplet.finish(unit).lines
+    droplet.script(clean_script(unit=unit))
+    return lines
+
+
+def test_a_hook_gets_its_words_as_they_are(droplet: AppDroplet) -> None:
+    words = ["$HOME", "a b", "%n", "$$", "'"]
+    shown = hook(droplet, Hook(command=["sh", "-c", 'printf "%s\\n" "$BLUEGREEN_REF" "$@"', "sh", *words]))
+    assert shown == ("it's $HOME $$ ${X} %n", *words)
+
+
+def test_a_release_that_talks_without_end_fills_nothing(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
+    running(droplet, revisions["v1"])
+    revision = commit("talks", in_app("BEGIN { warn 'x' x 1000 for 1 .. 100_000 }"))
+    unit = droplet.start(droplet.release(revision))
+    report = droplet.finish(unit)
+    assert report.state is JobState.SUCCESS, report.lines[-1]
+    size = int(droplet.machine.run(["du", "-sb", "/run/bluegreen"]).stdout.split()[0])
+    assert size < 2_000_000
+    assert any("KB of this output are left out here" in line for line in report.lines)
+    droplet.script(clean_script(unit=unit))
