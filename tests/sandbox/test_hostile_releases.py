@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from bluegreen.app import Hook
+from bluegreen.checks.asking import facts_call, facts_command
 from bluegreen.checks.dependencies import cache_key
 from bluegreen.checks.facts import Source
 from bluegreen.checks.source import made_from
 from bluegreen.command_hooks import Moment, hook_script, hook_unit
 from bluegreen.job import JobState, clean_script, start_script
 from bluegreen.source.mirror import with_mirror
-from tests.sandbox.app_droplet import APP, ROOT, AppDroplet
+from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet
 from tests.sandbox.releases import Commit, refused, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
@@ -79,6 +83,7 @@ STAYS = """
 use POSIX ();
 unless (fork) {
     POSIX::setsid(); $SIG{TERM} = $SIG{HUP} = "IGNORE"; fork and POSIX::_exit(0);
+    close STDIN; close STDOUT; close STDERR;
     chmod 0777, "."; my $end = time + 30;
     while (time < $end) {
         for my $there (".", "../tree") {
@@ -241,3 +246,80 @@ def test_a_release_that_talks_without_end_fills_nothing(
     assert size < 2_000_000
     assert any("KB of this output are left out here" in line for line in report.lines)
     droplet.script(clean_script(unit=unit))
+
+
+def loaded(droplet: AppDroplet, start: str, seconds: int = 20) -> dict[str, Any]:
+    """Load a release as a dry run does, and return what is said of it.
+
+    :param start: what its start script does.
+    """
+    release = f"{ROOT}/releases/{'d' * 40}"
+    droplet.machine.run(["install", "-d", f"{release}/.bluegreen"])
+    droplet.machine.run(["tee", f"{release}/.bluegreen/start"], text=f"#!/bin/sh\n{start}\n")
+    droplet.machine.run(["chmod", "755", f"{release}/.bluegreen/start"])
+    request = {
+        "kind": "load",
+        "app": SYSTEM_NAME,
+        "run_user": SYSTEM_NAME,
+        "load": "d" * 40,
+        "environment": f"/etc/default/{SYSTEM_NAME}",
+        "seconds": seconds,
+    }
+    try:
+        said = droplet.machine.run(facts_command(), text=facts_call(request)).stdout
+    finally:
+        droplet.machine.run(["rm", "-r", release])
+    return cast("dict[str, Any]", json.loads(said))
+
+
+PLACES = ("/mnt", "/srv", "/run", "/tmp", "/var/tmp", "/dev/shm", f"/var/lib/{SYSTEM_NAME}")
+
+
+def test_an_app_that_a_dry_run_loads_leaves_nothing_and_can_do_no_more_than_the_service(
+    droplet: AppDroplet,
+) -> None:
+    writes = f"for place in {' '.join(PLACES)}; do touch $place/trace-of-it; done\n"
+    said = loaded(droplet, f"{writes}({TRIES}) | grep CAN && exit 9\nsleep 98765.4 >/dev/null 2>&1 & exit 0")
+    assert said == {"status": 0, "cause": said["cause"], "read_only": True}
+    traces = " ".join(f"{place}/trace-of-it" for place in PLACES)
+    assert droplet.machine.run(f"ls {traces} 2>/dev/null; pgrep -f 'sleep 98765.4'", check=False).stdout == ""
+
+
+def test_an_app_that_takes_too_long_to_load_in_a_dry_run_is_ended(droplet: AppDroplet) -> None:
+    assert loaded(droplet, "sleep 87654.3", seconds=2)["status"] == 124
+    is_gone = "! pgrep -f 'sleep 87654.3'"
+    until(lambda: droplet.machine.run(is_gone, check=False).returncode == 0, "it is ended")
+
+
+@pytest.mark.parametrize("loud", ["yes >&2", "cat /dev/zero"])
+def test_an_app_that_talks_without_an_end_while_a_dry_run_loads_it_is_ended(
+    droplet: AppDroplet, loud: str
+) -> None:
+    said = loaded(droplet, loud)
+    assert said["status"] == 124
+    assert said["cause"] == "more than 1024 KB of output, of which the rest was not read"
+
+
+def test_a_long_line_of_an_app_that_a_dry_run_loads_is_cut(droplet: AppDroplet) -> None:
+    said = loaded(droplet, "head -c 100000 /dev/zero | tr '\\0' x; echo; exit 3")
+    assert (said["status"], len(said["cause"])) == (3, 300)
+
+
+def test_an_app_that_cannot_be_caged_is_not_loaded(droplet: AppDroplet) -> None:
+    droplet.machine.run('mount --bind /bin/false "$(command -v systemd-run)"')
+    try:
+        assert loaded(droplet, "exit 0")["status"] is None
+    finally:
+        droplet.machine.run('umount "$(command -v systemd-run)"')
+
+
+def test_a_dry_run_names_no_secret(droplet: AppDroplet) -> None:
+    droplet.machine.run(["tee", f"/etc/default/{SYSTEM_NAME}"], text='DB_PASSWORD="hunter2"\n')
+    try:
+        said = loaded(droplet, "echo \"connect('password=$DB_PASSWORD') failed at lib/Db.pm line 3\"; exit 2")
+    finally:
+        droplet.machine.run(["rm", f"/etc/default/{SYSTEM_NAME}"])
+    assert (said["status"], said["cause"]) == (
+        2,
+        "connect('password=[DB_PASSWORD]') failed at lib/Db.pm line 3",
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_checks import NEEDS_ROOT, compared, loaded, run_facts
+from tests.unit.test_checks import NEEDS_ROOT, compared, run_facts
 
 Say = Callable[[socket.socket, Event], None]
 
@@ -123,20 +123,6 @@ def test_an_app_is_asked_as_clients_ask() -> None:
         assert probed(port, **{"Host": "www.example.com", "X-Forwarded-Proto": "https"})["status"] == 204
     assert heard[0].startswith(b"GET /health HTTP/1.")
     assert b"\r\nHost: www.example.com\r\nX-Forwarded-Proto: https\r\n" in heard[0]
-
-
-@NEEDS_ROOT
-@pytest.mark.parametrize("loud", ["yes", "yes >&2", "yes | tr -d '\\n'", "cat /dev/zero"])
-def test_an_app_that_talks_without_an_end_while_it_loads_is_ended(loud: str) -> None:
-    said, _ = loaded(loud)
-    assert said["status"] == 124
-    assert said["cause"] == "more than 1024 KB of output, of which the rest was not read"
-
-
-@NEEDS_ROOT
-def test_a_long_line_of_an_app_is_cut() -> None:
-    said, _ = loaded("head -c 100000 /dev/zero | tr '\\\\0' x; echo; exit 3")
-    assert (said["status"], len(said["cause"])) == (3, 300)
 
 
 @NEEDS_ROOT

@@ -8,46 +8,25 @@ import os
 import re
 import time
 
-from bounded import LARGEST_TEXT, run
-from users import as_user, environment_of
+from bounded import COMMAND_SECONDS, LARGEST_TEXT, run
+from mask import Mask
 
 LONGEST_LINE = 300
 NAMES_SHOWN = 5
-# Values as short as these stand in every text.
-SHORTEST_SECRET = 4
 # What systemd itself tells every service.
 OF_SYSTEMD = {"LANG", "PATH", "LOGNAME", "USER", "HOME", "SHELL", "INVOCATION_ID", "SYSTEMD_EXEC_PID"}
 
-# In namespaces of its own, which end with the command, together with whatever it started: every mount is
-# read-only there, and what is for temporary files is empty. Nothing is run where that fails.
-CONFINED = "bluegreen: confined"
-CONFINE = r"""
-set -e
-# When memory is short, it must not be the service that is ended.
-echo 1000 >/proc/self/oom_score_adj
-# Else mount adds what fstab says of a mount to what is said here.
-export LIBMOUNT_FSTAB=/dev/null
-mounts=$(cat /proc/self/mountinfo)
-printf '%s\n' "$mounts" | while read -r _ _ _ _ point options rest; do
-    case "$options $rest" in
-        # Whoever touches what systemd mounts on demand asks for that; by itself it cannot be written.
-        ro* | *" - autofs "*) ;;
-        # Spaces in a path are written as numbers.
-        *) mount -n -o "remount,bind,ro${options#rw}" "$(printf %b "$point")" ;;
-    esac
-done
-for directory in /tmp /var/tmp /dev/shm; do
-    mount -n -t tmpfs none "$directory"
-done
-mount -n -t proc none /proc
-unset LIBMOUNT_FSTAB
-echo "$0"
-status=0
-nice -n 19 "$@" || status=$?
-# Not as the last command, which the shell would become: when the first process ends, all others do.
-exit "$status"
-"""
-NAMESPACES = ("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--")
+# In addition to the cage that is handed over: nothing that stays can be written, and the service comes first
+# when memory or the processor is short.
+LOAD = (
+    "PrivateTmp=no",
+    "TemporaryFileSystem=/tmp:mode=1777 /var/tmp:mode=1777 /dev/shm:mode=1777",
+    "OOMScoreAdjust=1000",
+    "Nice=19",
+    "KillSignal=SIGKILL",
+)
+# Said in the cage, so that what systemd refuses is no word of the app's.
+CAGED = "bluegreen: caged"
 
 Environment = collections.namedtuple("Environment", "variables error ignored")
 NO_ENVIRONMENT = Environment({}, None, [])
@@ -86,15 +65,24 @@ def load(deadline, request, environment=None):
         environment = app_environment(deadline, request["environment"], user)
     if environment.error:
         return {"status": None, "cause": "systemd cannot read its environment", "read_only": False}
-    # They may be secrets, so they stay out of the process list.
-    env = {**environment_of(user), **environment.variables}
-    check = (*as_user(user), f"{release}/.bluegreen/start", "check")
-    status, output = run(deadline, *NAMESPACES, "sh", "-c", CONFINE, CONFINED, *check, env=env)
+    seconds = deadline.left(COMMAND_SECONDS)
+    properties = [*request["cage"], *LOAD, f"User={user}", f"WorkingDirectory={release}"]
+    # The one who waits for it may be gone.
+    properties.append(f"RuntimeMaxSec={seconds + 1:.0f}")
+    if os.path.lexists(request["environment"]):
+        properties.append(f"EnvironmentFile={request['environment']}")
+    status, output = run(
+        deadline,
+        *("systemd-run", "--quiet", "--wait", "--pipe", "--collect"),
+        *(f"--property={one}" for one in properties),
+        *("--", "/bin/sh", "-c", 'echo "$$0"; exec "$$@"', CAGED, f"{release}/.bluegreen/start", "check"),
+        seconds=seconds,
+    )
     lines = output.splitlines()
-    said = [line for line in lines if line.strip() and line != CONFINED]
+    said = [line for line in lines if line.strip() and line != CAGED]
     causes = [line for line in said if re.search(r"^Can't locate| at .+ line \d+", line)]
-    cause = _hidden((causes or said[-1:] or [""])[0][:LARGEST_TEXT], environment.variables)
-    if status != 124 and CONFINED not in lines:
+    cause = hidden((causes or said[-1:] or [""])[0][:LARGEST_TEXT], environment)
+    if status != 124 and CAGED not in lines:
         return {"status": None, "cause": f"it could not be kept from writing: {cause}", "read_only": False}
     return {
         "status": status,
@@ -103,10 +91,7 @@ def load(deadline, request, environment=None):
     }
 
 
-def _hidden(text, variables):
+def hidden(text, environment):
     """Return a text without the values of an app's environment."""
-    values = [value for name, value in variables.items() if name not in OF_SYSTEMD]
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) >= SHORTEST_SECRET:
-            text = text.replace(value, "***")
-    return text
+    own = {name: value for name, value in environment.variables.items() if name not in OF_SYSTEMD}
+    return Mask(own)(text)

@@ -5,28 +5,31 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from bluegreen.cage import CAGE
 from bluegreen.checks.facts import Reading
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook
-from bluegreen.templates import TEMPLATES_DIRECTORY
+from bluegreen.templates import template_text
 
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
 SPARE_SECONDS = 4
 
 # What is run on a droplet, each after those that it imports.
 _MODULES = (
-    "bounded",
-    "users",
-    "nobody",
-    "comparison",
-    "network",
-    "certificates",
-    "application",
-    "facts",
+    "checks/bounded",
+    "checks/users",
+    "checks/nobody",
+    "checks/comparison",
+    "checks/network",
+    "checks/certificates",
+    "droplet/mask",
+    "checks/application",
+    "checks/facts",
 )
 
 T = TypeVar("T")
@@ -47,16 +50,13 @@ def attempt(question: Callable[[], T]) -> T | BlueGreenError:
 
 def facts_command() -> list[str]:
     """Return the command that reads :func:`facts_call` from its standard input, and prints facts as JSON."""
-    return ["python3", "-I", "-B", "-c", _source("boot")]
+    return ["python3", "-I", "-B", "-c", template_text("checks/boot.py")]
 
 
 def facts_call(request: dict[str, Any]) -> str:
     """Return a request, with everything that is needed to answer it."""
-    return json.dumps({"modules": {name: _source(name) for name in _MODULES}, "request": request})
-
-
-def _source(name: str) -> str:
-    return (TEMPLATES_DIRECTORY / "checks" / f"{name}.py").read_text(encoding="utf-8")
+    modules = {PurePosixPath(name).name: template_text(f"{name}.py") for name in _MODULES}
+    return json.dumps({"modules": modules, "request": {**request, "cage": CAGE}})
 
 
 def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Reading[Answer]:
