@@ -217,19 +217,19 @@ class DropletHook(BaseHook):
             except OSError:
                 # It ended without reading all; its output and status say why.
                 self.log.debug("%s: the command did not read all of its input", self.droplet.label)
-            ends = time.monotonic() + self.command_timeout * LONGEST_COMMAND
+            seconds = silence * LONGEST_COMMAND
             # Standard error gets less than a channel's window (2 MB), so it does not block the rest.
-            stdout = self._read(channel.recv, ends)
-            stderr = self._read(channel.recv_stderr, ends)
+            stdout = self._read(channel.recv, seconds)
+            stderr = self._read(channel.recv_stderr, seconds)
             with self._limit(transport):
                 status = channel.recv_exit_status()
         if status == -1:
             raise EOFError("the command ended without an exit status")
         return CommandResult(status, stdout, stderr)
 
-    def _read(self, receive: Callable[[int], bytes], ends: float) -> str:
+    def _read(self, receive: Callable[[int], bytes], seconds: float) -> str:
         """Read to the end; what drips, or does not end, is given up."""
-        read = bytearray()
+        read, ends = bytearray(), time.monotonic() + seconds
         while part := receive(1 << 16):
             read += part
             if len(read) > MOST_BYTES or time.monotonic() > ends:
@@ -237,7 +237,7 @@ class DropletHook(BaseHook):
                 limit = (
                     f"it wrote more than {MOST_BYTES >> 20} MB"
                     if len(read) > MOST_BYTES
-                    else f"it did not end within {self.command_timeout * LONGEST_COMMAND} s"
+                    else f"it did not end within {seconds:g} s"
                 )
                 raise DropletRefusedError(f"{self.droplet.label}: a command was given up: {limit}")
         return read.decode(errors="replace")
