@@ -30,13 +30,14 @@ exit status:
   5        not over within --timeout; the run goes on
   6        unclear: neither of these; the last line says what is known
   7        Airflow cannot be reached; a run that has begun goes on
+  8        the app's policy refuses it (older than what is live, not an allowed branch or tag, not approved …)
   128 + n  detached by signal n (130 for Ctrl-C); the run goes on
 
 environment:
   AIRFLOW_URL, AIRFLOW_CA_FILE                                        defaults of --url and --ca-file
   AIRFLOW_USERNAME with AIRFLOW_PASSWORD or AIRFLOW_PASSWORD_FILE     for whom a token is asked
   AIRFLOW_TOKEN or AIRFLOW_TOKEN_FILE                                 a token, instead of these
-  https_proxy, http_proxy, no_proxy                                   as everywhere
+  https_proxy, no_proxy                                               as everywhere
 
 The run id is made from ref and CI job (GitHub Actions, GitLab CI): a repeated call follows what it began.
 A signal ends the client, not the run; the same call with the printed --run-id follows it again.
@@ -44,12 +45,10 @@ A signal ends the client, not the run; the same call with the printed --run-id f
 
 POLL_SECONDS = 1.0
 REQUEST_SECONDS = 20.0
-FIRST_ANSWER_SECONDS = 60.0  # only patience tells a restarting Airflow from a wrong address
-SIGN_OF_LIFE_SECONDS = 60.0
+FIRST_ANSWER_SECONDS = SIGN_OF_LIFE_SECONDS = 60.0  # patience tells a restart from a wrong address
 PAGE = 100
 ENDED = ("success", "failed")
-# Task states that are not worth a line.
-QUIET = ("none", "scheduled", "queued", "removed", "upstream_failed")
+QUIET = ("none", "scheduled", "queued", "removed", "upstream_failed")  # not worth a line
 WORDS = {"awaiting_input": "waits for an approval, see Required Actions in Airflow"}
 
 T = TypeVar("T")
@@ -69,6 +68,7 @@ class Exit(IntEnum):
     TIMED_OUT = 5
     UNCLEAR = 6
     UNREACHABLE = 7
+    POLICY = 8
 
 
 OUTCOMES = {
@@ -76,6 +76,7 @@ OUTCOMES = {
     "already live": Exit.GOOD,
     "would succeed": Exit.GOOD,
     "refused before the switch": Exit.NOT_SWITCHED,
+    "refused by policy": Exit.POLICY,
     "rolled back": Exit.ROLLED_BACK,
 }
 
@@ -141,13 +142,13 @@ class Airflow:
             https = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
         except OSError as error:
             raise EndError(Exit.REFUSED, f"--ca-file {ca_file} cannot be used: {error}") from None
-        self._opener = urllib.request.build_opener(_NoRedirect(), https)
+        proxies = urllib.request.ProxyHandler(None if url.startswith("https:") else {})  # no plain text to it
+        self._opener = urllib.request.build_opener(_NoRedirect(), https, proxies)
 
     def ask(self, method: str, path: str, read: Callable[[Json], T], body: Json | None = None) -> T:
         """Return what ``read`` takes from the answer; what it fails on is not an answer of Airflow's."""
-        since = time.monotonic()
+        since, pause = time.monotonic(), 0.0
         patience = self.deadline if self._answered else min(self.deadline, since + FIRST_ANSWER_SECONDS)
-        pause = 0.0
         while True:
             try:
                 answer = self._authorized(method, f"/api/v2{path}", read, body)
@@ -326,8 +327,7 @@ def run_id_for(ref: str, environment: Mapping[str, str]) -> str:
     if "GITHUB_RUN_ID" in environment:
         job = f"{environment['GITHUB_RUN_ID']}.{environment.get('GITHUB_RUN_ATTEMPT', '1')}"
     # No ref has ~ or :, so two of them never get one id.
-    name = re.sub(r"[^A-Za-z0-9_.+~:-]", "_", ref.replace("/", "~").replace("@", ":"))
-    return f"ci-{name[:200]}-{job}"
+    return f"ci-{quote(ref, safe='/+').replace('/', '~').replace('%', ':')[:200]}-{job}"
 
 
 def param(text: str) -> tuple[str, Any]:
@@ -344,7 +344,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXPLANATION, formatter_class=raw)
     add = parser.add_argument
     add("--app", required=True, help="the app, as its file in include/apps/ is named")
-    add("--ref", required=True, help="what to deploy: branch, tag or full commit id")
+    add("--ref", required=True, help="what to deploy: branch, tag or commit id")
     add("--param", type=param, action="append", default=[], help="NAME=VALUE, another one of the DAG's")
     add("--url", default=env.get("AIRFLOW_URL", ""), help="Airflow, such as https://airflow.example.org")
     add("--run-id", help="of the run in Airflow; default: made from ref and CI job")
@@ -353,8 +353,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--cancel-on-interrupt", action="store_true", help="cancel the run at a signal, and follow it")
     add("--cancel", action="store_true", help="cancel the run instead of triggering it, and follow it")
     arguments = parser.parse_args(argv)
-    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", arguments.url):
-        parser.error("--url must be an http:// or https:// address, without user, password and query")
+    host = r"(https://[^/?#@\s]+|http://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?)"
+    if not re.fullmatch(host + r"(/[^?#\s]*)?", arguments.url):
+        parser.error("--url must be https://, or http:// to this machine, without user, password and query")
     arguments.run_id = arguments.run_id or run_id_for(arguments.ref, env)
     return arguments
 
@@ -393,7 +394,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), Interrupted.by)
+    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}:
+        signal.signal(getattr(signal, name), Interrupted.by)
     sys.exit(main())

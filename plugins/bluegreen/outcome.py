@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     ALIGNED = "aligned"
     WOULD_SUCCEED = "would succeed"
     REFUSED = "refused before the switch"
+    REFUSED_BY_POLICY = "refused by policy"
     ROLLED_BACK = "rolled back"
     NOTHING_TO_GO_BACK_TO = "bad, but there is nothing to go back to"
     UNCLEAR = "unclear"
@@ -51,6 +52,7 @@ class Facts:
     :param drain: how the color that was deployed to became free, if the run got that far.
     :param still_running: requests in progress on the color that is not live.
     :param rests_on: what the bake's verdict rests on, if there was one.
+    :param by_policy: whether a task failed because of the app's policy.
     """
 
     subject: str
@@ -67,6 +69,7 @@ class Facts:
     drain: Drain | None = None
     still_running: int = 0
     rests_on: RestsOn | None = None
+    by_policy: bool = False
 
 
 def outcome_of(facts: Facts) -> Outcome:
@@ -81,7 +84,7 @@ def outcome_of(facts: Facts) -> Outcome:
         return Outcome.NOTHING_TO_GO_BACK_TO
     if may_have_switched(facts.states) and facts.states.get("rollback") != "success" and not facts.unmoved:
         return Outcome.UNCLEAR
-    return Outcome.REFUSED
+    return Outcome.REFUSED_BY_POLICY if facts.by_policy else Outcome.REFUSED
 
 
 def may_have_switched(states: Mapping[str, str]) -> bool:
@@ -103,6 +106,7 @@ def message_of(facts: Facts, app_id: str) -> str:
         return "; ".join(said + _long_requests(facts, "the switch"))
     cause = f"{facts.subject}: {outcome}: {cause_of(facts)}"
     advice = {
+        Outcome.REFUSED_BY_POLICY: "deploy what the app's file allows",
         Outcome.REFUSED: "mend the cause and trigger a new run",
         Outcome.ROLLED_BACK: "the bad release is still on the idle droplets to look at; deploy a mended one",
         Outcome.NOTHING_TO_GO_BACK_TO: "clients get the bad release; deploy a mended one",

@@ -71,7 +71,7 @@ def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write((answer[1] if isinstance(answer[1], str) else json.dumps(answer[1])).encode())
 
-        do_GET = do_POST = do_PATCH = _respond  # noqa: N815
+        do_GET = do_POST = do_PATCH = do_CONNECT = _respond  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

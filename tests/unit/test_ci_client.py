@@ -90,6 +90,7 @@ def test_a_deploy_is_triggered_followed_and_ends_with_its_last_line(
         ("already live", "success", 0),
         ("refused before the switch", "failed", 3),
         ("rolled back", "failed", 4),
+        ("refused by policy", "failed", 8),
         ("unclear", "failed", 6),
         ("bad, but there is nothing to go back to", "failed", 6),
         ("something new", "success", 6),
@@ -202,6 +203,31 @@ def test_trouble_on_the_way_is_waited_out_and_said_once(deploy: Call, api: FakeA
     assert code == 0
     assert sum("does not answer, trying again" in line for line in lines) == 1
     assert sum("answers again" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["airflow.example.org", "10.0.0.1", "localhost.example.org", "[2001:db8::1]", "0"]
+)
+def test_a_password_is_not_sent_to_another_machine_without_encryption(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        client.main(arguments(f"http://{host}"))
+    assert end.value.code == 2
+    assert "--url must be https://, or http:// to this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3:8080", "[::1]:8080/airflow"])
+def test_this_machine_may_be_asked_without_encryption(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    asked: list[str] = []
+
+    def deploy(arguments: Any) -> int:
+        asked.append(arguments.url)
+        return 0
+
+    monkeypatch.setattr(client, "_deploy", deploy)
+    assert client.main(arguments(f"http://{host}")) == 0
+    assert asked == [f"http://{host}"]
 
 
 def test_trouble_that_does_not_end_is_given_up(deploy: Call, api: FakeApi) -> None:
@@ -412,7 +438,7 @@ def test_the_run_id_is_the_same_for_each_call_of_one_job_and_no_other() -> None:
     github = {"GITHUB_RUN_ID": "77", "GITHUB_RUN_ATTEMPT": "2"}
     assert client.run_id_for("v2", github) == client.run_id_for("v2", github) == "ci-v2-77.2"
     assert client.run_id_for("v2", {"CI_JOB_ID": "5"}) == "ci-v2-5"
-    refs = ["a/b", "a-b", "a@b", "a_b", "a.b"]
+    refs = ["a/b", "a-b", "a@b", "a_b", "a.b", "a#b", "a;b"]
     assert len({client.run_id_for(ref, github) for ref in refs}) == len(refs)
     # What Airflow takes as a run id, whatever is asked for; the ref itself is refused with its own words.
     assert re.fullmatch(r"[A-Za-z0-9_.~:+-]{1,250}", client.run_id_for("x y\n" * 100, github))

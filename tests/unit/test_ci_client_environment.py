@@ -131,20 +131,14 @@ def test_a_redirect_is_named_and_not_followed() -> None:
     assert elsewhere.seen == []
 
 
-def test_the_environment_s_proxy_is_used_unless_it_excepts_airflow() -> None:
-    api = FakeApi()
-    api.answers = {
-        f"{method} http://airflow.invalid{path}": answer
-        for request, answer in airflow_with_an_ended_run().answers.items()
-        for method, path in [request.split(" ")]
-    }
-    with serving(api) as address:
-        proxy = {"http_proxy": f"http://{address}"}
-        assert run(*arguments("http://airflow.invalid"), **proxy)[0] == 0
-        seen = len(api.seen)
-        with serving(airflow_with_an_ended_run()) as direct:
-            assert run(*arguments(f"http://{direct}"), **proxy, no_proxy="127.0.0.1")[0] == 0
-    assert len(api.seen) == seen > 0
+def test_the_environment_s_proxy_is_used_for_what_is_encrypted_only() -> None:
+    proxy = FakeApi()
+    with serving(proxy) as address, serving(airflow_with_an_ended_run()) as direct:
+        proxies = {"http_proxy": f"http://{address}", "https_proxy": f"http://{address}"}
+        assert run(*arguments(f"http://{direct}"), **proxies)[0] == 0
+        assert proxy.seen == []
+        assert run(*arguments("https://airflow.invalid", seconds=1), **proxies)[0] == 7
+    assert {request for request, _, _ in proxy.seen} == {"CONNECT airflow.invalid:443"}
 
 
 def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from bluegreen.errors import BlueGreenError, NothingToDoError
+from bluegreen.errors import BlueGreenError, NothingToDoError, PolicyError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 ERROR_KEY = "error"
+# Set beside it if the app's file is why.
+POLICY_KEY = "refused_by_policy"
 NOTHING_TO_DO_KEY = "nothing_to_do"
 
 
@@ -39,6 +41,8 @@ def failures_reported(context: Context) -> Iterator[None]:
         raise AirflowSkipException(str(found)) from None
     except BlueGreenError as error:
         context["ti"].xcom_push(key=ERROR_KEY, value=str(error))
+        if isinstance(error, PolicyError):
+            context["ti"].xcom_push(key=POLICY_KEY, value=True)
         failure = AirflowException if error.transient else AirflowFailException
         raise failure(str(error)) from None
     except AirflowException:

@@ -19,7 +19,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.listeners.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.command_hooks import WARNINGS_KEY
-from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY
+from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY, POLICY_KEY
 from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.policy import approver_of, older_than_live
 from bluegreen.operators.records import begun, ended, revision_of
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from bluegreen.ledger import Record
 
 REPORT_KEY = "report"
+# What asks the app's policy.
+ASKING = ("resolve_ref", "provision_check", "approval", "before_switch", "switch_traffic")
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class ReportOperator(BlueGreenOperator):
             drain=Drain.model_validate(drain) if drain else None,
             still_running=end.still_running,
             rests_on=RestsOn.model_validate(bake["rests_on"]) if bake else None,
+            by_policy=any(states.get(one) == "failed" and told(context, one, POLICY_KEY) for one in ASKING),
         )
 
     def _subject(self, context: Context) -> str:
