@@ -117,7 +117,7 @@ def test_the_policy_refuses_what_was_not_approved_by_somebody_else_however_it_wa
     before, ref, client = stack.live(), stack.other_ref(), stack.client
 
     def refused(run: Run, reason: str) -> None:
-        ended = end_of(stack, run).expect("refused before the switch")
+        ended = end_of(stack, run).expect("refused by policy")
         assert ended.state == "failed"
         assert reason in ended.report["message"], ended.report["message"]
         assert stack.live() == before
