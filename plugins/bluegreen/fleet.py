@@ -158,21 +158,27 @@ class Fleet(BaseModel):
 
         :raises FleetError: naming every droplet that has no role, or more than one.
         """
+        fleet, problems = cls.sorted(droplets, tags)
+        if problems:
+            raise FleetError("; ".join(problems.values()))
+        return fleet
+
+    @classmethod
+    def sorted(cls, droplets: Iterable[Droplet], tags: Tags) -> tuple[Fleet, dict[Droplet, str]]:
+        """Sort droplets into roles; say of each that has no role, or more than one, what is wrong."""
         roles = {tags.load_balancer: "load_balancers", tags.blue: "blue", tags.green: "green"}
         sorted_by_role: dict[str, list[Droplet]] = {role: [] for role in roles.values()}
-        problems = []
+        problems = {}
         for droplet in sorted(_in_one_network(droplets), key=lambda one: one.name):
             own_roles = {tag: role for tag, role in roles.items() if droplet.has_tag(tag)}
             if len(own_roles) == 1:
                 sorted_by_role[own_roles.popitem()[1]].append(droplet)
             else:
                 found = ", ".join(sorted(own_roles)) or "none"
-                problems.append(
+                problems[droplet] = (
                     f"{droplet.name} must have one of the tags {', '.join(roles)}; it has {found}"
                 )
-        if problems:
-            raise FleetError("; ".join(problems))
-        return cls(**{role: tuple(members) for role, members in sorted_by_role.items()})
+        return cls(**{role: tuple(members) for role, members in sorted_by_role.items()}), problems
 
     def without(self, droplets: Iterable[Droplet]) -> Fleet:
         """Return the fleet without some of its droplets."""

@@ -20,11 +20,22 @@ from bluegreen.checks.status import lines_of, status_of
 from bluegreen.checks.table import summary, table
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.watch import DryRunOperator
+from bluegreen.plan import Plan
 from tests.sandbox.droplets import Shop
 from tests.sandbox.snapshot import snapshot
-from tests.sandbox.watch_faults import BLUE, FAULTS, GREEN, TOGETHER, Fault, built_on_green_only
+from tests.sandbox.watch_faults import (
+    BLUE,
+    FAULTS,
+    GREEN,
+    TOGETHER,
+    Fault,
+    built_on_green_only,
+    newcomer,
+    stranger,
+)
 from tests.sandbox.watched import STATS_PASSWORD, Watched, watched_fleet
 
 pytestmark = pytest.mark.sandbox
@@ -128,13 +139,35 @@ def test_one_thing_hides_no_other(watched: Watched) -> None:
     assert [one.severity for one in found] == sorted(one.severity for one in found)
 
 
+def test_a_rollback_goes_on_without_what_no_deploy_has_reached_yet(watched: Watched) -> None:
+    known = {one.name for one in watched.fleet.droplets}
+    with (
+        newcomer(watched, "watched-lb-3", "watched:lb"),
+        newcomer(watched, "watched-blue-2", "watched:blue"),
+        stranger(watched),
+    ):
+        watched.shop.box.reset_limits()
+        lock = AcquireLockOperator(task_id="lock", app_id="watched", purpose="rollback", goes_back=True)
+        locked = {one.name for one in lock._load_balancers()}
+        plan = checked(watched.app, goes_back=True)
+    assert locked == {"watched-lb-1", "watched-lb-2"}
+    assert {one.name for one in plan.fleet.droplets} == known
+
+
+def checked(app: App, **settings: Any) -> Plan:
+    """Return the plan that a run makes at its beginning."""
+    operator: Any = ProvisionCheckOperator(task_id="provision_check", app_id=app.id, **settings)
+    operator.__dict__["app"] = app
+    run = SimpleNamespace(dag_id="bluegreen_deploy__watched", run_id="run-8")
+    task = Task()
+    operator.act({"ti": task, "params": {}, "dag_run": run})
+    return Plan.model_validate(task.pushed["plan"])
+
+
 def refusal(app: App) -> str:
     """Return why a deploy would not begin; empty if it would."""
-    task: Any = ProvisionCheckOperator(task_id="provision_check", app_id=app.id, revision="f" * 40)
-    task.__dict__["app"] = app
-    run = SimpleNamespace(dag_id="bluegreen_deploy__watched", run_id="run-8")
     try:
-        task.act({"ti": Task(), "params": {}, "dag_run": run})
+        checked(app)
     except BlueGreenError as error:
         return str(error)
     return ""

@@ -109,9 +109,11 @@ def cut_off(watched: Watched) -> Iterator[None]:
 
 
 @contextmanager
-def joined(watched: Watched, name: str, *tags: str, user_data: str = "") -> Iterator[None]:
-    """Let one more droplet carry the tags of the live color."""
-    [machine] = watched.shop.order(name, user_data=user_data, tags=("app:watched", "watched:green", *tags))
+def joined(
+    watched: Watched, name: str, *tags: str, role: str = "watched:green", user_data: str = ""
+) -> Iterator[None]:
+    """Let there be one more droplet, of the live color unless another tag is named."""
+    [machine] = watched.shop.order(name, user_data=user_data, tags=("app:watched", role, *tags))
     machine.wait_ready()
     watched.shop.wait_for_ssh(machine)
     try:
@@ -128,10 +130,13 @@ def impostor(watched: Watched) -> AbstractContextManager[None]:
     return joined(watched, "watched-green-2", hostkey.generate().tag)
 
 
-def newcomer(watched: Watched) -> AbstractContextManager[None]:
+def newcomer(
+    watched: Watched, name: str = "watched-green-2", role: str = "watched:green"
+) -> AbstractContextManager[None]:
+    """A droplet as the provision DAG makes them, and no deploy has reached yet."""
     key = hostkey.generate()
-    data = render_user_data(app="watched", load_balancer=False, host_key=key)
-    return joined(watched, "watched-green-2", key.tag, user_data=data)
+    data = render_user_data(app="watched", load_balancer=role == "watched:lb", host_key=key)
+    return joined(watched, name, key.tag, role=role, user_data=data)
 
 
 @contextmanager

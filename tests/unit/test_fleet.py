@@ -11,7 +11,9 @@ from bluegreen.app_file import load_app
 from bluegreen.color import Color
 from bluegreen.errors import FleetError
 from bluegreen.fleet import Droplet, Fleet, droplet_names
+from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.hostkey import generate
+from bluegreen.operators.watch import StatusOperator
 
 TAGS = Tags(app="app:shop")
 
@@ -73,6 +75,17 @@ def test_a_droplet_of_both_colors_or_of_none_is_named() -> None:
         FleetError, match=r"shop-4 must have one of the tags .*it has none.*shop-5 .*env:blue, env:green"
     ):
         fleet_of(*WHOLE, api_droplet(4), api_droplet(5, "env:blue", "env:green"))
+
+
+def test_a_rollback_leaves_out_droplets_without_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    unfit = (api_droplet(4), api_droplet(5, "env:blue", "env:green"))
+    droplets = [Droplet.from_api(one) for one in (*WHOLE, *unfit)]
+    monkeypatch.setattr(DigitalOceanHook, "droplets", lambda *_: droplets)
+    task = StatusOperator(task_id="status", app_id="my_perl_app")
+    fleet = task.read_fleet(goes_back=True)
+    assert [one.name for one in fleet.droplets] == ["shop-1", "shop-2", "shop-3"]
+    with pytest.raises(FleetError, match="shop-4 must have one of the tags"):
+        task.read_fleet()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def acquire(
     timeouts = app.timeouts.model_copy(update={"lock_wait": lock_wait})
     task.__dict__["app"] = app.model_copy(update={"timeouts": timeouts})
     fleets = list(fleets)
-    task.__dict__["read_fleet"] = lambda: SimpleNamespace(
+    task.__dict__["read_fleet"] = lambda goes_back: SimpleNamespace(
         load_balancers=fleets.pop(0) if len(fleets) > 1 else fleets[0]
     )
     task.reachable_only = not reachable

@@ -82,7 +82,7 @@ class Check:
         self.fleet = FLEET
         self.age = Age(V1, 0, is_older=False)
         monkeypatch.setattr(provision_check, "compare", lambda *_: self.age)
-        monkeypatch.setattr(self.task, "read_fleet", lambda: self.fleet)
+        monkeypatch.setattr(self.task, "read_fleet", lambda goes_back: self.fleet)
         monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
         monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
 

@@ -13,24 +13,24 @@ from bounded import MOST_NAMES, text_of
 LARGEST_PEM = 256 << 10
 # What HAProxy leaves out in a directory: files that belong to a certificate beside them.
 BESIDE = (".issuer", ".ocsp", ".sctl", ".key")
-MOST_SHOWN = 50
-LARGEST_SHOWN = 16 << 10
+MOST_SHOWN = 200
+LARGEST_SHOWN = 5 << 10
 CERTIFICATE = r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----"
 
 
 def certificates(path):
-    """Return the public part of each certificate, or what is wrong with it, by the path of its file."""
+    """Return the public part of each certificate, what is wrong with it, and how many were not looked at."""
     place = Path(path)
     try:
         if not place.is_dir():
-            return {path: certificate(path)}
+            return {path: certificate(path)}, 0
         files = sorted(str(one) for one in itertools.islice(place.iterdir(), MOST_NAMES) if one.is_file())
     except OSError as error:
-        return {path: {"error": f"it cannot be read: {error.strerror}", "pem": ""}}
+        return {path: {"error": f"it cannot be read: {error.strerror}", "pem": ""}}, 0
     used = [one for one in files if not Path(one).name.startswith(".") and not one.endswith(BESIDE)]
     if not used:
-        return {path: {"error": "the directory holds no certificate", "pem": ""}}
-    return {one: certificate(one) for one in used[:MOST_SHOWN]}
+        return {path: {"error": "the directory holds no certificate", "pem": ""}}, 0
+    return {one: certificate(one) for one in used[:MOST_SHOWN]}, len(used[MOST_SHOWN:])
 
 
 def certificate(path):
@@ -38,9 +38,11 @@ def certificate(path):
     text = text_of(path, LARGEST_PEM)
     if text is None:
         return {"error": "it cannot be read", "pem": ""}
-    found = re.findall(CERTIFICATE, text, re.DOTALL)
-    error = key_error(path) if found else "it holds no certificate"
-    return {"error": error, "pem": "\n".join(found)[:LARGEST_SHOWN]}
+    # The first one is the app's own; those of its issuers follow.
+    found = re.search(CERTIFICATE, text, re.DOTALL)
+    if found is None:
+        return {"error": "it holds no certificate", "pem": ""}
+    return {"error": key_error(path), "pem": found[0][:LARGEST_SHOWN]}
 
 
 def key_error(path):

@@ -217,10 +217,13 @@ def remote(git, request):
 
 def load_balancer(deadline, request):
     """What a deploy finds on a load balancer, besides what its agent says."""
+    path = request["certificate"]
+    found, more = certificates(path) if path else (None, 0)
     return {
         **machine(deadline, request),
         "config_error": config_error(deadline, request["config"]) if request["config"] else None,
-        "certificates": certificates(request["certificate"]) if request["certificate"] else None,
+        "certificates": found,
+        "more_certificates": more,
         "probes": probes(deadline, request),
         "pages": pages(deadline, request),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, warning
-from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet, Fleet
 
 # A deploy reads droplets only; these are for provisioning. Rights to write cannot be told by reading.
@@ -31,11 +31,9 @@ def account(facts: Facts) -> Iterator[Finding]:
 
 def roles(facts: Facts) -> Iterator[Finding]:
     """Every droplet has one role, an address, and power."""
-    for droplet in _all(facts):
-        try:
-            Fleet.of([droplet], facts.app.fleet.tags)
-        except FleetError as wrong:
-            yield error(droplet.name, str(wrong), "correct its tags in DigitalOcean's panel")
+    _, problems = Fleet.sorted(_all(facts), facts.app.fleet.tags)
+    for droplet, problem in problems.items():
+        yield error(droplet.name, problem, "correct its tags in DigitalOcean's panel")
     if not isinstance(facts.account.droplets, BlueGreenError):
         for problem in facts.fleet.problems(of=()):
             subject = next((one.name for one in facts.fleet.droplets if one.name in problem), "fleet")

@@ -24,7 +24,7 @@ from bluegreen.checks.facts import (
 from bluegreen.checks.follow_up import follow_up
 from bluegreen.checks.source import read_source
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
@@ -188,14 +188,7 @@ def _fleet(account: Account, app: App) -> Fleet:
     """Sort out who can be: a droplet without a role must not hide the problems of the others."""
     if isinstance(account.droplets, BlueGreenError):
         return Fleet(load_balancers=(), blue=(), green=())
-    usable = []
-    for droplet in account.droplets:
-        try:
-            Fleet.of([droplet], app.fleet.tags)
-        except FleetError:
-            continue
-        usable.append(droplet)
-    return Fleet.of(usable, app.fleet.tags)
+    return Fleet.sorted(account.droplets, app.fleet.tags)[0]
 
 
 def _reachable(droplets: Iterable[Droplet]) -> list[Droplet]:

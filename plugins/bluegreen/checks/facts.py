@@ -194,12 +194,14 @@ class LoadBalancer(Machine):
     :param config_error: why HAProxy refuses the configuration that a deploy would install; empty if it does
         not, ``None`` if there was none to show it.
     :param certificates: those that HAProxy takes, by the paths of their files; ``None`` if it takes none.
+    :param more_certificates: how many more there are, which were not looked at.
     :param probes: each server's answer by its name, asked from here.
     :param pages: what a live server answers to each of ``validation.paths``; ``None`` for no answer.
     """
 
     config_error: str | None
     certificates: dict[str, Certificate] | None
+    more_certificates: int = 0
     probes: dict[str, Probe]
     pages: dict[str, int | None] = {}
 

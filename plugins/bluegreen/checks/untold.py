@@ -9,7 +9,7 @@ from bluegreen.checks.facts import Facts, Load, Source
 
 def untold(facts: Facts) -> list[str]:
     """Return what was not checked, and why, in one line each."""
-    return [*_loading(facts), *_distributions(facts), *_releases(facts)]
+    return [*_loading(facts), *_distributions(facts), *_releases(facts), *_certificates(facts)]
 
 
 def _loading(facts: Facts) -> Iterator[str]:
@@ -35,6 +35,13 @@ def _releases(facts: Facts) -> Iterator[str]:
         elif compared is not None and compared.unclear:
             files = ", ".join(compared.unclear)
             yield f"whether {files} on {droplet.name} is as it was committed: git fills $Format: in anew"
+
+
+def _certificates(facts: Facts) -> Iterator[str]:
+    for droplet, balancer in facts.read_load_balancers():
+        if balancer.more_certificates:
+            path = facts.app.traffic.certificate
+            yield f"{balancer.more_certificates} more certificates in {path} on {droplet.name}: too many"
 
 
 def _why_not_judged(load: Load) -> str:

@@ -50,7 +50,18 @@ class BlueGreenOperator(BaseOperator):
         bake = context["params"].get("bake")
         return self.app.validation if bake is None else self.app.validation.with_bake(bake)
 
-    def read_fleet(self) -> Fleet:
-        """Ask DigitalOcean's API for the app's droplets."""
-        hook = DigitalOceanHook(self.app.connections.digitalocean)
-        return Fleet.of(hook.droplets(self.app.fleet.tags.app), self.app.fleet.tags)
+    def read_fleet(self, *, goes_back: bool = False) -> Fleet:
+        """Ask DigitalOcean's API for the app's droplets.
+
+        :param goes_back: whether a rollback wants to know: then those without a role, or with several, do not
+            stand in its way.
+        :raises FleetError: naming them, otherwise.
+        """
+        tags = self.app.fleet.tags
+        droplets = DigitalOceanHook(self.app.connections.digitalocean).droplets(tags.app)
+        if not goes_back:
+            return Fleet.of(droplets, tags)
+        fleet, problems = Fleet.sorted(droplets, tags)
+        for problem in problems.values():
+            self.log.warning("left out: %s", problem)
+        return fleet

@@ -85,7 +85,7 @@ class AcquireLockOperator(BlueGreenOperator):
 
     def _load_balancers(self) -> tuple[Droplet, ...]:
         """Return those to lock, as they are now."""
-        load_balancers = self.read_fleet().load_balancers
+        load_balancers = self.read_fleet(goes_back=self.goes_back).load_balancers
         if self.reachable_only:
             return tuple(one for one in load_balancers if self._reachable(one))
         if not load_balancers:

@@ -64,7 +64,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
             back already.
         :raises PolicyError: if the revision is older than what is live, and may not be.
         """
-        fleet, params = self.read_fleet(), context["params"]
+        fleet, params = self.read_fleet(goes_back=self.goes_back), context["params"]
         only_moves = self.goes_back and not params.get("revision")
         if not self.goes_back and (problems := fleet.problems(of=fleet.load_balancers)):
             raise FleetError("; ".join(problems))
