@@ -552,7 +552,7 @@ RELEASE = r"""
 set -e
 mount -n -t tmpfs none /opt && mkdir -p /opt/work /opt/shop/releases && cd /opt/work
 exec 3>&1 >&2
-git init --quiet && echo one >file && eval "$1" && git add --all
+git init --quiet && echo one >file && touch cpanfile && eval "$1" && git add --all
 git -c user.name=test -c user.email=test@example.com commit --quiet --message test
 revision=$(git rev-parse HEAD)
 git clone --quiet --bare . /opt/shop/repo.git
@@ -657,6 +657,14 @@ def test_a_dry_run_reads_nothing_that_nobody_may_read_and_nothing_outside_the_re
 def test_of_a_release_with_far_too_many_files_some_are_named_and_all_are_counted() -> None:
     found = compared(by_hand="mkdir -p a/b && cd a/b && seq -f %g 5000 | xargs touch")
     assert (len(found["files"]), found["more"]) == (20, 4980)
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize(("text", "found"), [("one", []), ("two", ["local/a"])])
+def test_a_local_that_is_committed_counts_where_the_build_makes_none(text: str, found: list[str]) -> None:
+    local = "mkdir local && echo {} >local/a"
+    seen = compared(f"rm cpanfile && {local.format('one')}", f"rm -r local && {local.format(text)}")
+    assert [file["path"] for file in seen["files"]] == found
 
 
 @NEEDS_ROOT

@@ -54,20 +54,24 @@ def _differences(stream, release):
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
-                if not member.isdir() and not is_built(member.name):
+                if not member.isdir() and not _is_built(member.name, committed):
                     committed.add(member.name)
                     _compare(member, archive, there, note)
     except tarfile.ReadError as error:
         return {"problem": str(error)}
     for path in there.files():
-        if path not in committed and not is_built(path):
+        if path not in committed and not _is_built(path, committed):
             note(path, "it was not committed")
     return {"problem": None, "files": found, "more": more}
 
 
-def is_built(path):
-    """Whether the build writes it, or removes it, whatever was committed."""
-    return path.split("/")[0] in ("local", ".bluegreen", "REVISION")
+def _is_built(path, committed):
+    """Whether the build writes it, or removes it, whatever was committed.
+
+    It makes ``local`` where there is a ``cpanfile``, which git lists first.
+    """
+    first = path.split("/")[0]
+    return first in (".bluegreen", "REVISION") or (first == "local" and "cpanfile" in committed)
 
 
 def _is_drawn_anew(git, mirror, revision, path):
