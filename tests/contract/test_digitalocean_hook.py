@@ -13,6 +13,7 @@ from bluegreen.app import Tags
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet, Fleet, public_addresses
 from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
+from bluegreen.hooks.entry_point import EntryPointHook
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
 from tests.waiting import until
@@ -187,6 +188,36 @@ def test_keys_and_networks_that_are_not_as_described_are_one_line(
         hook.ssh_key_ids(["one"])
     with pytest.raises(DigitalOceanError):
         hook.vpc_uuid("one", "nyc3")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"id": "x"},
+        {"id": 7, "name": "shop"},
+        {"id": "x", "name": None},
+        {"id": "x", "name": "shop", "region": "nyc3"},
+        {"id": "x", "name": "shop", "forwarding_rules": {"http": 80}},
+        {"id": "x", "name": "shop", "forwarding_rules": ["http"]},
+        {"id": "x", "name": "shop", "health_check": "tcp"},
+    ],
+    ids=str,
+)
+def test_a_load_balancer_that_is_not_as_described_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    def operation(*, cls: Any, **_: Any) -> Any:
+        answer = {"load_balancers": [wrong], "reserved_ips": [wrong], "meta": {"total": 1}}
+        return cls(SimpleNamespace(http_response=SimpleNamespace(status_code=200)), answer, {})
+
+    listing = SimpleNamespace(list=operation)
+    client = SimpleNamespace(load_balancers=listing, reserved_ips=listing)
+    monkeypatch.setattr(DigitalOceanHook, "client", client)
+    with pytest.raises(DigitalOceanError, match="usable"):
+        EntryPointHook("digitalocean").load_balancers()
+    with pytest.raises(DigitalOceanError, match="usable"):
+        EntryPointHook("digitalocean").reserved_ips()
 
 
 def test_a_droplet_is_reached_at_its_own_address_and_not_at_a_reserved_ip(

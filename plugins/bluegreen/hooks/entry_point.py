@@ -18,7 +18,8 @@ class EntryPointHook(DigitalOceanHook):
 
     def load_balancers(self) -> list[Json]:
         """Return every managed load balancer of the account."""
-        return list(self._list("load_balancers", self.client.load_balancers.list))
+        items = self._list("load_balancers", self.client.load_balancers.list)
+        return [self._balancer({"load_balancer": one}) for one in items]
 
     def load_balancer(self, identifier: str) -> Json:
         """Return one managed load balancer."""
@@ -80,5 +81,12 @@ class EntryPointHook(DigitalOceanHook):
 
     def _balancer(self, answer: Any) -> Json:
         balancer: Json = self._member(answer, "load_balancer", dict)
-        self._member(balancer, "id", str)
+        for key in ("id", "name"):
+            self._member(balancer, key, str)
+        optional: dict[str, type] = {"region": dict, "health_check": dict, "forwarding_rules": list}
+        for key, kind in optional.items():
+            if balancer.get(key) is not None:
+                self._member(balancer, key, kind)
+        for rule in balancer.get("forwarding_rules") or []:
+            self._member({"forwarding_rules": rule}, "forwarding_rules", dict)
         return balancer
