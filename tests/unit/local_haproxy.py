@@ -88,6 +88,7 @@ class Backend:
         self.health_status = self.page_status = 200
         # To whom pages are shown; others are sent away, or find nothing.
         self.only_https, self.only_host = False, ""
+        self.page_revision = revision
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -106,7 +107,8 @@ class Backend:
                 if self.path.startswith("/download?s="):
                     body, seconds = b"begin end", float(self.path.partition("=")[2])
                 self.send_response(status)
-                self.send_header("X-Revision", backend.revision)
+                is_health = self.path == "/health"
+                self.send_header("X-Revision", backend.revision if is_health else backend.page_revision)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 if body:

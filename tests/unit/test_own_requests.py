@@ -74,7 +74,9 @@ def check(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Any:
         deployed.sync(deployed.world.render(public_host=traffic.public_host, https=traffic.https))
         balancer = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("127.0.0.1"), private=None)
         plan = Plan(
-            live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(load_balancers=(balancer,), blue=(), green=())
+            live=Color.BLUE,
+            idle=Color.GREEN,
+            fleet=Fleet(load_balancers=(balancer,), blue=(), green=(balancer,) * 2),
         )
         operator = PreviewCheckOperator(
             app_id="my_perl_app",
@@ -116,3 +118,12 @@ def test_an_app_that_answers_its_clients_only_proves_something_if_asked_like_the
 def test_a_release_that_begins_to_redirect_is_not_right(check: Any) -> None:
     with pytest.raises(BlueGreenError, match=r"status 301, allowed are 200 to 299 .* set traffic.public_url"):
         check(None, only_https=True)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_pages_of_another_revision_from_one_of_two_droplets_are_not_right(
+    deployed: Deployed, check: Any, number: int
+) -> None:
+    deployed.world.backends[Color.GREEN][number].page_revision = "d" * 40
+    with pytest.raises(BlueGreenError, match=f"/ through lb-1: status 200 from revision {'d' * 40}"):
+        check(None)

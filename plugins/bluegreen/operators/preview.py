@@ -91,7 +91,9 @@ class PreviewCheckOperator(BlueGreenOperator):
         """
         host = self.app.traffic.preview_host
         paths = list(dict.fromkeys([*self.app.validation.paths, self.app.health.path]))
-        targets = targets_of(paths, plan.fleet.load_balancers) * max(1, len(plan.idle_droplets))
+        once = targets_of(paths, plan.fleet.load_balancers)
+        # One after the other: in turns with other paths, a path might always meet the same droplet.
+        targets = [target for target in once for _ in range(max(1, len(plan.idle_droplets)))]
         deadline, end = Deadline(), time.monotonic() + PREVIEW_SECONDS
         with Visitor(manner) as visitor:
             while wrong := self._wrong(seen := self._round(visitor, targets, end)):
