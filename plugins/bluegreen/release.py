@@ -13,6 +13,7 @@ from bluegreen.app import App, check_app_id
 from bluegreen.cage import CAGE, cage_values
 from bluegreen.errors import BlueGreenError
 from bluegreen.scripts import render_script, render_unit
+from bluegreen.source.forge import PATIENCE_SECONDS, REFUSALS
 from bluegreen.system_names import BUILD_USER, FETCH_USER, system_name
 from bluegreen.templates import template_text
 
@@ -140,6 +141,8 @@ def deploy_script(release: Release) -> str:
         fetch_user=FETCH_USER,
         build_user=BUILD_USER,
         repository=release.repository,
+        forge_refusals=REFUSALS,
+        forge_patience=round(PATIENCE_SECONDS),
         revision=release.revision,
         unit=deploy_unit(release.app, release.revision),
         health_url=f"http://{release.listen_address}:{release.port}{release.health_path}",

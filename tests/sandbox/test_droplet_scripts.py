@@ -164,6 +164,19 @@ def test_repository_that_is_not_there(
     assert refused(bare_droplet, revisions["v1"], repository=url).startswith(f"cannot fetch from {url}: ")
 
 
+def test_forge_in_trouble_is_asked_again_and_one_that_refuses_is_not(
+    sandbox: Sandbox, droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/repo.git", f"{ROOT}/releases/{revisions['v2']}"])
+    for kind, about in (("status", {"status": 503}), ("reset", {}), ("cut", {}), ("html", {"status": 200})):
+        sandbox.api_fault(kind, path="/git/*", count=1, **about)
+    droplet.deploy(revisions["v2"])
+    sandbox.clear_api_faults()
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/repo.git", f"{ROOT}/releases/{revisions['v1']}"])
+    sandbox.api_fault("status", path="/git/*", status=403)
+    assert "error: 403" in refused(droplet, revisions["v1"])
+
+
 def test_protocol_that_could_run_a_command(droplet: AppDroplet) -> None:
     cause = refused(droplet, "d" * 40, repository="ext::sh -c id% >/tmp/hacked")
     assert "transport 'ext' not allowed" in cause

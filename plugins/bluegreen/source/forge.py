@@ -13,10 +13,12 @@ from bluegreen.source.git import LARGEST_FILE, Answer, GitTimeoutError
 PATIENCE_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 
-# The forge has answered, or this machine cannot ask: asking again changes nothing.
-_REFUSALS = re.compile(
+# The forge has answered, or this machine cannot ask: asking again changes nothing. Droplets use it too, as an
+# extended regular expression of POSIX.
+REFUSALS = (
     r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
-    r"|Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|returned error: (4(?!08|29)\d\d)"
+    r"|Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|returned error: "
+    r"4(0[0-79]|1[0-9]|2[0-8]|[3-9][0-9])"
     r"|[Rr]epository .*not found|does not appear to be a git repository|not exported|Access denied"
     r"|certificate|transport '.*' not allowed|couldn't find remote ref|unadvertised object|not our ref"
     r"|No space left|Disk quota exceeded|Read-only file system|is not installed|dubious ownership"
@@ -57,7 +59,7 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
         else:
             if answer.status == 0:
                 return answer
-            if _REFUSALS.search(answer.stderr):
+            if re.search(REFUSALS, answer.stderr):
                 raise ForgeError(f"cannot read {repository}: {_clear(answer)}")
             if _DAMAGE.search(answer.stderr):
                 raise DamagedError(answer.complaint)
