@@ -40,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("trusting")
 
 APP = "my_perl_app"
 REVISION = "a" * 40
+TOKEN = 7
 LOST = DropletUnreachableError("the SSH connection was lost")
 GONE = BlueGreenError("lb-1 cannot be reached")
 
@@ -100,18 +101,23 @@ def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def status(live: Color | None, **changes: Any) -> SimpleNamespace:
     known: dict[str, Any] = {"pending": None, "confirmed": None, "last_revert": None}
-    known["lock"] = SimpleNamespace(since=100.0, run_id="deploy/run")
+    known["lock"] = SimpleNamespace(since=100.0, run_id="deploy/run", token=TOKEN)
     known["sessions"] = {Color.BLUE: 3, Color.GREEN: 0}
     known["counters"] = {color: Counters() for color in Color}
     return SimpleNamespace(live=live, known_live=live, **{**known, **changes})
 
 
+def token_at(at: float) -> int:
+    """With which token something was done; the run has had its lock since 100."""
+    return TOKEN if at >= 100.0 else TOKEN - 1
+
+
 def reverted(run_id: str, at: float, refused: bool = False) -> SimpleNamespace:
-    return SimpleNamespace(run_id=run_id, at=at, refused=refused)
+    return SimpleNamespace(run_id=run_id, at=at, refused=refused, token=token_at(at))
 
 
 def confirmed(at: float = 200.0, color: Color = Color.GREEN) -> SimpleNamespace:
-    return SimpleNamespace(run_id="deploy/run", color=color, revision=REVISION, at=at)
+    return SimpleNamespace(run_id="deploy/run", color=color, revision=REVISION, at=at, token=token_at(at))
 
 
 class OneDroplet:
@@ -373,7 +379,7 @@ def test_a_switch_that_cannot_be_taken_back_is_told_with_who_is_live(load_balanc
 
 
 def test_a_report_that_is_tried_again_after_it_released_the_lock_tells_the_same(load_balancers: Any) -> None:
-    for other in (None, SimpleNamespace(since=300.0, run_id="deploy/next")):
+    for other in (None, SimpleNamespace(since=300.0, run_id="deploy/next", token=TOKEN + 1)):
         kept = status(Color.GREEN, confirmed=confirmed(), lock=other)
         load_balancers.statuses.return_value = {"lb-1": kept}
         states = {**SWITCHED, "confirm": "success"}
