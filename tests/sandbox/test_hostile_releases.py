@@ -282,7 +282,9 @@ def test_an_app_that_a_dry_run_loads_leaves_nothing_and_can_do_no_more_than_the_
     said = loaded(droplet, f"{writes}({TRIES}) | grep CAN && exit 9\nsleep 98765.4 >/dev/null 2>&1 & exit 0")
     assert said == {"status": 0, "cause": said["cause"], "read_only": True}
     traces = " ".join(f"{place}/trace-of-it" for place in PLACES)
-    assert droplet.machine.run(f"ls {traces} 2>/dev/null; pgrep -f '[s]leep 98765.4'", check=False).stdout == ""
+    assert (
+        droplet.machine.run(f"ls {traces} 2>/dev/null; pgrep -f '[s]leep 98765.4'", check=False).stdout == ""
+    )
 
 
 def test_an_app_that_takes_too_long_to_load_in_a_dry_run_is_ended(droplet: AppDroplet) -> None:

@@ -111,6 +111,28 @@ def test_command_of_the_server_is_these_words(release: Release, tmp_path: Path) 
     assert words == [str(tmp_path), release.psgi, *expected, ""]
 
 
+@pytest.mark.parametrize(
+    ("environment", "modes"),
+    [
+        ({}, ["production"] * 3),
+        ({"PLACK_ENV": "staging"}, ["staging"] * 3),
+        ({"MOJO_MODE": "demo", "DANCER_ENVIRONMENT": "eu"}, ["production", "demo", "eu"]),
+    ],
+)
+def test_app_runs_for_production_unless_its_environment_says_otherwise(
+    environment: dict[str, str], modes: list[str], tmp_path: Path
+) -> None:
+    server = tmp_path / "local/bin/starman"
+    server.parent.mkdir(parents=True)
+    server.write_text('#!/bin/bash\necho "$PLACK_ENV" "$MOJO_MODE" "$DANCER_ENVIRONMENT"\n', encoding="utf-8")
+    server.chmod(0o755)
+    (tmp_path / ".bluegreen").mkdir()
+    start = tmp_path / ".bluegreen/start"
+    start.write_text(start_of_app(RELEASE), encoding="utf-8")
+    done = subprocess.run(["bash", start], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == modes
+
+
 def test_job_is_named_after_app_and_revision() -> None:
     assert deploy_unit("my_perl_app", REVISION) == UNIT
 

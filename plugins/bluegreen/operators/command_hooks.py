@@ -23,6 +23,7 @@ from bluegreen.job import (
     start_script,
 )
 from bluegreen.operators.claims import refusals_explained
+from bluegreen.operators.job_log import JobLog
 from bluegreen.operators.locked import LockedOperator
 from bluegreen.operators.policy import demand_approval, demand_vouched
 from bluegreen.operators.states import found_plan, task_states, told
@@ -139,16 +140,15 @@ class CommandHooksOperator(LockedOperator):
 
     def _follow(self, connection: DropletHook, unit: str, load_balancers: LoadBalancersHook) -> JobReport:
         """Log what the command writes until it has ended; return how, with the last lines it wrote."""
-        cursor, lines = 0, tuple[str, ...]()
+        cursor, log = 0, JobLog(self.log)
         while True:
             report = parse_job_report(
                 output_of(connection, poll_script(app=self.app_id, unit=unit, cursor=cursor))
             )
-            cursor, lines = report.cursor, report.lines or lines
-            for line in report.lines:
-                self.log.info("%s", line)
+            cursor = report.cursor
+            log.write(report.lines)
             if report.state is not JobState.RUNNING:
-                return replace(report, lines=lines)
+                return replace(report, lines=tuple(log.last))
             load_balancers.renew_in_time()
 
     def _clean(self, connection: DropletHook, unit: str, claim: Claim) -> None:

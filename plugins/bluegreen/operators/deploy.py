@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from bluegreen.job import (
     start_script,
 )
 from bluegreen.operators.claims import refusals_explained
+from bluegreen.operators.job_log import JobLog
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.operators.policy import demand_vouched
 from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
@@ -38,8 +38,6 @@ class JobGoneError(BlueGreenError):
     transient = True
 
 
-# Of a job's output, among which it says why it failed.
-LAST_LINES = 100
 RECONNECT_SECONDS = 60.0
 RECONNECT_INTERVAL = 2.0
 
@@ -149,7 +147,7 @@ class DeployReleaseOperator(PlannedOperator):
 
     def _log_to_the_end(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
         """Log what the unit writes until it has ended; a lost connection is opened again."""
-        lines: deque[str] = deque(maxlen=LAST_LINES)
+        log = JobLog(self.log)
         cursor, lost_since = 0, None
         while True:
             load_balancers.renew_in_time()
@@ -165,8 +163,6 @@ class DeployReleaseOperator(PlannedOperator):
                 time.sleep(RECONNECT_INTERVAL)
                 continue
             lost_since, cursor = None, report.cursor
-            for line in report.lines:
-                self.log.info("%s", line)
-            lines.extend(report.lines)
+            log.write(report.lines)
             if report.state is not JobState.RUNNING:
-                return replace(report, lines=tuple(lines))
+                return replace(report, lines=tuple(log.last))
