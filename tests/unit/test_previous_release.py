@@ -18,6 +18,7 @@ from bluegreen.operators import previous_release
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.release import DropletFacts
 from bluegreen.traffic import Probe
+from tests.unit.repositories import app_of
 from tests.unit.test_provision_check import FLEET as ONE_EACH
 from tests.unit.test_provision_check import V1, V2, droplet, facts, status
 
@@ -96,6 +97,38 @@ def test_a_release_that_was_never_kept_gets_no_traffic_and_the_one_before_is_sta
     there = facts(V2, releases=(V1, V2))
     found = go_back(monkeypatch, None, on_droplets=[there, there], good=V1, running=running)
     assert found == (EVERYWHERE, V1, [])
+
+
+@pytest.mark.parametrize(
+    ("records", "good", "goes"),
+    [
+        ([], V2, True),
+        ([("live and confirmed", V2)], None, True),
+        ([("refused before the switch", V2), ("live and confirmed", V1)], None, False),
+        ([], V1, False),
+    ],
+)
+def test_where_each_switch_needs_an_approval_a_release_that_was_never_live_cannot_be_rolled_back_to(
+    monkeypatch: pytest.MonkeyPatch, records: list[tuple[str, str]], good: str | None, goes: bool
+) -> None:
+    app = app_of("https://example.com/shop.git", approval="always")
+    monkeypatch.setattr(previous_release.PreviousReleaseOperator, "app", app)
+    lines = [
+        {
+            **{"dag_id": "deploy", "run_id": str(number), "trigger": "manual", "triggered_by": "bob"},
+            **{"subject": "deploy", "started": None, "outcome": outcome, "revision": revision},
+        }
+        for number, (outcome, revision) in enumerate(records)
+    ]
+    hook = create_autospec(LoadBalancerHook, instance=True)
+    hook.ledger.return_value = lines
+    monkeypatch.setattr(LoadBalancerHook, "of", lambda *_: hook)
+    there = [facts(V2, releases=(V1, V2))] * 2
+    if goes:
+        assert go_back(monkeypatch, V2, on_droplets=there, good=good)[1] == V2
+    else:
+        with pytest.raises(AirflowFailException, match=r"was never live.*policy\.approval: always"):
+            go_back(monkeypatch, V2, on_droplets=there, good=good)
 
 
 def test_a_color_that_is_not_well_is_started_again_if_it_is_known_what_was_kept_there(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -84,6 +86,18 @@ def test_the_pattern_agrees_with_git_about_any_name() -> None:
     }
     assert {name for name in ordered if re.search(REF_PATTERN, name)} == git_allows
     assert len(git_allows) > 100
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no JavaScript here")
+def test_the_trigger_form_accepts_what_the_rest_api_does() -> None:
+    program = """
+        const [pattern, names] = JSON.parse(require("fs").readFileSync(0, "utf8"));
+        const form = new RegExp(pattern, "u");
+        console.log(JSON.stringify(names.filter(name => form.test(name))));
+    """
+    given = json.dumps([REF_PATTERN, [*ACCEPTED, *REFUSED]])
+    said = subprocess.run(["node", "-e", program], input=given, capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout) == ACCEPTED
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
-from bluegreen.errors import BlueGreenError, DropletRefusedError
+from bluegreen.errors import BlueGreenError, DropletRefusedError, PolicyError
 from bluegreen.hooks.droplet import (
     CONNECTIONS_AT_ONCE,
     CommandError,
@@ -19,11 +19,14 @@ from bluegreen.hooks.droplet import (
 )
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
+from bluegreen.ledger import read_ledger
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import PlannedOperator
 from bluegreen.operators.policy import vouch_for
+from bluegreen.outcome import Outcome
 from bluegreen.plan import Plan
 from bluegreen.release import DropletFacts, facts_script, parse_facts
+from bluegreen.source.policy_settings import Demand
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from bluegreen.fleet import Droplet
 
 REVISION_KEY = "revision"
+# Of the ledger; an app keeps fewer releases than it has had runs since.
+RECORDS_READ = 1000
 
 
 class PreviousReleaseOperator(PlannedOperator, SkipMixin):
@@ -56,12 +61,14 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """Return the public addresses of the droplets that do not run it, and push it as XCom ``revision``.
 
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
+        :raises PolicyError: if it was never live, and each switch needs an approval.
         """
         plan, ti = self.run_plan, context["ti"]
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
         revision, to_activate = self._find(plan, context["params"].get("revision"))
+        self._demand_approved(plan, revision)
         ti.xcom_push(key=REVISION_KEY, value=revision)
         vouch_for(context, self.app, revision)
         addresses = [str(droplet.public) for droplet in to_activate]
@@ -96,6 +103,24 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 "systemctl list-units 'bluegreen-%s-*' there",
                 error,
                 self.app.system_name,
+            )
+
+    def _demand_approved(self, plan: Plan, revision: str) -> None:
+        """Make sure that a release was live before, where each needs an approval for that.
+
+        A release that somebody has rejected goes on running on the idle droplets.
+
+        :raises PolicyError: if it never was.
+        """
+        if self.app.policy.approval is not Demand.ALWAYS or revision == plan.good:
+            return
+        found = read_ledger(
+            LoadBalancerHook.of(one, self.app).ledger(RECORDS_READ) for one in plan.fleet.load_balancers
+        )
+        if not any(one.outcome == Outcome.LIVE and one.revision == revision for one in found):
+            raise PolicyError(
+                f"{revision[:12]} was never live, so nobody has approved it (setting policy.approval: "
+                "always); deploy it, and let somebody approve that"
             )
 
     def _facts(self, droplet: Droplet) -> DropletFacts:

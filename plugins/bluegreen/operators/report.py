@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 REPORT_KEY = "report"
 # What asks the app's policy.
-ASKING = ("resolve_ref", "provision_check", "approval", "before_switch", "switch_traffic")
+ASKING = (
+    *("resolve_ref", "previous_release", "provision_check", "approval", "before_switch"),
+    "switch_traffic",
+)
 
 
 @dataclass(frozen=True)
