@@ -7,7 +7,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app, stop_idle_later
 from bluegreen.dag.trigger_form import deploy_params
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.operators.command_hooks import add_command_hooks
@@ -123,6 +123,7 @@ def deploy_dag(app: App) -> DAG:
             report,
         )
         chain(judge, report)
+        stop_idle_later(app, confirm, report)
         chain(resolve_ref, check, report)
         add_command_hooks(dag, app, lock=lock.output, revision=revision)
         announce(report)

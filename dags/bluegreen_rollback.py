@@ -12,7 +12,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app, only_after
+from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app, only_after, stop_idle_later
 from bluegreen.dag.trigger_form import rollback_params
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
@@ -107,6 +107,7 @@ def rollback_dag(app: App) -> DAG:
         only_after(preview_check, previous_release, activate)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
+        stop_idle_later(app, confirm, report)
         announce(report)
     return dag
 

@@ -208,6 +208,7 @@ class ServerSettings(_Section):
     ]
     keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
     longest_request: Annotated[int, Field(ge=1, le=3600)] = 60
+    stop_idle_after: Annotated[int, Field(ge=10, le=30 * 86400)] | None = None
 
 
 class HealthSettings(_Section):

@@ -94,6 +94,10 @@ class Request:
             f"Traffic of **{self.app.id}** moves from **{plan.live or 'nothing'}** "
             f"({(self.live_revision or 'unknown')[:12]}) to **{plan.idle}** ({self.revision[:12]}).",
         ]
+        if plan.live and (after := self.app.server.stop_idle_after):
+            parts += [
+                f"{plan.live} is stopped {after} s after the switch is confirmed (server.stop_idle_after)."
+            ]
         if self.reason:
             parts += ["Why:", _verbatim([self.reason])]
         parts += ["Checked:", "\n".join(f"- {line}" for line in self._checks())]

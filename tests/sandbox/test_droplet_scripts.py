@@ -11,6 +11,7 @@ import pytest
 
 from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script
 from bluegreen.release import RESERVE_MB, deploy_unit, failure_cause
+from bluegreen.stop_idle import stop_script
 from sandbox import Sandbox
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
 from tests.sandbox.releases import Commit, answering, comes_back, refused, running
@@ -388,6 +389,25 @@ def test_claim_is_not_stopped_by_what_the_job_of_an_earlier_run_has_filled(claim
         assert claimed.machine.run(["cat", f"/run/bluegreen/{SYSTEM_NAME}.token"]).stdout == "8\n"
     finally:
         claimed.machine.run("umount --lazy /run/bluegreen")
+
+
+def test_an_app_that_was_stopped_stays_so_until_a_release_is_activated(
+    claimed: AppDroplet, revisions: dict[str, str]
+) -> None:
+    def service() -> list[str]:
+        ask = f"systemctl is-active {SYSTEM_NAME}; systemctl is-enabled {SYSTEM_NAME}"
+        return claimed.machine.run(ask, check=False).stdout.split()
+
+    running(claimed, revisions["v1"])
+    claimed.script(claim_script(Claim(APP, 8)))
+    assert "another run has claimed this droplet" in claimed.refusal(stop_script(Claim(APP, 7)))
+    assert service() == ["active", "enabled"]
+    for _ in range(2):
+        claimed.script(stop_script(Claim(APP, 9)))
+        assert service() == ["inactive", "disabled"]
+    claimed.machine.run("rm -f /run/bluegreen/*.token /var/lib/bluegreen/*.token")
+    running(claimed, revisions["v1"])
+    assert service() == ["active", "enabled"]
 
 
 def test_deploy_of_another_revision_does_not_wait_for_what_a_dead_run_left_at_work(

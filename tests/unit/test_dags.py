@@ -44,11 +44,13 @@ def dags_of(directory: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> d
 
 @pytest.fixture
 def all_kinds(dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, DAG]:
-    """The DAGs of an app as it comes, of one with commands at every moment, and of one with a bad file."""
+    """The DAGs of an app as it comes, of one with all that is optional, and of one with a bad file."""
     good = REFERENCE.read_text(encoding="utf-8")
     commands = "".join(f"  {moment}: [{{command: ['true']}}]\n" for moment in Moment)
     files = {
-        "hooked": good.replace("\nhooks:\n", f"\nhooks:\n{commands}"),
+        "hooked": good.replace("\nhooks:\n", f"\nhooks:\n{commands}").replace(
+            "# stop_idle_after: null", "stop_idle_after: 3600"
+        ),
         "broken": good.replace("region: nyc3", "regoin: nyc3"),
     }
     found = {**dags, **dags_of(tmp_path, monkeypatch, **files)}

@@ -22,6 +22,7 @@ from bluegreen.release import (
     parse_facts,
     service_unit,
 )
+from bluegreen.stop_idle import stop_script
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 UNIT = "bluegreen-app-my_perl_app-0123456789ab"
@@ -59,6 +60,7 @@ SCRIPTS = {
     "poll, first": poll_script(app="my_perl_app", unit=UNIT),
     "clean": clean_script(unit=UNIT),
     "clean, claimed": clean_script(unit=UNIT, claim=CLAIM),
+    "stop": stop_script(CLAIM),
     "facts": facts_script("my_perl_app"),
     "hook": hook_script(
         "my_perl_app", "unit", Hook(command=["bin/warm-up", "'; id; '"]), "a" * 40, {"REF": "$(id)"}

@@ -103,7 +103,8 @@ def units(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 subject, "it has changed since systemd read it", "run systemctl daemon-reload there"
             )
-        if there and server.unit.UnitFileState != "enabled":
+        on_purpose = facts.is_stopped_on_purpose(droplet, server)
+        if there and server.unit.UnitFileState != "enabled" and not on_purpose:
             yield warning(
                 subject,
                 f"the app is {server.unit.UnitFileState or 'not enabled'} at boot",

@@ -349,3 +349,9 @@ class Facts:
         if isinstance(reading.answer, BlueGreenError):
             return reading.answer
         return Seen(reading.answer.current, is_active=reading.answer.unit.ActiveState == "active")
+
+    def is_stopped_on_purpose(self, droplet: Droplet, server: AppServer) -> bool:
+        """Tell whether a droplet is as `server.stop_idle_after` leaves those of the idle color."""
+        is_idle = self.idle is not None and droplet in self.fleet.color(self.idle)
+        unit = server.unit.ActiveState, server.unit.UnitFileState
+        return self.app.server.stop_idle_after is not None and is_idle and unit == ("inactive", "disabled")

@@ -75,6 +75,8 @@ def _color(facts: Facts, color: Color, consequence: str) -> Iterator[Finding]:
     servers = {droplet.name: server for droplet, server in facts.read_servers()}
     for droplet in facts.fleet.color(color):
         server = servers.get(droplet.name)
+        if server is not None and facts.is_stopped_on_purpose(droplet, server):
+            continue
         if server is not None and server.current is not None and server.unit.ActiveState != "active":
             yield warning(
                 droplet.name,

@@ -19,6 +19,7 @@ from bluegreen.dag.task_docs import documented
 from bluegreen.errors import SettingsError
 from bluegreen.operators.announce import AnnounceOperator
 from bluegreen.operators.report import ReportOperator
+from bluegreen.operators.stop_idle import StopIdleLaterOperator
 
 # Only transient errors are retried (see failures_reported), so the delay is short.
 DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=2), "owner": "bluegreen"}
@@ -51,7 +52,9 @@ def _shared_fleets() -> list[str]:
     ]
 
 
-def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DAG]:
+def dags_for_every_app(
+    build: Callable[[App], DAG], prefix: str, only: Callable[[App], bool] | None = None
+) -> dict[str, DAG]:
     """Build one kind of DAG for each app file.
 
     An app whose file is not usable gets a DAG of the same name that only says so, in its documentation and
@@ -59,12 +62,16 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
 
     :param build: makes the DAG from an app's settings.
     :param prefix: the kind of DAG; its id is this, two underscores and the app's id.
+    :param only: tells which apps have this kind of DAG; default: all, and those whose file is not usable.
     :return: the DAGs by their ids.
     """
     dags = {}
     for app_id in app_ids():
         try:
-            dag = documented(build(load_app(app_id)))
+            app = load_app(app_id)
+            if only and not only(app):
+                continue
+            dag = documented(build(app))
         except SettingsError as error:
             dag = documented(_broken(f"{prefix}__{app_id}", app_id, str(error)))
         except Exception as error:
@@ -72,6 +79,8 @@ def dags_for_every_app(build: Callable[[App], DAG], prefix: str) -> dict[str, DA
             _log.exception("%s: its DAG cannot be made", app_id)
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             dag = documented(_broken(f"{prefix}__{app_id}", app_id, f"{app_id}: no DAG comes of it: {why}"))
+        if only and dag.task_ids == ["settings"]:
+            continue
         # Airflow's default lets a deploy wait until somebody finds a switch, and no dry run begins.
         dag.is_paused_upon_creation = False
         dags[dag.dag_id] = dag
@@ -93,6 +102,15 @@ def announce(report: ReportOperator) -> None:
     after = AnnounceOperator(app_id=report.app_id, task_id="announce", subject=report.subject, retries=0)
     # Not one of the tasks that decide how the run ends.
     chain(report, after.as_teardown())
+
+
+def stop_idle_later(app: App, confirm: BaseOperator, report: ReportOperator) -> None:
+    """Let the old color be stopped some time after a switch was confirmed, if the settings say so."""
+    if app.server.stop_idle_after is not None:
+        later = StopIdleLaterOperator(
+            app_id=app.id, task_id="stop_idle_later", seconds=app.server.stop_idle_after
+        )
+        chain(confirm, later, report)
 
 
 def _broken(dag_id: str, app_id: str, message: str) -> DAG:

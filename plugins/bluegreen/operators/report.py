@@ -24,6 +24,7 @@ from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.policy import approver_of, older_than_live
 from bluegreen.operators.records import begun, ended, revision_of
 from bluegreen.operators.states import found_plan, holder_of, is_dry_run, task_states, told
+from bluegreen.operators.stop_idle import STOPS_AT_KEY
 from bluegreen.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
 from bluegreen.plan import HeldLock
@@ -134,6 +135,10 @@ class ReportOperator(BlueGreenOperator):
         for moment in [one for one in Moment if one.value in context["dag"].task_ids]:
             for warning in told(context, moment.value, WARNINGS_KEY) or []:
                 message += f"; warning: {warning}"
+        if end.live and (moment := told(context, "stop_idle_later", STOPS_AT_KEY)):
+            message += f"; {end.live.other} stops at {moment} (server.stop_idle_after)"
+        if states.get("stop_idle_later") == "failed":
+            message += "; warning: the old color is not going to be stopped, see the log of stop_idle_later"
         said: dict[str, Any] = {"outcome": outcome, "live": end.live, "message": message}
         said |= {"older": older, "approved_by": approver}
         drain = facts.drain.model_dump(mode="json") if facts.drain else None

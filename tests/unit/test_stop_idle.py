@@ -1,0 +1,176 @@
+"""When the old color is stopped, and when it is left alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock, create_autospec
+
+import pytest
+from airflow.sdk import DAG
+
+from bluegreen.app_file import load_app
+from bluegreen.checks import drift, health
+from bluegreen.checks.facts import Unit
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import CommandError
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators import stop_idle as module
+from bluegreen.operators.stop_idle import StopIdleLaterOperator, StopIdleOperator
+from bluegreen.plan import HeldLock
+from bluegreen.stop_idle import seconds_left
+from tests.unit.test_checks import facts, server
+from tests.unit.test_dags import REFERENCE, dags_of
+from tests.unit.test_provision_check import FLEET, status
+
+AFTER = 3600
+LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
+SETTING = REFERENCE.read_text(encoding="utf-8").replace(
+    "# stop_idle_after: null", f"stop_idle_after: {AFTER}"
+)
+
+
+def app() -> Any:
+    plain = load_app("my_perl_app")
+    return plain.model_copy(update={"server": plain.server.model_copy(update={"stop_idle_after": AFTER})})
+
+
+def confirmed(age: float, **changes: Any) -> Any:
+    """Return the status of a load balancer on which green was confirmed so long ago."""
+    known = {"color": "green", "revision": "a" * 40, "run_id": "deploy/1", "at": 1000.0}
+    return status(Color.GREEN, confirmed=known, now=1000.0 + age, **changes)
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the task against load balancers that say this; return what it said, and the droplets it stopped."""
+
+    def stop(*statuses: Any, trouble: Exception | None = None) -> tuple[str, list[str], Any]:
+        hook = create_autospec(LoadBalancersHook, instance=True)
+        hook.statuses.return_value = {f"lb-{number}": one for number, one in enumerate(statuses, 1)}
+        stopped: list[str] = []
+
+        def ask(droplet_hook: Any, script: str) -> str:
+            assert hook.demand_idle.called
+            assert "systemctl stop" in script
+            if trouble:
+                raise trouble
+            stopped.append(droplet_hook.name)
+            return ""
+
+        def of(droplet: Any, _: Any) -> Any:
+            found = MagicMock()
+            found.__enter__.return_value = SimpleNamespace(name=droplet.name)
+            return found
+
+        monkeypatch.setattr(module, "DropletHook", SimpleNamespace(of=of))
+        monkeypatch.setattr(module, "output_of", ask)
+        task = StopIdleOperator(app_id="my_perl_app", task_id="stop_idle", lock=LOCK)
+        task.__dict__["app"] = app()
+        monkeypatch.setattr(StopIdleOperator, "read_fleet", lambda _: FLEET)
+        monkeypatch.setattr(StopIdleOperator, "load_balancers", lambda _: hook)
+        return task.act({}), stopped, hook
+
+    return stop
+
+
+def test_the_color_that_is_not_live_is_stopped_when_its_time_is_over(stop: Any) -> None:
+    said, stopped, hook = stop(confirmed(AFTER + 1))
+    assert (said, stopped) == ("blue is stopped; a rollback starts it again", ["blue-1"])
+    hook.demand_idle.assert_called_once_with(Color.BLUE)
+
+
+def test_a_switch_that_was_confirmed_since_has_a_stop_of_its_own(stop: Any) -> None:
+    said, stopped, _ = stop(confirmed(AFTER + 1), confirmed(AFTER / 2))
+    assert said.startswith("a switch was confirmed since, so blue stays warm until ")
+    assert stopped == []
+
+
+def test_a_clock_that_was_put_right_meanwhile_keeps_nothing_warm_for_ever(stop: Any) -> None:
+    assert stop(confirmed(AFTER - 10))[1] == ["blue-1"]
+
+
+def test_nothing_is_stopped_while_a_switch_is_undecided(stop: Any) -> None:
+    pending = {"from": "blue", "to": "green", "revision": "a" * 40, "run_id": "deploy/2", "deadline": 2000.0}
+    with pytest.raises(BlueGreenError, match="a switch to green that is not decided, by deploy/2; nothing"):
+        stop(confirmed(AFTER + 1), confirmed(AFTER + 1, pending=pending))
+
+
+def test_nothing_is_stopped_if_it_is_not_known_who_is_live(stop: Any) -> None:
+    with pytest.raises(BlueGreenError):
+        stop(confirmed(AFTER + 1), status(Color.BLUE))
+
+
+def test_nothing_is_stopped_before_the_first_deploy(stop: Any) -> None:
+    assert stop(status(None))[:2] == ("nothing is live, so nothing was stopped", [])
+
+
+def test_nothing_is_stopped_if_nobody_knows_since_when_it_is_idle(stop: Any) -> None:
+    with pytest.raises(BlueGreenError, match="nothing was stopped"):
+        stop(status(Color.GREEN, confirmed=None))
+
+
+def test_a_droplet_that_does_not_stop_is_named(stop: Any) -> None:
+    with pytest.raises(BlueGreenError, match="blue is not stopped everywhere: blue-1: gone"):
+        stop(confirmed(AFTER + 1), trouble=CommandError("blue-1: gone", 1))
+
+
+def test_load_balancers_that_are_new_do_not_count() -> None:
+    assert seconds_left([confirmed(600), status(Color.GREEN, confirmed=None)], AFTER) == AFTER - 600
+
+
+def test_the_stop_is_a_run_of_airflow_s_that_waits_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "airflow.providers.standard.operators.trigger_dagrun.TriggerDagRunOperator._trigger_dag_af_3",
+        lambda self, **how: made.update(how),
+    )
+    task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER)
+    task.execute({"ti": MagicMock()})
+    assert task.trigger_dag_id == "bluegreen_stop_idle__my_perl_app"
+    assert made["parsed_logical_date"] is None
+    due = made["parsed_run_after"] - datetime.now(UTC)
+    assert timedelta(seconds=AFTER - 60) < due <= timedelta(seconds=AFTER)
+
+
+@pytest.fixture
+def with_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, DAG]:
+    return dags_of(tmp_path, monkeypatch, shop=SETTING, plain=REFERENCE.read_text(encoding="utf-8"))
+
+
+def test_only_apps_with_the_setting_have_the_dag_and_the_task(with_setting: dict[str, DAG]) -> None:
+    assert with_setting["bluegreen_stop_idle__shop"].task_ids == ["lock", "stop_idle", "report", "announce"]
+    assert "bluegreen_stop_idle__plain" not in with_setting
+    for kind in ("deploy", "rollback"):
+        assert "stop_idle_later" not in with_setting[f"bluegreen_{kind}__plain"].task_ids
+        later = with_setting[f"bluegreen_{kind}__shop"].get_task("stop_idle_later")
+        # Not after a switch that was taken back.
+        assert later.upstream_task_ids == {"confirm"}
+        assert later.downstream_task_ids == {"report"}
+
+
+def findings(**changes: Any) -> list[str]:
+    """What the checks say about services, in which a unit's text plays no part."""
+    found = facts(**changes)
+    said = [str(one) for one in (*health.serving(found), *drift.units(found))]
+    return [one for one in said if "it is not there" not in one and "differs" not in one]
+
+
+def test_a_color_that_was_stopped_on_purpose_is_no_finding() -> None:
+    stopped = server(unit=Unit(ActiveState="inactive", UnitFileState="disabled"))
+    assert findings(app=app(), servers={"blue-1": server(), "green-1": stopped}) == []
+    assert findings(servers={"blue-1": server(), "green-1": stopped}) != []
+
+
+@pytest.mark.parametrize("unit", [("failed", "disabled"), ("inactive", "enabled"), ("failed", "enabled")])
+def test_a_color_that_stopped_by_itself_is_a_finding(unit: tuple[str, str]) -> None:
+    fallen = server(unit=Unit(ActiveState=unit[0], UnitFileState=unit[1]))
+    assert findings(app=app(), servers={"blue-1": server(), "green-1": fallen}) != []
+
+
+def test_a_live_color_that_is_stopped_is_always_a_finding() -> None:
+    stopped = server(unit=Unit(ActiveState="inactive", UnitFileState="disabled"))
+    assert findings(app=app(), servers={"blue-1": stopped, "green-1": server()}) != []
