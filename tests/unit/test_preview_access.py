@@ -105,7 +105,8 @@ def test_nobody_else_reaches_the_idle_color(world: PsgiWorld, source: str, befor
     "host", [PREVIEW_HOST.upper(), f"{PREVIEW_HOST}:8080", f"{PREVIEW_HOST},x", f"x,{PREVIEW_HOST}"]
 )
 def test_another_spelling_of_the_preview_host_is_no_way_in(world: PsgiWorld, host: str) -> None:
-    assert world.ask(host=host)[0] == 403
+    # Later versions of HAProxy refuse such a host altogether.
+    assert world.ask(host=host)[0] in (400, 403)
 
 
 @pytest.mark.parametrize("host", [f"{PREVIEW_HOST}.", f"x{PREVIEW_HOST}", PUBLIC_HOST, "127.0.0.1"])
