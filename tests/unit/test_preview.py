@@ -121,6 +121,10 @@ def test_a_path_that_is_broken_in_the_live_release_too_is_a_warning(
     assert "5 of 5 requests to / failed before the switch already" in said
 
 
+def test_a_path_of_which_some_answers_are_good_is_judged_though_the_live_release_has_none(check: Any) -> None:
+    assert check(SICK, RIGHT, live=live_answers(SICK), droplets=2)["unproven"] == []
+
+
 @pytest.mark.parametrize("answer", [SICK, MOVED, replace(MOVED, status=404, location=None)])
 def test_a_deploy_is_refused_if_nothing_could_tell_a_good_release_from_a_bad_one(
     check: Any, answer: Sample

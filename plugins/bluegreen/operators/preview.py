@@ -69,7 +69,8 @@ class PreviewCheckOperator(BlueGreenOperator):
         before = live.samples()
         if not self.goes_back and not is_emergency(context):
             self._demand_content(seen, before)
-        unproven = {sample.path: sample for sample in seen if sample.failed}
+        broken = [series.new for series in series_of(seen, []) if is_broken(series.new)]
+        unproven = {samples[-1].path: samples[-1] for samples in broken}
         if not self.goes_back and not set(self.app.validation.paths) - set(unproven):
             raise BlueGreenError(self._no_proof(plan, unproven, before))
         for path in unproven:

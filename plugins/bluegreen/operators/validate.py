@@ -117,16 +117,25 @@ class FinalValidationOperator(PlannedOperator):
             "bake_seconds": round(time.monotonic() - start, 1),
             "own_requests": {one.path: one.summary() for one in series},
             "all_requests": {name: one.summary() for name, one in traffic.items()},
-            "rests_on": RestsOn(
-                own_requests=sum(len(one.new) for one in proving),
-                paths=len(proving),
-                unproven=tuple(one.path for one in series if one not in proving),
-                client_requests=clients.total,
-                few_clients=clients.total < settings.min_requests,
-            ).model_dump(mode="json"),
+            "rests_on": self._rests_on(series, proving, clients, settings).model_dump(mode="json"),
         }
         self.log.info("the bake is over, no limit broken: %s", seen)
         return seen
+
+    @staticmethod
+    def _rests_on(
+        series: Sequence[Series],
+        proving: Sequence[Series],
+        clients: ClientsRequests,
+        settings: ValidationSettings,
+    ) -> RestsOn:
+        return RestsOn(
+            own_requests=sum(len(one.new) for one in proving),
+            paths=len(proving),
+            unproven=tuple(one.path for one in series if one not in proving),
+            client_requests=clients.total,
+            few_clients=clients.total < settings.min_requests,
+        )
 
     def _sampler(self, targets: Sequence[Target], manner: Manner) -> Sampler:
         return Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS, manner=manner)
