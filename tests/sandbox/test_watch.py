@@ -200,7 +200,7 @@ def test_the_run_fails_with_the_worst_finding_and_keeps_all_as_json(watched: Wat
     task = Task()
     operator = DryRunOperator(app_id="watched", task_id="check", ref="no-psgi")
     with pytest.raises(AirflowFailException, match=r"^1 error; the worst: no-psgi: there is no app\.psgi"):
-        operator.execute({"ti": task})  # type: ignore[typeddict-item]
+        operator.execute({"ti": task, "params": {}})  # type: ignore[typeddict-item]
     [found] = json.loads(json.dumps(task.pushed["findings"]))
     assert (found["severity"], found["subject"]) == ("error", "no-psgi")
     assert task.pushed["error"] == task.pushed["summary"]

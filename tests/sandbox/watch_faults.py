@@ -343,7 +343,7 @@ FAULTS = [
         mended="rm /etc/gitconfig",
     ),
     Fault("ref", "error", "ref", "there is no branch or tag 'nowhere'", ref="nowhere"),
-    Fault("commit", "error", "f" * 40, "cannot be read here", ref="f" * 40),
+    Fault("commit", "error", "policy", "it is in no branch and has no tag", ref="f" * 40),
     Fault("snapshot", "error", "cpanfile.snapshot", "it is missing in no-snapshot", ref="no-snapshot"),
     Fault(
         "snapshot kept out",

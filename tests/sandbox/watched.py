@@ -157,6 +157,7 @@ def settings(repository: str) -> dict[str, Any]:
             "tags": {**tags, "load_balancer": "watched:lb"},
         },
         "server": {"workers": 2},
+        "policy": {"branches": ["*"]},
         "traffic": {"preview_host": "green.example.com"},
         "timeouts": {"ssh_connect": 2},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.unit.repositories import Repository, app_of
 from tests.unit.test_checks import facts
 
 SMALL = {"app.psgi": "1;\n", "cpanfile": "requires 'X';\n", "cpanfile.snapshot": "# snapshot\n"}
+
+NEEDED = "".join(f"{path} !export-ignore\n" for path in (*SMALL, "vendor", "vendor/**"))
 
 
 @pytest.fixture
@@ -45,22 +48,26 @@ def test_the_files_of_a_revision_are_known(repository: Repository) -> None:
 @pytest.mark.parametrize(
     ("attributes", "found"),
     [
-        (
-            "cpanfile.snapshot export-ignore\n",
-            ["error cpanfile.snapshot is committed, but .gitattributes keeps"],
-        ),
-        ("*.psgi export-ignore\n", ["error app.psgi is committed, but"]),
-        ("cpanfile export-ignore\n", ["warning cpanfile is committed, but"]),
-        ("* export-ignore\ncpanfile* -export-ignore\napp.psgi !export-ignore\n", []),
+        ("cpanfile.snapshot export-ignore\n", ["error .gitattributes keeps cpanfile.snapshot from"]),
+        ("*.psgi export-ignore\n", ["error .gitattributes keeps app.psgi from the release"]),
+        ("cpanfile export-ignore\n", ["error .gitattributes keeps cpanfile from the release"]),
+        ("/vendor export-ignore\n", ["error .gitattributes keeps vendor/cache from the release"]),
+        ("/vendor/cache/authors export-ignore\n", ["error .gitattributes keeps vendor/cache from the"]),
+        ("*.txt export-ignore\n", []),
+        (f"* export-ignore\n{NEEDED}", []),
         ("t export-ignore\n", []),
     ],
 )
 def test_what_gitattributes_keeps_out_of_a_release_is_named(
     repository: Repository, attributes: str, found: list[str]
 ) -> None:
-    source = source_of(repository, {**SMALL, ".gitattributes": attributes})
+    vendored = {"vendor/cache/authors/X.tar.gz": "", "vendor/read.txt": ""}
+    source = source_of(repository, {**SMALL, **vendored, ".gitattributes": attributes})
     said = findings(source)
     assert [line[: len(start)] for line, start in zip(said, found, strict=True)] == found
+    repository.git("archive", "--output=out.tar", "HEAD")
+    with tarfile.open(repository.path / "out.tar") as archive:
+        assert source.files == frozenset(one.name for one in archive if one.isfile())
 
 
 def test_a_directory_that_is_kept_out_keeps_its_files_out(repository: Repository) -> None:

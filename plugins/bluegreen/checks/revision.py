@@ -41,33 +41,39 @@ def age(facts: Facts) -> Iterator[Finding]:
             yield error("policy", str(refused), "deploy a newer revision")
 
 
+def has_cpanfile(source: Source) -> bool:
+    """Whether one is committed; then a deploy installs dependencies."""
+    return "cpanfile" in (source.files or frozenset()) | source.left_out
+
+
+def is_kept_out(source: Source, path: str) -> bool:
+    """Whether a file, or everything in a directory, is committed and does not become part of a release."""
+
+    def is_there(paths: frozenset[str]) -> bool:
+        return path in paths or any(one.startswith(f"{path}/") for one in paths)
+
+    return is_there(source.left_out) and not is_there(source.files or frozenset())
+
+
 def files(facts: Facts) -> Iterator[Finding]:
     """What a deploy needs is in the revision."""
     source = facts.source
     if not isinstance(source, Source) or source.files is None:
         return
     psgi = facts.app.server.psgi
-    if psgi in source.left_out:
-        yield error(source.ref, *_left_out(psgi))
-    elif psgi not in source.files:
+    # The build begins with these; a deploy names them in the same words.
+    needed = (psgi, *(("cpanfile", "cpanfile.snapshot", "vendor/cache") if has_cpanfile(source) else ()))
+    for path in needed:
+        if is_kept_out(source, path):
+            yield error(
+                path, f".gitattributes keeps {path} from the release", "remove its export-ignore there"
+            )
+    if psgi not in source.files | source.left_out:
         yield error(source.ref, f"there is no {psgi} in it", "commit it, or correct server.psgi")
-    if "cpanfile" in source.left_out:
-        yield warning("cpanfile", *_left_out("cpanfile"))
-    if source.cpanfile is None:
-        return
-    if "cpanfile.snapshot" in source.left_out:
-        yield error("cpanfile.snapshot", *_left_out("cpanfile.snapshot"))
-    elif source.snapshot is None:
+    if has_cpanfile(source) and "cpanfile.snapshot" not in source.files | source.left_out:
         yield error(
             "cpanfile.snapshot", f"it is missing in {source.ref}", "run carton install, and commit it"
         )
-
-
-def _left_out(path: str) -> tuple[str, str]:
-    return (
-        f"{path} is committed, but .gitattributes keeps it out of a release (export-ignore)",
-        "remove that attribute, and commit",
-    )
 
 
 def vendored(facts: Facts) -> Iterator[Finding]:

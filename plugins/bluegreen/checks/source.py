@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from bluegreen.app import App
 from bluegreen.checks.facts import Source
+from bluegreen.errors import RefError
 from bluegreen.source.git import run_git
 from bluegreen.source.mirror import FileTooLargeError, Mirror, with_mirror
 from bluegreen.source.policy import allowed
@@ -55,6 +56,7 @@ def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> fro
     """Return the files that ``git archive``, which makes a release, leaves out.
 
     :param attributes: the text of each ``.gitattributes`` by its path.
+    :raises RefError: if git cannot read them.
     """
     if not any("export-ignore" in text for text in attributes.values()):
         return frozenset()
@@ -70,8 +72,11 @@ def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> fro
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
         wanted = "\0".join([*asked, ""])
-        question = ("check-attr", "--stdin", "-z", "export-ignore")
-        said = run_git(*question, directory=place, stdin=wanted, timeout=SECONDS).stdout.split("\0")
+        where = ("-C", directory, "check-attr", "--stdin", "-z", "export-ignore")
+        answer = run_git(*where, stdin=wanted, timeout=SECONDS)
+    if answer.status != 0:
+        raise RefError(f"the repository's {ATTRIBUTES} cannot be read: {answer.complaint}")
+    said = answer.stdout.split("\0")
     ignored = {path for path, value in zip(said[::3], said[2::3], strict=False) if value == "set"}
     return frozenset(path for path in committed if path in ignored or ignored.intersection(parents[path]))
 
