@@ -550,6 +550,12 @@ class Haproxy:
         processes = self.deadline.wait_for(RELOAD_WAIT, self.processes) if table else None
         for pid in processes.old if processes else ():
             table, led_to = self._ask_old(pid, "show stat"), self._map_of(self._ask_old(pid, self._show_map))
+            if not self._rows("http_frontend", table):
+                # 2.4 has no statistics of a worker that was replaced, so their color is not known.
+                connections = re.search(r"^CurrConns: (\d+)", self._ask_old(pid, "show info"), re.MULTILINE)
+                for color in COLORS:
+                    found[color] += int(connections[1]) if connections else 0
+                continue
             for color in COLORS:
                 # A kept-alive client of an old worker may send it another request.
                 clients = led_to is not None and led_to.live == color

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from email.message import Message
+from functools import cache
 from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
@@ -74,6 +76,14 @@ def free_port() -> int:
         probe.bind(("0.0.0.0", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@cache
+def installed_haproxy() -> tuple[int, int]:
+    """Return the version that these tests are run with: any that is first on the path."""
+    text = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    major, minor = re.findall(r"\d+", text)[:2]
+    return int(major), int(minor)
 
 
 class Backend:
@@ -184,6 +194,7 @@ class LocalHaproxy:
                 for color in Color
             },
             "health_path": "/health",
+            "haproxy_version": installed_haproxy(),
             "preview_host": "green.example.com",
             "preview_key": PREVIEW_KEY,
             "ipv6": has_ipv6(),
