@@ -303,6 +303,13 @@ class Question:
         named = None if host is None else text(request, "host", HOST)
         return cls(text(request, path_key, PATH), named, bool(https), tuple(statuses or ()))
 
+    @property
+    def good(self) -> str:
+        """The statuses of a good answer, for people."""
+        first, last = (self.statuses[0], self.statuses[-1]) if self.statuses else (200, 299)
+        is_range = not self.statuses or self.statuses == tuple(range(first, last + 1))
+        return f"{first} to {last}" if is_range and first < last else " or ".join(map(str, self.statuses))
+
     def told(self) -> Json:
         """What :meth:`of` makes the same question of."""
         return {"path": self.path, "host": self.host, "https": self.https, "statuses": list(self.statuses)}
@@ -1051,9 +1058,8 @@ class Traffic:
             if not question.is_good(answer) or answer["revision"] != revision:
                 said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
                 asked = f" (Host {question.host})" if question.host else ""
-                good = " or ".join(map(str, question.statuses)) or "200 to 299"
                 wrong = f"{server['name']} answers {question.path}{asked} with {said}"
-                wanted = f"not with status {good} and {revision[:12]}"
+                wanted = f"not with status {question.good} and {revision[:12]}"
                 raise AgentError("unhealthy", f"{wrong}, {wanted}; nothing moved")
 
     def move(self, wanted: TrafficMap, question: Question, revision: str | None = None) -> Json:

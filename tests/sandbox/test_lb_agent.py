@@ -28,11 +28,23 @@ REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
 ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
 
 # Four application servers on the load balancer's own loopback: this is about HAProxy, not about them.
+# Those of a color for which /run/drips-COLOR is there answer whoever comes through HAProxy byte by byte:
+# it names the part, "head" or "body".
 APPLICATIONS = """
-import http.server, os, sys, threading
+import http.server, os, sys, threading, time
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
+        drips = "/run/drips-" + self.server.color
+        if os.path.exists(drips) and self.headers["X-Forwarded-For"]:
+            self.close_connection = True
+            head = "HTTP/1.1 200 OK\\r\\nX-Revision: %%s\\r\\n" %% self.server.revision
+            if open(drips).read() == "body":
+                self.wfile.write((head + "Content-Length: 1000000\\r\\n\\r\\n").encode())
+                head = ""
+            for byte in head.encode() + 10000 * b"x":
+                self.wfile.write(bytes([byte]))
+                time.sleep(1)
         sick = self.path == "/health" and os.path.exists("/run/sick-" + self.server.color)
         self.send_response(500 if sick else 200)
         self.send_header("X-Revision", self.server.revision)
@@ -45,6 +57,13 @@ for color, revision, addresses in %r:
         server = http.server.ThreadingHTTPServer((address, 8080), Handler)
         server.color, server.revision = color, revision
         threading.Thread(target=server.serve_forever).start()
+"""
+
+
+STOPPED = """
+python3 %s switch - </run/request >/run/answer 2>&1 &
+until grep -q 'live green' /etc/haproxy/traffic.map; do sleep 0.02; done
+kill -STOP $!
 """
 
 
@@ -161,7 +180,7 @@ def fresh(machine: Machine) -> tuple[LoadBalancer, dict[str, Any], str]:
 def blue_is_live(fresh: tuple[LoadBalancer, dict[str, Any], str]) -> LoadBalancer:
     """Return the load balancer with blue live and confirmed."""
     load_balancer = fresh[0]
-    load_balancer.machine.run("rm -f /run/sick-*")
+    load_balancer.machine.run("rm -f /run/sick-* /run/drips-*")
     load_balancer.sync()
     if load_balancer.status().pending:
         load_balancer.ok("revert", token=load_balancer.token)
@@ -210,6 +229,47 @@ def test_a_confirmed_switch_has_no_timer_left(blue_is_live: LoadBalancer) -> Non
     assert blue_is_live.timers() == ""
     while time.time() < moved["at"] + 4:
         assert blue_is_live.answers() == (200, "green")
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_app_that_drips_through_haproxy_keeps_no_traffic_and_no_lock(
+    blue_is_live: LoadBalancer, part: str
+) -> None:
+    blue_is_live.machine.run(["tee", "/run/drips-green"], text=part)
+    request = {"to": Color.GREEN, "revision": REVISIONS[Color.GREEN], "min_servers": 2}
+    request |= {"confirm_within": 10, "health_path": "/health"}
+    answer = blue_is_live.call("switch", token=blue_is_live.token, **request)
+    if part == "head":
+        assert answer["error"] == "not_moved"
+        assert "live is blue" in answer["message"]
+    else:
+        # Its head is all that a switch waits for; nobody confirms it.
+        assert answer["ok"]
+    until(lambda: blue_is_live.answers() == (200, "blue"))
+    until(lambda: blue_is_live.status().pending is None)
+    blue_is_live.machine.run("rm /run/drips-green")
+    blue_is_live.switch(Color.GREEN)
+    assert blue_is_live.answers() == (200, "green")
+
+
+def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirmed(
+    blue_is_live: LoadBalancer,
+) -> None:
+    machine = blue_is_live.machine
+    machine.run(["tee", "/run/drips-green"], text="head")
+    request = {"to": Color.GREEN, "revision": REVISIONS[Color.GREEN], "min_servers": 2}
+    request |= {"confirm_within": 10, "health_path": "/health", "token": blue_is_live.token}
+    machine.run(["tee", "/run/request"], text=json.dumps(request))
+    # It is stopped as soon as traffic has moved, while it waits for an answer.
+    machine.run(["tee", "/run/stopped"], text=STOPPED % INSTALLED)
+    machine.run("sh /run/stopped")
+    assert "live green" in machine.run("cat /etc/haproxy/traffic.map").stdout
+    machine.run("rm /run/drips-green")
+    until(lambda: blue_is_live.answers() == (200, "blue"))
+    status = blue_is_live.status()
+    assert (status.consistent, status.pending) == (True, None)
+    assert machine.run("pgrep -f lb_agent.py", check=False).stdout == ""
+    blue_is_live.switch(Color.GREEN)
 
 
 def test_a_revert_that_finds_the_old_color_sick_waits_until_it_is_well(blue_is_live: LoadBalancer) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.traffic import LoadBalancerStatus
-from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire
+from tests.unit.hostile_app import HostileServer
+from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_sync import INITIAL, lock
 from tests.waiting import until
 
@@ -283,3 +284,75 @@ def test_counters_are_those_of_each_color(deployed: Deployed) -> None:
     with_haproxy_s_own = deployed.status()["counters"]["blue"]["responses_5xx"]
     assert with_haproxy_s_own - after["blue"]["responses_5xx"] == 1
     assert after["green"] == before["green"]
+
+
+def as_clients_ask(head: bytes, host: str, scheme: str) -> bool:
+    return (
+        f"\r\nhost: {host}\r\n".encode() in head and f"\r\nx-forwarded-proto: {scheme}\r\n".encode() in head
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "host", "scheme"),
+    [
+        ({}, None, "http"),
+        ({"host": "www.example.com:8443", "https": True}, "www.example.com:8443", "https"),
+        ({"host": "www.example.com", "https": False, "statuses": [204]}, "www.example.com", "http"),
+    ],
+)
+def test_an_app_is_asked_by_the_host_and_scheme_of_its_clients(
+    deployed: Deployed, asked: dict[str, Any], host: str | None, scheme: str
+) -> None:
+    heads: list[bytes] = []
+    status = (asked.get("statuses") or [200])[0]
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        heads.append(head.lower())
+        revision = REVISIONS[Color.GREEN]
+        text = f"HTTP/1.1 {status} Fine\r\nX-Revision: {revision}\r\nContent-Length: 0\r\n\r\n"
+        connection.sendall(text.encode())
+
+    servers = []
+    for backend, address in zip(deployed.world.backends[Color.GREEN], ADDRESSES[Color.GREEN], strict=True):
+        backend.close()
+        servers.append(HostileServer(address, deployed.world.app_port, answer))
+    try:
+        deployed.switch(Color.GREEN, **asked)
+    finally:
+        for server in servers:
+            server.close()
+    own = [head for head in heads if b"bluegreen-lb-agent" in head]
+    direct = [head for head in own if b"x-forwarded-for" not in head]
+    addresses = [host] if host else ADDRESSES[Color.GREEN]
+    assert len(direct) == 2
+    assert all(any(as_clients_ask(head, one, scheme) for one in addresses) for head in direct)
+    through = [head for head in own if b"x-forwarded-for" in head]
+    assert through
+    assert all(f"\r\nhost: {host or '127.0.0.1'}\r\n".encode() in head for head in through)
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [({}, "200 to 299"), ({"statuses": [200, 401]}, "200 or 401"), ({"statuses": [302]}, "302")],
+)
+def test_an_answer_with_another_status_is_refused_with_those_that_are_good(
+    deployed: Deployed, changes: dict[str, Any], good: str
+) -> None:
+    request = deployed.switch_request(Color.GREEN, health_path="/not-there", **changes)
+    for backend in deployed.world.backends[Color.GREEN]:
+        backend.page_status = 404
+    code, message = deployed.world.refused("switch", **request)
+    assert code == "unhealthy"
+    assert "/not-there with status 404" in message
+    assert f"not with status {good} and" in message
+    assert_untouched(deployed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"host": "a b"}, {"host": "x\r\nEvil: 1"}, {"https": "yes"}, {"statuses": ["200"]}, {"statuses": 200}],
+)
+def test_a_question_that_makes_no_sense_is_refused(deployed: Deployed, change: dict[str, Any]) -> None:
+    request = deployed.switch_request(Color.GREEN, **change)
+    assert deployed.world.refused("switch", **request)[0] == "bad_request"
+    assert_untouched(deployed)

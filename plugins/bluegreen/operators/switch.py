@@ -14,6 +14,9 @@ from bluegreen.outcome import Outcome
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+# Statuses of an app that has answered, if only that it does not know the path.
+ANSWERED = range(200, 500)
+
 
 class SwitchTrafficOperator(PlannedOperator):
     """Move traffic to a color on every load balancer, until confirmed.
@@ -45,13 +48,17 @@ class SwitchTrafficOperator(PlannedOperator):
         ):
             self.log.info("approved by %s", approver)
         hook = self.load_balancers()
+        asked = self.app.asked_like(self.app.health.path)
+        if self.goes_back:
+            # A release from before may not know today's health path; HAProxy asks for the one of its deploy.
+            asked["statuses"] = list(ANSWERED)
         results = hook.switch(
             to=plan.idle,
             revision=self.revision,
             confirm_within=self.validation(context).seconds_to_confirm,
             min_servers=len(plan.idle_droplets),
             health_path=self.app.health.path,
-            **self.app.asked_like(self.app.health.path),
+            **asked,
         )
         if self.goes_back and all(result.from_color is result.to for result in results.values()):
             raise NothingToDoError(f"traffic came back to {plan.idle} by itself", Outcome.ALREADY_LIVE)
