@@ -50,7 +50,7 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
     :raises ForgeError: with what it said last.
     :raises DamagedError: if the mirror is why git failed.
     """
-    began, pause = time.monotonic(), FIRST_PAUSE
+    pause, troubled_since = FIRST_PAUSE, None
     while True:
         try:
             answer = question()
@@ -64,7 +64,9 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
             if _DAMAGE.search(answer.stderr):
                 raise DamagedError(answer.complaint)
             complaint = answer.complaint
-        waited = time.monotonic() - began
+        # From the first failure on: the first fetch of a large repository may take longer than all patience.
+        troubled_since = troubled_since or time.monotonic()
+        waited = time.monotonic() - troubled_since
         if waited + pause > PATIENCE_SECONDS:
             raise ForgeError(
                 f"{repository} is in trouble; it was asked for {waited:.0f} s and said last: {complaint}; "
