@@ -31,8 +31,13 @@ def app_ids(directory: Path | None = None) -> list[str]:
 
 
 def unused_files() -> list[str]:
-    """Return, in one line each, what is in the directories and makes no app, and why."""
-    return [line for directory in apps_directories() for line in _unused(directory)]
+    """Return, in one line each, what is in the directories and makes no app, and why.
+
+    A directory may be missing, as long as there is another one: some are mounted at times only.
+    """
+    directories = apps_directories()
+    there = [directory for directory in directories if directory.exists()] or directories
+    return [line for directory in there for line in _unused(directory)]
 
 
 def _unused(directory: Path) -> Iterator[str]:

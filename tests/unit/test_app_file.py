@@ -300,9 +300,13 @@ def test_what_git_kubernetes_and_people_put_beside_app_files_is_no_mistake(write
     assert unused_files_of(directory) == []
 
 
-def test_a_directory_of_app_files_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_directories_of_app_files_of_which_none_is_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [line] = unused_files_of(tmp_path / "none")
     assert line == f"{tmp_path / 'none'}: cannot be read, so it has no apps: No such file or directory"
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", f"{tmp_path}:{tmp_path / 'none'}")
+    assert unused_files() == []
 
 
 def test_a_file_name_that_cannot_be_a_user_or_a_unit_is_refused(write: Write) -> None:
