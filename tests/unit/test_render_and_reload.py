@@ -70,3 +70,17 @@ def test_traffic_that_was_moved_meanwhile_is_not_moved_again(hook: Any) -> None:
     hook.statuses.return_value = {"lb-1": status("green"), "lb-2": status()}
     render()
     assert hook.align.called
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_ipv6_is_served_if_every_load_balancer_knows_it(
+    everywhere: bool, hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy would not start with an address of a kind that its kernel does not know."""
+    rendered: dict[str, Any] = {}
+    monkeypatch.setattr(haproxy, "haproxy_config", lambda *_, **how: rendered.update(how))
+    known = status().haproxy
+    for name, knows in (("lb-1", True), ("lb-2", everywhere)):
+        hook.statuses.return_value[name] = status(haproxy={**known.model_dump(), "ipv6": knows})
+    render()
+    assert rendered == {"ipv6": everywhere}
