@@ -12,6 +12,7 @@ from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError
 from bluegreen.good_answer import advice
 from bluegreen.hooks.preview_key import preview_key
+from bluegreen.look import ways_to_look
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.states import is_emergency
 from bluegreen.plan import Plan
@@ -114,6 +115,8 @@ class PreviewCheckOperator(BlueGreenOperator):
                 )
                 time.sleep(PREVIEW_INTERVAL)
         self.log.info("%s answers with %s", host, self.revision)
+        for line in ways_to_look(self.app, plan.fleet.load_balancers):
+            self.log.info("to look at it: %s", line)
         return seen
 
     def _round(self, visitor: Visitor, targets: Sequence[Target], end: float) -> list[Sample]:

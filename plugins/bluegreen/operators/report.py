@@ -17,6 +17,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.listeners.metrics import emit
+from bluegreen.look import ways_to_look
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.command_hooks import WARNINGS_KEY
 from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY, POLICY_KEY
@@ -125,6 +126,9 @@ class ReportOperator(BlueGreenOperator):
         if self.needs_confirmation:
             ended_as = outcome_of(facts)
             outcome, good, message = str(ended_as), ended_as.is_good, message_of(facts, self.app_id)
+            if ended_as is Outcome.ROLLED_BACK and (plan := found_plan(context)):
+                for line in ways_to_look(self.app, plan.fleet.load_balancers):
+                    self.log.info("to look at the bad release: %s", line)
         else:
             others = [state for task, state in states.items() if task != self.task_id]
             good = not facts.errors and all(state == "success" for state in others)
