@@ -25,6 +25,7 @@ from bluegreen.app_file import load_app
 from bluegreen.checks import account, balancers, drift, follow_up, health, machines, revision
 from bluegreen.checks.asking import facts_call, facts_command
 from bluegreen.checks.dependencies import cache_key, distributions, not_vendored
+from bluegreen.checks.expected import expected_unit
 from bluegreen.checks.facts import (
     Account,
     AppServer,
@@ -123,6 +124,20 @@ def run_facts(machine: list[str], request: dict[str, Any]) -> str:
 
 def with_green(one: Droplet) -> Fleet:
     return FLEET.model_copy(update={"green": (one,)})
+
+
+def test_a_drop_in_named_local_is_meant_and_any_other_is_named() -> None:
+    path = "/etc/systemd/system/app-my_perl_app.service"
+    files = {path: expected_unit(load_app("my_perl_app"))}
+
+    def found(*drop_ins: str) -> list[str]:
+        unit = Unit(ActiveState="active", UnitFileState="enabled", DropInPaths=" ".join(drop_ins))
+        return [one.what for one in drift.units(facts(servers={"green-1": server(unit=unit, files=files)}))]
+
+    assert found(f"{path}.d/local.conf") == []
+    assert found(f"{path}.d/by-hand.conf", f"{path}.d/local.conf") == [
+        f"it is changed by {path}.d/by-hand.conf"
+    ]
 
 
 @pytest.mark.parametrize(
