@@ -234,6 +234,15 @@ def test_a_revision_has_to_be_signed_by_a_key_of_the_apps_file(
     assert resolve(app, "main").signed_by == "alice@example.com"
 
 
+def test_signatures_that_cannot_be_checked_are_no_reason_to_call_a_commit_unsigned(
+    monkeypatch: pytest.MonkeyPatch, repository: Repository, signer: Callable[[str], Signer]
+) -> None:
+    app = app_of(repository.url, signed_by=[signer("alice").line])
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(RefError, match="ssh-keygen is not installed"):
+        resolve(app, "main")
+
+
 def test_a_signed_tag_that_may_not_be_deployed_signs_nothing(
     repository: Repository, signer: Callable[[str], Signer]
 ) -> None:

@@ -80,7 +80,7 @@ def run_git(
     where = [f"--git-dir={directory}"] if directory else []
     # The limit of file sizes, in blocks of 512 bytes, holds for all children too; without the signal they say
     # what went wrong.
-    limited = 'trap "" XFSZ && ulimit -f "$0" && exec git "$@"'
+    limited = 'trap "" XFSZ; ulimit -f "$0" 2>/dev/null; exec git "$@"'
     command = ["sh", "-c", limited, str(LARGEST_FILE // 512), *where, *arguments]
     with tempfile.TemporaryFile() as given:
         given.write(stdin.encode())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 
+from bluegreen.errors import RefError
 from bluegreen.source.mirror import Mirror
 
 # Only keys of the app's file count, neither keyrings nor lists of signers of Airflow's user.
@@ -20,7 +22,12 @@ def signer_of(
 
     :param tags: full names of the tags that may be deployed.
     :param allowed_signers: lines as in git's ``gpg.ssh.allowedSignersFile``.
+    :raises RefError: if signatures cannot be checked here.
     """
+    if shutil.which("ssh-keygen") is None:
+        raise RefError(
+            "ssh-keygen is not installed where Airflow runs its tasks, and policy.signed_by needs it"
+        )
     file = mirror.path / "allowed_signers"
     file.write_text("".join(f"{line}\n" for line in allowed_signers), encoding="utf-8")
     settings = [*_ONLY_THESE_KEYS, f"gpg.ssh.allowedSignersFile={file}"]
