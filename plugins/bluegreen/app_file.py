@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Hashable
 from pathlib import Path
@@ -93,8 +94,10 @@ def _parse(text: str) -> Any:
 def _count(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
     """Return how many nodes this is once all aliases are followed.
 
-    :raises ValueError: if it is too many to read, or without an end.
+    :raises ValueError: if it is too many to read, without an end, or no text.
     """
+    if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
+        raise ValueError(f"{node.value!r} has half of a character, which no database can keep")
     if depth > DEEPEST:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels, or refers to itself")
     if id(node) not in counted:

@@ -11,6 +11,7 @@ from bluegreen.app import APP_ID_PATTERN
 
 APPS_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "apps"
 SUFFIX = ".yaml"
+SHOWN = 20
 
 # What else may be there: of git, of a mounted volume and of Kubernetes, and for people to read.
 _HARMLESS = re.compile(r"\.\..*|\.git.*|\.DS_Store|lost\+found|README(\..*)?")
@@ -37,7 +38,9 @@ def unused_files() -> list[str]:
     """
     directories = apps_directories()
     there = [directory for directory in directories if directory.exists()] or directories
-    return [line for directory in there for line in _unused(directory)]
+    lines = [line for directory in there for line in _unused(directory)]
+    more = [f"{len(lines) - SHOWN} more files make no app"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more
 
 
 def _unused(directory: Path) -> Iterator[str]:
@@ -49,7 +52,9 @@ def _unused(directory: Path) -> Iterator[str]:
     for name in names:
         if _HARMLESS.fullmatch(name) or _is_app_file(name):
             continue
-        yield f"{directory / name}: {_why_unused(name, is_directory=(directory / name).is_dir())}"
+        why = _why_unused(name, is_directory=(directory / name).is_dir())
+        # Whatever bytes a name is made of, Airflow has to store this.
+        yield os.fsencode(f"{directory / name}: {why}").decode(errors="replace")
 
 
 def _why_unused(name: str, *, is_directory: bool) -> str:

@@ -211,6 +211,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
     "text",
     [
         *("", "- a", "a: [", "\x00", "just words", "a: 2026-02-30", "a: &a [*a]", "a: " + "[" * 5000),
+        'repository: "https://example.com/\\ud800"',
         pytest.param(BOMB, id="bomb"),
         pytest.param("a: " + "x" * (1 << 20), id="large"),
     ],
@@ -291,6 +292,14 @@ def unused_files_of(directory: Path) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLUEGREEN_APPS_DIR", str(directory))
         return unused_files()
+
+
+def test_of_many_files_that_make_no_app_some_are_named_and_all_can_be_stored(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / os.fsdecode(b"shop-\xff-%d.yaml" % number)).touch()
+    lines = unused_files_of(tmp_path)
+    assert (len(lines), lines[-1]) == (21, "10 more files make no app")
+    assert "; ".join(lines).encode()
 
 
 def test_what_git_kubernetes_and_people_put_beside_app_files_is_no_mistake(write: Write) -> None:
