@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from bluegreen.app import App, ValidationSettings
 from bluegreen.app_file import load_app
 from bluegreen.dag.trigger_form import deploy_params
+from tests.unit.repositories import app_of
 
 APP = load_app("my_perl_app")
 
@@ -67,3 +68,16 @@ def test_a_longer_bake_leaves_the_load_balancers_patient_enough_to_be_confirmed(
     assert ValidationSettings(bake=30).with_bake(300).seconds_to_confirm == 360
     assert ValidationSettings(bake=30, confirm_within=45).with_bake(300).seconds_to_confirm == 360
     assert ValidationSettings(bake=30, confirm_within=45).with_bake(20).seconds_to_confirm == 45
+
+
+@pytest.mark.parametrize("demand", ["always", "never"])
+def test_what_the_apps_file_decides_for_every_run_cannot_be_asked_for_in_one(demand: str) -> None:
+    app = app_of(APP.repository, approval=demand, allow_older=demand)
+    assert not {"require_approval", "allow_older"} & set(deploy_params(app))
+    assert {"require_approval", "allow_older", "emergency"} <= set(deploy_params(APP))
+
+
+def test_the_form_names_who_has_to_approve() -> None:
+    params = deploy_params(app_of(APP.repository, approvers=["alice", "carol"]))
+    for name in ("require_approval", "emergency"):
+        assert "alice or carol approves, who did not trigger the run" in str(params[name].description)

@@ -51,7 +51,7 @@ def deploy_params(app: App) -> dict[str, Param]:
             title="Ask before traffic moves",
             section=CAREFULLY,
             description="When the new release is built, started and checked, show what would be switched, "
-            f"and go on only if {_approvers(app)} within {app.timeouts.approval} s.",
+            f"and go on only if {_approvers(app)}, within {app.timeouts.approval} s.",
         ),
         "dry_run": Param(
             False,
@@ -105,7 +105,7 @@ def deploy_params(app: App) -> dict[str, Param]:
 
 def _approvers(app: App) -> str:
     who = " or ".join(app.policy.approvers) or "somebody else"
-    return f"{who} approves, who did not trigger the run,"
+    return f"{who} approves, who did not trigger the run"
 
 
 def rollback_params() -> dict[str, Param]:
