@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 from bluegreen.color import Color
 from bluegreen.haproxy_config import Server, render_haproxy
 
-NETWORKS = [IPv4Network(f"198.51.{number}.0/24") for number in range(200)] + [IPv6Network("2001:db8::/32")]
+# The longest that can be written.
+NETWORKS = [IPv6Network(f"2001:db8:{number + 4096:x}:ffff:ffff:ffff:ffff:fff0/124") for number in range(200)]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "one server a color": {"droplets": 1},

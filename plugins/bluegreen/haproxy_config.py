@@ -25,6 +25,8 @@ PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
 MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
 # A CDN, its inner shield, a proxy of one's own: more trusted proxies than these are not looked through.
 LONGEST_CHAIN = 5
+# HAProxy reads 64 words and 2048 characters of a line; it finds an address among many in one look.
+NETWORKS_A_LINE = 40
 # What somebody is answered who asks for the preview host and may not see it; see haproxy.cfg.j2.
 NO_PREVIEW_STATUS = 403
 NO_PREVIEW = (
@@ -159,6 +161,7 @@ def render_haproxy(
             no_preview_status=NO_PREVIEW_STATUS,
             trusted_proxies=trusted_proxies,
             longest_chain=LONGEST_CHAIN,
+            networks_a_line=NETWORKS_A_LINE,
             own_headers=proxy_headers.own_patterns(),
             framing_headers=proxy_headers.framing_patterns(),
             forwarded_headers=proxy_headers.forwarded_patterns(),
