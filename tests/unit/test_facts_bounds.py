@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import pwd
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from bluegreen.templates import TEMPLATES_DIRECTORY
 from tests.unit.test_checks import NEEDS_ROOT, compared, run_facts
+from tests.waiting import until
 
 Say = Callable[[socket.socket, Event], None]
 
@@ -130,3 +136,28 @@ def test_lines_of_a_diff_are_cut() -> None:
     [file] = compared(by_hand="head -c 500000 /dev/zero | tr '\\0' x >file")["files"]
     assert file["path"] == "file"
     assert max(map(len, file["diff"])) == 200
+
+
+# Asks for something as nobody that takes for ever, and says which process does.
+WAITING = """
+import os, sys, time, types
+for name in ("bounded", "nobody"):
+    sys.modules[name] = module = types.ModuleType(name)
+    exec(open(f"{sys.argv[1]}/{name}.py").read(), module.__dict__)
+def wait():
+    os.write(1, b"%d %d\\n" % (os.getpid(), os.geteuid()))
+    time.sleep(1000)
+sys.modules["nobody"].as_nobody(1000, wait)
+"""
+
+
+@NEEDS_ROOT
+def test_what_reads_as_nobody_ends_with_the_one_who_asked() -> None:
+    directory = str(TEMPLATES_DIRECTORY / "checks")
+    command = [sys.executable, "-c", WAITING, directory]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        child, user = map(int, asking.stdout.readline().split())
+        assert user == pwd.getpwnam("nobody").pw_uid
+        asking.kill()
+    until(lambda: not Path(f"/proc/{child}").exists(), "the process that reads has ended")

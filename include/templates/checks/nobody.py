@@ -15,7 +15,8 @@ from bounded import read_to_end
 
 USER = "nobody"
 LARGEST_ANSWER = 1 << 20
-_NO_NEW_PRIVILEGES = 38
+# Of prctl(2).
+_NO_NEW_PRIVILEGES, _ENDS_WITH_PARENT = 38, 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -30,10 +31,11 @@ def as_nobody(seconds, question):
     Root's part only reads the answer, which is JSON, within the limits.
     """
     reader, writer = os.pipe()
+    asking = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _answer(writer, question)
+        _answer(writer, asking, question)
     os.close(writer)
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         answer, why = read_to_end(pipe, seconds, LARGEST_ANSWER)
@@ -49,11 +51,11 @@ def as_nobody(seconds, question):
     return answer, why
 
 
-def _answer(writer, question):
+def _answer(writer, asking, question):
     """Write what the function answers, or why it does not, and end: nothing of the caller's goes on here."""
     try:
         try:
-            _drop_rights()
+            _drop_rights(asking)
             answer = [question(), None]
         except Exception as error:
             answer = [None, f"{type(error).__name__}: {error}"]
@@ -64,7 +66,7 @@ def _answer(writer, question):
         os._exit(0)
 
 
-def _drop_rights():
+def _drop_rights(asking):
     # It writes no file, and no picture of itself.
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -73,7 +75,12 @@ def _drop_rights():
         os.setgroups([])
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    # Not before: whoever becomes another user is forgotten. It ends with the one who waits for its answer.
+    libc.prctl(_ENDS_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != asking:
+        raise ProcessLookupError("nobody waits for the answer")
 
 
 class Beneath:

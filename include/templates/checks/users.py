@@ -17,9 +17,10 @@ def has_user(name):
 
 
 def as_user(user):
-    """Return the words that run a command as a user."""
+    """Return the words that run a command as a user, and no longer than whoever runs it."""
     group = pwd.getpwnam(user).pw_gid
-    return ("setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--no-new-privs")
+    rights = (f"--reuid={user}", f"--regid={group}", "--init-groups", "--no-new-privs")
+    return ("setpriv", *rights, "--pdeathsig=KILL")
 
 
 def environment_of(user):
