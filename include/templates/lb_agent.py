@@ -1769,7 +1769,7 @@ def main() -> int:
         answer = answer_to(sys.argv[1:])
     except AgentError as error:
         answer = {"ok": False, "error": error.code, "message": " ".join(str(error).split())}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         answer = {"ok": False, "error": "failed", "message": f"{type(error).__name__}: {error}"}
     print(json.dumps(answer))
     return 0 if answer["ok"] else 1

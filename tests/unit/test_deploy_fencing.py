@@ -149,6 +149,14 @@ def test_a_token_that_no_load_balancer_gave_is_in_the_way_once(droplets: Droplet
     droplets.load_balancers.make_known.assert_called_once_with(8000)
 
 
+def test_a_number_that_cannot_be_a_token_is_said_to_be_none_and_where_it_stands(droplets: Droplets) -> None:
+    said = NEWER_BY_NUMBER.replace("8000", "9" * 18)
+    droplets.answers["green-1", "start"] = CommandResult(CLAIMED_STATUS, "", said)
+    with pytest.raises(AirflowFailException, match=f"remove /var/lib/bluegreen/{NAME}.token"):
+        deploy_task().execute(context())
+    assert not droplets.load_balancers.make_known.called
+
+
 def test_a_token_of_a_run_that_has_the_lock_by_now_is_that(droplets: Droplets) -> None:
     droplets.answers["green-1", "start"] = CommandResult(CLAIMED_STATUS, "", NEWER_BY_NUMBER)
     droplets.load_balancers.make_known.side_effect = LOCK_LOST

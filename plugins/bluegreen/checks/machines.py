@@ -15,7 +15,7 @@ from bluegreen.release import MIN_FREE_MB, NEEDED_TOOLS
 MIN_FREE_MB_LOAD_BALANCER = 20
 MIN_FREE_INODES = 5_000
 MIN_FREE_MEMORY_MB = 100
-# Seconds. Beyond it, times in logs, certificates and tokens begin to be wrong.
+# Seconds. Beyond it, times in logs and certificates begin to be wrong.
 MAX_CLOCK_OFFSET = 5.0
 
 

@@ -88,7 +88,7 @@ class LoadBalancersHook(BaseHook):
         who = {"owner": owner, "run_id": run_id, "ref": ref}
         at_least = next_token(run_id, statuses.values())
         if at_least is None:
-            at_least = (last_token() if last_token else 0) + 1
+            at_least = (last_token() if last_token and self.members else 0) + 1
         try:
             for member in sorted(self.members, key=lambda one: one.name):
                 request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}

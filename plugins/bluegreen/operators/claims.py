@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = getLogger(__name__)
 
+# More runs than there can have been; the agent takes no such token.
+NO_TOKEN = 10**15
+
 
 @contextmanager
 def refusals_explained(load_balancers: LoadBalancersHook) -> Iterator[None]:
@@ -38,14 +41,19 @@ def refusals_explained(load_balancers: LoadBalancersHook) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        found = re.search(r"its token (\d{1,15}) ", str(error))
+        found = re.search(r"its token (\d+) ", str(error))
         if error.status != CLAIMED_STATUS or found is None:
             raise
+        file = f"/var/lib/bluegreen/{load_balancers.app.system_name}.token"
+        if int(found[1]) >= NO_TOKEN:
+            raise BlueGreenError(
+                f"{error}. No run was ever given that token: remove {file}, and its twin in /run/bluegreen, "
+                "on that droplet"
+            ) from None
         load_balancers.make_known(int(found[1]))
         raise BlueGreenError(
-            f"{error}. But no other run holds the lock: that token, in "
-            f"/var/lib/bluegreen/{load_balancers.app.system_name}.token there, is left from a load balancer "
-            "that is gone or was set back. The load balancers know it now, so a new run is let in"
+            f"{error}. But no other run holds the lock: that token, in {file} there, is left from a load "
+            "balancer that is gone or was set back. The load balancers know it now, so a new run is let in"
         ) from None
 
 
@@ -62,7 +70,7 @@ def newest_token(app: App, droplets: Sequence[Droplet]) -> int:
         except BlueGreenError as error:
             log.warning("not asked for the last run's token: %s", error)
             return 0
-        return int(said) if re.fullmatch(r"[0-9]{1,15}", said) else 0
+        return int(said) if re.fullmatch(r"[0-9]{1,15}", said) and int(said) < NO_TOKEN else 0
 
     if not droplets:
         return 0
