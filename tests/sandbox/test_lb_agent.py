@@ -268,7 +268,7 @@ def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirm
     until(lambda: blue_is_live.answers() == (200, "blue"))
     status = blue_is_live.status()
     assert (status.consistent, status.pending) == (True, None)
-    assert machine.run("pgrep -f lb_agent.py", check=False).stdout == ""
+    assert machine.run("pgrep -f '[l]b_agent.py'", check=False).stdout == ""
     blue_is_live.switch(Color.GREEN)
 
 
