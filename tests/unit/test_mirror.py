@@ -16,7 +16,7 @@ import pytest
 from bluegreen.errors import RefError
 from bluegreen.source import cache, forge, git, mirror
 from bluegreen.source.mirror import FileTooLargeError, with_mirror
-from bluegreen.source.policy import commits_between, resolve
+from bluegreen.source.policy import commits_between, compare, resolve
 from tests.unit.local_forge import Forge, local_forge
 from tests.unit.repositories import Repository, app_of
 
@@ -77,6 +77,18 @@ def test_a_repository_that_has_not_changed_is_asked_for_its_refs_only(
     resolve(app, "main")
     assert not any("filter" in one for one in local.asked)
     assert len(local.asked) <= 2
+
+
+def test_a_forge_that_is_away_does_not_stop_what_needs_no_more_than_the_mirror_has(
+    repository: Repository, local: Forge
+) -> None:
+    app, old = app_of(f"{local.url}/shop.git"), repository.git("rev-parse", "main~1")
+    live = resolve(app, "main").revision
+    local.misbehave("status", status=403)
+    assert compare(app, old, live).is_older
+    assert len(commits_between(app, old, live, 30)) == 1
+    with pytest.raises(RefError, match="error: 403"):
+        compare(app, "ab" * 20, live)
 
 
 TROUBLE: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ is pushed can change what git does.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -64,17 +64,19 @@ class FileTooLargeError(BlueGreenError):
     """A file that has to be read is larger than any that is meant to be."""
 
 
-def with_mirror(repository: str, work: Callable[[Mirror], T]) -> T:
+def with_mirror(repository: str, work: Callable[[Mirror], T], *, commits: Collection[str] = ()) -> T:
     """Bring the mirror of a repository up to date, and do something with it, alone.
 
     :param repository: URL of the repository.
     :param work: is called again, with a new mirror, if the first one turns out to be damaged.
+    :param commits: all that is needed; if the mirror has them, the repository is not asked.
     :raises RefError: if the repository cannot be read, or the mirror cannot be kept.
     """
     with locked_mirror(repository) as (path, lock):
         try:
             mirror = Mirror(repository, path, lock)
-            mirror.update()
+            if not commits or not all(mirror.has(commit) for commit in commits):
+                mirror.update()
             return work(mirror)
         except DamagedError:
             mirror = _made_anew(repository, path, lock)
@@ -132,6 +134,10 @@ class Mirror:
         """Object ids of branches and tags by their full names; of an annotated tag, the tag's own."""
         shown = self.git("for-each-ref", "--format=%(objectname) %(refname)", HEADS, TAGS)
         return {name: value for value, _, name in (line.partition(" ") for line in shown.splitlines())}
+
+    def has(self, revision: str) -> bool:
+        """Whether a commit is in the mirror."""
+        return self.run("cat-file", "-e", f"{revision}^{{commit}}").status == 0
 
     def commit(self, name: str) -> str | None:
         """Return the commit that a full ref name, a commit id or its beginning means, or ``None``.

@@ -93,7 +93,8 @@ def compare(app: App, revision: str, live: str) -> Age:
     """
     if revision == live:
         return Age(live, 0, is_older=False)
-    return with_mirror(app.repository, lambda mirror: age_of(mirror, app, revision, live))
+    commits = (revision, live)
+    return with_mirror(app.repository, lambda mirror: age_of(mirror, app, revision, live), commits=commits)
 
 
 def commits_between(app: App, live: str, revision: str, most: int) -> list[str]:
@@ -110,7 +111,7 @@ def commits_between(app: App, live: str, revision: str, most: int) -> list[str]:
             raise RefError(f"{app.repository} does not have {live[:12]} any more")
         return mirror.log(f"{live}...{revision}", "--left-right", "--format=%m %h %s (%an)", most=most)
 
-    return with_mirror(app.repository, log)
+    return with_mirror(app.repository, log, commits=(live, revision))
 
 
 def age_of(mirror: Mirror, app: App, revision: str, live: str) -> Age:
