@@ -190,6 +190,8 @@ FORBIDDEN = (
     "ls /home/bluegreen-fetch",
     "ls /run/bluegreen",
     "touch /opt/x",
+    "touch /run/open/x",
+    "touch /mnt/open/x",
     "touch /var/lib/x",
     f"touch {ROOT}/repo.git/x",
     "unshare --user true",
@@ -204,6 +206,8 @@ TRIES = (
 
 
 def test_build_load_and_hooks_are_in_one_cage(droplet: AppDroplet, commit: Commit) -> None:
+    droplet.machine.run(["install", "-d", "-m", "777", "/run/open", "/mnt/open"])
+
     def change(clone: Path) -> None:
         in_cpanfile(shell(TRIES))(clone)
         in_app(shell(TRIES))(clone)
@@ -272,12 +276,13 @@ def loaded(droplet: AppDroplet, start: str, seconds: int = 20) -> dict[str, Any]
     return cast("dict[str, Any]", json.loads(said))
 
 
-PLACES = ("/mnt", "/srv", "/run", "/tmp", "/var/tmp", "/dev/shm", f"/var/lib/{SYSTEM_NAME}")
+PLACES = ("/mnt/open", "/srv", "/run/open", "/tmp", "/var/tmp", "/dev/shm", f"/var/lib/{SYSTEM_NAME}")
 
 
 def test_an_app_that_a_dry_run_loads_leaves_nothing_and_can_do_no_more_than_the_service(
     droplet: AppDroplet,
 ) -> None:
+    droplet.machine.run(["install", "-d", "-m", "777", "/run/open", "/mnt/open"])
     writes = f"for place in {' '.join(PLACES)}; do touch $place/trace-of-it; done\n"
     said = loaded(droplet, f"{writes}({TRIES}) | grep CAN && exit 9\nsleep 98765.4 >/dev/null 2>&1 & exit 0")
     assert said == {"status": 0, "cause": said["cause"], "read_only": True}
