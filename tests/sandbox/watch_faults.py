@@ -346,10 +346,10 @@ FAULTS = [
     Fault("commit", "error", "policy", "it is in no branch and has no tag", ref="f" * 40),
     Fault("snapshot", "error", "cpanfile.snapshot", "it is missing in no-snapshot", ref="no-snapshot"),
     Fault(
-        "snapshot kept out",
+        "snapshot that is kept from the release",
         "error",
         "cpanfile.snapshot",
-        ".gitattributes keeps it out of a release",
+        ".gitattributes keeps cpanfile.snapshot from the release",
         ref="left-out",
     ),
     Fault("vendored distribution", "error", "vendor/cache", "does not have", ref="not-vendored"),
@@ -420,7 +420,7 @@ FAULTS = [
         BLUE,
         "the app was not loaded: it could not be kept from writing",
         on=BLUE,
-        **moved("/usr/bin/mount"),
+        **moved("/usr/bin/systemd-run"),
     ),
     Fault(
         "idle app",

@@ -109,7 +109,8 @@ class Watched:
     def sync(self) -> None:
         """Install HAProxy's configuration, and start it if it does not run."""
         with self.locked() as hook:
-            hook.sync(haproxy_config(self.app, self.fleet, (2, 6)), None, Color.BLUE)
+            ipv6 = all(status.haproxy.ipv6 for status in hook.statuses().values())
+            hook.sync(haproxy_config(self.app, self.fleet, (2, 6), ipv6=ipv6), None, Color.BLUE)
 
     def switch(self, hook: LoadBalancersHook, to: Color) -> None:
         """Move traffic."""
