@@ -55,6 +55,8 @@ SOCKET_WAIT, APP_WAIT, SHORT_APP_WAIT = 5.0, 2.0, 1.0
 REQUEST_WAIT = 15.0
 # Seconds: a reader waits for a call that is at work; who was killed lets go; a run may take its switch back.
 READER_WAIT, KILL_WAIT, REVERT_AT_LEAST = 2.0, 2.0, 20.0
+# Seconds for one small file, before traffic is moved back without it.
+DISK_WAIT = 3.0
 # How often a reader looks if something is changed while it does, and bytes of what a holder writes down.
 READ_AGAIN, HOLDER_LIMIT = 3, 500
 # Seconds after its deadline that a switch which was being confirmed is decided: the other load balancers,
@@ -1096,8 +1098,26 @@ class Traffic:
                 became = f"traffic could not be put back to {back.live} either"
             raise AgentError(error.code, f"{error}; {became}") from None
 
+    def _disk_hangs(self, wanted: TrafficMap) -> bool:
+        """Write the file, in a process of its own: one that waits for a disk cannot be called back."""
+        writer = os.fork()
+        if writer == 0:
+            with contextlib.suppress(BaseException):
+                # The flock among them: what hangs here must not keep it.
+                os.closerange(3, 1024)
+                self.write_file(wanted)
+            os._exit(0)
+        if self.deadline.wait_for(DISK_WAIT, lambda: os.waitpid(writer, os.WNOHANG)[0] or None):
+            return False
+        os.kill(writer, signal.SIGKILL)
+        return True
+
     def move_back(self, wanted: TrafficMap, question: Question) -> Json:
         """Move traffic whatever becomes of the file: clients come first."""
+        if self._disk_hangs(wanted):
+            self.haproxy.set_map(wanted)
+            moved = f"traffic goes to {wanted.live} again, but {self.paths.map} was not written"
+            raise AgentError("not_written", f"{moved} within {DISK_WAIT:.0f} s; see what its disk waits for")
         try:
             return self.move(wanted, question)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import Any
 
@@ -48,6 +49,22 @@ def test_a_full_disk_keeps_no_client_on_the_new_color(deployed: Deployed, by: st
     assert deployed.world.get()[1] == "blue"
     # It is no end before the file says so, too.
     assert deployed.pending() is not None
+    assert fire(deployed.world, -1)["ok"]
+    assert (deployed.maps(), deployed.pending()) == (BLUE_LIVE, None)
+
+
+@pytest.mark.timeout(120)
+def test_a_disk_that_hangs_keeps_no_client_on_the_new_color(deployed: Deployed) -> None:
+    deployed.switch(Color.GREEN)
+    # Whoever writes here waits for ever, as on a disk that has gone away.
+    hanging = deployed.world.map.with_name(".traffic.map.new")
+    os.mkfifo(hanging)
+    answer = fire(deployed.world, -1)
+    assert answer["error"] == "not_written"
+    assert "traffic goes to blue again" in answer["message"]
+    assert deployed.world.get()[1] == "blue"
+    assert deployed.pending() is not None
+    hanging.unlink()
     assert fire(deployed.world, -1)["ok"]
     assert (deployed.maps(), deployed.pending()) == (BLUE_LIVE, None)
 
