@@ -104,6 +104,8 @@ class LoadBalancer:
                 for color in Color
             },
             health_path="/health",
+            preview_host="green.example.com",
+            preview_key="not-a-secret-either",
             stats_user="admin",
             stats_password="not-a-secret",
             **changes,
