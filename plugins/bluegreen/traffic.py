@@ -227,9 +227,15 @@ class LoadBalancerStatus(_Answer):
 
     @property
     def news(self) -> LastRevert | None:
-        """The last switch that was taken back, or could not be, unless one was confirmed since."""
+        """The last switch that was taken back, or could not be, unless one was confirmed since.
+
+        A later run has a greater token. The clock, which may have been wrong and set right in between, only
+        decides within one run.
+        """
         revert, confirmed = self.last_revert, self.confirmed
-        return None if revert and confirmed and (confirmed.at or 0) > revert.at else revert
+        if revert and confirmed and _order(confirmed.token, confirmed.at) > _order(revert.token, revert.at):
+            return None
+        return revert
 
     @property
     def version(self) -> tuple[int, int]:
@@ -268,6 +274,11 @@ class RevertResult(_Answer):
     to: Color | None
     reverted: bool
     milliseconds: float = 0
+
+
+def _order(token: int | None, moment: float | None) -> tuple[int, float]:
+    """What runs have done is sorted by this, the last at the end: by their tokens first, which only grow."""
+    return token or 0, moment or 0.0
 
 
 def live_color(statuses: Mapping[str, LoadBalancerStatus], choice: Color | None = None) -> Color | None:
@@ -337,9 +348,13 @@ def color_from_before(statuses: Mapping[str, LoadBalancerStatus]) -> Color:
 
     :raises DisagreementError: if none of them knows.
     """
-    origins = [(one.pending.deadline, one.pending.from_color) for one in statuses.values() if one.pending]
-    origins += [(one.last_revert.at, one.last_revert.to) for one in statuses.values() if one.last_revert]
-    known = [(at, color) for at, color in origins if color is not None]
+    origins = []
+    for one in statuses.values():
+        if pending := one.pending:
+            origins.append((_order(pending.token, pending.deadline), pending.from_color))
+        if revert := one.news:
+            origins.append((_order(revert.token, revert.at), revert.to))
+    known = [(order, color) for order, color in origins if color is not None]
     if not known:
         raise DisagreementError(
             "the load balancers disagree about the live color, and none of them knows which was live before; "

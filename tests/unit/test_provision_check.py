@@ -221,6 +221,17 @@ def test_a_rollback_does_not_send_traffic_to_what_it_has_just_come_back_from(
     assert check.run(live="blue") == ["198.18.0.4"]
 
 
+def test_a_rollback_does_its_work_whatever_a_clock_has_said_that_was_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    kept = {"color": "blue", "revision": V1, "run_id": "p", "at": 1000.0, "token": 9}
+    check.statuses["lb-2"] = status(
+        last_revert={**answer()["last_revert"], "at": 4600.0, "token": 7}, confirmed=kept
+    )
+    assert check.run() == ["198.18.0.4"]
+
+
 def test_load_balancers_of_which_one_went_back_and_one_did_not_are_made_to_agree(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

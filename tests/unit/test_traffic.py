@@ -181,6 +181,31 @@ def test_the_color_from_before_an_interrupted_switch_is_known() -> None:
         color_from_before({"lb-1": interrupted("green"), "lb-2": interrupted("blue")})
 
 
+# While this was taken back, the load balancer's clock was an hour ahead.
+CLOCK_WAS_AHEAD = {**answer()["last_revert"], "from": "blue", "to": "green", "at": 4600.0, "token": 7}
+
+
+def test_a_later_run_is_known_by_its_token_whatever_the_clock_said() -> None:
+    later = {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 1000.0, "token": 9}
+    assert interrupted("blue", last_revert=CLOCK_WAS_AHEAD, confirmed=later).news is None
+    earlier = {**later, "at": 9000.0, "token": 5}
+    assert interrupted("green", last_revert=CLOCK_WAS_AHEAD, confirmed=earlier).news is not None
+
+
+def test_the_color_from_before_is_that_of_the_last_run_whatever_the_clock_said() -> None:
+    pending = {**answer()["pending"], "from": "blue", "to": "green", "deadline": 1060.0, "token": 9}
+    waiting = interrupted("green", pending=pending)
+    clock_was_ahead = interrupted("blue", last_revert=CLOCK_WAS_AHEAD)
+    assert color_from_before({"lb-1": waiting, "lb-2": clock_was_ahead}) is Color.BLUE
+
+
+def test_a_switch_that_was_taken_back_before_another_was_kept_does_not_say_where_traffic_was() -> None:
+    kept = {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 1000.0, "token": 9}
+    forgotten = interrupted("blue", last_revert=CLOCK_WAS_AHEAD, confirmed=kept)
+    with pytest.raises(DisagreementError, match="none of them knows"):
+        color_from_before({"lb-1": forgotten, "lb-2": interrupted("green")})
+
+
 @pytest.mark.parametrize(
     ("first", "second", "decided"),
     [
