@@ -37,10 +37,10 @@ def sessions_on(color: Color, statuses: Iterable[LoadBalancerStatus]) -> int:
     return sum(status.sessions[color] for status in statuses)
 
 
-def seconds_since_move(statuses: Iterable[LoadBalancerStatus]) -> float | None:
-    """Tell how long ago traffic last moved, by the load balancers' own clocks; None if none of them knows."""
+def seconds_since_move(statuses: Iterable[LoadBalancerStatus]) -> float:
+    """Return how long ago traffic last moved, by the load balancers' own clocks; 0 if none of them knows."""
     known = [status.now - status.moved_at for status in statuses if status.moved_at is not None]
-    return max(0.0, min(known)) if known else None
+    return max(0.0, min(known, default=0.0))
 
 
 def requests(number: int) -> str:

@@ -100,6 +100,12 @@ def test_the_limit_counts_from_the_first_look_if_nobody_knows_when_traffic_moved
     assert fake.run() == {"color": "green", "seconds": 120.0, "waited": 120.0, "cut": 1}
 
 
+def test_a_clock_that_was_put_back_after_the_move_lengthens_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(monkeypatch, now=MOVED_AT - 3600)
+    fake.green = [(1,)]
+    assert fake.run() == {"color": "green", "seconds": 120.0, "waited": 120.0, "cut": 1}
+
+
 def test_a_load_balancer_that_is_away_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(monkeypatch, now=MOVED_AT)
     fake.hook.statuses.side_effect = DropletUnreachableError("the SSH connection was lost")

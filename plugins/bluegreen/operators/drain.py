@@ -44,8 +44,8 @@ class DrainOperator(PlannedOperator):
             left, waited = sessions_on(color, statuses), time.monotonic() - start
             if not known and not left:
                 return Drain(color=color)
-            since_move = seconds_since_move(statuses)
-            seconds = waited if since_move is None else since_move
+            # A clock that was put back after the move lengthens no wait.
+            seconds = max(waited, seconds_since_move(statuses))
             patience = self.app.timeouts.drain - seconds
             if not left or patience <= 0:
                 return Drain(color=color, seconds=round(seconds, 1), waited=round(waited, 1), cut=left)
