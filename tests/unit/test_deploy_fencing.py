@@ -30,6 +30,7 @@ from bluegreen.job import (
 from bluegreen.operators import command_hooks, deploy, previous_release
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.plan import HeldLock, Plan
+from bluegreen.stop_idle import stop_script
 from tests.unit.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
 
 pytestmark = pytest.mark.usefixtures("trusting")
@@ -317,6 +318,16 @@ def test_a_later_run_starts_its_job_and_an_earlier_one_none(machine: Machine) ->
     assert refused.stderr == (
         "another run has claimed this droplet since (its token 8 is newer than 7); "
         "nothing was started, trigger a new run\n"
+    )
+
+
+def test_a_stop_that_is_refused_speaks_of_what_was_not_stopped(machine: Machine) -> None:
+    machine.run(claim_script(Claim(APP, 8)))
+    refused = machine.run(stop_script(Claim(APP, 7)))
+    assert (refused.status, refused.stderr) == (
+        CLAIMED_STATUS,
+        "another run has claimed this droplet since (its token 8 is newer than 7); "
+        "nothing was stopped, trigger a new run\n",
     )
 
 
