@@ -31,7 +31,13 @@ def stop_idle_dag(app: App) -> DAG:
         doc_md=__doc__,
         tags=["bluegreen", app.id],
     ) as dag:
-        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose="stop of the idle color")
+        lock = AcquireLockOperator(
+            app_id=app.id,
+            task_id="lock",
+            purpose="stop of the idle color",
+            # No other run does this work, so it outwaits a deploy that waits for its approval.
+            wait=max(app.timeouts.lock_wait, app.timeouts.approval + app.timeouts.build),
+        )
         stop_idle = StopIdleOperator(app_id=app.id, task_id="stop_idle", lock=lock.output)
         report = ReportOperator(
             app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False

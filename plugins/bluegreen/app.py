@@ -406,6 +406,15 @@ class App(_Section):
         return self
 
     @property
+    def seconds_until_stop(self) -> int | None:
+        """Seconds after a confirmed switch until the old color is stopped; ``None`` if it stays warm.
+
+        At least ``timeouts.drain``: what a deploy would wait for is not cut.
+        """
+        after = self.server.stop_idle_after
+        return None if after is None else max(after, self.timeouts.drain)
+
+    @property
     def health_question(self) -> dict[str, Any]:
         """What the agent's ``probe`` is asked about a server's health."""
         return {"path": self.health.path, "timeout": 5, **self.asked_like(self.health.path)}

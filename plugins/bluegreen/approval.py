@@ -94,7 +94,7 @@ class Request:
             f"Traffic of **{self.app.id}** moves from **{plan.live or 'nothing'}** "
             f"({(self.live_revision or 'unknown')[:12]}) to **{plan.idle}** ({self.revision[:12]}).",
         ]
-        if plan.live and (after := self.app.server.stop_idle_after):
+        if plan.live and (after := self.app.seconds_until_stop):
             parts += [
                 f"{plan.live} is stopped {after} s after the switch is confirmed (server.stop_idle_after)."
             ]

@@ -34,7 +34,8 @@ def test_the_old_color_is_stopped_after_a_while_and_a_rollback_starts_it_again(
     stack: Stack, judge: Judge
 ) -> None:
     began, old, old_ref = time.time(), stack.live(), stack.live_ref()
-    with settings(stack, {"server": {"stop_idle_after": 10}}, lambda: stack.client.task_ids(DEPLOY)):
+    soon = {"server": {"stop_idle_after": 10}, "timeouts": {"drain": 10}}
+    with settings(stack, soon, lambda: stack.client.task_ids(DEPLOY)):
         until(lambda: STOP in stack.client.dag_ids(), "Airflow knows the DAG", seconds=120)
         ended = stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")
         assert re.search(rf"; {old} stops at .* UTC \(server\.stop_idle_after\)", ended.report["message"])

@@ -77,6 +77,11 @@ def test_whoever_finds_the_app_locked_reads_who_or_what_triggered_the_run(
     assert told["begun"]["trigger"] == "scheduled"
 
 
+def test_a_run_that_nobody_waits_for_waits_longer(hook: Any) -> None:
+    hook.lock.side_effect = [HELD, HELD, {"lb-1": 7}]
+    assert acquire(0, wait=60)["tokens"] == {"lb-1": 7}
+
+
 def test_it_gives_up_in_the_end_and_names_the_holder(hook: Any) -> None:
     hook.lock.side_effect = HELD
     with pytest.raises(LoadBalancerError, match="locked by alice"):

@@ -11,20 +11,23 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 from airflow.sdk import DAG
 
+from bluegreen.app import Timeouts
 from bluegreen.app_file import load_app
 from bluegreen.checks import drift, health
 from bluegreen.checks.facts import Unit
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import CommandError
+from bluegreen.fleet import Fleet
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.job import CLAIMED_STATUS
 from bluegreen.operators import stop_idle as module
 from bluegreen.operators.stop_idle import StopIdleLaterOperator, StopIdleOperator
 from bluegreen.plan import HeldLock
 from bluegreen.stop_idle import seconds_left
 from tests.unit.test_checks import facts, server
 from tests.unit.test_dags import REFERENCE, dags_of
-from tests.unit.test_provision_check import FLEET, status
+from tests.unit.test_provision_check import FLEET, droplet, status
 
 AFTER = 3600
 LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
@@ -33,9 +36,11 @@ SETTING = REFERENCE.read_text(encoding="utf-8").replace(
 )
 
 
-def app() -> Any:
+def app(drain: int = 120) -> Any:
     plain = load_app("my_perl_app")
-    return plain.model_copy(update={"server": plain.server.model_copy(update={"stop_idle_after": AFTER})})
+    server = plain.server.model_copy(update={"stop_idle_after": AFTER})
+    timeouts = plain.timeouts.model_copy(update={"drain": drain})
+    return plain.model_copy(update={"server": server, "timeouts": timeouts})
 
 
 def confirmed(age: float, **changes: Any) -> Any:
@@ -48,13 +53,15 @@ def confirmed(age: float, **changes: Any) -> Any:
 def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the task against load balancers that say this; return what it said, and the droplets it stopped."""
 
-    def stop(*statuses: Any, trouble: Exception | None = None) -> tuple[str, list[str], Any]:
-        hook = create_autospec(LoadBalancersHook, instance=True)
+    def stop(
+        *statuses: Any, trouble: Exception | None = None, fleet: Fleet = FLEET, drain: int = 120
+    ) -> tuple[str, list[str], Any]:
+        hook = create_autospec(LoadBalancersHook, instance=True, app=app())
         hook.statuses.return_value = {f"lb-{number}": one for number, one in enumerate(statuses, 1)}
         stopped: list[str] = []
 
         def ask(droplet_hook: Any, script: str) -> str:
-            assert hook.demand_idle.called
+            assert len(stopped) < hook.demand_idle.call_count * CONNECTIONS_AT_ONCE
             assert "systemctl stop" in script
             if trouble:
                 raise trouble
@@ -62,6 +69,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
             return ""
 
         def of(droplet: Any, _: Any) -> Any:
+            assert not droplet.off
             found = MagicMock()
             found.__enter__.return_value = SimpleNamespace(name=droplet.name)
             return found
@@ -69,8 +77,8 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(module, "DropletHook", SimpleNamespace(of=of))
         monkeypatch.setattr(module, "output_of", ask)
         task = StopIdleOperator(app_id="my_perl_app", task_id="stop_idle", lock=LOCK)
-        task.__dict__["app"] = app()
-        monkeypatch.setattr(StopIdleOperator, "read_fleet", lambda _: FLEET)
+        task.__dict__["app"] = app(drain)
+        monkeypatch.setattr(StopIdleOperator, "read_fleet", lambda _: fleet)
         monkeypatch.setattr(StopIdleOperator, "load_balancers", lambda _: hook)
         return task.act({}), stopped, hook
 
@@ -114,8 +122,48 @@ def test_nothing_is_stopped_if_nobody_knows_since_when_it_is_idle(stop: Any) -> 
 
 
 def test_a_droplet_that_does_not_stop_is_named(stop: Any) -> None:
-    with pytest.raises(BlueGreenError, match="blue is not stopped everywhere: blue-1: gone"):
+    with pytest.raises(BlueGreenError, match=r"^blue-1: gone"):
         stop(confirmed(AFTER + 1), trouble=CommandError("blue-1: gone", 1))
+
+
+@pytest.mark.parametrize(
+    ("drain", "stopped"), [(7200, []), (120, ["blue-1"])], ids=["a deploy waits for it", "it is given up"]
+)
+def test_a_request_that_a_deploy_would_wait_for_is_not_cut(
+    stop: Any, drain: int, stopped: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    download = confirmed(AFTER + 1, sessions={"blue": 1, "green": 0})
+    assert stop(download, drain=drain)[1] == stopped
+    assert ("1 request on blue is given up" in capsys.readouterr().out) is bool(stopped)
+
+
+def test_trouble_that_passes_is_retried(stop: Any) -> None:
+    with pytest.raises(DropletUnreachableError) as raised:
+        stop(confirmed(AFTER + 1), trouble=DropletUnreachableError("blue-1: no answer"))
+    assert raised.value.transient
+
+
+def test_a_token_that_no_load_balancer_gave_keeps_no_color_warm_for_ever(stop: Any) -> None:
+    newer = "another run has claimed this droplet since (its token 8000 is newer than 7); nothing was stopped"
+    with pytest.raises(BlueGreenError, match="a new run is let in"):
+        stop(confirmed(AFTER + 1), trouble=CommandError(f"blue-1: {newer}", CLAIMED_STATUS))
+
+
+def test_that_a_color_is_idle_is_asked_again_before_each_few_of_many_droplets(stop: Any) -> None:
+    many = tuple(droplet(number, f"blue-{number}") for number in range(2 * CONNECTIONS_AT_ONCE))
+    _, stopped, hook = stop(confirmed(AFTER + 1), fleet=FLEET.model_copy(update={"blue": many}))
+    assert len(stopped) == len(many)
+    assert hook.demand_idle.call_count == 2
+
+
+def test_a_droplet_that_is_off_is_named_because_its_app_starts_with_it(stop: Any) -> None:
+    off = droplet(5, "blue-2").model_copy(update={"status": "off"})
+    said, stopped, _ = stop(confirmed(AFTER + 1), fleet=FLEET.model_copy(update={"blue": (*FLEET.blue, off)}))
+    assert said == (
+        "blue is stopped; a rollback starts it again; not on blue-2, which is off: there the app starts with "
+        "the droplet"
+    )
+    assert stopped == ["blue-1"]
 
 
 def test_load_balancers_that_are_new_do_not_count() -> None:
@@ -129,16 +177,48 @@ def test_the_stop_is_a_run_of_airflow_s_that_waits_for_its_time(monkeypatch: pyt
         lambda self, **how: made.update(how),
     )
     task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER)
-    task.execute({"ti": MagicMock()})
+    run: Any = SimpleNamespace(dag_id="deploy", run_id="r", try_number=1, xcom_push=lambda **_: None)
+    task.execute({"ti": run, "dag_run": run})
     assert task.trigger_dag_id == "bluegreen_stop_idle__my_perl_app"
     assert made["parsed_logical_date"] is None
     due = made["parsed_run_after"] - datetime.now(UTC)
     assert timedelta(seconds=AFTER - 60) < due <= timedelta(seconds=AFTER)
 
 
+def run_id_of_stop(monkeypatch: pytest.MonkeyPatch, run_id: str, attempt: int = 1) -> str:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "airflow.providers.standard.operators.trigger_dagrun.TriggerDagRunOperator._trigger_dag_af_3",
+        lambda self, **how: made.update(how),
+    )
+    task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER)
+    ti = MagicMock(dag_id="bluegreen_deploy__my_perl_app", run_id=run_id, try_number=attempt)
+    task.execute({"ti": ti, "dag_run": ti})
+    return str(made["run_id"])
+
+
+def test_a_stop_s_run_is_named_after_its_deploy_s_however_long_that_name_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    long = [f"ci__{'x' * 240}{end}" for end in ("a", "b")]
+    names = {run_id_of_stop(monkeypatch, one, attempt) for one in long for attempt in (1, 2)}
+    assert len(names) == 4
+    assert max(map(len, names)) <= 250
+    short = run_id_of_stop(monkeypatch, "ci__7")
+    assert short.startswith("after__bluegreen_deploy__my_perl_app__ci__7__")
+
+
 @pytest.fixture
 def with_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, DAG]:
     return dags_of(tmp_path, monkeypatch, shop=SETTING, plain=REFERENCE.read_text(encoding="utf-8"))
+
+
+def test_the_stop_waits_for_the_lock_as_long_as_a_deploy_may_wait_for_its_approval(
+    with_setting: dict[str, DAG],
+) -> None:
+    lock: Any = with_setting["bluegreen_stop_idle__shop"].get_task("lock")
+    limits = Timeouts()
+    assert lock.wait >= limits.approval + limits.build
 
 
 def test_only_apps_with_the_setting_have_the_dag_and_the_task(with_setting: dict[str, DAG]) -> None:

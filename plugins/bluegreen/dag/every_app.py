@@ -106,9 +106,9 @@ def announce(report: ReportOperator) -> None:
 
 def stop_idle_later(app: App, confirm: BaseOperator, report: ReportOperator) -> None:
     """Let the old color be stopped some time after a switch was confirmed, if the settings say so."""
-    if app.server.stop_idle_after is not None:
+    if app.seconds_until_stop is not None:
         later = StopIdleLaterOperator(
-            app_id=app.id, task_id="stop_idle_later", seconds=app.server.stop_idle_after
+            app_id=app.id, task_id="stop_idle_later", seconds=app.seconds_until_stop
         )
         chain(confirm, later, report)
 

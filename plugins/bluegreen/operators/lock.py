@@ -39,6 +39,7 @@ class AcquireLockOperator(BlueGreenOperator):
         because every other run needs them all.
     :param goes_back: leave out load balancers that no deploy has reached yet. They serve nobody, and must not
         keep a rollback from the others, by which it is known who is live.
+    :param wait: seconds to wait for another run; default: ``timeouts.lock_wait``.
     :param lease: seconds that the lock lasts for a run that does not renew it; default: the app's.
     """
 
@@ -50,10 +51,12 @@ class AcquireLockOperator(BlueGreenOperator):
         purpose: str,
         reachable_only: bool = False,
         goes_back: bool = False,
+        wait: int | None = None,
         lease: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.wait = wait
         self.lease = lease
         self.purpose = purpose
         self.reachable_only = reachable_only
@@ -62,11 +65,11 @@ class AcquireLockOperator(BlueGreenOperator):
     def act(self, context: Context) -> dict[str, Any]:
         """Return the :class:`HeldLock`.
 
-        :raises LoadBalancerError: if another run holds it until ``timeouts.lock_wait`` is over; the text
-            names that run.
+        :raises LoadBalancerError: if another run holds it until the wait is over; the text names that
+            run.
         """
         self._refuse_a_run_that_has_ended(context)
-        deadline = time.monotonic() + self.app.timeouts.lock_wait
+        deadline = time.monotonic() + self._longest_wait
         found = self._load_balancers()
         while True:
             with closing(LoadBalancersHook(self.app, found)) as hook:
@@ -82,6 +85,10 @@ class AcquireLockOperator(BlueGreenOperator):
         if found:
             emit(figures.locked(self.app_id, since=time.time()))
         return HeldLock(load_balancers=found, tokens=tokens).model_dump(mode="json")
+
+    @property
+    def _longest_wait(self) -> int:
+        return self.app.timeouts.lock_wait if self.wait is None else self.wait
 
     def _load_balancers(self) -> tuple[Droplet, ...]:
         """Return those to lock, as they are now."""
@@ -150,7 +157,7 @@ class AcquireLockOperator(BlueGreenOperator):
                     raise
                 # The text changes whenever the holder renews its lease.
                 if holder != (holder := str(error).partition(" until ")[0]):
-                    self.log.info("waiting up to %s s: %s", self.app.timeouts.lock_wait, error)
+                    self.log.info("waiting up to %s s: %s", self._longest_wait, error)
                 time.sleep(POLL_SECONDS)
 
     def _refuse_a_run_that_has_ended(self, context: Context) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
+from bluegreen.drain import requests, sessions_on
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook, output_of
-from bluegreen.job import Claim
+from bluegreen.hooks.commit import joined
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook, output_of
+from bluegreen.job import CLAIMED_STATUS, Claim
+from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import LockedOperator
 from bluegreen.stop_idle import seconds_left, stop_script
 from bluegreen.traffic import LoadBalancerStatus, live_color, utc
@@ -19,7 +23,9 @@ from bluegreen.traffic import LoadBalancerStatus, live_color, utc
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from bluegreen.color import Color
     from bluegreen.fleet import Droplet
+    from bluegreen.hooks.load_balancers import LoadBalancersHook
 
 STOPS_AT_KEY = "stops_at"
 
@@ -36,9 +42,7 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
     """
 
     def __init__(self, *, app_id: str, seconds: int, **kwargs: Any) -> None:
-        # One for each attempt: another switch of a cleared run is another one to follow.
-        run_id = "after__{{ dag.dag_id }}__{{ run_id }}__{{ ti.try_number }}"
-        super().__init__(trigger_dag_id=stop_idle_dag_id(app_id), trigger_run_id=run_id, **kwargs)
+        super().__init__(trigger_dag_id=stop_idle_dag_id(app_id), **kwargs)
         self.seconds = seconds
 
     def execute(self, context: Context) -> None:
@@ -47,6 +51,9 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
         moment = utc(self.run_after.timestamp())
         context["ti"].xcom_push(key=STOPS_AT_KEY, value=moment)
         self.log.info("the idle color is stopped at %s", moment)
+        run, attempt = context["dag_run"], context["ti"].try_number
+        # One for each attempt: another switch of a cleared run is another one to follow.
+        self.trigger_run_id = _run_id_after(f"{run.dag_id}__{run.run_id}", attempt)
         super().execute(context)
 
 
@@ -68,14 +75,14 @@ class StopIdleOperator(LockedOperator):
         if left := self._seconds_left(statuses):
             moment = utc(datetime.now(UTC).timestamp() + left)
             return f"a switch was confirmed since, so {live.other} stays warm until {moment}"
-        # It refuses if that color has traffic, or a share of it.
-        hook.demand_idle(live.other)
-        script = stop_script(Claim(self.app_id, self.held_lock.fencing_token))
-        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            problems = list(pool.map(lambda droplet: self._stop(droplet, script), fleet.color(live.other)))
-        if trouble := [problem for problem in problems if problem]:
-            raise BlueGreenError(f"{live.other} is not stopped everywhere: {'; '.join(trouble)}")
-        return f"{live.other} is stopped; a rollback starts it again"
+        if cut := sessions_on(live.other, statuses.values()):
+            self.log.warning("%s on %s is given up", requests(cut), live.other)
+        droplets = fleet.color(live.other)
+        self._stop_all(hook, live.other, [droplet for droplet in droplets if not droplet.off])
+        said = f"{live.other} is stopped; a rollback starts it again"
+        if off := ", ".join(droplet.name for droplet in droplets if droplet.off):
+            said += f"; not on {off}, which is off: there the app starts with the droplet"
+        return said
 
     @staticmethod
     def _demand_decided(statuses: Mapping[str, LoadBalancerStatus]) -> None:
@@ -87,22 +94,43 @@ class StopIdleOperator(LockedOperator):
                 )
 
     def _seconds_left(self, statuses: Mapping[str, LoadBalancerStatus]) -> float:
-        after = self.app.server.stop_idle_after
+        after = self.app.seconds_until_stop
         if after is None:
             raise BlueGreenError("server.stop_idle_after is not set any more; nothing was stopped")
         left = seconds_left(statuses.values(), after)
         return left if left > after * EARLY else 0
 
-    def _stop(self, droplet: Droplet, script: str) -> str | None:
-        if droplet.off:
-            return None
+    def _stop_all(self, hook: LoadBalancersHook, color: Color, droplets: Sequence[Droplet]) -> None:
+        script = stop_script(Claim(self.app_id, self.held_lock.fencing_token))
+        failed: list[BlueGreenError] = []
+        for first in range(0, len(droplets), CONNECTIONS_AT_ONCE):
+            # It refuses if that color has traffic, or a share of it. It also renews the lock, whose lease may
+            # be shorter than a stop of many droplets.
+            hook.demand_idle(color)
+            few = droplets[first : first + CONNECTIONS_AT_ONCE]
+            with refusals_explained(hook), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+                failed += filter(None, pool.map(lambda droplet: self._stop(droplet, script), few))
+        if failed:
+            self.log.warning("%s is not stopped everywhere", color)
+            raise joined(failed)
+
+    def _stop(self, droplet: Droplet, script: str) -> BlueGreenError | None:
+        """Stop one, and return what went wrong, unless it is another run's by now."""
         try:
             with DropletHook.of(droplet, self.app) as hook:
                 output_of(hook, script)
         except BlueGreenError as error:
-            return str(error)
+            if isinstance(error, CommandError) and error.status == CLAIMED_STATUS:
+                raise
+            return error
         self.log.info("%s is stopped", droplet.label)
         return None
+
+
+def _run_id_after(run: str, attempt: int) -> str:
+    """Name the run that follows another one; names are as long as Airflow allows, so the end is a digest."""
+    digest = hashlib.sha256(run.encode()).hexdigest()[:12]
+    return f"after__{run[:200]}__{digest}__{attempt}"
 
 
 def stop_idle_dag_id(app_id: str) -> str:
