@@ -941,7 +941,8 @@ class Configuration:
 
     def load_or_go_back(self, config: bytes, old: bytes | None, wanted: TrafficMap) -> None:
         try:
-            self.load(config, wanted)
+            with self.deadline.keeping(GO_BACK_TO_OLD_CONFIGURATION):
+                self.load(config, wanted)
         except AgentError as error:
             outcome = "there is no old one to go back to"
             if old is not None:

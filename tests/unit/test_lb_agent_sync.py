@@ -117,6 +117,29 @@ def test_a_configuration_that_does_not_load_is_taken_back(deployed: Deployed) ->
     assert world.get()[:2] == (200, "blue")
 
 
+def hang_at_the_next_reload(world: LocalHaproxy) -> None:
+    """Let one reload wait for a systemd that does not answer; those after it go on."""
+    program, mark = world.root / "bin/systemctl", world.root / "hangs"
+    mark.touch()
+    hangs = f"if [ $1 = reload ] && [ -e {mark} ]; then rm {mark}; exec sleep 300; fi\n"
+    shebang, _, rest = program.read_text().partition("\n")
+    program.write_text(f"{shebang}\n{hangs}{rest}")
+
+
+@pytest.mark.timeout(120)
+def test_after_a_reload_that_hangs_there_is_time_left_to_go_back(deployed: Deployed) -> None:
+    world = deployed.world
+    good = world.config.read_bytes()
+    # So that the call has seconds instead of minutes.
+    deployed.switch(Color.GREEN, confirm_within=12)
+    hang_at_the_next_reload(world)
+    _, message = world.refused("sync", **deployed.sync_request(world.render(timeout_server=51)))
+    assert "systemctl did not end" in message
+    assert message.endswith("the old one is back")
+    assert world.config.read_bytes() == good
+    assert deployed.status()["haproxy"]["config_sha256"] is not None
+
+
 def test_a_hand_edited_file_is_kept_aside_and_replaced(deployed: Deployed) -> None:
     world = deployed.world
     world.config.write_text(world.config.read_text() + "# by hand\n")
