@@ -12,7 +12,7 @@ from airflow.sdk.api.datamodels._generated import DagRunType
 from bluegreen.errors import LoadBalancerError
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators import lock
+from bluegreen.operators import base, lock
 from bluegreen.plan import HeldLock
 from tests.unit.test_operators import LB, LOST, droplet
 
@@ -123,6 +123,20 @@ def test_a_run_that_did_not_wait_asks_digitalocean_once(hook: Any) -> None:
     hook.lock.return_value = {"lb-1": 7}
     acquire(60, fleets=[(LB,), ()])
     assert hook.of == [["lb-1"]]
+
+
+def test_a_rollback_learns_its_token_past_a_droplet_without_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    blue, stranger = droplet(11, "blue-1"), droplet(12, "no-role")
+    asked: list[str] = []
+    task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="rollback", goes_back=True)
+    tags = task.app.fleet.tags
+    blue = blue.model_copy(update={"tags": (tags.app, tags.blue)})
+    stranger = stranger.model_copy(update={"tags": (tags.app,)})
+    api = SimpleNamespace(droplets=lambda _tag: [blue, stranger])
+    monkeypatch.setattr(base, "DigitalOceanHook", lambda _connection: api)
+    monkeypatch.setattr(lock, "newest_token", lambda _app, droplets: asked.extend(names(droplets)) or 41)
+    assert task._newest_token_on_droplets() == 41
+    assert asked == ["blue-1"]
 
 
 @pytest.mark.parametrize(("known_as_ended", "taken_over"), [(1, True), (0, False)])

@@ -173,7 +173,7 @@ class AcquireLockOperator(BlueGreenOperator):
             )
 
     def _newest_token_on_droplets(self) -> int:
-        fleet = self.read_fleet()
+        fleet = self.read_fleet(goes_back=self.goes_back)
         return newest_token(self.app, [*fleet.blue, *fleet.green])
 
     @staticmethod
