@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +18,7 @@ class RestsOn(BaseModel):
     :param unproven: the other paths of ``validation.paths``.
     :param client_requests: to the new color since the switch; at least so many.
     :param few_clients: whether these alone would have been too few for a verdict.
+    :param health_only: whether the one path is the health path, which an app may answer from a constant.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -27,16 +28,31 @@ class RestsOn(BaseModel):
     unproven: tuple[str, ...] = ()
     client_requests: int
     few_clients: bool = False
+    health_only: bool = False
 
     def __str__(self) -> str:
         """Return it as a clause of the report."""
         paths = f"{self.paths} path{'' if self.paths == 1 else 's'}"
+        paths += " (the health path alone)" if self.health_only else ""
         without = f" (nothing from {', '.join(self.unproven)})" if self.unproven else ""
         clients = f"{self.client_requests:,}" if self.client_requests else "none"
         only = "only " if self.few_clients and self.client_requests else ""
         return (
             f"rests on {self.own_requests:,} own requests to {paths}{without} and {only}{clients} of clients"
         )
+
+
+def proving_paths(paths: Collection[str], unproven: Collection[str], health_path: str) -> set[str]:
+    """Return the paths that may prove a release good.
+
+    The health path is none of them once another path has failed to: an app may answer it from a constant,
+    and redirect, or refuse, everything else.
+
+    :param paths: those of ``validation.paths``.
+    :param unproven: those of them that the new release does not answer well.
+    """
+    proving = set(paths) - set(unproven)
+    return proving - {health_path} if set(unproven) & set(paths) else proving
 
 
 class ClientsRequests:

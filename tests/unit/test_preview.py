@@ -148,6 +148,20 @@ def test_a_redirect_says_where_it_leads(check: Any) -> None:
         check(MOVED, live=live_answers(MOVED))
 
 
+def test_health_alone_is_no_proof_if_a_path_of_the_settings_proves_nothing(
+    check: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = live_answers(MOVED, replace(RIGHT, path="/health"))
+    with pytest.raises(BlueGreenError) as refused:
+        check(MOVED, RIGHT, live=live, paths=["/", "/health"])
+    assert "could not distinguish a good release from a bad one" in str(refused.value)
+    assert "/ is answered by blue with status 301" in str(refused.value)
+    # A rollback needs no proof, and whoever wants the health path alone gets it.
+    assert check(MOVED, RIGHT, live=live, paths=["/", "/health"], goes_back=True)["unproven"] == ["/"]
+    assert check(RIGHT, live=live, paths=["/health"])["unproven"] == []
+    assert "/health alone is asked (validation.paths)" in capsys.readouterr().out
+
+
 def test_a_first_release_that_proves_nothing_is_refused(check: Any) -> None:
     with pytest.raises(BlueGreenError, match=r"status 301 .*; set traffic\.public_url to how clients ask"):
         check(MOVED)

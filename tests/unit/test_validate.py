@@ -21,6 +21,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import validate
 from bluegreen.operators.validate import FinalValidationOperator
 from bluegreen.plan import Plan
+from bluegreen.rests_on import RestsOn
 from bluegreen.sampler import Manner
 from bluegreen.traffic import Counters
 
@@ -85,6 +86,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         unproven: Sequence[str] = (),
         emergency: bool = False,
         traffic: dict[str, Any] = NOTHING_SET,
+        paths: Sequence[str] = (),
         **settings: Any,
     ) -> dict[str, Any]:
         """Watch a color with these readings of the load balancer, or seconds without; the last repeats."""
@@ -127,8 +129,8 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             baseline={"samples": [asdict(sample) for sample in before], "unproven": list(unproven)},
             **settings,
         )
-        paths = list(dict.fromkeys(sample.path for sample in [*samples, *last] if sample.path != "/health"))
-        changes = {"bake": seconds, "paths": paths}
+        answered = dict.fromkeys(sample.path for sample in [*samples, *last] if sample.path != "/health")
+        changes = {"bake": seconds, "paths": list(paths or answered)}
         app = operator.app.model_copy(
             update={
                 "validation": operator.app.validation.model_copy(update=changes),
@@ -229,6 +231,7 @@ def test_the_result_says_what_the_verdict_rests_on(bake: Bake) -> None:
         "unproven": [],
         "client_requests": 950,
         "few_clients": False,
+        "health_only": False,
     }
     few = bake(reading(requests=55))["rests_on"]
     assert (few["client_requests"], few["few_clients"]) == (5, True)
@@ -271,6 +274,22 @@ def test_a_path_that_proves_nothing_is_left_out_of_the_verdict(bake: Bake) -> No
         seen = bake(reading(), samples=[*[MOVED] * 50, *[other] * 40], before=before, unproven=["/"])
         assert (seen["rests_on"]["own_requests"], seen["rests_on"]["paths"]) == (40, 1)
         assert seen["rests_on"]["unproven"] == ["/"]
+
+
+def test_the_health_path_does_not_prove_what_another_path_should(bake: Bake) -> None:
+    health, other = replace(GOOD, path="/health"), replace(GOOD, path="/other")
+    samples, both = [*[MOVED] * 50, *[health] * 50], ["/", "/health"]
+    with pytest.raises(BlueGreenError, match="no own request of the whole bake proves anything"):
+        bake(reading(), samples=samples, paths=both, unproven=["/"])
+    seen = bake(reading(), samples=[*samples, *[other] * 40], paths=[*both, "/other"], unproven=["/"])
+    assert (seen["rests_on"]["own_requests"], seen["rests_on"]["paths"]) == (40, 1)
+    assert bake(reading(), samples=samples, paths=both, unproven=["/"], goes_back=True)
+
+
+def test_a_verdict_that_rests_on_the_health_path_alone_says_so(bake: Bake) -> None:
+    seen = bake(reading(), samples=[replace(GOOD, path="/health")] * 50, paths=["/health"])
+    assert seen["rests_on"]["health_only"]
+    assert "own requests to 1 path (the health path alone) and" in str(RestsOn(**seen["rests_on"]))
 
 
 def test_a_rollback_needs_no_proof(bake: Bake) -> None:

@@ -16,6 +16,7 @@ from bluegreen.look import ways_to_look
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.states import is_emergency
 from bluegreen.plan import Plan
+from bluegreen.rests_on import proving_paths
 from bluegreen.sampler import KEY_REFUSED, Manner, Sampler, Target, Visitor, targets_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class PreviewCheckOperator(BlueGreenOperator):
     """Ask for every path of ``validation.paths`` by the preview host, through every load balancer.
 
     A path that is broken in the live release too proves nothing and is a warning: refusing all releases would
-    not fix it. A deploy of which no path proves anything is refused.
+    not fix it. A deploy of which no path proves anything is refused; the health path does not count then.
 
     :param plan: the run's :class:`Plan`; templated.
     :param revision: what must answer; templated.
@@ -72,8 +73,14 @@ class PreviewCheckOperator(BlueGreenOperator):
             self._demand_content(seen, before)
         broken = [series.new for series in series_of(seen, []) if is_broken(series.new)]
         unproven = {samples[-1].path: samples[-1] for samples in broken}
-        if not self.goes_back and not set(self.app.validation.paths) - set(unproven):
+        proving = proving_paths(self.app.validation.paths, unproven, self.app.health.path)
+        if not self.goes_back and not proving:
             raise BlueGreenError(self._no_proof(plan, unproven, before))
+        if proving == {self.app.health.path}:
+            self.log.warning(
+                "%s alone is asked (validation.paths), which says little about the app's pages",
+                self.app.health.path,
+            )
         for path in unproven:
             self.log.warning("%s; no verdict rests on it", self._both(plan, path, unproven, before))
         for series in series_of([], before):

@@ -17,7 +17,7 @@ from bluegreen.operators.states import is_emergency
 from bluegreen.plan import Plan
 from bluegreen.readings import Reading, Readings
 from bluegreen.real_traffic import Look, RealTraffic
-from bluegreen.rests_on import ClientsRequests, RestsOn
+from bluegreen.rests_on import ClientsRequests, RestsOn, proving_paths
 from bluegreen.sampler import Manner, Sampler, Target, targets_of
 from bluegreen.traffic import Counters, LoadBalancerStatus, SwitchResult
 
@@ -122,8 +122,8 @@ class FinalValidationOperator(PlannedOperator):
         self.log.info("the bake is over, no limit broken: %s", seen)
         return seen
 
-    @staticmethod
     def _rests_on(
+        self,
         series: Sequence[Series],
         proving: Sequence[Series],
         clients: ClientsRequests,
@@ -135,6 +135,7 @@ class FinalValidationOperator(PlannedOperator):
             unproven=tuple(one.path for one in series if one not in proving),
             client_requests=clients.total,
             few_clients=clients.total < settings.min_requests,
+            health_only=[one.path for one in proving] == [self.app.health.path],
         )
 
     def _sampler(self, targets: Sequence[Target], manner: Manner) -> Sampler:
@@ -175,7 +176,8 @@ class FinalValidationOperator(PlannedOperator):
                 f"no own request to {', '.join(sorted(unasked))} came through in the whole bake; "
                 "look at the way from here to port 80 of the load balancers"
             )
-        proving = [one for one in series if one.path not in self._unproven and not is_broken(one.new)]
+        may_prove = proving_paths(settings.paths, self._unproven, self.app.health.path)
+        proving = [one for one in series if one.path in may_prove and not is_broken(one.new)]
         if not self.goes_back:
             self._stop_at(
                 self._proves_nothing(one, settings) for one in series if one.path not in self._unproven
