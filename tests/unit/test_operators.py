@@ -421,6 +421,33 @@ def test_a_load_balancer_that_was_there_already_is_no_reason_to_doubt_a_switch(l
     assert "live and confirmed" in report_of(run, good=True)
 
 
+@pytest.mark.parametrize(
+    ("ended", "state", "said"),
+    [
+        ("live", "success", "blue stops at 12:00 (server.stop_idle_after)"),
+        # An earlier switch may have a stop of its own.
+        ("rolled back", "success", "green stops by 12:00 (server.stop_idle_after)"),
+        (
+            "live",
+            "failed",
+            "warning: the idle color is not going to be stopped, see the log of stop_idle_later",
+        ),
+    ],
+)
+def test_a_report_says_when_the_idle_color_stops_or_that_it_does_not(
+    load_balancers: Any, ended: str, state: str, said: str
+) -> None:
+    states = {**SWITCHED, "confirm": "success", "stop_idle_later": state}
+    found = status(Color.GREEN, confirmed=confirmed())
+    if ended != "live":
+        states |= {"confirm": "skipped", "rollback": "success"}
+        found = status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0))
+    load_balancers.statuses.return_value = {"lb-1": found}
+    message = report_of(context(states, lock=LOCK, stop_idle_later__stops_at="12:00"), good=ended == "live")
+    assert said in message
+    assert ("12:00" in message) is (state == "success")
+
+
 def test_the_line_of_a_run_that_failed_is_in_its_log(load_balancers: Any) -> None:
     load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
     with capture_logs() as logged:

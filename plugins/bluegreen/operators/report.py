@@ -139,10 +139,12 @@ class ReportOperator(BlueGreenOperator):
         for moment in [one for one in Moment if one.value in context["dag"].task_ids]:
             for warning in told(context, moment.value, WARNINGS_KEY) or []:
                 message += f"; warning: {warning}"
-        if end.live and (moment := told(context, "stop_idle_later", STOPS_AT_KEY)):
-            message += f"; {end.live.other} stops at {moment} (server.stop_idle_after)"
         if states.get("stop_idle_later") == "failed":
-            message += "; warning: the old color is not going to be stopped, see the log of stop_idle_later"
+            message += "; warning: the idle color is not going to be stopped, see the log of stop_idle_later"
+        elif end.live and (moment := told(context, "stop_idle_later", STOPS_AT_KEY)):
+            # Without a switch, an earlier run's stop may come first.
+            when = "at" if facts.kept else "by"
+            message += f"; {end.live.other} stops {when} {moment} (server.stop_idle_after)"
         said: dict[str, Any] = {"outcome": outcome, "live": end.live, "message": message}
         said |= {"older": older, "approved_by": approver}
         drain = facts.drain.model_dump(mode="json") if facts.drain else None
