@@ -123,7 +123,7 @@ def deploy_dag(app: App) -> DAG:
             report,
         )
         chain(judge, report)
-        stop_idle_later(app, confirm, report)
+        stop_idle_later(app, lock, [confirm, rollback], report)
         chain(resolve_ref, check, report)
         add_command_hooks(dag, app, lock=lock.output, revision=revision)
         announce(report)

@@ -107,7 +107,7 @@ def rollback_dag(app: App) -> DAG:
         only_after(preview_check, previous_release, activate)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
-        stop_idle_later(app, confirm, report)
+        stop_idle_later(app, lock, [confirm, rollback], report)
         announce(report)
     return dag
 

@@ -1,8 +1,8 @@
-"""Stop the app on the color that is not live, `server.stop_idle_after` seconds after a switch was confirmed.
+"""Stop the app on the color that is not live, `server.stop_idle_after` seconds after a deploy or a rollback.
 
-A deploy or a rollback that was confirmed lets Airflow begin this run when the time has come. If another
-switch was confirmed since, it stops nothing, because that switch has a run of its own. A rollback starts
-again what was stopped. Triggered by hand it does the same. Apps without that setting do not have this DAG.
+That one lets Airflow begin this run when the time has come, be its switch confirmed or taken back. If a later
+run has switched since, it stops nothing, because that one has a stop of its own. A rollback starts again what
+was stopped. Triggered by hand it does the same. Apps without that setting do not have this DAG.
 """
 
 from __future__ import annotations

@@ -45,16 +45,23 @@ def app(drain: int = 120) -> Any:
 
 def confirmed(age: float, **changes: Any) -> Any:
     """Return the status of a load balancer on which green was confirmed so long ago."""
-    known = {"color": "green", "revision": "a" * 40, "run_id": "deploy/1", "at": 1000.0}
+    known = {"color": "green", "revision": "a" * 40, "run_id": "deploy/1", "at": 1000.0, "token": 7}
     return status(Color.GREEN, confirmed=known, now=1000.0 + age, **changes)
 
 
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the task against load balancers that say this; return what it said, and the droplets it stopped."""
+    """Run the task against load balancers that say this; return what it said, and the droplets it stopped.
+
+    It follows the run with the token ``after``, or was triggered by hand.
+    """
 
     def stop(
-        *statuses: Any, trouble: Exception | None = None, fleet: Fleet = FLEET, drain: int = 120
+        *statuses: Any,
+        trouble: Exception | None = None,
+        fleet: Fleet = FLEET,
+        drain: int = 120,
+        after: int | None = None,
     ) -> tuple[str, list[str], Any]:
         hook = create_autospec(LoadBalancersHook, instance=True, app=app())
         hook.statuses.return_value = {f"lb-{number}": one for number, one in enumerate(statuses, 1)}
@@ -80,7 +87,9 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
         task.__dict__["app"] = app(drain)
         monkeypatch.setattr(StopIdleOperator, "read_fleet", lambda _: fleet)
         monkeypatch.setattr(StopIdleOperator, "load_balancers", lambda _: hook)
-        return task.act({}), stopped, hook
+        conf = None if after is None else {"token": after}
+        run: Any = {"dag_run": SimpleNamespace(conf=conf)}
+        return task.act(run), stopped, hook
 
     return stop
 
@@ -93,12 +102,52 @@ def test_the_color_that_is_not_live_is_stopped_when_its_time_is_over(stop: Any) 
 
 def test_a_switch_that_was_confirmed_since_has_a_stop_of_its_own(stop: Any) -> None:
     said, stopped, _ = stop(confirmed(AFTER + 1), confirmed(AFTER / 2))
-    assert said.startswith("a switch was confirmed since, so blue stays warm until ")
+    assert said.startswith("traffic has moved since, so blue stays warm until ")
     assert stopped == []
 
 
 def test_a_clock_that_was_put_right_meanwhile_keeps_nothing_warm_for_ever(stop: Any) -> None:
     assert stop(confirmed(AFTER - 10))[1] == ["blue-1"]
+
+
+@pytest.mark.parametrize("clock", [-3600, 0, AFTER + 1])
+@pytest.mark.parametrize(
+    ("token", "stopped"),
+    [(7, ["blue-1"]), (8, ["blue-1"]), (6, [])],
+    ids=["its own switch was the last", "it has not switched", "another has switched since"],
+)
+def test_a_stop_knows_by_its_token_whether_it_is_still_its_turn_whatever_a_clock_says(
+    stop: Any, clock: int, token: int, stopped: list[str]
+) -> None:
+    said, found, _ = stop(confirmed(clock), after=token)
+    assert found == stopped
+    waits = "deploy/1 has switched since; blue stays warm until the stop that follows it"
+    assert stopped or said == waits
+
+
+def taken_back(age: float, token: int) -> Any:
+    """Return the status of a load balancer on which a switch to blue was taken back so long ago."""
+    revert = {
+        "from": "blue",
+        "to": "green",
+        "at": 9000.0,
+        "reason": "x",
+        "run_id": "deploy/2",
+        "token": token,
+    }
+    return confirmed(8000.0 + age, last_revert=revert, moved_at=9000.0)
+
+
+@pytest.mark.parametrize(("token", "stopped"), [(7, []), (8, ["blue-1"])], ids=["earlier", "its own"])
+def test_requests_of_a_bake_that_failed_are_not_cut_by_the_stop_that_an_earlier_switch_has_ordered(
+    stop: Any, token: int, stopped: list[str]
+) -> None:
+    assert stop(taken_back(1, token=8), after=token)[1] == stopped
+
+
+def test_a_stop_by_hand_counts_from_when_traffic_came_back(stop: Any) -> None:
+    assert stop(taken_back(1, token=8))[1] == []
+    assert stop(taken_back(AFTER + 1, token=8))[1] == ["blue-1"]
 
 
 def test_nothing_is_stopped_while_a_switch_is_undecided(stop: Any) -> None:
@@ -176,11 +225,12 @@ def test_the_stop_is_a_run_of_airflow_s_that_waits_for_its_time(monkeypatch: pyt
         "airflow.providers.standard.operators.trigger_dagrun.TriggerDagRunOperator._trigger_dag_af_3",
         lambda self, **how: made.update(how),
     )
-    task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER)
+    task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER, lock=LOCK)
     run: Any = SimpleNamespace(dag_id="deploy", run_id="r", try_number=1, xcom_push=lambda **_: None)
     task.execute({"ti": run, "dag_run": run})
     assert task.trigger_dag_id == "bluegreen_stop_idle__my_perl_app"
     assert made["parsed_logical_date"] is None
+    assert task.conf == {"token": 7}
     due = made["parsed_run_after"] - datetime.now(UTC)
     assert timedelta(seconds=AFTER - 60) < due <= timedelta(seconds=AFTER)
 
@@ -191,7 +241,7 @@ def run_id_of_stop(monkeypatch: pytest.MonkeyPatch, run_id: str, attempt: int = 
         "airflow.providers.standard.operators.trigger_dagrun.TriggerDagRunOperator._trigger_dag_af_3",
         lambda self, **how: made.update(how),
     )
-    task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER)
+    task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER, lock=LOCK)
     ti = MagicMock(dag_id="bluegreen_deploy__my_perl_app", run_id=run_id, try_number=attempt)
     task.execute({"ti": ti, "dag_run": ti})
     return str(made["run_id"])
@@ -227,8 +277,10 @@ def test_only_apps_with_the_setting_have_the_dag_and_the_task(with_setting: dict
     for kind in ("deploy", "rollback"):
         assert "stop_idle_later" not in with_setting[f"bluegreen_{kind}__plain"].task_ids
         later = with_setting[f"bluegreen_{kind}__shop"].get_task("stop_idle_later")
-        # Not after a switch that was taken back.
-        assert later.upstream_task_ids == {"confirm"}
+        # What a deploy has started comes to rest, too, if it was taken back, or never went live.
+        assert later.upstream_task_ids == {"confirm", "rollback"}
+        # Airflow skips the one that the judge does not choose, and both if nothing was done.
+        assert later.trigger_rule == "one_done"
         assert later.downstream_task_ids == {"report"}
 
 

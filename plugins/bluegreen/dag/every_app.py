@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -104,13 +104,24 @@ def announce(report: ReportOperator) -> None:
     chain(report, after.as_teardown())
 
 
-def stop_idle_later(app: App, confirm: BaseOperator, report: ReportOperator) -> None:
-    """Let the old color be stopped some time after a switch was confirmed, if the settings say so."""
+def stop_idle_later(
+    app: App, lock: BaseOperator, ends: Sequence[BaseOperator], report: ReportOperator
+) -> None:
+    """Let the idle color be stopped some time after a run, if the settings say so.
+
+    :param ends: what the judge chooses from. Whichever it is, and however it ends, the idle droplets may run
+        something by then.
+    """
     if app.seconds_until_stop is not None:
         later = StopIdleLaterOperator(
-            app_id=app.id, task_id="stop_idle_later", seconds=app.seconds_until_stop
+            app_id=app.id,
+            task_id="stop_idle_later",
+            seconds=app.seconds_until_stop,
+            lock=lock.output,
+            trigger_rule="one_done",
         )
-        chain(confirm, later, report)
+        chain(ends, later, report)
+        only_after(later, *ends)
 
 
 def _broken(dag_id: str, app_id: str, message: str) -> DAG:

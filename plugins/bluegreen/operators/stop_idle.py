@@ -1,4 +1,4 @@
-"""The end of the old color: some time after a switch was confirmed it is stopped."""
+"""The end of the idle color: some time after a deploy or a rollback it is stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHo
 from bluegreen.job import CLAIMED_STATUS, Claim
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import LockedOperator
-from bluegreen.stop_idle import seconds_left, stop_script
+from bluegreen.plan import HeldLock
+from bluegreen.stop_idle import seconds_left, stop_script, switched_since
 from bluegreen.traffic import LoadBalancerStatus, live_color, utc
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from bluegreen.hooks.load_balancers import LoadBalancersHook
 
 STOPS_AT_KEY = "stops_at"
+# In the configuration of the run that stops: the token of the one that it follows.
+TOKEN = "token"  # noqa: S105
 
 # Of the time that is set: a clock may have been put right meanwhile.
 EARLY = 0.1
@@ -38,12 +41,16 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
 
     Such a run is kept in Airflow's database: it survives a restart, and what is late runs late.
 
-    :param seconds: how long the old color stays warm after the switch was confirmed.
+    :param seconds: how long the idle color stays warm from now on.
+    :param lock: the run's :class:`HeldLock`; templated.
     """
 
-    def __init__(self, *, app_id: str, seconds: int, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = (*TriggerDagRunOperator.template_fields, "lock")
+
+    def __init__(self, *, app_id: str, seconds: int, lock: Any, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id=stop_idle_dag_id(app_id), **kwargs)
         self.seconds = seconds
+        self.lock = lock
 
     def execute(self, context: Context) -> None:
         """Make the run."""
@@ -51,6 +58,7 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
         moment = utc(self.run_after.timestamp())
         context["ti"].xcom_push(key=STOPS_AT_KEY, value=moment)
         self.log.info("the idle color is stopped at %s", moment)
+        self.conf = {TOKEN: HeldLock.model_validate(self.lock).fencing_token}
         run, attempt = context["dag_run"], context["ti"].try_number
         # One for each attempt: another switch of a cleared run is another one to follow.
         self.trigger_run_id = _run_id_after(f"{run.dag_id}__{run.run_id}", attempt)
@@ -72,9 +80,14 @@ class StopIdleOperator(LockedOperator):
         if live is None:
             return "nothing is live, so nothing was stopped"
         self._demand_decided(statuses)
-        if left := self._seconds_left(statuses):
+        after = (context["dag_run"].conf or {}).get(TOKEN)
+        # Clocks may be wrong: only a run by hand needs them.
+        if isinstance(after, int):
+            if other := switched_since(statuses.values(), after):
+                return f"{other} has switched since; {live.other} stays warm until the stop that follows it"
+        elif left := self._seconds_left(statuses):
             moment = utc(datetime.now(UTC).timestamp() + left)
-            return f"a switch was confirmed since, so {live.other} stays warm until {moment}"
+            return f"traffic has moved since, so {live.other} stays warm until {moment}"
         if cut := sessions_on(live.other, statuses.values()):
             self.log.warning("%s on %s is given up", requests(cut), live.other)
         droplets = fleet.color(live.other)
