@@ -134,7 +134,12 @@ def test_a_rollback_learns_its_token_past_a_droplet_without_a_role(monkeypatch: 
     stranger = stranger.model_copy(update={"tags": (tags.app,)})
     api = SimpleNamespace(droplets=lambda _tag: [blue, stranger])
     monkeypatch.setattr(base, "DigitalOceanHook", lambda _connection: api)
-    monkeypatch.setattr(lock, "newest_token", lambda _app, droplets: asked.extend(names(droplets)) or 41)
+
+    def newest(_app: Any, droplets: Any) -> int:
+        asked.extend(names(droplets))
+        return 41
+
+    monkeypatch.setattr(lock, "newest_token", newest)
     assert task._newest_token_on_droplets() == 41
     assert asked == ["blue-1"]
 
