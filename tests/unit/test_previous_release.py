@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -99,36 +100,106 @@ def test_a_release_that_was_never_kept_gets_no_traffic_and_the_one_before_is_sta
     assert found == (EVERYWHERE, V1, [])
 
 
+Records = list[tuple[str, str]]
+LIVE_ONCE: Records = [("refused before the switch", V2), ("live and confirmed", V2)]
+TAKEN_BACK: Records = [("live and confirmed", V1), ("rolled back", V2)]
+
+
+@pytest.fixture(autouse=True)
+def both_were_live(monkeypatch: pytest.MonkeyPatch, ledger: Any) -> None:
+    """Let tests of something else go back to either release."""
+    ledger([("live and confirmed", V1), ("live and confirmed", V2)])
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Callable[[Records], Any]:
+    def ledger(records: Records, **policy: Any) -> Any:
+        """Let the load balancers have these outcomes and revisions on record."""
+        app = app_of("https://example.com/shop.git", **policy)
+        monkeypatch.setattr(previous_release.PreviousReleaseOperator, "app", app)
+        lines = [
+            {
+                **{"dag_id": "deploy", "run_id": str(number), "trigger": "manual", "triggered_by": "bob"},
+                **{"subject": "deploy", "started": None, "outcome": outcome, "revision": revision},
+            }
+            for number, (outcome, revision) in enumerate(records)
+        ]
+        hook = create_autospec(LoadBalancerHook, instance=True)
+        hook.ledger.return_value = lines
+        monkeypatch.setattr(LoadBalancerHook, "of", lambda *_: hook)
+        return hook
+
+    return ledger
+
+
+@pytest.mark.parametrize("approval", ["never", "asked", "always"])
 @pytest.mark.parametrize(
     ("records", "good", "goes"),
     [
         ([], V2, True),
-        ([("live and confirmed", V2)], None, True),
-        ([("refused before the switch", V2), ("live and confirmed", V1)], None, False),
+        (LIVE_ONCE, None, True),
+        (LIVE_ONCE, V1, True),
+        (TAKEN_BACK, None, False),
+        (TAKEN_BACK, V1, False),
         ([], V1, False),
+        ([], None, False),
     ],
 )
-def test_where_each_switch_needs_an_approval_a_release_that_was_never_live_cannot_be_rolled_back_to(
-    monkeypatch: pytest.MonkeyPatch, records: list[tuple[str, str]], good: str | None, goes: bool
+def test_a_release_that_was_never_live_cannot_be_rolled_back_to_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Any,
+    approval: str,
+    records: Records,
+    good: str | None,
+    goes: bool,
 ) -> None:
-    app = app_of("https://example.com/shop.git", approval="always")
-    monkeypatch.setattr(previous_release.PreviousReleaseOperator, "app", app)
-    lines = [
-        {
-            **{"dag_id": "deploy", "run_id": str(number), "trigger": "manual", "triggered_by": "bob"},
-            **{"subject": "deploy", "started": None, "outcome": outcome, "revision": revision},
-        }
-        for number, (outcome, revision) in enumerate(records)
-    ]
-    hook = create_autospec(LoadBalancerHook, instance=True)
-    hook.ledger.return_value = lines
-    monkeypatch.setattr(LoadBalancerHook, "of", lambda *_: hook)
+    ledger(records, approval=approval)
     there = [facts(V2, releases=(V1, V2))] * 2
     if goes:
-        assert go_back(monkeypatch, V2, on_droplets=there, good=good)[1] == V2
+        assert go_back(monkeypatch, V2[:7], on_droplets=there, good=good)[1] == V2
     else:
-        with pytest.raises(AirflowFailException, match=r"was never live.*policy\.approval: always"):
-            go_back(monkeypatch, V2, on_droplets=there, good=good)
+        with pytest.raises(AirflowFailException, match=r"was never live.*deploy it.*emergency"):
+            go_back(monkeypatch, V2[:7], on_droplets=there, good=good)
+
+
+@pytest.mark.parametrize(
+    ("approval", "records", "goes"),
+    [
+        ("asked", TAKEN_BACK, False),
+        ("asked", LIVE_ONCE, True),
+        # As on a load balancer that is new, which knows of no run.
+        ("asked", [], True),
+        ("always", [], False),
+    ],
+)
+def test_without_a_name_it_goes_back_to_what_runs_there_unless_a_run_is_known_to_have_failed_with_it(
+    monkeypatch: pytest.MonkeyPatch, ledger: Any, approval: str, records: Records, goes: bool
+) -> None:
+    ledger(records, approval=approval)
+    there = [facts(V2, releases=(V1, V2))] * 2
+    if goes:
+        assert go_back(monkeypatch, None, on_droplets=there)[1] == V2
+    else:
+        with pytest.raises(AirflowFailException, match="was never live"):
+            go_back(monkeypatch, None, on_droplets=there)
+
+
+def test_a_release_that_a_later_run_has_found_live_was_live(
+    monkeypatch: pytest.MonkeyPatch, ledger: Any
+) -> None:
+    """The run that made it live may have died before its report, or been marked failed."""
+    hook = ledger([("failed", V2), ("refused before the switch", V1)])
+    hook.ledger.return_value[1]["live_revision"] = V2
+    there = [facts(V2, releases=(V1, V2))] * 2
+    assert go_back(monkeypatch, V2, on_droplets=there, good=V1)[1] == V2
+
+
+def test_the_release_that_was_kept_last_there_needs_no_ledger(
+    monkeypatch: pytest.MonkeyPatch, ledger: Any
+) -> None:
+    hook = ledger([], approval="always")
+    hook.ledger.side_effect = BlueGreenError("the disk is full")
+    assert go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2, good=V2)[1] == V2
 
 
 def test_a_color_that_is_not_well_is_started_again_if_it_is_known_what_was_kept_there(

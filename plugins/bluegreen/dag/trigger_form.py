@@ -116,8 +116,9 @@ def rollback_params() -> dict[str, Param]:
             type=["null", "string"],
             title="Revision",
             pattern=REVISION_PATTERN,
-            description="Which of the releases that are still on the idle droplets; the first 7 digits of "
-            "its revision, or more, will do. Default: the one that was confirmed there last.",
+            description="Which of the releases that were live before and are still on the idle droplets; "
+            "the first 7 digits of its revision, or more, will do. Default: the one that was confirmed there "
+            "last.",
         ),
         "live": _live_param(),
     }

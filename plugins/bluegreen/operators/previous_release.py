@@ -61,14 +61,15 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """Return the public addresses of the droplets that do not run it, and push it as XCom ``revision``.
 
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
-        :raises PolicyError: if it was never live, and each switch needs an approval.
+        :raises PolicyError: if it was never live.
         """
         plan, ti = self.run_plan, context["ti"]
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
-        revision, to_activate = self._find(plan, context["params"].get("revision"))
-        self._demand_approved(plan, revision)
+        asked_for = context["params"].get("revision")
+        revision, to_activate = self._find(plan, asked_for)
+        self._demand_was_live(plan, revision, named=bool(asked_for))
         ti.xcom_push(key=REVISION_KEY, value=revision)
         vouch_for(context, self.app, revision)
         addresses = [str(droplet.public) for droplet in to_activate]
@@ -105,22 +106,30 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 self.app.system_name,
             )
 
-    def _demand_approved(self, plan: Plan, revision: str) -> None:
-        """Make sure that a release was live before, where each needs an approval for that.
+    def _demand_was_live(self, plan: Plan, revision: str, *, named: bool) -> None:
+        """Make sure that a release was live before: a bake has judged it, and whoever had to has approved it.
 
-        A release that somebody has rejected goes on running on the idle droplets.
+        A release that was rejected, or taken back, stays on the idle droplets. What merely runs there, where
+        nothing is known to have been confirmed, is believed if no run is known that failed with it: a load
+        balancer that is new knows of none.
 
+        :param named: whether the run's parameter ``revision`` names it.
         :raises PolicyError: if it never was.
         """
-        if self.app.policy.approval is not Demand.ALWAYS or revision == plan.good:
+        if revision == plan.good:
             return
         found = read_ledger(
             LoadBalancerHook.of(one, self.app).ledger(RECORDS_READ) for one in plan.fleet.load_balancers
         )
-        if not any(one.outcome == Outcome.LIVE and one.revision == revision for one in found):
+        tried = [one for one in found if one.revision == revision]
+        was_live = any(one.outcome == Outcome.LIVE for one in tried)
+        # The run that made it live may have died before it could report so.
+        if was_live or any(one.live_revision == revision for one in found):
+            return
+        if named or tried or self.app.policy.approval is Demand.ALWAYS:
             raise PolicyError(
-                f"{revision[:12]} was never live, so nobody has approved it (setting policy.approval: "
-                "always); deploy it, and let somebody approve that"
+                f"{revision[:12]} was never live, so no bake has judged it and nobody has approved it; "
+                "deploy it instead (the parameter emergency judges it by absolute limits only)"
             )
 
     def _facts(self, droplet: Droplet) -> DropletFacts:
