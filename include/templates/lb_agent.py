@@ -494,6 +494,12 @@ class Haproxy:
 
     def __init__(self, paths: Paths, deadline: CallDeadline) -> None:
         self.paths, self.deadline = paths, deadline
+        # Of a reader: sockets that have not answered in time. Others ask again.
+        self._silent: set[Path] | None = None
+
+    def ask_until_silent(self) -> None:
+        """From now on, ask nobody again who does not answer in time: a reader has more to say than that."""
+        self._silent = set()
 
     def ask(self, command: str) -> str:
         """A command on the admin socket; an empty string if HAProxy does not answer."""
@@ -501,6 +507,14 @@ class Haproxy:
 
     def processes(self) -> Processes | None:
         return Processes.parse(self._talk(self.paths.master_socket, "show proc"))
+
+    def _processes_after_a_reload(self) -> Processes | None:
+        """Wait for the master, which is silent in a reload; a reader that has waited already waits less."""
+        silent, self._silent = self._silent, None
+        waited = SOCKET_WAIT if silent and self.paths.master_socket in silent else 0.0
+        found = self.deadline.wait_for(RELOAD_WAIT - waited, self.processes)
+        self._silent = silent
+        return found
 
     def is_down(self) -> bool:
         """Whether it does not run; during a reload it only does not answer."""
@@ -556,7 +570,7 @@ class Haproxy:
         table = self.ask("show stat")
         found = {color: self._in_progress(table, f"{color}_backend") for color in COLORS}
         # During a reload nobody tells of the worker that is being replaced, and of what it is busy with.
-        processes = self.deadline.wait_for(RELOAD_WAIT, self.processes) if table else None
+        processes = self._processes_after_a_reload() if table else None
         for pid in processes.old if processes else ():
             table, led_to = self._ask_old(pid, "show stat"), self._map_of(self._ask_old(pid, self._show_map))
             if not self._rows("http_frontend", table):
@@ -633,6 +647,8 @@ class Haproxy:
         """The whole answer to a command; an empty string if it does not come, in time and within bounds."""
         until = since_boot() + self.deadline.left(SOCKET_WAIT)
         answer = b""
+        if self._silent and path in self._silent:
+            return ""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(SOCKET_WAIT)
@@ -646,6 +662,9 @@ class Haproxy:
                     if not part:
                         return answer.decode(errors="replace")
                     answer += part
+        except TimeoutError:
+            if self._silent is not None:
+                self._silent.add(path)
         except OSError:
             pass
         return ""
@@ -1152,6 +1171,7 @@ class Agent:
         self.call_lock.write_down()
 
     def status(self, _request: Json) -> Json:
+        self.haproxy.ask_until_silent()
         processes, running = self.haproxy.processes(), self.haproxy.running_map()
         in_file, state = self.traffic.in_file(), self.traffic.state()
         return {
@@ -1760,12 +1780,19 @@ def in_peace(lock: CallLock, read: Callable[[], Json]) -> Json:
 
     A reader holds nothing while it reads, so that it keeps nobody waiting whatever becomes of it.
     """
+    answer: Json | None = None
     for _ in range(READ_AGAIN):
-        before = lock.wait_until_free()
-        answer = read()
-        if before is None or lock.wait_until_free() == before:
+        try:
+            before = lock.wait_until_free()
+            answer = read()
+            if before is None or lock.wait_until_free() == before:
+                break
+        except AgentError as error:
+            # Better one that may be of two moments than none.
+            if answer is None or error.code != "too_slow":
+                raise
             break
-    return answer
+    return answer or {}
 
 
 def from_stdin(deadline: CallDeadline) -> bytes:

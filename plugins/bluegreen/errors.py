@@ -57,5 +57,5 @@ class LoadBalancerError(BlueGreenError):
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
-        # Another call of the agent is at work there, for seconds.
-        self.transient = code == "busy"
+        # Another call of the agent, or a reload of HAProxy, is at work there, for seconds.
+        self.transient = code in ("busy", "too_slow")
