@@ -75,8 +75,7 @@ def unit_state(deadline, unit):
 
 def perl_key(deadline):
     """What modules written in C are built for, as in ``build.sh``."""
-    program = r'print "$Config{version} $Config{archname}\n"'
-    said = run(deadline, "perl", "-MConfig", "-e", program), run(deadline, "getconf", "GNU_LIBC_VERSION")
+    said = run(deadline, "perl", "-MConfig", "-e", PERL_KEY), run(deadline, "getconf", "GNU_LIBC_VERSION")
     return "".join(output for _, output in said)
 
 
