@@ -409,7 +409,7 @@ FAULTS = [
         "environment of which systemd ignores lines",
         "warning",
         BLUE,
-        "systemd ignores lines of /etc/default/app-watched that begin with export NAME",
+        "systemd ignores lines of /etc/default/app-watched: export NAME",
         on=BLUE,
         broken="echo 'export NAME=secret' > /etc/default/app-watched",
         mended="rm /etc/default/app-watched",

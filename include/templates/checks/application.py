@@ -28,8 +28,13 @@ LOAD = (
 # Said in the cage, so that what systemd refuses is no word of the app's.
 CAGED = "bluegreen: caged"
 
-Environment = collections.namedtuple("Environment", "variables error ignored")
-NO_ENVIRONMENT = Environment({}, None, [])
+# An assignment that systemd refuses. It may be a line of a key in base64, with its padding for a value.
+REFUSED = re.compile(r"(?m)^Ignoring invalid environment assignment '(.*)")
+NAMED = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_.-]{0,40})=[^='\s]")
+
+# The names whose assignments systemd ignores, and the number of such lines that have no name to show.
+Environment = collections.namedtuple("Environment", "variables error ignored ignored_unnamed")
+NO_ENVIRONMENT = Environment({}, None, [], 0)
 
 
 def app_environment(deadline, path, user):
@@ -48,14 +53,16 @@ def app_environment(deadline, path, user):
         *("--", "/usr/bin/env", "-0"),
     )
     journal = run(deadline, "journalctl", "-q", "-o", "cat", "--no-pager", "-n", "1000", "-u", unit)[1]
-    # Of what is ignored only the name is told: its value may be a secret.
-    ignored = re.findall(r"Ignoring invalid environment assignment '([^=]{0,60})", journal)
+    # Nothing but a name is shown: the rest of a line may be a secret.
+    refused = [(line, NAMED.match(line)) for line in REFUSED.findall(journal)]
+    names = dict.fromkeys(name[1] for _, name in refused if name)
+    ignored = list(names)[:NAMES_SHOWN], len({line for line, name in refused if not name})
     if status != 0:
         why = re.search(r"Failed to load environment files: (.+)", journal)
         last = (output.strip().splitlines() or ["no reason given"])[-1]
-        return Environment({}, (why[1] if why else last)[:LONGEST_LINE], ignored)
+        return Environment({}, (why[1] if why else last)[:LONGEST_LINE], *ignored)
     pairs = (pair.split("=", 1) for pair in output.split("\0") if "=" in pair)
-    return Environment(dict(pairs), None, list(dict.fromkeys(ignored))[:NAMES_SHOWN])
+    return Environment(dict(pairs), None, *ignored)
 
 
 def load(deadline, request, environment=None):

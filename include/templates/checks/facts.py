@@ -102,7 +102,11 @@ def app_server(deadline, request):
         "activated": names_in(f"{root}/activated"),
         "cache": [name for name in names_in(f"{root}/cache") if ".partial." not in name],
         "jobs": running_jobs(deadline, request["app"]),
-        "environment": {"error": environment.error, "ignored": environment.ignored},
+        "environment": {
+            "error": environment.error,
+            "ignored": environment.ignored,
+            "ignored_unnamed": environment.ignored_unnamed,
+        },
         "remote": None,
         "load": None,
         "compared": None,

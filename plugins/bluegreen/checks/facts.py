@@ -132,11 +132,13 @@ class AppEnvironment(_Answer):
     """What systemd makes of the file with the app's environment.
 
     :param error: why it cannot read it; then the app does not start.
-    :param ignored: how lines begin that it leaves out.
+    :param ignored: names whose assignments it leaves out.
+    :param ignored_unnamed: how many lines besides it leaves out, which have no name that may be shown.
     """
 
     error: str | None = None
     ignored: tuple[str, ...] = ()
+    ignored_unnamed: int = 0
 
 
 class AppServer(Machine):

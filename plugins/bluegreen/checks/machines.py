@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from bluegreen.checks.expected import environment_path
-from bluegreen.checks.facts import AppServer, Facts, LoadBalancer, Machine, Reading
+from bluegreen.checks.facts import AppEnvironment, AppServer, Facts, LoadBalancer, Machine, Reading
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
@@ -106,12 +106,20 @@ def environment(facts: Facts) -> Iterator[Finding]:
                 f"systemd cannot read {path}, so the app would not start: {server.environment.error}",
                 "write one NAME=value a line there, as text in UTF-8",
             )
-        if server.environment.ignored:
+        if ignored := _ignored(server.environment):
             yield warning(
                 droplet.name,
-                f"systemd ignores lines of {path} that begin with {', '.join(server.environment.ignored)}",
-                "a name is letters, digits and underscores, with nothing before it, not even export",
+                f"systemd ignores lines of {path}: {ignored}",
+                "a name is letters, digits and underscores, with nothing before it, not even export; "
+                "a value of several lines stands in quotes",
             )
+
+
+def _ignored(found: AppEnvironment) -> str:
+    """Return which lines of an environment file systemd leaves out; empty if none."""
+    count = found.ignored_unnamed
+    unnamed = [f"{count} that {'is' if count == 1 else 'are'} no assignment"] if count else []
+    return " and ".join([*([", ".join(found.ignored)] if found.ignored else []), *unnamed])
 
 
 def jobs(facts: Facts) -> Iterator[Finding]:
