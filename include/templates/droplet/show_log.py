@@ -8,6 +8,8 @@ import os
 import sys
 
 MOST_BYTES, LONGEST_LINE = 1 << 18, 2000
+# How the last line of a job begins that has failed. A value of the environment may be the same word.
+CAUSE_MARK = "bluegreen: "
 
 
 def show(path, position, goes_on, mask):
@@ -24,9 +26,19 @@ def show(path, position, goes_on, mask):
     for number, line in enumerate(part[:end].splitlines()):
         if number == 0 and skipping:
             continue
-        text = mask(line.decode(errors="replace").replace("\0", ""))
+        text = masked(line.decode(errors="replace").replace("\0", ""), mask)
         print(text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} … ({len(text)} characters)")
     return position + end, more
+
+
+def masked(line, mask):
+    """Return a line without the environment's values, and with the mark of a cause as it is."""
+    whole = mask(line)
+    if not line.startswith(CAUSE_MARK) or whole.startswith(CAUSE_MARK):
+        return whole
+    rest = mask(line[len(CAUSE_MARK) :])
+    # A value may go beyond the mark.
+    return CAUSE_MARK + (rest if whole.endswith(rest) else whole)
 
 
 def main():
