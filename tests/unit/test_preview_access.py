@@ -91,6 +91,9 @@ def test_who_may_look_sees_the_idle_color_as_clients_would(
         (CDN, "", "X-Forwarded-For: 127.0.0.1\r\n"),
         (BALANCER, by_proxy("6.6.6.6"), "X-Forwarded-For: 127.0.6.9\r\n"),
         (BALANCER, by_proxy("2001:db9::9"), ""),
+        (BALANCER, by_proxy("127.0.0.1"), ""),
+        (BALANCER, by_proxy("::1"), ""),
+        (BALANCER, by_proxy("::ffff:127.0.0.1"), ""),
         # Passed on by a program on the load balancer itself.
         (OWN, "", "X-Forwarded-For: 6.6.6.6\r\n"),
     ],

@@ -245,6 +245,15 @@ def test_somebody_on_the_load_balancer_may_say_how_he_asks(world: PsgiWorld) -> 
     assert world.seen(headers, source=OWN)["HTTP_X_FORWARDED_PROTO"] == "http"
 
 
+@pytest.mark.parametrize("named", ["TCP4 127.0.0.1 127.0.0.1", "TCP6 ::1 ::1"])
+def test_a_managed_load_balancer_cannot_speak_as_somebody_on_the_load_balancer(
+    behind_cdn: PsgiWorld, named: str
+) -> None:
+    proxy = f"PROXY {named} 40000 80\r\n"
+    seen = behind_cdn.seen("X-Forwarded-Proto: https\r\n", source=BALANCER, before=proxy)
+    assert seen["HTTP_X_FORWARDED_PROTO"] == "http"
+
+
 def test_a_request_with_the_preview_key_is_passed_on_as_clients_make_it(
     world: PsgiWorld, behind_cdn: PsgiWorld
 ) -> None:
