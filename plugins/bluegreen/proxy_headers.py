@@ -18,13 +18,16 @@ FORWARDED = (
     "forwarded forwarded-* x-forwarded x-forwarded-* x-forward-* x-original-* x-remote-* x-real-*",
     "client-ip x-client-ip x-clientip x-client-port true-client-ip x-true-* x-source-ip x-user-ip",
     "x-cluster-client-ip cluster-client-ip x-originating-ip x-host-ip x-end-user-ip x-coming-from",
+    "x-traversal-*",
     "proxy-client-ip wl-proxy-* x-proxy-* x-proxyuser-ip x-bluecoat-via x-ms-forwarded-client-ip",
-    "https x-https front-end-https x-scheme x-url-scheme url-scheme x-proto x-protocol",
+    "https x-https front-end-https x-scheme x-url-scheme url-scheme x-proto x-protocol x-is-ssl",
+    "x-request-scheme x-requested-proto",
     "x-host x-server-name x-server-port x-http-host-override x-rewrite-* x-request-uri x-base-path",
     "request-base x-request-base script-name x-script-name path-info x-path-info",
     "x-request-start x-queue-start",
     # Who the client is, by a login or by a certificate that the proxy has checked.
     "remote-* auth-user x-auth-request-* x-authenticated-* x-webauth-* x-authentik-* oidc-*",
+    "x-user x-username x-userinfo x-email shib-* eppn x-sandstorm-*",
     "x-pomerium-* x-vouch-* x-consumer-* x-credential-identifier x-anonymous-consumer tailscale-*",
     "ssl-* x-ssl x-ssl-* x-tls-* client-cert client-cert-* x-client-cert* x-client-verify x-client-dn",
     "x-client-ssl* x-client-tls* x-amzn-oidc-* x-amzn-mtls-* x-amzn-tls-* x-goog-iap-*",
@@ -32,6 +35,7 @@ FORWARDED = (
     # CDNs' and hosters' own.
     "cf-* cloudfront-* x-amz-cf-* fastly-* fly-* akamai-* x-akamai-* x-azure-* x-fd-* x-arr-*",
     "x-appengine-* x-envoy-* x-sucuri-* incap-* x-vercel-* x-nf-* do-connecting-ip",
+    "cdn-src-ip x-cdn-src-ip ali-cdn-* x-country-code x-geoip-*",
 )
 
 # Nobody's are kept. HAProxy sets some itself, from what it has understood. Others are what a web server and

@@ -13,7 +13,10 @@ from tests.unit.test_release import RELEASE
 @pytest.mark.parametrize("ends", ["", "exit 1"])
 def test_an_app_s_last_words_are_bounded_in_bytes(tmp_path: Path, ends: str) -> None:
     done = run_functions(
-        RELEASE, tmp_path, "last_words\necho more", journalctl=f"head -c 50000000 /dev/zero | tr '\\0' x\n{ends}"
+        RELEASE,
+        tmp_path,
+        "last_words\necho more",
+        journalctl=f"head -c 50000000 /dev/zero | tr '\\0' x\n{ends}",
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "x" * 65536 + "\nmore\n"

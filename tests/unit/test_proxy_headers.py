@@ -41,7 +41,9 @@ FORWARDED = _names(
     "X-Script-Name Script-Name X-Request-Base Request-Base Remote-User X-Remote-User Remote-Groups",
     "X-Auth-Request-User X-Authenticated-User X-WebAuth-User OIDC-Claim-Sub SSL-Client-Cert",
     "SSL-Client-Verify X-SSL-Client-DN X-SSL X-Client-Cert X-Client-Verify Client-Cert X-ARR-ClientCert",
-    "X-Amzn-OIDC-Data X-Goog-IAP-JWT-Assertion X-Request-Start X-Queue-Start",
+    "X-Amzn-OIDC-Data X-Goog-IAP-JWT-Assertion X-Request-Start X-Queue-Start X-Traversal-Client-IP",
+    "CDN-Src-IP X-CDN-Src-IP Ali-CDN-Real-IP X-User X-Username X-Email X-Userinfo Shib-Session-ID EPPN",
+    "X-Sandstorm-User-ID X-Request-Scheme X-Requested-Proto X-Is-SSL X-Country-Code X-GeoIP-Country",
 )
 # Nobody may send these; HAProxy sets the first three itself.
 NOBODYS = _names(
