@@ -160,6 +160,11 @@ def since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def since_start() -> float:
+    """Seconds since the first process began. A container has its host's clock, but a start of its own."""
+    return since_boot() - int(started_at(1) or 0) / os.sysconf("SC_CLK_TCK")
+
+
 class CallDeadline:
     """The moment at which a call has to be over; every wait in it takes what is left."""
 
@@ -757,7 +762,7 @@ class LockStore:
         """Seconds; a lease that began before the machine was restarted lasts its whole length since then."""
         if holder.get("boot") == boot_id():
             return float(holder["end"] - since_boot())
-        return float(holder.get("lease", LEASE) - since_boot())
+        return float(holder.get("lease", LEASE) - since_start())
 
     def _extend(self, holder: Json) -> Json:
         lease = holder.get("lease", LEASE)
