@@ -107,7 +107,7 @@ def deploy_task() -> Any:
 
 def roll_back() -> Any:
     task: Any = previous_release.PreviousReleaseOperator(
-        task_id="previous_release", app_id=APP, lock=LOCK, plan=PLAN, activation=[]
+        task_id="previous_release", app_id=APP, lock=LOCK, plan={**PLAN, "good": REVISION}, activation=[]
     )
     task._running = lambda plan: REVISION
     task.skip = lambda ti, tasks: None
