@@ -13,7 +13,7 @@ from bluegreen.app import App
 from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.report import ReportOperator
-from bluegreen.operators.stop_idle import StopIdleOperator, stop_idle_dag_id
+from bluegreen.operators.stop_idle import TOKEN, StopIdleOperator, stop_idle_dag_id
 
 SUBJECT = (
     "stop of the idle color{% set found = ti.xcom_pull(task_ids='stop_idle') %}"
@@ -35,6 +35,7 @@ def stop_idle_dag(app: App) -> DAG:
             app_id=app.id,
             task_id="lock",
             purpose="stop of the idle color",
+            conf_keys=[TOKEN],
             # No other run does this work, so it outwaits a deploy that waits for its approval.
             wait=max(app.timeouts.lock_wait, app.timeouts.approval + app.timeouts.build),
         )

@@ -9,7 +9,7 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType
 
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import BlueGreenError, LoadBalancerError
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import base, lock
@@ -40,6 +40,7 @@ def acquire(
     user: str | None = "bob",
     fleets: Any = ((LB,),),
     revision: str | None = None,
+    conf: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Any:
     """Run the task; DigitalOcean tells of one of the fleets after the other, of the last one then."""
@@ -55,10 +56,40 @@ def acquire(
     task.__dict__["_reachable"] = lambda _one: reachable
     task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
     run = SimpleNamespace(dag_id="deploy", run_id="r2", triggering_user_name=user)
-    run.clear_number, run.start_date, run.run_type = 0, None, DagRunType.SCHEDULED
+    run.clear_number, run.start_date, run.run_type, run.conf = 0, None, DagRunType.SCHEDULED, conf
+    dag: Any = SimpleNamespace(params={"revision": None, "live": None})
     ti = MagicMock()
     ti.xcom_pull.return_value = REVISION
-    return task.act({"ti": ti, "dag_run": run, "params": {"revision": revision}})
+    return task.act({"ti": ti, "dag_run": run, "dag": dag, "params": {"revision": revision, **(conf or {})}})
+
+
+@pytest.mark.parametrize("unknown", [{"dry_run": True}, {"bake": "x"}, {"emergency": True, "live": "blue"}])
+def test_a_run_with_a_parameter_that_its_dag_does_not_have_is_refused(
+    hook: Any, unknown: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        BlueGreenError, match=f"deploy has no parameter {next(iter(unknown))}; it has: revision, live"
+    ):
+        acquire(60, conf=unknown)
+    hook.lock.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        None,
+        {},
+        {"revision": "0123456", "live": None},
+        # Airflow adds these by itself.
+        {"openlineage": {}, "airflow/task_span_detail_level": 2},
+        {"token": 3},
+    ],
+)
+def test_what_a_dag_or_airflow_itself_asks_for_is_no_unknown_parameter(
+    hook: Any, conf: dict[str, Any] | None
+) -> None:
+    hook.lock.return_value = {"lb-1": 7}
+    assert acquire(60, conf=conf, conf_keys=["token"])["tokens"] == {"lb-1": 7}
 
 
 def test_it_waits_until_the_other_run_is_done(hook: Any) -> None:

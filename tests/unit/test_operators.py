@@ -30,6 +30,7 @@ from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import deploy, lock, report, resolve_ref, switch, verdict
 from bluegreen.operators.failure import NOTHING_TO_DO_KEY, failures_reported
+from bluegreen.operators.states import is_dry_run, is_emergency
 from bluegreen.outcome import Outcome
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.sensors import health
@@ -86,8 +87,11 @@ def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
     )
     run = SimpleNamespace(dag_id="deploy", run_id="run", triggering_user_name="alice")
     run.run_type = DagRunType.MANUAL
-    run.clear_number, run.start_date = 0, datetime(2026, 11, 23, tzinfo=UTC)
-    dag = SimpleNamespace(task_ids=sorted({*(states or {}), *(name.partition("__")[0] for name in xcoms)}))
+    run.clear_number, run.start_date, run.conf = 0, datetime(2026, 11, 23, tzinfo=UTC), {}
+    dag = SimpleNamespace(
+        task_ids=sorted({*(states or {}), *(name.partition("__")[0] for name in xcoms)}),
+        params={"dry_run": False, "emergency": False},
+    )
     return {"ti": ti, "dag_run": run, "dag": dag, "params": {}}
 
 
@@ -518,7 +522,7 @@ def test_a_switch_that_the_report_takes_back_was_not_live_already(load_balancers
 
 
 def resolve(dry_run: bool, run: Any = None) -> None:
-    with DAG("deploy", schedule=None) as dag:
+    with DAG("deploy", schedule=None, params={"ref": "main", "dry_run": False}) as dag:
         task = resolve_ref.ResolveRefOperator(
             task_id="resolve_ref", app_id=APP, begins_deploy="lock", begins_dry_run="check", ref="v2"
         )
@@ -536,6 +540,25 @@ def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run
         resolve(dry_run, run)
     assert list(skip.value.tasks) == [skipped]
     assert run["ti"].said["return_value"] == REVISION
+
+
+def test_a_deploy_with_a_parameter_that_there_is_not_ends_at_its_first_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref: Allowed(ref, REVISION, "branch main"))
+    run = context()
+    run["dag_run"].conf = {"ref": "v2", "dryrun\n": True}
+    with pytest.raises(AirflowFailException, match=r"deploy has no parameter dryrun\?; it has: ref, dry_run"):
+        resolve(False, run)
+
+
+def test_a_rollback_with_a_parameter_of_a_deploy_is_neither_a_dry_run_nor_an_emergency() -> None:
+    run: Any = {**context({"lock": "failed"}), "params": {"dry_run": True, "emergency": True}}
+    assert is_dry_run(run)
+    assert is_emergency(run)
+    run["dag"].params = {"revision": None, "live": None}
+    assert not is_dry_run(run)
+    assert not is_emergency(run)
 
 
 def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,7 +66,9 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         validation = operator.app.validation.model_copy(update={"paths": paths})
         operator.__dict__["app"] = operator.app.model_copy(update={"validation": validation})
-        return operator.act({"params": {"emergency": emergency}})
+        params = {"emergency": emergency}
+        run: Any = {"params": params, "dag": SimpleNamespace(params=params)}
+        return operator.act(run)
 
     return check
 

@@ -138,7 +138,9 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             }
         )
         operator.__dict__["app"] = app
-        return operator.act({"params": {"emergency": emergency}})
+        params = {"emergency": emergency}
+        run: Any = {"params": params, "dag": SimpleNamespace(params=params)}
+        return operator.act(run)
 
     return bake
 

@@ -18,7 +18,7 @@ from bluegreen.listeners.metrics import emit
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.claims import newest_token
 from bluegreen.operators.records import begun, triggered_by
-from bluegreen.operators.states import holder_of, task_states
+from bluegreen.operators.states import holder_of, refuse_unknown_params, task_states
 from bluegreen.plan import HeldLock
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class AcquireLockOperator(BlueGreenOperator):
         keep a rollback from the others, by which it is known who is live.
     :param wait: seconds to wait for another run; default: ``timeouts.lock_wait``.
     :param lease: seconds that the lock lasts for a run that does not renew it; default: the app's.
+    :param conf_keys: what another run may trigger this one with, beside the parameters of its DAG.
     """
 
     template_fields: Sequence[str] = ("purpose",)
@@ -53,9 +54,11 @@ class AcquireLockOperator(BlueGreenOperator):
         goes_back: bool = False,
         wait: int | None = None,
         lease: int | None = None,
+        conf_keys: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.conf_keys = conf_keys
         self.wait = wait
         self.lease = lease
         self.purpose = purpose
@@ -65,9 +68,11 @@ class AcquireLockOperator(BlueGreenOperator):
     def act(self, context: Context) -> dict[str, Any]:
         """Return the :class:`HeldLock`.
 
+        :raises BlueGreenError: if the run has a parameter that its DAG does not have.
         :raises LoadBalancerError: if another run holds it until the wait is over; the text names that
             run.
         """
+        refuse_unknown_params(context, self.conf_keys)
         self._refuse_a_run_that_has_ended(context)
         deadline = time.monotonic() + self._longest_wait
         found = self._load_balancers()

@@ -12,6 +12,7 @@ from bluegreen.dag.links import CommitLink
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.base import BlueGreenOperator
 from bluegreen.operators.policy import vouch_for
+from bluegreen.operators.states import refuse_unknown_params
 from bluegreen.source.policy import resolve
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
     def act(self, context: Context) -> None:
         """Push the revision, 40 hex digits, as the task's return value.
 
+        :raises BlueGreenError: if the run has a parameter that the DAG does not have.
         :raises RefError: if the ref is malformed or not there.
         :raises PolicyError: if the app's file does not allow its revision. A dry run reports both with
             everything else that it finds.
         """
+        refuse_unknown_params(context)
         dry_run = bool(context["params"]["dry_run"])
         try:
             found = resolve(self.app, self.ref)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.xcom import BaseXCom
 
+from bluegreen.errors import BlueGreenError
+from bluegreen.good_answer import one_line
 from bluegreen.plan import Plan
 
 if TYPE_CHECKING:
@@ -13,15 +16,42 @@ if TYPE_CHECKING:
 
 DID_NOT_RUN = ("upstream_failed", "skipped", "removed")
 
+# How keys begin that Airflow and its OpenLineage provider add to what a run is triggered with.
+AIRFLOWS_OWN = ("airflow/", "openlineage")
+
 
 def is_dry_run(context: Context) -> bool:
     """Whether this run is to change nothing on any machine."""
-    return "lock" not in context["dag"].task_ids or bool(context["params"].get("dry_run"))
+    return "lock" not in context["dag"].task_ids or _is_set(context, "dry_run")
 
 
 def is_emergency(context: Context) -> bool:
     """Whether absolute limits alone judge this run: a bad live release must not veto its replacement."""
-    return bool(context["params"].get("emergency"))
+    return _is_set(context, "emergency")
+
+
+def _is_set(context: Context, param: str) -> bool:
+    """Whether a run has a parameter that its DAG has, too: Airflow takes whatever a run is triggered with."""
+    return bool(context["params"].get(param)) and param in context["dag"].params
+
+
+def refuse_unknown_params(context: Context, conf_keys: Collection[str] = ()) -> None:
+    """Make sure that a run was triggered with parameters of its DAG only: no other value is checked.
+
+    :param conf_keys: what else it may have been triggered with.
+    :raises BlueGreenError: naming those that there are.
+    """
+    dag, conf = context["dag"], context["dag_run"].conf or {}
+    unknown = [
+        key
+        for key in conf
+        if key not in dag.params and key not in conf_keys and not key.startswith(AIRFLOWS_OWN)
+    ]
+    if unknown:
+        raise BlueGreenError(
+            f"{context['dag_run'].dag_id} has no parameter {one_line(', '.join(unknown))}; it has: "
+            f"{', '.join(dag.params) or 'none'} (what the app's file decides for every run has none)"
+        )
 
 
 def task_states(context: Context) -> dict[str, str]:
