@@ -181,6 +181,21 @@ def test_a_live_revision_that_nobody_has_any_more_cannot_be_compared(repository:
     assert (age.lacks, age.is_older) == (None, True)
     with pytest.raises(PolicyError, match=r"not comparable with abababababab, which was live .*allow_older"):
         demand_new_enough(app_of(repository.url), "cd" * 20, age, forced=False)
+    # No revision could be deployed at all otherwise.
+    for setting in ("asked", "never"):
+        with pytest.raises(PolicyError, match="push abababababab to a branch to have them") as refused:
+            demand_new_enough(app_of(repository.url, allow_older=setting), "cd" * 20, age, forced=False)
+        assert ("set policy.allow_older: asked for this run" in str(refused.value)) is (setting == "never")
+
+
+def test_a_rewritten_history_can_be_compared_once_the_live_revision_is_pushed_again(
+    repository: Repository,
+) -> None:
+    app, main = app_of(repository.url), revision(repository, "main")
+    lost = repository.commit()
+    repository.git("reset", "--quiet", "--hard", main)
+    repository.git("branch", "kept", lost)
+    assert compare(app, main, lost).lacks == 1
 
 
 def test_a_live_revision_stays_comparable_when_the_history_is_rewritten(repository: Repository) -> None:

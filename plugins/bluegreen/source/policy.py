@@ -142,6 +142,11 @@ def demand_new_enough(app: App, revision: str, age: Age, *, forced: bool) -> Non
     advice = "bluegreen_rollback goes back to the release before"
     if demand is Demand.ASKED:
         advice += ", and the parameter allow_older deploys it nevertheless"
+    if age.lacks is None:
+        advice += f"; {app.repository} does not have {age.live[:12]} any more, so every revision is refused: "
+        advice += f"push {age.live[:12]} to a branch to have them compared"
+        if demand is Demand.NEVER:
+            advice += ", or set policy.allow_older: asked for this run, and its parameter allow_older"
     raise PolicyError(
         f"{revision[:12]} may not be deployed: it is {age} (setting policy.allow_older: {demand}); {advice}"
     )
