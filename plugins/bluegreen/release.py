@@ -161,6 +161,7 @@ def deploy_script(release: Release) -> str:
         wrapper_text=template_text("droplet/revision.psgi"),
         wait_healthy=template_text("droplet/wait_healthy.pl"),
         inspect=template_text("droplet/inspect.pl"),
+        local_cage=template_text("droplet/local_cage.py"),
         **cage_values(),
     )
 

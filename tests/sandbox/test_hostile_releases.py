@@ -222,6 +222,31 @@ def test_build_load_and_hooks_are_in_one_cage(droplet: AppDroplet, commit: Commi
         ) == ("TRIED",)
 
 
+# Asks for a page of memory that is both writable and executable, by mmap as x86_64 calls it.
+NEEDS_EXECUTABLE_MEMORY = """BEGIN {
+    my $page = syscall 9, 0, 4096, 7, 34, -1, 0;
+    die "no memory is writable and executable" if $page == -1;
+}"""
+
+
+def test_an_app_that_needs_more_than_the_cage_can_be_deployed(droplet: AppDroplet, commit: Commit) -> None:
+    revision = commit("needs-more", in_app(NEEDS_EXECUTABLE_MEMORY))
+    assert "no memory is writable and executable" in refused(droplet, revision)
+    directory = f"/etc/systemd/system/{SYSTEM_NAME}.service.d"
+    droplet.machine.run(["install", "-d", directory])
+    droplet.machine.run(
+        ["tee", f"{directory}/local.conf"], text="[Service]\nMemoryDenyWriteExecute=no\nLimitCORE=0\n"
+    )
+    try:
+        droplet.machine.run(["systemctl", "daemon-reload"])
+        running(droplet, revision)
+        writes = f"if touch /var/lib/{SYSTEM_NAME}/trace-of-it; then exit 9; fi"
+        assert loaded(droplet, f"perl -e '{NEEDS_EXECUTABLE_MEMORY}' || exit 8\n{writes}")["status"] == 0
+    finally:
+        droplet.machine.run(["rm", "-r", directory])
+        droplet.machine.run(["systemctl", "daemon-reload"])
+
+
 def hook(droplet: AppDroplet, command: Hook) -> tuple[str, ...]:
     """Run a command as a run does, and return what it wrote."""
     unit = hook_unit(APP, Moment.BEFORE_SWITCH, 1)

@@ -22,7 +22,7 @@ def application(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module that a droplet gets, which may be imported here."""
     for directory in ("checks", "droplet"):
         monkeypatch.syspath_prepend(str(TEMPLATES_DIRECTORY / directory))
-    for name in ("application", "bounded", "mask"):
+    for name in ("application", "bounded", "local_cage", "mask"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module("application")
 

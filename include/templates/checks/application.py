@@ -9,6 +9,7 @@ import re
 import time
 
 from bounded import COMMAND_SECONDS, LARGEST_TEXT, run
+from local_cage import local_properties
 from mask import Mask
 
 LONGEST_LINE = 300
@@ -16,9 +17,13 @@ NAMES_SHOWN = 5
 # What systemd itself tells every service.
 OF_SYSTEMD = {"LANG", "PATH", "LOGNAME", "USER", "HOME", "SHELL", "INVOCATION_ID", "SYSTEMD_EXEC_PID"}
 
-# In addition to the cage that is handed over: nothing that stays can be written, and the service comes first
-# when memory or the processor is short.
+UNITS = "/etc/systemd/system"
+
+# In addition to the cage that is handed over, and to what the droplet adds for its app: nothing that stays
+# can be written, and the service comes first when memory or the processor is short.
 LOAD = (
+    "ProtectSystem=strict",
+    "ReadOnlyPaths=/run",
     "PrivateTmp=no",
     "TemporaryFileSystem=/tmp:mode=1777 /var/tmp:mode=1777 /dev/shm:mode=1777",
     "OOMScoreAdjust=1000",
@@ -73,7 +78,8 @@ def load(deadline, request, environment=None):
     if environment.error:
         return {"status": None, "cause": "systemd cannot read its environment", "read_only": False}
     seconds = deadline.left(COMMAND_SECONDS)
-    properties = [*request["cage"], *LOAD, f"User={user}", f"WorkingDirectory={release}"]
+    local = local_properties(f"{UNITS}/{request['app']}.service.d/local.conf", request["cage"])
+    properties = [*request["cage"], *local, *LOAD, f"User={user}", f"WorkingDirectory={release}"]
     # The one who waits for it may be gone.
     properties.append(f"RuntimeMaxSec={seconds + 1:.0f}")
     if os.path.lexists(request["environment"]):

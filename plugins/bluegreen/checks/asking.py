@@ -28,6 +28,7 @@ _MODULES = (
     "checks/network",
     "checks/certificates",
     "droplet/mask",
+    "droplet/local_cage",
     "checks/application",
     "checks/facts",
 )

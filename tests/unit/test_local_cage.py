@@ -1,0 +1,93 @@
+"""What an app needs beyond the cage counts for its load, in a deploy and in a dry run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bluegreen.cage import CAGE
+from tests.unit.deploy_functions import run_functions
+from tests.unit.test_facts_environment import application
+from tests.unit.test_release import RELEASE
+
+__all__ = ["application"]
+
+LOCAL = "[Service]\nMemoryDenyWriteExecute=no\nLimitCORE=infinity\nReadWritePaths=/\n"
+
+
+def drop_in(directory: Path, text: str) -> Path:
+    path = directory / "app-my_perl_app.service.d" / "local.conf"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (LOCAL, ["MemoryDenyWriteExecute=no"]),
+        ("[Unit]\nUMask=0\n[Service]\n# UMask=1\n;UMask=2\n UMask = 0027 \n", ["UMask=0027"]),
+        ("[Service]\nSystemCallFilter=@a \\\n# why\n  @b\nUMask=0\n", ["SystemCallFilter=@a  @b", "UMask=0"]),
+        ("[Service]\nProtectHome=\nno assignment\n=\n", ["ProtectHome="]),
+        ("UMask=0\n", []),
+        ("[Service]\nUMask=0", ["UMask=0"]),
+        ("", []),
+    ],
+)
+def test_of_a_drop_in_counts_what_is_in_the_cage(
+    application: ModuleType, tmp_path: Path, text: str, found: list[str]
+) -> None:
+    assert application.local_properties(str(drop_in(tmp_path, text)), CAGE) == found
+
+
+def test_a_drop_in_that_is_not_root_s_alone_does_not_count(application: ModuleType, tmp_path: Path) -> None:
+    path = drop_in(tmp_path, LOCAL)
+    path.chmod(0o664)
+    assert application.local_properties(str(path), CAGE) == []
+    link = tmp_path / "link"
+    path.chmod(0o644)
+    link.symlink_to(path)
+    assert application.local_properties(str(link), CAGE) == []
+    assert application.local_properties(str(tmp_path), CAGE) == []
+    assert application.local_properties("/dev/zero", CAGE) == []
+
+
+@pytest.mark.parametrize("text", [LOCAL, None])
+def test_a_deploy_loads_an_app_with_what_its_droplet_adds(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        drop_in(tmp_path, text)
+    calls = f"unit_file={tmp_path}/app-my_perl_app.service\nload /release; run_caged build user -- true"
+    done = run_functions(RELEASE, tmp_path, calls, **{"systemd-run": 'printf "%s " "$@"; echo'})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  " not in done.stdout
+    _, load, build = done.stdout.splitlines()
+    assert ("MemoryDenyWriteExecute=no" in load) == (text is not None)
+    assert load.find("MemoryDenyWriteExecute=no") > load.find("MemoryDenyWriteExecute=yes") or text is None
+    assert "LimitCORE" not in load
+    assert "MemoryDenyWriteExecute=no" not in build
+
+
+def test_a_dry_run_loads_an_app_with_what_its_droplet_adds_and_lets_it_write_nothing(
+    application: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_in(tmp_path, f"{LOCAL}ProtectSystem=no\nReadOnlyPaths=\n")
+    monkeypatch.setattr(application, "UNITS", str(tmp_path))
+    asked: list[str] = []
+
+    def run(_: object, *words: str, **__: object) -> tuple[int, str]:
+        asked.extend(words)
+        return 0, ""
+
+    monkeypatch.setattr(application, "run", run)
+    deadline = type("Deadline", (), {"left": lambda _, seconds: seconds})()
+    request = {"run_user": "x", "app": "app-my_perl_app", "load": "y", "environment": "/none", "cage": CAGE}
+    application.load(deadline, request, application.NO_ENVIRONMENT)
+    said = [word.removeprefix("--property=") for word in asked]
+    last = {one.partition("=")[0]: one.partition("=")[2] for one in said}
+    assert (last["MemoryDenyWriteExecute"], last["ProtectSystem"], last["ReadOnlyPaths"]) == (
+        "no",
+        "strict",
+        "/run",
+    )
