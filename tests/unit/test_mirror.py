@@ -58,7 +58,7 @@ def test_a_mirror_has_the_history_and_only_the_files_that_were_read(
 ) -> None:
     url, head = f"{local.url}/shop.git", repository.git("rev-parse", "HEAD")
     assert texts(url, head) == {"cpanfile": "requires 'Starman';\n"}
-    assert with_mirror(url, lambda one: one.files(head)) == {"cpanfile"}
+    assert with_mirror(url, lambda one: one.modes(head)) == {"cpanfile": "100644"}
     kinds = subprocess.run(
         ["git", "-C", str(mirror_of(tmp_path)), "cat-file", "--batch-all-objects", "--batch-check"],
         capture_output=True,

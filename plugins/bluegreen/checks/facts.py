@@ -221,6 +221,8 @@ class Source:
     :param files: every path that a release is made of; ``None`` if they could not be read.
     :param left_out: every path that is committed, and that .gitattributes keeps out of a release.
     :param made_from: what git calls the contents of the files that dependencies are made from, a line each.
+    :param links: what each link of a release leads to, by its path; ``links_unread`` is the number of others.
+    :param submodules: paths at which another repository is named.
     """
 
     ref: str
@@ -231,6 +233,9 @@ class Source:
     cpanfile: str | None = None
     snapshot: str | None = None
     made_from: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    links_unread: int = 0
+    submodules: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

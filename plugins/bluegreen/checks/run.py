@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from bluegreen.checks import account, balancers, drift, health, machines, revision
+from bluegreen.checks import account, balancers, drift, health, links, machines, revision
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, worst_first
 
@@ -23,6 +23,8 @@ CHECKS: tuple[Check, ...] = (
     revision.ref,
     revision.age,
     revision.files,
+    links.links,
+    links.submodules,
     revision.vendored,
     machines.login,
     machines.room,

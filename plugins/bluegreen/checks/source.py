@@ -10,12 +10,14 @@ from bluegreen.app import App
 from bluegreen.checks.facts import Source
 from bluegreen.errors import RefError
 from bluegreen.source.git import run_git
-from bluegreen.source.mirror import FileTooLargeError, Mirror, with_mirror
+from bluegreen.source.mirror import LINK, SUBMODULE, FileTooLargeError, Mirror, with_mirror
 from bluegreen.source.policy import allowed
 
 CPANFILE, SNAPSHOT, ATTRIBUTES = "cpanfile", "cpanfile.snapshot", ".gitattributes"
 # What of them is in deeper directories than so many others is not asked for.
 MOST_ATTRIBUTES = 100
+# What each of so many links leads to is asked for.
+MOST_LINKS = 200
 SECONDS = 30.0
 
 # What the dependencies are made from.
@@ -33,13 +35,16 @@ def read_source(app: App, ref: str) -> Source:
 
 def _read(mirror: Mirror, app: App, ref: str) -> Source:
     revision = allowed(mirror, app, ref).revision
-    committed = mirror.files(revision)
+    modes = mirror.modes(revision)
+    committed = frozenset(modes)
     attributes = sorted(path for path in committed if PurePosixPath(path).name == ATTRIBUTES)
     try:
         texts = mirror.texts(revision, (CPANFILE, SNAPSHOT, *attributes[:MOST_ATTRIBUTES]))
+        left_out = left_out_by({path: texts[path] for path in attributes if path in texts}, committed)
+        links = sorted(path for path in committed - left_out if modes[path] == LINK)
+        targets = mirror.texts(revision, links[:MOST_LINKS]) if links else {}
     except FileTooLargeError as error:
         return Source(ref, revision, problem=str(error))
-    left_out = left_out_by({path: texts[path] for path in attributes if path in texts}, committed)
     files = committed - left_out
     return Source(
         ref,
@@ -49,6 +54,9 @@ def _read(mirror: Mirror, app: App, ref: str) -> Source:
         cpanfile=texts.get(CPANFILE) if CPANFILE in files else None,
         snapshot=texts.get(SNAPSHOT) if SNAPSHOT in files else None,
         made_from=made_from(mirror, revision),
+        links=targets,
+        links_unread=len(links) - len(targets),
+        submodules=frozenset(path for path in files if modes[path] == SUBMODULE),
     )
 
 
@@ -85,7 +93,7 @@ def made_from(mirror: Mirror, revision: str) -> str:
     """Return what ``build.sh`` on a droplet puts into the key of a set of dependencies."""
     # A link may lead to any file.
     if any(
-        line.startswith("120000 ") for line in mirror.listed(revision, *DEPENDENCIES, "vendor").splitlines()
+        line.startswith(f"{LINK} ") for line in mirror.listed(revision, *DEPENDENCIES, "vendor").splitlines()
     ):
         return mirror.listed(revision, ".")
     return mirror.listed(revision, *DEPENDENCIES, ".gitattributes")

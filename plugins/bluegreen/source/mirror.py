@@ -29,6 +29,9 @@ TIDY_SECONDS = 300.0
 LARGEST_MIRROR = 6 * 2**30
 MOST_PACKS = 20
 
+# Modes of git's.
+LINK, SUBMODULE = "120000", "160000"
+
 # Of a file that is read, such as a cpanfile; the largest cpanfile.snapshot seen had 0.4 MB.
 LARGEST_TEXT = 4 * 2**20
 
@@ -199,10 +202,11 @@ class Mirror:
             return False
         return True
 
-    def files(self, revision: str) -> frozenset[str]:
-        """Return the paths of all files of a revision."""
-        shown = self.git("ls-tree", "-r", "-z", "--name-only", revision)
-        return frozenset(shown.split("\0")) - {""}
+    def modes(self, revision: str) -> dict[str, str]:
+        """Return the paths of all files of a revision, with git's mode of each: :data:`LINK`, say."""
+        shown = self.git("ls-tree", "-r", "-z", revision)
+        entries = (entry.partition("\t")[::2] for entry in shown.split("\0") if entry)
+        return {path: about.split()[0] for about, path in entries}
 
     def listed(self, revision: str, *paths: str) -> str:
         """Return those of these paths that a revision has, a line each, with the ids of their contents."""
