@@ -998,11 +998,18 @@ class Traffic:
         self.paths, self.haproxy, self.deadline = paths, haproxy, haproxy.deadline
 
     def state(self) -> Json:
-        empty = dict.fromkeys(("pending", "last_revert", "confirmed", "moved_at"))
+        empty = dict.fromkeys(("pending", "last_revert", "confirmed", "moved_at", "reached"))
         return {**empty, "good": {}, **read_json(self.paths.traffic)}
 
     def remember(self, **changes: Any) -> None:
         write_json(self.paths.traffic, {**self.state(), **changes})
+
+    def know_reached(self, addresses: list[str]) -> None:
+        """Remember which load balancers deploys have reached: one that is silent may serve clients."""
+        known = self.state()["reached"]
+        reached = sorted({*(known or []), *(str(IPv4Address(one)) for one in addresses)})
+        if addresses and reached != known:
+            self.remember(reached=reached)
 
     def keep(self, pending: Json) -> None:
         confirmed = {"revision": pending["revision"], "color": pending["to"]}
@@ -1200,6 +1207,7 @@ class Agent:
             "lock": self._lock_for_people(),
             "last_token": self.lock_store.last_token(),
             **{key: state[key] for key in ("pending", "confirmed", "good", "last_revert", "moved_at")},
+            "reached": state["reached"],
             "now": time.time(),
         }
 
@@ -1360,6 +1368,8 @@ class Agent:
             if created:
                 self.paths.map.unlink()
             raise
+        # While this is prepared: all know of all before any of them sends traffic anywhere.
+        self.traffic.know_reached(request.get("peers") or [])
         if request.get("prepare_only"):
             return {"changed": False, "reloaded": False, "prepared": True}
         repaired = self.traffic.in_file() != wanted

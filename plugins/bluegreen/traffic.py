@@ -180,6 +180,8 @@ class LoadBalancerStatus(_Answer):
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
     when traffic last moved, and ``now`` is the load balancer's own time. ``good`` is, of each color, the
     revision that was confirmed there last. ``last_token`` is the greatest lock token that it knows, if any.
+    ``reached`` are the addresses of the load balancers that deploys have reached, ``None`` if it has not
+    noted them yet.
     """
 
     haproxy: Haproxy
@@ -198,6 +200,7 @@ class LoadBalancerStatus(_Answer):
     confirmed: Confirmed | None
     good: dict[Color, str] = {}
     last_revert: LastRevert | None
+    reached: frozenset[str] | None = None
     moved_at: float | None
     now: float
 

@@ -15,6 +15,7 @@ from bluegreen.hooks.load_balancers import LoadBalancersHook
 from bluegreen.operators import base, lock
 from bluegreen.plan import HeldLock
 from tests.unit.test_operators import LB, LOST, droplet
+from tests.unit.test_provision_check import status
 
 REVISION = "a" * 40
 LB_2 = droplet(9, "lb-2")
@@ -189,18 +190,18 @@ def test_a_rollback_takes_no_lock_where_no_deploy_has_been(
     new = droplet(10, "lb-3").model_copy(update={"status": "new"})
     away = droplet(11, "lb-4")
     said: dict[str, Any] = {
-        LB.name: SimpleNamespace(is_deployed_to=True),
-        LB_2.name: SimpleNamespace(is_deployed_to=False),
+        LB.name: status(),
+        LB_2.name: status(None, map_running=None, map_file=None, confirmed=None, moved_at=None),
         away.name: DropletUnreachableError("lb-4 cannot be reached"),
     }
 
-    def status(name: str) -> Any:
+    def say(name: str) -> Any:
         if isinstance(said[name], Exception):
             raise said[name]
         return said[name]
 
     def of(one: Any, _: Any) -> Any:
-        return SimpleNamespace(status=lambda: status(one.name), close=lambda: None)
+        return SimpleNamespace(status=lambda: say(one.name), close=lambda: None)
 
     monkeypatch.setattr(lock, "LoadBalancerHook", SimpleNamespace(of=of))
     hook.lock.return_value = {}
@@ -209,6 +210,9 @@ def test_a_rollback_takes_no_lock_where_no_deploy_has_been(
     assert hook.of[-1] == [LB.name, away.name]
     acquire(60, fleets=(everybody,))
     assert hook.of[-1] == [one.name for one in everybody]
-    said = {name: SimpleNamespace(is_deployed_to=False) for name in said}
+    said |= {LB.name: status(reached=[str(LB.public)])}
+    acquire(60, fleets=(everybody,), goes_back=True)
+    assert hook.of[-1] == [LB.name]
+    said = dict.fromkeys(said, said[LB_2.name])
     acquire(60, fleets=((LB, LB_2),), goes_back=True)
     assert hook.of[-1] == [LB.name, LB_2.name]

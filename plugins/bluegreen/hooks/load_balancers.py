@@ -187,7 +187,8 @@ class LoadBalancersHook(BaseHook):
         :param live: where a load balancer that is new sends traffic; others keep what they have.
         :param idle: the other color.
         """
-        request = {"config": config, "initial": {"live": live, "idle": idle}}
+        request: dict[str, Any] = {"config": config, "initial": {"live": live, "idle": idle}}
+        request["peers"] = [member.peer_address for member in self.members]
         if len(self.members) > 1:
             self._each("sync", prepare_only=True, **request)
         answers = self._each("sync", **request)

@@ -20,6 +20,8 @@ from bluegreen.operators.claims import newest_token
 from bluegreen.operators.records import begun, triggered_by
 from bluegreen.operators.states import holder_of, refuse_unknown_params, task_states
 from bluegreen.plan import HeldLock
+from bluegreen.reached import not_reached
+from bluegreen.traffic import LoadBalancerStatus
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -108,27 +110,20 @@ class AcquireLockOperator(BlueGreenOperator):
 
     def _deployed_to(self, load_balancers: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            found = tuple(
-                droplet
-                for droplet, known in zip(
-                    load_balancers, pool.map(self._is_deployed_to, load_balancers), strict=True
-                )
-                if known
-            )
-        left_out = set(load_balancers) - set(found)
-        for droplet in left_out if found else ():
+            said = pool.map(self._status, load_balancers)
+            left_out = not_reached(dict(zip(load_balancers, said, strict=True)))
+        for droplet in left_out:
             self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
-        return found or load_balancers
+        return tuple(droplet for droplet in load_balancers if droplet not in left_out)
 
-    def _is_deployed_to(self, droplet: Droplet) -> bool:
-        """Whether a deploy has been there; one that does not say so may well be at work."""
+    def _status(self, droplet: Droplet) -> LoadBalancerStatus | BlueGreenError:
         if droplet.is_new:
-            return False
+            return FleetError(f"{droplet.label} is being made")
         try:
             with closing(LoadBalancerHook.of(droplet, self.app)) as hook:
-                return hook.status().is_deployed_to
-        except BlueGreenError:
-            return True
+                return hook.status()
+        except BlueGreenError as error:
+            return error
 
     def _wait_for(
         self,

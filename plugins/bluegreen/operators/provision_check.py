@@ -18,6 +18,7 @@ from bluegreen.operators.states import holder_of
 from bluegreen.outcome import Outcome
 from bluegreen.own_switch import is_own_pending
 from bluegreen.plan import Plan
+from bluegreen.reached import not_reached
 from bluegreen.release import MIN_FREE_MB, DropletFacts, facts_script, parse_facts
 from bluegreen.source.policy import compare, demand_new_enough
 from bluegreen.traffic import (
@@ -222,12 +223,8 @@ class ProvisionCheckOperator(BlueGreenOperator):
 
 def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, LoadBalancerStatus | BlueGreenError]) -> Fleet:
     """Leave out what no deploy has reached yet: it must not stand in the way of going back."""
-    told = {one: said for one, said in statuses.items() if isinstance(said, LoadBalancerStatus)}
-    asked = [one for one in told if not told[one].is_deployed_to]
-    new = [one for one in fleet.load_balancers if one.is_new or one in asked]
-    if len(new) == len(fleet.load_balancers):
-        new = []
-    return fleet.without([*new, *strangers(fleet, told.values())])
+    told = [said for said in statuses.values() if isinstance(said, LoadBalancerStatus)]
+    return fleet.without([*not_reached(statuses), *strangers(fleet, told)])
 
 
 def _last_good(color: Color, statuses: Iterable[LoadBalancerStatus]) -> str | None:
