@@ -47,7 +47,9 @@ def deploy_dag(app: App) -> DAG:
         check = DryRunOperator(app_id=app.id, task_id="check", instead=True, retries=0)
         lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=PURPOSE)
         revision = resolve_ref.output
-        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", revision=revision)
+        provision_check = ProvisionCheckOperator(
+            app_id=app.id, task_id="provision_check", lock=lock.output, revision=revision
+        )
         idle_ips = provision_check.output
         plan = XComArg(provision_check, PLAN_KEY)
 
@@ -75,7 +77,7 @@ def deploy_dag(app: App) -> DAG:
             map_index_template="{{ droplet_name }}",
         ).expand(ip=idle_ips)
         preview_check = PreviewCheckOperator(
-            app_id=app.id, task_id="preview_check", plan=plan, revision=revision
+            app_id=app.id, task_id="preview_check", lock=lock.output, plan=plan, revision=revision
         )
         approval = SwitchApprovalOperator(
             app_id=app.id,

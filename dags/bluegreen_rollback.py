@@ -42,7 +42,9 @@ def rollback_dag(app: App) -> DAG:
         params=rollback_params(),
     ) as dag:
         lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=SUBJECT, goes_back=True)
-        provision_check = ProvisionCheckOperator(app_id=app.id, task_id="provision_check", goes_back=True)
+        provision_check = ProvisionCheckOperator(
+            app_id=app.id, task_id="provision_check", lock=lock.output, goes_back=True
+        )
         plan = XComArg(provision_check, PLAN_KEY)
         align = AlignOperator(app_id=app.id, task_id="align", lock=lock.output, plan=plan)
         previous_release = PreviousReleaseOperator(
@@ -69,6 +71,7 @@ def rollback_dag(app: App) -> DAG:
         preview_check = PreviewCheckOperator(
             app_id=app.id,
             task_id="preview_check",
+            lock=lock.output,
             plan=plan,
             revision=revision,
             goes_back=True,

@@ -23,7 +23,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.watch import DryRunOperator
-from bluegreen.plan import Plan
+from bluegreen.plan import HeldLock, Plan
 from tests.sandbox.droplets import Shop
 from tests.sandbox.snapshot import snapshot
 from tests.sandbox.watch_faults import (
@@ -156,11 +156,13 @@ def test_a_rollback_goes_on_without_what_no_deploy_has_reached_yet(watched: Watc
 
 def checked(app: App, **settings: Any) -> Plan:
     """Return the plan that a run makes at its beginning."""
-    operator: Any = ProvisionCheckOperator(task_id="provision_check", app_id=app.id, **settings)
+    lock = HeldLock(load_balancers=(), tokens={"watched-lb-1": 1}).model_dump(mode="json")
+    operator: Any = ProvisionCheckOperator(task_id="provision_check", app_id=app.id, lock=lock, **settings)
     operator.__dict__["app"] = app
     run = SimpleNamespace(dag_id="bluegreen_deploy__watched", run_id="run-8")
     task = Task()
-    operator.act({"ti": task, "params": {}, "dag_run": run})
+    dag = SimpleNamespace(task_ids=["provision_check"])
+    operator.act({"ti": task, "params": {}, "dag_run": run, "dag": dag})
     return Plan.model_validate(task.pushed["plan"])
 
 
@@ -187,6 +189,8 @@ def test_the_fleet_is_clean_again(watched: Watched) -> None:
 
 class Task:
     """What an operator asks of its task instance."""
+
+    task_id = "provision_check"
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}

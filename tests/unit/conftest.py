@@ -21,9 +21,9 @@ def _sealing_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tasks believe the revision that a test gives them, and ask for no approval."""
-    for operator in ("deploy", "switch", "command_hooks", "resolve_ref", "previous_release"):
-        for check in ("vouch_for", "demand_vouched", "demand_approval"):
+    """Let tasks believe the revision and the plan that a test gives them, and ask for no approval."""
+    for operator in ("deploy", "switch", "command_hooks", "resolve_ref", "previous_release", "verdict"):
+        for check in ("vouch_for", "demand_vouched", "demand_approval", "demand_plan", "demand_done"):
             monkeypatch.setattr(f"bluegreen.operators.{operator}.{check}", lambda *_: None, raising=False)
 
 

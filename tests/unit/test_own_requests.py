@@ -18,6 +18,7 @@ from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.plan import Plan
 from bluegreen.sampler import Manner, Visitor
 from tests.unit.local_haproxy import PREVIEW_KEY, REVISIONS, Deployed
+from tests.unit.runs import running
 
 
 def app(public_url: str | None) -> App:
@@ -81,11 +82,12 @@ def check(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Any:
         operator = PreviewCheckOperator(
             app_id="my_perl_app",
             task_id="preview_check",
+            lock={"load_balancers": [], "tokens": {"lb-1": 7}},
             plan=plan.model_dump(mode="json"),
             revision=REVISIONS[Color.GREEN],
         )
         operator.__dict__["app"] = settings
-        return operator.act({"params": {}})
+        return operator.act(running("preview_check"))
 
     return check
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from bluegreen.operators import preview
 from bluegreen.operators.preview import PreviewCheckOperator
 from bluegreen.plan import Plan
 from bluegreen.sampler import KEY_REFUSED, Sampler, Target, Visitor
+from tests.unit.runs import running
 
 REVISION = "a" * 40
 RIGHT = Sample(1, 200, REVISION, load_balancer="lb-1")
@@ -60,6 +60,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
         operator = PreviewCheckOperator(
             app_id="my_perl_app",
             task_id="preview_check",
+            lock={"load_balancers": [], "tokens": {"lb-1": 7}},
             plan=plan.model_dump(mode="json"),
             revision=REVISION,
             **fields,
@@ -67,7 +68,8 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
         validation = operator.app.validation.model_copy(update={"paths": paths})
         operator.__dict__["app"] = operator.app.model_copy(update={"validation": validation})
         params = {"emergency": emergency}
-        run: Any = {"params": params, "dag": SimpleNamespace(params=params)}
+        run: Any = {**running("preview_check"), "params": params}
+        run["dag"].params = params
         return operator.act(run)
 
     return check

@@ -10,10 +10,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hostkey import generate
 from bluegreen.operators import provision_check
+from bluegreen.plan import HeldLock
 from bluegreen.release import DropletFacts
 from bluegreen.source.policy import Age
 from bluegreen.traffic import LoadBalancerStatus
@@ -41,6 +42,7 @@ FLEET = Fleet(
     blue=(droplet(3, "blue-1"),),
     green=(droplet(4, "green-1"),),
 )
+LOCK = HeldLock(load_balancers=(), tokens={"lb-1": 7}).model_dump(mode="json")
 
 
 def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> LoadBalancerStatus:
@@ -74,22 +76,26 @@ class Check:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         self.task: Any = provision_check.ProvisionCheckOperator(
-            task_id="provision_check", app_id="my_perl_app", **settings
+            task_id="provision_check", app_id="my_perl_app", lock=LOCK, **settings
         )
         self.statuses: dict[str, Answer] = {"lb-1": status(), "lb-2": status()}
         self.facts: dict[str, Facts] = {"blue-1": facts(), "green-1": facts()}
         self.said: dict[str, Any] = {}
         self.fleet = FLEET
         self.age = Age(V1, 0, is_older=False)
+        self.allowed: list[str] = []
+        monkeypatch.setattr(provision_check, "resolve", lambda _app, ref: self.allowed.append(ref))
         monkeypatch.setattr(provision_check, "compare", lambda *_: self.age)
         monkeypatch.setattr(self.task, "read_fleet", lambda goes_back: self.fleet)
         monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
         monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
 
     def run(self, **params: Any) -> list[str]:
-        ti = SimpleNamespace(xcom_push=lambda key, value: self.said.update({key: value}))
-        run = SimpleNamespace(dag_id="deploy", run_id="run")
-        addresses: list[str] = self.task.execute({"ti": ti, "params": params, "dag_run": run})
+        ti = SimpleNamespace(
+            task_id="provision_check", xcom_push=lambda key, value: self.said.update({key: value})
+        )
+        run, dag = SimpleNamespace(dag_id="deploy", run_id="run"), SimpleNamespace(task_ids=["resolve_ref"])
+        addresses: list[str] = self.task.execute({"ti": ti, "params": params, "dag_run": run, "dag": dag})
         return addresses
 
 
@@ -97,6 +103,21 @@ def test_it_returns_whom_to_deploy_to(monkeypatch: pytest.MonkeyPatch) -> None:
     check = Check(monkeypatch, revision=V2)
     assert check.run() == ["198.18.0.4"]
     assert (check.said["plan"]["live"], check.said["plan"]["idle"]) == ("blue", "green")
+
+
+def test_a_revision_that_may_not_be_deployed_any_more_gets_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run may be cleared, from its lock on, after the settings or the branches have changed."""
+    check = Check(monkeypatch, revision=V2)
+
+    def forbidden(_app: Any, ref: str) -> None:
+        raise PolicyError(f"{ref[:12]} may not be deployed")
+
+    monkeypatch.setattr(provision_check, "resolve", forbidden)
+    with pytest.raises(AirflowFailException, match="bbbbbbbbbbbb may not be deployed"):
+        check.run()
+    assert "plan" not in check.said
+    # What a rollback goes back to was allowed when it went live.
+    assert Check(monkeypatch, goes_back=True).run() == ["198.18.0.4"]
 
 
 def test_a_load_balancer_that_cannot_be_read_does_not_hide_a_droplets_trouble(

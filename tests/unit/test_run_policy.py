@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
@@ -13,55 +14,32 @@ from airflow.sdk.exceptions import AirflowFailException
 from bluegreen.app import App
 from bluegreen.color import Color
 from bluegreen.errors import PolicyError
-from bluegreen.operators import switch
+from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.operators import deploy, switch, verdict
 from bluegreen.operators.policy import (
     approver_of,
     demand_approval,
+    demand_done,
+    demand_plan,
     demand_vouched,
     older_than_live,
     record_answer,
+    record_done,
+    record_plan,
     vouch_for,
 )
 from bluegreen.plan import HeldLock, Plan
 from bluegreen.seal import key_from, opened, sealed
 from tests.unit.repositories import app_of
+from tests.unit.runs import Run
 from tests.unit.test_operators import FLEET, LB
 
 GOOD, EVIL = "a" * 40, "e" * 40
 LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7})
 LATER = LOCK.model_copy(update={"tokens": {"lb-1": 8}})
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
+PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET)
 APP: App = app_of("https://example.com/shop.git", approval="always")
-
-
-class Run:
-    """A run whose tasks tell each other what a test lets them."""
-
-    def __init__(self, run_id: str = "run", first: str = "resolve_ref", **params: Any) -> None:
-        self.xcoms: dict[tuple[str, str], Any] = {}
-        self.task_id = first
-        self.dag_id, self.run_id, self.map_index = "deploy", run_id, -1
-        self.states = {first: "success", "approval": "success", "provision_check": "success"}
-        run = SimpleNamespace(
-            dag_id="deploy",
-            run_id=run_id,
-            triggering_user_name="bob",
-            run_type=SimpleNamespace(value="manual"),
-        )
-        dag = SimpleNamespace(task_ids=[first, "approval"])
-        self.context: Any = {"ti": self, "dag_run": run, "dag": dag, "params": params}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        """Push as the task does whose turn it is."""
-        self.xcoms[self.task_id, key] = value
-
-    def xcom_pull(self, *, task_ids: str, key: str) -> Any:
-        """Return what a task pushed."""
-        return self.xcoms.get((task_ids, key))
-
-    def get_task_states(self, **_: Any) -> dict[str, dict[str, str]]:
-        """Return the states of all tasks."""
-        return {self.run_id: self.states}
 
 
 def test_a_revision_is_believed_only_as_the_first_task_found_it() -> None:
@@ -91,6 +69,116 @@ def test_a_rollback_believes_the_task_that_found_its_release() -> None:
     run = Run(first="previous_release")
     vouch_for(run.context, APP, GOOD)
     demand_vouched(run.context, APP, GOOD)
+
+
+def checked(run: Run, lock: HeldLock = LOCK, plan: Plan = PLAN) -> Run:
+    """Let the tasks before the switch have done their work."""
+    first = run.task_id
+    vouch_for(run.context, APP, GOOD)
+    run.task_id = "provision_check"
+    record_plan(run.context, APP, None if first == "previous_release" else GOOD, lock, plan)
+    for task_id in ("preview_check", "final_validation"):
+        run.task_id = task_id
+        record_done(run.context, APP, GOOD, lock)
+    return run
+
+
+@pytest.mark.parametrize("first", ["resolve_ref", "previous_release"])
+def test_what_the_tasks_of_a_run_have_found_counts(first: str) -> None:
+    run = checked(Run(first=first))
+    # As Airflow hands it over.
+    plan = Plan.model_validate_json(PLAN.model_dump_json())
+    for revision in (GOOD, GOOD if first == "resolve_ref" else None):
+        demand_plan(run.context, APP, revision, LOCK, plan)
+    for task_id in ("preview_check", "final_validation"):
+        demand_done(run.context, APP, task_id, GOOD, LOCK)
+
+
+@pytest.mark.parametrize(
+    ("run", "revision", "plan"),
+    [
+        pytest.param(Run, GOOD, PLAN, id="the task was marked successful by hand"),
+        pytest.param(lambda: checked(Run(), LATER), GOOD, PLAN, id="made under another lock"),
+        pytest.param(lambda: checked(Run()), EVIL, PLAN, id="made for another revision"),
+        pytest.param(
+            lambda: checked(Run(first="previous_release")),
+            GOOD,
+            PLAN.model_copy(update={"good": EVIL}),
+            id="changed by hand in a rollback",
+        ),
+        pytest.param(lambda: renamed(checked(Run("yesterday"))), GOOD, PLAN, id="of another run"),
+    ],
+)
+def test_a_plan_that_the_run_has_not_made_as_things_are_now_is_not_followed(
+    run: Callable[[], Run], revision: str, plan: Plan
+) -> None:
+    with pytest.raises(PolicyError, match="the task provision_check has not done this under the lock"):
+        demand_plan(run().context, APP, revision, LOCK, plan)
+
+
+@pytest.mark.parametrize("task_id", ["preview_check", "final_validation"])
+@pytest.mark.parametrize(
+    ("run", "revision"),
+    [
+        pytest.param(Run, GOOD, id="marked successful by hand"),
+        pytest.param(lambda: checked(Run(), LATER), GOOD, id="done under another lock"),
+        pytest.param(lambda: checked(Run()), EVIL, id="done with another revision"),
+        pytest.param(lambda: swapped(checked(Run())), GOOD, id="said by another task"),
+    ],
+)
+def test_work_that_a_task_has_not_done_does_not_count(
+    task_id: str, run: Callable[[], Run], revision: str
+) -> None:
+    with pytest.raises(PolicyError, match=f"the task {task_id} has not done this under the lock"):
+        demand_done(run().context, APP, task_id, revision, LOCK)
+
+
+def swapped(run: Run) -> Run:
+    """Let each task say what the other has said."""
+    one, other = ("preview_check", "done"), ("final_validation", "done")
+    run.xcoms[one], run.xcoms[other] = run.xcoms[other], run.xcoms[one]
+    return run
+
+
+def task_of(kind: type[Any], hook: Any, **fields: Any) -> Any:
+    task: Any = kind(
+        task_id="task", app_id="my_perl_app", lock=LOCK.model_dump(mode="json"), revision=GOOD, **fields
+    )
+    task.__dict__["app"] = app_of("https://example.com/shop.git")
+    task.__dict__["load_balancers"] = lambda: hook
+    return task
+
+
+@pytest.mark.parametrize("goes_back", [False, True])
+@pytest.mark.parametrize("missing", ["provision_check", "preview_check"])
+def test_no_traffic_moves_without_a_plan_and_a_preview(missing: str, goes_back: bool) -> None:
+    run = checked(Run(first="previous_release" if goes_back else "resolve_ref"))
+    del run.xcoms[missing, "done"]
+    plan = PLAN.model_dump(mode="json")
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    task = task_of(switch.SwitchTrafficOperator, hook, plan=plan, goes_back=goes_back)
+    with pytest.raises(AirflowFailException, match=f"the task {missing} has not done this"):
+        task.execute(run.context)
+    hook.switch.assert_not_called()
+
+
+def test_a_switch_that_no_bake_has_watched_is_not_confirmed() -> None:
+    run, hook = checked(Run()), create_autospec(LoadBalancersHook, instance=True)
+    task = task_of(verdict.ConfirmOperator, hook)
+    task.execute(run.context)
+    hook.confirm.assert_called_once_with(GOOD)
+    del run.xcoms["final_validation", "done"]
+    with pytest.raises(AirflowFailException, match="the task final_validation has not done this"):
+        task.execute(run.context)
+    hook.confirm.assert_called_once_with(GOOD)
+
+
+def test_nothing_is_built_by_a_plan_that_the_run_has_not_made() -> None:
+    run, plan = checked(Run()), PLAN.model_copy(update={"good": EVIL}).model_dump(mode="json")
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    task = task_of(deploy.DeployReleaseOperator, hook, plan=plan, ip=str(PLAN.idle_droplets[0].public))
+    with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
+        task.execute(run.context)
 
 
 def approved(run: Run, revision: str = GOOD, lock: HeldLock = LOCK) -> Run:
@@ -144,8 +232,7 @@ def test_a_run_that_needs_no_approval_is_not_asked_for_one() -> None:
 def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
     monkeypatch: pytest.MonkeyPatch, goes_back: bool
 ) -> None:
-    run = Run(first="previous_release" if goes_back else "resolve_ref")
-    vouch_for(run.context, APP, GOOD)
+    run = checked(Run(first="previous_release" if goes_back else "resolve_ref"))
     asked: list[str] = []
 
     def move(**said: Any) -> dict[str, Any]:
@@ -153,12 +240,11 @@ def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
         return {}
 
     hook = SimpleNamespace(switch=move)
-    plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
     task: Any = switch.SwitchTrafficOperator(
         task_id="switch_traffic",
         app_id="my_perl_app",
         lock=LOCK.model_dump(mode="json"),
-        plan=plan,
+        plan=PLAN.model_dump(mode="json"),
         revision=GOOD,
         goes_back=goes_back,
     )

@@ -24,6 +24,7 @@ from bluegreen.plan import Plan
 from bluegreen.rests_on import RestsOn
 from bluegreen.sampler import Manner
 from bluegreen.traffic import Counters
+from tests.unit.runs import running
 
 NEW, OLD = "a" * 40, "b" * 40
 GOOD, BAD = Sample(5, 200, NEW, load_balancer="lb-1"), Sample(5, 500, NEW, load_balancer="lb-1")
@@ -122,7 +123,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         operator = FinalValidationOperator(
             app_id="my_perl_app",
             task_id="final_validation",
-            lock={"load_balancers": [], "tokens": {}},
+            lock={"load_balancers": [], "tokens": {"lb-1": 7}},
             plan=plan.model_dump(mode="json"),
             revision=NEW,
             switched={"lb-1": {"ok": True, "from": "blue", "to": "green", "counters": counters}},
@@ -139,7 +140,8 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         )
         operator.__dict__["app"] = app
         params = {"emergency": emergency}
-        run: Any = {"params": params, "dag": SimpleNamespace(params=params)}
+        run: Any = {**running("final_validation"), "params": params}
+        run["dag"].params = params
         return operator.act(run)
 
     return bake

@@ -23,7 +23,7 @@ from bluegreen.job import (
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.job_log import JobLog
 from bluegreen.operators.locked import PlannedOperator
-from bluegreen.operators.policy import demand_vouched
+from bluegreen.operators.policy import demand_plan, demand_vouched
 from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ class DeployReleaseOperator(PlannedOperator):
         """Return the droplet's name and the seconds that its script took.
 
         :raises BlueGreenError: with the cause that the script gave, if it failed.
+        :raises PolicyError: if the revision or the plan is not what this run's own tasks have found.
         """
         droplet = self.run_plan.idle_droplet(self.ip)
         context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
         demand_vouched(context, self.app, self.revision)
+        demand_plan(context, self.app, self.revision, self.held_lock, self.run_plan)
         load_balancers = self.load_balancers()
         # Also in a run that was cleared from here on after its switch.
         load_balancers.demand_idle(self.run_plan.idle)

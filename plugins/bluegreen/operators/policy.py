@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.app import App
-    from bluegreen.plan import HeldLock
+    from bluegreen.plan import HeldLock, Plan
 
 SEALED_KEY = "sealed"
 ANSWER_KEY = "answer"
+DONE_KEY = "done"
 # Which task of a DAG finds its revision.
 FINDS_REVISION = ("resolve_ref", "previous_release")
 
@@ -44,6 +47,46 @@ def demand_vouched(context: Context, app: App, revision: str) -> None:
         raise PolicyError(
             f"{str(revision)[:12]} may not be used: the task {task_id} did not find it and check it against "
             "the settings in policy, so its result or its state was changed by hand; trigger a new run"
+        )
+
+
+def record_plan(context: Context, app: App, revision: str | None, lock: HeldLock, plan: Plan) -> None:
+    """Push that this task made the plan; it counts for this lock only: later another run may switch."""
+    _record(context, app, {**_about_plan(context, revision, lock), "plan": _digest(plan)})
+
+
+def demand_plan(context: Context, app: App, revision: str | None, lock: HeldLock, plan: Plan) -> None:
+    """Make sure that a plan is the one that this run's check has made for this revision under this lock.
+
+    :raises PolicyError: if it is not.
+    """
+    about = {**_about_plan(context, revision, lock), "plan": _digest(plan)}
+    _demand(context, app, "provision_check", about)
+
+
+def record_done(context: Context, app: App, revision: str, lock: HeldLock) -> None:
+    """Push that this task has found the revision good; it counts for this lock only."""
+    _record(context, app, _about(context, revision, lock))
+
+
+def demand_done(context: Context, app: App, task_id: str, revision: str, lock: HeldLock) -> None:
+    """Make sure that a task has found a revision good, whatever state it is in.
+
+    :raises PolicyError: if it has not.
+    """
+    _demand(context, app, task_id, _about(context, revision, lock))
+
+
+def _record(context: Context, app: App, about: dict[str, Any]) -> None:
+    ti = context["ti"]
+    ti.xcom_push(key=DONE_KEY, value=sealed(sealing_key(app), {**about, "task": ti.task_id}))
+
+
+def _demand(context: Context, app: App, task_id: str, about: dict[str, Any]) -> None:
+    if opened(sealing_key(app), told(context, task_id, DONE_KEY)) != {**about, "task": task_id}:
+        raise PolicyError(
+            f"the task {task_id} has not done this under the lock that the run has now, so its result or its "
+            "state was changed by hand; trigger a new run"
         )
 
 
@@ -93,5 +136,14 @@ def older_than_live(context: Context, app: App) -> str | None:
     return f"{plan.older}, forced by {triggered_by(context)}" if forced else plan.older
 
 
-def _about(context: Context, revision: str, lock: HeldLock) -> dict[str, Any]:
+def _about_plan(context: Context, revision: str | None, lock: HeldLock) -> dict[str, Any]:
+    """Describe a plan; a rollback finds its revision by its plan, so that is not of a revision."""
+    return _about(context, revision if "resolve_ref" in context["dag"].task_ids else None, lock)
+
+
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(json.dumps(plan.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _about(context: Context, revision: str | None, lock: HeldLock) -> dict[str, Any]:
     return {"run": holder_of(context), "revision": revision, "token": lock.fencing_token}

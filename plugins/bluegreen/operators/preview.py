@@ -13,7 +13,8 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.good_answer import advice
 from bluegreen.hooks.preview_key import preview_key
 from bluegreen.look import ways_to_look
-from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.locked import PlannedOperator
+from bluegreen.operators.policy import record_done
 from bluegreen.operators.states import is_emergency
 from bluegreen.plan import Plan
 from bluegreen.rests_on import proving_paths
@@ -34,23 +35,21 @@ PREVIEW_INTERVAL = 0.2
 ENOUGH_ANSWERS = 5
 
 
-class PreviewCheckOperator(BlueGreenOperator):
+class PreviewCheckOperator(PlannedOperator):
     """Ask for every path of ``validation.paths`` by the preview host, through every load balancer.
 
     A path that is broken in the live release too proves nothing and is a warning: refusing all releases would
     not fix it. A deploy of which no path proves anything is refused; the health path does not count then.
 
-    :param plan: the run's :class:`Plan`; templated.
     :param revision: what must answer; templated.
     :param goes_back: whether the run is a rollback. The release that it goes back to may be older than the
         settings, so a path that it does not know is a warning, even if it is the only one.
     """
 
-    template_fields: Sequence[str] = ("plan", "revision")
+    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision")
 
-    def __init__(self, *, plan: Any, revision: Any, goes_back: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, revision: Any, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.plan = plan
         self.revision = revision
         self.goes_back = goes_back
 
@@ -59,7 +58,7 @@ class PreviewCheckOperator(BlueGreenOperator):
 
         :raises BlueGreenError: if the idle color does not answer as it should, or no path proves anything.
         """
-        plan, key = Plan.model_validate(self.plan), preview_key(self.app)
+        plan, key = self.run_plan, preview_key(self.app)
         paths = self.app.validation.paths if plan.live else []
         targets = targets_of(paths, plan.fleet.load_balancers)
         manner = Manner.of_clients(self.app, key)
@@ -89,6 +88,7 @@ class PreviewCheckOperator(BlueGreenOperator):
                     "%s of %s requests to %s failed before the switch already",
                     *(rate.failed, rate.requests, series.path),
                 )
+        record_done(context, self.app, self.revision, self.held_lock)
         return {"samples": [asdict(sample) for sample in before], "unproven": sorted(unproven)}
 
     def _check_preview(self, plan: Plan, live: Sampler, manner: Manner) -> list[Sample]:

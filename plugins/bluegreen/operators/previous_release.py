@@ -22,7 +22,7 @@ from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
 from bluegreen.ledger import read_ledger
 from bluegreen.operators.claims import refusals_explained
 from bluegreen.operators.locked import PlannedOperator
-from bluegreen.operators.policy import vouch_for
+from bluegreen.operators.policy import demand_plan, vouch_for
 from bluegreen.outcome import Outcome
 from bluegreen.plan import Plan
 from bluegreen.release import DropletFacts, facts_script, parse_facts
@@ -61,9 +61,10 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """Return the public addresses of the droplets that do not run it, and push it as XCom ``revision``.
 
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
-        :raises PolicyError: if it was never live.
+        :raises PolicyError: if it was never live, or if the plan is not what this run's check has made.
         """
         plan, ti = self.run_plan, context["ti"]
+        demand_plan(context, self.app, None, self.held_lock, plan)
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)

@@ -13,14 +13,15 @@ from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHo
 from bluegreen.hooks.load_balancer import LoadBalancerHook
 from bluegreen.joining import Seen, joining, strangers
 from bluegreen.obstacles import gradual_shift, no_haproxy
-from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.locked import LockedOperator
+from bluegreen.operators.policy import record_plan
 from bluegreen.operators.states import holder_of
 from bluegreen.outcome import Outcome
 from bluegreen.own_switch import is_own_pending
 from bluegreen.plan import Plan
 from bluegreen.reached import not_reached
 from bluegreen.release import MIN_FREE_MB, DropletFacts, facts_script, parse_facts
-from bluegreen.source.policy import compare, demand_new_enough
+from bluegreen.source.policy import compare, demand_new_enough, resolve
 from bluegreen.traffic import (
     DisagreementError,
     LoadBalancerStatus,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 PLAN_KEY = "plan"
 
 
-class ProvisionCheckOperator(BlueGreenOperator):
+class ProvisionCheckOperator(LockedOperator):
     """Read the API, every droplet and every load balancer; make the run's plan. Changes nothing.
 
     If the load balancers disagree, the DAG's param ``live`` says which color is live.
@@ -50,7 +51,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         because what they serve counts, and the load balancers know that.
     """
 
-    template_fields: Sequence[str] = ("revision",)
+    template_fields: Sequence[str] = (*LockedOperator.template_fields, "revision")
 
     def __init__(self, *, revision: Any = None, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -63,8 +64,12 @@ class ProvisionCheckOperator(BlueGreenOperator):
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
         :raises NothingToDoError: if the revision is live already, everywhere, and healthy, or if traffic is
             back already.
-        :raises PolicyError: if the revision is older than what is live, and may not be.
+        :raises PolicyError: if the revision may not be deployed as the settings are now, or is older than
+            what is live, and may not be.
         """
+        if self.revision:
+            # A run that was cleared may have found it when other revisions were allowed.
+            resolve(self.app, self.revision)
         fleet, params = self.read_fleet(goes_back=self.goes_back), context["params"]
         only_moves = self.goes_back and not params.get("revision")
         if not self.goes_back and (problems := fleet.problems(of=fleet.load_balancers)):
@@ -80,12 +85,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
         choice = Color(params["live"]) if params.get("live") else None
         plan = self._plan(fleet, statuses, facts, choice, only_moves)
         told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
-        if any(is_own_pending(status, holder_of(context)) for status in told):
-            # This task may be cleared, and run again in the bake.
-            raise BlueGreenError(
-                "this run has moved traffic already, and cannot begin again before that is decided; "
-                "trigger a new run"
-            )
+        _refuse_own_switch(context, told)
         rollbacks = f"bluegreen_rollback__{self.app_id}/"
         if only_moves and not choice and (back := moved_back(plan, told, rollbacks)):
             raise NothingToDoError(
@@ -111,6 +111,7 @@ class ProvisionCheckOperator(BlueGreenOperator):
             ", ".join(droplet.label for droplet in plan.idle_droplets),
         )
         context["ti"].xcom_push(key=PLAN_KEY, value=plan.model_dump(mode="json"))
+        record_plan(context, self.app, self.revision, self.held_lock, plan)
         return [str(droplet.public) for droplet in plan.idle_droplets]
 
     def _ask(
@@ -219,6 +220,15 @@ class ProvisionCheckOperator(BlueGreenOperator):
             if not self.goes_back:
                 raise
             return color_from_before(statuses)
+
+
+def _refuse_own_switch(context: Context, statuses: Iterable[LoadBalancerStatus]) -> None:
+    """This task may be cleared, and run again in the bake."""
+    if any(is_own_pending(status, holder_of(context)) for status in statuses):
+        raise BlueGreenError(
+            "this run has moved traffic already, and cannot begin again before that is decided; "
+            "trigger a new run"
+        )
 
 
 def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, LoadBalancerStatus | BlueGreenError]) -> Fleet:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.dag.links import CommitLink, HaproxyLink
 from bluegreen.errors import NothingToDoError
 from bluegreen.operators.locked import PlannedOperator
-from bluegreen.operators.policy import demand_approval, demand_vouched
+from bluegreen.operators.policy import demand_approval, demand_done, demand_plan, demand_vouched
 from bluegreen.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ class SwitchTrafficOperator(PlannedOperator):
         """Return each load balancer's :class:`SwitchResult` by droplet name.
 
         :raises LoadBalancerError: if one refuses; then traffic is where it was.
+        :raises PolicyError: if revision, plan or preview are not what this run's own tasks have found good.
         :raises PolicyError: if the app's file wants an approval that the run does not have. A rollback needs
             none: traffic goes back to what was approved, and nobody should have to be found for it.
         :raises NothingToDoError: if a dead run's timer has brought a rollback's traffic back meanwhile.
         """
         plan = self.run_plan
         demand_vouched(context, self.app, self.revision)
+        demand_plan(context, self.app, self.revision, self.held_lock, plan)
+        demand_done(context, self.app, "preview_check", self.revision, self.held_lock)
         if not self.goes_back and (
             approver := demand_approval(context, self.app, self.revision, self.held_lock)
         ):

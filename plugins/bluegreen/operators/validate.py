@@ -13,6 +13,7 @@ from bluegreen.dag.links import HaproxyLink
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.preview_key import preview_key
 from bluegreen.operators.locked import PlannedOperator
+from bluegreen.operators.policy import record_done
 from bluegreen.operators.states import is_emergency
 from bluegreen.plan import Plan
 from bluegreen.readings import Reading, Readings
@@ -120,6 +121,7 @@ class FinalValidationOperator(PlannedOperator):
             "rests_on": self._rests_on(series, proving, clients, settings).model_dump(mode="json"),
         }
         self.log.info("the bake is over, no limit broken: %s", seen)
+        record_done(context, self.app, self.revision, self.held_lock)
         return seen
 
     def _rests_on(

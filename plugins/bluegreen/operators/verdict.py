@@ -10,6 +10,7 @@ from airflow.sdk import BaseBranchOperator
 from bluegreen.dag.links import HaproxyLink
 from bluegreen.errors import LoadBalancerError
 from bluegreen.operators.locked import LockedOperator
+from bluegreen.operators.policy import demand_done
 from bluegreen.operators.states import found_plan, holder_of, task_states
 from bluegreen.own_switch import is_taken_back
 from bluegreen.traffic import live_color
@@ -49,8 +50,10 @@ class ConfirmOperator(LockedOperator):
     def act(self, context: Context) -> None:
         """Confirm on every load balancer.
 
+        :raises PolicyError: if no bake has found the revision good, whatever state its task is in.
         :raises LoadBalancerError: with code ``reverted`` if a timer was faster.
         """
+        demand_done(context, self.app, "final_validation", self.revision, self.held_lock)
         self.load_balancers().confirm(self.revision)
 
 
