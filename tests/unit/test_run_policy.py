@@ -15,7 +15,7 @@ from bluegreen.app import App
 from bluegreen.color import Color
 from bluegreen.errors import PolicyError
 from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators import deploy, switch, verdict
+from bluegreen.operators import deploy, previous_release, switch, verdict
 from bluegreen.operators.policy import (
     approver_of,
     demand_approval,
@@ -179,6 +179,22 @@ def test_nothing_is_built_by_a_plan_that_the_run_has_not_made() -> None:
     task = task_of(deploy.DeployReleaseOperator, hook, plan=plan, ip=str(PLAN.idle_droplets[0].public))
     with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
         task.execute(run.context)
+
+
+def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> None:
+    run, plan = checked(Run(first="previous_release")), PLAN.model_copy(update={"good": EVIL})
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    task: Any = previous_release.PreviousReleaseOperator(
+        task_id="previous_release",
+        app_id="my_perl_app",
+        lock=LOCK.model_dump(mode="json"),
+        plan=plan.model_dump(mode="json"),
+        activation=[],
+    )
+    task.__dict__["load_balancers"] = lambda: hook
+    with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
+        task.execute(run.context)
+    hook.renew.assert_not_called()
 
 
 def approved(run: Run, revision: str = GOOD, lock: HeldLock = LOCK) -> Run:
