@@ -14,6 +14,9 @@ from sandbox.processes import run
 MEBIBYTES_PER_GIGABYTE = 20
 SMALLEST_MEBIBYTES = 512
 
+# How many files a machine can make: of memory, each takes about 1 KB, however empty it is.
+INODES = 100_000
+
 
 class Disk:
     """The layer of one machine, mounted under its directory.
@@ -39,7 +42,7 @@ class Disk:
                 "-t",
                 "tmpfs",
                 "-o",
-                f"size={mebibytes}m,mode=755",
+                f"size={mebibytes}m,nr_inodes={INODES},mode=755",
                 "bluegreen-sandbox",
                 str(self._layer),
             ]

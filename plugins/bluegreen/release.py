@@ -28,6 +28,9 @@ NEEDED_TOOLS = ("perl", "carton", "git")
 MIN_FREE_MB = 200
 # What a droplet keeps of its disk, so that the next release can be built after one that has filled the rest.
 RESERVE_MB = MIN_FREE_MB
+# The same in files: a release with its dependencies has some thousands.
+MIN_FREE_INODES = 5_000
+RESERVE_INODES = 4 * MIN_FREE_INODES
 
 
 class ReleaseError(BlueGreenError):
@@ -49,6 +52,7 @@ class Release:
     :param health_statuses: good answers to ``health_path``; 200 to 299 if there are none.
     :param health_timeout: seconds within which the started app must be healthy.
     :param min_free_mb: megabytes that must be free before anything is written.
+    :param min_free_inodes: files that there must be room for then.
     :param kept: a revision that stays on the droplet, however many newer ones there are.
     """
 
@@ -69,6 +73,7 @@ class Release:
     health_consecutive: int = 3
     health_timeout: float = 60
     min_free_mb: int = 100
+    min_free_inodes: int = MIN_FREE_INODES // 2
     kept: str | None = None
 
     @classmethod
@@ -105,6 +110,7 @@ class DropletFacts:
     :param service: systemd's word: ``active``, ``inactive``, ``failed`` …
     :param main_pid: of the service, or ``None``.
     :param disk_free_mb: megabytes free where releases go.
+    :param inodes_free: how many files can be made there; ``None`` if the file system does not count.
     :param versions: of ``perl``, ``carton`` and ``git``; ``None`` for what is not installed.
     :param missing_users: which of the users needed are not there.
     :param releases: complete releases on the droplet.
@@ -114,6 +120,7 @@ class DropletFacts:
     service: str
     main_pid: int | None
     disk_free_mb: int
+    inodes_free: int | None
     versions: Mapping[str, str | None]
     missing_users: tuple[str, ...]
     releases: tuple[str, ...]
@@ -155,6 +162,8 @@ def deploy_script(release: Release) -> str:
         kept_revision=release.kept or "",
         min_free_mb=release.min_free_mb,
         reserve_mb=RESERVE_MB,
+        min_free_inodes=release.min_free_inodes,
+        reserve_inodes=RESERVE_INODES,
         load_timeout=LOAD_TIMEOUT,
         unit_text=service_unit(release),
         start_text=start_text(release),
@@ -199,6 +208,7 @@ def parse_facts(output: str) -> DropletFacts:
             service=single["service"],
             main_pid=int(single["main_pid"]) or None,
             disk_free_mb=int(single["disk_free_mb"]),
+            inodes_free=int(single["inodes_free"]) if single["inodes_free"] else None,
             versions={tool: single[tool] or None for tool in NEEDED_TOOLS},
             missing_users=tuple(value for key, value in pairs if key == "missing_user"),
             releases=tuple(sorted(value for key, value in pairs if key == "release")),

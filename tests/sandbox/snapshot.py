@@ -30,7 +30,8 @@ _PRUNED = " -o ".join(f"-path {path}" for path in LEFT_OUT)
 
 # Of /run itself only the time is left out: the login's session comes and goes there.
 _SHOW = f"""
-find / /dev/shm \\( {_PRUNED} \\) -prune -o -path /run -o -printf '%p %y %u %g %m %s %T@ %C@ %l\\n' |
+find / /dev/shm \\( {_PRUNED} -o -path '/opt/*/reserve/*' \\) -prune -o -path /run \
+    -o -printf '%p %y %u %g %m %s %T@ %C@ %l\\n' |
     # Where systemd puts a cage together, the time changes, and nothing else.
     grep -v -E '^(/dev|/tmp|/run/systemd/propagate) ' | sort
 # What packages own is not read again: it cannot change without the time of change above.

@@ -174,7 +174,7 @@ class Unfit:
 
 def fill_disk_and_reserve(machine: Machine) -> None:
     """Leave no room, not even what is kept for the next deploy."""
-    machine.run(f"rm -f /opt/{SYSTEM_NAME}/reserve")
+    machine.run(f"rm -rf /opt/{SYSTEM_NAME}/reserve")
     machine.fill_disk()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script
-from bluegreen.release import RESERVE_MB, deploy_unit, failure_cause
+from bluegreen.release import RESERVE_INODES, RESERVE_MB, deploy_unit, failure_cause
 from bluegreen.stop_idle import stop_script
 from sandbox import Sandbox
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
@@ -114,7 +114,28 @@ def test_a_release_that_fills_the_disk_leaves_room_for_the_next_one(
     assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve"], check=False).returncode == 1
     droplet.machine.run(["rm", filler])
     running(droplet, revisions["v2"])
-    assert droplet.machine.run(f"stat -c '%s %U' {ROOT}/reserve").stdout == f"{RESERVE_MB << 20} root\n"
+    kept = droplet.machine.run(f"stat -c '%s %U' {ROOT}/reserve/room; ls {ROOT}/reserve | wc -l").stdout
+    assert kept == f"{RESERVE_MB << 20} root\n{RESERVE_INODES + 1}\n"
+
+
+def test_a_release_that_fills_the_disk_with_files_leaves_room_for_the_next_one(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v2"])
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v1']}"])
+    files = f"/var/lib/{SYSTEM_NAME}/files"
+    program = 'mkdir $ARGV[0]; while (open my $file, ">", "$ARGV[0]/" . $n++) { }'
+    droplet.machine.run(["runuser", "-u", SYSTEM_NAME, "--", "perl", "-e", program, files])
+    try:
+        # What other programs on the machine make and remove meanwhile is not much.
+        assert int(droplet.machine.run("df --output=iavail /opt | tail -n 1").stdout) < 20
+        assert RESERVE_INODES <= (droplet.facts().inodes_free or 0) < RESERVE_INODES + 30
+        running(droplet, revisions["v1"])
+        assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve"], check=False).returncode == 1
+    finally:
+        droplet.machine.run(["rm", "-rf", files])
+    running(droplet, revisions["v2"])
+    assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve/room"], check=False).returncode == 0
 
 
 def test_release_that_is_not_healthy_gives_way_to_the_one_before(

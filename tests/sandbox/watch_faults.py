@@ -157,7 +157,7 @@ def powered_off(watched: Watched) -> Iterator[None]:
 @contextmanager
 def full_disk(watched: Watched) -> Iterator[None]:
     machine = watched.machines["watched-blue-1"]
-    machine.run("rm -f /opt/app-watched/reserve")
+    machine.run("rm -rf /opt/app-watched/reserve")
     machine.fill_disk()
     yield
     machine.free_disk()

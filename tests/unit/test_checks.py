@@ -245,6 +245,12 @@ def test_a_full_disk_is_a_warning_as_long_as_a_deploy_has_room_that_is_kept_for_
     assert found.what == "only 3 MB of disk are free; the next deploy has 200 MB that are kept"
 
 
+def test_too_few_files_are_a_warning_as_long_as_a_deploy_has_some_that_are_kept_for_it() -> None:
+    [found] = machines.room(facts(servers={"green-1": server(inodes_free=3, inodes_reserved=20_000)}))
+    assert found.severity == "warning"
+    assert found.what.endswith("room for 3 more files only; the next deploy has 20000 that are kept")
+
+
 def test_a_check_that_breaks_is_a_finding_and_hides_no_other() -> None:
     def broken(_: Facts) -> Iterator[Finding]:
         yield warning("before", "found", "do")

@@ -63,6 +63,7 @@ def facts(revision: str | None = V1, **changes: Any) -> DropletFacts:
             "service": "active",
             "main_pid": 1,
             "disk_free_mb": 5000,
+            "inodes_free": 70_000,
             "versions": {"perl": "5.36.0", "carton": "1.0", "git": "2.39"},
             "missing_users": (),
             "releases": (),
@@ -127,6 +128,15 @@ def test_a_load_balancer_that_cannot_be_read_does_not_hide_a_droplets_trouble(
     check.statuses["lb-2"] = BlueGreenError("lb-2 cannot be reached")
     check.facts["green-1"] = facts(disk_free_mb=3)
     with pytest.raises(AirflowFailException, match=r"lb-2 cannot be reached; green-1.*only 3 MB of disk"):
+        check.run()
+
+
+def test_an_idle_droplet_without_room_for_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch)
+    check.facts["green-1"] = facts(inodes_free=4999)
+    with pytest.raises(
+        AirflowFailException, match=r"green-1.*room for 4999 more files only, 5000 are needed"
+    ):
         check.run()
 
 

@@ -173,6 +173,7 @@ revision={REVISION}
 service=active
 main_pid=234
 disk_free_mb=506
+inodes_free=70000
 perl=5.36.0
 carton=1.0.35
 git=2.39.5
@@ -185,7 +186,8 @@ end=
 def test_facts() -> None:
     facts = parse_facts(FACTS)
     assert (facts.revision, facts.service, facts.main_pid) == (REVISION, "active", 234)
-    assert facts.disk_free_mb == 506
+    assert (facts.disk_free_mb, facts.inodes_free) == (506, 70000)
+    assert parse_facts(FACTS.replace("=70000", "=")).inodes_free is None
     assert facts.versions == {"perl": "5.36.0", "carton": "1.0.35", "git": "2.39.5"}
     assert facts.missing_users == ()
     assert facts.releases == (REVISION, "f" * 40)

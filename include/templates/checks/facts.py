@@ -95,7 +95,8 @@ def app_server(deadline, request):
         **machine(deadline, request),
         "tools": tools,
         "missing_users": [user for user, exists in users.items() if not exists],
-        "disk_reserved_mb": size_of(f"{root}/reserve") >> 20,
+        "disk_reserved_mb": size_of(f"{root}/reserve/room") >> 20,
+        "inodes_reserved": count_in(f"{root}/reserve"),
         "perl_key": perl_key(deadline),
         "current": current,
         "releases": releases,
@@ -142,6 +143,15 @@ def size_of(path):
     """Return a file's size in bytes; 0 if there is none."""
     try:
         return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def count_in(directory):
+    """Return how many files root has put into a directory; 0 if there is none."""
+    try:
+        with os.scandir(directory) as found:
+            return sum(1 for _ in found)
     except OSError:
         return 0
 

@@ -145,6 +145,7 @@ class AppServer(Machine):
     """An application droplet.
 
     :param disk_reserved_mb: what a deploy may use besides what is free, see ``deploy_release.sh.j2``.
+    :param inodes_reserved: the same in files.
     :param perl_key: versions of perl and of the C library, which a set of dependencies is built for.
     :param current: the revision that ``current`` points to.
     :param stated: the revision in that release's own ``REVISION``.
@@ -159,6 +160,7 @@ class AppServer(Machine):
     tools: dict[str, str | None]
     missing_users: tuple[str, ...]
     disk_reserved_mb: int = 0
+    inodes_reserved: int = 0
     perl_key: str
     current: str | None
     stated: str = ""

@@ -9,11 +9,10 @@ from bluegreen.checks.facts import AppEnvironment, AppServer, Facts, LoadBalance
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet import Droplet
-from bluegreen.release import MIN_FREE_MB, NEEDED_TOOLS
+from bluegreen.release import MIN_FREE_INODES, MIN_FREE_MB, NEEDED_TOOLS
 
 # A load balancer needs room for its state only.
 MIN_FREE_MB_LOAD_BALANCER = 20
-MIN_FREE_INODES = 5_000
 MIN_FREE_MEMORY_MB = 100
 # Seconds. Beyond it, times in logs and certificates begin to be wrong.
 MAX_CLOCK_OFFSET = 5.0
@@ -45,18 +44,21 @@ def room(facts: Facts) -> Iterator[Finding]:
         judge = _judge(facts, droplet)
         needed = MIN_FREE_MB if isinstance(machine, AppServer) else MIN_FREE_MB_LOAD_BALANCER
         reserved = machine.disk_reserved_mb if isinstance(machine, AppServer) else 0
+        files_reserved = machine.inodes_reserved if isinstance(machine, AppServer) else 0
         free = f"only {machine.disk_free_mb} MB of disk are free"
         advice = "remove what is not needed, or resize it"
         if machine.disk_free_mb + reserved < needed:
             yield judge(droplet.name, f"{free}, {needed} are needed", advice)
         elif machine.disk_free_mb < needed:
             yield warning(droplet.name, f"{free}; the next deploy has {reserved} MB that are kept", advice)
-        if machine.inodes_free is not None and machine.inodes_free < MIN_FREE_INODES:
-            yield judge(
-                droplet.name,
-                f"its file system has room for {machine.inodes_free} more files only",
-                "remove what is not needed",
-            )
+        files = f"its file system has room for {machine.inodes_free} more files only"
+        if machine.inodes_free is None or machine.inodes_free >= MIN_FREE_INODES:
+            pass
+        elif machine.inodes_free + files_reserved < MIN_FREE_INODES:
+            yield judge(droplet.name, f"{files}, {MIN_FREE_INODES} are needed", "remove what is not needed")
+        else:
+            kept = f"{files}; the next deploy has {files_reserved} that are kept"
+            yield warning(droplet.name, kept, "remove what is not needed")
         if machine.memory_free_mb < MIN_FREE_MEMORY_MB:
             yield warning(
                 droplet.name,

@@ -20,7 +20,7 @@ from bluegreen.outcome import Outcome
 from bluegreen.own_switch import is_own_pending
 from bluegreen.plan import Plan
 from bluegreen.reached import not_reached
-from bluegreen.release import MIN_FREE_MB, DropletFacts, facts_script, parse_facts
+from bluegreen.release import MIN_FREE_INODES, MIN_FREE_MB, DropletFacts, facts_script, parse_facts
 from bluegreen.source.policy import compare, demand_new_enough, resolve
 from bluegreen.traffic import (
     DisagreementError,
@@ -257,4 +257,8 @@ def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[st
     found += [f"the user {user} does not exist" for user in facts.missing_users]
     if facts.disk_free_mb < MIN_FREE_MB:
         found.append(f"only {facts.disk_free_mb} MB of disk are free, {MIN_FREE_MB} are needed")
+    if facts.inodes_free is not None and facts.inodes_free < MIN_FREE_INODES:
+        found.append(
+            f"its disk has room for {facts.inodes_free} more files only, {MIN_FREE_INODES} are needed"
+        )
     return [f"{droplet.label}: {problem}" for problem in found]

@@ -98,8 +98,9 @@ my %HOW = (
         in_background( \&serve_as_orphan );
         return error();
     },
-    'fills its disk'           => sub { fill_disk(); return error() },
-    'leaks memory'             => \&leak_memory,
+    'fills its disk'            => sub { fill_disk();   return error() },
+    'fills its disk with files' => sub { fill_inodes(); return error() },
+    'leaks memory'              => \&leak_memory,
 );
 
 my %AS_IT_LOADS = (
@@ -264,6 +265,15 @@ sub fill_disk {
     open my $file, '>', "$ENV{STATE_DIRECTORY}/filler" or return;
     while ( syswrite $file, $MEGABYTE ) { }
     close $file;
+    return;
+}
+
+# The same with files that are empty.
+sub fill_inodes {
+    return if !mark($ALREADY);
+    my ( $directory, $number ) = ( "$ENV{STATE_DIRECTORY}/files", 0 );
+    mkdir $directory;
+    while ( open my $file, '>', $directory . q{/} . $number++ ) { close $file }
     return;
 }
 

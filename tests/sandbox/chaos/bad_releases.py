@@ -79,6 +79,7 @@ TABLE: dict[str, dict[str, tuple[str, ...]]] = {
     "forks away": {SWITCHED: EITHER},
     "forks away as it loads": {EVERYBODY: EITHER},
     "fills its disk": {SWITCHED: EITHER},
+    "fills its disk with files": {SWITCHED: EITHER},
     "leaks memory": {CLIENTS: (ROLLED_BACK,)},
 }
 

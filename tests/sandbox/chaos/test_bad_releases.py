@@ -43,7 +43,9 @@ GOOD = ("live and confirmed", "already live")
 # What the app has stored is its own, and stays.
 STATE = f"/var/lib/{SYSTEM_NAME}"
 # As a person does it, or logrotate at night.
-CLEAN = f"rm -f {STATE}/filler; : >/var/log/syslog; journalctl --quiet --rotate --vacuum-size=1M"
+CLEAN = (
+    f"rm -rf {STATE}/filler {STATE}/files; : >/var/log/syslog; journalctl --quiet --rotate --vacuum-size=1M"
+)
 
 
 @pytest.fixture(scope="module")
