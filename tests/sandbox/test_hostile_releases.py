@@ -6,6 +6,7 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +19,10 @@ from bluegreen.checks.facts import Source
 from bluegreen.checks.source import made_from
 from bluegreen.command_hooks import Moment, hook_script, hook_unit
 from bluegreen.job import JobState, clean_script, start_script
+from bluegreen.release import failure_cause
 from bluegreen.source.mirror import with_mirror
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet
-from tests.sandbox.releases import Commit, refused, running
+from tests.sandbox.releases import Commit, comes_back, refused, running
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
@@ -275,6 +277,26 @@ def test_a_release_that_talks_without_end_fills_nothing(
     assert size < 2_000_000
     assert any("KB of this output are left out here" in line for line in report.lines)
     droplet.script(clean_script(unit=unit))
+
+
+def test_the_last_words_of_an_app_that_is_not_healthy_are_bounded_in_bytes(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
+    running(droplet, revisions["v1"])
+    program = "sub { print STDERR 'x' x 40_000, qq(\\n) for 1 .. 20; [ 500, [], ['bad'] ] }\n"
+
+    def change(clone: Path) -> None:
+        (clone / "app.psgi").write_text(program)
+
+    revision = commit("last-words", change)
+    unit = droplet.start(replace(droplet.release(revision), health_timeout=3))
+    report = droplet.finish(unit)
+    assert failure_cause(report.lines).startswith("the app was started but did not become healthy within 3 s")
+    assert any(line.startswith("xxx") for line in report.lines)
+    size = int(droplet.machine.run(["stat", "-c", "%s", f"/run/bluegreen/{unit}.log"]).stdout)
+    assert 60_000 < size < 90_000
+    droplet.script(clean_script(unit=unit))
+    comes_back(droplet, revisions["v1"])
 
 
 def loaded(droplet: AppDroplet, start: str, seconds: int = 20) -> dict[str, Any]:
