@@ -24,18 +24,21 @@ NO_TESTS = 5
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of pytest, the worse of the two."""
+    halves: list[subprocess.Popen[bytes]] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        """Let both take down what they have brought up; they are waited for."""
+        for process in halves:
+            process.send_signal(signal.SIGINT)
+
+    # Before the halves start: where a shell has started this in the background, SIGINT is ignored, and they
+    # would inherit that. A handled signal gets its default back in them.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     with tempfile.TemporaryFile() as printed:
-        with_machines = _start("sandbox", arguments)
-        others = _start("not sandbox", arguments, stdout=printed, stderr=subprocess.STDOUT)
-
-        def interrupt(number: int, _frame: object) -> None:
-            """Let both take down what they have brought up; they are waited for."""
-            for process in (with_machines, others):
-                process.send_signal(signal.SIGINT)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
-        statuses = [with_machines.wait(), others.wait()]
+        halves.append(_start("sandbox", arguments))
+        halves.append(_start("not sandbox", arguments, stdout=printed, stderr=subprocess.STDOUT))
+        statuses = [process.wait() for process in halves]
         printed.seek(0)
         sys.stdout.buffer.write(printed.read())
         sys.stdout.flush()
