@@ -15,7 +15,8 @@ from tests.sandbox.stack import Ended, Stack
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
 MOMENTS = ("before_deploy", "before_switch", "after_switch", "after_rollback", "on_failure")
-FILE = "/var/tmp/hooks"
+# The one place where a command leaves something behind.
+FILE = "/var/lib/app-my_perl_app/hooks"
 NOTE_FACTS = f"env | grep ^BLUEGREEN_ | tr '\\n' ' ' >>{FILE}; echo >>{FILE}"
 SAY_FACTS_AND_FAIL = 'echo "$BLUEGREEN_REF to $BLUEGREEN_TO as $(id -un) in $PWD"; exit 7'
 

@@ -88,9 +88,10 @@ def test_a_health_path_that_the_live_release_does_not_know_is_refused(stack: Sta
     with live_untouched(stack), settings(stack, {"health": {"path": "/unheard-of"}}):
         ended = stack.run("deploy", ref=stack.other_ref())
         dry = stack.run("dry_run", ref=stack.other_ref())
-    words = "is live and answers /unheard-of (setting health.path) with status 404"
-    assert_refused(ended, stack.machines(stack.live())[0].name, words)
-    assert (dry.state, words[3:] in str(stack.client.xcom(dry.run, "check", "findings"))) == ("failed", True)
+    words = ("live and answers /unheard-of (setting health.path;", "with status 404, allowed are 200 to 299")
+    assert_refused(ended, stack.machines(stack.live())[0].name, *words)
+    found = str(stack.client.xcom(dry.run, "check", "findings"))
+    assert (dry.state, [word for word in words if word not in found]) == ("failed", [])
     assert lasts(judge, started, time.time()).failed == 0
 
 
@@ -256,7 +257,7 @@ def test_a_deploy_of_what_is_live_touches_nothing(stack: Stack) -> None:
     assert {color: fingerprint(stack, color) for color in ("blue", "green")} == before
 
 
-@pytest.mark.parametrize("ref", ["--upload-pack=x", "a;id", "$(id)", "../x", "x" * 300, "", "v1\n"])
+@pytest.mark.parametrize("ref", ["--upload-pack=x", "a b", "a\\b", "../x", "x" * 300, "", "v1\n"])
 def test_a_malformed_ref_is_refused_by_the_api_and_never_becomes_a_run(stack: Stack, ref: str) -> None:
     with pytest.raises(ApiError, match="ref") as caught:
         stack.client.trigger("bluegreen_deploy__my_perl_app", {"ref": ref})
@@ -273,8 +274,9 @@ def test_an_unknown_ref_is_refused_before_any_droplet_is_asked(stack: Stack) -> 
     droplet = stack.idle_machines()[0]
     logins = "journalctl --unit=ssh --quiet --grep='Accepted publickey' | wc -l"
     before = droplet.run(logins).stdout
-    ended = stack.run("deploy", ref="nope")
-    assert_refused(ended, "there is no branch or tag 'nope'", "my_perl_app.git")
+    # A branch may be called like this, so nothing but quoting keeps a shell from it.
+    ended = stack.run("deploy", ref="$(id);nope")
+    assert_refused(ended, "there is no branch or tag '$(id);nope'", "my_perl_app.git")
     assert droplet.run(logins).stdout == before
 
 

@@ -14,7 +14,7 @@ from bluegreen.checks.facts import AppEnvironment
 from bluegreen.templates import TEMPLATES_DIRECTORY
 from tests.unit.test_checks import facts, server
 
-IGNORING = "Ignoring invalid environment assignment '{}': /etc/default/app-shop"
+IGNORING = "bluegreen-facts-1.service: Ignoring invalid environment assignment '{}': /etc/default/app-shop"
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ LOAD = (
 CAGED = "bluegreen: caged"
 
 # An assignment that systemd refuses. It may be a line of a key in base64, with its padding for a value.
-REFUSED = re.compile(r"(?m)^Ignoring invalid environment assignment '(.*)")
+REFUSED = re.compile(r"(?m)^(?:\S+: )?Ignoring invalid environment assignment '(.*)")
 NAMED = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_.-]{0,40})=[^='\s]")
 
 # The names whose assignments systemd ignores, and the number of such lines that have no name to show.
