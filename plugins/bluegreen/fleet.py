@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from bluegreen.app import App, Tags
 from bluegreen.color import Color
@@ -46,6 +46,11 @@ class Droplet(BaseModel):
     vpc: str | None = None
     memory: int = 0
     vcpus: int = 0
+
+    @field_serializer("tags", when_used="json")
+    def _tags_in_order(self, tags: frozenset[str]) -> list[str]:
+        """A plan is sealed by its JSON, and the order of a set may change when it is read back."""
+        return sorted(tags)
 
     @classmethod
     def from_api(cls, data: Mapping[str, Any], reserved: Collection[str] = ()) -> Droplet:

@@ -38,6 +38,12 @@ def fleet_of(*droplets: dict[str, Any]) -> Fleet:
     return Fleet.of([Droplet.from_api(one) for one in droplets], TAGS)
 
 
+def test_a_droplet_has_one_json_whatever_the_order_of_its_tags() -> None:
+    tags = [f"tag:{number}" for number in range(100)]
+    droplet, read_back = (Droplet.from_api(api_droplet(1, *some)) for some in (tags, tags[::-1]))
+    assert droplet.model_dump_json() == read_back.model_dump_json()
+
+
 WHOLE = (
     api_droplet(1, "role:loadbalancer"),
     api_droplet(2, "env:blue"),
