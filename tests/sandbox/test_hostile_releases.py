@@ -279,7 +279,7 @@ def test_a_release_that_talks_without_end_fills_nothing(
     droplet.script(clean_script(unit=unit))
 
 
-# Prints when the service loads the app, and not when a deploy does: systemd names the journal to services only.
+# Prints when the service loads the app, and not when a deploy does: only services know of the journal.
 TALKS_IN_THE_SERVICE = """
 if ($ENV{JOURNAL_STREAM}) { print STDERR 'x' x 40_000 . "\\n" for 1 .. 20 }
 sub { [ 500, [], ['bad'] ] }
@@ -298,7 +298,9 @@ def test_the_last_words_of_an_app_that_is_not_healthy_are_bounded_in_bytes(
     # A second worker would cut the lines of the first into pieces.
     unit = droplet.start(replace(droplet.release(revision), workers=1, health_timeout=15))
     report = droplet.finish(unit)
-    assert failure_cause(report.lines).startswith("the app was started but did not become healthy within 15 s")
+    assert failure_cause(report.lines).startswith(
+        "the app was started but did not become healthy within 15 s"
+    )
     assert any(line.startswith("xxx") for line in report.lines)
     size = int(droplet.machine.run(["stat", "-c", "%s", f"/run/bluegreen/{unit}.log"]).stdout)
     assert 60_000 < size < 90_000

@@ -30,7 +30,7 @@ def test_an_app_s_last_words_are_shown_as_they_are(tmp_path: Path) -> None:
 
 def test_an_app_s_last_words_are_read_once_journald_has_them(tmp_path: Path) -> None:
     synced = tmp_path / "synced"
-    journalctl = f'case $1 in --sync) touch {synced} ;; *) ls {synced} ;; esac'
+    journalctl = f"case $1 in --sync) touch {synced} ;; *) ls {synced} ;; esac"
     assert run_functions(RELEASE, tmp_path, "last_words", journalctl=journalctl).stdout == f"{synced}\n"
 
 
