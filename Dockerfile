@@ -2,7 +2,7 @@
 FROM apache/airflow:3.3.2-python3.11
 COPY --chown=airflow:0 requirements-image.txt /tmp/
 RUN pip install --no-cache-dir --requirement /tmp/requirements-image.txt
-COPY ci/airflow-role.json deploy/init.py /opt/airflow/setup/
+COPY examples/ci/airflow-role.json hosting/init.py /opt/airflow/setup/
 COPY dags /opt/airflow/dags
 COPY plugins /opt/airflow/plugins
 COPY include /opt/airflow/include

@@ -8,7 +8,7 @@ ARGS ?=
 VENV := .venv
 UV_VERSION := 0.13.9
 BIN := $(VENV)/bin
-CODE := ci dags demo deploy plugins sandbox scripts tests
+CODE := dags demo examples/ci hosting plugins sandbox scripts tests
 
 # The sandbox's machines need Linux and root.
 MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo yes)
@@ -35,8 +35,8 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
 	shellcheck .ci/run $$(grep --files-with-matches --no-messages '^#!.*sh$$' \
-		scripts/* tests/compose/* deploy/compose/* deploy/systemd/* sandbox/guest/*)
-	$(BIN)/python -m pytest --quiet --quiet -k shellcheck tests/unit/test_release.py
+		scripts/* tests/compose/* hosting/compose/* hosting/systemd/* sandbox/guest/*)
+	$(BIN)/python -m pytest --quiet --quiet -k shellcheck tests/unit/release/test_release.py
 	$(BIN)/python scripts/check_haproxy_templates.py
 
 ifeq ($(MACHINES),yes)
@@ -57,7 +57,7 @@ test-compose: setup  ## The stack of docker-compose.yaml on a container engine o
 	@tests/compose/stand-in-images make
 	tests/compose/with-engine $(BIN)/python -m pytest tests/compose $(ARGS)
 
-test-metrics: setup  ## The alarms of deploy/metrics, by Prometheus' own tools
+test-metrics: setup  ## The alarms of hosting/metrics, by Prometheus' own tools
 	@scripts/install-system-packages metrics
 	$(BIN)/python -m pytest tests/metrics $(ARGS)
 

@@ -5,6 +5,6 @@ The DAGs of all apps stay as they are.
 
 from __future__ import annotations
 
-from bluegreen.dag.every_app import refuse_unused_files
+from bluegreen.dag_building.every_app import refuse_unused_files
 
 refuse_unused_files()

@@ -6,24 +6,24 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, XComArg, chain
 
-from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app, stop_idle_later
-from bluegreen.dag.trigger_form import deploy_params
+from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app, stop_idle_later
+from bluegreen.dag_building.trigger_form import deploy_params
 from bluegreen.operators.approval import SwitchApprovalOperator
-from bluegreen.operators.command_hooks import add_command_hooks
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
-from bluegreen.operators.haproxy import RenderAndReloadOperator
+from bluegreen.operators.final_validation import FinalValidationOperator
+from bluegreen.operators.lifecycle_commands import add_command_hooks
 from bluegreen.operators.lock import AcquireLockOperator
-from bluegreen.operators.preview import PreviewCheckOperator
+from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
+from bluegreen.operators.render_and_reload import RenderAndReloadOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
-from bluegreen.operators.switch import SwitchTrafficOperator
-from bluegreen.operators.validate import FinalValidationOperator
+from bluegreen.operators.switch_traffic import SwitchTrafficOperator
 from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
 from bluegreen.operators.watch import DryRunOperator
-from bluegreen.sensors.health import HealthCheckSensor
+from bluegreen.sensors.health_check import HealthCheckSensor
+from bluegreen.settings.app import App
 
 PURPOSE = "deploy of {{ params.ref }}{% if params.reason %}: {{ params.reason }}{% endif %}"
 KIND = "'dry run' if params.dry_run else 'emergency deploy' if params.emergency else 'deploy'"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param, chain
 
-from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.git_refs import REF_PATTERN
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.watch import DryRunOperator
-from bluegreen.source.refs import REF_PATTERN
+from bluegreen.settings.app import App
 
 # If it fails, the report names the cause, which is the same.
 SUBJECT = (

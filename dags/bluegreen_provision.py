@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, chain
 
-from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.operators.create_droplets import CreateDropletsOperator
 from bluegreen.operators.entry_point import EntryPointOperator
-from bluegreen.operators.fleet_report import PrintFleetOperator
 from bluegreen.operators.lock import AcquireLockOperator
-from bluegreen.operators.provision import CreateDropletsOperator
+from bluegreen.operators.print_fleet import PrintFleetOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.sensors.boot import ActiveDropletsSensor, BootedDropletSensor
+from bluegreen.settings.app import App
 
 SUBJECT = (
     "provisioning{% set found = ti.xcom_pull(task_ids='entry_point') %}"

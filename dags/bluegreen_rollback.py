@@ -11,21 +11,27 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, XComArg, chain
 
-from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app, only_after, stop_idle_later
-from bluegreen.dag.trigger_form import rollback_params
+from bluegreen.dag_building.every_app import (
+    DEFAULT_ARGS,
+    announce,
+    dags_for_every_app,
+    only_after,
+    stop_idle_later,
+)
+from bluegreen.dag_building.trigger_form import rollback_params
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
-from bluegreen.operators.haproxy import RenderAndReloadOperator
+from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.operators.lock import AcquireLockOperator
-from bluegreen.operators.preview import PreviewCheckOperator
+from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.previous_release import REVISION_KEY, PreviousReleaseOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
+from bluegreen.operators.render_and_reload import RenderAndReloadOperator
 from bluegreen.operators.report import ReportOperator
-from bluegreen.operators.switch import SwitchTrafficOperator
-from bluegreen.operators.validate import FinalValidationOperator
+from bluegreen.operators.switch_traffic import SwitchTrafficOperator
 from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
+from bluegreen.settings.app import App
 
 SUBJECT = "rollback{% if params.revision %} to {{ params.revision }}{% endif %}"
 

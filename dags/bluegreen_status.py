@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.dag_building.every_app import DEFAULT_ARGS, dags_for_every_app
 from bluegreen.operators.watch import StatusOperator
+from bluegreen.settings.app import App
 
 
 def status_dag(app: App) -> DAG:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, chain
 
-from bluegreen.app import App
-from bluegreen.dag.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.stop_idle import TOKEN, StopIdleOperator, stop_idle_dag_id
+from bluegreen.settings.app import App
 
 SUBJECT = (
     "stop of the idle color{% set found = ti.xcom_pull(task_ids='stop_idle') %}"

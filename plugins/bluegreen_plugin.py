@@ -7,8 +7,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from bluegreen.dag.links import CommitLink, DropletLink, HaproxyLink
 from bluegreen.listeners import metrics, run_note
+from bluegreen.operators.support.links import CommitLink, DropletLink, HaproxyLink
 
 # What the tasks import and what takes long: together 1.4 s of CPU a task on two cores.
 SLOW_TO_IMPORT = ("paramiko", "requests", "pydo", "azure.core.pipeline.policies")

@@ -14,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 
 from bluegreen.color import Color
-from bluegreen.haproxy_config import Server, render_haproxy
+from bluegreen.traffic.haproxy_config import Server, render_haproxy
 
 # The longest that can be written.
 NETWORKS = [IPv6Network(f"2001:db8:{number + 4096:x}:ffff:ffff:ffff:ffff:fff0/124") for number in range(200)]

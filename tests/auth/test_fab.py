@@ -21,7 +21,7 @@ from demo.session import Part
 from tests.unit.ci_client import start
 
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-ROLE = ROOT / "ci" / "airflow-role.json"
+ROLE = ROOT / "examples" / "ci" / "airflow-role.json"
 SECONDS = 90
 
 # Airflow's command line takes 4 s to start, so all commands share one.

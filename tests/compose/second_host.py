@@ -21,11 +21,11 @@ def worker_on_a_second_host(first: Compose, directory: Path) -> Iterator[Compose
     for address in (FIRST, SECOND):
         subprocess.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"], check=True)
     before = (first.directory / ".env").read_text()
-    first.set(COMPOSE_FILE="docker-compose.yaml:deploy/compose/publish.yaml", PRIVATE_ADDRESS=FIRST)
+    first.set(COMPOSE_FILE="docker-compose.yaml:hosting/compose/publish.yaml", PRIVATE_ADDRESS=FIRST)
     second = Compose(directory / "second")
     subprocess.run(["cp", "-a", first.directory, second.directory], check=True)
     second.set(
-        COMPOSE_FILE="docker-compose.yaml:deploy/compose/worker.yaml:tests/compose/second-host.yaml",
+        COMPOSE_FILE="docker-compose.yaml:hosting/compose/worker.yaml:tests/compose/second-host.yaml",
         COMPOSE_PROJECT_NAME="second",
         WORKER_ADDRESS=SECOND,
     )

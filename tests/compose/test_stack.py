@@ -154,7 +154,7 @@ def test_a_backup_makes_the_stack_anew_where_nothing_is(stack: Compose, tmp_path
 
 
 def script(stack: Compose, name: str, file: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(stack.directory / "deploy" / "compose" / name), str(file)]
+    command = [str(stack.directory / "hosting" / "compose" / name), str(file)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=BUILD_SECONDS + UP_SECONDS, check=False
     )

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pydo import Client
 
-from bluegreen.app import Tags
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet import Droplet, Fleet, public_addresses
+from bluegreen.fleet.droplets import Droplet, Fleet, public_addresses
 from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
 from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.settings.app import Tags
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
 from tests.waiting import until

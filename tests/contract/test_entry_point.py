@@ -15,10 +15,10 @@ import yaml
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from pydo import Client
 
-from bluegreen.app_files import APPS_DIRECTORY
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators import entry_point
 from bluegreen.operators.entry_point import EntryPointOperator
+from bluegreen.settings.app_files import APPS_DIRECTORY
 from sandbox.api.records import Droplet
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
@@ -195,7 +195,7 @@ def test_a_load_balancer_that_cannot_be_made_or_is_not_ready_is_not_waited_for_i
         provision("managed_load_balancer")
     only_balancer(api).status = "new"
     hurried = SimpleNamespace(monotonic=itertools.count(0, 6).__next__)
-    monkeypatch.setattr("bluegreen.deadline.time", hurried)
+    monkeypatch.setattr("bluegreen.polling.time", hurried)
     with pytest.raises(AirflowFailException, match=r"is not active, or has no address \(waited 10 s\)"):
         provision("managed_load_balancer")
 

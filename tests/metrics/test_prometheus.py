@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from bluegreen.app_file import load_app
 from bluegreen.checks.finding import warning
-from bluegreen.figures import Watched, findings_of, locked
+from bluegreen.operators.support.metrics import Watched, findings_of, locked
+from bluegreen.settings.app_file import load_app
 
-METRICS = Path(__file__).resolve().parents[2] / "deploy" / "metrics"
+METRICS = Path(__file__).resolve().parents[2] / "hosting" / "metrics"
 MAPPING = METRICS / "statsd-mapping.yaml"
 APP = "my_perl_app"
 RECORD = {"requests": 1200, "failed": 2, "switch_ms": 41.5}

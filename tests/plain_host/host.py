@@ -1,4 +1,4 @@
-"""A server of one's own, a droplet here, with Airflow installed by ``deploy/systemd/install``."""
+"""A server of one's own, a droplet here, with Airflow installed by ``hosting/systemd/install``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PlainHost:
 
     def install(self) -> str:
         """Run the installer; return what it printed."""
-        return self.run(f"{SOURCE}/deploy/systemd/install", INSTALL_SECONDS)
+        return self.run(f"{SOURCE}/hosting/systemd/install", INSTALL_SECONDS)
 
     def run(self, command: str, seconds: float = 60, *, check: bool = True) -> str:
         """Run a command as root; return what it printed."""

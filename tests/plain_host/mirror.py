@@ -20,7 +20,7 @@ from demo.airflow_settings import ROOT
 from sandbox import image
 
 CACHE = ROOT / "build" / "cache" / "plain-host"
-INSTALLER = ROOT / "deploy" / "systemd" / "install"
+INSTALLER = ROOT / "hosting" / "systemd" / "install"
 REQUIREMENTS = ROOT / "requirements-image.txt"
 
 

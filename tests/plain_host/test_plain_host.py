@@ -68,7 +68,7 @@ def test_a_command_that_cannot_do_its_work_says_why_and_changes_nothing(host: Pl
         ("{}/backup /root/file", "/root/file exists and stays as it is"),
         ("{}/restore /root/file", "/root/file cannot be unpacked; nothing was changed"),
     ):
-        done = host.machine.run(command.format(f"{SOURCE}/deploy/systemd"), check=False)
+        done = host.machine.run(command.format(f"{SOURCE}/hosting/systemd"), check=False)
         assert done.returncode == 1, command
         assert words in done.stderr.splitlines()[-1], command
     assert [host.show(part, "MainPID") for part in PARTS] == pids
@@ -113,7 +113,7 @@ def test_a_backup_restores_an_empty_server(
     host: PlainHost, environment: DemoEnvironment, judge: Judge
 ) -> None:
     deploys = environment.dag_id("deploy")
-    host.run(f"{SOURCE}/deploy/systemd/backup /root/backup.tar")
+    host.run(f"{SOURCE}/hosting/systemd/backup /root/backup.tar")
     assert host.run("stat --format=%a /root/backup.tar").strip() == "600"
     with host.tunnel() as url:
         before = {run["dag_run_id"] for run in host.client(url).items(f"dags/{deploys}/dagRuns", "dag_runs")}
@@ -122,7 +122,7 @@ def test_a_backup_restores_an_empty_server(
         f" rm -rf {CONFIG} /var/lib/bluegreen /var/log/bluegreen /opt/bluegreen/app"
     )
     host.install()
-    host.run(f"{SOURCE}/deploy/systemd/restore /root/backup.tar", 300)
+    host.run(f"{SOURCE}/hosting/systemd/restore /root/backup.tar", 300)
     with host.tunnel() as url:
         client = host.client(url)
         assert {run["dag_run_id"] for run in client.items(f"dags/{deploys}/dagRuns", "dag_runs")} == before

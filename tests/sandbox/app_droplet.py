@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import requests
 
-from bluegreen.cloud_init import render_user_data
-from bluegreen.hostkey import generate
-from bluegreen.job import (
+from bluegreen.fleet.cloud_init import render_user_data
+from bluegreen.fleet.host_keys import generate
+from bluegreen.release.jobs import (
     Claim,
     JobReport,
     JobState,
@@ -20,8 +20,15 @@ from bluegreen.job import (
     poll_script,
     start_script,
 )
-from bluegreen.release import DropletFacts, Release, deploy_script, deploy_unit, facts_script, parse_facts
-from bluegreen.system_names import system_name
+from bluegreen.release.release import (
+    DropletFacts,
+    Release,
+    deploy_script,
+    deploy_unit,
+    facts_script,
+    parse_facts,
+)
+from bluegreen.release.system_names import system_name
 from sandbox import Machine, Sandbox
 from tests.waiting import until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import requests
 
-from bluegreen.job import JobState
-from bluegreen.release import failure_cause
+from bluegreen.release.jobs import JobState
+from bluegreen.release.release import failure_cause
 from tests.sandbox.app_droplet import AppDroplet
 from tests.waiting import until
 

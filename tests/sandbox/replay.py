@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bluegreen.color import Color
-from bluegreen.ledger import Record
+from bluegreen.run.ledger import Record
 
 
 @dataclass(frozen=True)

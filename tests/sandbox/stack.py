@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bluegreen.system_names import system_name
+from bluegreen.release.system_names import system_name
 from demo.airflow import AirflowStack
 from demo.airflow_settings import APPROVER
 from demo.client import AirflowClient, Run

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.job import Claim, JobState, claim_script, clean_script, start_script
-from bluegreen.release import RESERVE_INODES, RESERVE_MB, deploy_unit, failure_cause
-from bluegreen.stop_idle import stop_script
+from bluegreen.release.jobs import Claim, JobState, claim_script, clean_script, start_script
+from bluegreen.release.release import RESERVE_INODES, RESERVE_MB, deploy_unit, failure_cause
+from bluegreen.release.stop_idle import stop_script
 from sandbox import Sandbox
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
 from tests.sandbox.releases import Commit, answering, comes_back, refused, running

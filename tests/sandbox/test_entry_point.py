@@ -13,15 +13,15 @@ import pytest
 import requests
 import yaml
 
-from bluegreen import hostkey
-from bluegreen.app_file import load_app
-from bluegreen.app_files import APPS_DIRECTORY
-from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
-from bluegreen.fleet import Droplet, Fleet
+from bluegreen.fleet import host_keys as hostkey
+from bluegreen.fleet.cloud_init import render_user_data
+from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.haproxy_config import haproxy_config
-from bluegreen.hooks.load_balancers import LoadBalancersHook
+from bluegreen.hooks.proxies import LoadBalancersHook
 from bluegreen.operators.entry_point import EntryPointOperator
+from bluegreen.settings.app_file import load_app
+from bluegreen.settings.app_files import APPS_DIRECTORY
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
 from tests.contract.test_entry_point import TaskInstance

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
 from sandbox import image
 from tests.unit.local_haproxy import Deployed, local_haproxy
 

@@ -12,14 +12,14 @@ from typing import Any, cast
 
 import pytest
 
-from bluegreen.app import Hook
-from bluegreen.checks.asking import facts_call, facts_command
 from bluegreen.checks.dependencies import cache_key
 from bluegreen.checks.facts import Source
-from bluegreen.checks.source import made_from
-from bluegreen.command_hooks import Moment, hook_script, hook_unit
-from bluegreen.job import JobState, clean_script, start_script
-from bluegreen.release import failure_cause
+from bluegreen.checks.gather.ask_machine import facts_call, facts_command
+from bluegreen.checks.gather.source import made_from
+from bluegreen.release.jobs import JobState, clean_script, start_script
+from bluegreen.release.lifecycle_commands import Moment, hook_script, hook_unit
+from bluegreen.release.release import failure_cause
+from bluegreen.settings.app import Hook
 from bluegreen.source.mirror import with_mirror
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet
 from tests.sandbox.releases import Commit, comes_back, refused, running

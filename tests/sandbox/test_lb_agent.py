@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import requests
 
-from bluegreen import hostkey
-from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
-from bluegreen.haproxy_config import Server, render_haproxy
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.fleet import host_keys as hostkey
+from bluegreen.fleet.cloud_init import render_user_data
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.haproxy_config import Server, render_haproxy
 from sandbox import Machine, Sandbox
 from tests.waiting import until
 

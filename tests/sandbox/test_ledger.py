@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from bluegreen.ledger import Record, read_ledger
+from bluegreen.run.ledger import Record, read_ledger
 from demo.client import Run
 from tests.sandbox.app_file import chat, settings, told
 from tests.sandbox.replay import replay

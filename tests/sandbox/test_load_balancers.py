@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import requests
 
-from bluegreen import hostkey
-from bluegreen.app_file import load_app
-from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
 from bluegreen.errors import LoadBalancerError
-from bluegreen.fleet import Droplet
-from bluegreen.haproxy_config import Server, render_haproxy
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.ledger import read_ledger
-from bluegreen.traffic import DisagreementError, color_from_before, live_color
+from bluegreen.fleet import host_keys as hostkey
+from bluegreen.fleet.cloud_init import render_user_data
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.run.ledger import read_ledger
+from bluegreen.settings.app_file import load_app
+from bluegreen.traffic.agent_answers import DisagreementError, color_from_before, live_color
+from bluegreen.traffic.haproxy_config import Server, render_haproxy
 from sandbox import Machine
 from tests.sandbox.droplets import Shop
 from tests.sandbox.replay import State, replay

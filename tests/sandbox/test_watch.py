@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from bluegreen.app import App
-from bluegreen.checks.collect import collect
 from bluegreen.checks.finding import Finding
+from bluegreen.checks.gather.collect import collect
+from bluegreen.checks.render import summary, table
 from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
-from bluegreen.checks.table import summary, table
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.watch import DryRunOperator
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.run.plan import HeldLock, Plan
+from bluegreen.settings.app import App
 from tests.sandbox.droplets import Shop
 from tests.sandbox.snapshot import snapshot
 from tests.sandbox.watch_faults import (

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bluegreen import hostkey
-from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
+from bluegreen.fleet import host_keys as hostkey
+from bluegreen.fleet.cloud_init import render_user_data
 from tests.sandbox.certificates import self_signed
 from tests.sandbox.watched import Watched
 

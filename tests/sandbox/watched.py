@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 import yaml
 
-from bluegreen import hostkey
-from bluegreen.app import App
-from bluegreen.app_file import load_app
-from bluegreen.checks.collect import collect
 from bluegreen.checks.finding import Finding
+from bluegreen.checks.gather.collect import collect
 from bluegreen.checks.run import findings_in
-from bluegreen.cloud_init import render_user_data
 from bluegreen.color import Color
-from bluegreen.fleet import Droplet, Fleet
+from bluegreen.fleet import host_keys as hostkey
+from bluegreen.fleet.cloud_init import render_user_data
+from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.hooks.haproxy_config import haproxy_config
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.job import clean_script, parse_job_report, poll_script, start_script
-from bluegreen.release import Release, deploy_script, deploy_unit
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.release.jobs import clean_script, parse_job_report, poll_script, start_script
+from bluegreen.release.release import Release, deploy_script, deploy_unit
+from bluegreen.settings.app import App
+from bluegreen.settings.app_file import load_app
 from sandbox import Machine
 from sandbox.sample_app import build_repository
 from tests.sandbox.droplets import Shop

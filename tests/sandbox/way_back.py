@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
 from tests.sandbox.chaos.leftovers import status_of
 from tests.sandbox.stack import Stack
 

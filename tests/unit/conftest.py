@@ -16,7 +16,7 @@ from tests.unit.local_haproxy import AGENT, Deployed, LocalHaproxy, local_haprox
 @pytest.fixture(autouse=True)
 def _sealing_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tasks seal what they tell each other by a key that needs no connection."""
-    monkeypatch.setattr("bluegreen.operators.policy.sealing_key", lambda _app: b"a key")
+    monkeypatch.setattr("bluegreen.operators.support.seals.sealing_key", lambda _app: b"a key")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from bluegreen.release import Release, deploy_script
+from bluegreen.release.release import Release, deploy_script
 
 # Where the script begins to act; what is before that only defines.
 _BEGINS = "\ninstall -d -m 700 /run/bluegreen\n"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bluegreen.color import Color
-from bluegreen.haproxy_config import Server, render_haproxy
+from bluegreen.traffic.haproxy_config import Server, render_haproxy
 from tests.waiting import until
 
 AGENT = Path(__file__).resolve().parents[2] / "include" / "templates" / "lb_agent.py"

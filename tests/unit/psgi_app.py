@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from bluegreen.color import Color
-from bluegreen.haproxy_config import Server
+from bluegreen.traffic.haproxy_config import Server
 from tests.unit.local_haproxy import LocalHaproxy, local_haproxy
 from tests.waiting import until
 
@@ -69,7 +69,7 @@ class PsgiWorld:
 def psgi_world(**settings: Any) -> Iterator[PsgiWorld]:
     """Start both.
 
-    :param settings: for :func:`bluegreen.haproxy_config.render_haproxy`.
+    :param settings: for :func:`bluegreen.traffic.haproxy_config.render_haproxy`.
     """
     with local_haproxy() as haproxy:
         port = haproxy.app_port

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bluegreen.app import App
-from bluegreen.app_file import load_app
+from bluegreen.settings.app import App
+from bluegreen.settings.app_file import load_app
 
 IDENTITY = {
     f"GIT_{who}_{key}": value

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import paramiko
 
-from bluegreen.hostkey import HostKeyPair, generate
+from bluegreen.fleet.host_keys import HostKeyPair, generate
 
 Answer = Callable[[paramiko.Channel, bytes], None]
 

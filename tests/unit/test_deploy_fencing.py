@@ -11,14 +11,14 @@ from unittest.mock import create_autospec
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from bluegreen.app import Hook
-from bluegreen.app_file import load_app
 from bluegreen.color import Color
-from bluegreen.command_hooks import Moment
 from bluegreen.errors import BlueGreenError, DropletRefusedError, LoadBalancerError
 from bluegreen.hooks.droplet import CommandError, CommandResult, DropletHook, DropletUnreachableError
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.job import (
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.operators import deploy, previous_release
+from bluegreen.operators import lifecycle_commands as command_hooks
+from bluegreen.operators.support.claims import refusals_explained
+from bluegreen.release.jobs import (
     BUSY_STATUS,
     CLAIMED_STATUS,
     Claim,
@@ -27,11 +27,12 @@ from bluegreen.job import (
     start_script,
     token_script,
 )
-from bluegreen.operators import command_hooks, deploy, previous_release
-from bluegreen.operators.claims import refusals_explained
-from bluegreen.plan import HeldLock, Plan
-from bluegreen.stop_idle import stop_script
-from tests.unit.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
+from bluegreen.release.lifecycle_commands import Moment
+from bluegreen.release.stop_idle import stop_script
+from bluegreen.run.plan import HeldLock, Plan
+from bluegreen.settings.app import Hook
+from bluegreen.settings.app_file import load_app
+from tests.unit.operators.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
 
 pytestmark = pytest.mark.usefixtures("trusting")
 

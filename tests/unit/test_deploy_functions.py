@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.release import RESERVE_INODES, RESERVE_MB
+from bluegreen.release.release import RESERVE_INODES, RESERVE_MB
 from tests.unit.deploy_functions import run_functions
-from tests.unit.test_release import RELEASE
+from tests.unit.release.test_release import RELEASE
 
 
 @pytest.mark.parametrize("ends", ["", "exit 1"])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bluegreen.templates import TEMPLATES_DIRECTORY
-from tests.unit.test_checks import NEEDS_ROOT, compared, run_facts
+from tests.unit.checks.test_checks import NEEDS_ROOT, compared, run_facts
 from tests.waiting import until
 
 Say = Callable[[socket.socket, Event], None]

@@ -12,7 +12,7 @@ import pytest
 from bluegreen.checks import machines
 from bluegreen.checks.facts import AppEnvironment
 from bluegreen.templates import TEMPLATES_DIRECTORY
-from tests.unit.test_checks import facts, server
+from tests.unit.checks.test_checks import facts, server
 
 IGNORING = "bluegreen-facts-1.service: Ignoring invalid environment assignment '{}': /etc/default/app-shop"
 

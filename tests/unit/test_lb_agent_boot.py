@@ -6,7 +6,7 @@ import json
 import subprocess
 
 from bluegreen.color import Color
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
 from tests.unit.local_haproxy import Deployed
 from tests.unit.test_lb_agent_lock import snapshot
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.ledger import Record
+from bluegreen.run.ledger import Record
 from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy
 
 BEGUN = {

@@ -14,7 +14,7 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.errors import LoadBalancerError
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
 from tests.unit.local_haproxy import Deployed
 
 

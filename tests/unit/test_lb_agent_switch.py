@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
 from tests.unit.hostile_app import HostileServer
 from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_sync import INITIAL, lock

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.own_switch import is_kept, is_taken_back
-from bluegreen.traffic import LoadBalancerStatus, next_token
+from bluegreen.traffic.agent_answers import LoadBalancerStatus, next_token
+from bluegreen.traffic.own_switch import is_kept, is_taken_back
 from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy
 from tests.unit.test_lb_agent_peers import PEER, peer
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
 from tests.unit.local_haproxy import Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
 from tests.unit.test_lb_agent_sync import lock

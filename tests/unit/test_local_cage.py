@@ -7,10 +7,10 @@ from types import ModuleType
 
 import pytest
 
-from bluegreen.cage import CAGE
+from bluegreen.release.cage import CAGE
 from tests.unit.deploy_functions import run_functions
+from tests.unit.release.test_release import RELEASE
 from tests.unit.test_facts_environment import application
-from tests.unit.test_release import RELEASE
 
 __all__ = ["application"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.release import failure_cause
+from bluegreen.release.release import failure_cause
 from bluegreen.templates import template_text
 
 PROGRAM = template_text("droplet/mask.py") + template_text("droplet/show_log.py")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet import Droplet, Fleet
+from bluegreen.fleet.droplets import Droplet, Fleet
 
 # A deploy reads droplets only; these are for provisioning. Rights to write cannot be told by reading.
 _NEEDED_FOR_PROVISIONING = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from bluegreen.checks.expected import (
+from bluegreen.checks.facts import AppServer, Comparison, Facts
+from bluegreen.checks.finding import Finding, difference, warning
+from bluegreen.checks.gather.expected import (
     CONFIG_PATH,
     MAP_PATH,
     agent_files,
@@ -13,10 +15,8 @@ from bluegreen.checks.expected import (
     expected_unit,
     unit_path,
 )
-from bluegreen.checks.facts import AppServer, Comparison, Facts
-from bluegreen.checks.finding import Finding, difference, warning
-from bluegreen.fleet import Droplet
-from bluegreen.traffic import TrafficMap
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.traffic.agent_answers import TrafficMap
 
 
 def haproxy_file(facts: Facts) -> Iterator[Finding]:

@@ -9,13 +9,13 @@ from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from bluegreen.app import App
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
-from bluegreen.fleet import Droplet, Fleet
-from bluegreen.joining import Joining, Seen, joining
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.joining import Joining, Seen, joining
+from bluegreen.settings.app import App
 from bluegreen.source.policy import Age
-from bluegreen.traffic import LoadBalancerStatus, confirmed_revision, live_color
+from bluegreen.traffic.agent_answers import LoadBalancerStatus, confirmed_revision, live_color
 
 T = TypeVar("T")
 

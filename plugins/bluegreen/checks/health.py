@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.color import Color
-from bluegreen.fleet import Droplet
-from bluegreen.good_answer import allowed, is_good
-from bluegreen.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.traffic.good_answer import allowed, is_good
+from bluegreen.traffic.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
 
 
 def serving(facts: Facts) -> Iterator[Finding]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bluegreen.checks.expected import environment_path
 from bluegreen.checks.facts import AppEnvironment, AppServer, Facts, LoadBalancer, Machine, Reading
 from bluegreen.checks.finding import Finding, error, warning
+from bluegreen.checks.gather.expected import environment_path
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet import Droplet
-from bluegreen.release import MIN_FREE_INODES, MIN_FREE_MB, NEEDED_TOOLS
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, NEEDED_TOOLS
 
 # A load balancer needs room for its state only.
 MIN_FREE_MB_LOAD_BALANCER = 20

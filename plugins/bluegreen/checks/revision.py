@@ -13,9 +13,9 @@ from bluegreen.checks.dependencies import (
 from bluegreen.checks.facts import Facts, Source
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, PolicyError
+from bluegreen.git_refs import meaning_of, revision_in
+from bluegreen.release.system_names import FETCH_USER
 from bluegreen.source.policy import demand_new_enough
-from bluegreen.source.refs import meaning_of, revision_in
-from bluegreen.system_names import FETCH_USER
 
 SHOWN = 5
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from bluegreen.checks import account, balancers, drift, health, links, machines, revision
+from bluegreen.checks import account, drift, health, links, machines, revision
+from bluegreen.checks import proxies as balancers
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, worst_first
 

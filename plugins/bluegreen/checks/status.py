@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from bluegreen.checks.facts import AppServer, Facts
 from bluegreen.checks.finding import Finding
-from bluegreen.checks.table import summary, table
+from bluegreen.checks.render import summary, table
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.ledger import Record
-from bluegreen.traffic import Confirmed, LastRevert, Lock, PendingSwitch
+from bluegreen.run.ledger import Record
+from bluegreen.traffic.agent_answers import Confirmed, LastRevert, Lock, PendingSwitch
 
 Rows = Sequence[Sequence[str]]
 

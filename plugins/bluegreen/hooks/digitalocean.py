@@ -12,7 +12,7 @@ from airflow.sdk import BaseHook
 from pydantic import ValidationError
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet import Droplet, public_addresses
+from bluegreen.fleet.droplets import Droplet, public_addresses
 from bluegreen.hooks.connection import get_connection
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from airflow.sdk import BaseHook
 
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError, SettingsError
 from bluegreen.hooks.connection import usable_connection
-from bluegreen.job import BUSY_STATUS
+from bluegreen.release.jobs import BUSY_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from paramiko import Transport
 
-    from bluegreen.app import App
-    from bluegreen.fleet import Droplet
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.settings.app import App
 
 # Of one task, which asks that many droplets at the same time.
 CONNECTIONS_AT_ONCE = 16

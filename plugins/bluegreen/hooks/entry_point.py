@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Any
 
-from bluegreen.entry_point import ReservedIp
-from bluegreen.fleet import Droplet
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.fleet.entry_point import ReservedIp
 from bluegreen.hooks.digitalocean import DigitalOceanHook, described
 
 Json = dict[str, Any]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from bluegreen.app import App, EntryPoint
 from bluegreen.color import Color
 from bluegreen.errors import SettingsError
-from bluegreen.fleet import Fleet
-from bluegreen.haproxy_config import Server, render_haproxy
+from bluegreen.fleet.droplets import Fleet
 from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.preview_key import preview_key
-from bluegreen.traffic import ServerState
+from bluegreen.settings.app import App, EntryPoint
+from bluegreen.traffic.agent_answers import ServerState
+from bluegreen.traffic.haproxy_config import Server, render_haproxy
 
 
 def haproxy_config(

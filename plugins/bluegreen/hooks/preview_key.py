@@ -8,10 +8,10 @@ from airflow.sdk.log import mask_secret
 
 from bluegreen.errors import SettingsError
 from bluegreen.hooks.connection import get_connection
-from bluegreen.preview_key import checked_key, derived_key
+from bluegreen.traffic.preview_key import checked_key, derived_key
 
 if TYPE_CHECKING:
-    from bluegreen.app import App
+    from bluegreen.settings.app import App
 
 
 def preview_key(app: App) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bluegreen.app import App
 from bluegreen.errors import SettingsError
 from bluegreen.hooks.connection import get_connection
-from bluegreen.seal import key_from
+from bluegreen.run.seal import key_from
+from bluegreen.settings.app import App
 
 
 def sealing_key(app: App) -> bytes:

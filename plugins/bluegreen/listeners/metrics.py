@@ -6,28 +6,18 @@ it is told of runs whose tasks die, too.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 
-from bluegreen.app_file import load_app
 from bluegreen.errors import SettingsError
-from bluegreen.figures import Figures, Watched
 from bluegreen.listeners.run_note import is_attached, report_of
+from bluegreen.operators.support.metrics import Figures, Watched, send
+from bluegreen.settings.app_file import load_app
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
-
-log = logging.getLogger(__name__)
-
-
-def emit(figures: Figures) -> None:
-    """Send figures from a task; whatever comes of it, the task goes on."""
-    from airflow.sdk.observability import stats
-
-    _send(figures, stats.gauge)
 
 
 @hookimpl
@@ -68,12 +58,4 @@ def _emit_from_airflow(figures: Figures) -> None:
     # Airflow's own processes have another copy of what tasks use.
     from airflow.observability import stats
 
-    _send(figures, stats.gauge)
-
-
-def _send(figures: Figures, gauge: Callable[[str, float], None]) -> None:
-    try:
-        for name, value in figures.items():
-            gauge(name, value)
-    except Exception as error:  # anything that a backend, its library or its settings may do
-        log.warning("figures were not sent: %s: %s", type(error).__name__, error)
+    send(figures, stats.gauge)

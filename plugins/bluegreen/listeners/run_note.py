@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
-from bluegreen.outcome import WITHOUT_A_WORD
+from bluegreen.run.outcome import WITHOUT_A_WORD
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bluegreen.errors import NothingToDoError
-from bluegreen.operators.locked import PlannedOperator
-from bluegreen.outcome import Outcome
-from bluegreen.traffic import demand_live
+from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.run.outcome import Outcome
+from bluegreen.traffic.agent_answers import demand_live
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
 
-from bluegreen.notify import event_of
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.notifications import notify
-from bluegreen.operators.records import begun
-from bluegreen.operators.states import is_dry_run, task_states
-from bluegreen.outcome import WITHOUT_A_WORD, Outcome
+from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.operators.support.notifications import notify
+from bluegreen.operators.support.records import begun
+from bluegreen.operators.support.states import is_dry_run, task_states
+from bluegreen.run.events import event_of
+from bluegreen.run.outcome import WITHOUT_A_WORD, Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

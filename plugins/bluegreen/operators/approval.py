@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
-from bluegreen.app_file import load_app
-from bluegreen.approval import MOST_COMMITS, Request, demanded_by, refuse_approver
 from bluegreen.errors import BlueGreenError, PolicyError
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.notify import Event
-from bluegreen.operators.failure import failures_reported
-from bluegreen.operators.notifications import notify
-from bluegreen.operators.policy import record_answer
-from bluegreen.operators.states import is_emergency
-from bluegreen.plan import HeldLock, Plan
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.operators.support.failures import failures_reported
+from bluegreen.operators.support.notifications import notify
+from bluegreen.operators.support.seals import record_answer
+from bluegreen.operators.support.states import is_emergency
+from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by, refuse_approver
+from bluegreen.run.events import Event
+from bluegreen.run.plan import HeldLock, Plan
+from bluegreen.settings.app_file import load_app
 from bluegreen.source.policy import commits_between
 
 if TYPE_CHECKING:

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.dag.links import CommitLink, DropletLink
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError, output_of
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.job import (
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.operators.support.claims import refusals_explained
+from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.job_log import JobLog
+from bluegreen.operators.support.links import CommitLink, DropletLink
+from bluegreen.operators.support.seals import demand_plan, demand_vouched
+from bluegreen.release.jobs import (
     Claim,
     JobReport,
     JobState,
@@ -20,16 +24,12 @@ from bluegreen.job import (
     poll_script,
     start_script,
 )
-from bluegreen.operators.claims import refusals_explained
-from bluegreen.operators.job_log import JobLog
-from bluegreen.operators.locked import PlannedOperator
-from bluegreen.operators.policy import demand_plan, demand_vouched
-from bluegreen.release import Release, deploy_script, deploy_unit, failure_cause
+from bluegreen.release.release import Release, deploy_script, deploy_unit, failure_cause
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from bluegreen.fleet import Droplet
+    from bluegreen.fleet.droplets import Droplet
 
 
 class JobGoneError(BlueGreenError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.drain import Drain, requests, seconds_since_move, sessions_on
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.operators.locked import PlannedOperator
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.traffic.drain import Drain, requests, seconds_since_move, sessions_on
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, TypeVar
 
-from bluegreen.app import EntryPoint
-from bluegreen.deadline import Deadline
-from bluegreen.entry_point import (
+from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.entry_point import (
     NAMES,
     ReservedIp,
     balancer_request,
@@ -19,10 +19,10 @@ from bluegreen.entry_point import (
     choose_reserved_ip,
     record_tag,
 )
-from bluegreen.errors import BlueGreenError, FleetError
-from bluegreen.fleet import Droplet, Fleet
 from bluegreen.hooks.entry_point import EntryPointHook
-from bluegreen.operators.base import BlueGreenOperator
+from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.polling import Deadline
+from bluegreen.settings.app import EntryPoint
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

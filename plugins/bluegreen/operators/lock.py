@@ -8,20 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from bluegreen import figures
 from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
-from bluegreen.fleet import Droplet
+from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook, DropletUnreachableError
-from bluegreen.hooks.load_balancer import LoadBalancerHook
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.listeners.metrics import emit
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.claims import newest_token
-from bluegreen.operators.records import begun, triggered_by
-from bluegreen.operators.states import holder_of, refuse_unknown_params, task_states
-from bluegreen.plan import HeldLock
-from bluegreen.reached import not_reached
-from bluegreen.traffic import LoadBalancerStatus
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.operators.support import metrics
+from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.operators.support.claims import newest_token
+from bluegreen.operators.support.records import begun, triggered_by
+from bluegreen.operators.support.states import holder_of, refuse_unknown_params, task_states
+from bluegreen.run.plan import HeldLock
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.reached import not_reached
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -90,7 +89,7 @@ class AcquireLockOperator(BlueGreenOperator):
                 hook.unlock()
             found = now
         if found:
-            emit(figures.locked(self.app_id, since=time.time()))
+            metrics.emit(metrics.locked(self.app_id, since=time.time()))
         return HeldLock(load_balancers=found, tokens=tokens).model_dump(mode="json")
 
     @property

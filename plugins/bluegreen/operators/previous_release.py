@@ -17,22 +17,22 @@ from bluegreen.hooks.droplet import (
     DropletUnreachableError,
     output_of,
 )
-from bluegreen.hooks.load_balancer import LoadBalancerHook
-from bluegreen.job import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
-from bluegreen.ledger import read_ledger
-from bluegreen.operators.claims import refusals_explained
-from bluegreen.operators.locked import PlannedOperator
-from bluegreen.operators.policy import demand_plan, vouch_for
-from bluegreen.outcome import Outcome
-from bluegreen.plan import Plan
-from bluegreen.release import DropletFacts, facts_script, parse_facts
-from bluegreen.source.policy_settings import Demand
+from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.operators.support.claims import refusals_explained
+from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.seals import demand_plan, vouch_for
+from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
+from bluegreen.release.release import DropletFacts, facts_script, parse_facts
+from bluegreen.run.ledger import read_ledger
+from bluegreen.run.outcome import Outcome
+from bluegreen.run.plan import Plan
+from bluegreen.settings.policy import Demand
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.color import Color
-    from bluegreen.fleet import Droplet
+    from bluegreen.fleet.droplets import Droplet
 
 REVISION_KEY = "revision"
 # Of the ledger; an app keeps fewer releases than it has had runs since.

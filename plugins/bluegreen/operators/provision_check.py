@@ -6,33 +6,33 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.already import is_live, live_revision, moved_back
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
+from bluegreen.fleet.joining import Seen, joining, strangers
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
-from bluegreen.hooks.load_balancer import LoadBalancerHook
-from bluegreen.joining import Seen, joining, strangers
-from bluegreen.obstacles import gradual_shift, no_haproxy
-from bluegreen.operators.locked import LockedOperator
-from bluegreen.operators.policy import record_plan
-from bluegreen.operators.states import holder_of
-from bluegreen.outcome import Outcome
-from bluegreen.own_switch import is_own_pending
-from bluegreen.plan import Plan
-from bluegreen.reached import not_reached
-from bluegreen.release import MIN_FREE_INODES, MIN_FREE_MB, DropletFacts, facts_script, parse_facts
+from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.operators.support.holding_lock import LockedOperator
+from bluegreen.operators.support.seals import record_plan
+from bluegreen.operators.support.states import holder_of
+from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, DropletFacts, facts_script, parse_facts
+from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
+from bluegreen.run.outcome import Outcome
+from bluegreen.run.plan import Plan
 from bluegreen.source.policy import compare, demand_new_enough, resolve
-from bluegreen.traffic import (
+from bluegreen.traffic.agent_answers import (
     DisagreementError,
     LoadBalancerStatus,
     color_from_before,
     live_color,
 )
+from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
+from bluegreen.traffic.own_switch import is_own_pending
+from bluegreen.traffic.reached import not_reached
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from bluegreen.fleet import Droplet, Fleet
+    from bluegreen.fleet.droplets import Droplet, Fleet
 
 # Airflow maps over return values only, so the addresses are that and the plan is pushed beside it.
 PLAN_KEY = "plan"

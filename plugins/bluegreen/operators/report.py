@@ -10,33 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from bluegreen import figures
-from bluegreen.command_hooks import Moment
-from bluegreen.drain import Drain, sessions_on
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet import Droplet
-from bluegreen.hooks.load_balancers import LoadBalancersHook
-from bluegreen.listeners.metrics import emit
-from bluegreen.look import ways_to_look
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.command_hooks import WARNINGS_KEY
-from bluegreen.operators.failure import ERROR_KEY, NOTHING_TO_DO_KEY, POLICY_KEY
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.operators.lifecycle_commands import WARNINGS_KEY
 from bluegreen.operators.lock import FOUND_KEY
-from bluegreen.operators.policy import approver_of, older_than_live
-from bluegreen.operators.records import begun, ended, revision_of
-from bluegreen.operators.states import found_plan, holder_of, is_dry_run, task_states, told
 from bluegreen.operators.stop_idle import STOPS_AT_KEY
-from bluegreen.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
-from bluegreen.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
-from bluegreen.plan import HeldLock
-from bluegreen.rests_on import RestsOn
-from bluegreen.traffic import LoadBalancerStatus, PendingSwitch, is_decided, live_color
+from bluegreen.operators.support import metrics
+from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.operators.support.failures import ERROR_KEY, NOTHING_TO_DO_KEY, POLICY_KEY
+from bluegreen.operators.support.records import begun, ended, revision_of
+from bluegreen.operators.support.seals import approver_of, older_than_live
+from bluegreen.operators.support.states import found_plan, holder_of, is_dry_run, task_states, told
+from bluegreen.release.lifecycle_commands import Moment
+from bluegreen.run.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
+from bluegreen.run.plan import HeldLock
+from bluegreen.traffic.agent_answers import LoadBalancerStatus, PendingSwitch, is_decided, live_color
+from bluegreen.traffic.drain import Drain, sessions_on
+from bluegreen.traffic.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
+from bluegreen.traffic.preview_access import ways_to_look
+from bluegreen.validation.rests_on import RestsOn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.color import Color
-    from bluegreen.ledger import Record
+    from bluegreen.run.ledger import Record
 
 REPORT_KEY = "report"
 # What asks the app's policy.
@@ -273,7 +272,7 @@ class ReportOperator(BlueGreenOperator):
             return f"the lock was not released: {error}"
         finally:
             hook.close()
-        emit(figures.locked(self.app_id, since=0))
+        metrics.emit(metrics.locked(self.app_id, since=0))
         return None
 
     def _record(

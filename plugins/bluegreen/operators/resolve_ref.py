@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
-from bluegreen.dag.links import CommitLink
 from bluegreen.errors import BlueGreenError
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.operators.policy import vouch_for
-from bluegreen.operators.states import refuse_unknown_params
+from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.operators.support.links import CommitLink
+from bluegreen.operators.support.seals import vouch_for
+from bluegreen.operators.support.states import refuse_unknown_params
 from bluegreen.source.policy import resolve
 
 if TYPE_CHECKING:

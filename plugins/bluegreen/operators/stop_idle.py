@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-from bluegreen.drain import requests, sessions_on
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.commit import joined
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook, output_of
-from bluegreen.job import CLAIMED_STATUS, Claim
-from bluegreen.operators.claims import refusals_explained
-from bluegreen.operators.locked import LockedOperator
-from bluegreen.plan import HeldLock
-from bluegreen.stop_idle import seconds_left, stop_script, switched_since
-from bluegreen.traffic import LoadBalancerStatus, live_color, utc
+from bluegreen.hooks.two_phase import joined
+from bluegreen.operators.support.claims import refusals_explained
+from bluegreen.operators.support.holding_lock import LockedOperator
+from bluegreen.release.jobs import CLAIMED_STATUS, Claim
+from bluegreen.release.stop_idle import seconds_left, stop_script, switched_since
+from bluegreen.run.plan import HeldLock
+from bluegreen.traffic.agent_answers import LoadBalancerStatus, live_color, utc
+from bluegreen.traffic.drain import requests, sessions_on
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.color import Color
-    from bluegreen.fleet import Droplet
-    from bluegreen.hooks.load_balancers import LoadBalancersHook
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.proxies import LoadBalancersHook
 
 STOPS_AT_KEY = "stops_at"
 # In the configuration of the run that stops: the token of the one that it follows.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseBranchOperator
 
-from bluegreen.dag.links import HaproxyLink
 from bluegreen.errors import LoadBalancerError
-from bluegreen.operators.locked import LockedOperator
-from bluegreen.operators.policy import demand_done
-from bluegreen.operators.states import found_plan, holder_of, task_states
-from bluegreen.own_switch import is_taken_back
-from bluegreen.traffic import live_color
+from bluegreen.operators.support.holding_lock import LockedOperator
+from bluegreen.operators.support.links import HaproxyLink
+from bluegreen.operators.support.seals import demand_done
+from bluegreen.operators.support.states import found_plan, holder_of, task_states
+from bluegreen.traffic.agent_answers import live_color
+from bluegreen.traffic.own_switch import is_taken_back
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

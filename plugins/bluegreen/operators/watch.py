@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from bluegreen import figures
-from bluegreen.checks.collect import collect, read_runs
 from bluegreen.checks.facts import Source
 from bluegreen.checks.finding import Severity
+from bluegreen.checks.gather.collect import collect, read_runs
+from bluegreen.checks.not_checked import untold
+from bluegreen.checks.render import NOT_TOLD, summary, table
 from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
-from bluegreen.checks.table import NOT_TOLD, summary, table
-from bluegreen.checks.untold import untold
 from bluegreen.errors import BlueGreenError, LoadBalancerError, NothingToDoError
-from bluegreen.listeners.metrics import emit
-from bluegreen.operators.base import BlueGreenOperator
-from bluegreen.outcome import Outcome
+from bluegreen.operators.support import metrics
+from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.run.outcome import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,9 +51,9 @@ class DryRunOperator(BlueGreenOperator):
         """
         facts = collect(self.app, self.ref, allow_older=bool(context["params"].get("allow_older")))
         found = findings_in(facts)
-        emit(figures.lock_in(facts))
+        metrics.emit(metrics.lock_in(facts))
         if not self.instead:
-            emit(figures.findings_of(self.app_id, found))
+            metrics.emit(metrics.findings_of(self.app_id, found))
         ti, said = context["ti"], summary(found, untold(facts))
         ti.xcom_push(key=FINDINGS_KEY, value=[one.model_dump(mode="json") for one in found])
         ti.xcom_push(key=SUMMARY_KEY, value=said)
@@ -79,7 +78,7 @@ class StatusOperator(BlueGreenOperator):
         :raises LoadBalancerError: if it cannot be told who is live.
         """
         facts = collect(self.app, None)
-        emit(figures.lock_in(facts))
+        metrics.emit(metrics.lock_in(facts))
         status = status_of(facts, findings_in(facts), read_runs(facts))
         for line in lines_of(status):
             self.log.info("%s", line)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from bluegreen.app_file import load_app
-from bluegreen.deadline import Deadline
 from bluegreen.errors import BlueGreenError, FleetError
-from bluegreen.fleet import Droplet, Fleet
+from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError
-from bluegreen.operators.failure import failures_reported
+from bluegreen.operators.support.failures import failures_reported
+from bluegreen.polling import Deadline
+from bluegreen.settings.app_file import load_app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

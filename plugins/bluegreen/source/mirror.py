@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from bluegreen.errors import BlueGreenError, RefError
+from bluegreen.git_refs import HEADS, TAGS
 from bluegreen.source.cache import locked_mirror, size_of
 from bluegreen.source.forge import DamagedError, ForgeError, ask
 from bluegreen.source.git import Answer, run_git
-from bluegreen.source.refs import HEADS, TAGS
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from bluegreen.app import App
 from bluegreen.errors import PolicyError, RefError
+from bluegreen.git_refs import HEADS, TAGS, meaning_of
+from bluegreen.settings.app import App
+from bluegreen.settings.policy import Demand, PolicySettings
 from bluegreen.source.mirror import Mirror, with_mirror
-from bluegreen.source.policy_settings import Demand, PolicySettings
-from bluegreen.source.refs import HEADS, TAGS, meaning_of
 from bluegreen.source.signatures import signer_of
 
 

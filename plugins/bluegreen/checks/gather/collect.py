@@ -1,0 +1,196 @@
+"""Gathering the facts, from everywhere at once; nothing is changed anywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from bluegreen.checks.facts import (
+    Account,
+    AppServer,
+    Facts,
+    LoadBalancer,
+    Reading,
+    Source,
+    version_of,
+)
+from bluegreen.checks.gather.ask_machine import ask, attempt
+from bluegreen.checks.gather.expected import environment_path, watched_files
+from bluegreen.checks.gather.second_round import follow_up
+from bluegreen.checks.gather.source import read_source
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.git_refs import patterns_of
+from bluegreen.hooks.digitalocean import DigitalOceanError
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
+from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.hooks.haproxy_config import haproxy_config
+from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.release.system_names import BUILD_USER, FETCH_USER
+from bluegreen.run.ledger import Record, read_ledger
+from bluegreen.settings.app import App, EntryPoint
+from bluegreen.source.policy import Age, compare
+from bluegreen.traffic.agent_answers import servers_of
+
+RUNS_SHOWN = 5
+
+
+def collect(app: App, ref: str | None, *, allow_older: bool = False) -> Facts:
+    """Ask the account, the repository and every droplet.
+
+    What cannot be read becomes part of the facts, and hides nothing else.
+
+    :param ref: what a deploy would be of; ``None`` to leave the repository out.
+    :param allow_older: whether it may be older than what is live, if the app's file lets a run decide that.
+    """
+    facts = follow_up(_Collector(app, ref).collect())
+    return replace(facts, age=attempt(lambda: _age(facts)), allow_older=allow_older)
+
+
+def _age(facts: Facts) -> Age | None:
+    live = facts.live_revision
+    if not isinstance(facts.source, Source) or live is None:
+        return None
+    return compare(facts.app, facts.source.revision, live)
+
+
+def read_runs(facts: Facts) -> list[Record]:
+    """Return the last runs of the app, oldest first, as the load balancers that can be asked know them."""
+    members = [one for one in facts.fleet.load_balancers if one.name in facts.readable]
+    with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+        read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app)), members)
+        return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-RUNS_SHOWN:]
+
+
+def _ledger(droplet: Droplet, app: App) -> list[dict[str, Any]]:
+    with DropletHook.of(droplet, app) as hook:
+        return LoadBalancerHook(hook).ledger(RUNS_SHOWN)
+
+
+class _Collector:
+    def __init__(self, app: App, ref: str | None) -> None:
+        self.app = app
+        self.ref = ref
+
+    def collect(self) -> Facts:
+        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+            asked_source = pool.submit(attempt, self._source)
+            account = self._account()
+            fleet = _fleet(account, self.app)
+            members = _reachable(fleet.load_balancers)
+            made = {one.name: attempt(partial(LoadBalancerHook.of, one, self.app)) for one in members}
+            hooks = {name: one for name, one in made.items() if isinstance(one, LoadBalancerHook)}
+            refused = {name: one for name, one in made.items() if isinstance(one, BlueGreenError)}
+            said = dict(zip(hooks, pool.map(lambda hook: attempt(hook.status), hooks.values()), strict=True))
+            statuses = {**refused, **said}
+            facts = Facts(
+                self.app, account, fleet, asked_source.result(), statuses, {}, {}, None, time.time()
+            )
+            servers = _reachable(fleet.blue + fleet.green)
+            asked = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
+            answers = {one.name: each.result() for one, each in zip(servers, asked, strict=True)}
+            # Who is in the configuration depends on what they say.
+            facts = replace(facts, servers=answers)
+            config = self._config(facts)
+            read = pool.map(lambda hook: self._load_balancer(hook, facts, config), hooks.values())
+            load_balancers = dict(zip(hooks, read, strict=True))
+        return replace(facts, load_balancers=load_balancers, config=config)
+
+    def _source(self) -> Source | None:
+        return read_source(self.app, self.ref) if self.ref else None
+
+    def _account(self) -> Account:
+        hook = EntryPointHook(self.app.connections.digitalocean)
+        settings = self.app.fleet
+        try:
+            droplets = tuple(hook.droplets(settings.tags.app))
+        except BlueGreenError as error:
+            return Account(error)
+        questions: dict[str, Callable[[], object]] = {
+            "ssh_keys": lambda: hook.ssh_key_ids(settings.ssh_keys),
+            "vpc": lambda: hook.vpc_uuid(settings.vpc, settings.region),
+        }
+        if settings.entry_point is EntryPoint.RESERVED_IP:
+            questions["entry_point"] = hook.reserved_ips
+        if settings.entry_point is EntryPoint.MANAGED_LOAD_BALANCER:
+            questions["entry_point"] = hook.load_balancers
+        answers = {key: attempt(question) for key, question in questions.items()}
+        problems = {key: str(said) for key, said in answers.items() if isinstance(said, DigitalOceanError)}
+        return Account(droplets, None if "vpc" in problems else str(answers["vpc"]), problems)
+
+    def _config(self, facts: Facts) -> str | BlueGreenError | None:
+        versions = [version for one in facts.readable.values() if (version := version_of(one))]
+        running = servers_of(facts.live, facts.readable.values())
+        if not versions:
+            return None
+        fleet = facts.joining.for_deploy(facts.fleet)
+        ipv6 = all(one.haproxy.ipv6 for one in facts.readable.values())
+        return attempt(lambda: haproxy_config(self.app, fleet, min(versions), running, ipv6=ipv6))
+
+    def _load_balancer(
+        self, hook: LoadBalancerHook, facts: Facts, config: str | BlueGreenError | None
+    ) -> Reading[LoadBalancer]:
+        fleet, told = facts.fleet, facts.readable.values()
+        ports = {server.name: server.port for color in Color for server in servers_of(color, told)}
+        live = next((server for server in servers_of(facts.live, told) if server.up), None)
+        request = {
+            "kind": "load_balancer",
+            "unit": "haproxy.service",
+            "files": list(watched_files(self.app, load_balancer=True)),
+            "config": config if isinstance(config, str) else None,
+            "certificate": self.app.traffic.certificate,
+            "servers": [
+                {
+                    "name": one.name,
+                    "address": str(one.private),
+                    "port": ports.get(one.name, self.app.server.port),
+                }
+                for one in fleet.blue + fleet.green
+                if one.private is not None
+            ],
+            "path": self.app.health.path,
+            "headers": self.app.client_headers,
+            "pages": self.app.validation.paths,
+            "page_server": {"address": str(live.address), "port": live.port} if live else None,
+        }
+        return ask(hook.droplet_hook, request, LoadBalancer)
+
+    def _app_server(self, droplet: Droplet, facts: Facts) -> Reading[AppServer]:
+        source = facts.source if isinstance(facts.source, Source) else None
+        is_idle = facts.idle is not None and droplet in facts.fleet.color(facts.idle)
+        wanted = [source.ref, source.revision] if source else []
+        request = {
+            "kind": "app_server",
+            "app": self.app.system_name,
+            "unit": f"{self.app.system_name}.service",
+            "files": list(watched_files(self.app, load_balancer=False)),
+            "fetch_user": FETCH_USER,
+            "build_user": BUILD_USER,
+            "run_user": self.app.system_name,
+            "environment": environment_path(self.app),
+            "repository": self.app.repository,
+            "patterns": patterns_of(wanted[0]) if wanted else ["HEAD"],
+            "load": source.revision if source and is_idle else None,
+        }
+        try:
+            hook = DropletHook.of(droplet, self.app)
+        except BlueGreenError as error:
+            return Reading(error, time.time(), time.time())
+        return ask(hook, request, AppServer)
+
+
+def _fleet(account: Account, app: App) -> Fleet:
+    """Sort out who can be: a droplet without a role must not hide the problems of the others."""
+    if isinstance(account.droplets, BlueGreenError):
+        return Fleet(load_balancers=(), blue=(), green=())
+    return Fleet.sorted(account.droplets, app.fleet.tags)[0]
+
+
+def _reachable(droplets: Iterable[Droplet]) -> list[Droplet]:
+    """Leave out those that the API says cannot be reached; they are found wanting for that."""
+    return [one for one in droplets if one.public is not None and one.status == "active"]

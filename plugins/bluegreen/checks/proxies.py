@@ -1,0 +1,128 @@
+"""Checks of the load balancers, and of what a run before has left there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from bluegreen.checks.facts import Certificate, Facts, version_of
+from bluegreen.checks.finding import Finding, error, warning
+from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.traffic.agent_answers import DisagreementError, live_color, utc
+from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
+
+# A certificate that ends within so many days has not been renewed by itself.
+CERTIFICATE_DAYS = 30
+# The first version with the option by which a reload costs no client its connection.
+FULL_VERSION = (2, 6)
+
+
+def answering(facts: Facts) -> Iterator[Finding]:
+    """Every load balancer can be asked, and runs HAProxy."""
+    for name, status in facts.statuses.items():
+        if isinstance(status, BlueGreenError):
+            yield error(name, str(status), "who is live cannot be told until then")
+            continue
+        told, version = status.haproxy.version, version_of(status)
+        if problem := no_haproxy(status):
+            yield error(name, problem, "install haproxy")
+        elif version is not None and version < FULL_VERSION:
+            yield warning(
+                name,
+                f"HAProxy {told} has no idle-close-on-response, so connections are not kept alive",
+                f"upgrade to {'.'.join(map(str, FULL_VERSION))} or later",
+            )
+        if version is not None and not status.haproxy.running:
+            yield error(
+                name, "HAProxy does not run", "run systemctl start haproxy there, and read its journal"
+            )
+
+
+def agreement(facts: Facts) -> Iterator[Finding]:
+    """All send traffic to the same color."""
+    try:
+        live_color(facts.readable)
+    except DisagreementError as disagreement:
+        yield error("load balancers", str(disagreement), "a deploy refuses to start until then")
+    except LoadBalancerError:
+        return
+
+
+def gradual(facts: Facts) -> Iterator[Finding]:
+    """The idle color has no share of the traffic, so it may be touched."""
+    if facts.idle and (problem := gradual_shift(facts.idle, facts.readable.values())):
+        yield error("load balancers", problem, "a deploy refuses to start until then")
+
+
+def configuration(facts: Facts) -> Iterator[Finding]:
+    """HAProxy takes the configuration that a deploy would install."""
+    if isinstance(facts.config, BlueGreenError):
+        yield error("haproxy.cfg", str(facts.config), "it cannot be rendered until then")
+    usable = {name for name, status in facts.readable.items() if version_of(status)}
+    for droplet, balancer in facts.read_load_balancers():
+        if balancer.config_error and droplet.name in usable:
+            yield error(
+                droplet.name,
+                f"HAProxy refuses the configuration that a deploy would install: {balancer.config_error}",
+                "correct the settings under `traffic`, or what they name on the load balancer",
+            )
+        if balancer.unit.UnitFileState not in ("enabled", ""):
+            yield warning(
+                droplet.name,
+                f"HAProxy is {balancer.unit.UnitFileState} at boot",
+                "run systemctl enable haproxy there",
+            )
+
+
+def certificate(facts: Facts) -> Iterator[Finding]:
+    """Each certificate is there, and valid for a while; clients refuse one that has ended."""
+    now = datetime.fromtimestamp(facts.taken_at, UTC)
+    for droplet, balancer in facts.read_load_balancers():
+        for path, found in (balancer.certificates or {}).items():
+            yield from _certificate(droplet.name, path, found, now)
+
+
+def _certificate(subject: str, path: str, found: Certificate, now: datetime) -> Iterator[Finding]:
+    if found.error:
+        yield error(subject, f"{path}: {found.error}", "put a PEM file with certificate and key there")
+        return
+    try:
+        first = x509.load_pem_x509_certificates(found.pem.encode())[0]
+    except ValueError:
+        yield error(subject, f"{path} holds no readable certificate", "put the PEM file there")
+        return
+    begins, ends = first.not_valid_before_utc, first.not_valid_after_utc
+    when = f"{ends:%Y-%m-%d}"
+    if begins > now:
+        yield error(subject, f"the certificate {path} is not valid before {begins:%Y-%m-%d}", "replace it")
+    elif ends < now:
+        yield error(subject, f"the certificate {path} has ended, at {when}", "renew it")
+    elif (left := (ends - now).days) < CERTIFICATE_DAYS:
+        yield warning(subject, f"the certificate {path} ends in {left} days, at {when}", "renew it")
+
+
+def unfinished(facts: Facts) -> Iterator[Finding]:
+    """No run is at work, and none has left anything behind."""
+    for name, status in facts.readable.items():
+        if status.lock is not None and status.lock.until > status.now:
+            lock = status.lock
+            yield warning(
+                name,
+                f"{lock.run_id} ({lock.owner}, {lock.ref}) holds the lock since {utc(lock.since)}",
+                "a deploy would wait for its end",
+            )
+        if status.pending is not None:
+            pending = status.pending
+            yield warning(
+                name,
+                f"{pending.run_id} has switched to {pending.to} and not confirmed it",
+                f"that reverts at {utc(pending.deadline)}",
+            )
+        if status.news:
+            yield warning(
+                name,
+                str(status.news),
+                "read that run's report; the next confirmed switch ends this warning",
+            )

@@ -1,0 +1,137 @@
+"""What a person, or a program, says when a deploy is triggered; Airflow's form and its REST API check it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Param
+
+from bluegreen.color import Color
+from bluegreen.git_refs import REF_PATTERN, WHAT_A_REF_MAY_BE
+from bluegreen.settings.app import LONGEST_BAKE
+from bluegreen.settings.policy import Demand
+
+if TYPE_CHECKING:
+    from bluegreen.settings.app import App
+
+# One line, for Python and JavaScript alike; `$` alone would let a final line break through.
+LINE_PATTERN = r"^[^\x00-\x1f]*$(?!\n)"
+REVISION_PATTERN = r"^[0-9a-f]{7,40}$(?!\n)"
+
+CAREFULLY = "How careful to be"
+RARELY = "Rarely needed"
+
+
+def deploy_params(app: App) -> dict[str, Param]:
+    """Return the DAG params of one app's deploy; only ``ref`` must be given.
+
+    What the app's file decides for every run has no parameter.
+    """
+    params = {
+        "ref": Param(
+            type="string",
+            title="Git ref",
+            pattern=REF_PATTERN,
+            examples=[app.default_ref],
+            description=f"What to deploy: {WHAT_A_REF_MAY_BE}.",
+        ),
+        # The form sends null for a text that was emptied again.
+        "reason": Param(
+            None,
+            type=["null", "string"],
+            title="Reason",
+            maxLength=200,
+            pattern=LINE_PATTERN,
+            description="Why, for whoever approves, finds the app locked, or reads the run's record. "
+            "May be empty.",
+        ),
+        "require_approval": Param(
+            False,
+            type="boolean",
+            title="Ask before traffic moves",
+            section=CAREFULLY,
+            description="When the new release is built, started and checked, show what would be switched, "
+            f"and go on only if {_approvers(app)}, within {app.timeouts.approval} s.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            section=CAREFULLY,
+            description="Only find out whether this deploy would succeed; changes nothing.",
+        ),
+        "bake": Param(
+            app.validation.bake,
+            type="number",
+            title="Bake time in seconds",
+            section=CAREFULLY,
+            minimum=app.validation.shortest_bake,
+            maximum=LONGEST_BAKE,
+            description="How long the new release is watched under real traffic before the switch is kept. "
+            f"At least {app.validation.shortest_bake:g}: fewer requests would prove nothing.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Deploy again",
+            section=RARELY,
+            description="Start and switch even if this revision is live already. A release that a droplet "
+            "has is not built again.",
+        ),
+        "allow_older": Param(
+            False,
+            type="boolean",
+            title="Deploy an older revision",
+            section=RARELY,
+            description="Deploy a revision that is older than the one that is live; the run's record says "
+            "who did. To go back to the release before, the rollback DAG is faster.",
+        ),
+        "emergency": Param(
+            False,
+            type="boolean",
+            title="Emergency",
+            section=RARELY,
+            description="Judge the new release by absolute limits only, not by comparison with the live one, "
+            "which may be why a fix is kept out. The run's record says so"
+            + (f"; goes on only if {_approvers(app)}." if app.policy.approvers else "."),
+        ),
+        "live": _live_param(),
+    }
+    for name, demand in (("require_approval", app.policy.approval), ("allow_older", app.policy.allow_older)):
+        if demand is not Demand.ASKED:
+            del params[name]
+    return params
+
+
+def _approvers(app: App) -> str:
+    who = " or ".join(app.policy.approvers) or "somebody else"
+    return f"{who} approves, who did not trigger the run"
+
+
+def rollback_params() -> dict[str, Param]:
+    """Return the DAG params of a rollback; none must be given."""
+    return {
+        "revision": Param(
+            None,
+            type=["null", "string"],
+            title="Revision",
+            pattern=REVISION_PATTERN,
+            description="Which of the releases that were live before and are still on the idle droplets; "
+            "the first 7 digits of its revision, or more, will do. Default: the one that was confirmed there "
+            "last.",
+        ),
+        "live": _live_param(),
+    }
+
+
+def _live_param() -> Param:
+    """By which a person says who is live if the load balancers disagree."""
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *map(str, Color)],
+        title="Live color",
+        description="Only if the load balancers disagree: the color that is right. It has the traffic until "
+        "this run's own switch.",
+        section=RARELY,
+    )

@@ -1,0 +1,183 @@
+"""Who may get live traffic: nothing joins the live color unproven.
+
+Whatever carries the live color's tags would be rendered into the live backend, and get its share of the
+traffic as soon as it answers the health path. So a droplet stays there if the running HAProxy has it already,
+and joins only if its name, its host key, SSH and its revision prove that it belongs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError, HostKeyError
+from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
+from bluegreen.settings.app import App
+from bluegreen.traffic.agent_answers import LoadBalancerStatus, confirmed_revision
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a droplet says over SSH: the revision that ``current`` names there, and whether it runs."""
+
+    revision: str | None
+    is_active: bool
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a droplet of the live color does not join it, and what to do."""
+
+    droplet: Droplet
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        return f"{self.droplet.label}: {self.what}; {self.advice}"
+
+
+@dataclass(frozen=True)
+class Joining:
+    """What becomes of the live color's droplets.
+
+    :param refused: those because of which a deploy does not begin.
+    :param left_out: those that belong there, but do not run the live revision: they get no traffic.
+    """
+
+    refused: tuple[Objection, ...] = ()
+    left_out: tuple[Objection, ...] = ()
+
+    def for_deploy(self, fleet: Fleet) -> Fleet:
+        """Return the fleet that a deploy renders: without those that are left out."""
+        return fleet.without(one.droplet for one in self.left_out)
+
+
+def joining(
+    app: App,
+    fleet: Fleet,
+    live: Color | None,
+    statuses: Collection[LoadBalancerStatus],
+    seen: Mapping[Droplet, Seen | BlueGreenError],
+) -> Joining:
+    """Judge each droplet of the live color.
+
+    :param live: who has the traffic; ``None`` if nobody has: then there is nothing to join.
+    :param statuses: what the load balancers say that can be asked.
+    :param seen: what each droplet of that color says, or why it does not.
+    """
+    if live is None:
+        return Joining()
+    known = known_servers(live, statuses)
+    members = fleet.color(live)
+    revision = _live_revision(live, statuses, [seen[one] for one in members if _key(one) in known])
+    judge = _Judge(app, live, revision)
+    refused, left_out = [], []
+    for droplet in members:
+        said = seen[droplet]
+        if _key(droplet) in known:
+            objection = judge.of_known(droplet, said)
+        else:
+            objection = judge.of_unknown(droplet, said)
+            if objection is None and isinstance(said, Seen) and not judge.runs_live_revision(said):
+                left_out.append(judge.of_new(droplet, said))
+        if objection is not None:
+            refused.append(objection)
+    if len(left_out) == len(members) and not any(_is_serving(seen[one]) for one in members):
+        # All that was live is gone. Those that came in its place serve nothing, and a backend must not be
+        # empty.
+        left_out = []
+    return Joining(tuple(refused), tuple(left_out))
+
+
+def known_servers(color: Color, statuses: Collection[LoadBalancerStatus]) -> set[tuple[str, IPv4Address]]:
+    """Return name and private address of each of a color's servers that a running HAProxy has."""
+    return {(server.name, server.address) for one in statuses for server in one.servers.get(color, ())}
+
+
+def strangers(fleet: Fleet, statuses: Collection[LoadBalancerStatus]) -> list[Droplet]:
+    """Return the application droplets that no running HAProxy has: a rollback goes on without them.
+
+    They have never had traffic, so they are nothing to go back to, and must not keep anybody from going back.
+    Where HAProxy has none of a color, they are no strangers: it is HAProxy that has lost its memory then.
+    """
+    found: list[Droplet] = []
+    for color in Color:
+        known, members = known_servers(color, statuses), fleet.color(color)
+        unknown = [droplet for droplet in members if _key(droplet) not in known]
+        found += unknown if len(unknown) < len(members) else []
+    return found
+
+
+@dataclass(frozen=True)
+class _Judge:
+    app: App
+    live: Color
+    revision: str | None
+
+    @property
+    def tag(self) -> str:
+        tags = self.app.fleet.tags
+        return tags.blue if self.live is Color.BLUE else tags.green
+
+    def of_known(self, droplet: Droplet, said: Seen | BlueGreenError) -> Objection | None:
+        """One that is off, or out of reach, stays as it is: a deploy of a fix must not wait for it."""
+        if isinstance(said, HostKeyError):
+            return self._refused(droplet, f"HAProxy has it, but {said}")
+        if isinstance(said, BlueGreenError) and droplet.host_key is None:
+            return self._refused(
+                droplet, f"HAProxy has it, but no SSH host key of it is recorded, and {said}"
+            )
+        return None
+
+    def of_unknown(self, droplet: Droplet, said: Seen | BlueGreenError) -> Objection | None:
+        if droplet_names(self.app).get(droplet.name) != self.tag:
+            return self._refused(droplet, f"the settings ask for no droplet of that name in {self.live}")
+        if droplet.private is None:
+            return self._refused(droplet, "it has no private address")
+        if isinstance(said, BlueGreenError):
+            return self._refused(droplet, str(said))
+        return None
+
+    def of_new(self, droplet: Droplet, said: Seen) -> Objection:
+        runs = said.revision[:12] if said.revision else "no release"
+        if said.revision and not said.is_active:
+            runs = f"{runs}, stopped,"
+        wanted = self.revision[:12] if self.revision else "the live release, which is not known"
+        return Objection(
+            droplet,
+            f"it is new in the live color ({self.live}) and has {runs} instead of {wanted}, so it gets no "
+            "traffic",
+            f"a deploy reaches it when {self.live} is idle: the next one moves traffic away from there, the "
+            "one after it comes here",
+        )
+
+    def runs_live_revision(self, said: Seen) -> bool:
+        return said.is_active and said.revision is not None and said.revision == self.revision
+
+    def _refused(self, droplet: Droplet, why: str) -> Objection:
+        return Objection(
+            droplet,
+            f"it carries the tag of the live color ({self.tag}) and is not proven to belong there: {why}",
+            f"mend that, or remove the tag {self.tag} or the droplet; nothing was changed",
+        )
+
+
+def _key(droplet: Droplet) -> tuple[str, IPv4Address | None]:
+    return droplet.name, droplet.private
+
+
+def _is_serving(said: Seen | BlueGreenError) -> bool:
+    return isinstance(said, Seen) and said.is_active
+
+
+def _live_revision(
+    live: Color,
+    statuses: Collection[LoadBalancerStatus],
+    of_known: Collection[Seen | BlueGreenError],
+) -> str | None:
+    """Return what was confirmed to be live, or else what all droplets run that HAProxy has there."""
+    running = {one.revision for one in of_known if isinstance(one, Seen) and one.revision}
+    return confirmed_revision(live, statuses) or (running.pop() if len(running) == 1 else None)

@@ -1,0 +1,263 @@
+"""All load balancers of an app, as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.two_phase import Commit, joined, on_all
+from bluegreen.run.plan import HeldLock
+from bluegreen.traffic.agent_answers import (
+    LoadBalancerStatus,
+    RevertResult,
+    SwitchResult,
+    demand_support,
+    is_decided,
+    next_token,
+)
+
+if TYPE_CHECKING:
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.settings.app import App
+
+
+class LoadBalancersHook(BaseHook):
+    """Every load balancer of an app; what is done to one is done to all or to none.
+
+    :param app: the app.
+    :param droplets: its load balancers.
+    :param tokens: lock tokens by droplet name; needed by everything that changes something.
+    """
+
+    def __init__(self, app: App, droplets: Iterable[Droplet], tokens: dict[str, int] | None = None) -> None:
+        super().__init__()
+        self.members = [LoadBalancerHook.of(droplet, app) for droplet in droplets]
+        self.app = app
+        self.tokens = tokens or {}
+        self._renewed = time.monotonic()
+
+    @classmethod
+    def holding(cls, app: App, lock: HeldLock) -> LoadBalancersHook:
+        """Return the load balancers that a lock was taken on."""
+        return cls(app, lock.load_balancers, lock.tokens)
+
+    def close(self) -> None:
+        """Close every connection that is open."""
+        for member in self.members:
+            member.close()
+
+    def statuses(self) -> dict[str, LoadBalancerStatus]:
+        """Read the status of each load balancer, by droplet name."""
+        return on_all(self.members, lambda member: member.status())
+
+    def lock(
+        self,
+        owner: str,
+        run_id: str,
+        ref: str,
+        is_over: Callable[[str], bool],
+        lease: float | None = None,
+        begun: dict[str, Any] | None = None,
+        last_token: Callable[[], int] | None = None,
+    ) -> dict[str, int]:
+        """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
+
+        All give the same token: see the agent's ``LockStore``.
+
+        :param owner: who triggered the run.
+        :param run_id: the run.
+        :param ref: what the run is for.
+        :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
+        :param lease: seconds that it lasts without being renewed; default: the app's.
+        :param begun: the beginning of the run's record, for whoever has to complete it.
+        :param last_token: asked only if no load balancer knows any token: the greatest that others know.
+        :return: tokens by droplet name.
+        :raises LoadBalancerError: with code ``locked``, naming the holder, or ``unsupported`` if a HAProxy is
+            too old; nothing stays locked then.
+        """
+        taken: dict[str, int] = {}
+        statuses = self.statuses()
+        demand_support(statuses)
+        self.install_agents()
+        who = {"owner": owner, "run_id": run_id, "ref": ref}
+        at_least = next_token(run_id, statuses.values())
+        if at_least is None:
+            at_least = (last_token() if last_token and self.members else 0) + 1
+        try:
+            for member in sorted(self.members, key=lambda one: one.name):
+                request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}
+                request |= {"keep": is_decided(statuses), "begun": begun, "at_least": at_least}
+                holder = statuses[member.name].lock
+                if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
+                    self.log.warning(
+                        "%s: taking over the lock that %s (%s) left behind",
+                        member.name,
+                        holder.run_id,
+                        holder.owner,
+                    )
+                    request["over"] = holder.token
+                answer = member.call("lock", **request)
+                if answer.get("took_over") and "over" not in request:
+                    self.log.warning("%s: the lease had run out of %s", member.name, answer["took_over"])
+                taken[member.name] = at_least = max(at_least, answer["token"])
+            # Only where another run's lock was taken and given back since they were asked.
+            for member in self.members:
+                if taken[member.name] < at_least:
+                    request = {**who, "lease": lease or self.app.timeouts.lease, "begun": begun}
+                    taken[member.name] = member.call("lock", at_least=at_least, **request)["token"]
+        except BlueGreenError:
+            self.tokens = taken
+            try:
+                self.unlock()
+            except BlueGreenError as error:
+                # The next run takes it over; why this one failed matters more.
+                self.log.warning("%s", error)
+            raise
+        self.tokens = taken
+        return taken
+
+    def install_agents(self) -> None:
+        """Put this project's version of the agent on each, where it is not there yet."""
+        on_all(self.members, lambda member: member.install_agent())
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Add how a run ended to the ledger of each; harmless if it is there already.
+
+        :raises BlueGreenError: if one could not do so; the others did.
+        """
+        on_all(self.members, lambda member: member.call("record", record=line))
+
+    def unlock(self) -> None:
+        """Give the lock back where it is still held; harmless where it is not.
+
+        :raises BlueGreenError: if one could not be asked; the others were.
+        """
+        held = [member for member in self.members if member.name in self.tokens]
+        on_all(held, lambda member: member.call("unlock", token=self.tokens[member.name]))
+
+    def renew(self, lease: float | None = None) -> None:
+        """Check that the lock is still this run's, and keep it for another lease.
+
+        :param lease: seconds that it lasts from now on without being renewed; default: as long as before.
+        :raises LoadBalancerError: with code ``lock_lost`` if it is not; nothing is to be changed then.
+        """
+        self._each("renew", **({} if lease is None else {"lease": lease}))
+
+    def make_known(self, token: int) -> None:
+        """Let the next run's token be greater than one that a droplet knows.
+
+        :raises LoadBalancerError: with code ``lock_lost`` if another run holds the lock by now, whose token
+            that may be.
+        """
+        self._each("renew", known_token=token)
+
+    def demand_idle(self, color: Color) -> None:
+        """Renew the lock, and make sure that a color's droplets may be changed.
+
+        A switch of a dead run that could not be taken back to that color never will be from now on.
+
+        :raises LoadBalancerError: with code ``not_idle`` if it has traffic, or this run may yet send traffic
+            back to it; with code ``lock_lost`` as :meth:`renew` does.
+        """
+        self._each("renew", touches=color)
+
+    def renew_in_time(self) -> None:
+        """Renew the lock if it has not been for a quarter of the lease; for loops that take long."""
+        if time.monotonic() - self._renewed > self.app.timeouts.lease / 4:
+            try:
+                self.renew()
+            except BlueGreenError as error:
+                if not error.transient:
+                    raise
+                self.log.warning("the lock is renewed later: %s", error)
+                return
+            self._renewed = time.monotonic()
+
+    def sync(self, config: str, live: Color | None, idle: Color) -> list[str]:
+        """Install the configuration everywhere, or, if one refuses it, nowhere.
+
+        :return: the names of those where something changed.
+        :param config: text of ``haproxy.cfg``.
+        :param live: where a load balancer that is new sends traffic; others keep what they have.
+        :param idle: the other color.
+        """
+        request: dict[str, Any] = {"config": config, "initial": {"live": live, "idle": idle}}
+        request["peers"] = [member.peer_address for member in self.members]
+        if len(self.members) > 1:
+            self._each("sync", prepare_only=True, **request)
+        answers = self._each("sync", **request)
+        return [name for name, answer in answers.items() if answer["changed"]]
+
+    def switch(self, **request: Any) -> dict[str, SwitchResult]:
+        """Move traffic: prepare on all, then commit on all; if one fails to commit, all go back.
+
+        :return: each one's result by droplet name.
+        """
+        if len(self.members) > 1:
+            # A single one checks the same things again before it moves anything.
+            self._each("switch", prepare_only=True, **request)
+            request["peers"] = [member.peer_address for member in self.members]
+            answers = Commit(self.members, self.tokens, request).run()
+        else:
+            answers = self._each("switch", **request)
+        return {name: SwitchResult.parse(answer) for name, answer in answers.items()}
+
+    def confirm(self, revision: str) -> None:
+        """Keep the switch on all: once all have agreed, those that cannot be told keep it by themselves.
+
+        :raises BlueGreenError: if one did not agree, or none could be told.
+        """
+        if len(self.members) > 1:
+            self._each("confirm", revision=revision, prepare_only=True)
+        failed = self._failures("confirm", revision=revision)
+        if len(failed) == len(self.members):
+            raise joined(failed)
+        for error in failed:
+            self.log.warning("%s; it keeps the switch by itself, because the others do", error)
+
+    def align(self, to: Color) -> list[str]:
+        """Let all send traffic to one color, and return the names of those that did not.
+
+        :param to: the color; at least one of its servers has to be healthy.
+        """
+        path = self.app.health.path
+        answers = self._each("align", to=to, path=path, **self.app.asked_like(path))
+        return [name for name, answer in answers.items() if answer["moved"]]
+
+    def revert(self) -> dict[str, RevertResult]:
+        """Take an unconfirmed switch back on all; harmless where there is none.
+
+        :raises LoadBalancerError: with code ``unhealthy`` if one sees no healthy server to go back to: then
+            all stay where they are, and their timers try again.
+        :raises BlueGreenError: if one did not do so; the others did, whatever became of that one.
+        """
+        if len(self.members) > 1:
+            errors = self._failures("revert", prepare_only=True)
+            # One that cannot be reached keeps no other from going back.
+            if refused := [error for error in errors if getattr(error, "code", "") == "unhealthy"]:
+                raise joined(refused)
+        answers = self._each("revert")
+        return {name: RevertResult.parse(answer) for name, answer in answers.items()}
+
+    def _failures(self, verb: str, **request: Any) -> list[BlueGreenError]:
+        """Do something on all, and return what came in between."""
+
+        def attempt(member: LoadBalancerHook) -> BlueGreenError | None:
+            try:
+                member.call(verb, token=self.tokens[member.name], **request)
+            except BlueGreenError as error:
+                return error
+            return None
+
+        return [error for error in on_all(self.members, attempt).values() if error is not None]
+
+    def _each(self, verb: str, **request: Any) -> dict[str, dict[str, Any]]:
+        return on_all(
+            self.members, lambda member: member.call(verb, token=self.tokens[member.name], **request)
+        )

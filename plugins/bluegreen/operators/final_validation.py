@@ -1,0 +1,261 @@
+"""The bake: watching the new color under real traffic before the switch is confirmed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.preview_key import preview_key
+from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.links import HaproxyLink
+from bluegreen.operators.support.seals import record_done
+from bluegreen.operators.support.states import is_emergency
+from bluegreen.run.plan import Plan
+from bluegreen.settings.app import OWN_REQUESTS_PER_SECOND
+from bluegreen.traffic.agent_answers import Counters, LoadBalancerStatus, SwitchResult
+from bluegreen.validation.background import Reading, Readings
+from bluegreen.validation.client_requests import Look, RealTraffic
+from bluegreen.validation.own_requests import (
+    Sample,
+    Series,
+    is_broken,
+    rate_of,
+    said,
+    series_of,
+    wrong_revision,
+)
+from bluegreen.validation.rests_on import ClientsRequests, RestsOn, proving_paths
+from bluegreen.validation.sampler import Manner, Sampler, Target, targets_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from bluegreen.color import Color
+    from bluegreen.settings.app import ValidationSettings
+
+# How often our own requests are judged, and how long HAProxy's counters are left alone between two readings.
+LOOK_SECONDS = 0.2
+READING_PAUSE = 0.6
+
+# The last reading of the counters is not older than this when the bake ends.
+FRESH_SECONDS = 1.5
+
+# How long the counters may be unreadable: a lost SSH connection says nothing about the release.
+UNREADABLE_SECONDS = 10.0
+
+# Four at a time, so that requests that take 80 ms can still be made at the full rate.
+VISITORS = 4
+
+# Requests a second to the health path through each load balancer. HAProxy itself would take 17 s to notice
+# that it hangs: three checks that wait for 5 s each.
+HEALTH_RATE = 4.0
+
+
+class FinalValidationOperator(PlannedOperator):
+    """Watch the new color until the bake is over or a limit is broken, whichever comes first.
+
+    :param revision: what every answer must come from; templated.
+    :param switched: the answers of :class:`SwitchTrafficOperator`; templated.
+    :param baseline: the result of :class:`PreviewCheckOperator`; templated.
+    :param goes_back: whether the run is a rollback. A bad release may be quicker than any good one, since
+        pages that are empty or missing are, so times are not compared; and the way back needs no proof.
+    """
+
+    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision", "switched", "baseline")
+    operator_extra_links = (HaproxyLink(),)
+
+    def __init__(
+        self, *, revision: Any, switched: Any, baseline: Any, goes_back: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.goes_back = goes_back
+        self.revision = revision
+        self.switched = switched
+        self.baseline = baseline
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return what was seen.
+
+        :raises BlueGreenError: with the first limit that was broken.
+        """
+        plan, settings = self.run_plan, self._settings(context)
+        # An emergency deploy replaces a release that is not to be compared with: like the first one.
+        live = None if is_emergency(context) else plan.live
+        hook, key = self.load_balancers(), preview_key(self.app)
+        before = [Sample(**sample) for sample in self.baseline["samples"]] if live else []
+        targets = targets_of(settings.paths, plan.fleet.load_balancers)
+        traffic = self._traffic(plan, live)
+        clients = ClientsRequests()
+
+        def read() -> dict[str, LoadBalancerStatus]:
+            hook.renew_in_time()
+            return hook.statuses()
+
+        start = read_at = time.monotonic()
+        trouble: BlueGreenError | None = None
+        with (
+            self._sampler(targets, Manner.of_clients(self.app, key)) as new,
+            self._sampler(targets if live else [], Manner.of_preview(self.app, key)) as old,
+            self._health_sampler(plan, settings, key) as health,
+            Readings(read, READING_PAUSE) as readings,
+        ):
+            while time.monotonic() < start + settings.bake or time.monotonic() > read_at + FRESH_SECONDS:
+                time.sleep(LOOK_SECONDS)
+                reading = readings.take()
+                if isinstance(reading, Reading):
+                    read_at, trouble = reading.at, None
+                    self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic, settings))
+                    clients.count(traffic.values(), [*new.samples(), *health.samples()])
+                else:
+                    trouble = reading or trouble
+                    self._be_patient(reading, trouble, time.monotonic() - read_at)
+                self._judge(series_of(new.samples(), before, old.samples()), settings)
+                self._stop_at(one.failed_in_a_row(settings) for one in series_of(health.samples(), []))
+                self._stop_at([wrong_revision(new.samples(), self.revision)])
+            health.stop()
+            series = series_of(new.finish(), before, old.samples())
+            healthy = series_of(health.finish(), [])
+        self._judge(series, settings)
+        self._stop_at(one.failed_in_a_row(settings) for one in healthy)
+        self._stop_at([wrong_revision(new.samples(), self.revision)])
+        proving = self._demand_proof(series, settings)
+        seen = {
+            "bake_seconds": round(time.monotonic() - start, 1),
+            "own_requests": {one.path: one.summary() for one in series},
+            "all_requests": {name: one.summary() for name, one in traffic.items()},
+            "rests_on": self._rests_on(series, proving, clients, settings).model_dump(mode="json"),
+        }
+        self.log.info("the bake is over, no limit broken: %s", seen)
+        record_done(context, self.app, self.revision, self.held_lock)
+        return seen
+
+    def _rests_on(
+        self,
+        series: Sequence[Series],
+        proving: Sequence[Series],
+        clients: ClientsRequests,
+        settings: ValidationSettings,
+    ) -> RestsOn:
+        return RestsOn(
+            own_requests=sum(len(one.new) for one in proving),
+            paths=len(proving),
+            unproven=tuple(one.path for one in series if one not in proving),
+            client_requests=clients.total,
+            few_clients=clients.total < settings.min_requests,
+            health_only=[one.path for one in proving] == [self.app.health.path],
+        )
+
+    def _sampler(self, targets: Sequence[Target], manner: Manner) -> Sampler:
+        return Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS, manner=manner)
+
+    def _health_sampler(self, plan: Plan, settings: ValidationSettings, key: str) -> Sampler:
+        """Ask for the health path, unless it is judged with the others: who does not answer it goes down."""
+        balancers, path = plan.fleet.load_balancers, self.app.health.path
+        paths = [] if path in settings.paths or self.goes_back else [path]
+        return Sampler(
+            targets_of(paths, balancers),
+            rate=HEALTH_RATE * len(balancers),
+            visitors=VISITORS * len(balancers),
+            manner=Manner.of_clients(self.app, key),
+        )
+
+    def _settings(self, context: Context) -> ValidationSettings:
+        settings = self.validation(context)
+        unlimited = dict.fromkeys(("max_median_ratio", "max_p99_ratio"), math.inf)
+        return settings.model_copy(update=unlimited) if self.goes_back else settings
+
+    @property
+    def _unproven(self) -> set[str]:
+        """Paths that the new release did not answer well in the preview already; they are not judged."""
+        return set(self.baseline["unproven"])
+
+    def _judge(self, series: Iterable[Series], settings: ValidationSettings) -> None:
+        self._stop_at(one.verdict(settings) for one in series if one.path not in self._unproven)
+
+    def _demand_proof(self, series: Sequence[Series], settings: ValidationSettings) -> list[Series]:
+        """Return the paths that a verdict rests on.
+
+        :raises BlueGreenError: if a path was not asked, or proves nothing that the preview had promised. The
+            old release does not excuse that here: then nothing tells a good release from a bad one.
+        """
+        if unasked := set(settings.paths) - {one.path for one in series if one.new}:
+            raise BlueGreenError(
+                f"no own request to {', '.join(sorted(unasked))} came through in the whole bake; "
+                "look at the way from here to port 80 of the load balancers"
+            )
+        may_prove = proving_paths(settings.paths, self._unproven, self.app.health.path)
+        proving = [one for one in series if one.path in may_prove and not is_broken(one.new)]
+        if not self.goes_back:
+            self._stop_at(
+                self._proves_nothing(one, settings) for one in series if one.path not in self._unproven
+            )
+            if not proving:
+                raise BlueGreenError("no own request of the whole bake proves anything about the new release")
+        return proving
+
+    @staticmethod
+    def _proves_nothing(series: Series, settings: ValidationSettings) -> str | None:
+        if is_broken(series.new):
+            failed = rate_of(series.new)
+            return (
+                f"{failed.failed} of {failed.requests} own requests to {series.path} failed, the last with "
+                f"{said(series.new[-1])}; in the preview it answered"
+            )
+        if len(series.new) < settings.min_requests:
+            # Requests that hang, or are slow, leave room for few. Where the difference is large, few are
+            # enough.
+            return series.verdict(settings.model_copy(update={"min_requests": 1}))
+        return None
+
+    def _traffic(self, plan: Plan, live: Color | None) -> dict[str, RealTraffic]:
+        """Return what the load balancers said before the switch, by name.
+
+        :param live: the color to compare with, if any.
+        """
+        traffic = {}
+        for name, answer in self.switched.items():
+            switch = SwitchResult.parse(answer)
+            at_switch = Look(
+                switch.counters.get(plan.idle, Counters()), switch.answer_times.get(plan.idle, 0)
+            )
+            before, answer_time = Counters(), 0
+            if live is not None:
+                before = switch.counters.get(live, Counters()) - plan.counters.get(name, Counters())
+                answer_time = switch.answer_times.get(live, 0)
+            traffic[name] = RealTraffic(name, at_switch, before, answer_time)
+        return traffic
+
+    def _verdicts_on_traffic(
+        self,
+        statuses: dict[str, LoadBalancerStatus],
+        color: Color,
+        traffic: dict[str, RealTraffic],
+        settings: ValidationSettings,
+    ) -> Iterator[str | None]:
+        for name, status in statuses.items():
+            if status.live is not color:
+                raise BlueGreenError(f"{name} no longer sends traffic to {color} but to {status.live}")
+            look = Look(status.counters[color], status.answer_times.get(color, 0))
+            yield traffic[name].verdict(look, settings)
+
+    def _be_patient(self, error: BlueGreenError | None, last: BlueGreenError | None, seconds: float) -> None:
+        """Go on without HAProxy's counters for a while; our own requests are judged meanwhile.
+
+        :raises BlueGreenError: if an error is not a matter of time, or there was no reading for too long.
+        """
+        if error is not None:
+            if not error.transient:
+                raise error
+            self.log.warning("%s; looking again", error)
+        if seconds > UNREADABLE_SECONDS:
+            reason = last or "the load balancers do not say what they count"
+            raise BlueGreenError(f"{reason} (waited {UNREADABLE_SECONDS:g} s)")
+
+    @staticmethod
+    def _stop_at(verdicts: Iterable[str | None]) -> None:
+        for verdict in verdicts:
+            if verdict:
+                raise BlueGreenError(f"the new release is bad: {verdict}")

@@ -1,0 +1,182 @@
+"""Running an app's own commands on the droplets that a run deploys to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import chain
+from airflow.sdk.exceptions import AirflowSkipException
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import DropletHook, output_of
+from bluegreen.operators.support.claims import refusals_explained
+from bluegreen.operators.support.holding_lock import LockedOperator
+from bluegreen.operators.support.job_log import JobLog
+from bluegreen.operators.support.seals import demand_approval, demand_vouched
+from bluegreen.operators.support.states import found_plan, task_states, told
+from bluegreen.release.jobs import (
+    Claim,
+    JobReport,
+    JobState,
+    clean_script,
+    parse_job_report,
+    poll_script,
+    start_script,
+)
+from bluegreen.release.lifecycle_commands import Moment, hook_script, hook_unit, hooks_at
+from bluegreen.settings.app import App, Hook
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG, Context
+
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.proxies import LoadBalancersHook
+    from bluegreen.run.plan import Plan
+
+WARNINGS_KEY = "hook_warnings"
+RULES = {Moment.ON_FAILURE: "all_done"}
+
+
+class CommandHooksOperator(LockedOperator):
+    """Run the commands that the app's settings have for a moment, one after the other.
+
+    Each is a transient unit on its droplet, which a retry attaches to; still, a command may run twice.
+
+    :param moment: which commands.
+    :param revision: what is deployed; templated.
+    """
+
+    template_fields: Sequence[str] = (*LockedOperator.template_fields, "revision")
+
+    def __init__(self, *, moment: Moment, revision: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.moment = moment
+        self.revision = revision
+
+    def act(self, context: Context) -> None:
+        """Run them; what fails stops a deploy only before traffic moves, and is a warning after that.
+
+        :raises BlueGreenError: with the command, the droplet and the command's last line.
+        """
+        if not self._is_now(context):
+            raise AirflowSkipException(f"nothing to do {self.moment.replace('_', ' ')}")
+        plan = found_plan(context)
+        if plan is None:
+            raise AirflowSkipException(
+                f"nothing was run {self.moment.replace('_', ' ')}: the run ended before it was known which "
+                "droplets it is for"
+            )
+        load_balancers = self.load_balancers()
+        if self.moment.stops_the_deploy:
+            # Also in a run that was cleared from here on after its switch.
+            load_balancers.demand_idle(plan.idle)
+            demand_vouched(context, self.app, self.revision)
+            if self.moment is Moment.BEFORE_SWITCH:
+                demand_approval(context, self.app, self.revision, self.held_lock)
+        else:
+            load_balancers.renew()
+        warnings = []
+        for number, hook in enumerate(hooks_at(self.app, self.moment), 1):
+            for droplet in plan.idle_droplets[: 1 if hook.droplets == "one" else None]:
+                try:
+                    self._run_one(droplet, hook, number, plan, context, load_balancers)
+                except BlueGreenError as error:
+                    if self.moment.stops_the_deploy:
+                        raise
+                    self.log.warning("%s", error)
+                    warnings.append(str(error))
+        context["ti"].xcom_push(key=WARNINGS_KEY, value=warnings)
+
+    def _is_now(self, context: Context) -> bool:
+        states = task_states(context)
+        if self.moment is Moment.BEFORE_SWITCH:
+            return states.get("preview_check") == "success"
+        if self.moment is Moment.AFTER_ROLLBACK:
+            return bool((told(context, "rollback") or {}).get("taken_back"))
+        if self.moment is Moment.ON_FAILURE:
+            return "failed" in states.values()
+        return True
+
+    def _run_one(
+        self,
+        droplet: Droplet,
+        hook: Hook,
+        number: int,
+        plan: Plan,
+        context: Context,
+        load_balancers: LoadBalancersHook,
+    ) -> None:
+        run = context["dag_run"]
+        facts = {
+            "APP": self.app_id,
+            "MOMENT": self.moment.value,
+            "REF": context["params"]["ref"],
+            "REVISION": self.revision,
+            "FROM": plan.live or "none",
+            "TO": plan.idle,
+            "COLOR": plan.idle,
+            "DROPLET": droplet.name,
+            "DAG_ID": run.dag_id,
+            "RUN_ID": run.run_id,
+        }
+        unit = hook_unit(self.app_id, self.moment, number)
+        script = hook_script(self.app_id, unit, hook, self.revision, facts)
+        claim = Claim(self.app_id, self.held_lock.fencing_token)
+        start = start_script(unit=unit, run_id=run.run_id, script=script, timeout=hook.timeout, claim=claim)
+        what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
+        self.log.info("%s", what)
+        with DropletHook.of(droplet, self.app) as connection:
+            with refusals_explained(load_balancers):
+                output_of(connection, start)
+            report = self._follow(connection, unit, load_balancers)
+            self._clean(connection, unit, claim)
+        if report.state is not JobState.SUCCESS:
+            took = f"took longer than {hook.timeout} s" if report.result == "timeout" else ""
+            status = took or f"ended with {report.exit_status if report.exit_status else report.result}"
+            said = f": {report.lines[-1]}" if report.lines else ""
+            raise BlueGreenError(f"{what} {status}{said}")
+
+    def _follow(self, connection: DropletHook, unit: str, load_balancers: LoadBalancersHook) -> JobReport:
+        """Log what the command writes until it has ended; return how, with the last lines it wrote."""
+        cursor, log = 0, JobLog(self.log)
+        while True:
+            report = parse_job_report(
+                output_of(connection, poll_script(app=self.app_id, unit=unit, cursor=cursor))
+            )
+            cursor = report.cursor
+            log.write(report.lines)
+            if report.state is not JobState.RUNNING:
+                return replace(report, lines=tuple(log.last))
+            load_balancers.renew_in_time()
+
+    def _clean(self, connection: DropletHook, unit: str, claim: Claim) -> None:
+        """Remove the command's traces; how it ended is known by now, so nothing depends on it."""
+        try:
+            output_of(connection, clean_script(unit=unit, claim=claim))
+        except BlueGreenError as error:
+            self.log.warning("traces of the command are left, a later one removes them: %s", error)
+
+
+def add_command_hooks(dag: DAG, app: App, *, lock: Any, revision: Any) -> None:
+    """Put a task for each moment that the app has commands for into a deploy's DAG; none for the others."""
+
+    def add(moment: Moment, before: str, after: Iterable[str]) -> None:
+        if not hooks_at(app, moment):
+            return
+        task = CommandHooksOperator(
+            app_id=app.id,
+            task_id=moment.value,
+            moment=moment,
+            lock=lock,
+            revision=revision,
+            trigger_rule=RULES.get(moment, "all_success"),
+        )
+        chain([dag.get_task(name) for name in after], task, dag.get_task(before))
+
+    add(Moment.BEFORE_DEPLOY, "deploy", dag.get_task("deploy").upstream_task_ids)
+    add(Moment.BEFORE_SWITCH, "switch_traffic", dag.get_task("switch_traffic").upstream_task_ids)
+    add(Moment.AFTER_SWITCH, "report", ["switch_traffic"])
+    add(Moment.AFTER_ROLLBACK, "report", ["rollback"])
+    add(Moment.ON_FAILURE, "report", ["confirm", "rollback"])

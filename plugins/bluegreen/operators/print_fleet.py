@@ -1,0 +1,30 @@
+"""The fleet as a table in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.operators.support.base import BlueGreenOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class PrintFleetOperator(BlueGreenOperator):
+    """Print every droplet of the app with its role and addresses."""
+
+    def act(self, context: Context) -> list[dict[str, Any]]:
+        """Return the droplets as dictionaries."""
+        fleet = self.read_fleet()
+        roles = (("load balancer", fleet.load_balancers), ("blue", fleet.blue), ("green", fleet.green))
+        for role, droplets in roles:
+            for droplet in droplets:
+                self.log.info(
+                    "%-14s %-30s public %-15s private %-15s %s",
+                    role,
+                    droplet.name,
+                    droplet.public,
+                    droplet.private,
+                    droplet.status,
+                )
+        return [droplet.model_dump(mode="json") for droplet in fleet.droplets]

@@ -1,0 +1,67 @@
+"""What all operators of this package share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from bluegreen.fleet.droplets import Fleet
+from bluegreen.hooks.digitalocean import DigitalOceanHook
+from bluegreen.operators.support.failures import failures_reported
+from bluegreen.settings.app import App, ValidationSettings
+from bluegreen.settings.app_file import load_app
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BlueGreenOperator(BaseOperator):
+    """A task of one app; subclasses do their work in :meth:`act`.
+
+    :param app_id: which app; its settings are read when the task runs.
+    """
+
+    def __init__(self, *, app_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.app_id = app_id
+
+    def execute(self, context: Context) -> Any:
+        """Run :meth:`act`; errors that a user can cause become one line."""
+        with failures_reported(context):
+            return self.act(context)
+
+    @abstractmethod
+    def act(self, context: Context) -> Any:
+        """Do the work; the return value is the task's XCom.
+
+        :raises BlueGreenError: with the one line to show.
+        """
+
+    @cached_property
+    def app(self) -> App:
+        """The app's settings as they are now."""
+        return load_app(self.app_id)
+
+    def validation(self, context: Context) -> ValidationSettings:
+        """How this run judges the new color: as the app's settings say, for as long as the run's ``bake``."""
+        bake = context["params"].get("bake")
+        return self.app.validation if bake is None else self.app.validation.with_bake(bake)
+
+    def read_fleet(self, *, goes_back: bool = False) -> Fleet:
+        """Ask DigitalOcean's API for the app's droplets.
+
+        :param goes_back: whether a rollback wants to know: then those without a role, or with several, do not
+            stand in its way.
+        :raises FleetError: naming them, otherwise.
+        """
+        tags = self.app.fleet.tags
+        droplets = DigitalOceanHook(self.app.connections.digitalocean).droplets(tags.app)
+        if not goes_back:
+            return Fleet.of(droplets, tags)
+        fleet, problems = Fleet.sorted(droplets, tags)
+        for problem in problems.values():
+            self.log.warning("left out: %s", problem)
+        return fleet

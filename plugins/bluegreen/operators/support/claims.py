@@ -1,0 +1,79 @@
+"""Droplets that refuse a run's token, and what they know of tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet import (
+    CONNECTIONS_AT_ONCE,
+    CommandError,
+    DropletHook,
+    output_of,
+)
+from bluegreen.release.jobs import CLAIMED_STATUS, token_script
+
+if TYPE_CHECKING:
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.proxies import LoadBalancersHook
+    from bluegreen.settings.app import App
+
+log = getLogger(__name__)
+
+# More runs than there can have been; the agent takes no such token.
+NO_TOKEN = 10**15
+
+
+@contextmanager
+def refusals_explained(load_balancers: LoadBalancersHook) -> Iterator[None]:
+    """Where a droplet refuses the run's token, say whose its token is, and let no later run meet that again.
+
+    :param load_balancers: those that the run has locked.
+    :raises LoadBalancerError: with the code ``lock_lost`` if another run holds the lock by now.
+    :raises BlueGreenError: if none does: then the droplet's token was given by load balancers that are gone,
+        or were set back. They know it from now on.
+    """
+    try:
+        yield
+    except CommandError as error:
+        found = re.search(r"its token (\d+) ", str(error))
+        if error.status != CLAIMED_STATUS or found is None:
+            raise
+        file = f"/var/lib/bluegreen/{load_balancers.app.system_name}.token"
+        if int(found[1]) >= NO_TOKEN:
+            raise BlueGreenError(
+                f"{error}. No run was ever given that token: remove {file}, and its twin in /run/bluegreen, "
+                "on that droplet"
+            ) from None
+        load_balancers.make_known(int(found[1]))
+        raise BlueGreenError(
+            f"{error}. But no other run holds the lock: that token, in {file} there, is left from a load "
+            "balancer that is gone or was set back. The load balancers know it now, so a new run is let in"
+        ) from None
+
+
+def newest_token(app: App, droplets: Sequence[Droplet]) -> int:
+    """Return the greatest token that any of an app's droplets knows.
+
+    One that cannot be asked is left out: if it knows a greater one, it refuses the run later.
+    """
+
+    def ask(droplet: Droplet) -> int:
+        try:
+            with DropletHook.of(droplet, app) as hook:
+                said = output_of(hook, token_script(app.id)).strip()
+        except BlueGreenError as error:
+            log.warning("not asked for the last run's token: %s", error)
+            return 0
+        return int(said) if re.fullmatch(r"[0-9]{1,15}", said) and int(said) < NO_TOKEN else 0
+
+    if not droplets:
+        return 0
+    log.info("no load balancer knows a token, so the droplets are asked")
+    with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+        return max(pool.map(ask, droplets))

@@ -1,0 +1,80 @@
+"""Links beside a task in Airflow's UI; made when the task ends, from what it was given."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from airflow.sdk import BaseOperatorLink
+
+from bluegreen.run.plan import Plan
+from bluegreen.settings.app_file import load_app
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+PANEL = "https://cloud.digitalocean.com/droplets"
+
+
+def commit_url(repository: str, revision: str) -> str:
+    """Return the page of a commit on a forge; empty if the repository is not on one.
+
+    GitHub, GitLab, Gitea, Forgejo and Codeberg all answer below ``/commit/``, Bitbucket below ``/commits/``.
+
+    :param repository: the repository's URL, as in the app's settings.
+    :param revision: 40 hex digits.
+    """
+    scp_like = re.fullmatch(r"[^@/]+@([^:/]+):/?(.+)", repository)
+    parts = urlsplit(f"ssh://{scp_like[1]}/{scp_like[2]}" if scp_like else repository)
+    path = parts.path.strip("/").removesuffix(".git")
+    if not parts.hostname or path.count("/") < 1:
+        return ""
+    scheme = parts.scheme if parts.scheme in ("http", "https") else "https"
+    # An SSH port is not the one of the forge's pages.
+    port = f":{parts.port}" if parts.port and parts.scheme != "ssh" else ""
+    commits = "commits" if parts.hostname == "bitbucket.org" else "commit"
+    return f"{scheme}://{parts.hostname}{port}/{quote(path)}/{commits}/{revision}"
+
+
+def _plan(operator: Any) -> Plan | None:
+    """The run's plan, if the task was given one: before that, or if it never came so far, there is none."""
+    plan = getattr(operator, "plan", None)
+    return Plan.model_validate(plan) if isinstance(plan, dict) else None
+
+
+class HaproxyLink(BaseOperatorLink):
+    """HAProxy's statistics of the first load balancer."""
+
+    name = "HAProxy statistics"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty without a load balancer."""
+        plan = _plan(operator)
+        return f"http://{plan.fleet.load_balancers[0].public}:8404/stats" if plan else ""
+
+
+class DropletLink(BaseOperatorLink):
+    """The droplet that a mapped task works on, in DigitalOcean's panel."""
+
+    name = "Droplet at DigitalOcean"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty if the plan is not known."""
+        plan = _plan(operator)
+        return f"{PANEL}/{plan.idle_droplet(str(getattr(operator, 'ip', ''))).id}" if plan else ""
+
+
+class CommitLink(BaseOperatorLink):
+    """The commit that is deployed, on the forge of the app's repository."""
+
+    name = "Commit"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty if the revision is not known, or the repository is on no forge."""
+        revision, app_id = getattr(operator, "revision", None), str(getattr(operator, "app_id", ""))
+        if revision is None:
+            # In a task process this is the running task instance, which can ask for the task's own result.
+            revision = getattr(ti_key, "xcom_pull", lambda **_: None)(task_ids="resolve_ref")
+        return commit_url(load_app(app_id).repository, revision) if isinstance(revision, str) else ""

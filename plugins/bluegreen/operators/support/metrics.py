@@ -1,0 +1,129 @@
+"""What is measured of runs, by name; ``docs/operations.md`` says what each figure is for.
+
+All are gauges, and what happens seldom is told by when it did: a count that goes from nothing to one looks to
+Prometheus like no change at all. Moments are in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from bluegreen.checks.finding import Finding, Severity
+from bluegreen.run.approval_request import demanded_by
+from bluegreen.run.outcome import WITHOUT_A_WORD
+
+if TYPE_CHECKING:
+    from bluegreen.checks.facts import Facts
+    from bluegreen.settings.app import App
+
+Figures = Mapping[str, float]
+
+log = logging.getLogger(__name__)
+
+# For what has no limit of its own: reading droplets, reloading HAProxy, retries.
+SPARE_SECONDS = 900
+
+# Figures of a switch, and what the run's record calls them.
+_SWITCH = {"requests": "requests", "failed": "failed", "milliseconds": "switch_ms"}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run whose end is waited for; ``kind`` is deploy, rollback, provision or dry_run."""
+
+    kind: str
+    app_id: str
+
+    @classmethod
+    def of(cls, dag_id: str) -> Self | None:
+        """Tell it from the DAG; ``None`` for a status, whose end nobody waits for, and for other DAGs."""
+        found = re.fullmatch(r"bluegreen_(deploy|rollback|provision|dry_run)__([a-z][a-z0-9_]*)", dag_id)
+        return cls(found[1], found[2]) if found else None
+
+    def begun(self, at: float, app: App, conf: Mapping[str, Any]) -> Figures:
+        """Say by when the run should be over.
+
+        :param at: when it began.
+        :param conf: what it was triggered with.
+        """
+        return {f"bluegreen.run.due.{self}": round(at + self.longest(app, conf))}
+
+    def ended(self, at: float, report: Mapping[str, Any] | None) -> Figures:
+        """Say that the run is over, and how it ended.
+
+        :param report: its XCom ``report``, or ``None`` if it left none.
+        """
+        outcome = re.sub(r"[^a-z]+", "_", report["outcome"] if report else WITHOUT_A_WORD)
+        record = (report or {}).get("record", {})
+        return {
+            f"bluegreen.run.due.{self}": 0,
+            f"bluegreen.run.ended.{self}.{outcome}": round(at),
+            **{
+                f"bluegreen.switch.{name}.{self.app_id}": record[key]
+                for name, key in _SWITCH.items()
+                if key in record
+            },
+        }
+
+    def longest(self, app: App, conf: Mapping[str, Any]) -> float:
+        """Seconds that the run may take: all limits of its steps together."""
+        limits, validation = app.timeouts, app.validation
+        if self.kind == "dry_run":
+            return SPARE_SECONDS
+        if self.kind == "provision":
+            return SPARE_SECONDS + limits.lock_wait + limits.boot * 3
+        if conf.get("bake"):
+            validation = validation.with_bake(conf["bake"])
+        seconds = SPARE_SECONDS + limits.lock_wait + limits.drain + limits.build
+        seconds += validation.seconds_to_confirm
+        if self.kind == "deploy":
+            seconds += limits.approval if demanded_by(app, conf) else 0
+            hooks = (hook for moment in app.hooks for hook in moment[1])
+            seconds += app.health.timeout * 2 + sum(hook.timeout for hook in hooks)
+        return seconds
+
+    def __str__(self) -> str:
+        """Return it as part of a name."""
+        return f"{self.kind}.{self.app_id}"
+
+
+def locked(app_id: str, since: float) -> Figures:
+    """Say since when the app's load balancers are locked; 0 if they are not."""
+    return {f"bluegreen.lock.since.{app_id}": round(since)}
+
+
+def lock_in(facts: Facts) -> Figures:
+    """Say since when the load balancers are locked, as they say themselves; nothing if they cannot be asked.
+
+    That corrects what a run that died, or a message that was lost, left wrong.
+    """
+    locks = [status.lock.since for status in facts.readable.values() if status.lock]
+    if not locks and len(facts.readable) < len(facts.fleet.load_balancers):
+        return {}
+    return locked(facts.app.id, since=min(locks, default=0))
+
+
+def findings_of(app_id: str, findings: Iterable[Finding]) -> Figures:
+    """Say how much a dry run found."""
+    severities = [one.severity for one in findings]
+    return {f"bluegreen.dry_run.{one}s.{app_id}": severities.count(one) for one in Severity}
+
+
+def emit(figures: Figures) -> None:
+    """Send figures from a task, which goes on whatever comes of it."""
+    from airflow.sdk.observability import stats
+
+    send(figures, stats.gauge)
+
+
+def send(figures: Figures, gauge: Callable[[str, float], None]) -> None:
+    """Send figures to a gauge of Airflow's; a failure is a warning in the log."""
+    try:
+        for name, value in figures.items():
+            gauge(name, value)
+    except Exception as error:  # anything that a backend, its library or its settings may do
+        log.warning("figures were not sent: %s: %s", type(error).__name__, error)

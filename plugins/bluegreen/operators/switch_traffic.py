@@ -1,0 +1,70 @@
+"""The moment traffic moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.errors import NothingToDoError
+from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.links import CommitLink, HaproxyLink
+from bluegreen.operators.support.seals import demand_approval, demand_done, demand_plan, demand_vouched
+from bluegreen.run.outcome import Outcome
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# Statuses of an app that has answered, if only that it does not know the path.
+ANSWERED = range(200, 500)
+
+
+class SwitchTrafficOperator(PlannedOperator):
+    """Move traffic to a color on every load balancer, until confirmed.
+
+    :param revision: what the color must run; templated.
+    :param goes_back: whether the run is a rollback, which has nothing left to do if traffic is there already.
+    """
+
+    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision")
+    operator_extra_links = (HaproxyLink(), CommitLink())
+
+    def __init__(self, *, revision: Any, goes_back: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.revision = revision
+        self.goes_back = goes_back
+
+    def act(self, context: Context) -> dict[str, Any]:
+        """Return each load balancer's :class:`SwitchResult` by droplet name.
+
+        :raises LoadBalancerError: if one refuses; then traffic is where it was.
+        :raises PolicyError: if revision, plan or preview are not what this run's own tasks have found good.
+        :raises PolicyError: if the app's file wants an approval that the run does not have. A rollback needs
+            none: traffic goes back to what was approved, and nobody should have to be found for it.
+        :raises NothingToDoError: if a dead run's timer has brought a rollback's traffic back meanwhile.
+        """
+        plan = self.run_plan
+        demand_vouched(context, self.app, self.revision)
+        demand_plan(context, self.app, self.revision, self.held_lock, plan)
+        demand_done(context, self.app, "preview_check", self.revision, self.held_lock)
+        if not self.goes_back and (
+            approver := demand_approval(context, self.app, self.revision, self.held_lock)
+        ):
+            self.log.info("approved by %s", approver)
+        hook = self.load_balancers()
+        asked = self.app.asked_like(self.app.health.path)
+        if self.goes_back:
+            # A release from before may not know today's health path; HAProxy asks for the one of its deploy.
+            asked["statuses"] = list(ANSWERED)
+        results = hook.switch(
+            to=plan.idle,
+            revision=self.revision,
+            confirm_within=self.validation(context).seconds_to_confirm,
+            min_servers=len(plan.idle_droplets),
+            health_path=self.app.health.path,
+            **asked,
+        )
+        if self.goes_back and all(result.from_color is result.to for result in results.values()):
+            raise NothingToDoError(f"traffic came back to {plan.idle} by itself", Outcome.ALREADY_LIVE)
+        for name, result in results.items():
+            self.log.info("%s: traffic moved to %s in %.0f ms", name, result.to, result.milliseconds)
+        return {name: result.model_dump(mode="json", by_alias=True) for name, result in results.items()}

@@ -1,0 +1,53 @@
+"""When the idle color is stopped, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS, Claim
+from bluegreen.scripts import render_script
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
+
+# Seconds that a droplet is waited for; what is left of its last requests ends by itself.
+STOP_WAIT = 15
+
+
+def switched_since(statuses: Iterable[LoadBalancerStatus], token: int) -> str | None:
+    """Return the run of a later switch, whether that was kept or taken back; ``None`` if there is none.
+
+    :param token: that of the run after which the idle color is to be stopped.
+    """
+    known = [done for one in statuses for done in (one.confirmed, one.last_revert) if done]
+    later = [done.run_id or "another run" for done in known if (done.token or 0) > token]
+    return next(iter(later), None)
+
+
+def seconds_left(statuses: Iterable[LoadBalancerStatus], after: int) -> float:
+    """Return how long the idle color stays warm from now on, by the load balancers' own clocks.
+
+    :param after: seconds from the last switch that was confirmed, or from when traffic moved since.
+    :raises BlueGreenError: if no load balancer knows of such a switch.
+    """
+    ages = [
+        one.now - max(one.confirmed.at, one.moved_at or 0)
+        for one in statuses
+        if one.confirmed and one.confirmed.at
+    ]
+    if not ages:
+        raise BlueGreenError("no load balancer knows when its switch was confirmed; nothing was stopped")
+    return max(0.0, after - min(ages))
+
+
+def stop_script(claim: Claim) -> str:
+    """Stop the app on a droplet and keep it stopped when that restarts; the next activation enables it again.
+
+    It ends with ``CLAIMED_STATUS`` if a later run has claimed the droplet.
+    """
+    return render_script(
+        "droplet/stop_idle.sh.j2",
+        claim=claim,
+        claimed_status=CLAIMED_STATUS,
+        busy_status=BUSY_STATUS,
+        wait=STOP_WAIT,
+    )

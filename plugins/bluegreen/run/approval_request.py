@@ -1,0 +1,137 @@
+"""What somebody is shown who is to approve a switch, in Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bluegreen.errors import PolicyError
+from bluegreen.run.plan import Plan
+from bluegreen.settings.app import App
+from bluegreen.settings.policy import Demand
+from bluegreen.traffic.good_answer import is_good
+from bluegreen.traffic.preview_access import ways_to_look
+
+MOST_COMMITS = 30
+
+
+def demanded_by(app: App, params: Mapping[str, Any]) -> str | None:
+    """Return what makes a run wait for an approval, a setting or a parameter; ``None`` if nothing does.
+
+    :param params: the run's.
+    """
+    policy = app.policy
+    if policy.approval is Demand.ALWAYS:
+        return "setting policy.approval: always"
+    if policy.approval is Demand.ASKED and params.get("require_approval"):
+        return "setting policy.approval: asked, parameter require_approval"
+    if policy.approvers and params.get("emergency"):
+        return "setting policy.approvers, parameter emergency"
+    return None
+
+
+def refuse_approver(app: App, names: Collection[str], triggered_by: str | None) -> None:
+    """Make sure that a user may approve a run.
+
+    :param names: by what names Airflow knows the user who has approved; the first is shown.
+    :param triggered_by: the user who triggered the run, if a user did.
+    :raises PolicyError: if another one has to approve it, naming the setting.
+    """
+    who, approvers = next(iter(names), "nobody"), app.policy.approvers
+    others = f"one of {', '.join(approvers)}" if approvers else "somebody else"
+    if triggered_by is not None and triggered_by.casefold() in {name.casefold() for name in names}:
+        raise PolicyError(
+            f"not approved: {who} triggered this run, and {others} who did not has to approve it "
+            "(settings policy.approval and policy.approvers)"
+        )
+    if not names or (approvers and not set(approvers) & set(names)):
+        raise PolicyError(f"not approved: {who} may not approve it, but {others} (setting policy.approvers)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be switched.
+
+    :param app: the app.
+    :param plan: the run's plan.
+    :param revision: what gets the traffic.
+    :param baseline: what the live color answered in the preview check.
+    :param unproven: paths that neither color answers well.
+    :param reason: why, in the words of who triggered the run.
+    :param emergency: whether absolute limits alone judge the new release.
+    """
+
+    app: App
+    plan: Plan
+    revision: str
+    baseline: Sequence[Mapping[str, Any]]
+    reason: str = ""
+    unproven: Sequence[str] = ()
+    emergency: bool = False
+
+    @property
+    def live_revision(self) -> str | None:
+        """What has the traffic now, or ``None`` if nothing has, or did not say."""
+        seen = Counter(sample["revision"] for sample in self.baseline if sample["revision"])
+        return str(seen.most_common(1)[0][0]) if seen else None
+
+    @property
+    def range(self) -> tuple[str, str] | None:
+        """From which revision to which traffic moves; ``None`` if there is nothing in between."""
+        live = self.live_revision
+        return None if live in (None, self.revision) else (str(live), self.revision)
+
+    def markdown(self, commits: Sequence[str] | None) -> str:
+        """Say everything; what users or commits say is shown as it is, not as Markdown.
+
+        :param commits: lines of :func:`~bluegreen.source.policy.commits_between`, or ``None`` if they are not
+            known.
+        """
+        plan = self.plan
+        parts = [
+            f"Traffic of **{self.app.id}** moves from **{plan.live or 'nothing'}** "
+            f"({(self.live_revision or 'unknown')[:12]}) to **{plan.idle}** ({self.revision[:12]}).",
+        ]
+        if plan.live and (after := self.app.seconds_until_stop):
+            parts += [
+                f"{plan.live} is stopped {after} s after the switch is confirmed (server.stop_idle_after)."
+            ]
+        if self.reason:
+            parts += ["Why:", _verbatim([self.reason])]
+        parts += ["Checked:", "\n".join(f"- {line}" for line in self._checks())]
+        parts += ["Look at it yourself:", _verbatim(ways_to_look(self.app, plan.fleet.load_balancers))]
+        return "\n\n".join([*parts, *self._commits(commits)])
+
+    def _checks(self) -> list[str]:
+        droplets = ", ".join(droplet.label for droplet in self.plan.idle_droplets)
+        paths = ", ".join(dict.fromkeys([*self.app.validation.paths, self.app.health.path]))
+        failed = sum(not is_good(sample["status"], sample["statuses"]) for sample in self.baseline)
+        checks = [
+            f"built, started and healthy on {droplets}",
+            f"the new release answers by the preview host: {paths}",
+        ]
+        checks += [f"warning: {path} proves nothing, it has no good answers" for path in self.unproven]
+        if self.baseline:
+            checks.append(f"the live release: {len(self.baseline)} requests meanwhile, {failed} failed")
+        warnings = [self.plan.older] if self.plan.older else []
+        if self.emergency:
+            warnings.append("an emergency: absolute limits alone judge the new release")
+        return [*checks, *(f"warning: {warning}" for warning in [*warnings, *self.plan.warnings])]
+
+    def _commits(self, commits: Sequence[str] | None) -> list[str]:
+        if self.live_revision == self.revision:
+            return ["The same revision is live already."]
+        if commits is None:
+            return ["Which commits are in between is not known."]
+        shown = [_SIGNS.get(line[:1], " ") + line[1:] for line in commits[:MOST_COMMITS]]
+        more = ["… and more"] if len(commits) > MOST_COMMITS else []
+        return ["Commits, the newest first (+ new, - no longer in):", _verbatim([*shown, *more])]
+
+
+_SIGNS = {">": "+", "<": "-"}
+
+
+def _verbatim(lines: Sequence[str]) -> str:
+    return "\n".join(f"    {line}" for line in lines)

@@ -1,0 +1,42 @@
+"""Which ends of a run a person wants to hear of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from bluegreen.run.outcome import Outcome
+from bluegreen.settings.app import App
+
+
+class Event(StrEnum):
+    """What can be notified; each is a key of the setting ``notifications``."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ROLLBACK = "rollback"
+    DRY_RUN_FAILURE = "dry_run_failure"
+    APPROVAL = "approval"
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether something is to be mended."""
+        return self in (Event.FAILURE, Event.ROLLBACK, Event.DRY_RUN_FAILURE)
+
+
+def event_of(outcome: str, *, good: bool, dry_run: bool) -> Event | None:
+    """Tell what the end of a run is; ``None`` for a dry run that found nothing.
+
+    :param outcome: the report's word for it.
+    :param good: whether the run ended well.
+    """
+    if dry_run:
+        return None if good else Event.DRY_RUN_FAILURE
+    if good:
+        return Event.SUCCESS
+    return Event.ROLLBACK if outcome == Outcome.ROLLED_BACK else Event.FAILURE
+
+
+def connections_for(app: App, event: Event) -> list[str]:
+    """Return the Airflow connections that are to hear of an event."""
+    connections: list[str] = getattr(app.notifications, event.value)
+    return connections

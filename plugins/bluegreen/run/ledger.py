@@ -1,0 +1,121 @@
+"""What is written down about every run, and what can be read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bluegreen.color import Color
+from bluegreen.traffic.drain import Drain
+from bluegreen.validation.rests_on import RestsOn
+
+
+class Validation(BaseModel):
+    """What the bake after a switch came to.
+
+    :param verdict: why the new release was bad; ``None`` if no limit was broken.
+    :param seconds: how long it took.
+    :param own_requests: by path, what was asked of the new color beside clients, and how it answered.
+    :param all_requests: by load balancer, what HAProxy counted for it, clients' requests too.
+    :param rests_on: how many of which requests the verdict rests on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    verdict: str | None = None
+    seconds: float | None = None
+    own_requests: dict[str, dict[str, float | None]] = {}
+    all_requests: dict[str, dict[str, float | None]] = {}
+    rests_on: RestsOn | None = None
+
+
+class Record(BaseModel):
+    """How one run ended; each load balancer keeps a line for each, and Airflow an asset event.
+
+    A run that dies without its report has its record completed by the next one that takes its lock over; then
+    everything that a run finds out on its way is missing.
+
+    :param attempt: 0, or how often the run was cleared, and so ran again.
+    :param trigger: ``manual``, ``scheduled``, ``asset_triggered`` …, as Airflow calls it.
+    :param triggered_by: the user, or what else triggered it.
+    :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
+    :param emergency: whether the release was judged by absolute limits only.
+    :param older: by how much the revision was older than what was live, if it was, and who forced that.
+    :param approved_by: the user who approved the switch, if that was asked for.
+    :param from_color: who was live before; ``None`` if nothing was, or the run did not get so far.
+    :param to: the color that the run was for.
+    :param phases: seconds that each task took; mapped ones are keyed ``deploy_0``, ``deploy_1`` …
+    :param switched_at: when traffic moved.
+    :param switch_ms: milliseconds until all load balancers answered with the new color.
+    :param requests: what HAProxy sent to the new color from the switch to the end of the run.
+    :param failed: how many of them were answered with 5xx.
+    :param validation: what the bake came to, if there was one.
+    :param live: who was live when the run ended; only ``live_known`` tells nothing from unknown.
+    :param live_revision: what ran there, as far as a confirmed switch tells.
+    :param found_by: the run that completed the record of this one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    dag_id: str
+    run_id: str
+    attempt: int = 0
+    trigger: str
+    triggered_by: str
+    reason: str | None = None
+    subject: str
+    ref: str | None = None
+    revision: str | None = None
+    emergency: bool = False
+    older: str | None = None
+    approved_by: str | None = None
+    started: datetime | None
+    ended: datetime | None = None
+    outcome: str = ""
+    message: str = ""
+    from_color: Color | None = Field(default=None, alias="from")
+    to: Color | None = None
+    phases: dict[str, float] = {}
+    switched_at: datetime | None = None
+    switch_ms: float | None = None
+    requests: int | None = None
+    failed: int | None = None
+    validation: Validation | None = None
+    drain: Drain | None = None
+    live: Color | None = None
+    live_known: bool = False
+    live_revision: str | None = None
+    found_by: str | None = None
+
+    def line(self) -> dict[str, Any]:
+        """Return it as plain data, as it is kept."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"attempt": self.attempt}
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells one run from another."""
+        return self.dag_id, self.run_id, self.attempt
+
+
+def read_ledger(lines_by_load_balancer: Iterable[Iterable[Mapping[str, Any]]]) -> list[Record]:
+    """Put the ledgers of an app's load balancers together, oldest run first.
+
+    A load balancer that was away when a run ended misses that record, and a new one misses all; the others
+    have them. Lines that are no records (another version's) are left out.
+    """
+    found: dict[tuple[str, str, int], Record] = {}
+    for lines in lines_by_load_balancer:
+        for line in lines:
+            try:
+                record = Record.model_validate(line)
+            except ValidationError:
+                continue
+            known = found.get(record.key)
+            # Where a run was only thought dead on one of them, what it said itself is better.
+            if known is None or (known.found_by and not record.found_by):
+                found[record.key] = record
+    epoch = datetime.fromtimestamp(0, UTC)
+    return sorted(found.values(), key=lambda record: record.ended or epoch)

@@ -1,0 +1,74 @@
+"""Whether what a run is to do has been done already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.release.release import DropletFacts
+from bluegreen.run.plan import Plan
+from bluegreen.traffic.agent_answers import LoadBalancerStatus, confirmed_revision
+
+
+def moved_back(plan: Plan, statuses: Collection[LoadBalancerStatus], rollbacks: str) -> str | None:
+    """Tell of the last switch if it led away from what is idle now, or there and was taken back.
+
+    A rollback's own that was taken back does not count: to go there is what it is for. One that was kept
+    does: whoever asks for the same a moment later does not want the bad release again.
+
+    :param statuses: what each load balancer says.
+    :param rollbacks: how the load balancers' names of rollback runs begin.
+    """
+    if plan.live is None or any(status.live is not plan.live for status in statuses):
+        return None
+    for revert in (status.news for status in statuses):
+        if revert and revert.from_color is plan.idle and not revert.refused:
+            return None if revert.run_id.startswith(rollbacks) else str(revert)
+    kept = [status.confirmed for status in statuses]
+    own = all(one and one.color is plan.live and (one.run_id or "").startswith(rollbacks) for one in kept)
+    # However long ago that was: a color that answers nobody is not what one wants to be back on.
+    alive = all(any(server.up for server in status.servers[plan.live]) for status in statuses)
+    return str(kept[0]) if own and alive else None
+
+
+def live_revision(
+    plan: Plan, statuses: Collection[LoadBalancerStatus], facts: Mapping[Droplet, DropletFacts | Exception]
+) -> str | None:
+    """Return which revision is live, as the load balancers or else its droplets know.
+
+    :param statuses: what each load balancer says.
+    :param facts: what each application droplet says, or why it does not.
+    """
+    if plan.live is None:
+        return None
+    answers = (facts[droplet] for droplet in plan.fleet.color(plan.live))
+    running = {one.revision for one in answers if isinstance(one, DropletFacts)}
+    return confirmed_revision(plan.live, statuses) or (running.pop() if len(running) == 1 else None)
+
+
+def is_live(
+    plan: Plan,
+    revision: str,
+    statuses: Collection[LoadBalancerStatus],
+    facts: Mapping[Droplet, DropletFacts | Exception],
+) -> bool:
+    """Whether a revision is live everywhere, was judged, and is healthy.
+
+    :param statuses: what each load balancer says.
+    :param facts: what each application droplet says, or why it does not.
+    """
+    if plan.live is None:
+        return False
+    droplets = plan.fleet.color(plan.live)
+    return all(
+        isinstance(one, DropletFacts) and one.revision == revision and one.service == "active"
+        for one in (facts[droplet] for droplet in droplets)
+    ) and all(
+        status.live is plan.live
+        and status.consistent
+        # One that nobody has confirmed, like the first release of a run that died, was never judged.
+        and status.confirmed is not None
+        and (status.confirmed.color, status.confirmed.revision) == (plan.live, revision)
+        and sum(server.up for server in status.servers[plan.live]) == len(droplets)
+        for status in statuses
+    )

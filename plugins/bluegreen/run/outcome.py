@@ -1,0 +1,150 @@
+"""How a deploy ended, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bluegreen.color import Color
+from bluegreen.traffic.drain import Drain, requests
+from bluegreen.validation.rests_on import RestsOn
+
+# Of a run whose report died, so that it cannot be told where the traffic is.
+WITHOUT_A_WORD = "ended without a word"
+
+
+class Outcome(StrEnum):
+    """Ways for a run to end; each says where the traffic is."""
+
+    LIVE = "live and confirmed"
+    ALREADY_LIVE = "already live"
+    ALIGNED = "aligned"
+    WOULD_SUCCEED = "would succeed"
+    REFUSED = "refused before the switch"
+    REFUSED_BY_POLICY = "refused by policy"
+    ROLLED_BACK = "rolled back"
+    NOTHING_TO_GO_BACK_TO = "bad, but there is nothing to go back to"
+    UNCLEAR = "unclear"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the run did what it was for."""
+        return self in (Outcome.LIVE, Outcome.ALREADY_LIVE, Outcome.ALIGNED, Outcome.WOULD_SUCCEED)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known at the end of a run.
+
+    :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
+    :param states: task states; mapped ones are keyed ``task_0``, ``task_1`` …
+    :param errors: what failed tasks said, keyed alike.
+    :param moved_back: whether the load balancers took this run's switch back, asked to or by themselves.
+    :param live: who is live now, or ``None`` if nothing is.
+    :param live_known: whether the load balancers could be asked, and agree.
+    :param asked: whether they could be asked at all; then what they say counts, and not what a task's state
+        says, which anybody can set in Airflow.
+    :param kept: whether this run's switch is confirmed, whoever did it.
+    :param first: whether nothing was live before.
+    :param unmoved: whether what was live before is known to be live.
+    :param settled: how it ended and what was found, if there was nothing to do.
+    :param drain: how the color that was deployed to became free, if the run got that far.
+    :param still_running: requests in progress on the color that is not live.
+    :param rests_on: what the bake's verdict rests on, if there was one.
+    :param by_policy: whether a task failed because of the app's policy.
+    """
+
+    subject: str
+    states: Mapping[str, str]
+    errors: Mapping[str, str]
+    moved_back: bool
+    live: Color | None
+    live_known: bool
+    asked: bool
+    kept: bool = False
+    first: bool = False
+    unmoved: bool = False
+    settled: tuple[Outcome, str] | None = None
+    drain: Drain | None = None
+    still_running: int = 0
+    rests_on: RestsOn | None = None
+    by_policy: bool = False
+
+
+def outcome_of(facts: Facts) -> Outcome:
+    """Tell how the run ended."""
+    if facts.settled:
+        return facts.settled[0]
+    if facts.kept or (not facts.asked and facts.states.get("confirm") == "success"):
+        return Outcome.LIVE
+    if facts.moved_back:
+        return Outcome.ROLLED_BACK
+    if facts.first and facts.live is not None:
+        return Outcome.NOTHING_TO_GO_BACK_TO
+    if may_have_switched(facts.states) and facts.states.get("rollback") != "success" and not facts.unmoved:
+        return Outcome.UNCLEAR
+    return Outcome.REFUSED_BY_POLICY if facts.by_policy else Outcome.REFUSED
+
+
+def may_have_switched(states: Mapping[str, str]) -> bool:
+    """Whether traffic may have moved, by the states of a run's tasks."""
+    return states.get("switch_traffic") not in (None, "upstream_failed", "skipped")
+
+
+def message_of(facts: Facts, app_id: str) -> str:
+    """Say what happened, why, what is live now and what to do next."""
+    outcome = outcome_of(facts)
+    if facts.settled:
+        return f"{facts.subject}: {outcome}: {facts.settled[1]}; {_live(facts)}"
+    if outcome is Outcome.LIVE:
+        trouble = "; ".join(facts.errors.values())
+        first = "; it is the first release, so there is nothing to roll back to" if facts.first else ""
+        said = [f"{facts.subject}: {outcome}", f"{trouble or _live(facts)}{first}"]
+        if facts.rests_on:
+            said.append(str(facts.rests_on))
+        return "; ".join(said + _long_requests(facts, "the switch"))
+    cause = f"{facts.subject}: {outcome}: {cause_of(facts)}"
+    advice = {
+        Outcome.REFUSED_BY_POLICY: "deploy what the app's file allows",
+        Outcome.REFUSED: "mend the cause and trigger a new run",
+        Outcome.ROLLED_BACK: "the bad release is still on the idle droplets to look at; deploy a mended one",
+        Outcome.NOTHING_TO_GO_BACK_TO: "clients get the bad release; deploy a mended one",
+        Outcome.UNCLEAR: f"if traffic does not come back by itself, run bluegreen_rollback__{app_id}",
+    }[outcome]
+    return "; ".join([cause, _live(facts), *_long_requests(facts, "traffic moved back"), advice])
+
+
+def cause_of(facts: Facts) -> str:
+    """Say why a run did not end well."""
+    # Several tasks may have met the same trouble.
+    return "; ".join(dict.fromkeys(facts.errors.values())) or _silent_failure(facts.states)
+
+
+def _live(facts: Facts) -> str:
+    if not facts.live_known:
+        return "it is not known who is live" if may_have_switched(facts.states) else "traffic was not touched"
+    return f"live is {facts.live}" if facts.live else "nothing is live"
+
+
+def _long_requests(facts: Facts, moved: str) -> list[str]:
+    said, drain = [], facts.drain
+    if drain and drain.cut:
+        starts = ("deploy_", "activate_")
+        stopped = any(task.startswith(starts) and end == "success" for task, end in facts.states.items())
+        fate = " (cut if not done within server.longest_request)" if stopped else ""
+        said.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")
+    elif drain and drain.seconds:
+        said.append(f"drained {drain.color} in {drain.seconds:.0f} s, nothing cut")
+    if facts.still_running and facts.live and outcome_of(facts) in (Outcome.LIVE, Outcome.ROLLED_BACK):
+        run = "runs" if facts.still_running == 1 else "run"
+        began = f"{requests(facts.still_running)} that began before {moved}"
+        said.append(f"{began} still {run} on {facts.live.other}")
+    return said
+
+
+def _silent_failure(states: Mapping[str, str]) -> str:
+    failed = sorted(task for task, state in states.items() if state == "failed")
+    if failed:
+        return f"{', '.join(failed)} ended without a word (killed?), see its log"
+    return "the run was ended before it was done"

@@ -1,0 +1,66 @@
+"""What a run found out before it changes anything, and passes from task to task."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from bluegreen.color import Color
+from bluegreen.errors import FleetError
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.traffic.agent_answers import Counters
+
+
+class HeldLock(BaseModel):
+    """The run's lock on every load balancer of the app.
+
+    :param load_balancers: the droplets that were locked.
+    :param tokens: each one's fencing token by droplet name; every mutating request carries it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    load_balancers: tuple[Droplet, ...]
+    tokens: dict[str, int]
+
+    @property
+    def fencing_token(self) -> int:
+        """The run's token on droplets; greater than that of any run that held the lock before."""
+        return max(self.tokens.values())
+
+
+class Plan(BaseModel):
+    """Who is live at the start of a run, and what the run is going to change.
+
+    :param live: the color that has the traffic, or ``None`` before the first deploy.
+    :param idle: the color that the run deploys to.
+    :param warnings: findings that do not stop a deploy, but a person should read.
+    :param counters: HAProxy's counters of the live color by load balancer: where "before the switch" begins.
+    :param good: the idle color's last revision that was confirmed, if that is known: a rollback goes back to
+        it, so it stays on the droplets until another one is confirmed there.
+    :param older: by how much the revision is older than what is live, in words, if it is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    live: Color | None
+    idle: Color
+    fleet: Fleet
+    warnings: tuple[str, ...] = ()
+    counters: dict[str, Counters] = {}
+    good: str | None = None
+    older: str | None = None
+
+    @property
+    def idle_droplets(self) -> tuple[Droplet, ...]:
+        """The droplets that the run deploys to."""
+        return self.fleet.color(self.idle)
+
+    def idle_droplet(self, ip: str) -> Droplet:
+        """Return the idle droplet with a public address.
+
+        :raises FleetError: if none has it; a deploy never writes anywhere else.
+        """
+        for droplet in self.idle_droplets:
+            if str(droplet.public) == ip:
+                return droplet
+        raise FleetError(f"{ip} is not an idle ({self.idle}) droplet of this run; nothing was changed there")

@@ -1,0 +1,48 @@
+"""Requests and upgraded connections that outlive a switch.
+
+They end on the color on which they began, so it is not touched before they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+from bluegreen.color import Color
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
+
+
+class Drain(BaseModel):
+    """How the color that a run deploys to became free.
+
+    :param color: that color.
+    :param seconds: from when traffic moved away until its last session ended, or was given up; 0 if there was
+        none at the first look.
+    :param waited: the part of those seconds that the run waited for.
+    :param cut: sessions that were given up. The server still has ``server.longest_request`` seconds for them
+        when it is stopped; what is not done by then is cut.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    color: Color
+    seconds: float = 0.0
+    waited: float = 0.0
+    cut: int = 0
+
+
+def sessions_on(color: Color, statuses: Iterable[LoadBalancerStatus]) -> int:
+    """Count the requests and upgraded connections in progress on a color, over all load balancers."""
+    return sum(status.sessions[color] for status in statuses)
+
+
+def seconds_since_move(statuses: Iterable[LoadBalancerStatus]) -> float:
+    """Return how long ago traffic last moved, by the load balancers' own clocks; 0 if none of them knows."""
+    known = [status.now - status.moved_at for status in statuses if status.moved_at is not None]
+    return max(0.0, min(known, default=0.0))
+
+
+def requests(number: int) -> str:
+    """Name a number of them in a sentence."""
+    return "1 request" if number == 1 else f"{number} requests"

@@ -1,0 +1,148 @@
+"""Is the new color good enough to keep? What HAProxy counts of all requests, those of clients included.
+
+Our own requests know a few paths; clients use all of them, with cookies, bodies and bad luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bluegreen.settings.app import ValidationSettings
+from bluegreen.traffic.agent_answers import Counters
+from bluegreen.validation.significance import Rate, surely_worse
+
+# HAProxy's answer times are sliding averages of so many requests, and the sum of three rounded-up values.
+WINDOW = 1024
+ROUNDING_MILLISECONDS = 3
+
+# Averages are taken of so many requests at least, since the rounding weighs too much in fewer. One that is
+# too slow may be a single request that waits for half a minute by design, so several in a row must be.
+SLICE_REQUESTS = 250
+SLOW_SLICES = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a load balancer said about a color at one moment.
+
+    :param counters: totals since its last reload.
+    :param answer_time: average of the last :data:`WINDOW` requests in milliseconds; 0 if there were none.
+    """
+
+    counters: Counters
+    answer_time: int
+
+
+@dataclass(frozen=True)
+class AnswerTime:
+    """An average in milliseconds, and the ``least`` that it can be, since what HAProxy says is rounded up."""
+
+    average: float
+    least: float
+
+
+class RealTraffic:
+    """All requests through one load balancer to the new color since the switch.
+
+    :param load_balancer: its name.
+    :param at_switch: the new color at the moment of the switch.
+    :param before: what was counted of the old color from the start of the run to the switch.
+    :param answer_time_before: the old color's at the switch, in milliseconds; 0 if it is not known.
+    """
+
+    def __init__(
+        self, load_balancer: str, at_switch: Look, before: Counters, answer_time_before: int
+    ) -> None:
+        self.load_balancer = load_balancer
+        self.since_switch = Counters()
+        self._before = before
+        self._answer_time_before = answer_time_before
+        self._at_switch = self._slice_start = self._last = at_switch
+        self._slices: list[AnswerTime] = []
+
+    def verdict(self, look: Look, settings: ValidationSettings) -> str | None:
+        """Take another look; say what is too bad about the new release, or ``None``."""
+        self.since_switch = look.counters - self._at_switch.counters
+        self._last = look
+        self._cut_slice(look)
+        return (
+            self._too_many("were answered with 5xx", _failed, settings.max_error_rate, settings)
+            or self._too_many("took more than one attempt", _retried, settings.max_retry_rate, settings)
+            or self._slow(settings)
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return what was seen, as plain data."""
+        return {
+            name: {
+                "requests": counters.requests,
+                "failed": _failed(counters).failed,
+                "retried": _retried(counters).failed,
+                "answer_time_ms": round(time),
+            }
+            for name, counters, time in (
+                ("new", self.since_switch, average_between(self._at_switch, self._last).average),
+                ("before", self._before, self._answer_time_before),
+            )
+        }
+
+    def _too_many(
+        self, what: str, rate_of: Callable[[Counters], Rate], allowed: float, settings: ValidationSettings
+    ) -> str | None:
+        seen, before = rate_of(self.since_switch), rate_of(self._before)
+        if seen.requests < settings.min_requests or not surely_worse(seen, before, before.value + allowed):
+            return None
+        return (
+            f"{seen.failed} of {seen.requests} requests through {self.load_balancer} {what} "
+            f"({seen.value:.1%}; before the switch {before.value:.1%} of {before.requests}, "
+            f"allowed are {allowed:.1%} more)"
+        )
+
+    def _slow(self, settings: ValidationSettings) -> str | None:
+        if _failed(self._before).value > settings.max_error_rate:
+            # HAProxy's average is also that of error pages, which are often made quickly.
+            return None
+        limit = max(settings.quick_median, settings.max_median_ratio * self._answer_time_before)
+        last = self._slices[-SLOW_SLICES:]
+        if not self._answer_time_before or len(last) < SLOW_SLICES or min(one.least for one in last) <= limit:
+            return None
+        return (
+            f"requests through {self.load_balancer} are answered after {last[-1].average:.0f} ms on average, "
+            f"before the switch it was {self._answer_time_before} ms (allowed are {limit:.0f} ms)"
+        )
+
+    def _cut_slice(self, look: Look) -> None:
+        start = self._slice_start
+        if look.counters.requests < start.counters.requests:
+            start = self._slice_start = Look(Counters(), 0)
+        if look.counters.requests - start.counters.requests >= SLICE_REQUESTS:
+            self._slices.append(average_between(start, look))
+            self._slice_start = look
+
+
+def average_between(earlier: Look, later: Look) -> AnswerTime:
+    """Return the average answer time of the requests between two looks.
+
+    HAProxy's average forgets slowly: after 100 requests nine tenths of it are still older ones, of a release
+    that was perhaps live a week ago. How much of it is old is known, so that can be taken out again.
+    """
+    first, last = earlier.counters.requests, later.counters.requests
+    if last <= first:
+        return AnswerTime(later.answer_time, 0)
+    # Exact up to the window's size, exponential from there on.
+    kept = min(first, WINDOW) / min(last, WINDOW)
+    kept *= (1 - 1 / WINDOW) ** (max(last, WINDOW) - max(first, WINDOW))
+    average = max(0.0, (later.answer_time - kept * earlier.answer_time) / (1 - kept))
+    return AnswerTime(average, average - ROUNDING_MILLISECONDS / (1 - kept))
+
+
+def _failed(counters: Counters) -> Rate:
+    return Rate(counters.requests, min(counters.requests, counters.responses_5xx))
+
+
+def _retried(counters: Counters) -> Rate:
+    """Attempts to reach a server that failed, even if the next succeeded; a request may have several."""
+    attempts = counters.retries + counters.redispatches + counters.connection_errors
+    return Rate(counters.requests, min(counters.requests, attempts))

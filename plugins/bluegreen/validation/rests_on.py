@@ -1,0 +1,75 @@
+"""What the verdict of a bake rests on: how many requests, of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from bluegreen.validation.client_requests import RealTraffic
+from bluegreen.validation.own_requests import Sample
+
+
+class RestsOn(BaseModel):
+    """What a verdict rests on.
+
+    :param own_requests: to the new color, to the paths that prove something.
+    :param paths: how many those are.
+    :param unproven: the other paths of ``validation.paths``.
+    :param client_requests: to the new color since the switch; at least so many.
+    :param few_clients: whether these alone would have been too few for a verdict.
+    :param health_only: whether the one path is the health path, which an app may answer from a constant.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    own_requests: int
+    paths: int
+    unproven: tuple[str, ...] = ()
+    client_requests: int
+    few_clients: bool = False
+    health_only: bool = False
+
+    def __str__(self) -> str:
+        """Return it as a clause of the report."""
+        paths = f"{self.paths} path{'' if self.paths == 1 else 's'}"
+        paths += " (the health path alone)" if self.health_only else ""
+        without = f" (nothing from {', '.join(self.unproven)})" if self.unproven else ""
+        clients = f"{self.client_requests:,}" if self.client_requests else "none"
+        only = "only " if self.few_clients and self.client_requests else ""
+        return (
+            f"rests on {self.own_requests:,} own requests to {paths}{without} and {only}{clients} of clients"
+        )
+
+
+def proving_paths(paths: Collection[str], unproven: Collection[str], health_path: str) -> set[str]:
+    """Return the paths that may prove a release good.
+
+    The health path is none of them once another path has failed to: an app may answer it from a constant,
+    and redirect, or refuse, everything else.
+
+    :param paths: those of ``validation.paths``.
+    :param unproven: those of them that the new release does not answer well.
+    """
+    proving = set(paths) - set(unproven)
+    return proving - {health_path} if set(unproven) & set(paths) else proving
+
+
+class ClientsRequests:
+    """Counts clients' requests: all that HAProxy has counted, but for our own."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def count(self, traffic: Iterable[RealTraffic], own: Sequence[Sample]) -> None:
+        """Take the last reading of the counters.
+
+        Own requests go on while the counters are read, so those made up to now may be more than were
+        counted: clients are rather said to be fewer than they are.
+        """
+        for_each: dict[str, int] = {}
+        for sample in own:
+            for_each[sample.load_balancer] = for_each.get(sample.load_balancer, 0) + 1
+        self.total = sum(
+            max(0, one.since_switch.requests - for_each.get(one.load_balancer, 0)) for one in traffic
+        )

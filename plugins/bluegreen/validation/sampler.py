@@ -1,0 +1,172 @@
+"""Our own requests through the load balancers, as clients make them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.settings.app import App
+from bluegreen.traffic.good_answer import one_line
+from bluegreen.traffic.haproxy_config import NO_PREVIEW_STATUS
+from bluegreen.traffic.preview_key import PREVIEW_KEY_HEADER
+from bluegreen.validation.bounded_http import BoundedHttp, NotConnectedError
+from bluegreen.validation.own_requests import Sample
+
+# Seconds for a whole request, from the connection to the last byte.
+TIMEOUT = 5.0
+
+# A bake may end while requests are on their way; they are waited for so long, with time to notice their end.
+LAST_REQUESTS = TIMEOUT + 1.0
+
+# No app has answered then: each says its revision.
+KEY_REFUSED = "HAProxy does not know this preview key: its connection has changed since the last deploy"
+
+Target = tuple[str, Droplet]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How load balancers are asked.
+
+    :param headers: what is sent along; without ``Host`` that is the load balancer's address, which the live
+        color answers.
+    :param statuses: by path, which statuses are good answers; 200 to 299 where it has none.
+    :param by_preview: whether the idle color is asked, which HAProxy may refuse to show.
+    """
+
+    headers: Mapping[str, str]
+    statuses: Mapping[str, Sequence[int]]
+    by_preview: bool = False
+
+    @classmethod
+    def of_clients(cls, app: App, key: str) -> Self:
+        """Ask for the live color as clients do: HAProxy takes the scheme from who has the preview key."""
+        host = app.traffic.public_host
+        return cls({PREVIEW_KEY_HEADER: key} | ({"Host": host} if host else {}), app.validation.statuses)
+
+    @classmethod
+    def of_preview(cls, app: App, key: str) -> Self:
+        """Ask for the idle color; its app sees what it would see from clients."""
+        headers = {PREVIEW_KEY_HEADER: key, "Host": app.traffic.preview_host}
+        return cls(headers, app.validation.statuses, by_preview=True)
+
+
+class Visitor:
+    """Asks load balancers for paths, one request at a time, over kept-alive connections."""
+
+    def __init__(self, manner: Manner) -> None:
+        self._started = time.monotonic()
+        self._manner = manner
+        self._http = BoundedHttp()
+
+    def __enter__(self) -> Visitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def ask(self, target: Target) -> Sample:
+        """Make one GET request."""
+        path, load_balancer = target
+        start = time.monotonic()
+        status, revision, error, size, location, lost = None, None, None, None, None, False
+        try:
+            answer = self._http.get(str(load_balancer.public), path, self._manner.headers, TIMEOUT)
+            revision, error, size = answer.revision, answer.error, answer.size
+            status = answer.status if error is None else None
+            location = one_line(answer.location) if answer.location else None
+        except NotConnectedError as failure:
+            # HAProxy answers for an app that does not: no connection means that there was no HAProxy.
+            error, lost = str(failure), True
+        if self._manner.by_preview and status == NO_PREVIEW_STATUS and revision is None:
+            status, error, lost = None, KEY_REFUSED, True
+        return Sample(
+            milliseconds=(time.monotonic() - start) * 1000,
+            status=status,
+            revision=revision,
+            error=error,
+            lost=lost,
+            path=path,
+            load_balancer=load_balancer.name,
+            at=start - self._started,
+            statuses=tuple(self._manner.statuses.get(path, ())),
+            size=size,
+            location=location,
+        )
+
+
+class Sampler:
+    """Visitors who ask for each path through each load balancer in turn, in the background.
+
+    Several, so that a slow path does not keep the others waiting; at a fixed rate, so that a quick app is not
+    put under load.
+
+    :param targets: what to ask whom.
+    :param rate: requests a second, of all visitors together, over all targets.
+    :param visitors: how many ask at the same time at most.
+    :param manner: how they ask.
+    """
+
+    def __init__(self, targets: Sequence[Target], *, rate: float, visitors: int, manner: Manner) -> None:
+        self.started = time.monotonic()
+        self._targets = targets
+        self._rate = rate
+        self._visitors = visitors
+        self._manner = manner
+        self._threads: list[Thread] = []
+        self._samples: list[Sample] = []
+        self._end = Event()
+
+    def __enter__(self) -> Sampler:
+        for number in range(self._visitors if self._targets else 0):
+            # As daemons: a request that hangs must not delay a verdict.
+            thread = Thread(target=self._visit, args=(number,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+
+    def samples(self) -> list[Sample]:
+        """Return what has been seen up to now."""
+        return self._samples.copy()
+
+    def stop(self) -> None:
+        """Begin no more requests."""
+        self._end.set()
+
+    def finish(self) -> list[Sample]:
+        """Begin no more requests, wait for those that are on their way, and return all that was seen.
+
+        Without the last ones, requests that hang would be missing: exactly those that count.
+        """
+        self.stop()
+        deadline = time.monotonic() + LAST_REQUESTS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return self.samples()
+
+    def _visit(self, number: int) -> None:
+        # Each begins at another target, and at another moment.
+        next_start, turn = self.started + number / self._rate, number
+        with Visitor(self._manner) as visitor:
+            while not self._end.wait(max(0.0, next_start - time.monotonic())):
+                self._samples.append(visitor.ask(self._targets[turn % len(self._targets)]))
+                turn += 1
+                next_start = max(next_start + self._visitors / self._rate, time.monotonic())
+
+
+def targets_of(paths: Sequence[str], load_balancers: Sequence[Droplet]) -> list[Target]:
+    """Return every path on every load balancer."""
+    return list(product(paths, load_balancers))

@@ -1,0 +1,364 @@
+"""What a run finds out before it changes anything, and when it stops there."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError, PolicyError
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.host_keys import generate
+from bluegreen.operators import provision_check
+from bluegreen.release.release import DropletFacts
+from bluegreen.run.plan import HeldLock
+from bluegreen.source.policy import Age
+from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from tests.unit.traffic.test_agent_answers import answer
+
+KEY = generate().public
+V1, V2 = "a" * 40, "b" * 40
+Answer = LoadBalancerStatus | BlueGreenError
+Facts = DropletFacts | BlueGreenError
+
+
+def droplet(number: int, name: str) -> Droplet:
+    return Droplet(
+        id=number,
+        name=name,
+        status="active",
+        public=IPv4Address(f"198.18.0.{number}"),
+        private=IPv4Address(f"198.19.0.{number}"),
+        host_key=KEY,
+    )
+
+
+FLEET = Fleet(
+    load_balancers=(droplet(1, "lb-1"), droplet(2, "lb-2")),
+    blue=(droplet(3, "blue-1"),),
+    green=(droplet(4, "green-1"),),
+)
+LOCK = HeldLock(load_balancers=(), tokens={"lb-1": 7}).model_dump(mode="json")
+
+
+def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> LoadBalancerStatus:
+    known = {"port": 8080, "up": up, "check": "L7OK"}
+    servers = {
+        "blue": [{"name": "blue-1", "address": "198.19.0.3", **known}],
+        "green": [{"name": "green-1", "address": "198.19.0.4", **known}],
+    }
+    confirmed = {"color": live, "revision": V1, "run_id": "p", "at": 1.0} if live else None
+    calm = {"pending": None, "last_revert": None, "confirmed": confirmed, "servers": servers}
+    return LoadBalancerStatus.parse(answer(live=live, **{**calm, **changes}))
+
+
+def facts(revision: str | None = V1, **changes: Any) -> DropletFacts:
+    return DropletFacts(
+        **{
+            "revision": revision,
+            "service": "active",
+            "main_pid": 1,
+            "disk_free_mb": 5000,
+            "inodes_free": 70_000,
+            "versions": {"perl": "5.36.0", "carton": "1.0", "git": "2.39"},
+            "missing_users": (),
+            "releases": (),
+            **changes,
+        }
+    )
+
+
+class Check:
+    """The task over a fleet that answers as a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+        self.task: Any = provision_check.ProvisionCheckOperator(
+            task_id="provision_check", app_id="my_perl_app", lock=LOCK, **settings
+        )
+        self.statuses: dict[str, Answer] = {"lb-1": status(), "lb-2": status()}
+        self.facts: dict[str, Facts] = {"blue-1": facts(), "green-1": facts()}
+        self.said: dict[str, Any] = {}
+        self.fleet = FLEET
+        self.age = Age(V1, 0, is_older=False)
+        self.allowed: list[str] = []
+        monkeypatch.setattr(provision_check, "resolve", lambda _app, ref: self.allowed.append(ref))
+        monkeypatch.setattr(provision_check, "compare", lambda *_: self.age)
+        monkeypatch.setattr(self.task, "read_fleet", lambda goes_back: self.fleet)
+        monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
+        monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
+
+    def run(self, **params: Any) -> list[str]:
+        ti = SimpleNamespace(
+            task_id="provision_check", xcom_push=lambda key, value: self.said.update({key: value})
+        )
+        run, dag = SimpleNamespace(dag_id="deploy", run_id="run"), SimpleNamespace(task_ids=["resolve_ref"])
+        addresses: list[str] = self.task.execute({"ti": ti, "params": params, "dag_run": run, "dag": dag})
+        return addresses
+
+
+def test_it_returns_whom_to_deploy_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    assert check.run() == ["198.18.0.4"]
+    assert (check.said["plan"]["live"], check.said["plan"]["idle"]) == ("blue", "green")
+
+
+def test_a_revision_that_may_not_be_deployed_any_more_gets_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run may be cleared, from its lock on, after the settings or the branches have changed."""
+    check = Check(monkeypatch, revision=V2)
+
+    def forbidden(_app: Any, ref: str) -> None:
+        raise PolicyError(f"{ref[:12]} may not be deployed")
+
+    monkeypatch.setattr(provision_check, "resolve", forbidden)
+    with pytest.raises(AirflowFailException, match="bbbbbbbbbbbb may not be deployed"):
+        check.run()
+    assert "plan" not in check.said
+    # What a rollback goes back to was allowed when it went live.
+    assert Check(monkeypatch, goes_back=True).run() == ["198.18.0.4"]
+
+
+def test_a_load_balancer_that_cannot_be_read_does_not_hide_a_droplets_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch)
+    check.statuses["lb-2"] = BlueGreenError("lb-2 cannot be reached")
+    check.facts["green-1"] = facts(disk_free_mb=3)
+    with pytest.raises(AirflowFailException, match=r"lb-2 cannot be reached; green-1.*only 3 MB of disk"):
+        check.run()
+
+
+def test_an_idle_droplet_without_room_for_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch)
+    check.facts["green-1"] = facts(inodes_free=4999)
+    with pytest.raises(
+        AirflowFailException, match=r"green-1.*room for 4999 more files only, 5000 are needed"
+    ):
+        check.run()
+
+
+def test_a_load_balancer_without_haproxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch)
+    haproxy = {"version": "0.0", "running": False, "config_sha256": None, "workers": 0}
+    check.statuses["lb-1"] = status(haproxy=haproxy)
+    with pytest.raises(AirflowFailException, match=r"lb-1.*: HAProxy is not installed"):
+        check.run()
+
+
+def test_what_is_live_everywhere_and_healthy_is_not_deployed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V1)
+    with pytest.raises(AirflowSkipException, match=r"every droplet of blue runs aaaaaaaaaaaa"):
+        check.run()
+    assert check.said["nothing_to_do"]["outcome"] == "already live"
+    assert check.run(force=True) == ["198.18.0.4"]
+
+
+def test_a_revision_that_is_older_than_what_is_live_is_refused_unless_it_is_forced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, revision=V2)
+    check.age = Age(V1, 3, is_older=True)
+    refusal = rf"older than live \({V1[:12]}\) by 3 commits \(setting policy\.allow_older: asked\)"
+    with pytest.raises(AirflowFailException, match=refusal):
+        check.run()
+    assert check.run(allow_older=True) == ["198.18.0.4"]
+    assert check.said["plan"]["older"] == f"older than live ({V1[:12]}) by 3 commits"
+
+
+def test_a_rollback_may_go_to_what_is_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.age = Age(V1, 3, is_older=True)
+    assert check.run() == ["198.18.0.4"]
+
+
+def test_what_is_live_by_a_map_that_the_next_haproxy_would_not_have_is_deployed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, revision=V1)
+    check.statuses["lb-2"] = status(consistent=False)
+    assert check.run() == ["198.18.0.4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("blue-1", facts(V2)),
+        ("blue-1", facts(service="failed")),
+        ("blue-1", BlueGreenError("blue-1 cannot be reached")),
+        ("lb-2", status(up=False)),
+        ("lb-2", status(live=None)),
+        ("lb-2", status(confirmed=None)),
+    ],
+    ids=["another revision", "not running", "unreachable", "sick", "not everywhere", "not confirmed"],
+)
+def test_what_is_not_live_everywhere_and_healthy_is_deployed(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: Any
+) -> None:
+    check = Check(monkeypatch, revision=V1)
+    (check.statuses if name.startswith("lb") else check.facts)[name] = said
+    assert check.run() == ["198.18.0.4"]
+
+
+def test_where_load_balancers_disagree_a_deploy_wants_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    check.statuses["lb-2"] = status("green")
+    with pytest.raises(AirflowFailException, match="lb-1: blue, lb-2: green"):
+        check.run()
+    assert check.run(live="green") == ["198.18.0.3"]
+    assert check.run(live="blue") == ["198.18.0.4"]
+
+
+def test_where_load_balancers_disagree_a_rollback_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-2"] = status("green", pending=answer()["pending"])
+    check.run()
+    assert check.said["plan"]["live"] == Color.BLUE
+
+
+def test_an_unconfirmed_switch_that_came_back_is_told_until_the_next_one_is_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch)
+    last = {**answer()["last_revert"], "at": 1_790_000_000.0}
+    check.statuses["lb-1"] = status(last_revert=last)
+    check.run()
+    [warning] = check.said["plan"]["warnings"]
+    assert (
+        warning == "an unconfirmed switch by q was taken back from green to blue at 2026-09-21 14:13 UTC: x"
+    )
+    check.statuses["lb-1"] = status(
+        last_revert=last, confirmed={"color": "blue", "revision": V1, "run_id": "p", "at": last["at"] + 60}
+    )
+    check.run()
+    assert check.said["plan"]["warnings"] == []
+
+
+def went_back(run_id: str, **changes: Any) -> LoadBalancerStatus:
+    return status(last_revert={**answer()["last_revert"], "run_id": run_id, **changes})
+
+
+def test_a_rollback_does_not_send_traffic_to_what_it_has_just_come_back_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-2"] = went_back("bluegreen_deploy__my_perl_app/r")
+    with pytest.raises(AirflowSkipException, match=r"traffic is back on blue already: .*deploy__my_perl_app"):
+        check.run()
+    assert check.said["nothing_to_do"]["outcome"] == "already live"
+    assert check.run(revision=V2) == ["198.18.0.4"]
+    assert check.run(live="blue") == ["198.18.0.4"]
+
+
+def test_a_rollback_does_its_work_whatever_a_clock_has_said_that_was_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    kept = {"color": "blue", "revision": V1, "run_id": "p", "at": 1000.0, "token": 9}
+    check.statuses["lb-2"] = status(
+        last_revert={**answer()["last_revert"], "at": 4600.0, "token": 7}, confirmed=kept
+    )
+    assert check.run() == ["198.18.0.4"]
+
+
+def test_load_balancers_of_which_one_went_back_and_one_did_not_are_made_to_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-1"] = went_back("bluegreen_deploy__my_perl_app/r")
+    check.statuses["lb-2"] = status("green")
+    check.run()
+    assert check.said["plan"]["live"] == Color.BLUE
+
+
+def test_traffic_that_came_back_to_nothing_is_not_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    nothing = status(None, idle="blue", last_revert={**answer()["last_revert"], "from": "blue", "to": None})
+    check.statuses = {"lb-1": nothing, "lb-2": nothing}
+    check.run()
+    assert check.said["plan"]["live"] is None
+
+
+@pytest.mark.parametrize(
+    ("run_id", "changes"),
+    [
+        ("bluegreen_rollback__my_perl_app/r", {}),
+        ("bluegreen_deploy__my_perl_app/r", {"refused": True}),
+        ("bluegreen_deploy__my_perl_app/r", {"from": "blue", "to": "green"}),
+    ],
+    ids=["a rollback's own", "one that failed", "the other way"],
+)
+def test_other_switches_that_were_taken_back_keep_no_rollback_from_its_work(
+    monkeypatch: pytest.MonkeyPatch, run_id: str, changes: dict[str, Any]
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses["lb-1"] = went_back(run_id, **changes)
+    assert check.run() == ["198.18.0.4"]
+
+
+def test_a_rollback_goes_on_whatever_is_wrong_with_droplets_that_load_balancers_judge_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.fleet = FLEET.model_copy(update={"blue": (FLEET.blue[0].model_copy(update={"status": "off"}),)})
+    check.facts["green-1"] = facts(disk_free_mb=3)
+    assert check.run() == ["198.18.0.4"]
+    assert any("green-1" in warning and "3 MB" in warning for warning in check.said["plan"]["warnings"])
+    with pytest.raises(AirflowFailException, match=r"green-1.*only 3 MB"):
+        check.run(revision=V2)
+
+
+KEPT = {"color": "blue", "revision": V1, "run_id": "bluegreen_rollback__my_perl_app/r", "at": 1.0}
+
+
+def test_a_second_rollback_does_not_send_traffic_to_the_bad_release_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, goes_back=True)
+    check.statuses = {"lb-1": status(confirmed=KEPT), "lb-2": status(confirmed=KEPT)}
+    with pytest.raises(
+        AirflowSkipException, match=r"traffic is back on blue already: .*rollback__my_perl_app/r"
+    ):
+        check.run()
+    assert check.run(revision=V2) == ["198.18.0.4"]
+    for changed in (
+        {"confirmed": {**KEPT, "run_id": "bluegreen_deploy__my_perl_app/r"}},
+        # Years later, and what it had gone back to answers nobody.
+        {"confirmed": KEPT, "up": False},
+    ):
+        check.statuses["lb-2"] = status(**changed)
+        assert check.run() == ["198.18.0.4"]
+
+
+def test_the_plan_knows_what_was_kept_last_on_the_idle_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    check.statuses["lb-2"] = status(good={"blue": V1, "green": "c" * 40})
+    check.run()
+    assert check.said["plan"]["good"] == "c" * 40
+    check.statuses["lb-1"] = status(good={"green": V2})
+    check.run()
+    assert check.said["plan"]["good"] is None
+
+
+def test_a_run_that_is_cleared_in_its_bake_plans_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch, revision=V2)
+    lock = {"owner": "me", "run_id": "deploy/run", "ref": "v2", "since": 1.0, "until": 2.0, "token": 7}
+    pending = {"from": "blue", "to": "green", "revision": V2, "run_id": "deploy/run", "deadline": 9.0}
+    check.statuses["lb-2"] = status("green", lock=lock, pending={**pending, "token": 7})
+    check.statuses["lb-1"] = status("green")
+    with pytest.raises(AirflowFailException, match="this run has moved traffic already"):
+        check.run()
+    # What another run, or this one before it was cleared as a whole, has left is its timer's.
+    check.statuses["lb-2"] = status("green", lock=lock, pending={**pending, "token": 6})
+    assert check.run() == ["198.18.0.3"]
+
+
+def test_a_gradual_shift_by_hand_stops_a_deploy_but_no_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(monkeypatch)
+    check.statuses["lb-2"] = status(map_running={"live": "blue", "idle": "green", "idle_share": 20})
+    with pytest.raises(AirflowFailException, match=r"green is given 20 % of the requests \(idle_share"):
+        check.run()
+    check.task.goes_back = True
+    assert check.run() == ["198.18.0.4"]

@@ -1,0 +1,296 @@
+"""What the tasks of a run do not believe, whatever was changed by hand in Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from bluegreen.color import Color
+from bluegreen.errors import PolicyError
+from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.operators import deploy, previous_release, verdict
+from bluegreen.operators import switch_traffic as switch
+from bluegreen.operators.support.seals import (
+    approver_of,
+    demand_approval,
+    demand_done,
+    demand_plan,
+    demand_vouched,
+    older_than_live,
+    record_answer,
+    record_done,
+    record_plan,
+    vouch_for,
+)
+from bluegreen.run.plan import HeldLock, Plan
+from bluegreen.run.seal import key_from, opened, sealed
+from bluegreen.settings.app import App
+from tests.unit.operators.test_operators import FLEET, LB
+from tests.unit.repositories import app_of
+from tests.unit.runs import Run
+
+GOOD, EVIL = "a" * 40, "e" * 40
+LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7})
+LATER = LOCK.model_copy(update={"tokens": {"lb-1": 8}})
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET)
+APP: App = app_of("https://example.com/shop.git", approval="always")
+
+
+def test_a_revision_is_believed_only_as_the_first_task_found_it() -> None:
+    run = Run()
+    vouch_for(run.context, APP, GOOD)
+    demand_vouched(run.context, APP, GOOD)
+    with pytest.raises(
+        PolicyError, match="eeeeeeeeeeee may not be used: the task resolve_ref did not find it"
+    ):
+        demand_vouched(run.context, APP, EVIL)
+    run.xcoms["resolve_ref", "sealed"] |= {"revision": EVIL}
+    with pytest.raises(PolicyError, match="changed by hand"):
+        demand_vouched(run.context, APP, EVIL)
+    with pytest.raises(PolicyError):
+        demand_vouched(Run().context, APP, GOOD)
+
+
+def test_what_was_found_in_another_run_does_not_count() -> None:
+    old, run = Run("yesterday"), Run()
+    vouch_for(old.context, APP, GOOD)
+    run.xcoms = old.xcoms
+    with pytest.raises(PolicyError):
+        demand_vouched(run.context, APP, GOOD)
+
+
+def test_a_rollback_believes_the_task_that_found_its_release() -> None:
+    run = Run(first="previous_release")
+    vouch_for(run.context, APP, GOOD)
+    demand_vouched(run.context, APP, GOOD)
+
+
+def checked(run: Run, lock: HeldLock = LOCK, plan: Plan = PLAN) -> Run:
+    """Let the tasks before the switch have done their work."""
+    first = run.task_id
+    vouch_for(run.context, APP, GOOD)
+    run.task_id = "provision_check"
+    record_plan(run.context, APP, None if first == "previous_release" else GOOD, lock, plan)
+    for task_id in ("preview_check", "final_validation"):
+        run.task_id = task_id
+        record_done(run.context, APP, GOOD, lock)
+    return run
+
+
+@pytest.mark.parametrize("first", ["resolve_ref", "previous_release"])
+def test_what_the_tasks_of_a_run_have_found_counts(first: str) -> None:
+    run = checked(Run(first=first))
+    # As Airflow hands it over.
+    plan = Plan.model_validate_json(PLAN.model_dump_json())
+    for revision in (GOOD, GOOD if first == "resolve_ref" else None):
+        demand_plan(run.context, APP, revision, LOCK, plan)
+    for task_id in ("preview_check", "final_validation"):
+        demand_done(run.context, APP, task_id, GOOD, LOCK)
+
+
+@pytest.mark.parametrize(
+    ("run", "revision", "plan"),
+    [
+        pytest.param(Run, GOOD, PLAN, id="the task was marked successful by hand"),
+        pytest.param(lambda: checked(Run(), LATER), GOOD, PLAN, id="made under another lock"),
+        pytest.param(lambda: checked(Run()), EVIL, PLAN, id="made for another revision"),
+        pytest.param(
+            lambda: checked(Run(first="previous_release")),
+            GOOD,
+            PLAN.model_copy(update={"good": EVIL}),
+            id="changed by hand in a rollback",
+        ),
+        pytest.param(lambda: renamed(checked(Run("yesterday"))), GOOD, PLAN, id="of another run"),
+    ],
+)
+def test_a_plan_that_the_run_has_not_made_as_things_are_now_is_not_followed(
+    run: Callable[[], Run], revision: str, plan: Plan
+) -> None:
+    with pytest.raises(PolicyError, match="the task provision_check has not done this under the lock"):
+        demand_plan(run().context, APP, revision, LOCK, plan)
+
+
+@pytest.mark.parametrize("task_id", ["preview_check", "final_validation"])
+@pytest.mark.parametrize(
+    ("run", "revision"),
+    [
+        pytest.param(Run, GOOD, id="marked successful by hand"),
+        pytest.param(lambda: checked(Run(), LATER), GOOD, id="done under another lock"),
+        pytest.param(lambda: checked(Run()), EVIL, id="done with another revision"),
+        pytest.param(lambda: swapped(checked(Run())), GOOD, id="said by another task"),
+    ],
+)
+def test_work_that_a_task_has_not_done_does_not_count(
+    task_id: str, run: Callable[[], Run], revision: str
+) -> None:
+    with pytest.raises(PolicyError, match=f"the task {task_id} has not done this under the lock"):
+        demand_done(run().context, APP, task_id, revision, LOCK)
+
+
+def swapped(run: Run) -> Run:
+    """Let each task say what the other has said."""
+    one, other = ("preview_check", "done"), ("final_validation", "done")
+    run.xcoms[one], run.xcoms[other] = run.xcoms[other], run.xcoms[one]
+    return run
+
+
+def task_of(kind: type[Any], hook: Any, **fields: Any) -> Any:
+    task: Any = kind(
+        task_id="task", app_id="my_perl_app", lock=LOCK.model_dump(mode="json"), revision=GOOD, **fields
+    )
+    task.__dict__["app"] = app_of("https://example.com/shop.git")
+    task.__dict__["load_balancers"] = lambda: hook
+    return task
+
+
+@pytest.mark.parametrize("goes_back", [False, True])
+@pytest.mark.parametrize("missing", ["provision_check", "preview_check"])
+def test_no_traffic_moves_without_a_plan_and_a_preview(missing: str, goes_back: bool) -> None:
+    run = checked(Run(first="previous_release" if goes_back else "resolve_ref"))
+    del run.xcoms[missing, "done"]
+    plan = PLAN.model_dump(mode="json")
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    task = task_of(switch.SwitchTrafficOperator, hook, plan=plan, goes_back=goes_back)
+    with pytest.raises(AirflowFailException, match=f"the task {missing} has not done this"):
+        task.execute(run.context)
+    hook.switch.assert_not_called()
+
+
+def test_a_switch_that_no_bake_has_watched_is_not_confirmed() -> None:
+    run, hook = checked(Run()), create_autospec(LoadBalancersHook, instance=True)
+    task = task_of(verdict.ConfirmOperator, hook)
+    task.execute(run.context)
+    hook.confirm.assert_called_once_with(GOOD)
+    del run.xcoms["final_validation", "done"]
+    with pytest.raises(AirflowFailException, match="the task final_validation has not done this"):
+        task.execute(run.context)
+    hook.confirm.assert_called_once_with(GOOD)
+
+
+def test_nothing_is_built_by_a_plan_that_the_run_has_not_made() -> None:
+    run, plan = checked(Run()), PLAN.model_copy(update={"good": EVIL}).model_dump(mode="json")
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    task = task_of(deploy.DeployReleaseOperator, hook, plan=plan, ip=str(PLAN.idle_droplets[0].public))
+    with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
+        task.execute(run.context)
+
+
+def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> None:
+    run, plan = checked(Run(first="previous_release")), PLAN.model_copy(update={"good": EVIL})
+    hook = create_autospec(LoadBalancersHook, instance=True)
+    task: Any = previous_release.PreviousReleaseOperator(
+        task_id="previous_release",
+        app_id="my_perl_app",
+        lock=LOCK.model_dump(mode="json"),
+        plan=plan.model_dump(mode="json"),
+        activation=[],
+    )
+    task.__dict__["load_balancers"] = lambda: hook
+    with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
+        task.execute(run.context)
+    hook.renew.assert_not_called()
+
+
+def approved(run: Run, revision: str = GOOD, lock: HeldLock = LOCK) -> Run:
+    run.task_id = "approval"
+    record_answer(run.context, APP, revision, lock, "alice", NOW)
+    return run
+
+
+def test_an_approval_that_was_given_counts() -> None:
+    assert demand_approval(approved(Run()).context, APP, GOOD, LOCK) == "alice"
+    assert approver_of(approved(Run()).context, APP) == "alice"
+
+
+REFUSAL = r"nobody has approved this switch, and it needs that \(setting policy\.approval: always\)"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(Run, id="the task was marked successful by hand"),
+        pytest.param(lambda: approved(Run(), EVIL), id="of another revision"),
+        pytest.param(lambda: approved(Run(), lock=LATER), id="of another attempt of this run"),
+        pytest.param(lambda: renamed(approved(Run("yesterday"))), id="of another run"),
+        pytest.param(lambda: forged(approved(Run())), id="by another user"),
+    ],
+)
+def test_an_approval_that_was_not_given_does_not_count(run: Callable[[], Run]) -> None:
+    with pytest.raises(PolicyError, match=REFUSAL):
+        demand_approval(run().context, APP, GOOD, LOCK)
+
+
+def renamed(run: Run) -> Run:
+    """Put the answers of one run into another."""
+    other = Run()
+    other.xcoms = run.xcoms
+    return other
+
+
+def forged(run: Run) -> Run:
+    """Change who approved."""
+    run.xcoms["approval", "answer"] |= {"approver": "the boss"}
+    return run
+
+
+def test_a_run_that_needs_no_approval_is_not_asked_for_one() -> None:
+    free = app_of("https://example.com/shop.git", approval="never")
+    assert demand_approval(Run(require_approval=True).context, free, GOOD, LOCK) is None
+
+
+@pytest.mark.parametrize("goes_back", [False, True])
+def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
+    monkeypatch: pytest.MonkeyPatch, goes_back: bool
+) -> None:
+    run = checked(Run(first="previous_release" if goes_back else "resolve_ref"))
+    asked: list[str] = []
+
+    def move(**said: Any) -> dict[str, Any]:
+        asked.append(said["revision"])
+        return {}
+
+    hook = SimpleNamespace(switch=move)
+    task: Any = switch.SwitchTrafficOperator(
+        task_id="switch_traffic",
+        app_id="my_perl_app",
+        lock=LOCK.model_dump(mode="json"),
+        plan=PLAN.model_dump(mode="json"),
+        revision=GOOD,
+        goes_back=goes_back,
+    )
+    task.__dict__["app"] = APP
+    monkeypatch.setattr(task, "load_balancers", lambda: hook)
+    # As if its traffic had come back by itself, which is all that a rollback has to find here.
+    if goes_back:
+        with pytest.raises(Exception, match="came back"):
+            task.execute(run.context)
+    else:
+        with pytest.raises(AirflowFailException, match=REFUSAL):
+            task.execute(run.context)
+    assert asked == ([GOOD] if goes_back else [])
+
+
+def test_the_report_says_who_forced_an_older_revision() -> None:
+    run = Run(allow_older=True)
+    plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET, older="older than live (abc) by 2 commits")
+    run.xcoms["provision_check", "plan"] = plan.model_dump(mode="json")
+    assert older_than_live(run.context, APP) == "older than live (abc) by 2 commits, forced by bob"
+    always = app_of("https://example.com/shop.git", allow_older="always")
+    assert older_than_live(run.context, always) == "older than live (abc) by 2 commits"
+
+
+def test_a_seal_is_of_one_key_and_one_statement() -> None:
+    key = key_from("secret")
+    statement = {"a": 1, "b": ["x"]}
+    assert opened(key, sealed(key, statement)) == statement
+    assert opened(key_from("other"), sealed(key, statement)) is None
+    assert opened(key, {**sealed(key, statement), "c": 1}) is None
+    for found in (None, "x", {}, {"seal": 1}, {"a": 1, "seal": "é"}):
+        assert opened(key, found) is None
