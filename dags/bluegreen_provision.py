@@ -52,7 +52,7 @@ def provision_dag(app: App) -> DAG:
             timeout=app.timeouts.boot * 2,
             map_index_template="{{ droplet_name }}",
         ).expand(droplet=wait_until_active.output)
-        # Beside the wait for all droplets: a reserved IP leaves a load balancer that is off.
+        # Beside the wait for all droplets: a reserved IP leaves a proxy that is off.
         entry_point = EntryPointOperator(app_id=app.id, task_id="entry_point")
         print_fleet = PrintFleetOperator(app_id=app.id, task_id="print_fleet")
         report = ReportOperator(

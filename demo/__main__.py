@@ -91,7 +91,7 @@ def _say_where(environment: DemoEnvironment, airflow: AirflowStack) -> None:
     _say(
         f"\nLeft running:\n"
         f"  Airflow   {airflow.url}  user {airflow.user}, password in {airflow.home.passwords}\n"
-        f"  the app   {environment.load_balancer_url()}\n"
+        f"  the app   {environment.proxy_url()}\n"
         f"  sandbox   python -m sandbox status --dir {environment.sandbox.layout.directory}\n"
         f"  app file  {environment.directory / 'apps'}\n"
         f"Stop it with: make demo-down"

@@ -78,7 +78,7 @@ class Deploys:
     def _start_traffic_when_live(self, task: Task) -> None:
         if not self._traffic_started and task.task_id == "switch_traffic" and task.state == "success":
             self._traffic_started = True
-            self._world.start_traffic(self._environment.load_balancer_url(), REQUESTS_PER_SECOND)
+            self._world.start_traffic(self._environment.proxy_url(), REQUESTS_PER_SECOND)
 
     def _measured(self, ref: str, run: Run, ended: Ended) -> Deploy:
         client = self._client

@@ -23,8 +23,8 @@ class DemoEnvironment:
     :param sandbox: where the droplets will be.
     :param directory: for the app file and the key pair; made if it is not there.
     :param bake: seconds to watch a switch before it is confirmed.
-    :param confirm_within: seconds after which the load balancer takes an unconfirmed switch back.
-    :param load_balancers: how many.
+    :param confirm_within: seconds after which the proxy takes an unconfirmed switch back.
+    :param proxies: how many.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class DemoEnvironment:
         *,
         bake: float = 5,
         confirm_within: int = 30,
-        load_balancers: int = 1,
+        proxies: int = 1,
     ) -> None:
         self.sandbox = sandbox
         self.directory = directory.resolve()
         self.bake = bake
         self.confirm_within = confirm_within
-        self.load_balancers = load_balancers
+        self.proxies = proxies
         self.revisions: dict[str, str] = {}
 
     def prepare(self) -> None:
@@ -50,7 +50,7 @@ class DemoEnvironment:
         self._register_key()
         file = self.directory / "apps" / f"{APP}.yaml"
         settings = app_settings(APP, f"{self.sandbox.git_url}/{APP}.git")
-        settings["fleet"]["load_balancers"] = self.load_balancers
+        settings["fleet"]["proxies"] = self.proxies
         settings["validation"] = {"bake": self.bake, "confirm_within": self.confirm_within}
         file.write_text(yaml.safe_dump(settings, sort_keys=False))
 
@@ -84,7 +84,7 @@ class DemoEnvironment:
         """Return the id of the app's DAG of a kind: deploy, provision, rollback or dry_run."""
         return f"bluegreen_{kind}__{APP}"
 
-    def load_balancer_url(self) -> str:
+    def proxy_url(self) -> str:
         """Return where clients find the app."""
         return f"http://{self.sandbox.machine('my-perl-app-lb-1').address}/"
 

@@ -35,7 +35,7 @@ def main() -> int:
         for name, settings in connections(account).items():
             client.connect(name, **settings)
         provision(client)
-        print(load_balancer(account))
+        print(proxy(account))
     except (DemoError, requests.RequestException) as error:
         print(f"fleet: {explained(error)}", file=sys.stderr)
         return 1
@@ -82,8 +82,8 @@ def provision(client: AirflowClient) -> None:
         raise DemoError(f"there is no fleet: {client.last_line(run)}")
 
 
-def load_balancer(account: dict[str, str]) -> str:
-    """Return the public address of the app's load balancer."""
+def proxy(account: dict[str, str]) -> str:
+    """Return the public address of the app's proxy."""
     answer = requests.get(
         f"{account['host']}/v2/droplets",
         params={"tag_name": f"app:{APP}", "per_page": "200"},
@@ -94,7 +94,7 @@ def load_balancer(account: dict[str, str]) -> str:
     answer.raise_for_status()
     found = [each for each in answer.json()["droplets"] if "role:loadbalancer" in each["tags"]]
     if not found:
-        raise DemoError("provisioning made no load balancer")
+        raise DemoError("provisioning made no proxy")
     return next(str(at["ip_address"]) for at in found[0]["networks"]["v4"] if at["type"] == "public")
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Color(StrEnum):
-    """One of the two colors; which one is live is known to the load balancers only."""
+    """One of the two colors; which one is live is known to the proxies only."""
 
     BLUE = "blue"
     GREEN = "green"

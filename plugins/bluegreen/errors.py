@@ -48,10 +48,10 @@ class HostKeyError(DropletRefusedError):
     """What answers has another SSH host key than the recorded one, or none is recorded."""
 
 
-class LoadBalancerError(BlueGreenError):
-    """A load balancer refused a request, or its state does not allow it.
+class ProxyError(BlueGreenError):
+    """A proxy refused a request, or its state does not allow it.
 
-    :param code: the load-balancer agent's error code, for example ``locked`` or ``unhealthy``.
+    :param code: the proxy agent's error code, for example ``locked`` or ``unhealthy``.
     """
 
     def __init__(self, message: str, code: str = "") -> None:

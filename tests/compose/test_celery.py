@@ -110,7 +110,7 @@ def test_ci_s_user_may_neither_provision_nor_roll_back(world: World) -> None:
         assert refused.value.status == 403, dag
 
 
-def test_celery_runs_deploys_too_and_the_load_balancer_gives_back_what_a_dead_worker_switched(
+def test_celery_runs_deploys_too_and_the_proxy_gives_back_what_a_dead_worker_switched(
     world: World, figures: dict[str, Any], tmp_path: Path
 ) -> None:
     live(world, "v2")

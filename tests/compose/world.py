@@ -80,7 +80,7 @@ class World:
 
     @contextmanager
     def clients(self, directory: Path) -> Iterator[dict[str, Any]]:
-        """Ask the load balancer all the time; the dictionary is filled when the block ends."""
+        """Ask the proxy all the time; the dictionary is filled when the block ends."""
         ran = self.compose.run("exec", "-T", "fleet", "cat", "/proc/1/cmdline").stdout
         address = ran.rpartition("TCP:")[2].partition(":")[0]
         out = directory / "traffic.json"

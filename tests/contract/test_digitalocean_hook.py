@@ -204,7 +204,7 @@ def test_keys_and_networks_that_are_not_as_described_are_one_line(
     ],
     ids=str,
 )
-def test_a_load_balancer_that_is_not_as_described_is_one_line(
+def test_a_proxy_that_is_not_as_described_is_one_line(
     monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
 ) -> None:
     def operation(*, cls: Any, **_: Any) -> Any:

@@ -29,7 +29,7 @@ def droplets(api: Api) -> list[Droplet]:
     return api.account.add_phantoms(2, "web", ["web"], private=True)
 
 
-def test_a_load_balancer_balances_the_droplets_that_have_its_tag(
+def test_a_proxy_balances_the_droplets_that_have_its_tag(
     api: Api, client: Client, contract: Contract, droplets: list[Droplet]
 ) -> None:
     made = client.load_balancers.create(body=ORDER)["load_balancer"]
@@ -60,7 +60,7 @@ def test_a_load_balancer_balances_the_droplets_that_have_its_tag(
     until(lambda: api.edge.balanced[made["id"]][1] == {})
 
 
-def test_a_load_balancer_is_changed_and_removed(
+def test_a_proxy_is_changed_and_removed(
     api: Api, client: Client, contract: Contract, droplets: list[Droplet]
 ) -> None:
     made = client.load_balancers.create(body=ORDER)["load_balancer"]
@@ -88,7 +88,7 @@ def test_a_load_balancer_is_changed_and_removed(
     until(lambda: api.edge.balanced == {})
 
 
-def test_a_load_balancer_that_cannot_be_made_is_errored(api: Api, client: Client) -> None:
+def test_a_proxy_that_cannot_be_made_is_errored(api: Api, client: Client) -> None:
     api.edge.broken = True
     made = client.load_balancers.create(body=ORDER)["load_balancer"]
     until(lambda: client.load_balancers.get(made["id"])["load_balancer"]["status"] == "errored")
@@ -115,7 +115,7 @@ def test_a_load_balancer_that_cannot_be_made_is_errored(api: Api, client: Client
         {"http_idle_timeout_seconds": 5},
     ],
 )
-def test_a_load_balancer_that_makes_no_sense_is_refused(api: Api, changes: dict[str, Any]) -> None:
+def test_a_proxy_that_makes_no_sense_is_refused(api: Api, changes: dict[str, Any]) -> None:
     answer = api.send("POST", "/v2/load_balancers", json={**ORDER, **changes})
     assert (answer.status_code, answer.json()["id"]) == (422, "unprocessable_entity")
     assert api.account.load_balancers == {}

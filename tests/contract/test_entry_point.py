@@ -105,7 +105,7 @@ def only_balancer(api: Api) -> Any:
     return balancer
 
 
-def test_without_anything_in_front_clients_are_sent_to_the_load_balancers(
+def test_without_anything_in_front_clients_are_sent_to_the_proxies(
     api: Api, provision: Provision, fleet: dict[str, Droplet]
 ) -> None:
     both = f"{fleet['lb-1'].public_address}, {fleet['lb-2'].public_address}"
@@ -136,7 +136,7 @@ def test_tls_passes_through_to_a_certificate_of_haproxys(api: Api, provision: Pr
     ]
 
 
-def test_a_load_balancer_that_balances_the_tag_is_adopted_and_keeps_what_was_set_by_hand(
+def test_a_proxy_that_balances_the_tag_is_adopted_and_keeps_what_was_set_by_hand(
     api: Api, provision: Provision, account: Client
 ) -> None:
     smtp = {"entry_protocol": "tcp", "entry_port": 25, "target_protocol": "tcp", "target_port": 2525}
@@ -166,7 +166,7 @@ def test_a_creation_whose_answer_is_lost_is_found_by_the_next_attempt(api: Api, 
         ([{"tag": TAG, "region": "ams3"}], "front is in region ams3"),
     ],
 )
-def test_a_load_balancer_that_cannot_be_this_apps_is_named_and_no_other_made(
+def test_a_proxy_that_cannot_be_this_apps_is_named_and_no_other_made(
     api: Api, provision: Provision, account: Client, existing: list[dict[str, Any]], said: str
 ) -> None:
     for changes in existing:
@@ -187,7 +187,7 @@ def test_a_stranger_with_the_tag_would_get_traffic_and_is_refused(
     assert api.account.load_balancers == {}
 
 
-def test_a_load_balancer_that_cannot_be_made_or_is_not_ready_is_not_waited_for_in_vain(
+def test_a_proxy_that_cannot_be_made_or_is_not_ready_is_not_waited_for_in_vain(
     api: Api, provision: Provision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api.edge.broken = True
@@ -214,7 +214,7 @@ def test_a_reserved_ip_is_made_once_and_stays(
     assert all("reserved-ip:198-18-1-251" in fleet[name].tags for name in ("lb-1", "blue-1", "green-1"))
 
 
-def test_before_the_first_deploy_a_reserved_ip_leads_to_a_load_balancer_that_takes_no_traffic_yet(
+def test_before_the_first_deploy_a_reserved_ip_leads_to_a_proxy_that_takes_no_traffic_yet(
     api: Api, provision: Provision, fleet: dict[str, Droplet], answering: set[str]
 ) -> None:
     answering.clear()
@@ -225,7 +225,7 @@ def test_before_the_first_deploy_a_reserved_ip_leads_to_a_load_balancer_that_tak
 
 
 @pytest.mark.parametrize("how", ["off", "deaf", "destroyed"])
-def test_a_reserved_ip_leaves_a_load_balancer_that_is_gone(
+def test_a_reserved_ip_leaves_a_proxy_that_is_gone(
     api: Api, provision: Provision, fleet: dict[str, Droplet], answering: set[str], how: str
 ) -> None:
     address = provision("reserved_ip")["address"]

@@ -66,9 +66,9 @@ def environment(
 def judge(
     host: PlainHost, environment: DemoEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Judge]:
-    """Clients that ask the load balancer of a fleet with v1 live, all the time."""
+    """Clients that ask the proxy of a fleet with v1 live, all the time."""
     host.provision(environment)
     host.deploy("v1")
-    process, judge = start_judge(environment.load_balancer_url(), tmp_path_factory.mktemp("judge"))
+    process, judge = start_judge(environment.proxy_url(), tmp_path_factory.mktemp("judge"))
     yield judge
     stop_judge(process)

@@ -51,7 +51,7 @@ def created(box: Sandbox, name: str) -> Iterator[Machine]:
         "region": "nyc3",
         "size": "s-1vcpu-1gb",
         "image": "debian-12-x64",
-        "user_data": render_user_data(app=APP, load_balancer=False, host_key=generate()),
+        "user_data": render_user_data(app=APP, proxy=False, host_key=generate()),
     }
     answer = session.post(f"{box.api_url}/v2/droplets", json=body, timeout=60)
     assert answer.status_code == 202, answer.text
@@ -132,7 +132,7 @@ class AppDroplet:
         return parse_facts(self.script(facts_script(APP)))
 
     def get(self, path: str = "/") -> requests.Response:
-        """Ask the app, not by way of a load balancer."""
+        """Ask the app, not by way of a proxy."""
         session = requests.Session()
         session.trust_env = False
         return session.get(f"http://{self.machine.private_address}:8080{path}", timeout=10)

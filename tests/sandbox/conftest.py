@@ -78,8 +78,8 @@ def stack(sandbox: Sandbox, sink: Sink, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def judge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
-    """Clients that ask the load balancer all the time."""
-    process, judge = start_judge(stack.environment.load_balancer_url(), tmp_path_factory.mktemp("judge"))
+    """Clients that ask the proxy all the time."""
+    process, judge = start_judge(stack.environment.proxy_url(), tmp_path_factory.mktemp("judge"))
     yield judge
     stop_judge(process)
 

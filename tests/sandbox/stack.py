@@ -118,18 +118,18 @@ class Stack:
             client.mark(run, "failed")
             client.wait(run, RUN_SECONDS)
 
-    def load_balancer(self) -> Machine:
-        """The first load balancer, or the only one."""
-        return self.load_balancers()[0]
+    def proxy(self) -> Machine:
+        """The first proxy, or the only one."""
+        return self.proxies()[0]
 
-    def load_balancers(self) -> list[Machine]:
+    def proxies(self) -> list[Machine]:
         """All of them, by name."""
-        names = [f"my-perl-app-lb-{number + 1}" for number in range(self.environment.load_balancers)]
+        names = [f"my-perl-app-lb-{number + 1}" for number in range(self.environment.proxies)]
         return [self.sandbox.machine(name) for name in names]
 
     def live(self) -> str:
         """Which color the running HAProxy sends traffic to; each of them, if there are several."""
-        [live] = {live_on(balancer) for balancer in self.load_balancers()}
+        [live] = {live_on(proxy) for proxy in self.proxies()}
         return live
 
     def idle(self) -> str:
@@ -186,9 +186,9 @@ def _children(pid: int) -> list[int]:
     return [int(each) for each in found.stdout.split()]
 
 
-def live_on(load_balancer: Machine) -> str:
+def live_on(proxy: Machine) -> str:
     """Which color one running HAProxy sends traffic to."""
-    shown = load_balancer.run("echo 'show map /etc/haproxy/traffic.map' | socat - /run/haproxy/admin.sock")
+    shown = proxy.run("echo 'show map /etc/haproxy/traffic.map' | socat - /run/haproxy/admin.sock")
     [live] = [line.split()[2] for line in shown.stdout.splitlines() if line.split()[1:2] == ["live"]]
     return live
 
@@ -216,7 +216,7 @@ def running(
 def fingerprint(stack: Stack, color: str) -> dict[str, str]:
     """Files and processes of a color, and HAProxy's file, map and processes."""
     shown = {machine.name: machine.run(_FINGERPRINT).stdout for machine in stack.machines(color)}
-    return {**shown, "load balancer": stack.load_balancer().run(_TRAFFIC_MAP).stdout}
+    return {**shown, "proxy": stack.proxy().run(_TRAFFIC_MAP).stdout}
 
 
 def start_judge(url: str, directory: Path) -> tuple[subprocess.Popen[bytes], Judge]:

@@ -54,7 +54,7 @@ def test_an_approved_deploy_goes_live_and_is_only_approved_once(stack: Stack) ->
     sign = "+" if newer == ref else "-"
     assert f"{sign} {stack.revisions[newer][:7]} " in shown, "the commits in between"
     assert "\n    a *better* answer" in shown
-    lock = stack.load_balancer().run(["cat", "/var/lib/bluegreen/lock.json"]).stdout
+    lock = stack.proxy().run(["cat", "/var/lib/bluegreen/lock.json"]).stdout
     assert '"lease": 3720' in lock, lock
     assert note_of(stack, run) == f"deploy of {ref}"
 

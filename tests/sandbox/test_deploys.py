@@ -230,7 +230,7 @@ def test_a_second_provisioning_changes_nothing(stack: Stack) -> None:
     ended = stack.run("provision").expect("done")
     assert {(machine.name, machine.droplet_id) for machine in stack.sandbox.machines()} == before
     assert stack.client.xcom(ended.run, "create_droplets") == []
-    assert f"(clients find the app at {stack.load_balancer().address})" in ended.report["message"]
+    assert f"(clients find the app at {stack.proxy().address})" in ended.report["message"]
 
 
 @pytest.mark.parametrize(

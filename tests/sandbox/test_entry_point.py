@@ -1,4 +1,4 @@
-"""Two load balancers behind a managed one, then behind a reserved IP, with clients that ask all the time."""
+"""Two proxies behind a managed one, then behind a reserved IP, with clients that ask all the time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.haproxy_config import haproxy_config
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.entry_point import EntryPointOperator
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.app_files import APPS_DIRECTORY
@@ -33,7 +33,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.sandbox
 
 APP = "front"
-# The application of both colors, on each load balancer's own loopback: this is about what is in front.
+# The application of both colors, on each proxy's own loopback: this is about what is in front.
 APPLICATIONS = """
 import http.server, socket, threading
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -78,9 +78,9 @@ def ask(address: str, seconds: float = 5) -> Any:
 
 
 class Front:
-    """Two load balancers of one app, and what provisioning puts in front of them."""
+    """Two proxies of one app, and what provisioning puts in front of them."""
 
-    def __init__(self, machines: list[Machine], directory: Path, hook: LoadBalancersHook) -> None:
+    def __init__(self, machines: list[Machine], directory: Path, hook: ProxiesHook) -> None:
         self.machines = machines
         self.directory = directory
         self.hook = hook
@@ -111,13 +111,13 @@ def write_settings(directory: Path, entry_point: str) -> None:
 
 @pytest.fixture(scope="module")
 def front(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """Return two load balancers with blue live on both, and nothing in front of them yet."""
+    """Return two proxies with blue live on both, and nothing in front of them yet."""
     directory, key = tmp_path_factory.mktemp("apps"), hostkey.generate()
     write_settings(directory, "managed_load_balancer")
     machines = shop.order(
         "front-lb-1",
         "front-lb-2",
-        user_data=render_user_data(app=APP, load_balancer=True, host_key=key),
+        user_data=render_user_data(app=APP, proxy=True, host_key=key),
         tags=(f"app:{APP}", "role:loadbalancer", key.tag),
     )
     connections = {
@@ -144,7 +144,7 @@ def front(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fron
         app = load_app(APP)
         found = shop.client().droplets.list(tag_name=f"app:{APP}")["droplets"]
         fleet = Fleet.of([Droplet.from_api(each) for each in found], app.fleet.tags)
-        hook = LoadBalancersHook(app, fleet.load_balancers)
+        hook = ProxiesHook(app, fleet.proxies)
         front = Front(machines, directory, hook)
         hook.lock("test", "deploy/run-1", "v1", lambda other: True)
         hook.sync(haproxy_config(app, with_applications(fleet), (2, 6)), live=None, idle=Color.BLUE)
@@ -203,7 +203,7 @@ def wait_for_answers(address: str, machines: list[Machine], seconds: float) -> N
     until(answered, f"{names} answer at {address}", seconds)
 
 
-def test_a_managed_load_balancer_passes_a_switch_on_and_leaves_a_dead_load_balancer(
+def test_a_managed_load_balancer_passes_a_switch_on_and_leaves_a_dead_proxy(
     front: Front, judged: Callable[[str], Judge]
 ) -> None:
     write_settings(front.directory, "managed_load_balancer")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from sandbox import image
 from tests.unit.local_haproxy import Deployed, local_haproxy
 
@@ -45,7 +45,7 @@ def path_with_haproxy_3(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def deployed_3(path_with_haproxy_3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
-    """Return a load balancer with HAProxy 3.0, and blue live and confirmed."""
+    """Return a proxy with HAProxy 3.0, and blue live and confirmed."""
     monkeypatch.setenv("PATH", path_with_haproxy_3)
     with local_haproxy() as world:
         yield Deployed(world)
@@ -61,7 +61,7 @@ def test_the_rendered_configuration_is_valid(path_with_haproxy_3: str) -> None:
 
 
 def test_traffic_moves_and_comes_back(deployed_3: Deployed) -> None:
-    assert LoadBalancerStatus.parse(deployed_3.status()).version >= (3, 0)
+    assert ProxyStatus.parse(deployed_3.status()).version >= (3, 0)
     deployed_3.switch(Color.GREEN)
     assert deployed_3.world.get()[:2] == (200, "green")
     assert deployed_3.world.get(host="green.example.com")[:2] == (200, "blue")

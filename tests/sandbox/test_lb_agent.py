@@ -1,4 +1,4 @@
-"""The load-balancer agent on a real machine: Debian's HAProxy unit, systemd's timers."""
+"""The proxy agent on a real machine: Debian's HAProxy unit, systemd's timers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.haproxy_config import Server, render_haproxy
 from sandbox import Machine, Sandbox
 from tests.waiting import until
@@ -27,7 +27,7 @@ INSTALLED = "/usr/local/lib/bluegreen/lb_agent.py"
 REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
 ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
 
-# Four application servers on the load balancer's own loopback: this is about HAProxy, not about them.
+# Four application servers on the proxy's own loopback: this is about HAProxy, not about them.
 # Those of a color for which /run/drips-COLOR is there answer whoever comes through HAProxy byte by byte:
 # it names the part, "head" or "body".
 APPLICATIONS = """
@@ -67,8 +67,8 @@ kill -STOP $!
 """
 
 
-class LoadBalancer:
-    """A load balancer, and the run that holds its lock."""
+class Proxy:
+    """A proxy, and the run that holds its lock."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -86,9 +86,9 @@ class LoadBalancer:
         assert answer["ok"], answer
         return answer
 
-    def status(self) -> LoadBalancerStatus:
+    def status(self) -> ProxyStatus:
         """What the agent says, read without touching the machine."""
-        return LoadBalancerStatus.parse(
+        return ProxyStatus.parse(
             json.loads(self.machine.run(["python3", "-", "status"], text=AGENT.read_text()).stdout)
         )
 
@@ -143,7 +143,7 @@ class LoadBalancer:
 
 @pytest.fixture(scope="module")
 def machine(sandbox: Sandbox) -> Iterator[Machine]:
-    """Return a load balancer as provisioning makes it, with application servers behind it."""
+    """Return a proxy as provisioning makes it, with application servers behind it."""
     session = requests.Session()
     session.trust_env, session.verify = False, sandbox.ca_file
     session.headers["Authorization"] = f"Bearer {sandbox.token}"
@@ -152,7 +152,7 @@ def machine(sandbox: Sandbox) -> Iterator[Machine]:
         "region": "nyc3",
         "size": "s-1vcpu-1gb",
         "image": "debian-12-x64",
-        "user_data": render_user_data(app="my_perl_app", load_balancer=True, host_key=hostkey.generate()),
+        "user_data": render_user_data(app="my_perl_app", proxy=True, host_key=hostkey.generate()),
     }
     answer = session.post(f"{sandbox.api_url}/v2/droplets", json=body, timeout=60)
     assert answer.status_code == 202, answer.text
@@ -172,40 +172,40 @@ def machine(sandbox: Sandbox) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def fresh(machine: Machine) -> tuple[LoadBalancer, dict[str, Any], str]:
-    """Return the load balancer, the first sync's answer, and the file that Debian had put there."""
+def fresh(machine: Machine) -> tuple[Proxy, dict[str, Any], str]:
+    """Return the proxy, the first sync's answer, and the file that Debian had put there."""
     default = machine.run("cat /etc/haproxy/haproxy.cfg").stdout
-    load_balancer = LoadBalancer(machine)
-    return load_balancer, load_balancer.sync(), default
+    proxy = Proxy(machine)
+    return proxy, proxy.sync(), default
 
 
 @pytest.fixture
-def blue_is_live(fresh: tuple[LoadBalancer, dict[str, Any], str]) -> LoadBalancer:
-    """Return the load balancer with blue live and confirmed."""
-    load_balancer = fresh[0]
-    load_balancer.machine.run("rm -f /run/sick-* /run/drips-*")
-    load_balancer.sync()
-    if load_balancer.status().pending:
-        load_balancer.ok("revert", token=load_balancer.token)
-    if load_balancer.status().live is not Color.BLUE:
-        load_balancer.switch(Color.BLUE)
-        load_balancer.confirm(Color.BLUE)
-    return load_balancer
+def blue_is_live(fresh: tuple[Proxy, dict[str, Any], str]) -> Proxy:
+    """Return the proxy with blue live and confirmed."""
+    proxy = fresh[0]
+    proxy.machine.run("rm -f /run/sick-* /run/drips-*")
+    proxy.sync()
+    if proxy.status().pending:
+        proxy.ok("revert", token=proxy.token)
+    if proxy.status().live is not Color.BLUE:
+        proxy.switch(Color.BLUE)
+        proxy.confirm(Color.BLUE)
+    return proxy
 
 
 def test_the_first_sync_takes_over_from_debians_configuration(
-    fresh: tuple[LoadBalancer, dict[str, Any], str],
+    fresh: tuple[Proxy, dict[str, Any], str],
 ) -> None:
-    load_balancer, answer, default = fresh
+    proxy, answer, default = fresh
     assert (answer["changed"], answer["reloaded"]) == (True, True)
-    assert load_balancer.answers() == (503, None)
-    assert load_balancer.machine.run("cat /etc/haproxy/haproxy.cfg.*.bak").stdout == default
-    assert load_balancer.machine.run("stat -c %a /etc/haproxy/haproxy.cfg").stdout == "600\n"
-    status = load_balancer.status()
+    assert proxy.answers() == (503, None)
+    assert proxy.machine.run("cat /etc/haproxy/haproxy.cfg.*.bak").stdout == default
+    assert proxy.machine.run("stat -c %a /etc/haproxy/haproxy.cfg").stdout == "600\n"
+    status = proxy.status()
     assert (status.live, status.consistent, status.haproxy.running) == (None, True, True)
 
 
-def test_a_switch_moves_traffic_and_a_revert_moves_it_back(blue_is_live: LoadBalancer) -> None:
+def test_a_switch_moves_traffic_and_a_revert_moves_it_back(blue_is_live: Proxy) -> None:
     assert blue_is_live.answers() == (200, "blue")
     blue_is_live.switch(Color.GREEN)
     assert blue_is_live.answers() == (200, "green")
@@ -213,7 +213,7 @@ def test_a_switch_moves_traffic_and_a_revert_moves_it_back(blue_is_live: LoadBal
     assert blue_is_live.answers() == (200, "blue")
 
 
-def test_an_unconfirmed_switch_reverts_on_time_by_itself(blue_is_live: LoadBalancer) -> None:
+def test_an_unconfirmed_switch_reverts_on_time_by_itself(blue_is_live: Proxy) -> None:
     moved = blue_is_live.switch(Color.GREEN, confirm_within=3)
     assert blue_is_live.answers() == (200, "green")
     until(lambda: blue_is_live.answers() == (200, "blue"))
@@ -225,7 +225,7 @@ def test_an_unconfirmed_switch_reverts_on_time_by_itself(blue_is_live: LoadBalan
     assert "not confirmed in time" in status.last_revert.reason
 
 
-def test_a_confirmed_switch_has_no_timer_left(blue_is_live: LoadBalancer) -> None:
+def test_a_confirmed_switch_has_no_timer_left(blue_is_live: Proxy) -> None:
     moved = blue_is_live.switch(Color.GREEN, confirm_within=3)
     assert "bluegreen-revert-" in blue_is_live.timers()
     blue_is_live.confirm(Color.GREEN)
@@ -236,7 +236,7 @@ def test_a_confirmed_switch_has_no_timer_left(blue_is_live: LoadBalancer) -> Non
 
 @pytest.mark.parametrize("part", ["head", "body"])
 def test_an_app_that_drips_through_haproxy_keeps_no_traffic_and_no_lock(
-    blue_is_live: LoadBalancer, part: str
+    blue_is_live: Proxy, part: str
 ) -> None:
     blue_is_live.machine.run(["tee", "/run/drips-green"], text=part)
     request = {"to": Color.GREEN, "revision": REVISIONS[Color.GREEN], "min_servers": 2}
@@ -256,7 +256,7 @@ def test_an_app_that_drips_through_haproxy_keeps_no_traffic_and_no_lock(
 
 
 def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirmed(
-    blue_is_live: LoadBalancer,
+    blue_is_live: Proxy,
 ) -> None:
     machine = blue_is_live.machine
     machine.run(["tee", "/run/drips-green"], text="head")
@@ -275,7 +275,7 @@ def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirm
     blue_is_live.switch(Color.GREEN)
 
 
-def test_a_revert_that_finds_the_old_color_sick_waits_until_it_is_well(blue_is_live: LoadBalancer) -> None:
+def test_a_revert_that_finds_the_old_color_sick_waits_until_it_is_well(blue_is_live: Proxy) -> None:
     blue_is_live.switch(Color.GREEN, confirm_within=2)
     blue_is_live.machine.run("touch /run/sick-blue")
 
@@ -292,7 +292,7 @@ def test_a_revert_that_finds_the_old_color_sick_waits_until_it_is_well(blue_is_l
     assert blue_is_live.status().pending is None
 
 
-def test_a_restart_by_hand_keeps_live_and_is_noticed(blue_is_live: LoadBalancer) -> None:
+def test_a_restart_by_hand_keeps_live_and_is_noticed(blue_is_live: Proxy) -> None:
     known = blue_is_live.status().haproxy.config_sha256
     assert known
     blue_is_live.machine.run("systemctl restart haproxy")
@@ -303,14 +303,14 @@ def test_a_restart_by_hand_keeps_live_and_is_noticed(blue_is_live: LoadBalancer)
     assert blue_is_live.status().haproxy.config_sha256 == known
 
 
-def test_a_stopped_haproxy_is_started_and_goes_on_where_it_was(blue_is_live: LoadBalancer) -> None:
+def test_a_stopped_haproxy_is_started_and_goes_on_where_it_was(blue_is_live: Proxy) -> None:
     blue_is_live.machine.run("systemctl stop haproxy")
     assert not blue_is_live.status().haproxy.running
     assert blue_is_live.sync()["reloaded"]
     assert blue_is_live.answers() == (200, "blue")
 
 
-def test_a_configuration_that_cannot_bind_is_taken_back(blue_is_live: LoadBalancer) -> None:
+def test_a_configuration_that_cannot_bind_is_taken_back(blue_is_live: Proxy) -> None:
     blue_is_live.machine.run("systemd-run --unit=occupied python3 -m http.server 9999")
     until(lambda: blue_is_live.machine.run("curl -fs http://127.0.0.1:9999/", check=False).returncode == 0)
     good = blue_is_live.machine.run("cat /etc/haproxy/haproxy.cfg").stdout

@@ -20,12 +20,12 @@ RECORDED = ("deploy", "rollback", "provision")
 
 
 def ledger(stack: Stack) -> list[Record]:
-    lines = stack.load_balancer().run(["cat", LEDGER]).stdout.splitlines()
+    lines = stack.proxy().run(["cat", LEDGER]).stdout.splitlines()
     return read_ledger([[json.loads(line) for line in lines]])
 
 
 def runs(stack: Stack) -> list[Run]:
-    """Every run of Airflow that may change a machine, and found out where its load balancers are."""
+    """Every run of Airflow that may change a machine, and found out where its proxies are."""
     found = []
     for kind in RECORDED:
         dag_id = f"bluegreen_{kind}__my_perl_app"

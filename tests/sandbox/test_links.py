@@ -28,10 +28,10 @@ def links(stack: Stack, run: Run, task: Task) -> dict[str, Any]:
     return found
 
 
-def test_tasks_lead_to_the_load_balancer_to_their_droplet_and_to_the_commit(stack: Stack) -> None:
+def test_tasks_lead_to_the_proxy_to_their_droplet_and_to_the_commit(stack: Stack) -> None:
     run = last_good_deploy(stack)
     revision = stack.client.xcom(run, "resolve_ref")
-    haproxy = {"HAProxy statistics": f"http://{stack.load_balancer().address}:8404/stats"}
+    haproxy = {"HAProxy statistics": f"http://{stack.proxy().address}:8404/stats"}
     commit = {"Commit": f"{stack.sandbox.git_url}/my_perl_app/commit/{revision}"}
     expected = {
         "resolve_ref": commit,

@@ -44,7 +44,7 @@ class Download:
 class Clients:
     """Clients with patience.
 
-    :param address: the load balancer's.
+    :param address: the proxy's.
     """
 
     def __init__(self, address: str) -> None:
@@ -84,7 +84,7 @@ def echo(connection: socket.socket, word: bytes) -> bytes:
 
 @pytest.fixture
 def clients(stack: Stack) -> Clients:
-    return Clients(stack.load_balancer().address)
+    return Clients(stack.proxy().address)
 
 
 @pytest.fixture

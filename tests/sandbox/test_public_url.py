@@ -22,13 +22,13 @@ def clients_come_by_https(stack: Stack) -> AbstractContextManager[None]:
 
 def assert_strangers_cannot_pretend(stack: Stack) -> None:
     """What only clients by https get, and what only those get who may look at the idle color."""
-    balancer = stack.load_balancer()
-    address = f"http://{balancer.address}/"
+    proxy = stack.proxy()
+    address = f"http://{proxy.address}/"
     for name in ("X-Forwarded-Proto", "X_Forwarded_Proto", "X-Forwarded-HTTPS", "Front-End-Https"):
         assert status(address, {name: "https"}) == 301, name
     assert status(address, {"Host": PREVIEW_HOST}) == 403
     assert status(address, {"Host": PREVIEW_HOST, "X-Preview-Key": "guessed"}) == 403
-    shown = balancer.run(["curl", "-s", "-D-", "-H", f"Host: {PREVIEW_HOST}", "http://127.0.0.1/"]).stdout
+    shown = proxy.run(["curl", "-s", "-D-", "-H", f"Host: {PREVIEW_HOST}", "http://127.0.0.1/"]).stdout
     assert f"x-color: {stack.idle()}" in shown.lower()
 
 

@@ -148,7 +148,7 @@ def test_a_rollback_goes_on_without_what_no_deploy_has_reached_yet(watched: Watc
     ):
         watched.shop.box.reset_limits()
         lock = AcquireLockOperator(task_id="lock", app_id="watched", purpose="rollback", goes_back=True)
-        locked = {one.name for one in lock._load_balancers()}
+        locked = {one.name for one in lock._proxies()}
         plan = checked(watched.app, goes_back=True)
     assert locked == {"watched-lb-1", "watched-lb-2"}
     assert {one.name for one in plan.fleet.droplets} == known
@@ -156,7 +156,7 @@ def test_a_rollback_goes_on_without_what_no_deploy_has_reached_yet(watched: Watc
 
 def checked(app: App, **settings: Any) -> Plan:
     """Return the plan that a run makes at its beginning."""
-    lock = HeldLock(load_balancers=(), tokens={"watched-lb-1": 1}).model_dump(mode="json")
+    lock = HeldLock(proxies=(), tokens={"watched-lb-1": 1}).model_dump(mode="json")
     operator: Any = ProvisionCheckOperator(task_id="provision_check", app_id=app.id, lock=lock, **settings)
     operator.__dict__["app"] = app
     run = SimpleNamespace(dag_id="bluegreen_deploy__watched", run_id="run-8")

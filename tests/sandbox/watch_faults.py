@@ -135,7 +135,7 @@ def newcomer(
 ) -> AbstractContextManager[None]:
     """A droplet as the provision DAG makes them, and no deploy has reached yet."""
     key = hostkey.generate()
-    data = render_user_data(app="watched", load_balancer=role == "watched:lb", host_key=key)
+    data = render_user_data(app="watched", proxy=role == "watched:lb", host_key=key)
     return joined(watched, name, key.tag, role=role, user_data=data)
 
 
@@ -511,7 +511,7 @@ FAULTS = [
     Fault(
         "gradual shift",
         "error",
-        "load balancers",
+        "proxies",
         "blue is given 10 % of the requests (idle_share in traffic.map); end that first",
         on=LB,
         broken=SET_SHARE.format(10),
@@ -526,7 +526,7 @@ FAULTS = [
     Fault(
         "disagreement",
         "error",
-        "load balancers",
+        "proxies",
         "watched-lb-1: blue, watched-lb-2: green",
         on=LB,
         broken=SET_MAP.format(live="blue", idle="green"),

@@ -23,7 +23,7 @@ from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.hooks.haproxy_config import haproxy_config
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.release.jobs import clean_script, parse_job_report, poll_script, start_script
 from bluegreen.release.release import Release, deploy_script, deploy_unit
 from bluegreen.settings.app import App
@@ -75,7 +75,7 @@ class Watched:
     app: App
     revisions: dict[str, str]
     machines: dict[str, Machine] = field(default_factory=dict)
-    fleet: Fleet = field(default_factory=lambda: Fleet(load_balancers=(), blue=(), green=()))
+    fleet: Fleet = field(default_factory=lambda: Fleet(proxies=(), blue=(), green=()))
 
     def findings(self, ref: str = "main", app: App | None = None) -> list[Finding]:
         """Return what a dry run finds now, the same way as its operator."""
@@ -96,9 +96,9 @@ class Watched:
             self.on(name, NO_SCRIBE)
 
     @contextmanager
-    def locked(self) -> Iterator[LoadBalancersHook]:
+    def locked(self) -> Iterator[ProxiesHook]:
         """Hold the lock, as a run does."""
-        hook = LoadBalancersHook(self.app, self.fleet.load_balancers)
+        hook = ProxiesHook(self.app, self.fleet.proxies)
         hook.lock("somebody", "deploy/run-7", "v2", lambda other: True)
         try:
             yield hook
@@ -112,7 +112,7 @@ class Watched:
             ipv6 = all(status.haproxy.ipv6 for status in hook.statuses().values())
             hook.sync(haproxy_config(self.app, self.fleet, (2, 6), ipv6=ipv6), None, Color.BLUE)
 
-    def switch(self, hook: LoadBalancersHook, to: Color) -> None:
+    def switch(self, hook: ProxiesHook, to: Color) -> None:
         """Move traffic."""
         tag = {Color.BLUE: "v1", Color.GREEN: "v2"}[to]
         revision = self.revisions[tag]
@@ -154,8 +154,8 @@ def settings(repository: str) -> dict[str, Any]:
             "image": "debian-12-x64",
             "ssh_keys": ["test"],
             "droplets_per_color": 1,
-            "load_balancers": 2,
-            "tags": {**tags, "load_balancer": "watched:lb"},
+            "proxies": 2,
+            "tags": {**tags, "proxy": "watched:lb"},
         },
         "server": {"workers": 2},
         "policy": {"branches": ["*"]},
@@ -193,10 +193,10 @@ def watched_fleet(shop: Shop, directory: Path) -> Iterator[Watched]:
 
 
 def _order(world: Watched) -> None:
-    tags = {"lb": world.app.fleet.tags.load_balancer, "blue": "watched:blue", "green": "watched:green"}
+    tags = {"lb": world.app.fleet.tags.proxy, "blue": "watched:blue", "green": "watched:green"}
     for role, names in NAMES.items():
         key = hostkey.generate()
-        data = render_user_data(app=APP, load_balancer=role == "lb", host_key=key)
+        data = render_user_data(app=APP, proxy=role == "lb", host_key=key)
         ordered = world.shop.order(*names, user_data=data, tags=("app:watched", tags[role], key.tag))
         world.machines |= {machine.name: machine for machine in ordered}
     for machine in world.machines.values():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.sandbox.chaos.leftovers import status_of
 from tests.sandbox.stack import Stack
 
 
 def make_sure_of_a_way_back(stack: Stack) -> None:
     """Deploy, unless the idle droplets run what was kept there last, and traffic has not just come back."""
-    status = LoadBalancerStatus.parse(status_of(stack.load_balancer()))
+    status = ProxyStatus.parse(status_of(stack.proxy()))
     idle = stack.idle()
     came_back = status.news or "bluegreen_rollback" in str(status.confirmed)
     kept = {str(color): revision for color, revision in status.good.items()}.get(idle)

@@ -28,8 +28,8 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def load_balancer() -> Iterator[LocalHaproxy]:
-    """Return a load balancer on which HAProxy is installed and does not run."""
+def proxy() -> Iterator[LocalHaproxy]:
+    """Return a proxy on which HAProxy is installed and does not run."""
     if shutil.which("haproxy") is None:
         pytest.skip("haproxy is not installed")
     with local_haproxy() as world:
@@ -38,7 +38,7 @@ def load_balancer() -> Iterator[LocalHaproxy]:
 
 @pytest.fixture(scope="session")
 def agent() -> ModuleType:
-    """Return the load-balancer agent as a module."""
+    """Return the proxy agent as a module."""
     spec = importlib.util.spec_from_file_location("lb_agent", AGENT)
     assert spec is not None
     assert spec.loader is not None
@@ -48,6 +48,6 @@ def agent() -> ModuleType:
 
 
 @pytest.fixture
-def deployed(load_balancer: LocalHaproxy) -> Deployed:
-    """Return a load balancer with blue live and confirmed."""
-    return Deployed(load_balancer)
+def deployed(proxy: LocalHaproxy) -> Deployed:
+    """Return a proxy with blue live and confirmed."""
+    return Deployed(proxy)

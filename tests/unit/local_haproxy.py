@@ -1,4 +1,4 @@
-"""A load balancer in miniature: a real HAProxy on sockets of its own, and stand-ins for systemd's tools."""
+"""A proxy in miniature: a real HAProxy on sockets of its own, and stand-ins for systemd's tools."""
 
 from __future__ import annotations
 
@@ -371,7 +371,7 @@ def local_haproxy() -> Iterator[LocalHaproxy]:
 
 
 class Deployed:
-    """A load balancer with blue live and confirmed, green healthy, and the lock held."""
+    """A proxy with blue live and confirmed, green healthy, and the lock held."""
 
     def __init__(self, world: LocalHaproxy) -> None:
         self.world = world

@@ -12,9 +12,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, DropletRefusedError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, DropletRefusedError, ProxyError
 from bluegreen.hooks.droplet import CommandError, CommandResult, DropletHook, DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import deploy, previous_release
 from bluegreen.operators import lifecycle_commands as command_hooks
 from bluegreen.operators.support.claims import refusals_explained
@@ -43,8 +43,8 @@ SECOND = droplet(4, "green-2")
 SECOND_LB = droplet(5, "lb-2")
 TWO = FLEET.model_copy(update={"green": (GREEN, SECOND)})
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json")
-LOCK = HeldLock(load_balancers=(LB, SECOND_LB), tokens={"lb-1": 7, "lb-2": 9}).model_dump(mode="json")
-LOCK_LOST = LoadBalancerError("this run no longer holds the lock", code="lock_lost")
+LOCK = HeldLock(proxies=(LB, SECOND_LB), tokens={"lb-1": 7, "lb-2": 9}).model_dump(mode="json")
+LOCK_LOST = ProxyError("this run no longer holds the lock", code="lock_lost")
 AWAY = DropletUnreachableError("green-1 cannot be reached by SSH")
 NEWER = CommandResult(CLAIMED_STATUS, "", "another run has claimed this droplet since\n")
 NEWER_BY_NUMBER = "another run has claimed this droplet since (its token 8000 is newer than 9)"
@@ -59,9 +59,9 @@ class Droplets:
         self.sent: list[tuple[str, str]] = []
         self.answers: dict[tuple[str, str], Answer] = {}
         self.tokens: set[int] = set()
-        self.load_balancers: Any = create_autospec(LoadBalancersHook, instance=True, app=load_app(APP))
+        self.proxies: Any = create_autospec(ProxiesHook, instance=True, app=load_app(APP))
         monkeypatch.setattr(DropletHook, "of", lambda one, _app: self._hook(one))
-        monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: self.load_balancers)
+        monkeypatch.setattr(ProxiesHook, "holding", lambda *_: self.proxies)
         for verb in ("start", "clean"):
             for module in (deploy, command_hooks):
                 monkeypatch.setattr(module, f"{verb}_script", self._scripts(verb), raising=False)
@@ -123,7 +123,7 @@ def test_a_deploy_claims_its_droplet_with_the_greatest_of_its_tokens(droplets: D
 
 
 def test_a_deploy_that_is_cleared_after_its_switch_starts_nothing(droplets: Droplets) -> None:
-    droplets.load_balancers.demand_idle.side_effect = LoadBalancerError("green has it", code="not_idle")
+    droplets.proxies.demand_idle.side_effect = ProxyError("green has it", code="not_idle")
     with pytest.raises(AirflowFailException, match="green has it"):
         deploy_task().execute(context())
     assert droplets.sent == []
@@ -141,14 +141,14 @@ def test_a_deploy_whose_droplet_is_another_runs_fails_with_that_and_stops_nothin
 
 
 @pytest.mark.parametrize("verb", ["start", "claim"])
-def test_a_token_that_no_load_balancer_gave_is_in_the_way_once(droplets: Droplets, verb: str) -> None:
+def test_a_token_that_no_proxy_gave_is_in_the_way_once(droplets: Droplets, verb: str) -> None:
     refused = CommandResult(CLAIMED_STATUS, "", f"{NEWER_BY_NUMBER}; nothing was started\n")
     droplets.answers["green-1", verb] = refused
     with pytest.raises(AirflowFailException, match="no other run holds the lock") as raised:
         deploy_task().execute(context()) if verb == "start" else roll_back()
     assert f"/var/lib/bluegreen/{NAME}.token" in str(raised.value)
     assert "a new run is let in" in str(raised.value)
-    droplets.load_balancers.make_known.assert_called_once_with(8000)
+    droplets.proxies.make_known.assert_called_once_with(8000)
 
 
 def test_a_number_that_cannot_be_a_token_is_said_to_be_none_and_where_it_stands(droplets: Droplets) -> None:
@@ -156,12 +156,12 @@ def test_a_number_that_cannot_be_a_token_is_said_to_be_none_and_where_it_stands(
     droplets.answers["green-1", "start"] = CommandResult(CLAIMED_STATUS, "", said)
     with pytest.raises(AirflowFailException, match=f"remove /var/lib/bluegreen/{NAME}.token"):
         deploy_task().execute(context())
-    assert not droplets.load_balancers.make_known.called
+    assert not droplets.proxies.make_known.called
 
 
 def test_a_token_of_a_run_that_has_the_lock_by_now_is_that(droplets: Droplets) -> None:
     droplets.answers["green-1", "start"] = CommandResult(CLAIMED_STATUS, "", NEWER_BY_NUMBER)
-    droplets.load_balancers.make_known.side_effect = LOCK_LOST
+    droplets.proxies.make_known.side_effect = LOCK_LOST
     with pytest.raises(AirflowFailException, match="no longer holds the lock"):
         deploy_task().execute(context())
 
@@ -181,7 +181,7 @@ def test_a_deploy_that_has_lost_its_lock_stops_its_job_and_says_so_whether_that_
 ) -> None:
     droplets.answers["green-1", "poll"] = report("running")
     droplets.answers["green-1", "clean"] = stopped
-    droplets.load_balancers.renew_in_time.side_effect = [None, LOCK_LOST]
+    droplets.proxies.renew_in_time.side_effect = [None, LOCK_LOST]
     with pytest.raises(AirflowFailException, match="no longer holds the lock"):
         deploy_task().execute(context())
     assert droplets.sent == [("green-1", verb) for verb in ("start", "poll", "clean")]
@@ -240,7 +240,7 @@ def test_a_rollback_whose_droplets_are_another_runs_moves_nothing(droplets: Drop
 
 
 def test_a_rollback_that_has_lost_its_lock_claims_nothing(droplets: Droplets) -> None:
-    droplets.load_balancers.renew.side_effect = LOCK_LOST
+    droplets.proxies.renew.side_effect = LOCK_LOST
     with pytest.raises(AirflowFailException, match="no longer holds the lock"):
         roll_back()
     assert droplets.sent == []
@@ -343,11 +343,11 @@ def test_a_droplet_reports_the_token_of_its_last_run_and_nothing_else_changes(ma
 
 def test_what_a_droplet_that_refuses_a_run_says_is_understood(machine: Machine) -> None:
     machine.run(claim_script(Claim(APP, 8)))
-    load_balancers: Any = create_autospec(LoadBalancersHook, instance=True, app=load_app(APP))
+    proxies: Any = create_autospec(ProxiesHook, instance=True, app=load_app(APP))
     refused = machine.run(start(7))
-    with pytest.raises(BlueGreenError, match="no other run holds"), refusals_explained(load_balancers):
+    with pytest.raises(BlueGreenError, match="no other run holds"), refusals_explained(proxies):
         raise CommandError(refused.stderr, refused.status)
-    load_balancers.make_known.assert_called_once_with(8)
+    proxies.make_known.assert_called_once_with(8)
 
 
 @pytest.mark.parametrize("lost", ["run", "lib"])

@@ -1,4 +1,4 @@
-"""The load-balancer agent before HAProxy starts, after the machine lost power."""
+"""The proxy agent before HAProxy starts, after the machine lost power."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.local_haproxy import Deployed
 from tests.unit.test_lb_agent_lock import snapshot
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
@@ -26,7 +26,7 @@ def test_an_unconfirmed_switch_is_taken_back_before_haproxy_starts(deployed: Dep
     code, message = deployed.world.refused("confirm", token=deployed.token, revision="c" * 40)
     assert code == "reverted"
     assert "restarted" in message
-    last = LoadBalancerStatus.parse(deployed.status()).last_revert
+    last = ProxyStatus.parse(deployed.status()).last_revert
     assert last is not None
     assert (last.to, last.run_id, last.refused) == ("blue", "run-1", False)
 
@@ -52,7 +52,7 @@ def test_if_nobody_could_answer_the_switch_stays_and_a_timer_tries_again(deploye
     assert json.loads(again[-1]) == json.loads(first[-1])
     start_haproxy(deployed)
     assert deployed.maps() == GREEN_LIVE
-    status = LoadBalancerStatus.parse(deployed.status())
+    status = ProxyStatus.parse(deployed.status())
     assert status.pending is not None
     assert status.last_revert is not None
     assert status.last_revert.refused

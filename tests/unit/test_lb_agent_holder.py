@@ -1,4 +1,4 @@
-"""The load-balancer agent: nobody keeps the others waiting for longer than his call may take."""
+"""The proxy agent: nobody keeps the others waiting for longer than his call may take."""
 
 from __future__ import annotations
 

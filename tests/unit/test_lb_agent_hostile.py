@@ -1,4 +1,4 @@
-"""The load-balancer agent and apps that try to hold it up, or to fill its memory."""
+"""The proxy agent and apps that try to hold it up, or to fill its memory."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def with_little_memory(world: LocalHaproxy, verb: str, **request: Any) -> dict[s
 @pytest.mark.timeout(120)
 @whatever_it_does
 def test_a_probe_ends_in_time_and_within_bounds_whatever_the_app_sends(
-    load_balancer: LocalHaproxy, harm: Harm, said: str | None
+    proxy: LocalHaproxy, harm: Harm, said: str | None
 ) -> None:
     port = free_port()
     with hostile_server(ADDRESS, port, "d" * 40, harm):
-        answer = with_little_memory(load_balancer, "probe", address=ADDRESS, port=port, path="/", timeout=1)
+        answer = with_little_memory(proxy, "probe", address=ADDRESS, port=port, path="/", timeout=1)
     if said is None:
         assert (answer["status"], answer["revision"], answer["error"]) == (200, "d" * 40, None)
     else:

@@ -1,4 +1,4 @@
-"""The load-balancer agent: killed at any moment."""
+"""The proxy agent: killed at any moment."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ def expire(deployed: Deployed) -> None:
     until(lambda: time.time() > expires)
 
 
-def test_a_lease_lasts_two_minutes_unless_its_holder_says_otherwise(load_balancer: LocalHaproxy) -> None:
-    assert 110 < load_balancer.ok("lock", **FIRST)["until"] - time.time() <= 120
-    assert 290 < load_balancer.ok("lock", **FIRST, lease=300)["until"] - time.time() <= 300
-    assert "until" in load_balancer.refused("lock", **NEXT)[1]
+def test_a_lease_lasts_two_minutes_unless_its_holder_says_otherwise(proxy: LocalHaproxy) -> None:
+    assert 110 < proxy.ok("lock", **FIRST)["until"] - time.time() <= 120
+    assert 290 < proxy.ok("lock", **FIRST, lease=300)["until"] - time.time() <= 300
+    assert "until" in proxy.refused("lock", **NEXT)[1]
 
 
 def test_a_lease_is_renewed_by_asking_and_by_working(deployed: Deployed) -> None:

@@ -1,4 +1,4 @@
-"""The ledger on a load balancer: one line for each run, whatever became of it."""
+"""The ledger on a proxy: one line for each run, whatever became of it."""
 
 from __future__ import annotations
 
@@ -141,17 +141,17 @@ def test_a_call_that_was_killed_before_it_completed_a_record_does_so_when_it_is_
 
 
 def test_a_ledger_that_has_become_large_is_kept_beside_a_new_one_with_its_last_lines(
-    load_balancer: LocalHaproxy,
+    proxy: LocalHaproxy,
 ) -> None:
-    file = load_balancer.root / "var/lib/bluegreen/ledger.jsonl"
+    file = proxy.root / "var/lib/bluegreen/ledger.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(f'{{"dag_id": "deploy", "run_id": "run-{number}"}}\n' for number in range(400_000))
     file.write_text(text)
     assert file.stat().st_size > 1 << 24
-    before = load_balancer.ok("ledger", last=100)["records"]
+    before = proxy.ok("ledger", last=100)["records"]
     line = {"dag_id": "deploy", "run_id": "new", "attempt": 0}
-    assert load_balancer.ok("record", record=line)["written"]
-    assert not load_balancer.ok("record", record=line)["written"]
-    assert load_balancer.ok("ledger", last=101)["records"] == [*before, line]
+    assert proxy.ok("record", record=line)["written"]
+    assert not proxy.ok("record", record=line)["written"]
+    assert proxy.ok("ledger", last=101)["records"] == [*before, line]
     assert file.stat().st_size < 2 << 20
     assert file.with_name("ledger.jsonl.1").read_text() == text

@@ -1,4 +1,4 @@
-"""The load-balancer agent: how it is called, and who may change anything."""
+"""The proxy agent: how it is called, and who may change anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MUTATING = ("sync", "switch", "confirm", "revert", "renew")
 
 
 def snapshot(world: LocalHaproxy) -> dict[str, tuple[int, bytes]]:
-    """Every file of the load balancer: when it was changed, and its content."""
+    """Every file of the proxy: when it was changed, and its content."""
     # Every call writes itself down, and one of a run renews its lease.
     ignored = {"run/haproxy", "haproxy.log", "var/lib/bluegreen/lock.json", "run/bluegreen.lock"}
     return {
@@ -35,26 +35,26 @@ def test_it_is_python_3_9_and_needs_the_standard_library_only() -> None:
     assert {str(name).split(".")[0] for name in modules} <= sys.stdlib_module_names
 
 
-def test_a_second_run_is_told_who_holds_the_lock_and_since_when(load_balancer: LocalHaproxy) -> None:
-    load_balancer.ok("lock", owner="deploy of alice", run_id="run-1", ref="v1")
-    code, message = load_balancer.refused("lock", owner="deploy of bob", run_id="run-2", ref="v2")
+def test_a_second_run_is_told_who_holds_the_lock_and_since_when(proxy: LocalHaproxy) -> None:
+    proxy.ok("lock", owner="deploy of alice", run_id="run-1", ref="v1")
+    code, message = proxy.refused("lock", owner="deploy of bob", run_id="run-2", ref="v2")
     assert code == "locked"
     assert "deploy of alice" in message
     assert "run-1" in message
     assert time.strftime("%Y-%m-%d") in message
 
 
-def test_a_retried_lock_is_the_same_lock(load_balancer: LocalHaproxy) -> None:
+def test_a_retried_lock_is_the_same_lock(proxy: LocalHaproxy) -> None:
     request = {"owner": "deploy", "run_id": "run-1", "ref": "v1"}
-    assert load_balancer.ok("lock", **request)["token"] == load_balancer.ok("lock", **request)["token"]
+    assert proxy.ok("lock", **request)["token"] == proxy.ok("lock", **request)["token"]
 
 
-def test_unlocking_twice_does_not_take_the_lock_from_the_next_run(load_balancer: LocalHaproxy) -> None:
-    first = load_balancer.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
-    load_balancer.ok("unlock", token=first)
-    second = load_balancer.ok("lock", owner="deploy", run_id="run-2", ref="v2")["token"]
-    load_balancer.ok("unlock", token=first)
-    assert load_balancer.ok("status")["lock"]["run_id"] == "run-2"
+def test_unlocking_twice_does_not_take_the_lock_from_the_next_run(proxy: LocalHaproxy) -> None:
+    first = proxy.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
+    proxy.ok("unlock", token=first)
+    second = proxy.ok("lock", owner="deploy", run_id="run-2", ref="v2")["token"]
+    proxy.ok("unlock", token=first)
+    assert proxy.ok("status")["lock"]["run_id"] == "run-2"
     assert second > first
 
 
@@ -149,11 +149,11 @@ def test_a_run_that_begins_takes_an_unconfirmed_switch_back_also_its_own_of_befo
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_in_one_line(
-    load_balancer: LocalHaproxy, arguments: list[str], told: str
+    proxy: LocalHaproxy, arguments: list[str], told: str
 ) -> None:
     done = subprocess.run(
         [sys.executable, str(AGENT), *arguments],
-        env=load_balancer.environment,
+        env=proxy.environment,
         capture_output=True,
         text=True,
         check=False,
@@ -190,10 +190,10 @@ def test_status_reads_everything_and_writes_nothing_even_from_a_pipe(deployed: D
     assert status["counters"]["blue"]["requests"] >= 1
 
 
-def test_probe_tells_what_a_server_answers_and_what_went_wrong(load_balancer: LocalHaproxy) -> None:
-    port = load_balancer.app_port
-    answer = load_balancer.ok("probe", address="127.0.0.13", port=port, path="/health", timeout=2)
+def test_probe_tells_what_a_server_answers_and_what_went_wrong(proxy: LocalHaproxy) -> None:
+    port = proxy.app_port
+    answer = proxy.ok("probe", address="127.0.0.13", port=port, path="/health", timeout=2)
     assert (answer["status"], answer["revision"], answer["error"]) == (200, REVISIONS[Color.GREEN], None)
-    answer = load_balancer.ok("probe", address="127.0.0.99", port=port, path="/health", timeout=2)
+    answer = proxy.ok("probe", address="127.0.0.99", port=port, path="/health", timeout=2)
     assert answer["status"] is None
     assert "refused" in answer["error"]

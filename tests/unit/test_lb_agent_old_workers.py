@@ -1,4 +1,4 @@
-"""The load-balancer agent: requests that began before a reload."""
+"""The proxy agent: requests that began before a reload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One of several load balancers: what it does when the run died while it confirmed."""
+"""One of several proxies: what it does when the run died while it confirmed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PEER = "127.0.0.21"
 
 @contextmanager
 def peer(deployed: Deployed, color: str) -> Iterator[None]:
-    """Another load balancer, which sends its traffic to a color."""
+    """Another proxy, which sends its traffic to a color."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""The load-balancer agent: what each generation of HAProxy prints about its processes."""
+"""The proxy agent: what each generation of HAProxy prints about its processes."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.errors import LoadBalancerError
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.errors import ProxyError
+from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.local_haproxy import Deployed
 
 
@@ -41,7 +41,7 @@ def test_of_a_haproxy_that_hangs_the_status_says_what_it_knows_without_it(
 ) -> None:
     deployed.switch(Color.GREEN)
     with stopped(deployed, who):
-        status = LoadBalancerStatus.parse(deployed.status())
+        status = ProxyStatus.parse(deployed.status())
     assert (status.live, status.known_live) == (None, Color.GREEN)
     assert status.lock is not None
     assert status.lock.run_id == "run-1"
@@ -81,4 +81,4 @@ def test_an_answer_is_given_even_if_there_is_no_time_to_check_it(agent: ModuleTy
 
 @pytest.mark.parametrize(("code", "transient"), [("busy", True), ("too_slow", True), ("unhealthy", False)])
 def test_a_call_that_was_too_slow_may_succeed_later(code: str, transient: bool) -> None:
-    assert LoadBalancerError("lb-1: no", code=code).transient is transient
+    assert ProxyError("lb-1: no", code=code).transient is transient

@@ -1,4 +1,4 @@
-"""The load-balancer agent: moving traffic, and giving it back."""
+"""The proxy agent: moving traffic, and giving it back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.hostile_app import HostileServer
 from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_sync import INITIAL, lock
@@ -63,10 +63,10 @@ def test_a_switch_moves_new_and_kept_alive_connections_at_once(deployed: Deploye
     assert [color for began, _, color in answers if began > result["at"] + 0.1 and color != "green"] == []
 
 
-def test_the_first_deploy_has_nothing_to_go_back_to(load_balancer: LocalHaproxy) -> None:
-    token = lock(load_balancer)
-    load_balancer.ok("sync", token=token, config=load_balancer.render(), initial=INITIAL)
-    answer = load_balancer.ok(
+def test_the_first_deploy_has_nothing_to_go_back_to(proxy: LocalHaproxy) -> None:
+    token = lock(proxy)
+    proxy.ok("sync", token=token, config=proxy.render(), initial=INITIAL)
+    answer = proxy.ok(
         "switch",
         token=token,
         to="blue",
@@ -76,21 +76,21 @@ def test_the_first_deploy_has_nothing_to_go_back_to(load_balancer: LocalHaproxy)
         health_path="/health",
     )
     assert (answer["from"], answer["to"]) == (None, "blue")
-    assert load_balancer.timers() == []
-    assert not load_balancer.ok("boot")["reverted"], "nothing else could answer"
-    assert load_balancer.get()[:2] == (200, "blue")
+    assert proxy.timers() == []
+    assert not proxy.ok("boot")["reverted"], "nothing else could answer"
+    assert proxy.get()[:2] == (200, "blue")
 
 
-def test_a_run_may_take_its_own_first_release_away_again(load_balancer: LocalHaproxy) -> None:
+def test_a_run_may_take_its_own_first_release_away_again(proxy: LocalHaproxy) -> None:
     deployed = Deployed.__new__(Deployed)
-    deployed.world, deployed.token = load_balancer, lock(load_balancer)
-    deployed.sync(load_balancer.render())
+    deployed.world, deployed.token = proxy, lock(proxy)
+    deployed.sync(proxy.render())
     deployed.switch(Color.BLUE)
-    answer = load_balancer.ok("revert", token=deployed.token)
+    answer = proxy.ok("revert", token=deployed.token)
     assert (answer["from"], answer["to"], answer["reverted"]) == ("blue", None, True)
     assert deployed.maps() == ("live none\nidle blue\nidle_share 0\n",) * 2
-    assert load_balancer.get() == (503, None, None)
-    assert LoadBalancerStatus.parse(deployed.status()).live is None
+    assert proxy.get() == (503, None, None)
+    assert ProxyStatus.parse(deployed.status()).live is None
 
 
 def test_switching_to_what_is_live_changes_nothing(deployed: Deployed) -> None:
@@ -180,14 +180,14 @@ def test_traffic_is_put_back_if_no_answer_of_the_new_color_comes_through(deploye
     assert deployed.world.get()[:2] == (200, "blue")
 
 
-def test_without_haproxy_nothing_moves(load_balancer: LocalHaproxy) -> None:
-    deployed = Deployed(load_balancer)
-    load_balancer.stop_haproxy()
-    file = load_balancer.map.read_bytes()
-    code, message = load_balancer.refused("switch", **deployed.switch_request(Color.GREEN))
+def test_without_haproxy_nothing_moves(proxy: LocalHaproxy) -> None:
+    deployed = Deployed(proxy)
+    proxy.stop_haproxy()
+    file = proxy.map.read_bytes()
+    code, message = proxy.refused("switch", **deployed.switch_request(Color.GREEN))
     assert code == "haproxy_down"
     assert "does not run" in message
-    assert load_balancer.map.read_bytes() == file
+    assert proxy.map.read_bytes() == file
     assert not deployed.status()["haproxy"]["running"]
 
 

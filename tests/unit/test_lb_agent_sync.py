@@ -1,4 +1,4 @@
-"""The load-balancer agent: HAProxy's configuration, and whether it is what runs."""
+"""The proxy agent: HAProxy's configuration, and whether it is what runs."""
 
 from __future__ import annotations
 
@@ -36,22 +36,20 @@ def reloads(world: LocalHaproxy) -> int:
     return world.systemctl_calls().count("reload haproxy")
 
 
-def test_the_first_sync_takes_over_from_the_distributions_configuration(load_balancer: LocalHaproxy) -> None:
-    load_balancer.start(distribution_default(load_balancer))
-    answer = load_balancer.ok(
-        "sync", token=lock(load_balancer), config=load_balancer.render(), initial=INITIAL
-    )
+def test_the_first_sync_takes_over_from_the_distributions_configuration(proxy: LocalHaproxy) -> None:
+    proxy.start(distribution_default(proxy))
+    answer = proxy.ok("sync", token=lock(proxy), config=proxy.render(), initial=INITIAL)
     assert (answer["changed"], answer["reloaded"]) == (True, True)
-    assert load_balancer.get() == (503, None, None)
-    status = load_balancer.ok("status")
+    assert proxy.get() == (503, None, None)
+    status = proxy.ok("status")
     assert (status["live"], status["idle"], status["consistent"]) == (None, "blue", True)
-    assert [file.read_text() for file in backups(load_balancer)] == [distribution_default(load_balancer)]
+    assert [file.read_text() for file in backups(proxy)] == [distribution_default(proxy)]
 
 
-def test_a_haproxy_that_does_not_run_is_started(load_balancer: LocalHaproxy) -> None:
-    load_balancer.ok("sync", token=lock(load_balancer), config=load_balancer.render(), initial=INITIAL)
-    assert load_balancer.get()[0] == 503
-    assert load_balancer.ok("status")["haproxy"]["running"]
+def test_a_haproxy_that_does_not_run_is_started(proxy: LocalHaproxy) -> None:
+    proxy.ok("sync", token=lock(proxy), config=proxy.render(), initial=INITIAL)
+    assert proxy.get()[0] == 503
+    assert proxy.ok("status")["haproxy"]["running"]
 
 
 def test_what_runs_already_is_not_reloaded(deployed: Deployed) -> None:
@@ -93,11 +91,11 @@ def test_an_invalid_configuration_is_refused_with_haproxys_words(deployed: Deplo
     assert deployed.world.get()[:2] == (200, "blue")
 
 
-def test_an_invalid_first_configuration_leaves_no_map_behind(load_balancer: LocalHaproxy) -> None:
-    token = lock(load_balancer)
-    before = snapshot(load_balancer)
-    assert load_balancer.refused("sync", token=token, config="blub\n", initial=INITIAL)[0] == "invalid_config"
-    assert snapshot(load_balancer) == before
+def test_an_invalid_first_configuration_leaves_no_map_behind(proxy: LocalHaproxy) -> None:
+    token = lock(proxy)
+    before = snapshot(proxy)
+    assert proxy.refused("sync", token=token, config="blub\n", initial=INITIAL)[0] == "invalid_config"
+    assert snapshot(proxy) == before
 
 
 def test_a_configuration_that_does_not_load_is_taken_back(deployed: Deployed) -> None:
@@ -188,14 +186,14 @@ def test_a_damaged_running_map_is_repaired_from_the_file(deployed: Deployed) -> 
     assert deployed.world.get()[:2] == (200, "blue")
 
 
-def test_nobody_guesses_who_is_live(load_balancer: LocalHaproxy) -> None:
-    load_balancer.map.write_text("")
-    token = lock(load_balancer)
-    before = snapshot(load_balancer)
-    code, message = load_balancer.refused("sync", token=token, config=load_balancer.render(), initial=INITIAL)
+def test_nobody_guesses_who_is_live(proxy: LocalHaproxy) -> None:
+    proxy.map.write_text("")
+    token = lock(proxy)
+    before = snapshot(proxy)
+    code, message = proxy.refused("sync", token=token, config=proxy.render(), initial=INITIAL)
     assert code == "bad_map"
-    assert str(load_balancer.map) in message
-    assert snapshot(load_balancer) == before
+    assert str(proxy.map) in message
+    assert snapshot(proxy) == before
 
 
 def test_a_file_that_was_installed_and_never_loaded_is_loaded_by_the_next_sync(deployed: Deployed) -> None:

@@ -124,13 +124,13 @@ def test_a_run_that_was_cleared_gets_another_token_and_a_task_that_is_tried_agai
     assert [one["attempt"] for one in deployed.world.ok("ledger")["records"]] == [0]
 
 
-def test_the_first_release_of_a_run_that_died_stays_whatever_runs_next(load_balancer: LocalHaproxy) -> None:
+def test_the_first_release_of_a_run_that_died_stays_whatever_runs_next(proxy: LocalHaproxy) -> None:
     deployed = Deployed.__new__(Deployed)
-    deployed.world, deployed.token = load_balancer, lock(load_balancer)
-    deployed.sync(load_balancer.render())
+    deployed.world, deployed.token = proxy, lock(proxy)
+    deployed.sync(proxy.render())
     deployed.switch(Color.BLUE)
-    token = load_balancer.ok("lock", **NEXT, over=deployed.token)["token"]
-    assert not load_balancer.ok("revert", token=token)["reverted"]
-    load_balancer.ok("unlock", token=token)
-    assert load_balancer.get()[:2] == (200, "blue")
+    token = proxy.ok("lock", **NEXT, over=deployed.token)["token"]
+    assert not proxy.ok("revert", token=token)["reverted"]
+    proxy.ok("unlock", token=token)
+    assert proxy.get()[:2] == (200, "blue")
     assert deployed.pending() is None

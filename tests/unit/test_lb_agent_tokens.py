@@ -1,4 +1,4 @@
-"""The load-balancer agent: tokens only grow, and leases end, whatever the clock says."""
+"""The proxy agent: tokens only grow, and leases end, whatever the clock says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, next_token
+from bluegreen.traffic.agent_answers import ProxyStatus, next_token
 from bluegreen.traffic.own_switch import is_kept, is_taken_back
 from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy
 from tests.unit.test_lb_agent_peers import PEER, peer
@@ -21,7 +21,7 @@ SET_CLOCK = "import time\n_time = time.time\ntime.time = lambda: _time() + {seco
 
 
 def set_clock(world: LocalHaproxy, seconds: int) -> None:
-    """Set the load balancer's clock, by so much from the real time."""
+    """Set the proxy's clock, by so much from the real time."""
     text = world.installed_agent.read_text()
     world.installed_agent.write_text(
         text.replace("import time\n", SET_CLOCK.format(seconds=seconds), 1)
@@ -30,44 +30,44 @@ def set_clock(world: LocalHaproxy, seconds: int) -> None:
     )
 
 
-def status(world: LocalHaproxy) -> LoadBalancerStatus:
-    return LoadBalancerStatus.parse(world.ok("status"))
+def status(world: LocalHaproxy) -> ProxyStatus:
+    return ProxyStatus.parse(world.ok("status"))
 
 
 @pytest.mark.parametrize("seconds", [YEARS, -YEARS])
-def test_a_clock_that_is_wrong_has_no_part_in_tokens(load_balancer: LocalHaproxy, seconds: int) -> None:
-    first = load_balancer.ok("lock", **ALICE)["token"]
-    load_balancer.ok("unlock", token=first)
-    set_clock(load_balancer, seconds)
-    assert load_balancer.ok("lock", **BOB)["token"] == first + 1
+def test_a_clock_that_is_wrong_has_no_part_in_tokens(proxy: LocalHaproxy, seconds: int) -> None:
+    first = proxy.ok("lock", **ALICE)["token"]
+    proxy.ok("unlock", token=first)
+    set_clock(proxy, seconds)
+    assert proxy.ok("lock", **BOB)["token"] == first + 1
 
 
-def test_a_token_is_at_least_what_others_know(load_balancer: LocalHaproxy) -> None:
-    assert status(load_balancer).last_token is None
-    token = load_balancer.ok("lock", **ALICE, at_least=1796000000)["token"]
-    assert token == status(load_balancer).last_token == 1796000000
-    # The same run, which met another load balancer that knows more.
-    assert load_balancer.ok("lock", **ALICE, at_least=1796000007)["token"] == 1796000007
-    assert load_balancer.refused("renew", token=token)[0] == "lock_lost"
-    load_balancer.ok("unlock", token=1796000007)
-    assert load_balancer.ok("lock", **BOB, at_least=3)["token"] == 1796000008
+def test_a_token_is_at_least_what_others_know(proxy: LocalHaproxy) -> None:
+    assert status(proxy).last_token is None
+    token = proxy.ok("lock", **ALICE, at_least=1796000000)["token"]
+    assert token == status(proxy).last_token == 1796000000
+    # The same run, which met another proxy that knows more.
+    assert proxy.ok("lock", **ALICE, at_least=1796000007)["token"] == 1796000007
+    assert proxy.refused("renew", token=token)[0] == "lock_lost"
+    proxy.ok("unlock", token=1796000007)
+    assert proxy.ok("lock", **BOB, at_least=3)["token"] == 1796000008
 
 
-def test_a_token_that_a_droplet_knows_makes_the_next_one_greater(load_balancer: LocalHaproxy) -> None:
-    token = load_balancer.ok("lock", **ALICE)["token"]
-    load_balancer.ok("renew", token=token, known_token=5000)
-    load_balancer.ok("renew", token=token)
-    load_balancer.ok("unlock", token=token)
-    assert load_balancer.ok("lock", **BOB)["token"] == 5001
+def test_a_token_that_a_droplet_knows_makes_the_next_one_greater(proxy: LocalHaproxy) -> None:
+    token = proxy.ok("lock", **ALICE)["token"]
+    proxy.ok("renew", token=token, known_token=5000)
+    proxy.ok("renew", token=token)
+    proxy.ok("unlock", token=token)
+    assert proxy.ok("lock", **BOB)["token"] == 5001
 
 
 def test_a_run_may_keep_its_lock_and_needs_a_token_greater_than_all_others(
-    load_balancer: LocalHaproxy,
+    proxy: LocalHaproxy,
 ) -> None:
-    load_balancer.ok("lock", **ALICE, at_least=7)
+    proxy.ok("lock", **ALICE, at_least=7)
     held, other = (
-        status(load_balancer),
-        LoadBalancerStatus.parse({**load_balancer.ok("status"), "lock": None}),
+        status(proxy),
+        ProxyStatus.parse({**proxy.ok("status"), "lock": None}),
     )
     assert next_token("run-1", [held]) == 7
     assert next_token("run-2", [held]) == 8

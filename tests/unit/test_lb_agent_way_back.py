@@ -1,4 +1,4 @@
-"""The load-balancer agent: the way back stays open, whatever else is broken."""
+"""The proxy agent: the way back stays open, whatever else is broken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.local_haproxy import Deployed, LocalHaproxy, fire
 from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
 from tests.unit.test_lb_agent_sync import lock
@@ -73,14 +73,14 @@ def test_what_could_not_be_taken_back_is_told_to_the_next_run(deployed: Deployed
     deployed.switch(Color.GREEN)
     deployed.set_health(Color.BLUE, False, False)
     assert fire(deployed.world, -1)["error"] == "unhealthy"
-    told = LoadBalancerStatus.parse(deployed.status())
+    told = ProxyStatus.parse(deployed.status())
     assert told.pending is not None
     assert told.last_revert is not None
     assert (told.last_revert.refused, told.last_revert.run_id) == (True, "run-1")
     assert "not confirmed in time, but blue has no healthy server" in told.last_revert.reason
 
     deployed.world.ok("lock", **NEXT, over=deployed.token)
-    told = LoadBalancerStatus.parse(deployed.status())
+    told = ProxyStatus.parse(deployed.status())
     assert told.live == "green"
     # It may get well, and the timer goes on trying.
     assert told.pending is not None
@@ -134,7 +134,7 @@ def test_a_switch_that_can_be_neither_done_nor_undone_is_left_to_the_timer(deplo
     assert deployed.maps() == BLUE_LIVE
 
 
-def test_a_load_balancer_without_haproxy_keeps_no_other_from_going_back(deployed: Deployed) -> None:
+def test_a_proxy_without_haproxy_keeps_no_other_from_going_back(deployed: Deployed) -> None:
     deployed.switch(Color.GREEN)
     deployed.world.stop_haproxy()
     assert deployed.world.ok("revert", token=deployed.token, prepare_only=True)["prepared"]
@@ -144,7 +144,7 @@ def test_a_load_balancer_without_haproxy_keeps_no_other_from_going_back(deployed
 
 
 def test_where_nothing_was_switched_there_is_nothing_to_take_back_even_without_a_map(
-    load_balancer: LocalHaproxy,
+    proxy: LocalHaproxy,
 ) -> None:
-    answer = load_balancer.ok("revert", token=lock(load_balancer))
+    answer = proxy.ok("revert", token=lock(proxy))
     assert (answer["to"], answer["reverted"]) == (None, False)

@@ -58,7 +58,7 @@ def completeness(facts: Facts) -> Iterator[Finding]:
     """There are as many droplets as the settings ask for, and idle is no weaker than live."""
     fleet, settings = facts.fleet, facts.app.fleet
     wanted = {
-        "load balancers": (len(fleet.load_balancers), settings.load_balancers),
+        "proxies": (len(fleet.proxies), settings.proxies),
         "blue": (len(fleet.blue), settings.droplets_per_color),
         "green": (len(fleet.green), settings.droplets_per_color),
     }
@@ -85,19 +85,19 @@ def completeness(facts: Facts) -> Iterator[Finding]:
 
 
 def network(facts: Facts) -> Iterator[Finding]:
-    """Load balancers reach every droplet, because all are in one VPC network."""
+    """Proxies reach every droplet, because all are in one VPC network."""
     fleet = facts.fleet
-    homes = {droplet.vpc for droplet in fleet.load_balancers if droplet.vpc}
+    homes = {droplet.vpc for droplet in fleet.proxies if droplet.vpc}
     for droplet in fleet.blue + fleet.green:
         if homes and droplet.vpc and droplet.vpc not in homes:
             judge = error if facts.is_needed(droplet) else warning
             yield judge(
                 droplet.name,
-                "it is in another VPC network than the load balancers, which cannot reach it",
+                "it is in another VPC network than the proxies, which cannot reach it",
                 "replace it by one in their network",
             )
     home = facts.account.vpc
-    for droplet in fleet.load_balancers:
+    for droplet in fleet.proxies:
         if home and droplet.vpc and droplet.vpc != home:
             yield warning(
                 droplet.name,

@@ -24,8 +24,8 @@ def haproxy_file(facts: Facts) -> Iterator[Finding]:
     if not isinstance(facts.config, str):
         return
     wanted = hashlib.sha256(facts.config.encode()).hexdigest()
-    for droplet, balancer in facts.read_load_balancers():
-        there, status = balancer.files.get(CONFIG_PATH) or "", facts.readable.get(droplet.name)
+    for droplet, proxy in facts.read_proxies():
+        there, status = proxy.files.get(CONFIG_PATH) or "", facts.readable.get(droplet.name)
         if there != facts.config:
             yield warning(
                 f"{droplet.name} {CONFIG_PATH}",
@@ -39,10 +39,10 @@ def haproxy_file(facts: Facts) -> Iterator[Finding]:
                 "HAProxy was started or reloaded by something else since the last deploy",
                 "the next deploy reloads it",
             )
-        if balancer.unit.DropInPaths:
+        if proxy.unit.DropInPaths:
             yield warning(
                 f"{droplet.name} haproxy.service",
-                f"it is changed by {balancer.unit.DropInPaths}",
+                f"it is changed by {proxy.unit.DropInPaths}",
                 "make sure that this is meant",
             )
 
@@ -70,9 +70,9 @@ def agent(facts: Facts) -> Iterator[Finding]:
     """What takes an unconfirmed switch back is this project's, and starts at boot."""
     if not any(one.live for one in facts.readable.values()):
         return
-    for droplet, balancer in facts.read_load_balancers():
+    for droplet, proxy in facts.read_proxies():
         for path, expected in agent_files().items():
-            there = balancer.files.get(path)
+            there = proxy.files.get(path)
             if there != expected:
                 yield warning(
                     f"{droplet.name} {path}",

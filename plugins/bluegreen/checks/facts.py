@@ -10,12 +10,12 @@ from typing import Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.joining import Joining, Seen, joining
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Age
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, confirmed_revision, live_color
+from bluegreen.traffic.agent_answers import ProxyStatus, confirmed_revision, live_color
 
 T = TypeVar("T")
 
@@ -192,8 +192,8 @@ class Probe(_Answer):
     error: str | None
 
 
-class LoadBalancer(Machine):
-    """A load balancer, besides what its agent says.
+class Proxy(Machine):
+    """A proxy, besides what its agent says.
 
     :param config_error: why HAProxy refuses the configuration that a deploy would install; empty if it does
         not, ``None`` if there was none to show it.
@@ -210,7 +210,7 @@ class LoadBalancer(Machine):
     pages: dict[str, int | None] = {}
 
 
-def version_of(status: LoadBalancerStatus) -> tuple[int, int] | None:
+def version_of(status: ProxyStatus) -> tuple[int, int] | None:
     """Return HAProxy's version, or ``None`` if it tells none that is usable: then it is not installed."""
     return status.version if status.version > (0, 0) else None
 
@@ -277,8 +277,8 @@ class Facts:
     account: Account
     fleet: Fleet
     source: Source | BlueGreenError | None
-    statuses: Mapping[str, LoadBalancerStatus | BlueGreenError]
-    load_balancers: Mapping[str, Reading[LoadBalancer]]
+    statuses: Mapping[str, ProxyStatus | BlueGreenError]
+    proxies: Mapping[str, Reading[Proxy]]
     servers: Mapping[str, Reading[AppServer]]
     config: str | BlueGreenError | None = field(repr=False)
     taken_at: float
@@ -286,30 +286,30 @@ class Facts:
     allow_older: bool = False
 
     @property
-    def readable(self) -> dict[str, LoadBalancerStatus]:
-        """What those load balancers say that can be asked."""
-        return {name: one for name, one in self.statuses.items() if isinstance(one, LoadBalancerStatus)}
+    def readable(self) -> dict[str, ProxyStatus]:
+        """What those proxies say that can be asked."""
+        return {name: one for name, one in self.statuses.items() if isinstance(one, ProxyStatus)}
 
     @cached_property
     def live(self) -> Color | None:
         """Who has the traffic; ``None`` if nobody has, or it is not known."""
         try:
             return live_color(self.readable)
-        except LoadBalancerError:
+        except ProxyError:
             return None
 
     @cached_property
     def is_live_known(self) -> bool:
-        """Whether every load balancer could be asked, and they agree."""
+        """Whether every proxy could be asked, and they agree."""
         try:
             live_color(self.readable)
-        except LoadBalancerError:
+        except ProxyError:
             return False
-        return len(self.readable) == len(self.fleet.load_balancers)
+        return len(self.readable) == len(self.fleet.proxies)
 
     @property
     def live_revision(self) -> str | None:
-        """Which revision is live, as the load balancers or else its droplets know."""
+        """Which revision is live, as the proxies or else its droplets know."""
         if self.live is None:
             return None
         known = confirmed_revision(self.live, self.readable.values())
@@ -331,11 +331,11 @@ class Facts:
             if reading is not None and isinstance(reading.answer, AppServer):
                 yield droplet, reading.answer
 
-    def read_load_balancers(self) -> Iterator[tuple[Droplet, LoadBalancer]]:
-        """Return the load balancers that could be read."""
-        for droplet in self.fleet.load_balancers:
-            reading = self.load_balancers.get(droplet.name)
-            if reading is not None and isinstance(reading.answer, LoadBalancer):
+    def read_proxies(self) -> Iterator[tuple[Droplet, Proxy]]:
+        """Return the proxies that could be read."""
+        for droplet in self.fleet.proxies:
+            reading = self.proxies.get(droplet.name)
+            if reading is not None and isinstance(reading.answer, Proxy):
                 yield droplet, reading.answer
 
     def is_needed(self, droplet: Droplet) -> bool:

@@ -40,8 +40,8 @@ def health_path(facts: Facts) -> Iterator[Finding]:
     if facts.live is None:
         return
     live = {droplet.name for droplet in facts.fleet.color(facts.live)}
-    for balancer, there in facts.read_load_balancers():
-        status = facts.readable.get(balancer.name)
+    for proxy, there in facts.read_proxies():
+        status = facts.readable.get(proxy.name)
         for server in status.servers.get(facts.live, ()) if status else ():
             probe = there.probes.get(server.name)
             if not server.up or server.name not in live or probe is None:
@@ -52,7 +52,7 @@ def health_path(facts: Facts) -> Iterator[Finding]:
 
 def pages(facts: Facts) -> Iterator[Finding]:
     """The live release answers the pages by which the next deploy is judged."""
-    for balancer, there in facts.read_load_balancers():
+    for proxy, there in facts.read_proxies():
         bad = {
             path: status
             for path, status in there.pages.items()
@@ -64,7 +64,7 @@ def pages(facts: Facts) -> Iterator[Finding]:
         proof = "nothing" if len(bad) == len(there.pages) else "nothing by that"
         yield warning(
             str(facts.live),
-            f"its release answers {balancer.name} {each} (asked {facts.app.traffic.asked}); a deploy whose "
+            f"its release answers {proxy.name} {each} (asked {facts.app.traffic.asked}); a deploy whose "
             f"release answers so, too, proves {proof}",
             "set traffic.public_url to how clients ask, good answers in validation.statuses, or other paths "
             "in validation.paths",
@@ -96,13 +96,13 @@ def _unhealthy(facts: Facts, droplet: Droplet, color: Color, revision: str | Non
         for seen in status.servers.get(color, ()):
             if seen.name == droplet.name and not seen.up:
                 yield f"{name} takes it for down ({seen.check or 'not checked yet'})"
-    for balancer, facts_there in facts.read_load_balancers():
+    for proxy, facts_there in facts.read_proxies():
         probe = facts_there.probes.get(droplet.name)
         if probe is None:
             continue
         statuses = facts.app.good_statuses(facts.app.health.path)
         if not is_good(probe.status, statuses):
             said = f"status {probe.status}, allowed are {allowed(statuses)}" if probe.status else probe.error
-            yield f"it answers {balancer.name} with {said}"
+            yield f"it answers {proxy.name} with {said}"
         elif revision and probe.revision != revision:
-            yield f"it answers {balancer.name} with revision {(probe.revision or 'none')[:12]}"
+            yield f"it answers {proxy.name} with revision {(probe.revision or 'none')[:12]}"

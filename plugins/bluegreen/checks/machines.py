@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bluegreen.checks.facts import AppEnvironment, AppServer, Facts, LoadBalancer, Machine, Reading
+from bluegreen.checks.facts import AppEnvironment, AppServer, Facts, Machine, Proxy, Reading
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.checks.gather.expected import environment_path
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, NEEDED_TOOLS
 
-# A load balancer needs room for its state only.
-MIN_FREE_MB_LOAD_BALANCER = 20
+# A proxy needs room for its state only.
+MIN_FREE_MB_PROXY = 20
 MIN_FREE_MEMORY_MB = 100
 # Seconds. Beyond it, times in logs and certificates begin to be wrong.
 MAX_CLOCK_OFFSET = 5.0
@@ -42,7 +42,7 @@ def room(facts: Facts) -> Iterator[Finding]:
     """There are disk and memory."""
     for droplet, machine in _machines(facts):
         judge = _judge(facts, droplet)
-        needed = MIN_FREE_MB if isinstance(machine, AppServer) else MIN_FREE_MB_LOAD_BALANCER
+        needed = MIN_FREE_MB if isinstance(machine, AppServer) else MIN_FREE_MB_PROXY
         reserved = machine.disk_reserved_mb if isinstance(machine, AppServer) else 0
         files_reserved = machine.inodes_reserved if isinstance(machine, AppServer) else 0
         free = f"only {machine.disk_free_mb} MB of disk are free"
@@ -136,9 +136,9 @@ def _judge(facts: Facts, droplet: Droplet) -> Callable[[str, str, str], Finding]
     return error if facts.is_needed(droplet) else warning
 
 
-def _readings(facts: Facts) -> Iterator[tuple[Droplet, Reading[AppServer] | Reading[LoadBalancer]]]:
+def _readings(facts: Facts) -> Iterator[tuple[Droplet, Reading[AppServer] | Reading[Proxy]]]:
     for droplet in facts.fleet.droplets:
-        reading = facts.servers.get(droplet.name) or facts.load_balancers.get(droplet.name)
+        reading = facts.servers.get(droplet.name) or facts.proxies.get(droplet.name)
         if reading is not None:
             yield droplet, reading
 

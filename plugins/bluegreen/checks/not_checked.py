@@ -38,10 +38,10 @@ def _releases(facts: Facts) -> Iterator[str]:
 
 
 def _certificates(facts: Facts) -> Iterator[str]:
-    for droplet, balancer in facts.read_load_balancers():
-        if balancer.more_certificates:
+    for droplet, proxy in facts.read_proxies():
+        if proxy.more_certificates:
             path = facts.app.traffic.certificate
-            yield f"{balancer.more_certificates} more certificates in {path} on {droplet.name}: too many"
+            yield f"{proxy.more_certificates} more certificates in {path} on {droplet.name}: too many"
 
 
 def _why_not_judged(load: Load) -> str:

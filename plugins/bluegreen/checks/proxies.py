@@ -1,4 +1,4 @@
-"""Checks of the load balancers, and of what a run before has left there."""
+"""Checks of the proxies, and of what a run before has left there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cryptography import x509
 
 from bluegreen.checks.facts import Certificate, Facts, version_of
 from bluegreen.checks.finding import Finding, error, warning
-from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.traffic.agent_answers import DisagreementError, live_color, utc
 from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
 
@@ -20,7 +20,7 @@ FULL_VERSION = (2, 6)
 
 
 def answering(facts: Facts) -> Iterator[Finding]:
-    """Every load balancer can be asked, and runs HAProxy."""
+    """Every proxy can be asked, and runs HAProxy."""
     for name, status in facts.statuses.items():
         if isinstance(status, BlueGreenError):
             yield error(name, str(status), "who is live cannot be told until then")
@@ -45,15 +45,15 @@ def agreement(facts: Facts) -> Iterator[Finding]:
     try:
         live_color(facts.readable)
     except DisagreementError as disagreement:
-        yield error("load balancers", str(disagreement), "a deploy refuses to start until then")
-    except LoadBalancerError:
+        yield error("proxies", str(disagreement), "a deploy refuses to start until then")
+    except ProxyError:
         return
 
 
 def gradual(facts: Facts) -> Iterator[Finding]:
     """The idle color has no share of the traffic, so it may be touched."""
     if facts.idle and (problem := gradual_shift(facts.idle, facts.readable.values())):
-        yield error("load balancers", problem, "a deploy refuses to start until then")
+        yield error("proxies", problem, "a deploy refuses to start until then")
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
@@ -61,17 +61,17 @@ def configuration(facts: Facts) -> Iterator[Finding]:
     if isinstance(facts.config, BlueGreenError):
         yield error("haproxy.cfg", str(facts.config), "it cannot be rendered until then")
     usable = {name for name, status in facts.readable.items() if version_of(status)}
-    for droplet, balancer in facts.read_load_balancers():
-        if balancer.config_error and droplet.name in usable:
+    for droplet, proxy in facts.read_proxies():
+        if proxy.config_error and droplet.name in usable:
             yield error(
                 droplet.name,
-                f"HAProxy refuses the configuration that a deploy would install: {balancer.config_error}",
-                "correct the settings under `traffic`, or what they name on the load balancer",
+                f"HAProxy refuses the configuration that a deploy would install: {proxy.config_error}",
+                "correct the settings under `traffic`, or what they name on the proxy",
             )
-        if balancer.unit.UnitFileState not in ("enabled", ""):
+        if proxy.unit.UnitFileState not in ("enabled", ""):
             yield warning(
                 droplet.name,
-                f"HAProxy is {balancer.unit.UnitFileState} at boot",
+                f"HAProxy is {proxy.unit.UnitFileState} at boot",
                 "run systemctl enable haproxy there",
             )
 
@@ -79,8 +79,8 @@ def configuration(facts: Facts) -> Iterator[Finding]:
 def certificate(facts: Facts) -> Iterator[Finding]:
     """Each certificate is there, and valid for a while; clients refuse one that has ended."""
     now = datetime.fromtimestamp(facts.taken_at, UTC)
-    for droplet, balancer in facts.read_load_balancers():
-        for path, found in (balancer.certificates or {}).items():
+    for droplet, proxy in facts.read_proxies():
+        for path, found in (proxy.certificates or {}).items():
             yield from _certificate(droplet.name, path, found, now)
 
 

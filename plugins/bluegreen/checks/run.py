@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from bluegreen.checks import account, drift, health, links, machines, revision
-from bluegreen.checks import proxies as balancers
+from bluegreen.checks import account, drift, health, links, machines, proxies, revision
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, worst_first
 
@@ -17,10 +16,10 @@ CHECKS: tuple[Check, ...] = (
     account.account,
     account.roles,
     machines.reachable,
-    balancers.answering,
-    balancers.agreement,
+    proxies.answering,
+    proxies.agreement,
     account.joining,
-    balancers.gradual,
+    proxies.gradual,
     revision.ref,
     revision.age,
     revision.files,
@@ -35,13 +34,13 @@ CHECKS: tuple[Check, ...] = (
     revision.mirror,
     revision.loading,
     account.network,
-    balancers.configuration,
-    balancers.certificate,
+    proxies.configuration,
+    proxies.certificate,
     health.serving,
     health.health_path,
     health.pages,
     account.completeness,
-    balancers.unfinished,
+    proxies.unfinished,
     drift.traffic_map,
     drift.haproxy_file,
     drift.agent,

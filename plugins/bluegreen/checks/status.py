@@ -26,8 +26,8 @@ class _Part(BaseModel):
 class ServerStatus(_Part):
     """An application droplet.
 
-    :param haproxy: what each load balancer's own health check says, by its name.
-    :param probe: what the droplet answers each load balancer itself.
+    :param haproxy: what each proxy's own health check says, by its name.
+    :param probe: what the droplet answers each proxy itself.
     :param problem: why it could not be read.
     """
 
@@ -42,8 +42,8 @@ class ServerStatus(_Part):
     problem: str | None = None
 
 
-class BalancerStatus(_Part):
-    """A load balancer; ``problem`` tells why it could not be read."""
+class ProxyReport(_Part):
+    """A proxy; ``problem`` tells why it could not be read."""
 
     name: str
     address: str
@@ -61,7 +61,7 @@ class BalancerStatus(_Part):
 class Status(_Part):
     """The whole.
 
-    :param live: who has the traffic, as far as the load balancers agree.
+    :param live: who has the traffic, as far as the proxies agree.
     :param runs: the last runs, the latest first.
     """
 
@@ -69,7 +69,7 @@ class Status(_Part):
     live: Color | None
     is_live_known: bool
     droplets: tuple[ServerStatus, ...]
-    load_balancers: tuple[BalancerStatus, ...]
+    proxies: tuple[ProxyReport, ...]
     runs: tuple[dict[str, Any], ...]
     findings: tuple[Finding, ...]
 
@@ -84,7 +84,7 @@ def status_of(facts: Facts, findings: Sequence[Finding], runs: Sequence[Record])
         live=facts.live,
         is_live_known=facts.is_live_known,
         droplets=tuple(_servers(facts)),
-        load_balancers=tuple(_balancers(facts)),
+        proxies=tuple(_proxies(facts)),
         runs=tuple(one.line() for one in reversed(runs)),
         findings=tuple(findings),
     )
@@ -92,7 +92,7 @@ def status_of(facts: Facts, findings: Sequence[Finding], runs: Sequence[Record])
 
 def lines_of(status: Status) -> list[str]:
     """Return it as readable lines."""
-    known = "" if status.is_live_known else " (not every load balancer could be asked, or they disagree)"
+    known = "" if status.is_live_known else " (not every proxy could be asked, or they disagree)"
     lines = [f"live: {status.live or 'nothing'}{known}", ""]
     lines += _aligned(
         ("droplet", "color", "", "revision", "service", "HAProxy says", "answers"),
@@ -109,7 +109,7 @@ def lines_of(status: Status) -> list[str]:
             for one in status.droplets
         ],
     )
-    lines += ["", *_aligned(("load balancer", "live", "HAProxy", "moved", "state"), _rows(status))]
+    lines += ["", *_aligned(("proxy", "live", "HAProxy", "moved", "state"), _rows(status))]
     if status.runs:
         rows = [
             (str(run.get("ended", "")), str(run.get("outcome", "")), str(run.get("message", "")))
@@ -135,8 +135,8 @@ def _servers(facts: Facts) -> Iterator[ServerStatus]:
                     if seen.name == droplet.name
                 },
                 "probe": {
-                    balancer.name: str(probe.status or probe.error)
-                    for balancer, there in facts.read_load_balancers()
+                    proxy.name: str(probe.status or probe.error)
+                    for proxy, there in facts.read_proxies()
                     if (probe := there.probes.get(droplet.name))
                 },
             }
@@ -149,14 +149,14 @@ def _servers(facts: Facts) -> Iterator[ServerStatus]:
                 yield ServerStatus(**about, problem=str(reading.answer))
 
 
-def _balancers(facts: Facts) -> Iterator[BalancerStatus]:
-    for droplet in facts.fleet.load_balancers:
+def _proxies(facts: Facts) -> Iterator[ProxyReport]:
+    for droplet in facts.fleet.proxies:
         said = facts.statuses.get(droplet.name)
         about: dict[str, Any] = {"name": droplet.name, "address": str(droplet.public)}
         if said is None or isinstance(said, BlueGreenError):
-            yield BalancerStatus(**about, problem=str(said or f"it is {droplet.status}"))
+            yield ProxyReport(**about, problem=str(said or f"it is {droplet.status}"))
             continue
-        yield BalancerStatus(
+        yield ProxyReport(
             **about,
             live=said.live,
             haproxy=said.haproxy.version,
@@ -170,13 +170,13 @@ def _balancers(facts: Facts) -> Iterator[BalancerStatus]:
 
 
 def _rows(status: Status) -> Iterator[tuple[str, ...]]:
-    for one in status.load_balancers:
+    for one in status.proxies:
         state = one.problem or "; ".join(_state(one)) or "calm"
         running = one.haproxy if one.running else "does not run"
         yield one.name, one.live or "nothing", running, _moment(one.moved_at), state
 
 
-def _state(one: BalancerStatus) -> Iterator[str]:
+def _state(one: ProxyReport) -> Iterator[str]:
     if one.lock:
         yield f"locked by {one.lock.run_id} ({one.lock.owner})"
     if one.pending:
@@ -188,7 +188,7 @@ def _state(one: BalancerStatus) -> Iterator[str]:
 
 
 def _together(said: dict[str, str]) -> str:
-    """Say it once if all load balancers say the same."""
+    """Say it once if all proxies say the same."""
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
     return ", ".join(f"{name}: {one}" for name, one in sorted(said.items())) or "?"

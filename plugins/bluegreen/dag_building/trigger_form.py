@@ -125,13 +125,13 @@ def rollback_params() -> dict[str, Param]:
 
 
 def _live_param() -> Param:
-    """By which a person says who is live if the load balancers disagree."""
+    """By which a person says who is live if the proxies disagree."""
     return Param(
         None,
         type=["null", "string"],
         enum=[None, *map(str, Color)],
         title="Live color",
-        description="Only if the load balancers disagree: the color that is right. It has the traffic until "
+        description="Only if the proxies disagree: the color that is right. It has the traffic until "
         "this run's own switch.",
         section=RARELY,
     )

@@ -7,14 +7,14 @@ from bluegreen.release.system_names import BUILD_USER, FETCH_USER, system_name
 from bluegreen.templates import environment
 
 
-def render_user_data(*, app: str, load_balancer: bool, host_key: HostKeyPair) -> str:
+def render_user_data(*, app: str, proxy: bool, host_key: HostKeyPair) -> str:
     """Render a droplet's user data; it holds the private host key, so it is a secret.
 
     :param app: the app's id, see :func:`bluegreen.release.system_names.system_name`.
-    :param load_balancer: whether the droplet is a load balancer rather than an application server.
+    :param proxy: whether the droplet is a proxy rather than an application server.
     :param host_key: the host key it gets.
     """
-    role = "load_balancer" if load_balancer else "app_server"
+    role = "proxy" if proxy else "app_server"
     # Every value in these templates passes through tojson.
     template = environment().get_template(f"cloud-init/{role}.yaml.j2")
     return template.render(

@@ -14,7 +14,7 @@ from bluegreen.errors import FleetError
 from bluegreen.fleet.host_keys import public_key_from_tags
 from bluegreen.settings.app import App, Tags
 
-LOAD_BALANCER_ROLE = "lb"
+PROXY_ROLE = "lb"
 
 
 class Droplet(BaseModel):
@@ -132,7 +132,7 @@ class Fleet(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    load_balancers: tuple[Droplet, ...]
+    proxies: tuple[Droplet, ...]
     blue: tuple[Droplet, ...]
     green: tuple[Droplet, ...]
 
@@ -142,18 +142,18 @@ class Fleet(BaseModel):
 
     @property
     def droplets(self) -> tuple[Droplet, ...]:
-        """Every droplet, load balancers first."""
-        return self.load_balancers + self.blue + self.green
+        """Every droplet, proxies first."""
+        return self.proxies + self.blue + self.green
 
     @property
     def network(self) -> IPv4Network:
-        """The range of the private network that all load balancers are in.
+        """The range of the private network that all proxies are in.
 
         :raises FleetError: if they are not in one, or the API did not say.
         """
-        found = {droplet.network for droplet in self.load_balancers}
+        found = {droplet.network for droplet in self.proxies}
         if len(found) != 1 or None in found:
-            told = ", ".join(f"{droplet.name}: {droplet.network}" for droplet in self.load_balancers)
+            told = ", ".join(f"{droplet.name}: {droplet.network}" for droplet in self.proxies)
             raise FleetError(f"a managed load balancer reaches droplets of one VPC network only ({told})")
         return next(network for network in found if network is not None)
 
@@ -171,7 +171,7 @@ class Fleet(BaseModel):
     @classmethod
     def sorted(cls, droplets: Iterable[Droplet], tags: Tags) -> tuple[Fleet, dict[Droplet, str]]:
         """Sort droplets into roles; say of each that has no role, or more than one, what is wrong."""
-        roles = {tags.load_balancer: "load_balancers", tags.blue: "blue", tags.green: "green"}
+        roles = {tags.proxy: "proxies", tags.blue: "blue", tags.green: "green"}
         sorted_by_role: dict[str, list[Droplet]] = {role: [] for role in roles.values()}
         problems = {}
         for droplet in sorted(_in_one_network(droplets), key=lambda one: one.name):
@@ -192,7 +192,7 @@ class Fleet(BaseModel):
         def rest(members: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
             return tuple(one for one in members if one.id not in gone)
 
-        return Fleet(load_balancers=rest(self.load_balancers), blue=rest(self.blue), green=rest(self.green))
+        return Fleet(proxies=rest(self.proxies), blue=rest(self.blue), green=rest(self.green))
 
     def problems(self, of: Iterable[Droplet] | None = None) -> list[str]:
         """Why these droplets cannot take a deploy; empty if they can.
@@ -202,7 +202,7 @@ class Fleet(BaseModel):
         found = [
             f"there is no droplet for {role}; run the provision DAG"
             for role, members in (
-                ("load balancing", self.load_balancers),
+                ("proxying", self.proxies),
                 ("blue", self.blue),
                 ("green", self.green),
             )
@@ -240,7 +240,7 @@ def droplet_names(app: App) -> dict[str, str]:
     """Names of the droplets that the settings ask for, each with the tag of its role."""
     tags = app.fleet.tags
     counts = (
-        (LOAD_BALANCER_ROLE, tags.load_balancer, app.fleet.load_balancers),
+        (PROXY_ROLE, tags.proxy, app.fleet.proxies),
         (Color.BLUE.value, tags.blue, app.fleet.droplets_per_color),
         (Color.GREEN.value, tags.green, app.fleet.droplets_per_color),
     )

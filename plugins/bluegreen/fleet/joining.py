@@ -15,7 +15,7 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, HostKeyError
 from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
 from bluegreen.settings.app import App
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, confirmed_revision
+from bluegreen.traffic.agent_answers import ProxyStatus, confirmed_revision
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def joining(
     app: App,
     fleet: Fleet,
     live: Color | None,
-    statuses: Collection[LoadBalancerStatus],
+    statuses: Collection[ProxyStatus],
     seen: Mapping[Droplet, Seen | BlueGreenError],
 ) -> Joining:
     """Judge each droplet of the live color.
 
     :param live: who has the traffic; ``None`` if nobody has: then there is nothing to join.
-    :param statuses: what the load balancers say that can be asked.
+    :param statuses: what the proxies say that can be asked.
     :param seen: what each droplet of that color says, or why it does not.
     """
     if live is None:
@@ -92,12 +92,12 @@ def joining(
     return Joining(tuple(refused), tuple(left_out))
 
 
-def known_servers(color: Color, statuses: Collection[LoadBalancerStatus]) -> set[tuple[str, IPv4Address]]:
+def known_servers(color: Color, statuses: Collection[ProxyStatus]) -> set[tuple[str, IPv4Address]]:
     """Return name and private address of each of a color's servers that a running HAProxy has."""
     return {(server.name, server.address) for one in statuses for server in one.servers.get(color, ())}
 
 
-def strangers(fleet: Fleet, statuses: Collection[LoadBalancerStatus]) -> list[Droplet]:
+def strangers(fleet: Fleet, statuses: Collection[ProxyStatus]) -> list[Droplet]:
     """Return the application droplets that no running HAProxy has: a rollback goes on without them.
 
     They have never had traffic, so they are nothing to go back to, and must not keep anybody from going back.
@@ -175,7 +175,7 @@ def _is_serving(said: Seen | BlueGreenError) -> bool:
 
 def _live_revision(
     live: Color,
-    statuses: Collection[LoadBalancerStatus],
+    statuses: Collection[ProxyStatus],
     of_known: Collection[Seen | BlueGreenError],
 ) -> str | None:
     """Return what was confirmed to be live, or else what all droplets run that HAProxy has there."""

@@ -27,10 +27,10 @@ def haproxy_config(
 
     :param app: the settings.
     :param fleet: who exists.
-    :param haproxy_version: the lowest of the load balancers.
+    :param haproxy_version: the lowest of the proxies.
     :param running: the live color's servers as HAProxy knows them. They keep their port and their limit until
         they are idle: the release that they run was started with those, and not with today's settings.
-    :param ipv6: whether all load balancers know IPv6.
+    :param ipv6: whether all proxies know IPv6.
     :raises SettingsError: if that connection has no login or no password, or there is no usable preview key.
     :raises FleetError: if clients come through a managed load balancer, and its network is not known.
     """

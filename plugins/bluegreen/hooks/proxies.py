@@ -1,4 +1,4 @@
-"""All load balancers of an app, as one."""
+"""All proxies of an app, as one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from airflow.sdk import BaseHook
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.proxy import LoadBalancerHook
-from bluegreen.hooks.two_phase import Commit, joined, on_all
+from bluegreen.hooks.proxy import ProxyHook
+from bluegreen.hooks.two_phase import TwoPhase, joined, on_all
 from bluegreen.run.plan import HeldLock
 from bluegreen.traffic.agent_answers import (
-    LoadBalancerStatus,
+    ProxyStatus,
     RevertResult,
     SwitchResult,
     demand_support,
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
     from bluegreen.settings.app import App
 
 
-class LoadBalancersHook(BaseHook):
-    """Every load balancer of an app; what is done to one is done to all or to none.
+class ProxiesHook(BaseHook):
+    """Every proxy of an app; what is done to one is done to all or to none.
 
     :param app: the app.
-    :param droplets: its load balancers.
+    :param droplets: its proxies.
     :param tokens: lock tokens by droplet name; needed by everything that changes something.
     """
 
     def __init__(self, app: App, droplets: Iterable[Droplet], tokens: dict[str, int] | None = None) -> None:
         super().__init__()
-        self.members = [LoadBalancerHook.of(droplet, app) for droplet in droplets]
+        self.members = [ProxyHook.of(droplet, app) for droplet in droplets]
         self.app = app
         self.tokens = tokens or {}
         self._renewed = time.monotonic()
 
     @classmethod
-    def holding(cls, app: App, lock: HeldLock) -> LoadBalancersHook:
-        """Return the load balancers that a lock was taken on."""
-        return cls(app, lock.load_balancers, lock.tokens)
+    def holding(cls, app: App, lock: HeldLock) -> ProxiesHook:
+        """Return the proxies that a lock was taken on."""
+        return cls(app, lock.proxies, lock.tokens)
 
     def close(self) -> None:
         """Close every connection that is open."""
         for member in self.members:
             member.close()
 
-    def statuses(self) -> dict[str, LoadBalancerStatus]:
-        """Read the status of each load balancer, by droplet name."""
+    def statuses(self) -> dict[str, ProxyStatus]:
+        """Read the status of each proxy, by droplet name."""
         return on_all(self.members, lambda member: member.status())
 
     def lock(
@@ -76,9 +76,9 @@ class LoadBalancersHook(BaseHook):
         :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
         :param lease: seconds that it lasts without being renewed; default: the app's.
         :param begun: the beginning of the run's record, for whoever has to complete it.
-        :param last_token: asked only if no load balancer knows any token: the greatest that others know.
+        :param last_token: asked only if no proxy knows any token: the greatest that others know.
         :return: tokens by droplet name.
-        :raises LoadBalancerError: with code ``locked``, naming the holder, or ``unsupported`` if a HAProxy is
+        :raises ProxyError: with code ``locked``, naming the holder, or ``unsupported`` if a HAProxy is
             too old; nothing stays locked then.
         """
         taken: dict[str, int] = {}
@@ -145,14 +145,14 @@ class LoadBalancersHook(BaseHook):
         """Check that the lock is still this run's, and keep it for another lease.
 
         :param lease: seconds that it lasts from now on without being renewed; default: as long as before.
-        :raises LoadBalancerError: with code ``lock_lost`` if it is not; nothing is to be changed then.
+        :raises ProxyError: with code ``lock_lost`` if it is not; nothing is to be changed then.
         """
         self._each("renew", **({} if lease is None else {"lease": lease}))
 
     def make_known(self, token: int) -> None:
         """Let the next run's token be greater than one that a droplet knows.
 
-        :raises LoadBalancerError: with code ``lock_lost`` if another run holds the lock by now, whose token
+        :raises ProxyError: with code ``lock_lost`` if another run holds the lock by now, whose token
             that may be.
         """
         self._each("renew", known_token=token)
@@ -162,7 +162,7 @@ class LoadBalancersHook(BaseHook):
 
         A switch of a dead run that could not be taken back to that color never will be from now on.
 
-        :raises LoadBalancerError: with code ``not_idle`` if it has traffic, or this run may yet send traffic
+        :raises ProxyError: with code ``not_idle`` if it has traffic, or this run may yet send traffic
             back to it; with code ``lock_lost`` as :meth:`renew` does.
         """
         self._each("renew", touches=color)
@@ -184,7 +184,7 @@ class LoadBalancersHook(BaseHook):
 
         :return: the names of those where something changed.
         :param config: text of ``haproxy.cfg``.
-        :param live: where a load balancer that is new sends traffic; others keep what they have.
+        :param live: where a proxy that is new sends traffic; others keep what they have.
         :param idle: the other color.
         """
         request: dict[str, Any] = {"config": config, "initial": {"live": live, "idle": idle}}
@@ -203,7 +203,7 @@ class LoadBalancersHook(BaseHook):
             # A single one checks the same things again before it moves anything.
             self._each("switch", prepare_only=True, **request)
             request["peers"] = [member.peer_address for member in self.members]
-            answers = Commit(self.members, self.tokens, request).run()
+            answers = TwoPhase(self.members, self.tokens, request).run()
         else:
             answers = self._each("switch", **request)
         return {name: SwitchResult.parse(answer) for name, answer in answers.items()}
@@ -233,7 +233,7 @@ class LoadBalancersHook(BaseHook):
     def revert(self) -> dict[str, RevertResult]:
         """Take an unconfirmed switch back on all; harmless where there is none.
 
-        :raises LoadBalancerError: with code ``unhealthy`` if one sees no healthy server to go back to: then
+        :raises ProxyError: with code ``unhealthy`` if one sees no healthy server to go back to: then
             all stay where they are, and their timers try again.
         :raises BlueGreenError: if one did not do so; the others did, whatever became of that one.
         """
@@ -248,7 +248,7 @@ class LoadBalancersHook(BaseHook):
     def _failures(self, verb: str, **request: Any) -> list[BlueGreenError]:
         """Do something on all, and return what came in between."""
 
-        def attempt(member: LoadBalancerHook) -> BlueGreenError | None:
+        def attempt(member: ProxyHook) -> BlueGreenError | None:
             try:
                 member.call(verb, token=self.tokens[member.name], **request)
             except BlueGreenError as error:

@@ -1,4 +1,4 @@
-"""The load-balancer agent, called over SSH."""
+"""The proxy agent, called over SSH."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.scripts import render_script
 from bluegreen.templates import TEMPLATES_DIRECTORY
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, Probe
+from bluegreen.traffic.agent_answers import Probe, ProxyStatus
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
@@ -43,8 +43,8 @@ BOOT_UNIT_PATH = "/etc/systemd/system/bluegreen-boot.service"
 BOOT_UNIT_ENABLED = "/etc/systemd/system/multi-user.target.wants/bluegreen-boot.service"
 
 
-class LoadBalancerHook(BaseHook):
-    """One load balancer.
+class ProxyHook(BaseHook):
+    """One proxy.
 
     :param droplet_hook: the SSH side of it.
     """
@@ -55,7 +55,7 @@ class LoadBalancerHook(BaseHook):
         self._is_outdated = False
 
     @classmethod
-    def of(cls, droplet: Droplet, app: App) -> LoadBalancerHook:
+    def of(cls, droplet: Droplet, app: App) -> ProxyHook:
         """Make the hook with an app's connection and timeouts."""
         return cls(DropletHook.of(droplet, app))
 
@@ -65,24 +65,24 @@ class LoadBalancerHook(BaseHook):
 
     @property
     def name(self) -> str:
-        """Name of the load balancer's droplet."""
+        """Name of the proxy's droplet."""
         return self.droplet_hook.droplet.name
 
     @property
     def peer_address(self) -> str:
-        """Where the app's other load balancers reach this one, as clients do.
+        """Where the app's other proxies reach this one, as clients do.
 
         Not by its private address: behind a managed load balancer, HAProxy wants the PROXY protocol there.
         """
         droplet = self.droplet_hook.droplet
         return str(droplet.public or droplet.private)
 
-    def status(self) -> LoadBalancerStatus:
+    def status(self) -> ProxyStatus:
         """Read everything and change nothing: the agent is sent along instead of being installed."""
-        return LoadBalancerStatus.parse(self._read("status"))
+        return ProxyStatus.parse(self._read("status"))
 
     def probe(self, **request: Any) -> Probe:
-        """Make one HTTP request from the load balancer and return its result; read only."""
+        """Make one HTTP request from the proxy and return its result; read only."""
         return Probe.parse(self._read("probe", **request))
 
     def ledger(self, last: int) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ class LoadBalancerHook(BaseHook):
 
         :param verb: for example ``switch``.
         :param request: its arguments; sent on standard input because they may hold secrets.
-        :raises LoadBalancerError: with the agent's own words when it refuses.
+        :raises ProxyError: with the agent's own words when it refuses.
         """
         answer = self._ask_installed(verb, **request)
         if verb == "lock" and self._is_outdated:
@@ -103,12 +103,12 @@ class LoadBalancerHook(BaseHook):
         return answer
 
     def install_agent(self) -> None:
-        """Put this project's version of the agent, and what runs it at boot, on the load balancer.
+        """Put this project's version of the agent, and what runs it at boot, on the proxy.
 
         While a run holds the lock or a switch is pending, the installed one stays: that run and its timer
         began with it. It is replaced as soon as the lock is ours.
 
-        :raises LoadBalancerError: if it cannot be installed; then the one that was there still is.
+        :raises ProxyError: if it cannot be installed; then the one that was there still is.
         """
         sources = [AGENT_SOURCE.read_bytes(), BOOT_UNIT_SOURCE.read_bytes()]
         installed = self.droplet_hook.run(["sha256sum", AGENT_PATH, BOOT_UNIT_ENABLED]).stdout.splitlines()
@@ -124,7 +124,7 @@ class LoadBalancerHook(BaseHook):
         """Whether a run relies on the installed agent; one that cannot say so is of no use to anybody."""
         try:
             status = self._ask_installed("status")
-        except LoadBalancerError:
+        except ProxyError:
             return False
         lock = status.get("lock") or {}
         return bool(status.get("pending")) or lock.get("until", 0) > status.get("now", time.time())
@@ -140,7 +140,7 @@ class LoadBalancerHook(BaseHook):
     def _install(self) -> None:
         result = self.droplet_hook.run_script(install_script())
         if result.status != 0:
-            raise LoadBalancerError(f"{self.name}: cannot install the agent: {result.stderr.strip()[-300:]}")
+            raise ProxyError(f"{self.name}: cannot install the agent: {result.stderr.strip()[-300:]}")
         self._is_outdated = False
 
     def _ask_installed(self, verb: str, **request: Any) -> dict[str, Any]:
@@ -158,11 +158,11 @@ class LoadBalancerHook(BaseHook):
             answer = json.loads(result.stdout)
         except ValueError:
             reason = (result.stderr.strip() or result.stdout.strip() or "no output")[-300:]
-            raise LoadBalancerError(f"{self.name}: the agent's {verb!r} broke: {reason}") from None
+            raise ProxyError(f"{self.name}: the agent's {verb!r} broke: {reason}") from None
         if not isinstance(answer, dict) or not answer.get("ok"):
             code = answer.get("error", "") if isinstance(answer, dict) else ""
             message = answer.get("message", result.stdout) if isinstance(answer, dict) else result.stdout
-            raise LoadBalancerError(f"{self.name}: {message}", code=code)
+            raise ProxyError(f"{self.name}: {message}", code=code)
         return answer
 
 

@@ -1,4 +1,4 @@
-"""Doing one thing on several load balancers at once, and undoing it where it must not stay."""
+"""Doing one thing on several proxies at once, and undoing it where it must not stay."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadP
 from threading import Lock
 from typing import Any, TypeVar
 
-from bluegreen.errors import BlueGreenError, LoadBalancerError
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.errors import BlueGreenError, ProxyError
+from bluegreen.hooks.proxy import ProxyHook
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 TOGETHER_SECONDS = 1.0
 
 
-def on_all(members: Sequence[LoadBalancerHook], ask: Callable[[LoadBalancerHook], T]) -> dict[str, T]:
+def on_all(members: Sequence[ProxyHook], ask: Callable[[ProxyHook], T]) -> dict[str, T]:
     """Do something on all at once and wait for all of them.
 
     :return: the answers by name.
@@ -50,33 +50,31 @@ def joined(errors: Sequence[BlueGreenError]) -> BlueGreenError:
     """Make one error of several."""
     if len(errors) == 1:
         return errors[0]
-    one = LoadBalancerError("; ".join(map(str, errors)), code=getattr(errors[0], "code", ""))
+    one = ProxyError("; ".join(map(str, errors)), code=getattr(errors[0], "code", ""))
     one.transient = all(error.transient for error in errors)
     return one
 
 
-class Commit:
+class TwoPhase:
     """The second half of a switch: all move within a second of each other, or all go back.
 
-    :param members: the load balancers, prepared.
+    :param members: the proxies, prepared.
     :param tokens: lock tokens by name.
     :param request: what ``switch`` is asked.
     """
 
-    def __init__(
-        self, members: Sequence[LoadBalancerHook], tokens: dict[str, int], request: dict[str, Any]
-    ) -> None:
+    def __init__(self, members: Sequence[ProxyHook], tokens: dict[str, int], request: dict[str, Any]) -> None:
         self.members = members
         self.tokens = tokens
         self.request = request
         self._guard = Lock()
         self._given_up = False
-        self._moved: list[LoadBalancerHook] = []
+        self._moved: list[ProxyHook] = []
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Return the answers by name.
 
-        :raises LoadBalancerError: naming who failed and what is live on each; all that can be reached have
+        :raises ProxyError: naming who failed and what is live on each; all that can be reached have
             gone back, the timers of the others take them back.
         """
         with ThreadPoolExecutor(len(self.members)) as pool:
@@ -93,16 +91,16 @@ class Commit:
             back = self._go_back()
         raise self._failure(futures, late, back)
 
-    def _move(self, member: LoadBalancerHook) -> dict[str, Any]:
+    def _move(self, member: ProxyHook) -> dict[str, Any]:
         answer = member.call("switch", token=self.tokens[member.name], **self.request)
         with self._guard:
             if not self._given_up:
                 self._moved.append(member)
                 return answer
         self._revert(member)
-        raise LoadBalancerError(f"{member.name}: moved too late, and went back", code="late")
+        raise ProxyError(f"{member.name}: moved too late, and went back", code="late")
 
-    def _revert(self, member: LoadBalancerHook) -> None:
+    def _revert(self, member: ProxyHook) -> None:
         member.call("revert", token=self.tokens[member.name])
 
     def _go_back(self) -> list[BlueGreenError]:
@@ -114,18 +112,18 @@ class Commit:
 
     def _failure(
         self, futures: dict[str, Future[dict[str, Any]]], late: list[str], back: list[BlueGreenError]
-    ) -> LoadBalancerError:
+    ) -> ProxyError:
         errors = [*errors_of(futures.values()), *back]
         live = on_all(self.members, _live)
         said = "; ".join(map(str, errors)) or f"{', '.join(late)} did not follow in time"
         where = ", ".join(f"{name}: {color}" for name, color in sorted(live.items()))
         code = next((code for error in errors if (code := getattr(error, "code", ""))), "not_moved")
-        return LoadBalancerError(
-            f"the switch failed on a load balancer, so all go back: {said}; live now on {where}", code=code
+        return ProxyError(
+            f"the switch failed on a proxy, so all go back: {said}; live now on {where}", code=code
         )
 
 
-def _live(member: LoadBalancerHook) -> str:
+def _live(member: ProxyHook) -> str:
     try:
         return str(member.status().live or "none")
     except BlueGreenError:

@@ -1,4 +1,4 @@
-"""Making load balancers agree again."""
+"""Making proxies agree again."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ if TYPE_CHECKING:
 
 
 class AlignOperator(PlannedOperator):
-    """Where load balancers disagree about who is live, let all send traffic to the plan's live color."""
+    """Where proxies disagree about who is live, let all send traffic to the plan's live color."""
 
     def act(self, context: Context) -> None:
         """Return at once if they agree.
 
         :raises NothingToDoError: if they did not, and now do: that was what there was to do.
-        :raises LoadBalancerError: if one cannot follow, because it sees no healthy server there.
+        :raises ProxyError: if one cannot follow, because it sees no healthy server there.
         """
         plan = self.run_plan
-        hook = self.load_balancers()
+        hook = self.proxies()
         statuses = hook.statuses()
         if plan.live is None or all(status.live is plan.live for status in statuses.values()):
             return
         demand_live(plan.live, statuses)
         moved = hook.align(plan.live)
         raise NothingToDoError(
-            f"the load balancers disagreed, and all send traffic to {plan.live} again (moved: "
-            f"{', '.join(moved)})",
+            f"the proxies disagreed, and all send traffic to {plan.live} again (moved: {', '.join(moved)})",
             Outcome.ALIGNED,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from bluegreen.errors import BlueGreenError, PolicyError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.notifications import notify
 from bluegreen.operators.support.seals import record_answer
@@ -61,7 +61,7 @@ class SwitchApprovalOperator(ApprovalOperator):
     def execute(self, context: Context) -> Any:
         """Make the lock last, and ask, if the policy demands it; the task then waits without a process.
 
-        :raises LoadBalancerError: (as a failed task) if the lock is not this run's any more.
+        :raises ProxyError: (as a failed task) if the lock is not this run's any more.
         :raises PolicyError: (as a failed task) if it cannot be known who else might have triggered the run.
         """
         demand = demanded_by(load_app(self.app_id), context["params"])
@@ -75,7 +75,7 @@ class SwitchApprovalOperator(ApprovalOperator):
                     "so it is not known who may approve it; trigger a new run"
                 )
             timeouts = load_app(self.app_id).timeouts
-            self._load_balancers().renew(lease=timeouts.approval + timeouts.lease)
+            self._proxies().renew(lease=timeouts.approval + timeouts.lease)
             self.body = self._request(context)
         # Before there is something to answer: an answer that comes before the task waits makes Airflow ask
         # again, so nothing that takes long may stand between the two.
@@ -100,7 +100,7 @@ class SwitchApprovalOperator(ApprovalOperator):
                 raise NotApprovedError(f"not approved by {self._who(event)}")
             names = [str(user[key]) for key in ("name", "id") if user.get(key)]
             refuse_approver(app, names, context["dag_run"].triggering_user_name)
-            self._load_balancers().renew(lease=app.timeouts.lease)
+            self._proxies().renew(lease=app.timeouts.lease)
             lock = HeldLock.model_validate(self.lock)
             record_answer(context, app, self.revision, lock, self._who(event), event["responded_at"])
         self.log.info("approved by %s", self._who(event))
@@ -111,8 +111,8 @@ class SwitchApprovalOperator(ApprovalOperator):
             return str(user["name"] or user["id"])
         return f"anybody within {load_app(self.app_id).timeouts.approval} s (setting timeouts.approval)"
 
-    def _load_balancers(self) -> LoadBalancersHook:
-        return LoadBalancersHook.holding(load_app(self.app_id), HeldLock.model_validate(self.lock))
+    def _proxies(self) -> ProxiesHook:
+        return ProxiesHook.holding(load_app(self.app_id), HeldLock.model_validate(self.lock))
 
     def _request(self, context: Context) -> str:
         request = Request(

@@ -73,13 +73,13 @@ class CreateDropletsOperator(BlueGreenOperator):
 
     def _own(self, name: str, tag: str) -> dict[str, Any]:
         fleet = self.app.fleet
-        is_load_balancer = tag == fleet.tags.load_balancer
-        is_balanced = is_load_balancer and fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER
+        is_proxy = tag == fleet.tags.proxy
+        is_balanced = is_proxy and fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER
         balanced = [fleet.tags.balanced] if is_balanced else []
         host_key = generate()
         return {
             "name": name,
-            "size": (fleet.load_balancer_size if is_load_balancer else None) or fleet.size,
+            "size": (fleet.proxy_size if is_proxy else None) or fleet.size,
             "tags": [fleet.tags.app, tag, *balanced, host_key.tag],
-            "user_data": render_user_data(app=self.app_id, load_balancer=is_load_balancer, host_key=host_key),
+            "user_data": render_user_data(app=self.app_id, proxy=is_proxy, host_key=host_key),
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError, output_of
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.job_log import JobLog
@@ -72,13 +72,13 @@ class DeployReleaseOperator(PlannedOperator):
         context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
         demand_vouched(context, self.app, self.revision)
         demand_plan(context, self.app, self.revision, self.held_lock, self.run_plan)
-        load_balancers = self.load_balancers()
+        proxies = self.proxies()
         # Also in a run that was cleared from here on after its switch.
-        load_balancers.demand_idle(self.run_plan.idle)
+        proxies.demand_idle(self.run_plan.idle)
         with DropletHook.of(droplet, self.app) as hook:
-            with refusals_explained(load_balancers):
+            with refusals_explained(proxies):
                 output_of(hook, self._start(droplet, context))
-            report = self._follow(hook, load_balancers)
+            report = self._follow(hook, proxies)
             if report.state is JobState.MISSING:
                 raise JobGoneError(
                     f"{droplet.label}: its deploy job is gone (stopped, or the droplet was restarted)"
@@ -131,10 +131,10 @@ class DeployReleaseOperator(PlannedOperator):
         except BlueGreenError as error:
             self.log.warning("traces of the deploy job are left, a later one removes them: %s", error)
 
-    def _follow(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
+    def _follow(self, hook: DropletHook, proxies: ProxiesHook) -> JobReport:
         """Follow the unit to its end; if that cannot be done and no retry will, end it."""
         try:
-            return self._log_to_the_end(hook, load_balancers)
+            return self._log_to_the_end(hook, proxies)
         except BlueGreenError as error:
             if not error.transient:
                 self._end_what_is_left(hook)
@@ -147,12 +147,12 @@ class DeployReleaseOperator(PlannedOperator):
         except BlueGreenError as error:
             self.log.warning(JOB_LEFT, error)
 
-    def _log_to_the_end(self, hook: DropletHook, load_balancers: LoadBalancersHook) -> JobReport:
+    def _log_to_the_end(self, hook: DropletHook, proxies: ProxiesHook) -> JobReport:
         """Log what the unit writes until it has ended; a lost connection is opened again."""
         log = JobLog(self.log)
         cursor, lost_since = 0, None
         while True:
-            load_balancers.renew_in_time()
+            proxies.renew_in_time()
             try:
                 report = parse_job_report(
                     output_of(hook, poll_script(app=self.app_id, unit=self._unit, cursor=cursor))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.traffic.drain import Drain, requests, seconds_since_move, sessions_on
 
@@ -26,10 +26,10 @@ class DrainOperator(PlannedOperator):
     def act(self, context: Context) -> dict[str, Any]:
         """Return the :class:`Drain`.
 
-        :raises BlueGreenError: if a load balancer cannot be asked, or the lock is no longer this run's.
+        :raises BlueGreenError: if a proxy cannot be asked, or the lock is no longer this run's.
         """
         color = self.run_plan.idle
-        hook = self.load_balancers()
+        hook = self.proxies()
         drain = self._wait(hook, color)
         if drain.cut:
             self.log.warning("%s on %s given up after %.0f s", requests(drain.cut), color, drain.seconds)
@@ -37,7 +37,7 @@ class DrainOperator(PlannedOperator):
             self.log.info("nothing runs on %s (waited %.0f s)", color, drain.waited)
         return drain.model_dump(mode="json")
 
-    def _wait(self, hook: LoadBalancersHook, color: Color) -> Drain:
+    def _wait(self, hook: ProxiesHook, color: Color) -> Drain:
         start, known = time.monotonic(), 0
         while True:
             statuses = hook.statuses().values()

@@ -33,7 +33,7 @@ CONNECT_SECONDS = 2.0
 
 
 class EntryPointOperator(BlueGreenOperator):
-    """Create what stands in front of the load balancers, or adopt it; lead it to those that are there."""
+    """Create what stands in front of the proxies, or adopt it; lead it to those that are there."""
 
     def act(self, context: Context) -> dict[str, str]:
         """Return ``kind`` and ``address`` of what clients connect to.
@@ -71,15 +71,15 @@ class EntryPointOperator(BlueGreenOperator):
         return self._address_of(existing["id"])
 
     def _tag(self, fleet: Fleet) -> None:
-        """Give all load balancers, and nothing else, the tag that is balanced."""
+        """Give all proxies, and nothing else, the tag that is balanced."""
         tag = self.app.fleet.tags.balanced
-        mine = {droplet.id for droplet in fleet.load_balancers}
+        mine = {droplet.id for droplet in fleet.proxies}
         if strangers := [one.name for one in self._hook.droplets(tag) if one.id not in mine]:
             raise FleetError(
                 f"{', '.join(sorted(strangers))} would get this app's traffic: the tag {tag} is for its load "
                 "balancers only; remove it there"
             )
-        self._hook.tag_droplets(tag, [one for one in fleet.load_balancers if tag not in one.tags])
+        self._hook.tag_droplets(tag, [one for one in fleet.proxies if tag not in one.tags])
 
     def _address_of(self, identifier: str) -> str:
         def ready() -> str | None:
@@ -125,7 +125,7 @@ class EntryPointOperator(BlueGreenOperator):
         return None if any(one.locked for one in found) else found
 
     def _best(self, active: list[Droplet], holder: int | None = None) -> Droplet:
-        """Choose a load balancer that takes traffic: the one that has the address, or the first by name.
+        """Choose a proxy that takes traffic: the one that has the address, or the first by name.
 
         Before the first deploy none does; then any that is active will do.
         """
@@ -141,13 +141,13 @@ class EntryPointOperator(BlueGreenOperator):
             return False
 
     def _active(self) -> list[Droplet]:
-        """Return the load balancers that have power and an address, as soon as there are any."""
+        """Return the proxies that have power and an address, as soon as there are any."""
 
         def active() -> list[Droplet] | None:
-            members = self.read_fleet().load_balancers
+            members = self.read_fleet().proxies
             return [one for one in members if one.status == "active" and one.public is not None] or None
 
-        return self._wait(active, "no load balancer is active")
+        return self._wait(active, "no proxy is active")
 
     def _wait(self, look: Callable[[], Found | None], missing: str) -> Found:
         """Look again and again until there is something; transient errors are waited out too."""

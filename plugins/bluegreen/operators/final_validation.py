@@ -15,7 +15,7 @@ from bluegreen.operators.support.seals import record_done
 from bluegreen.operators.support.states import is_emergency
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app import OWN_REQUESTS_PER_SECOND
-from bluegreen.traffic.agent_answers import Counters, LoadBalancerStatus, SwitchResult
+from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
 from bluegreen.validation.background import Reading, Readings
 from bluegreen.validation.client_requests import Look, RealTraffic
 from bluegreen.validation.own_requests import (
@@ -49,7 +49,7 @@ UNREADABLE_SECONDS = 10.0
 # Four at a time, so that requests that take 80 ms can still be made at the full rate.
 VISITORS = 4
 
-# Requests a second to the health path through each load balancer. HAProxy itself would take 17 s to notice
+# Requests a second to the health path through each proxy. HAProxy itself would take 17 s to notice
 # that it hangs: three checks that wait for 5 s each.
 HEALTH_RATE = 4.0
 
@@ -84,13 +84,13 @@ class FinalValidationOperator(PlannedOperator):
         plan, settings = self.run_plan, self._settings(context)
         # An emergency deploy replaces a release that is not to be compared with: like the first one.
         live = None if is_emergency(context) else plan.live
-        hook, key = self.load_balancers(), preview_key(self.app)
+        hook, key = self.proxies(), preview_key(self.app)
         before = [Sample(**sample) for sample in self.baseline["samples"]] if live else []
-        targets = targets_of(settings.paths, plan.fleet.load_balancers)
+        targets = targets_of(settings.paths, plan.fleet.proxies)
         traffic = self._traffic(plan, live)
         clients = ClientsRequests()
 
-        def read() -> dict[str, LoadBalancerStatus]:
+        def read() -> dict[str, ProxyStatus]:
             hook.renew_in_time()
             return hook.statuses()
 
@@ -153,12 +153,12 @@ class FinalValidationOperator(PlannedOperator):
 
     def _health_sampler(self, plan: Plan, settings: ValidationSettings, key: str) -> Sampler:
         """Ask for the health path, unless it is judged with the others: who does not answer it goes down."""
-        balancers, path = plan.fleet.load_balancers, self.app.health.path
+        proxies, path = plan.fleet.proxies, self.app.health.path
         paths = [] if path in settings.paths or self.goes_back else [path]
         return Sampler(
-            targets_of(paths, balancers),
-            rate=HEALTH_RATE * len(balancers),
-            visitors=VISITORS * len(balancers),
+            targets_of(paths, proxies),
+            rate=HEALTH_RATE * len(proxies),
+            visitors=VISITORS * len(proxies),
             manner=Manner.of_clients(self.app, key),
         )
 
@@ -184,7 +184,7 @@ class FinalValidationOperator(PlannedOperator):
         if unasked := set(settings.paths) - {one.path for one in series if one.new}:
             raise BlueGreenError(
                 f"no own request to {', '.join(sorted(unasked))} came through in the whole bake; "
-                "look at the way from here to port 80 of the load balancers"
+                "look at the way from here to port 80 of the proxies"
             )
         may_prove = proving_paths(settings.paths, self._unproven, self.app.health.path)
         proving = [one for one in series if one.path in may_prove and not is_broken(one.new)]
@@ -211,7 +211,7 @@ class FinalValidationOperator(PlannedOperator):
         return None
 
     def _traffic(self, plan: Plan, live: Color | None) -> dict[str, RealTraffic]:
-        """Return what the load balancers said before the switch, by name.
+        """Return what the proxies said before the switch, by name.
 
         :param live: the color to compare with, if any.
         """
@@ -230,7 +230,7 @@ class FinalValidationOperator(PlannedOperator):
 
     def _verdicts_on_traffic(
         self,
-        statuses: dict[str, LoadBalancerStatus],
+        statuses: dict[str, ProxyStatus],
         color: Color,
         traffic: dict[str, RealTraffic],
         settings: ValidationSettings,
@@ -251,7 +251,7 @@ class FinalValidationOperator(PlannedOperator):
                 raise error
             self.log.warning("%s; looking again", error)
         if seconds > UNREADABLE_SECONDS:
-            reason = last or "the load balancers do not say what they count"
+            reason = last or "the proxies do not say what they count"
             raise BlueGreenError(f"{reason} (waited {UNREADABLE_SECONDS:g} s)")
 
     @staticmethod

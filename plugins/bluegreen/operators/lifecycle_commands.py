@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG, Context
 
     from bluegreen.fleet.droplets import Droplet
-    from bluegreen.hooks.proxies import LoadBalancersHook
+    from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.run.plan import Plan
 
 WARNINGS_KEY = "hook_warnings"
@@ -68,20 +68,20 @@ class CommandHooksOperator(LockedOperator):
                 f"nothing was run {self.moment.replace('_', ' ')}: the run ended before it was known which "
                 "droplets it is for"
             )
-        load_balancers = self.load_balancers()
+        proxies = self.proxies()
         if self.moment.stops_the_deploy:
             # Also in a run that was cleared from here on after its switch.
-            load_balancers.demand_idle(plan.idle)
+            proxies.demand_idle(plan.idle)
             demand_vouched(context, self.app, self.revision)
             if self.moment is Moment.BEFORE_SWITCH:
                 demand_approval(context, self.app, self.revision, self.held_lock)
         else:
-            load_balancers.renew()
+            proxies.renew()
         warnings = []
         for number, hook in enumerate(hooks_at(self.app, self.moment), 1):
             for droplet in plan.idle_droplets[: 1 if hook.droplets == "one" else None]:
                 try:
-                    self._run_one(droplet, hook, number, plan, context, load_balancers)
+                    self._run_one(droplet, hook, number, plan, context, proxies)
                 except BlueGreenError as error:
                     if self.moment.stops_the_deploy:
                         raise
@@ -106,7 +106,7 @@ class CommandHooksOperator(LockedOperator):
         number: int,
         plan: Plan,
         context: Context,
-        load_balancers: LoadBalancersHook,
+        proxies: ProxiesHook,
     ) -> None:
         run = context["dag_run"]
         facts = {
@@ -128,9 +128,9 @@ class CommandHooksOperator(LockedOperator):
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)
         with DropletHook.of(droplet, self.app) as connection:
-            with refusals_explained(load_balancers):
+            with refusals_explained(proxies):
                 output_of(connection, start)
-            report = self._follow(connection, unit, load_balancers)
+            report = self._follow(connection, unit, proxies)
             self._clean(connection, unit, claim)
         if report.state is not JobState.SUCCESS:
             took = f"took longer than {hook.timeout} s" if report.result == "timeout" else ""
@@ -138,7 +138,7 @@ class CommandHooksOperator(LockedOperator):
             said = f": {report.lines[-1]}" if report.lines else ""
             raise BlueGreenError(f"{what} {status}{said}")
 
-    def _follow(self, connection: DropletHook, unit: str, load_balancers: LoadBalancersHook) -> JobReport:
+    def _follow(self, connection: DropletHook, unit: str, proxies: ProxiesHook) -> JobReport:
         """Log what the command writes until it has ended; return how, with the last lines it wrote."""
         cursor, log = 0, JobLog(self.log)
         while True:
@@ -149,7 +149,7 @@ class CommandHooksOperator(LockedOperator):
             log.write(report.lines)
             if report.state is not JobState.RUNNING:
                 return replace(report, lines=tuple(log.last))
-            load_balancers.renew_in_time()
+            proxies.renew_in_time()
 
     def _clean(self, connection: DropletHook, unit: str, claim: Claim) -> None:
         """Remove the command's traces; how it ended is known by now, so nothing depends on it."""

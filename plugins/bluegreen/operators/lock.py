@@ -8,37 +8,37 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.errors import BlueGreenError, FleetError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook, DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.proxies import ProxiesHook
+from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.claims import newest_token
 from bluegreen.operators.support.records import begun, triggered_by
 from bluegreen.operators.support.states import holder_of, refuse_unknown_params, task_states
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.reached import not_reached
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-FOUND_KEY = "found_load_balancers"
+FOUND_KEY = "found_proxies"
 ENDED = ("success", "failed", "skipped")
 POLL_SECONDS = 2.0
 
 
 class AcquireLockOperator(BlueGreenOperator):
-    """Take the app's lock on every load balancer.
+    """Take the app's lock on every proxy.
 
     :param purpose: shown to whoever finds the app locked; templated.
-    :param reachable_only: leave out load balancers that cannot be reached, all of them if need be. That is
+    :param reachable_only: leave out proxies that cannot be reached, all of them if need be. That is
         for provisioning, which is what makes them reachable; nothing else can be at work there meanwhile,
         because every other run needs them all.
-    :param goes_back: leave out load balancers that no deploy has reached yet. They serve nobody, and must not
+    :param goes_back: leave out proxies that no deploy has reached yet. They serve nobody, and must not
         keep a rollback from the others, by which it is known who is live.
     :param wait: seconds to wait for another run; default: ``timeouts.lock_wait``.
     :param lease: seconds that the lock lasts for a run that does not renew it; default: the app's.
@@ -70,64 +70,62 @@ class AcquireLockOperator(BlueGreenOperator):
         """Return the :class:`HeldLock`.
 
         :raises BlueGreenError: if the run has a parameter that its DAG does not have.
-        :raises LoadBalancerError: if another run holds it until the wait is over; the text names that
+        :raises ProxyError: if another run holds it until the wait is over; the text names that
             run.
         """
         refuse_unknown_params(context, self.conf_keys)
         self._refuse_a_run_that_has_ended(context)
         deadline = time.monotonic() + self._longest_wait
-        found = self._load_balancers()
+        found = self._proxies()
         while True:
-            with closing(LoadBalancersHook(self.app, found)) as hook:
+            with closing(ProxiesHook(self.app, found)) as hook:
                 tokens, waited = self._wait_for(hook, found, context, deadline)
                 # Who was waited for may have provisioned another.
-                now = self._load_balancers() if waited else found
+                now = self._proxies() if waited else found
                 if {one.id for one in now} == {one.id for one in found}:
                     break
-                self.log.info("there are other load balancers since: %s", ", ".join(one.label for one in now))
+                self.log.info("there are other proxies since: %s", ", ".join(one.label for one in now))
                 # All again, in the order of their names.
                 hook.unlock()
             found = now
         if found:
             metrics.emit(metrics.locked(self.app_id, since=time.time()))
-        return HeldLock(load_balancers=found, tokens=tokens).model_dump(mode="json")
+        return HeldLock(proxies=found, tokens=tokens).model_dump(mode="json")
 
     @property
     def _longest_wait(self) -> int:
         return self.app.timeouts.lock_wait if self.wait is None else self.wait
 
-    def _load_balancers(self) -> tuple[Droplet, ...]:
+    def _proxies(self) -> tuple[Droplet, ...]:
         """Return those to lock, as they are now."""
-        load_balancers = self.read_fleet(goes_back=self.goes_back).load_balancers
+        proxies = self.read_fleet(goes_back=self.goes_back).proxies
         if self.reachable_only:
-            return tuple(one for one in load_balancers if self._reachable(one))
-        if not load_balancers:
-            raise FleetError(
-                f"{self.app_id} has no load balancer; run bluegreen_provision__{self.app_id} first"
-            )
-        return self._deployed_to(load_balancers) if self.goes_back else load_balancers
+            return tuple(one for one in proxies if self._reachable(one))
+        if not proxies:
+            raise FleetError(f"{self.app_id} has no proxy; run bluegreen_provision__{self.app_id} first")
+        return self._deployed_to(proxies) if self.goes_back else proxies
 
-    def _deployed_to(self, load_balancers: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
+    def _deployed_to(self, proxies: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            said = pool.map(self._status, load_balancers)
-            left_out = not_reached(dict(zip(load_balancers, said, strict=True)))
+            said = pool.map(self._status, proxies)
+            left_out = not_reached(dict(zip(proxies, said, strict=True)))
         for droplet in left_out:
             self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
-        return tuple(droplet for droplet in load_balancers if droplet not in left_out)
+        return tuple(droplet for droplet in proxies if droplet not in left_out)
 
-    def _status(self, droplet: Droplet) -> LoadBalancerStatus | BlueGreenError:
+    def _status(self, droplet: Droplet) -> ProxyStatus | BlueGreenError:
         if droplet.is_new:
             return FleetError(f"{droplet.label} is being made")
         try:
-            with closing(LoadBalancerHook.of(droplet, self.app)) as hook:
+            with closing(ProxyHook.of(droplet, self.app)) as hook:
                 return hook.status()
         except BlueGreenError as error:
             return error
 
     def _wait_for(
         self,
-        hook: LoadBalancersHook,
-        load_balancers: Sequence[Droplet],
+        hook: ProxiesHook,
+        proxies: Sequence[Droplet],
         context: Context,
         deadline: float,
     ) -> tuple[dict[str, int], bool]:
@@ -149,9 +147,9 @@ class AcquireLockOperator(BlueGreenOperator):
                 # A connection that is lost in a long wait is no reason to end it.
                 may_wait = _is_locked(error) or (holder and error.transient)
                 if not may_wait or time.monotonic() >= deadline:
-                    if isinstance(error, LoadBalancerError):
+                    if isinstance(error, ProxyError):
                         # That this run was refused is recorded there.
-                        found = [one.model_dump(mode="json") for one in load_balancers]
+                        found = [one.model_dump(mode="json") for one in proxies]
                         context["ti"].xcom_push(key=FOUND_KEY, value=found)
                     raise
                 # The text changes whenever the holder renews its lease.
@@ -185,11 +183,11 @@ class AcquireLockOperator(BlueGreenOperator):
         ended: int = context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["success", "failed"])
         return ended > 0
 
-    def _reachable(self, load_balancer: Droplet) -> bool:
-        if load_balancer.public is None:
+    def _reachable(self, proxy: Droplet) -> bool:
+        if proxy.public is None:
             return False
         try:
-            DropletHook.of(load_balancer, self.app).run(["true"])
+            DropletHook.of(proxy, self.app).run(["true"])
         except DropletUnreachableError as error:
             self.log.info("not locked, and not in use by anybody: %s", error)
             return False
@@ -197,4 +195,4 @@ class AcquireLockOperator(BlueGreenOperator):
 
 
 def _is_locked(error: BlueGreenError) -> bool:
-    return isinstance(error, LoadBalancerError) and error.code == "locked"
+    return isinstance(error, ProxyError) and error.code == "locked"

@@ -36,7 +36,7 @@ ENOUGH_ANSWERS = 5
 
 
 class PreviewCheckOperator(PlannedOperator):
-    """Ask for every path of ``validation.paths`` by the preview host, through every load balancer.
+    """Ask for every path of ``validation.paths`` by the preview host, through every proxy.
 
     A path that is broken in the live release too proves nothing and is a warning: refusing all releases would
     not fix it. A deploy of which no path proves anything is refused; the health path does not count then.
@@ -60,7 +60,7 @@ class PreviewCheckOperator(PlannedOperator):
         """
         plan, key = self.run_plan, preview_key(self.app)
         paths = self.app.validation.paths if plan.live else []
-        targets = targets_of(paths, plan.fleet.load_balancers)
+        targets = targets_of(paths, plan.fleet.proxies)
         manner = Manner.of_clients(self.app, key)
         # Both at once: each mostly waits.
         with Sampler(targets, rate=BASELINE_RATE, visitors=BASELINE_VISITORS, manner=manner) as live:
@@ -100,7 +100,7 @@ class PreviewCheckOperator(PlannedOperator):
         """
         host = self.app.traffic.preview_host
         paths = list(dict.fromkeys([*self.app.validation.paths, self.app.health.path]))
-        once = targets_of(paths, plan.fleet.load_balancers)
+        once = targets_of(paths, plan.fleet.proxies)
         # One after the other: in turns with other paths, a path might always meet the same droplet.
         targets = [target for target in once for _ in range(max(1, len(plan.idle_droplets)))]
         deadline, end = Deadline(), time.monotonic() + PREVIEW_SECONDS
@@ -122,7 +122,7 @@ class PreviewCheckOperator(PlannedOperator):
                 )
                 time.sleep(PREVIEW_INTERVAL)
         self.log.info("%s answers with %s", host, self.revision)
-        for line in ways_to_look(self.app, plan.fleet.load_balancers):
+        for line in ways_to_look(self.app, plan.fleet.proxies):
             self.log.info("to look at it: %s", line)
         return seen
 
@@ -179,7 +179,7 @@ class PreviewCheckOperator(PlannedOperator):
 
     def _shown(self, sample: Sample) -> str:
         whose = f" from revision {sample.revision or 'unknown'}" if sample.status is not None else ""
-        return f"{sample.path} through {sample.load_balancer}: {said(sample)}{whose}"
+        return f"{sample.path} through {sample.proxy}: {said(sample)}{whose}"
 
 
 def broken_paths(live: Sequence[Sample]) -> set[str]:

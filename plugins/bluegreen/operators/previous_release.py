@@ -17,7 +17,7 @@ from bluegreen.hooks.droplet import (
     DropletUnreachableError,
     output_of,
 )
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.seals import demand_plan, vouch_for
@@ -86,10 +86,10 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
 
         :raises BlueGreenError: if the lock, or a droplet, is another run's by now.
         """
-        load_balancers = self.load_balancers()
-        load_balancers.renew()
+        proxies = self.proxies()
+        proxies.renew()
         script = claim_script(Claim(self.app_id, self.held_lock.fencing_token))
-        with refusals_explained(load_balancers), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+        with refusals_explained(proxies), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
             # As a list, because errors come with the results.
             list(pool.map(lambda droplet: self._claim_one(droplet, script), droplets))
 
@@ -111,17 +111,15 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """Make sure that a release was live before: a bake has judged it, and whoever had to has approved it.
 
         A release that was rejected, or taken back, stays on the idle droplets. What merely runs there, where
-        nothing is known to have been confirmed, is believed if no run is known that failed with it: a load
-        balancer that is new knows of none.
+        nothing is known to have been confirmed, is believed if no run is known that failed with it: a
+        proxy that is new knows of none.
 
         :param named: whether the run's parameter ``revision`` names it.
         :raises PolicyError: if it never was.
         """
         if revision == plan.good:
             return
-        found = read_ledger(
-            LoadBalancerHook.of(one, self.app).ledger(RECORDS_READ) for one in plan.fleet.load_balancers
-        )
+        found = read_ledger(ProxyHook.of(one, self.app).ledger(RECORDS_READ) for one in plan.fleet.proxies)
         tried = [one for one in found if one.revision == revision]
         was_live = any(one.outcome == Outcome.LIVE for one in tried)
         # The run that made it live may have died before it could report so.
@@ -159,19 +157,19 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         return revision, plan.idle_droplets
 
     def _running(self, plan: Plan) -> str:
-        """Return the one revision that the idle color runs, where every load balancer takes it for healthy.
+        """Return the one revision that the idle color runs, where every proxy takes it for healthy.
 
         HAProxy has its own port and path to ask: those of the last deploy, whatever the settings say now.
         """
         found: dict[str, str] = {}
         problems = []
-        for load_balancer in plan.fleet.load_balancers:
-            hook = LoadBalancerHook.of(load_balancer, self.app)
+        for proxy in plan.fleet.proxies:
+            hook = ProxyHook.of(proxy, self.app)
             servers = {server.name: server for server in hook.status().servers[plan.idle]}
             for droplet in plan.idle_droplets:
                 server = servers.get(droplet.name)
                 if server is None or not server.up:
-                    said = server.check if server else f"{load_balancer.name} does not know it"
+                    said = server.check if server else f"{proxy.name} does not know it"
                     problems.append(f"{droplet.label} is not healthy: {said}")
                     continue
                 address = str(server.address)

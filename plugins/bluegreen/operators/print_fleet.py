@@ -16,7 +16,7 @@ class PrintFleetOperator(BlueGreenOperator):
     def act(self, context: Context) -> list[dict[str, Any]]:
         """Return the droplets as dictionaries."""
         fleet = self.read_fleet()
-        roles = (("load balancer", fleet.load_balancers), ("blue", fleet.blue), ("green", fleet.green))
+        roles = (("proxy", fleet.proxies), ("blue", fleet.blue), ("green", fleet.green))
         for role, droplets in roles:
             for droplet in droplets:
                 self.log.info(

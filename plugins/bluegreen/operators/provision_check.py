@@ -10,7 +10,7 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.fleet.joining import Seen, joining, strangers
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.seals import record_plan
 from bluegreen.operators.support.states import holder_of
@@ -21,7 +21,7 @@ from bluegreen.run.plan import Plan
 from bluegreen.source.policy import compare, demand_new_enough, resolve
 from bluegreen.traffic.agent_answers import (
     DisagreementError,
-    LoadBalancerStatus,
+    ProxyStatus,
     color_from_before,
     live_color,
 )
@@ -39,16 +39,16 @@ PLAN_KEY = "plan"
 
 
 class ProvisionCheckOperator(LockedOperator):
-    """Read the API, every droplet and every load balancer; make the run's plan. Changes nothing.
+    """Read the API, every droplet and every proxy; make the run's plan. Changes nothing.
 
-    If the load balancers disagree, the DAG's param ``live`` says which color is live.
+    If the proxies disagree, the DAG's param ``live`` says which color is live.
 
     :param revision: what is to be deployed; if it is live already, there is nothing to do, unless the DAG's
         param ``force`` is set; templated.
-    :param goes_back: whether the run is a rollback. Then, if the load balancers disagree and nobody says
+    :param goes_back: whether the run is a rollback. Then, if the proxies disagree and nobody says
         which color is live, it is to be the one from before; there is nothing to do if traffic is back by
         itself; and unless the DAG's param ``revision`` is set, trouble of application droplets is only told,
-        because what they serve counts, and the load balancers know that.
+        because what they serve counts, and the proxies know that.
     """
 
     template_fields: Sequence[str] = (*LockedOperator.template_fields, "revision")
@@ -72,19 +72,19 @@ class ProvisionCheckOperator(LockedOperator):
             resolve(self.app, self.revision)
         fleet, params = self.read_fleet(goes_back=self.goes_back), context["params"]
         only_moves = self.goes_back and not params.get("revision")
-        if not self.goes_back and (problems := fleet.problems(of=fleet.load_balancers)):
+        if not self.goes_back and (problems := fleet.problems(of=fleet.proxies)):
             raise FleetError("; ".join(problems))
         statuses, facts = self._ask(fleet)
         if self.goes_back:
             known = without_the_new(fleet, statuses)
             for droplet in set(fleet.droplets) - set(known.droplets):
                 self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
-            fleet, statuses = known, {one: statuses[one] for one in known.load_balancers}
-            if problems := fleet.problems(of=fleet.load_balancers):
+            fleet, statuses = known, {one: statuses[one] for one in known.proxies}
+            if problems := fleet.problems(of=fleet.proxies):
                 raise FleetError("; ".join(problems))
         choice = Color(params["live"]) if params.get("live") else None
         plan = self._plan(fleet, statuses, facts, choice, only_moves)
-        told = [status for status in statuses.values() if isinstance(status, LoadBalancerStatus)]
+        told = [status for status in statuses.values() if isinstance(status, ProxyStatus)]
         _refuse_own_switch(context, told)
         rollbacks = f"bluegreen_rollback__{self.app_id}/"
         if only_moves and not choice and (back := moved_back(plan, told, rollbacks)):
@@ -116,22 +116,20 @@ class ProvisionCheckOperator(LockedOperator):
 
     def _ask(
         self, fleet: Fleet
-    ) -> tuple[
-        dict[Droplet, LoadBalancerStatus | BlueGreenError], dict[Droplet, DropletFacts | BlueGreenError]
-    ]:
-        """Ask every droplet at once; return what load balancers say, and what application droplets say."""
+    ) -> tuple[dict[Droplet, ProxyStatus | BlueGreenError], dict[Droplet, DropletFacts | BlueGreenError]]:
+        """Ask every droplet at once; return what proxies say, and what application droplets say."""
         servers = fleet.blue + fleet.green
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            statuses = pool.map(self._status, fleet.load_balancers)
+            statuses = pool.map(self._status, fleet.proxies)
             facts = pool.map(self._facts, servers)
             return (
-                dict(zip(fleet.load_balancers, statuses, strict=True)),
+                dict(zip(fleet.proxies, statuses, strict=True)),
                 dict(zip(servers, facts, strict=True)),
             )
 
-    def _status(self, droplet: Droplet) -> LoadBalancerStatus | BlueGreenError:
+    def _status(self, droplet: Droplet) -> ProxyStatus | BlueGreenError:
         try:
-            return LoadBalancerHook.of(droplet, self.app).status()
+            return ProxyHook.of(droplet, self.app).status()
         except BlueGreenError as error:
             return error
 
@@ -149,7 +147,7 @@ class ProvisionCheckOperator(LockedOperator):
     def _plan(
         self,
         fleet: Fleet,
-        statuses: dict[Droplet, LoadBalancerStatus | BlueGreenError],
+        statuses: dict[Droplet, ProxyStatus | BlueGreenError],
         facts: dict[Droplet, DropletFacts | BlueGreenError],
         choice: Color | None,
         only_moves: bool,
@@ -158,7 +156,7 @@ class ProvisionCheckOperator(LockedOperator):
         sick += [
             f"{droplet.label}: {problem}"
             for droplet, status in statuses.items()
-            if isinstance(status, LoadBalancerStatus) and (problem := no_haproxy(status))
+            if isinstance(status, ProxyStatus) and (problem := no_haproxy(status))
         ]
         if sick:
             # Who is idle is not known then, so every droplet's problem may matter.
@@ -166,9 +164,7 @@ class ProvisionCheckOperator(LockedOperator):
             sick += [problem for one in servers for problem in _problems(one, facts[one])]
             raise BlueGreenError("; ".join(sick))
         readable = {
-            droplet.name: status
-            for droplet, status in statuses.items()
-            if isinstance(status, LoadBalancerStatus)
+            droplet.name: status for droplet, status in statuses.items() if isinstance(status, ProxyStatus)
         }
         live = self._live(readable, choice)
         idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
@@ -198,7 +194,7 @@ class ProvisionCheckOperator(LockedOperator):
     def _older(
         self,
         plan: Plan,
-        statuses: Collection[LoadBalancerStatus],
+        statuses: Collection[ProxyStatus],
         facts: Mapping[Droplet, DropletFacts | BlueGreenError],
         forced: bool,
     ) -> str | None:
@@ -213,7 +209,7 @@ class ProvisionCheckOperator(LockedOperator):
         demand_new_enough(self.app, self.revision, age, forced=forced)
         return str(age) if age.is_older else None
 
-    def _live(self, statuses: dict[str, LoadBalancerStatus], choice: Color | None) -> Color | None:
+    def _live(self, statuses: dict[str, ProxyStatus], choice: Color | None) -> Color | None:
         try:
             return live_color(statuses, choice)
         except DisagreementError:
@@ -222,7 +218,7 @@ class ProvisionCheckOperator(LockedOperator):
             return color_from_before(statuses)
 
 
-def _refuse_own_switch(context: Context, statuses: Iterable[LoadBalancerStatus]) -> None:
+def _refuse_own_switch(context: Context, statuses: Iterable[ProxyStatus]) -> None:
     """This task may be cleared, and run again in the bake."""
     if any(is_own_pending(status, holder_of(context)) for status in statuses):
         raise BlueGreenError(
@@ -231,14 +227,14 @@ def _refuse_own_switch(context: Context, statuses: Iterable[LoadBalancerStatus])
         )
 
 
-def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, LoadBalancerStatus | BlueGreenError]) -> Fleet:
+def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, ProxyStatus | BlueGreenError]) -> Fleet:
     """Leave out what no deploy has reached yet: it must not stand in the way of going back."""
-    told = [said for said in statuses.values() if isinstance(said, LoadBalancerStatus)]
+    told = [said for said in statuses.values() if isinstance(said, ProxyStatus)]
     return fleet.without([*not_reached(statuses), *strangers(fleet, told)])
 
 
-def _last_good(color: Color, statuses: Iterable[LoadBalancerStatus]) -> str | None:
-    """Return the revision that was confirmed there last; load balancers that are new do not know it."""
+def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> str | None:
+    """Return the revision that was confirmed there last; proxies that are new do not know it."""
     known = {status.good[color] for status in statuses if color in status.good}
     return known.pop() if len(known) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Who exists: HAProxy's configuration on every load balancer."""
+"""Who exists: HAProxy's configuration on every proxy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.haproxy_config import haproxy_config
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.links import HaproxyLink
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, demand_live, servers_of
+from bluegreen.traffic.agent_answers import ProxyStatus, demand_live, servers_of
 from bluegreen.traffic.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class RenderAndReloadOperator(PlannedOperator):
     operator_extra_links = (HaproxyLink(),)
 
     def act(self, context: Context) -> list[str]:
-        """Return the names of the load balancers whose configuration changed.
+        """Return the names of the proxies whose configuration changed.
 
-        :raises LoadBalancerError: if HAProxy refuses the configuration; the old one goes on running.
+        :raises ProxyError: if HAProxy refuses the configuration; the old one goes on running.
         :raises BlueGreenError: if live droplets do not know the health path that it would ask them for.
         """
         plan = self.run_plan
-        hook = self.load_balancers()
+        hook = self.proxies()
         statuses = hook.statuses()
         if plan.live is not None:
             demand_live(plan.live, statuses)
@@ -47,7 +47,7 @@ class RenderAndReloadOperator(PlannedOperator):
         return changed
 
     def _demand_health_path(
-        self, live: Color, hook: LoadBalancersHook, statuses: Mapping[str, LoadBalancerStatus]
+        self, live: Color, hook: ProxiesHook, statuses: Mapping[str, ProxyStatus]
     ) -> None:
         """Refuse settings with which HAProxy would take live droplets out of the traffic."""
         app, members = self.app, {droplet.name for droplet in self.run_plan.fleet.color(live)}
@@ -58,7 +58,7 @@ class RenderAndReloadOperator(PlannedOperator):
                     address = str(server.address)
                     answer = member.probe(address=address, port=server.port, **app.health_question)
                     if lost := lost_by_health_path(app, answer.status):
-                        # Several load balancers may say the same.
+                        # Several proxies may say the same.
                         found[f"{server.name} {lost}; {HEALTH_PATH_ADVICE}"] = None
         if found:
             raise BlueGreenError("; ".join(found))

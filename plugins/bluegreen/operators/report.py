@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.lifecycle_commands import WARNINGS_KEY
 from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.stop_idle import STOPS_AT_KEY
@@ -25,7 +25,7 @@ from bluegreen.operators.support.states import found_plan, holder_of, is_dry_run
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, PendingSwitch, is_decided, live_color
+from bluegreen.traffic.agent_answers import PendingSwitch, ProxyStatus, is_decided, live_color
 from bluegreen.traffic.drain import Drain, sessions_on
 from bluegreen.traffic.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
 from bluegreen.traffic.preview_access import ways_to_look
@@ -47,7 +47,7 @@ ASKING = (
 
 @dataclass(frozen=True)
 class End:
-    """What the load balancers say at the end of a run.
+    """What the proxies say at the end of a run.
 
     :param live: who is live; only if ``live_known``, which takes that they can be asked, and agree.
     :param taken_back: whether a switch of this run was taken back.
@@ -65,7 +65,7 @@ class End:
     locked: bool = False
     still_running: int = 0
     trouble: str | None = None
-    statuses: Mapping[str, LoadBalancerStatus] = field(default_factory=dict)
+    statuses: Mapping[str, ProxyStatus] = field(default_factory=dict)
 
 
 class ReportOperator(BlueGreenOperator):
@@ -126,7 +126,7 @@ class ReportOperator(BlueGreenOperator):
             ended_as = outcome_of(facts)
             outcome, good, message = str(ended_as), ended_as.is_good, message_of(facts, self.app_id)
             if ended_as is Outcome.ROLLED_BACK and (plan := found_plan(context)):
-                for line in ways_to_look(self.app, plan.fleet.load_balancers):
+                for line in ways_to_look(self.app, plan.fleet.proxies):
                     self.log.info("to look at the bad release: %s", line)
         else:
             others = [state for task, state in states.items() if task != self.task_id]
@@ -151,7 +151,7 @@ class ReportOperator(BlueGreenOperator):
         return said | {"drain": drain, "still_running": end.still_running}, good
 
     def _facts(self, context: Context, states: dict[str, str], end: End) -> Facts:
-        """Bring together what the tasks and the load balancers say; where they differ, the latter count."""
+        """Bring together what the tasks and the proxies say; where they differ, the latter count."""
         errors = self._errors(context, states)
         # A switch that was confirmed before a run ended, and was cleared, is not what it has done since.
         kept = end.kept and (end.locked or may_have_switched(states))
@@ -167,7 +167,7 @@ class ReportOperator(BlueGreenOperator):
         plan, drain = found_plan(context), told(context, "drain")
         bake = told(context, "final_validation") or {}
         unmoved = plan is not None and end.live_known and end.live is plan.live
-        # A load balancer with a full disk sends traffic back, and cannot write down that it did.
+        # A proxy with a full disk sends traffic back, and cannot write down that it did.
         went_there_and_back = unmoved and bool(told(context, "switch_traffic"))
         rolled_back = bool((told(context, "rollback") or {}).get("moved"))
         return Facts(
@@ -218,14 +218,14 @@ class ReportOperator(BlueGreenOperator):
                 errors[key] = str(said)
         return errors
 
-    def _held(self, context: Context) -> LoadBalancersHook | None:
-        """The load balancers that this run has locked, if any."""
+    def _held(self, context: Context) -> ProxiesHook | None:
+        """The proxies that this run has locked, if any."""
         lock = told(context, "lock")
-        if not lock or not lock["load_balancers"]:
+        if not lock or not lock["proxies"]:
             return None
-        return LoadBalancersHook.holding(self.app, HeldLock.model_validate(lock))
+        return ProxiesHook.holding(self.app, HeldLock.model_validate(lock))
 
-    def _end(self, hook: LoadBalancersHook, run: str) -> End:
+    def _end(self, hook: ProxiesHook, run: str) -> End:
         """Find out who is live, after ending a switch that nobody is left to confirm."""
         try:
             statuses = hook.statuses()
@@ -251,9 +251,7 @@ class ReportOperator(BlueGreenOperator):
         )
 
     @staticmethod
-    def _decide(
-        hook: LoadBalancersHook, statuses: Mapping[str, LoadBalancerStatus], switch: PendingSwitch
-    ) -> str | None:
+    def _decide(hook: ProxiesHook, statuses: Mapping[str, ProxyStatus], switch: PendingSwitch) -> str | None:
         """Confirm a switch or take it back, without waiting for its timer; return what went wrong."""
         try:
             if is_decided(statuses):
@@ -264,7 +262,7 @@ class ReportOperator(BlueGreenOperator):
             return str(error)
         return None
 
-    def _unlock(self, hook: LoadBalancersHook) -> str | None:
+    def _unlock(self, hook: ProxiesHook) -> str | None:
         """Release the lock; what it says is what went wrong."""
         try:
             hook.unlock()
@@ -276,9 +274,9 @@ class ReportOperator(BlueGreenOperator):
         return None
 
     def _record(
-        self, record: Record, hook: LoadBalancersHook | None, states: dict[str, str], context: Context
+        self, record: Record, hook: ProxiesHook | None, states: dict[str, str], context: Context
     ) -> None:
-        """Add the run to the ledger of every load balancer; that it cannot be is no reason to fail."""
+        """Add the run to the ledger of every proxy; that it cannot be is no reason to fail."""
         if is_dry_run(context):
             return
         try:
@@ -288,11 +286,11 @@ class ReportOperator(BlueGreenOperator):
                 found = context["ti"].xcom_pull(task_ids="lock", key=FOUND_KEY) or []
                 self._record_without_lock(record, [Droplet.model_validate(one) for one in found])
             else:
-                self._record_without_lock(record, self.read_fleet().load_balancers)
+                self._record_without_lock(record, self.read_fleet().proxies)
         except BlueGreenError as error:
             self.log.warning("not recorded everywhere: %s", error)
 
-    def _record_without_lock(self, record: Record, load_balancers: Iterable[Droplet]) -> None:
-        with closing(LoadBalancersHook(self.app, load_balancers)) as hook:
+    def _record_without_lock(self, record: Record, proxies: Iterable[Droplet]) -> None:
+        with closing(ProxiesHook(self.app, proxies)) as hook:
             hook.install_agents()
             hook.record(record.line())

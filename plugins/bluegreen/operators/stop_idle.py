@@ -18,7 +18,7 @@ from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.release.jobs import CLAIMED_STATUS, Claim
 from bluegreen.release.stop_idle import seconds_left, stop_script, switched_since
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, live_color, utc
+from bluegreen.traffic.agent_answers import ProxyStatus, live_color, utc
 from bluegreen.traffic.drain import requests, sessions_on
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bluegreen.color import Color
     from bluegreen.fleet.droplets import Droplet
-    from bluegreen.hooks.proxies import LoadBalancersHook
+    from bluegreen.hooks.proxies import ProxiesHook
 
 STOPS_AT_KEY = "stops_at"
 # In the configuration of the run that stops: the token of the one that it follows.
@@ -74,7 +74,7 @@ class StopIdleOperator(LockedOperator):
         :raises BlueGreenError: if a switch is undecided, if it is not known who is live, or if a droplet
             could not be stopped.
         """
-        fleet, hook = self.read_fleet(), self.load_balancers()
+        fleet, hook = self.read_fleet(), self.proxies()
         statuses = hook.statuses()
         live = live_color(statuses)
         if live is None:
@@ -98,7 +98,7 @@ class StopIdleOperator(LockedOperator):
         return said
 
     @staticmethod
-    def _demand_decided(statuses: Mapping[str, LoadBalancerStatus]) -> None:
+    def _demand_decided(statuses: Mapping[str, ProxyStatus]) -> None:
         for name, status in statuses.items():
             if status.pending is not None:
                 raise BlueGreenError(
@@ -106,14 +106,14 @@ class StopIdleOperator(LockedOperator):
                     f"{status.pending.run_id}; nothing was stopped"
                 )
 
-    def _seconds_left(self, statuses: Mapping[str, LoadBalancerStatus]) -> float:
+    def _seconds_left(self, statuses: Mapping[str, ProxyStatus]) -> float:
         after = self.app.seconds_until_stop
         if after is None:
             raise BlueGreenError("server.stop_idle_after is not set any more; nothing was stopped")
         left = seconds_left(statuses.values(), after)
         return left if left > after * EARLY else 0
 
-    def _stop_all(self, hook: LoadBalancersHook, color: Color, droplets: Sequence[Droplet]) -> None:
+    def _stop_all(self, hook: ProxiesHook, color: Color, droplets: Sequence[Droplet]) -> None:
         script = stop_script(Claim(self.app_id, self.held_lock.fencing_token))
         failed: list[BlueGreenError] = []
         for first in range(0, len(droplets), CONNECTIONS_AT_ONCE):

@@ -19,7 +19,7 @@ ANSWERED = range(200, 500)
 
 
 class SwitchTrafficOperator(PlannedOperator):
-    """Move traffic to a color on every load balancer, until confirmed.
+    """Move traffic to a color on every proxy, until confirmed.
 
     :param revision: what the color must run; templated.
     :param goes_back: whether the run is a rollback, which has nothing left to do if traffic is there already.
@@ -34,9 +34,9 @@ class SwitchTrafficOperator(PlannedOperator):
         self.goes_back = goes_back
 
     def act(self, context: Context) -> dict[str, Any]:
-        """Return each load balancer's :class:`SwitchResult` by droplet name.
+        """Return each proxy's :class:`SwitchResult` by droplet name.
 
-        :raises LoadBalancerError: if one refuses; then traffic is where it was.
+        :raises ProxyError: if one refuses; then traffic is where it was.
         :raises PolicyError: if revision, plan or preview are not what this run's own tasks have found good.
         :raises PolicyError: if the app's file wants an approval that the run does not have. A rollback needs
             none: traffic goes back to what was approved, and nobody should have to be found for it.
@@ -50,7 +50,7 @@ class SwitchTrafficOperator(PlannedOperator):
             approver := demand_approval(context, self.app, self.revision, self.held_lock)
         ):
             self.log.info("approved by %s", approver)
-        hook = self.load_balancers()
+        hook = self.proxies()
         asked = self.app.asked_like(self.app.health.path)
         if self.goes_back:
             # A release from before may not know today's health path; HAProxy asks for the one of its deploy.

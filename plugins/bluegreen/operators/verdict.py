@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseBranchOperator
 
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import ProxyError
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.operators.support.seals import demand_done
@@ -36,7 +36,7 @@ class JudgeOperator(BaseBranchOperator):
 
 
 class ConfirmOperator(LockedOperator):
-    """Keep the switch: the load balancers' timers that would take it back are disarmed.
+    """Keep the switch: the proxies' timers that would take it back are disarmed.
 
     :param revision: what is live now; templated.
     """
@@ -48,13 +48,13 @@ class ConfirmOperator(LockedOperator):
         self.revision = revision
 
     def act(self, context: Context) -> None:
-        """Confirm on every load balancer.
+        """Confirm on every proxy.
 
         :raises PolicyError: if no bake has found the revision good, whatever state its task is in.
-        :raises LoadBalancerError: with code ``reverted`` if a timer was faster.
+        :raises ProxyError: with code ``reverted`` if a timer was faster.
         """
         demand_done(context, self.app, "final_validation", self.revision, self.held_lock)
-        self.load_balancers().confirm(self.revision)
+        self.proxies().confirm(self.revision)
 
 
 class RollbackOperator(LockedOperator):
@@ -73,9 +73,9 @@ class RollbackOperator(LockedOperator):
     def act(self, context: Context) -> dict[str, Any]:
         """Return whether traffic was moved, whether this run's switch was taken back, and who is live now.
 
-        :raises LoadBalancerError: if traffic is not, or cannot be brought, where it was.
+        :raises ProxyError: if traffic is not, or cannot be brought, where it was.
         """
-        hook = self.load_balancers()
+        hook = self.proxies()
         plan = found_plan(context)
         self.plan = plan.model_dump(mode="json") if plan else None
         # Without a plan nothing was switched; HAProxy may not even run yet.
@@ -90,14 +90,14 @@ class RollbackOperator(LockedOperator):
             )
             expected = live
         if live is not expected:
-            raise LoadBalancerError(
+            raise ProxyError(
                 f"traffic goes to {live}, but before this run it went to {expected}; look at the "
-                f"load balancers, then run bluegreen_rollback__{self.app_id}"
+                f"proxies, then run bluegreen_rollback__{self.app_id}"
             )
         self.log.info("live is %s; traffic moved back on: %s", live, moved or "none, it had not moved")
         return {
             "moved": bool(moved),
-            # A load balancer's timer may have been faster.
+            # A proxy's timer may have been faster.
             "taken_back": is_taken_back(statuses, holder_of(context)),
             "live": live,
             "milliseconds": max(moved.values(), default=None),

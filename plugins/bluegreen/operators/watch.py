@@ -14,7 +14,7 @@ from bluegreen.checks.not_checked import untold
 from bluegreen.checks.render import NOT_TOLD, summary, table
 from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
-from bluegreen.errors import BlueGreenError, LoadBalancerError, NothingToDoError
+from bluegreen.errors import BlueGreenError, NothingToDoError, ProxyError
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.run.outcome import Outcome
@@ -75,7 +75,7 @@ class StatusOperator(BlueGreenOperator):
     def act(self, context: Context) -> dict[str, Any]:
         """Return the status as plain data; it is the task's XCom too if it fails.
 
-        :raises LoadBalancerError: if it cannot be told who is live.
+        :raises ProxyError: if it cannot be told who is live.
         """
         facts = collect(self.app, None)
         metrics.emit(metrics.lock_in(facts))
@@ -86,7 +86,7 @@ class StatusOperator(BlueGreenOperator):
         if not facts.readable:
             # The failure ends the task without a return value.
             context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=found)
-            raise LoadBalancerError(
+            raise ProxyError(
                 f"nobody can be asked who is live: {summary(status.findings)}", code="unknown_live"
             )
         return found

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from bluegreen.errors import BlueGreenError
 from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS, Claim
 from bluegreen.scripts import render_script
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 
 # Seconds that a droplet is waited for; what is left of its last requests ends by itself.
 STOP_WAIT = 15
 
 
-def switched_since(statuses: Iterable[LoadBalancerStatus], token: int) -> str | None:
+def switched_since(statuses: Iterable[ProxyStatus], token: int) -> str | None:
     """Return the run of a later switch, whether that was kept or taken back; ``None`` if there is none.
 
     :param token: that of the run after which the idle color is to be stopped.
@@ -23,11 +23,11 @@ def switched_since(statuses: Iterable[LoadBalancerStatus], token: int) -> str | 
     return next(iter(later), None)
 
 
-def seconds_left(statuses: Iterable[LoadBalancerStatus], after: int) -> float:
-    """Return how long the idle color stays warm from now on, by the load balancers' own clocks.
+def seconds_left(statuses: Iterable[ProxyStatus], after: int) -> float:
+    """Return how long the idle color stays warm from now on, by the proxies' own clocks.
 
     :param after: seconds from the last switch that was confirmed, or from when traffic moved since.
-    :raises BlueGreenError: if no load balancer knows of such a switch.
+    :raises BlueGreenError: if no proxy knows of such a switch.
     """
     ages = [
         one.now - max(one.confirmed.at, one.moved_at or 0)
@@ -35,7 +35,7 @@ def seconds_left(statuses: Iterable[LoadBalancerStatus], after: int) -> float:
         if one.confirmed and one.confirmed.at
     ]
     if not ages:
-        raise BlueGreenError("no load balancer knows when its switch was confirmed; nothing was stopped")
+        raise BlueGreenError("no proxy knows when its switch was confirmed; nothing was stopped")
     return max(0.0, after - min(ages))
 
 

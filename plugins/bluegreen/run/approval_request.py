@@ -101,7 +101,7 @@ class Request:
         if self.reason:
             parts += ["Why:", _verbatim([self.reason])]
         parts += ["Checked:", "\n".join(f"- {line}" for line in self._checks())]
-        parts += ["Look at it yourself:", _verbatim(ways_to_look(self.app, plan.fleet.load_balancers))]
+        parts += ["Look at it yourself:", _verbatim(ways_to_look(self.app, plan.fleet.proxies))]
         return "\n\n".join([*parts, *self._commits(commits)])
 
     def _checks(self) -> list[str]:

@@ -19,7 +19,7 @@ class Validation(BaseModel):
     :param verdict: why the new release was bad; ``None`` if no limit was broken.
     :param seconds: how long it took.
     :param own_requests: by path, what was asked of the new color beside clients, and how it answered.
-    :param all_requests: by load balancer, what HAProxy counted for it, clients' requests too.
+    :param all_requests: by proxy, what HAProxy counted for it, clients' requests too.
     :param rests_on: how many of which requests the verdict rests on.
     """
 
@@ -33,7 +33,7 @@ class Validation(BaseModel):
 
 
 class Record(BaseModel):
-    """How one run ended; each load balancer keeps a line for each, and Airflow an asset event.
+    """How one run ended; each proxy keeps a line for each, and Airflow an asset event.
 
     A run that dies without its report has its record completed by the next one that takes its lock over; then
     everything that a run finds out on its way is missing.
@@ -49,7 +49,7 @@ class Record(BaseModel):
     :param to: the color that the run was for.
     :param phases: seconds that each task took; mapped ones are keyed ``deploy_0``, ``deploy_1`` …
     :param switched_at: when traffic moved.
-    :param switch_ms: milliseconds until all load balancers answered with the new color.
+    :param switch_ms: milliseconds until all proxies answered with the new color.
     :param requests: what HAProxy sent to the new color from the switch to the end of the run.
     :param failed: how many of them were answered with 5xx.
     :param validation: what the bake came to, if there was one.
@@ -100,14 +100,14 @@ class Record(BaseModel):
         return self.dag_id, self.run_id, self.attempt
 
 
-def read_ledger(lines_by_load_balancer: Iterable[Iterable[Mapping[str, Any]]]) -> list[Record]:
-    """Put the ledgers of an app's load balancers together, oldest run first.
+def read_ledger(lines_by_proxy: Iterable[Iterable[Mapping[str, Any]]]) -> list[Record]:
+    """Put the ledgers of an app's proxies together, oldest run first.
 
-    A load balancer that was away when a run ended misses that record, and a new one misses all; the others
+    A proxy that was away when a run ended misses that record, and a new one misses all; the others
     have them. Lines that are no records (another version's) are left out.
     """
     found: dict[tuple[str, str, int], Record] = {}
-    for lines in lines_by_load_balancer:
+    for lines in lines_by_proxy:
         for line in lines:
             try:
                 record = Record.model_validate(line)

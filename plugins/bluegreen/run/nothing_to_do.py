@@ -7,17 +7,17 @@ from collections.abc import Collection, Mapping
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.release.release import DropletFacts
 from bluegreen.run.plan import Plan
-from bluegreen.traffic.agent_answers import LoadBalancerStatus, confirmed_revision
+from bluegreen.traffic.agent_answers import ProxyStatus, confirmed_revision
 
 
-def moved_back(plan: Plan, statuses: Collection[LoadBalancerStatus], rollbacks: str) -> str | None:
+def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) -> str | None:
     """Tell of the last switch if it led away from what is idle now, or there and was taken back.
 
     A rollback's own that was taken back does not count: to go there is what it is for. One that was kept
     does: whoever asks for the same a moment later does not want the bad release again.
 
-    :param statuses: what each load balancer says.
-    :param rollbacks: how the load balancers' names of rollback runs begin.
+    :param statuses: what each proxy says.
+    :param rollbacks: how the proxies' names of rollback runs begin.
     """
     if plan.live is None or any(status.live is not plan.live for status in statuses):
         return None
@@ -32,11 +32,11 @@ def moved_back(plan: Plan, statuses: Collection[LoadBalancerStatus], rollbacks: 
 
 
 def live_revision(
-    plan: Plan, statuses: Collection[LoadBalancerStatus], facts: Mapping[Droplet, DropletFacts | Exception]
+    plan: Plan, statuses: Collection[ProxyStatus], facts: Mapping[Droplet, DropletFacts | Exception]
 ) -> str | None:
-    """Return which revision is live, as the load balancers or else its droplets know.
+    """Return which revision is live, as the proxies or else its droplets know.
 
-    :param statuses: what each load balancer says.
+    :param statuses: what each proxy says.
     :param facts: what each application droplet says, or why it does not.
     """
     if plan.live is None:
@@ -49,12 +49,12 @@ def live_revision(
 def is_live(
     plan: Plan,
     revision: str,
-    statuses: Collection[LoadBalancerStatus],
+    statuses: Collection[ProxyStatus],
     facts: Mapping[Droplet, DropletFacts | Exception],
 ) -> bool:
     """Whether a revision is live everywhere, was judged, and is healthy.
 
-    :param statuses: what each load balancer says.
+    :param statuses: what each proxy says.
     :param facts: what each application droplet says, or why it does not.
     """
     if plan.live is None:

@@ -40,9 +40,9 @@ class Facts:
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
     :param states: task states; mapped ones are keyed ``task_0``, ``task_1`` …
     :param errors: what failed tasks said, keyed alike.
-    :param moved_back: whether the load balancers took this run's switch back, asked to or by themselves.
+    :param moved_back: whether the proxies took this run's switch back, asked to or by themselves.
     :param live: who is live now, or ``None`` if nothing is.
-    :param live_known: whether the load balancers could be asked, and agree.
+    :param live_known: whether the proxies could be asked, and agree.
     :param asked: whether they could be asked at all; then what they say counts, and not what a task's state
         says, which anybody can set in Airflow.
     :param kept: whether this run's switch is confirmed, whoever did it.

@@ -11,15 +11,15 @@ from bluegreen.traffic.agent_answers import Counters
 
 
 class HeldLock(BaseModel):
-    """The run's lock on every load balancer of the app.
+    """The run's lock on every proxy of the app.
 
-    :param load_balancers: the droplets that were locked.
+    :param proxies: the droplets that were locked.
     :param tokens: each one's fencing token by droplet name; every mutating request carries it.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    load_balancers: tuple[Droplet, ...]
+    proxies: tuple[Droplet, ...]
     tokens: dict[str, int]
 
     @property
@@ -34,7 +34,7 @@ class Plan(BaseModel):
     :param live: the color that has the traffic, or ``None`` before the first deploy.
     :param idle: the color that the run deploys to.
     :param warnings: findings that do not stop a deploy, but a person should read.
-    :param counters: HAProxy's counters of the live color by load balancer: where "before the switch" begins.
+    :param counters: HAProxy's counters of the live color by proxy: where "before the switch" begins.
     :param good: the idle color's last revision that was confirmed, if that is known: a rollback goes back to
         it, so it stays on the droplets until another one is confirmed there.
     :param older: by how much the revision is older than what is live, in words, if it is.

@@ -1,4 +1,4 @@
-"""Is a droplet healthy, as the load balancers see it?"""
+"""Is a droplet healthy, as the proxies see it?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.droplet import DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.links import DropletLink
 from bluegreen.polling import Deadline
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class HealthCheckSensor(BaseSensorOperator):
-    """Wait for good answers in a row from one droplet, asked by every load balancer.
+    """Wait for good answers in a row from one droplet, asked by every proxy.
 
     :param app_id: which app.
     :param lock: the run's :class:`HeldLock`; templated.
@@ -57,9 +57,9 @@ class HealthCheckSensor(BaseSensorOperator):
             plan = Plan.model_validate(self.plan)
             droplet = plan.idle_droplet(self.ip)
             context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
-            load_balancers = self._load_balancers(app)
-            load_balancers.renew_in_time()
-            problem = self._problem(app, load_balancers, droplet)
+            proxies = self._proxies(app)
+            proxies.renew_in_time()
+            problem = self._problem(app, proxies, droplet)
             if problem is None:
                 self._good_in_a_row += 1
                 return self._good_in_a_row >= app.health.consecutive
@@ -70,28 +70,28 @@ class HealthCheckSensor(BaseSensorOperator):
             )
             return False
 
-    def _problem(self, app: App, load_balancers: LoadBalancersHook, droplet: Droplet) -> str | None:
-        for load_balancer in load_balancers.members:
+    def _problem(self, app: App, proxies: ProxiesHook, droplet: Droplet) -> str | None:
+        for proxy in proxies.members:
             try:
                 address = str(droplet.private)
-                answer = load_balancer.probe(address=address, port=app.server.port, **app.health_question)
+                answer = proxy.probe(address=address, port=app.server.port, **app.health_question)
             except DropletUnreachableError as error:
-                # One lost connection to a load balancer says nothing about the release.
+                # One lost connection to a proxy says nothing about the release.
                 return str(error)
             if answer.error:
-                return f"{load_balancer.name} gets no answer: {answer.error}"
+                return f"{proxy.name} gets no answer: {answer.error}"
             statuses = app.good_statuses(app.health.path)
             if not is_good(answer.status, statuses):
                 return (
-                    f"{load_balancer.name} gets status {answer.status} from {app.health.path} (asked "
+                    f"{proxy.name} gets status {answer.status} from {app.health.path} (asked "
                     f"{app.traffic.asked}), allowed are {allowed(statuses)}{advice(answer.status)}"
                 )
             if answer.revision != self.revision:
-                return f"{load_balancer.name} gets revision {answer.revision} instead of {self.revision}"
+                return f"{proxy.name} gets revision {answer.revision} instead of {self.revision}"
         return None
 
-    def _load_balancers(self, app: App) -> LoadBalancersHook:
+    def _proxies(self, app: App) -> ProxiesHook:
         """Connect once for all looks of this sensor."""
         if not hasattr(self, "_hook"):
-            self._hook = LoadBalancersHook.holding(app, HeldLock.model_validate(self.lock))
+            self._hook = ProxiesHook.holding(app, HeldLock.model_validate(self.lock))
         return self._hook

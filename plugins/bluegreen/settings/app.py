@@ -155,7 +155,7 @@ class Tags(_Section):
     app: Tag
     blue: Tag = "env:blue"
     green: Tag = "env:green"
-    load_balancer: Tag = "role:loadbalancer"
+    proxy: Tag = "role:loadbalancer"
 
     @model_validator(mode="after")
     def _different(self) -> Self:
@@ -171,7 +171,7 @@ class Tags(_Section):
     def balanced(self) -> str:
         """On what a managed load balancer sends traffic to, and nothing else.
 
-        It selects by one tag, and the one of load balancers may be shared with other apps.
+        It selects by one tag, and the one of proxies may be shared with other apps.
         """
         return f"{self.app}:lb"
 
@@ -181,12 +181,12 @@ class FleetSettings(_Section):
 
     region: Line
     size: Line
-    load_balancer_size: Line | None = None
+    proxy_size: Line | None = None
     image: Line
     vpc: Line | None = None
     ssh_keys: Annotated[list[Line], Field(min_length=1)]
     droplets_per_color: Annotated[int, Field(ge=1, le=100)] = 2
-    load_balancers: Annotated[int, Field(ge=1, le=10)] = 1
+    proxies: Annotated[int, Field(ge=1, le=10)] = 1
     entry_point: EntryPoint = EntryPoint.DROPLET
     tags: Tags
 

@@ -1,4 +1,4 @@
-"""Who is live: what the load-balancer agent answers, as types."""
+"""Who is live: what the proxy agent answers, as types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import ProxyError
 
 # The first version that can replace all keys of a map in one step (`prepare map`, `commit map`).
 OLDEST_HAPROXY = (2, 4)
@@ -22,8 +22,8 @@ def utc(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-class DisagreementError(LoadBalancerError):
-    """The load balancers of one app do not send traffic to the same color."""
+class DisagreementError(ProxyError):
+    """The proxies of one app do not send traffic to the same color."""
 
 
 class _Answer(BaseModel):
@@ -33,18 +33,18 @@ class _Answer(BaseModel):
     def parse(cls, answer: Mapping[str, Any]) -> Self:
         """Check an answer of the agent.
 
-        :raises LoadBalancerError: with the agent's own code and message if it refused, or with the code
+        :raises ProxyError: with the agent's own code and message if it refused, or with the code
             ``bad_answer`` if the answer is not what this version of the agent gives.
         """
         if answer.get("ok") is False:
-            raise LoadBalancerError(str(answer.get("message")), code=str(answer.get("error")))
+            raise ProxyError(str(answer.get("message")), code=str(answer.get("error")))
         try:
             return cls.model_validate(answer)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the answer"
-            raise LoadBalancerError(
-                f"the load balancer's answer is not usable: {place}: {first['msg']}", code="bad_answer"
+            raise ProxyError(
+                f"the proxy's answer is not usable: {place}: {first['msg']}", code="bad_answer"
             ) from None
 
 
@@ -94,7 +94,7 @@ class Counters(_Answer):
     redispatches: int = 0
 
     def __add__(self, other: Counters) -> Counters:
-        """Events on two load balancers together."""
+        """Events on two proxies together."""
         mine, theirs = self.model_dump(), other.model_dump()
         return Counters(**{name: mine[name] + theirs[name] for name in mine})
 
@@ -107,7 +107,7 @@ class Counters(_Answer):
 
 
 class Lock(_Answer):
-    """Who may change this load balancer, ``since`` when and ``until`` when, in seconds since the epoch."""
+    """Who may change this proxy, ``since`` when and ``until`` when, in seconds since the epoch."""
 
     owner: str
     run_id: str
@@ -173,14 +173,14 @@ class LastRevert(_Answer):
         )
 
 
-class LoadBalancerStatus(_Answer):
+class ProxyStatus(_Answer):
     """Everything the agent's ``status`` says.
 
     ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
-    when traffic last moved, and ``now`` is the load balancer's own time. ``good`` is, of each color, the
+    when traffic last moved, and ``now`` is the proxy's own time. ``good`` is, of each color, the
     revision that was confirmed there last. ``last_token`` is the greatest lock token that it knows, if any.
-    ``reached`` are the addresses of the load balancers that deploys have reached, ``None`` if it has not
+    ``reached`` are the addresses of the proxies that deploys have reached, ``None`` if it has not
     noted them yet.
     """
 
@@ -248,7 +248,7 @@ class LoadBalancerStatus(_Answer):
 
 
 class Probe(_Answer):
-    """One HTTP GET made from the load balancer."""
+    """One HTTP GET made from the proxy."""
 
     status: int | None
     revision: str | None
@@ -284,40 +284,38 @@ def _order(token: int | None, moment: float | None) -> tuple[int, float]:
     return token or 0, moment or 0.0
 
 
-def live_color(statuses: Mapping[str, LoadBalancerStatus], choice: Color | None = None) -> Color | None:
-    """Which color all load balancers send traffic to; None if nothing is live on any of them.
+def live_color(statuses: Mapping[str, ProxyStatus], choice: Color | None = None) -> Color | None:
+    """Which color all proxies send traffic to; None if nothing is live on any of them.
 
-    A load balancer that sends traffic nowhere, because it is new or was not reached by the first switch, does
+    A proxy that sends traffic nowhere, because it is new or was not reached by the first switch, does
     not count if others do.
 
-    :param statuses: what each load balancer says, by its name.
+    :param statuses: what each proxy says, by its name.
     :param choice: which color a person says is live; needed, and allowed, only if they disagree.
     :raises DisagreementError: naming what each of them says, if there is no choice.
-    :raises LoadBalancerError: if there is nothing to choose.
+    :raises ProxyError: if there is nothing to choose.
     """
     if not statuses:
-        raise LoadBalancerError(
-            "there is no load balancer to ask which color is live", code="no_load_balancer"
-        )
+        raise ProxyError("there is no proxy to ask which color is live", code="no_proxy")
     known = {name: status.known_live for name, status in sorted(statuses.items())}
     said: set[Color | None] = {live for live in known.values() if live} or {None}
     each = ", ".join(f"{name}: {live or 'none'}" for name, live in known.items())
     if choice is not None and len(said) == 1 and choice not in said:
-        raise LoadBalancerError(
-            f"the load balancers agree about the live color ({each}), so `live` must be left empty",
+        raise ProxyError(
+            f"the proxies agree about the live color ({each}), so `live` must be left empty",
             code="nothing_to_choose",
         )
     if len(said) > 1 and choice is None:
         raise DisagreementError(
-            f"the load balancers disagree about the live color ({each}); run the app's rollback, which goes "
+            f"the proxies disagree about the live color ({each}); run the app's rollback, which goes "
             "back to the color from before, or deploy with `live` set to the color that is right",
             code="disagreement",
         )
     return choice or said.pop()
 
 
-def confirmed_revision(live: Color | None, statuses: Iterable[LoadBalancerStatus]) -> str | None:
-    """Return the revision that is live, if all load balancers that know it know the same."""
+def confirmed_revision(live: Color | None, statuses: Iterable[ProxyStatus]) -> str | None:
+    """Return the revision that is live, if all proxies that know it know the same."""
     known = {
         one.confirmed.revision
         for one in statuses
@@ -326,28 +324,28 @@ def confirmed_revision(live: Color | None, statuses: Iterable[LoadBalancerStatus
     return known.pop() if len(known) == 1 else None
 
 
-def demand_live(color: Color, statuses: Mapping[str, LoadBalancerStatus]) -> None:
+def demand_live(color: Color, statuses: Mapping[str, ProxyStatus]) -> None:
     """Make sure that traffic still is where a run has found it.
 
-    :param color: who was live then, as at least one load balancer said.
+    :param color: who was live then, as at least one proxy said.
     :param statuses: what each of them says now, by its name.
-    :raises LoadBalancerError: if none of them says so any more.
+    :raises ProxyError: if none of them says so any more.
     """
     if all(status.known_live is not color for status in statuses.values()):
-        raise LoadBalancerError(
+        raise ProxyError(
             f"{color} is not live any more, traffic was moved meanwhile; nothing was changed, trigger a new "
             "run",
             code="moved_meanwhile",
         )
 
 
-def servers_of(color: Color | None, statuses: Iterable[LoadBalancerStatus]) -> list[ServerState]:
-    """Return a color's servers as the load balancers know them; where these differ, as the last one does."""
+def servers_of(color: Color | None, statuses: Iterable[ProxyStatus]) -> list[ServerState]:
+    """Return a color's servers as the proxies know them; where these differ, as the last one does."""
     return [server for status in statuses for server in status.servers.get(color, ())] if color else []
 
 
-def color_from_before(statuses: Mapping[str, LoadBalancerStatus]) -> Color:
-    """Which color to go back to if the load balancers disagree because a switch was interrupted.
+def color_from_before(statuses: Mapping[str, ProxyStatus]) -> Color:
+    """Which color to go back to if the proxies disagree because a switch was interrupted.
 
     :raises DisagreementError: if none of them knows.
     """
@@ -360,14 +358,14 @@ def color_from_before(statuses: Mapping[str, LoadBalancerStatus]) -> Color:
     known = [(order, color) for order, color in origins if color is not None]
     if not known:
         raise DisagreementError(
-            "the load balancers disagree about the live color, and none of them knows which was live before; "
+            "the proxies disagree about the live color, and none of them knows which was live before; "
             "set `live` to the color that is right",
             code="disagreement",
         )
     return max(known)[1]
 
 
-def is_decided(statuses: Mapping[str, LoadBalancerStatus]) -> bool:
+def is_decided(statuses: Mapping[str, ProxyStatus]) -> bool:
     """Whether a run that died while it confirmed its switch must be taken to have done so.
 
     It confirms in two steps, so that the second one may begin only when everybody has agreed to the first.
@@ -378,21 +376,21 @@ def is_decided(statuses: Mapping[str, LoadBalancerStatus]) -> bool:
     )
 
 
-def demand_support(statuses: Mapping[str, LoadBalancerStatus]) -> None:
+def demand_support(statuses: Mapping[str, ProxyStatus]) -> None:
     """Refuse a HAProxy that is too old; one whose version is not known is refused where that matters.
 
-    :param statuses: what each load balancer says, by its name.
-    :raises LoadBalancerError: with the code ``unsupported``, naming the version.
+    :param statuses: what each proxy says, by its name.
+    :raises ProxyError: with the code ``unsupported``, naming the version.
     """
     for name, status in sorted(statuses.items()):
         if status.too_old:
-            raise LoadBalancerError(f"{name}: {status.too_old}; nothing was changed", code="unsupported")
+            raise ProxyError(f"{name}: {status.too_old}; nothing was changed", code="unsupported")
 
 
-def next_token(run: str, statuses: Iterable[LoadBalancerStatus]) -> int | None:
-    """Return the smallest token that a run may be given everywhere, or None if no load balancer knows any.
+def next_token(run: str, statuses: Iterable[ProxyStatus]) -> int | None:
+    """Return the smallest token that a run may be given everywhere, or None if no proxy knows any.
 
-    :param run: the run, as the load balancers know it; a lock that it holds already may stay.
+    :param run: the run, as the proxies know it; a lock that it holds already may stay.
     """
 
     def smallest(last: int, lock: Lock | None) -> int:

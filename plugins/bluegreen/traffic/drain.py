@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 
 
 class Drain(BaseModel):
@@ -32,13 +32,13 @@ class Drain(BaseModel):
     cut: int = 0
 
 
-def sessions_on(color: Color, statuses: Iterable[LoadBalancerStatus]) -> int:
-    """Count the requests and upgraded connections in progress on a color, over all load balancers."""
+def sessions_on(color: Color, statuses: Iterable[ProxyStatus]) -> int:
+    """Count the requests and upgraded connections in progress on a color, over all proxies."""
     return sum(status.sessions[color] for status in statuses)
 
 
-def seconds_since_move(statuses: Iterable[LoadBalancerStatus]) -> float:
-    """Return how long ago traffic last moved, by the load balancers' own clocks; 0 if none of them knows."""
+def seconds_since_move(statuses: Iterable[ProxyStatus]) -> float:
+    """Return how long ago traffic last moved, by the proxies' own clocks; 0 if none of them knows."""
     known = [status.now - status.moved_at for status in statuses if status.moved_at is not None]
     return max(0.0, min(known, default=0.0))
 

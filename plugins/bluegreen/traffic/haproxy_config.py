@@ -101,15 +101,15 @@ def render_haproxy(
     :param preview_host: host name that always leads to the idle color, for those who may see that.
     :param preview_key: value of the header by which they show that they may; never part of an error's text.
     :param preview_allow: where they may come from without it.
-    :param certificate: path of a PEM file on the load balancer; adds port 443.
+    :param certificate: path of a PEM file on the proxy; adds port 443.
     :param balanced_from: where a managed load balancer in front of HAProxy comes from. Connections from there
         begin with the client's address in the PROXY protocol; all others are taken for clients.
     :param trusted_proxies: whose headers about their clients are believed.
-    :param ipv6: whether the load balancers' kernels know IPv6; without it, HAProxy could not start.
+    :param ipv6: whether the proxies' kernels know IPv6; without it, HAProxy could not start.
     :param timeout_client: seconds a client may be silent within a request.
     :param timeout_server: seconds a server may think about a request.
     :param timeout_tunnel: seconds that both sides of an upgraded connection may be silent.
-    :param haproxy_version: of the load balancer, see :attr:`LoadBalancerStatus.version`.
+    :param haproxy_version: of the proxy, see :attr:`ProxyStatus.version`.
     :raises BlueGreenError: if a value could mean anything else in a HAProxy configuration.
     """
     fleet = {color: sorted(servers.get(color, ())) for color in Color}

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 
 
-def no_haproxy(status: LoadBalancerStatus) -> str | None:
+def no_haproxy(status: ProxyStatus) -> str | None:
     """Return what is wrong if HAProxy's version is not known there, or is too old."""
     if status.version > (0, 0):
         return status.too_old
     return f"HAProxy is not installed, or its version cannot be read ({status.haproxy.version!r})"
 
 
-def gradual_shift(idle: Color, statuses: Collection[LoadBalancerStatus]) -> str | None:
+def gradual_shift(idle: Color, statuses: Collection[ProxyStatus]) -> str | None:
     """Return what is wrong if the idle color has a share of the traffic: it may not be touched then."""
     share = max((one.map_running.idle_share for one in statuses if one.map_running), default=0)
     if not share:

@@ -9,12 +9,12 @@ from bluegreen.settings.app import App
 from bluegreen.traffic.preview_key import PREVIEW_KEY_HEADER
 
 
-def ways_to_look(app: App, load_balancers: Sequence[Droplet]) -> list[str]:
+def ways_to_look(app: App, proxies: Sequence[Droplet]) -> list[str]:
     """Return commands, with a comment before each way; the key itself is in none of them."""
     host = f"-H 'Host: {app.traffic.preview_host}'"
-    urls = [f"http://{droplet.public}/" for droplet in load_balancers]
-    ways = ["# on a load balancer:"]
-    ways += [f'ssh root@{droplet.public} "curl {host} http://127.0.0.1/"' for droplet in load_balancers]
+    urls = [f"http://{droplet.public}/" for droplet in proxies]
+    ways = ["# on a proxy:"]
+    ways += [f'ssh root@{droplet.public} "curl {host} http://127.0.0.1/"' for droplet in proxies]
     if app.connections.preview:
         ways += [f"# from anywhere, with the password of the connection {app.connections.preview}:"]
         ways += [f"curl {host} -H '{PREVIEW_KEY_HEADER}: …' {url}" for url in urls]

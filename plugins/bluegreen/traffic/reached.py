@@ -1,4 +1,4 @@
-"""Which load balancers a deploy has reached: the others serve nobody, and keep no rollback from its work."""
+"""Which proxies a deploy has reached: the others serve nobody, and keep no rollback from its work."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 
 
-def not_reached(statuses: Mapping[Droplet, LoadBalancerStatus | BlueGreenError]) -> list[Droplet]:
-    """Return the load balancers that no deploy has reached yet; none if that would be all.
+def not_reached(statuses: Mapping[Droplet, ProxyStatus | BlueGreenError]) -> list[Droplet]:
+    """Return the proxies that no deploy has reached yet; none if that would be all.
 
-    Every deploy needs all load balancers, and lets each know of all. So one that does not answer has not been
+    Every deploy needs all proxies, and lets each know of all. So one that does not answer has not been
     reached if none that was knows it. Where one has never noted that, or its address is not known, it counts
     as reached: it may well send traffic somewhere.
 
-    :param statuses: what each load balancer says, or why it does not.
+    :param statuses: what each proxy says, or why it does not.
     """
-    told = {one: said for one, said in statuses.items() if isinstance(said, LoadBalancerStatus)}
+    told = {one: said for one, said in statuses.items() if isinstance(said, ProxyStatus)}
     notes = [said.reached for said in told.values() if said.is_deployed_to]
 
     def is_unknown(address: str) -> bool:

@@ -25,7 +25,7 @@ SLOW_SLICES = 3
 
 @dataclass(frozen=True)
 class Look:
-    """What a load balancer said about a color at one moment.
+    """What a proxy said about a color at one moment.
 
     :param counters: totals since its last reload.
     :param answer_time: average of the last :data:`WINDOW` requests in milliseconds; 0 if there were none.
@@ -44,18 +44,16 @@ class AnswerTime:
 
 
 class RealTraffic:
-    """All requests through one load balancer to the new color since the switch.
+    """All requests through one proxy to the new color since the switch.
 
-    :param load_balancer: its name.
+    :param proxy: its name.
     :param at_switch: the new color at the moment of the switch.
     :param before: what was counted of the old color from the start of the run to the switch.
     :param answer_time_before: the old color's at the switch, in milliseconds; 0 if it is not known.
     """
 
-    def __init__(
-        self, load_balancer: str, at_switch: Look, before: Counters, answer_time_before: int
-    ) -> None:
-        self.load_balancer = load_balancer
+    def __init__(self, proxy: str, at_switch: Look, before: Counters, answer_time_before: int) -> None:
+        self.proxy = proxy
         self.since_switch = Counters()
         self._before = before
         self._answer_time_before = answer_time_before
@@ -95,7 +93,7 @@ class RealTraffic:
         if seen.requests < settings.min_requests or not surely_worse(seen, before, before.value + allowed):
             return None
         return (
-            f"{seen.failed} of {seen.requests} requests through {self.load_balancer} {what} "
+            f"{seen.failed} of {seen.requests} requests through {self.proxy} {what} "
             f"({seen.value:.1%}; before the switch {before.value:.1%} of {before.requests}, "
             f"allowed are {allowed:.1%} more)"
         )
@@ -109,7 +107,7 @@ class RealTraffic:
         if not self._answer_time_before or len(last) < SLOW_SLICES or min(one.least for one in last) <= limit:
             return None
         return (
-            f"requests through {self.load_balancer} are answered after {last[-1].average:.0f} ms on average, "
+            f"requests through {self.proxy} are answered after {last[-1].average:.0f} ms on average, "
             f"before the switch it was {self._answer_time_before} ms (allowed are {limit:.0f} ms)"
         )
 

@@ -33,7 +33,7 @@ WARM_UP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One request of our own through a load balancer.
+    """One request of our own through a proxy.
 
     :param milliseconds: from sending to the last byte.
     :param status: HTTP status, or ``None`` if there was no answer, or not all of it.
@@ -42,7 +42,7 @@ class Sample:
     :param lost: whether not even the beginning of an answer came for want of a connection: that says
         nothing about any release.
     :param path: what was asked for.
-    :param load_balancer: whom.
+    :param proxy: whom.
     :param at: seconds since the first request was made.
     :param statuses: which are good answers; 200 to 299 if that is nothing.
     :param size: bytes of the answer's body, if that is known.
@@ -55,7 +55,7 @@ class Sample:
     error: str | None = None
     lost: bool = False
     path: str = "/"
-    load_balancer: str = ""
+    proxy: str = ""
     at: float = 0.0
     statuses: Sequence[int] = ()
     size: int | None = None
@@ -105,17 +105,17 @@ class Series:
         }
 
     def failed_in_a_row(self, settings: ValidationSettings) -> str | None:
-        """Say that too many in a row failed through one load balancer, or return ``None``."""
+        """Say that too many in a row failed through one proxy, or return ``None``."""
         # A path that failed before may do so again, several times in a row too; its rate tells.
         if rate_of(self.before).failed:
             return None
-        for load_balancer in sorted({sample.load_balancer for sample in self.new}):
-            asked = [sample for sample in self.new if sample.load_balancer == load_balancer]
+        for proxy in sorted({sample.proxy for sample in self.new}):
+            asked = [sample for sample in self.new if sample.proxy == proxy]
             for failed, run in groupby(asked, key=lambda sample: sample.failed):
                 row = list(run)
                 if failed and len(row) >= settings.consecutive_failures:
                     return (
-                        f"{len(row)} own requests in a row to {self.path} through {load_balancer} failed, "
+                        f"{len(row)} own requests in a row to {self.path} through {proxy} failed, "
                         f"the last with {said(row[-1])}{self._before_switch()} "
                         f"(allowed are {settings.consecutive_failures - 1})"
                     )
@@ -132,7 +132,7 @@ class Series:
         last = [sample for sample in self.new if sample.failed][-1]
         return (
             f"{seen.failed} of {seen.requests} own requests to {self.path} failed ({seen.value:.1%}, the "
-            f"last through {last.load_balancer} with {said(last)}; {self._compared(before, now)}"
+            f"last through {last.proxy} with {said(last)}; {self._compared(before, now)}"
             f"allowed are {settings.max_error_rate:.1%}{' more' if self._is_compared else ''})"
         )
 
@@ -193,7 +193,7 @@ class Series:
 def series_of(
     new: Iterable[Sample], before: Iterable[Sample], old_now: Iterable[Sample] = ()
 ) -> list[Series]:
-    """Sort our own requests by path; those that never reached a load balancer are left out."""
+    """Sort our own requests by path; those that never reached a proxy are left out."""
     sorted_by_path: defaultdict[str, tuple[list[Sample], ...]] = defaultdict(lambda: ([], [], []))
     for place, samples in enumerate((new, before, old_now)):
         for sample in samples:
@@ -207,7 +207,7 @@ def wrong_revision(samples: Iterable[Sample], revision: str) -> str | None:
     for sample in samples:
         if sample.status is not None and sample.status < 500 and sample.revision != revision:
             return (
-                f"an answer to {sample.path} through {sample.load_balancer} (status {sample.status}) came "
+                f"an answer to {sample.path} through {sample.proxy} (status {sample.status}) came "
                 f"from {sample.revision or 'an unknown release'} instead of {revision}"
             )
     return None

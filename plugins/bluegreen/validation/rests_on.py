@@ -69,7 +69,5 @@ class ClientsRequests:
         """
         for_each: dict[str, int] = {}
         for sample in own:
-            for_each[sample.load_balancer] = for_each.get(sample.load_balancer, 0) + 1
-        self.total = sum(
-            max(0, one.since_switch.requests - for_each.get(one.load_balancer, 0)) for one in traffic
-        )
+            for_each[sample.proxy] = for_each.get(sample.proxy, 0) + 1
+        self.total = sum(max(0, one.since_switch.requests - for_each.get(one.proxy, 0)) for one in traffic)

@@ -1,4 +1,4 @@
-"""Our own requests through the load balancers, as clients make them."""
+"""Our own requests through the proxies, as clients make them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ Target = tuple[str, Droplet]
 
 @dataclass(frozen=True)
 class Manner:
-    """How load balancers are asked.
+    """How proxies are asked.
 
-    :param headers: what is sent along; without ``Host`` that is the load balancer's address, which the live
+    :param headers: what is sent along; without ``Host`` that is the proxy's address, which the live
         color answers.
     :param statuses: by path, which statuses are good answers; 200 to 299 where it has none.
     :param by_preview: whether the idle color is asked, which HAProxy may refuse to show.
@@ -58,7 +58,7 @@ class Manner:
 
 
 class Visitor:
-    """Asks load balancers for paths, one request at a time, over kept-alive connections."""
+    """Asks proxies for paths, one request at a time, over kept-alive connections."""
 
     def __init__(self, manner: Manner) -> None:
         self._started = time.monotonic()
@@ -75,11 +75,11 @@ class Visitor:
 
     def ask(self, target: Target) -> Sample:
         """Make one GET request."""
-        path, load_balancer = target
+        path, proxy = target
         start = time.monotonic()
         status, revision, error, size, location, lost = None, None, None, None, None, False
         try:
-            answer = self._http.get(str(load_balancer.public), path, self._manner.headers, TIMEOUT)
+            answer = self._http.get(str(proxy.public), path, self._manner.headers, TIMEOUT)
             revision, error, size = answer.revision, answer.error, answer.size
             status = answer.status if error is None else None
             location = one_line(answer.location) if answer.location else None
@@ -95,7 +95,7 @@ class Visitor:
             error=error,
             lost=lost,
             path=path,
-            load_balancer=load_balancer.name,
+            proxy=proxy.name,
             at=start - self._started,
             statuses=tuple(self._manner.statuses.get(path, ())),
             size=size,
@@ -104,7 +104,7 @@ class Visitor:
 
 
 class Sampler:
-    """Visitors who ask for each path through each load balancer in turn, in the background.
+    """Visitors who ask for each path through each proxy in turn, in the background.
 
     Several, so that a slow path does not keep the others waiting; at a fixed rate, so that a quick app is not
     put under load.
@@ -167,6 +167,6 @@ class Sampler:
                 next_start = max(next_start + self._visitors / self._rate, time.monotonic())
 
 
-def targets_of(paths: Sequence[str], load_balancers: Sequence[Droplet]) -> list[Target]:
-    """Return every path on every load balancer."""
-    return list(product(paths, load_balancers))
+def targets_of(paths: Sequence[str], proxies: Sequence[Droplet]) -> list[Target]:
+    """Return every path on every proxy."""
+    return list(product(paths, proxies))

@@ -83,7 +83,7 @@ TABLE: dict[str, dict[str, tuple[str, ...]]] = {
     "leaks memory": {CLIENTS: (ROLLED_BACK,)},
 }
 
-# The load balancers are alone with these.
+# The proxies are alone with these.
 TABLE_OF_KILLED: dict[str, str] = {
     "drips its head": SWITCHED,
     "drips its body": SWITCHED,

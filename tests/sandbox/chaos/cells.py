@@ -20,7 +20,7 @@ BEFORE_THE_SWITCH = (
 )
 AFTER_IT = ("switch_traffic", "final_validation", "judge", "confirm", "report")
 TASKS = (*BEFORE_THE_SWITCH, *AFTER_IT)
-ASKING_THE_LOAD_BALANCER = (
+ASKING_THE_PROXY = (
     "lock",
     "render_and_reload",
     "health_check",
@@ -50,21 +50,21 @@ TABLE: dict[str, tuple[str, ...]] = {
     ),
     GIVEN_UP: ("building deploy",),
     "the API server is killed": during("deploy", "switch_traffic", "final_validation", "confirm"),
-    "SSH sessions on the load balancer are cut": during(*ASKING_THE_LOAD_BALANCER),
-    "the load balancer refuses SSH for 5 s": during("lock", "switch_traffic", "final_validation", "confirm"),
-    "the way to the load balancer is slow": ("before resolve_ref",),
+    "SSH sessions on the proxy are cut": during(*ASKING_THE_PROXY),
+    "the proxy refuses SSH for 5 s": during("lock", "switch_traffic", "final_validation", "confirm"),
+    "the way to the proxy is slow": ("before resolve_ref",),
     "SSH sessions on an idle droplet are cut": (*during("provision_check", "deploy"), "building deploy"),
     "the agent is killed": during("lock", "render_and_reload", "switch_traffic", "confirm"),
     "the deploy job is killed": ("during deploy", "building deploy"),
     "an idle droplet loses power": ("building deploy", "during health_check", "before switch_traffic"),
     "an idle droplet is rebooted": ("during deploy", "building deploy"),
     "an idle droplet's disk is full": ("before deploy", "building deploy"),
-    "the load balancer's disk is full": (
+    "the proxy's disk is full": (
         "before render_and_reload",
         "before switch_traffic",
         *during("final_validation", "confirm"),
     ),
-    "the load balancer loses power": during("deploy", "final_validation"),
+    "the proxy loses power": during("deploy", "final_validation"),
     "DigitalOcean answers 500": ("before lock", "before provision_check"),
     "DigitalOcean answers 429": ("before provision_check",),
     "DigitalOcean does not answer": ("before provision_check",),
@@ -84,19 +84,17 @@ TABLE: dict[str, tuple[str, ...]] = {
     "a rollback is triggered": ("before resolve_ref", "during deploy", "during final_validation"),
 }
 
-# These need two load balancers, so they have a fleet of their own.
+# These need two proxies, so they have a fleet of their own.
 TABLE_OF_TWO: dict[str, tuple[str, ...]] = {
-    "one of two load balancers has no power": during(
-        "deploy", "switch_traffic", "final_validation", "confirm"
-    ),
-    "one of two load balancers has no power until the deadline is over": (
+    "one of two proxies has no power": during("deploy", "switch_traffic", "final_validation", "confirm"),
+    "one of two proxies has no power until the deadline is over": (
         *during("final_validation", "confirm"),
         "amid confirm",
     ),
-    "one of two load balancers is rebooted": during("switch_traffic", "confirm"),
-    "one of two load balancers refuses SSH for 5 s": during("switch_traffic", "confirm"),
-    "the agent of one of two load balancers is killed": during("switch_traffic", "confirm"),
-    "all of Airflow is killed, and one of two load balancers is slow": (
+    "one of two proxies is rebooted": during("switch_traffic", "confirm"),
+    "one of two proxies refuses SSH for 5 s": during("switch_traffic", "confirm"),
+    "the agent of one of two proxies is killed": during("switch_traffic", "confirm"),
+    "all of Airflow is killed, and one of two proxies is slow": (
         "amid switch_traffic",
         "amid confirm",
     ),
@@ -116,7 +114,7 @@ TABLE_BEFORE_ROLLBACKS: dict[str, tuple[str, ...]] = {GIVEN_UP: ("building deplo
 QUICK = {
     ("a task and its worker are killed", "during final_validation"),
     ("all of Airflow is killed until the traffic is back", "amid switch_traffic"),
-    ("SSH sessions on the load balancer are cut", "during switch_traffic"),
+    ("SSH sessions on the proxy are cut", "during switch_traffic"),
     ("the agent is killed", "during switch_traffic"),
 }
 
@@ -125,14 +123,14 @@ QUICK = {
 class Cell:
     """One fault at one moment.
 
-    :param load_balancers: of the fleet that it strikes.
+    :param proxies: of the fleet that it strikes.
     :param kind: of the run that it strikes: ``deploy`` or ``rollback``.
     :param again: what comes after it.
     """
 
     fault: str
     moment: Moment
-    load_balancers: int = 1
+    proxies: int = 1
     kind: str = "deploy"
     again: str = "deploy"
 
@@ -170,7 +168,7 @@ CELLS = [
     *_cells(TABLE),
     *_cells(TABLE_OF_ROLLBACKS, kind="rollback", again="rollback"),
     *_cells(TABLE_BEFORE_ROLLBACKS, again="rollback"),
-    *_cells(TABLE_OF_TWO, load_balancers=2),
+    *_cells(TABLE_OF_TWO, proxies=2),
 ]
 assert {cell.fault for cell in CELLS} == FAULTS.keys()
 assert {(cell.row, str(cell.moment)) for cell in CELLS} >= QUICK

@@ -21,16 +21,16 @@ def fleet(
 ) -> Iterator[Callable[[int], Stack]]:
     """The session's own; for the whole table one whose deploys are quicker, in a sandbox of its own.
 
-    It is called with the number of load balancers. There is one fleet at a time, to be gentle to small hosts.
+    It is called with the number of proxies. There is one fleet at a time, to be gentle to small hosts.
     """
     if not WHOLE:
-        yield lambda load_balancers: _with_both_colors(request.getfixturevalue("stack"))
+        yield lambda proxies: _with_both_colors(request.getfixturevalue("stack"))
         return
     fleets: dict[int, Stack] = {}
     with ExitStack() as up:
 
-        def of(load_balancers: int) -> Stack:
-            if load_balancers not in fleets:
+        def of(proxies: int) -> Stack:
+            if proxies not in fleets:
                 up.close()
                 fleets.clear()
                 sandbox = up.enter_context(Sandbox.up(tmp_path_factory.mktemp("sandbox")))
@@ -39,12 +39,12 @@ def fleet(
                     tmp_path_factory.mktemp("chaos"),
                     bake=2,
                     confirm_within=15,
-                    load_balancers=load_balancers,
+                    proxies=proxies,
                 )
                 airflow = tmp_path_factory.mktemp("airflow")
-                stack = fleets[load_balancers] = up.enter_context(running(environment, airflow))
+                stack = fleets[proxies] = up.enter_context(running(environment, airflow))
                 stack.run("deploy", ref="v2").expect("live and confirmed")
-            return fleets[load_balancers]
+            return fleets[proxies]
 
         yield of
 

@@ -43,9 +43,9 @@ class Scene:
     rival: Run | None = field(default=None)
 
     @property
-    def load_balancer(self) -> Machine:
+    def proxy(self) -> Machine:
         """The one to strike; of two, the first."""
-        return self.stack.load_balancer()
+        return self.stack.proxy()
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Fault:
     :param recover: ends it.
     :param prepare: makes the run slow enough to be hit; before the run.
     :param lasts: whether it goes on until the run has ended.
-    :param clients_see: why clients of the load balancer that it strikes may notice, if they may: the fault
+    :param clients_see: why clients of the proxy that it strikes may notice, if they may: the fault
         answers them itself.
     :param afterwards: what comes of it later; after the plain re-run.
     """
@@ -117,8 +117,8 @@ def _parts(scene: Scene, names: tuple[str, ...]) -> list[Part]:
 ALL = ("scheduler", "dag_processor", "api_server")
 
 
-def _on_load_balancer(command: str) -> Callable[[Scene], None]:
-    return lambda scene: _run(scene.load_balancer, command)
+def _on_proxy(command: str) -> Callable[[Scene], None]:
+    return lambda scene: _run(scene.proxy, command)
 
 
 def _on_idle(command: str) -> Callable[[Scene], None]:
@@ -154,41 +154,41 @@ EDIT_MAP = "sed -i s/live/dead/ /etc/haproxy/traffic.map"
 
 def _away(scene: Scene) -> None:
     time.sleep(AWAY_SECONDS)
-    _run(scene.load_balancer, START_SSH)
+    _run(scene.proxy, START_SSH)
 
 
 def _wait_for_the_way_back(scene: Scene) -> None:
-    """Nobody is there but the load balancers, and they decide in time."""
+    """Nobody is there but the proxies, and they decide in time."""
     try:
-        for balancer in scene.stack.load_balancers():
-            _watch_the_way_back(scene, balancer)
+        for proxy in scene.stack.proxies():
+            _watch_the_way_back(scene, proxy)
     finally:
         _start(*ALL)(scene)
 
 
-def _watch_the_way_back(scene: Scene, balancer: Machine) -> None:
-    """By the load balancer's own clock it takes as long as the settings say: to look takes time, too."""
+def _watch_the_way_back(scene: Scene, proxy: Machine) -> None:
+    """By the proxy's own clock it takes as long as the settings say: to look takes time, too."""
     stack, switched = scene.stack, 0.0
 
     def is_back() -> bool:
         nonlocal switched
-        status = status_of(balancer)
+        status = status_of(proxy)
         if status["pending"] and status["live"] != scene.old:
             switched = status["moved_at"]
         return status["live"] == scene.old and not status["pending"]
 
-    until(is_back, f"{balancer.name} takes the traffic back", stack.confirm_within + 30)
+    until(is_back, f"{proxy.name} takes the traffic back", stack.confirm_within + 30)
     if switched:
-        took = status_of(balancer)["moved_at"] - switched
-        assert took <= stack.confirm_within + 1, f"{balancer.name} took traffic back after {took:.1f} s"
+        took = status_of(proxy)["moved_at"] - switched
+        assert took <= stack.confirm_within + 1, f"{proxy.name} took traffic back after {took:.1f} s"
 
 
 def _slow(stack: Stack) -> None:
-    stack.load_balancer().delay(SLOW_MILLISECONDS)
+    stack.proxy().delay(SLOW_MILLISECONDS)
 
 
 def _quick(scene: Scene) -> None:
-    scene.load_balancer.undelay()
+    scene.proxy.undelay()
 
 
 def _power_off_one(scene: Scene) -> None:
@@ -205,21 +205,21 @@ def _reboot_one(scene: Scene) -> None:
     _power_on_one(scene)
 
 
-def _reboot_load_balancer(scene: Scene) -> None:
-    scene.load_balancer.power_off()
-    scene.load_balancer.power_on()
+def _reboot_proxy(scene: Scene) -> None:
+    scene.proxy.power_off()
+    scene.proxy.power_on()
 
 
-def _power_on_load_balancer(scene: Scene) -> None:
-    scene.load_balancer.power_on()
-    _wait_for_load_balancer(scene)
+def _power_on_proxy(scene: Scene) -> None:
+    scene.proxy.power_on()
+    _wait_for_proxy(scene)
 
 
 def _power_on_after_the_deadline(scene: Scene) -> None:
     """Once whatever waited there to be confirmed, and its peer's patience, are over."""
     overdue = time.monotonic() + scene.stack.confirm_within + 6
     until(lambda: time.monotonic() > overdue, "the deadline", scene.stack.confirm_within + 10)
-    _power_on_load_balancer(scene)
+    _power_on_proxy(scene)
 
 
 def _revive_and_quicken(scene: Scene) -> None:
@@ -227,14 +227,14 @@ def _revive_and_quicken(scene: Scene) -> None:
     _start(*ALL)(scene)
 
 
-def _wait_for_load_balancer(scene: Scene) -> None:
+def _wait_for_proxy(scene: Scene) -> None:
     def is_back() -> bool:
         try:
-            return scene.load_balancer.run("systemctl is-active haproxy ssh", check=False).returncode == 0
+            return scene.proxy.run("systemctl is-active haproxy ssh", check=False).returncode == 0
         except SandboxError:
             return False
 
-    until(is_back, "the load balancer is back")
+    until(is_back, "the proxy is back")
 
 
 def _freeze_builds_and_kill(scene: Scene) -> None:
@@ -335,9 +335,9 @@ FAULTS = {
         _freeze_builds_and_kill, _give_the_run_up, afterwards=_thaw_builds
     ),
     "the API server is killed": Fault(_kill("api_server"), _start("api_server")),
-    "SSH sessions on the load balancer are cut": Fault(_on_load_balancer(CUT_SESSIONS)),
-    "the load balancer refuses SSH for 5 s": Fault(_on_load_balancer(STOP_SSH), _away),
-    "the way to the load balancer is slow": Fault(
+    "SSH sessions on the proxy are cut": Fault(_on_proxy(CUT_SESSIONS)),
+    "the proxy refuses SSH for 5 s": Fault(_on_proxy(STOP_SSH), _away),
+    "the way to the proxy is slow": Fault(
         lambda scene: None,
         _quick,
         _slow,
@@ -345,21 +345,21 @@ FAULTS = {
         clients_see=SLOW,
     ),
     "SSH sessions on an idle droplet are cut": Fault(_on_idle(CUT_SESSIONS)),
-    "the agent is killed": Fault(_on_load_balancer(KILL_AGENT)),
+    "the agent is killed": Fault(_on_proxy(KILL_AGENT)),
     "the deploy job is killed": Fault(_on_idle(KILL_JOB)),
     "an idle droplet loses power": Fault(_power_off_one, _power_on_one, lasts=True),
     "an idle droplet is rebooted": Fault(_reboot_one),
     "an idle droplet's disk is full": Fault(
         lambda scene: scene.idle[0].fill_disk(), lambda scene: scene.idle[0].free_disk(), lasts=True
     ),
-    "the load balancer's disk is full": Fault(
-        lambda scene: scene.load_balancer.fill_disk(),
-        lambda scene: scene.load_balancer.free_disk(),
+    "the proxy's disk is full": Fault(
+        lambda scene: scene.proxy.fill_disk(),
+        lambda scene: scene.proxy.free_disk(),
         lasts=True,
     ),
-    "the load balancer loses power": Fault(
-        _reboot_load_balancer,
-        _wait_for_load_balancer,
+    "the proxy loses power": Fault(
+        _reboot_proxy,
+        _wait_for_proxy,
         clients_see="it is the only one, and nobody answers until it is back",
     ),
     "DigitalOcean answers 500": Fault(
@@ -369,8 +369,8 @@ FAULTS = {
         _digitalocean(kind="status", status=429, retry_after=3600), _digitalocean_is_well, lasts=True
     ),
     "DigitalOcean does not answer": Fault(_digitalocean(kind="hang"), _digitalocean_is_well, lasts=True),
-    "HAProxy is reloaded by hand": Fault(_on_load_balancer("systemctl reload haproxy")),
-    "the map file is damaged by hand": Fault(_on_load_balancer(EDIT_MAP)),
+    "HAProxy is reloaded by hand": Fault(_on_proxy("systemctl reload haproxy")),
+    "the map file is damaged by hand": Fault(_on_proxy(EDIT_MAP)),
     "the run is marked failed": Fault(lambda scene: scene.stack.client.mark(scene.run, "failed")),
     "the run is marked successful": Fault(lambda scene: scene.stack.client.mark(scene.run, "success")),
     "the run is cleared": Fault(_clear_run),
@@ -382,24 +382,22 @@ FAULTS = {
     "the run is deleted": Fault(_delete),
     "another deploy is triggered": Fault(_rival("deploy"), _wait_for_rival),
     "a rollback is triggered": Fault(_rival("rollback"), _wait_for_rival),
-    "one of two load balancers has no power": Fault(
-        lambda scene: scene.load_balancer.power_off(),
-        _power_on_load_balancer,
+    "one of two proxies has no power": Fault(
+        lambda scene: scene.proxy.power_off(),
+        _power_on_proxy,
         lasts=True,
         clients_see=WITHOUT_POWER,
     ),
-    "one of two load balancers has no power until the deadline is over": Fault(
-        lambda scene: scene.load_balancer.power_off(),
+    "one of two proxies has no power until the deadline is over": Fault(
+        lambda scene: scene.proxy.power_off(),
         _power_on_after_the_deadline,
         lasts=True,
         clients_see=WITHOUT_POWER,
     ),
-    "one of two load balancers is rebooted": Fault(
-        _reboot_load_balancer, _wait_for_load_balancer, clients_see=WITHOUT_POWER
-    ),
-    "one of two load balancers refuses SSH for 5 s": Fault(_on_load_balancer(STOP_SSH), _away),
-    "the agent of one of two load balancers is killed": Fault(_on_load_balancer(KILL_AGENT)),
-    "all of Airflow is killed, and one of two load balancers is slow": Fault(
+    "one of two proxies is rebooted": Fault(_reboot_proxy, _wait_for_proxy, clients_see=WITHOUT_POWER),
+    "one of two proxies refuses SSH for 5 s": Fault(_on_proxy(STOP_SSH), _away),
+    "the agent of one of two proxies is killed": Fault(_on_proxy(KILL_AGENT)),
+    "all of Airflow is killed, and one of two proxies is slow": Fault(
         _kill(*ALL), _revive_and_quicken, _slow, clients_see=SLOW
     ),
 }

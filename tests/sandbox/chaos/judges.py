@@ -1,4 +1,4 @@
-"""Clients of every load balancer, while something goes wrong."""
+"""Clients of every proxy, while something goes wrong."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.waiting import until
 
 @dataclass(frozen=True)
 class Seen:
-    """What the clients of one load balancer saw.
+    """What the clients of one proxy saw.
 
     :param struck: whether it is the one that faults strike.
     """
 
-    load_balancer: str
+    proxy: str
     struck: bool
     summary: Summary
 
 
 class Judges:
-    """One for each load balancer.
+    """One for each proxy.
 
     :param directory: for what they record.
     """
@@ -38,11 +38,11 @@ class Judges:
 
     def __enter__(self) -> Judges:
         with ExitStack() as started:
-            for balancer in self.stack.load_balancers():
-                (self.directory / balancer.name).mkdir()
-                process, judge = start_judge(f"http://{balancer.address}/", self.directory / balancer.name)
+            for proxy in self.stack.proxies():
+                (self.directory / proxy.name).mkdir()
+                process, judge = start_judge(f"http://{proxy.address}/", self.directory / proxy.name)
                 started.callback(stop_judge, process)
-                self._judges[balancer.name] = judge
+                self._judges[proxy.name] = judge
             # Their first requests are what the rest is compared with.
             until(self._have_begun, "traffic")
             self._running = started.pop_all()
@@ -55,7 +55,7 @@ class Judges:
 
     def seen(self) -> list[Seen]:
         """Return what each has seen, when they have ended."""
-        struck = self.stack.load_balancer().name
+        struck = self.stack.proxy().name
         return [
             Seen(name, name == struck, summarize(read(judge.records))) for name, judge in self._judges.items()
         ]

@@ -1,4 +1,4 @@
-"""Whether the load balancers' ledgers tell of each run, and once."""
+"""Whether the proxies' ledgers tell of each run, and once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def problems_in_ledgers(stack: Stack, attempts: dict[Run, set[int]]) -> list[str
     :param attempts: by run, which must be there; none more than once.
     """
     found = []
-    for balancer in stack.load_balancers():
-        lines = _lines(balancer)
+    for proxy in stack.proxies():
+        lines = _lines(proxy)
         for run, wanted in attempts.items():
             of_run = [line for line in lines if (line["dag_id"], line["run_id"]) == (run.dag_id, run.run_id)]
             counts: Counter[int] = Counter(line["attempt"] for line in of_run)
             found += [
-                f"{balancer.name}: {counts[attempt]} lines in the ledger for {run.run_id}, attempt {attempt}"
+                f"{proxy.name}: {counts[attempt]} lines in the ledger for {run.run_id}, attempt {attempt}"
                 for attempt in sorted(wanted | counts.keys())
                 if counts[attempt] != 1
             ]
@@ -35,13 +35,13 @@ def problems_in_ledgers(stack: Stack, attempts: dict[Run, set[int]]) -> list[str
 
 
 def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool, silent: bool) -> set[int]:
-    """Say which attempts of a run README promises a line for, on each load balancer.
+    """Say which attempts of a run README promises a line for, on each proxy.
 
-    Each attempt leaves one: by itself, or, if it has died or the load balancer was away at its end, by the
+    Each attempt leaves one: by itself, or, if it has died or the proxy was away at its end, by the
     next run that takes its lock over. An attempt that was cleared in part leaves none: the next one goes on
     with its lock, and tells of both; or the next run does, by the name of the attempt that took the lock.
 
-    :param knew: whether it got so far as to know which load balancers there are.
+    :param knew: whether it got so far as to know which proxies there are.
     :param cleared_whole: whether what was cleared was all of it.
     :param silent: whether it ended without a report.
     """
@@ -54,5 +54,5 @@ def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool,
     return set(range(last + 1)) if cleared_whole else {0 if silent else last}
 
 
-def _lines(balancer: Machine) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in balancer.run(["cat", LEDGER]).stdout.splitlines()]
+def _lines(proxy: Machine) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in proxy.run(["cat", LEDGER]).stdout.splitlines()]

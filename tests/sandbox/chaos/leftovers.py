@@ -47,7 +47,7 @@ def leftovers(stack: Stack) -> list[str]:
             lines = machine.run(command, check=False).stdout.strip().splitlines()
             found += [f"{machine.name}: {what}: {line}" for line in lines]
     found += half_releases(stack)
-    return found + [line for balancer in stack.load_balancers() for line in state_left(balancer)]
+    return found + [line for proxy in stack.proxies() for line in state_left(proxy)]
 
 
 def half_releases(stack: Stack) -> list[str]:
@@ -69,17 +69,17 @@ def files(stack: Stack) -> set[str]:
     }
 
 
-def state_left(load_balancer: Machine) -> list[str]:
+def state_left(proxy: Machine) -> list[str]:
     """Return what the agent still remembers, and should not."""
-    status = status_of(load_balancer)
-    found = [f"{load_balancer.name}: {key}: {status[key]}" for key in ("lock", "pending") if status[key]]
+    status = status_of(proxy)
+    found = [f"{proxy.name}: {key}: {status[key]}" for key in ("lock", "pending") if status[key]]
     if not status["consistent"]:
-        found.append(f"{load_balancer.name}: the map's file and HAProxy's differ")
+        found.append(f"{proxy.name}: the map's file and HAProxy's differ")
     return found
 
 
-def status_of(load_balancer: Machine) -> dict[str, Any]:
+def status_of(proxy: Machine) -> dict[str, Any]:
     """Return everything that the agent says."""
-    shown = load_balancer.run(["python3", "/usr/local/lib/bluegreen/lb_agent.py", "status"]).stdout
+    shown = proxy.run(["python3", "/usr/local/lib/bluegreen/lb_agent.py", "status"]).stdout
     status: dict[str, Any] = json.loads(shown)
     return status

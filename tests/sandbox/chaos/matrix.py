@@ -29,7 +29,7 @@ class Result:
     :param requests: of clients, from the trigger to the end of the re-run.
     :param failed: those that failed, but for what the fault answers itself.
     :param seconds: from the fault until the re-run had ended.
-    :param clients_see: why clients of the load balancer that the fault strikes may notice, if they may.
+    :param clients_see: why clients of the proxy that the fault strikes may notice, if they may.
     :param problem: why the cell is not good, or ``None``.
     """
 
@@ -76,7 +76,7 @@ def render(results: Iterable[Result]) -> str:
         "",
         "L live and confirmed · R rolled back · N refused, or ended before traffic moved · U unclear ·",
         "D the run was gone, or could not say a word; ⇤ just before the task, ⇥ just after it, ↯ when it had",
-        "done its work on the first load balancer, ⚒ while it built a release, else during it;",
+        "done its work on the first proxy, ⚒ while it built a release, else during it;",
         "✗ not good, see below",
         "",
         "| | " + " | ".join(column.replace("_", " ") for column in COLUMNS) + " |",

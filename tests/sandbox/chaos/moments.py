@@ -80,13 +80,13 @@ class Moment:
 
 def _first_moved(stack: Stack, run: Run) -> Callable[[], bool]:
     old = stack.live()
-    return lambda: any(live_on(balancer) != old for balancer in stack.load_balancers())
+    return lambda: any(live_on(proxy) != old for proxy in stack.proxies())
 
 
 def _first_confirmed(stack: Stack, run: Run) -> Callable[[], bool]:
     def seen() -> bool:
-        for balancer in stack.load_balancers():
-            known = json.loads(balancer.run("cat /var/lib/bluegreen/traffic.json").stdout)
+        for proxy in stack.proxies():
+            known = json.loads(proxy.run("cat /var/lib/bluegreen/traffic.json").stdout)
             if known["confirmed"] and known["confirmed"]["run_id"].endswith(run.run_id):
                 return True
         return False

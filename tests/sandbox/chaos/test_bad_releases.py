@@ -88,7 +88,7 @@ class Trial:
     def run(self) -> Result:
         """Deploy it, then a good release, and return what came of both."""
         stack = self.stack
-        with Judges(stack, self.directory) as judges, TrafficWatch(stack.load_balancer()) as watch:
+        with Judges(stack, self.directory) as judges, TrafficWatch(stack.proxy()) as watch:
             began = time.time()
             ended, message = self._deploy()
             problems = self._problems_after(ended)
@@ -140,7 +140,7 @@ class Trial:
         found = []
 
         def decided() -> bool:
-            return not any("pending" in line for line in state_left(stack.load_balancer()))
+            return not any("pending" in line for line in state_left(stack.proxy()))
 
         until(decided, "the switch is confirmed or taken back", stack.confirm_within + 30)
         if self.release.ends and ended not in self.release.ends:

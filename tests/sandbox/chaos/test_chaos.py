@@ -137,11 +137,11 @@ class Trial:
         return str(report["outcome"]) if report else "without a word"
 
     def _problems_after(self, scene: Scene, ended: str) -> list[str]:
-        """Look where traffic goes once the load balancer has decided, before anybody mends anything."""
+        """Look where traffic goes once the proxy has decided, before anybody mends anything."""
         stack = self.stack
 
         def decided() -> bool:
-            left = [line for balancer in stack.load_balancers() for line in state_left(balancer)]
+            left = [line for proxy in stack.proxies() for line in state_left(proxy)]
             return not any("pending" in line for line in left)
 
         until(decided, "the switch is confirmed or taken back", stack.confirm_within + 30)
@@ -184,7 +184,7 @@ class Trial:
         if found.failed == 0 or self._is_excused(seen):
             return []
         return [
-            f"{found.failed} of {found.requests} requests to {seen.load_balancer} failed, "
+            f"{found.failed} of {found.requests} requests to {seen.proxy} failed, "
             f"for example {found.examples}"
         ]
 
@@ -206,7 +206,7 @@ class Trial:
 def test_no_request_fails_and_a_plain_re_run_succeeds(
     fleet: Callable[[int], Stack], cell: Cell, tmp_path: Path
 ) -> None:
-    stack = fleet(cell.load_balancers)
+    stack = fleet(cell.proxies)
     # What a cell that broke off has left at work would be taken for this one's doing.
     stack.end_runs()
     result = Trial(stack, cell, tmp_path).run()

@@ -1,4 +1,4 @@
-"""Where a load balancer sent its traffic, at each moment: it is looked at ten times a second."""
+"""Where a proxy sent its traffic, at each moment: it is looked at ten times a second."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Stay:
 
 
 class TrafficWatch:
-    """Looks at a load balancer's running map, in the background, from ``with`` to its end."""
+    """Looks at a proxy's running map, in the background, from ``with`` to its end."""
 
-    def __init__(self, load_balancer: Machine) -> None:
-        self.load_balancer = load_balancer
+    def __init__(self, proxy: Machine) -> None:
+        self.proxy = proxy
         self.looks: list[Look] = []
         self._end = Event()
         self._thread = Thread(target=self._watch, daemon=True)
@@ -73,4 +73,4 @@ class TrafficWatch:
         while not self._end.wait(LOOK_SECONDS):
             began = time.time()
             with suppress(SandboxError, ValueError):
-                self.looks.append(Look(live_on(self.load_balancer), began, time.time()))
+                self.looks.append(Look(live_on(self.proxy), began, time.time()))

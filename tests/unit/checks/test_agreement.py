@@ -30,7 +30,7 @@ def tagged(fleet: Fleet) -> Fleet:
         return tuple(one.model_copy(update={"tags": tags}) for one in droplets)
 
     return Fleet(
-        load_balancers=members(fleet.load_balancers, "lb"),
+        proxies=members(fleet.proxies, "lb"),
         blue=members(fleet.blue, "blue"),
         green=members(fleet.green, "green"),
     )
@@ -38,7 +38,7 @@ def tagged(fleet: Fleet) -> Fleet:
 
 @dataclass
 class World:
-    """What the API, the load balancers and the droplets say; blue is live, unless a test changes that."""
+    """What the API, the proxies and the droplets say; blue is live, unless a test changes that."""
 
     fleet: Fleet = field(default_factory=lambda: tagged(FLEET))
     statuses: dict[str, Any] = field(default_factory=lambda: {"lb-1": status(), "lb-2": status()})
@@ -113,7 +113,7 @@ def cannot_be_read(world: World, color: Color) -> None:
 
 
 def has_moved(world: World, color: Color) -> None:
-    is_shown(private=world.fleet.load_balancers[0].private)(world, color)
+    is_shown(private=world.fleet.proxies[0].private)(world, color)
 
 
 def has_a_twin(world: World, color: Color) -> None:
@@ -178,14 +178,14 @@ def test_what_is_wrong_with_a_droplet(
     ],
     ids=str,
 )
-def test_what_is_wrong_with_a_load_balancer(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
+def test_what_is_wrong_with_a_proxy(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
     world = World()
     world.statuses["lb-2"] = status(**{"live": "blue", **changes})
     refused, errors = world.refusal(monkeypatch), world.errors()
     assert bool(refused) == bool(errors), (refused, [str(one) for one in errors])
 
 
-def test_a_load_balancer_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.statuses["lb-2"] = BlueGreenError("lb-2 cannot be reached")
     assert "lb-2 cannot be reached" in world.refusal(monkeypatch)

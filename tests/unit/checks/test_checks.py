@@ -21,8 +21,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from bluegreen.checks import account, drift, health, machines, revision
-from bluegreen.checks import proxies as balancers
+from bluegreen.checks import account, drift, health, machines, proxies, revision
 from bluegreen.checks.dependencies import cache_key, distributions, not_vendored
 from bluegreen.checks.facts import (
     Account,
@@ -32,9 +31,9 @@ from bluegreen.checks.facts import (
     Comparison,
     Facts,
     Load,
-    LoadBalancer,
     Mirror,
     Probe,
+    Proxy,
     Reading,
     Source,
     Unit,
@@ -68,9 +67,7 @@ def droplet(number: int, name: str, **changes: Any) -> Droplet:
 
 
 MAIN = Source("main", V2)
-FLEET = Fleet(
-    load_balancers=(droplet(1, "lb-1"),), blue=(droplet(3, "blue-1"),), green=(droplet(4, "green-1"),)
-)
+FLEET = Fleet(proxies=(droplet(1, "lb-1"),), blue=(droplet(3, "blue-1"),), green=(droplet(4, "green-1"),))
 MACHINE: dict[str, Any] = {
     "uid": 0,
     "clock": NOW,
@@ -101,14 +98,14 @@ def server(**changes: Any) -> Reading[AppServer]:
 
 
 def facts(**changes: Any) -> Facts:
-    balancer = LoadBalancer(**MACHINE, config_error="", certificates=None, probes={})
+    proxy = Proxy(**MACHINE, config_error="", certificates=None, probes={})
     calm: dict[str, Any] = {
         "app": load_app("my_perl_app"),
         "account": Account(FLEET.droplets, "home"),
         "fleet": FLEET,
         "source": None,
         "statuses": {"lb-1": status()},
-        "load_balancers": {"lb-1": Reading(balancer, NOW - 1, NOW + 1)},
+        "proxies": {"lb-1": Reading(proxy, NOW - 1, NOW + 1)},
         "servers": {"blue-1": server(), "green-1": server()},
         "config": None,
         "taken_at": NOW,
@@ -172,8 +169,8 @@ def test_a_droplet_of_another_network_is_told() -> None:
 
 def test_a_token_without_the_scope_for_droplets_is_one_finding_that_names_the_scope() -> None:
     refused = BlueGreenError("DigitalOcean refused to list droplets (403): You are not authorized")
-    nothing: dict[str, Any] = {"statuses": {}, "load_balancers": {}, "servers": {}}
-    empty = Fleet(load_balancers=(), blue=(), green=())
+    nothing: dict[str, Any] = {"statuses": {}, "proxies": {}, "servers": {}}
+    empty = Fleet(proxies=(), blue=(), green=())
     [found] = findings_in(facts(account=Account(refused), fleet=empty, source=MAIN, **nothing))
     assert (found.severity, found.subject) == ("error", "connection digitalocean")
     assert "(403)" in found.what
@@ -189,7 +186,7 @@ def test_a_droplet_that_is_off_is_told() -> None:
 def test_a_version_of_haproxy_that_tells_nothing_is_refused(version: str) -> None:
     told = status()
     told = told.model_copy(update={"haproxy": told.haproxy.model_copy(update={"version": version})})
-    [found] = balancers.answering(facts(statuses={"lb-1": told}))
+    [found] = proxies.answering(facts(statuses={"lb-1": told}))
     assert (found.subject, found.severity) == ("lb-1", "error")
     assert repr(version) in found.what
 
@@ -197,7 +194,7 @@ def test_a_version_of_haproxy_that_tells_nothing_is_refused(version: str) -> Non
 def test_an_old_haproxy_is_a_warning() -> None:
     told = status()
     told = told.model_copy(update={"haproxy": told.haproxy.model_copy(update={"version": "2.4.22"})})
-    [found] = balancers.answering(facts(statuses={"lb-1": told}))
+    [found] = proxies.answering(facts(statuses={"lb-1": told}))
     assert found.severity == "warning"
 
 
@@ -209,10 +206,10 @@ def test_a_certificate_that_has_ended_is_an_error_and_one_that_ends_soon_a_warni
     days: float, severity: str | None, said: str
 ) -> None:
     pem = self_signed(datetime.fromtimestamp(NOW, UTC) + timedelta(days=days))
-    there = LoadBalancer(
+    there = Proxy(
         **MACHINE, config_error="", certificates={"/c.pem": Certificate(error="", pem=pem)}, probes={}
     )
-    found = list(balancers.certificate(facts(load_balancers={"lb-1": Reading(there, NOW, NOW)})))
+    found = list(proxies.certificate(facts(proxies={"lb-1": Reading(there, NOW, NOW)})))
     assert [one.severity for one in found] == [severity] * bool(severity)
     assert all(said in one.what for one in found)
 
@@ -229,7 +226,7 @@ def test_before_a_second_deploy_there_is_nothing_to_go_back_to() -> None:
     assert [one.subject for one in found] == ["green"]
 
 
-def test_an_unreadable_load_balancer_does_not_hide_what_is_wrong_with_a_droplet() -> None:
+def test_an_unreadable_proxy_does_not_hide_what_is_wrong_with_a_droplet() -> None:
     found = findings_in(
         facts(
             statuses={"lb-1": BlueGreenError("lb-1 cannot be reached")},
@@ -531,11 +528,11 @@ def test_a_status_is_told_although_nothing_can_be_read() -> None:
     gone = Reading[Any](BlueGreenError("green-1 cannot be reached"), NOW, NOW)
     sick = facts(
         statuses={"lb-1": BlueGreenError("lb-1 cannot be reached")},
-        load_balancers={},
+        proxies={},
         servers={"green-1": gone},
     )
     text = "\n".join(lines_of(status_of(sick, findings_in(sick), [])))
-    assert "live: nothing (not every load balancer could be asked" in text
+    assert "live: nothing (not every proxy could be asked" in text
     assert "green-1 cannot be reached" in text
 
 
@@ -744,10 +741,10 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
 ) -> None:
     known = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
     probes = {"blue-1": Probe(status=answer, revision=V1, error=None)}
-    balancer = LoadBalancer(**MACHINE, config_error="", certificates=None, probes=probes)
+    proxy = Proxy(**MACHINE, config_error="", certificates=None, probes=probes)
     seen = facts(
         statuses={"lb-1": status(servers={"blue": [known], "green": []})},
-        load_balancers={"lb-1": Reading(balancer, NOW - 1, NOW + 1)},
+        proxies={"lb-1": Reading(proxy, NOW - 1, NOW + 1)},
     )
     errors = list(health.health_path(seen))
     assert [(one.severity, one.subject) for one in errors] == [("error", "blue-1")] * found
@@ -766,7 +763,7 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
 def test_pages_of_the_live_release_by_which_nothing_is_proven_are_a_warning(
     pages: dict[str, int | None], what: str | None
 ) -> None:
-    balancer = LoadBalancer(**MACHINE, config_error="", certificates=None, probes={}, pages=pages)
-    found = list(health.pages(facts(load_balancers={"lb-1": Reading(balancer, NOW - 1, NOW + 1)})))
+    proxy = Proxy(**MACHINE, config_error="", certificates=None, probes={}, pages=pages)
+    found = list(health.pages(facts(proxies={"lb-1": Reading(proxy, NOW - 1, NOW + 1)})))
     assert [one.severity for one in found] == (["warning"] if what else [])
     assert all(re.search(f"answers lb-1 {what}", one.what) for one in found)

@@ -64,7 +64,7 @@ def test_the_shortest_bake_of_a_form_is_one_that_the_settings_allow() -> None:
         assert validation.with_bake(validation.shortest_bake).bake == validation.shortest_bake
 
 
-def test_a_longer_bake_leaves_the_load_balancers_patient_enough_to_be_confirmed() -> None:
+def test_a_longer_bake_leaves_the_proxies_patient_enough_to_be_confirmed() -> None:
     assert ValidationSettings(bake=30).with_bake(300).seconds_to_confirm == 360
     assert ValidationSettings(bake=30, confirm_within=45).with_bake(300).seconds_to_confirm == 360
     assert ValidationSettings(bake=30, confirm_within=45).with_bake(20).seconds_to_confirm == 45

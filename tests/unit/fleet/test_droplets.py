@@ -53,7 +53,7 @@ WHOLE = (
 
 def test_droplets_are_sorted_into_roles_by_their_tags() -> None:
     fleet = fleet_of(*WHOLE)
-    assert [one.name for one in fleet.load_balancers] == ["shop-1"]
+    assert [one.name for one in fleet.proxies] == ["shop-1"]
     assert [one.name for one in fleet.color(Color.BLUE)] == ["shop-2"]
     assert [one.name for one in fleet.color(Color.GREEN)] == ["shop-3"]
     assert fleet.problems() == []
@@ -64,13 +64,13 @@ def with_network(number: int, mask: str | None) -> dict[str, Any]:
     return api_droplet(number, "role:loadbalancer", networks={"v4": [private]})
 
 
-def test_the_load_balancers_network_is_known_by_their_addresses() -> None:
+def test_the_proxies_network_is_known_by_their_addresses() -> None:
     fleet = fleet_of(with_network(1, "255.255.240.0"), with_network(2, "255.255.240.0"))
     assert str(fleet.network) == "10.9.0.0/20"
 
 
 @pytest.mark.parametrize("mask", [None, "255.255.255.0"])
-def test_load_balancers_in_several_networks_or_in_an_unknown_one_are_named(mask: str | None) -> None:
+def test_proxies_in_several_networks_or_in_an_unknown_one_are_named(mask: str | None) -> None:
     fleet = fleet_of(with_network(1, mask), with_network(2, mask))
     with pytest.raises(FleetError, match=r"one VPC network only \(shop-1: (None|10.9.1.0/24), shop-2: "):
         _ = fleet.network
@@ -141,7 +141,7 @@ def test_of_several_private_networks_the_one_counts_that_the_fleet_shares() -> N
 
 
 def test_a_tag_is_the_same_however_it_is_written() -> None:
-    fleet = fleet_of(api_droplet(1, "Role:LoadBalancer"), api_droplet(2, "ENV:blue"), WHOLE[2])
+    fleet = fleet_of(api_droplet(1, "Role:Proxy"), api_droplet(2, "ENV:blue"), WHOLE[2])
     assert fleet.problems() == []
 
 

@@ -33,7 +33,7 @@ def with_blue(*members: Droplet) -> Fleet:
 
 
 def knowing(*members: Droplet) -> Any:
-    """What a load balancer says that has these in its running configuration, beside the others."""
+    """What a proxy says that has these in its running configuration, beside the others."""
     servers = {str(color): [one.model_dump() for one in found] for color, found in status().servers.items()}
     known = {"port": 8080, "up": True, "check": "L7OK"}
     servers["blue"] += [{"name": one.name, "address": one.private, **known} for one in members]
@@ -183,7 +183,7 @@ def test_a_rollback_goes_on_without_what_no_deploy_has_reached(
     check = Check(monkeypatch, goes_back=True)
     proxies = (droplet(7, "lb-7").model_copy(update={"status": "new"}), droplet(8, "lb-8"))
     check.fleet = Fleet(
-        load_balancers=(*FLEET.load_balancers, *proxies),
+        proxies=(*FLEET.proxies, *proxies),
         blue=(*FLEET.blue, stranger("evil")),
         green=(*FLEET.green, stranger("my-perl-app-green-2", id=10)),
     )

@@ -1,4 +1,4 @@
-"""All load balancers as one, when one of them does not play along."""
+"""All proxies as one, when one of them does not play along."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from unittest.mock import create_autospec
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.droplet import DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.proxies import ProxiesHook
+from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.settings.app_file import load_app
 
 REQUEST: dict[str, Any] = {"to": "green", "revision": "a" * 40}
@@ -21,7 +21,7 @@ GONE = DropletUnreachableError("lb is gone")
 
 
 def member(name: str, **answers: Any) -> Any:
-    one = create_autospec(LoadBalancerHook, instance=True)
+    one = create_autospec(ProxyHook, instance=True)
     one.name = name
     one.asked = []
 
@@ -39,14 +39,14 @@ def member(name: str, **answers: Any) -> Any:
     return one
 
 
-def both(first: Any, second: Any) -> LoadBalancersHook:
-    hook = LoadBalancersHook(load_app("my_perl_app"), [])
+def both(first: Any, second: Any) -> ProxiesHook:
+    hook = ProxiesHook(load_app("my_perl_app"), [])
     hook.members = [first, second]
     hook.tokens = {first.name: 1, second.name: 2}
     return hook
 
 
-def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_from_going_back() -> None:
+def test_a_proxy_that_cannot_be_reached_does_not_keep_the_others_from_going_back() -> None:
     reverted = {"from": "green", "to": "blue", "reverted": True}
     first, second = member("lb-1", revert=GONE), member("lb-2", revert=reverted)
     with pytest.raises(DropletUnreachableError):
@@ -55,22 +55,22 @@ def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_from_go
 
 
 def test_if_one_cannot_go_back_all_stay_where_they_are() -> None:
-    sick = LoadBalancerError("lb-1: blue has no healthy server", code="unhealthy")
+    sick = ProxyError("lb-1: blue has no healthy server", code="unhealthy")
     first, second = member("lb-1", revert=sick), member("lb-2", revert={})
-    with pytest.raises(LoadBalancerError, match="blue has no healthy server"):
+    with pytest.raises(ProxyError, match="blue has no healthy server"):
         both(first, second).revert()
     assert [each.kwargs.get("prepare_only") for each in second.call.mock_calls] == [True]
 
 
 def test_a_configuration_that_one_refuses_is_installed_nowhere() -> None:
-    bad = LoadBalancerError("lb-2: HAProxy refuses the configuration", code="invalid_config")
+    bad = ProxyError("lb-2: HAProxy refuses the configuration", code="invalid_config")
     first, second = member("lb-1", sync={"changed": True}), member("lb-2", sync=bad)
-    with pytest.raises(LoadBalancerError, match="HAProxy refuses"):
+    with pytest.raises(ProxyError, match="HAProxy refuses"):
         both(first, second).sync("global", live=Color.BLUE, idle=Color.GREEN)
     assert [each.kwargs.get("prepare_only") for each in first.call.mock_calls] == [True]
 
 
-def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_locked() -> None:
+def test_a_proxy_that_cannot_be_reached_does_not_keep_the_others_locked() -> None:
     first, second = member("lb-1", unlock=GONE), member("lb-2")
     with pytest.raises(DropletUnreachableError):
         both(first, second).unlock()
@@ -78,7 +78,7 @@ def test_a_load_balancer_that_cannot_be_reached_does_not_keep_the_others_locked(
 
 
 def test_why_a_switch_failed_is_not_hidden_by_what_went_wrong_afterwards() -> None:
-    sick = LoadBalancerError("green is sick", code="unhealthy")
+    sick = ProxyError("green is sick", code="unhealthy")
 
     def fail_to_commit(_verb: str, **request: Any) -> dict[str, Any]:
         if request.get("prepare_only"):
@@ -94,7 +94,7 @@ def test_why_a_switch_failed_is_not_hidden_by_what_went_wrong_afterwards() -> No
 
 
 def locks(one: Any, *tokens: int) -> None:
-    """Let a load balancer give these tokens, one after the other."""
+    """Let a proxy give these tokens, one after the other."""
     given = iter(tokens)
 
     def call(verb: str, **request: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def test_if_another_run_came_in_between_the_token_is_the_greater_one_everywhere(
     assert first.asked == [("lock", 5), ("lock", 7)]
 
 
-def test_a_load_balancer_that_was_added_learns_the_tokens_from_the_others() -> None:
+def test_a_proxy_that_was_added_learns_the_tokens_from_the_others() -> None:
     first, new = member("lb-1"), member("lb-2")
     first.status.return_value.last_token = 8
     locks(first, 9)
@@ -131,7 +131,7 @@ def test_a_load_balancer_that_was_added_learns_the_tokens_from_the_others() -> N
     assert tokens == {"lb-1": 9, "lb-2": 9}
 
 
-def test_where_no_load_balancer_knows_a_token_the_droplets_are_asked() -> None:
+def test_where_no_proxy_knows_a_token_the_droplets_are_asked() -> None:
     first, second = member("lb-1"), member("lb-2")
     locks(first, 42)
     locks(second, 42)
@@ -142,24 +142,24 @@ def test_where_no_load_balancer_knows_a_token_the_droplets_are_asked() -> None:
 def test_a_haproxy_that_is_too_old_is_refused_by_its_version_before_anything_is_touched() -> None:
     first, second = member("lb-1"), member("lb-2")
     second.status.return_value.too_old = "HAProxy 2.2.9 is too old"
-    with pytest.raises(LoadBalancerError, match=r"lb-2: HAProxy 2\.2\.9 is too old; nothing was changed"):
+    with pytest.raises(ProxyError, match=r"lb-2: HAProxy 2\.2\.9 is too old; nothing was changed"):
         both(first, second).lock("bob", "dag/run", "v2", lambda _run: False)
     assert first.asked == second.asked == []
     assert not first.install_agent.called
 
 
 def test_who_holds_the_lock_is_not_hidden_by_what_went_wrong_afterwards() -> None:
-    held = LoadBalancerError("locked by alice", code="locked")
+    held = ProxyError("locked by alice", code="locked")
     first, second = member("lb-1", lock={"token": 1}, unlock=GONE), member("lb-2", lock=held)
-    with pytest.raises(LoadBalancerError, match="locked by alice"):
+    with pytest.raises(ProxyError, match="locked by alice"):
         both(first, second).lock("bob", "dag/run", "v2", lambda _run: False)
     assert first.asked == ["lock", "unlock"]
 
 
 def test_all_are_asked_at_once_and_everybodys_trouble_is_told() -> None:
-    first = member("lb-1", confirm=LoadBalancerError("lb-1: taken back", code="reverted"))
+    first = member("lb-1", confirm=ProxyError("lb-1: taken back", code="reverted"))
     second = member("lb-2", confirm=GONE)
-    with pytest.raises(LoadBalancerError, match="lb-1: taken back; lb is gone") as raised:
+    with pytest.raises(ProxyError, match="lb-1: taken back; lb is gone") as raised:
         both(first, second).confirm("a" * 40)
     assert (raised.value.code, raised.value.transient) == ("reverted", False)
 
@@ -186,9 +186,9 @@ def test_one_that_cannot_be_told_after_all_have_agreed_does_not_undo_the_others(
 
 
 def test_one_that_refuses_to_prepare_moves_nobody() -> None:
-    sick = LoadBalancerError("green is sick", code="unhealthy")
+    sick = ProxyError("green is sick", code="unhealthy")
     first, second = member("lb-1", switch={}), member("lb-2", switch=sick)
-    with pytest.raises(LoadBalancerError, match="green is sick"):
+    with pytest.raises(ProxyError, match="green is sick"):
         both(first, second).switch(**REQUEST)
     assert first.asked == second.asked == ["switch"]
 
@@ -213,7 +213,7 @@ def test_one_that_does_not_follow_in_time_goes_back_when_it_can_and_the_others_a
         return {"from": "blue", "to": "green"}
 
     first.call.side_effect, second.call.side_effect = prompt, late
-    with pytest.raises(LoadBalancerError, match="lb-2: moved too late") as raised:
+    with pytest.raises(ProxyError, match="lb-2: moved too late") as raised:
         both(first, second).switch(**REQUEST)
     assert "live now on lb-1: blue, lb-2: unknown" in str(raised.value)
     assert late_reverts == ["revert"]
@@ -228,6 +228,6 @@ def test_a_lock_is_renewed_when_a_quarter_of_its_lease_is_over(monkeypatch: pyte
     monkeypatch.setattr(time, "monotonic", lambda: now + 40)
     hook.renew_in_time()
     assert first.asked == ["renew"]
-    second.call.side_effect = LoadBalancerError("held by bob", code="lock_lost")
-    with pytest.raises(LoadBalancerError, match="held by bob"):
+    second.call.side_effect = ProxyError("held by bob", code="lock_lost")
+    with pytest.raises(ProxyError, match="held by bob"):
         hook.renew_in_time()

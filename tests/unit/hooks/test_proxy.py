@@ -1,4 +1,4 @@
-"""How the agent gets on a load balancer: whole or not at all, and not while somebody relies on another."""
+"""How the agent gets on a proxy: whole or not at all, and not while somebody relies on another."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import ProxyError
 from bluegreen.hooks import proxy as hook_module
 from bluegreen.hooks.droplet import CommandResult
 from bluegreen.hooks.proxy import (
     AGENT_SOURCE,
     BOOT_UNIT_SOURCE,
-    LoadBalancerHook,
+    ProxyHook,
     install_script,
 )
 from tests.unit.local_haproxy import Deployed
@@ -52,7 +52,7 @@ class LocalDroplet:
 
 
 class Place:
-    """Where a load balancer's files are, below a directory."""
+    """Where a proxy's files are, below a directory."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.agent = root / "lib/bluegreen/lb_agent.py"
@@ -146,7 +146,7 @@ def test_an_answer_is_waited_for_longer_than_the_agent_takes_in_any_case(agent: 
 
 
 class Busy:
-    """A load balancer with an older agent, whom this project's hook meets."""
+    """A proxy with an older agent, whom this project's hook meets."""
 
     def __init__(self, deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = deployed.world
@@ -160,10 +160,10 @@ class Busy:
         monkeypatch.setattr(hook_module, "BOOT_UNIT_ENABLED", str(unit))
         self.droplet = LocalDroplet(self.world.environment)
 
-    def hook(self) -> LoadBalancerHook:
-        return LoadBalancerHook(self.droplet)  # type: ignore[arg-type]
+    def hook(self) -> ProxyHook:
+        return ProxyHook(self.droplet)  # type: ignore[arg-type]
 
-    def lock(self, hook: LoadBalancerHook, **more: Any) -> int:
+    def lock(self, hook: ProxyHook, **more: Any) -> int:
         request = {"owner": "bob", "run_id": "dag/another", "ref": "v2", "lease": 60, **more}
         return int(hook.call("lock", **request)["token"])
 
@@ -193,7 +193,7 @@ def test_the_agent_of_a_run_that_holds_the_lock_stays_until_the_lock_is_ours(bus
     hook = busy.hook()
     hook.install_agent()
     assert not busy.is_replaced
-    with pytest.raises(LoadBalancerError, match="locked by") as refused:
+    with pytest.raises(ProxyError, match="locked by") as refused:
         busy.lock(hook)
     assert refused.value.code == "locked"
     assert not busy.is_replaced
@@ -233,6 +233,6 @@ def test_a_lock_with_which_no_agent_can_be_installed_is_given_back(
     hook = busy.hook()
     hook.install_agent()
     monkeypatch.setattr(busy.droplet, "run_script", lambda _script: CommandResult(1, "", "no space left"))
-    with pytest.raises(LoadBalancerError, match="cannot install the agent: no space left"):
+    with pytest.raises(ProxyError, match="cannot install the agent: no space left"):
         busy.lock(hook, over=busy.deployed.token)
     assert busy.world.ok("status")["lock"] is None

@@ -15,7 +15,7 @@ from airflow.sdk.observability import stats as task_stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory as get_task_stats_factory
 
 from bluegreen.checks.finding import warning
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.listeners import metrics
 from bluegreen.operators import lock, report, watch
 from bluegreen.operators.support.metrics import Watched, emit
@@ -122,9 +122,9 @@ def test_nothing_is_said_of_other_dags_nor_of_an_app_without_settings(sink: Sink
 def test_the_lock_is_held_from_when_it_is_got_until_it_is_given_back(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hook = create_autospec(LoadBalancersHook, instance=True)
+    hook = create_autospec(ProxiesHook, instance=True)
     hook.lock.return_value = {"lb-1": 7}
-    monkeypatch.setattr(lock, "LoadBalancersHook", lambda *_: hook)
+    monkeypatch.setattr(lock, "ProxiesHook", lambda *_: hook)
     before = datetime.now(UTC).timestamp()
     test_lock_wait.acquire(60, reachable=True)
     [(name, since)] = sink.last().items()

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bluegreen.color import Color
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import approval
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by
@@ -35,10 +35,8 @@ def droplet(number: int, name: str) -> Droplet:
 
 
 LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1")
-PLAN = Plan(
-    live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(load_balancers=(LB,), blue=(BLUE,), green=(GREEN,))
-)
-LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
+PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(proxies=(LB,), blue=(BLUE,), green=(GREEN,)))
+LOCK = HeldLock(proxies=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
 BASELINE = [{"status": 302, "revision": OLD, "statuses": [302]}] * 9
 BASELINE += [{"status": 503, "revision": None, "statuses": []}]
 
@@ -50,8 +48,8 @@ def request(revision: str = NEW, **changes: Any) -> Request:
 def test_everything_that_is_needed_to_decide_is_shown() -> None:
     shown = request(reason="a *friendlier* [page](http://example.org)").markdown([f"> {NEW[:7]} Greet (Ann)"])
     assert "from **blue** (aaaaaaaaaaaa) to **green** (bbbbbbbbbbbb)" in shown
-    on_load_balancer = "curl -H 'Host: green.example.com' http://127.0.0.1/"
-    assert f'\n    ssh root@198.18.0.1 "{on_load_balancer}"' in shown
+    on_proxy = "curl -H 'Host: green.example.com' http://127.0.0.1/"
+    assert f'\n    ssh root@198.18.0.1 "{on_proxy}"' in shown
     assert "healthy on green-1 (198.18.0.3)" in shown
     assert "10 requests meanwhile, 1 failed" in shown
     # Verbatim, so that nobody who can commit or trigger can make it look like something else.
@@ -90,11 +88,11 @@ def test_without_an_old_revision_there_are_no_commits_in_between() -> None:
 
 
 @pytest.fixture
-def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    hook = create_autospec(LoadBalancersHook, instance=True)
+def proxies(monkeypatch: pytest.MonkeyPatch) -> Any:
+    hook = create_autospec(ProxiesHook, instance=True)
     factory = MagicMock()
     factory.holding.return_value = hook
-    monkeypatch.setattr(approval, "LoadBalancersHook", factory)
+    monkeypatch.setattr(approval, "ProxiesHook", factory)
     return hook
 
 
@@ -123,11 +121,11 @@ def answer(
     return said, ended
 
 
-def test_an_approved_run_goes_on_with_its_usual_lease(load_balancers: Any) -> None:
+def test_an_approved_run_goes_on_with_its_usual_lease(proxies: Any) -> None:
     said, ended = answer("Approve", {"id": "1", "name": "alice"})
     assert said["answer"]["approver"] == "alice"
     assert ended["chosen_options"] == ["Approve"]
-    load_balancers.renew.assert_called_once_with(lease=APP.timeouts.lease)
+    proxies.renew.assert_called_once_with(lease=APP.timeouts.lease)
 
 
 @pytest.mark.parametrize(
@@ -137,11 +135,11 @@ def test_an_approved_run_goes_on_with_its_usual_lease(load_balancers: Any) -> No
         (None, "not approved by anybody within 3600 s (setting timeouts.approval)"),
     ],
 )
-def test_a_no_and_no_answer_end_the_run(load_balancers: Any, user: dict[str, str] | None, who: str) -> None:
+def test_a_no_and_no_answer_end_the_run(proxies: Any, user: dict[str, str] | None, who: str) -> None:
     said, ended = answer("Reject", user)
     assert said == {"error": who}
     assert isinstance(ended, AirflowFailException)
-    load_balancers.renew.assert_not_called()
+    proxies.renew.assert_not_called()
 
 
 class Asked:
@@ -173,16 +171,16 @@ class Asked:
 
 @pytest.mark.parametrize("required", [True, False])
 def test_only_a_run_that_requires_approval_is_held_up(
-    monkeypatch: pytest.MonkeyPatch, load_balancers: Any, *, required: bool
+    monkeypatch: pytest.MonkeyPatch, proxies: Any, *, required: bool
 ) -> None:
     steps = Asked(monkeypatch, required=required).steps
     assert ("asked" in steps) is required
-    leases = [call.kwargs["lease"] for call in load_balancers.renew.call_args_list]
+    leases = [call.kwargs["lease"] for call in proxies.renew.call_args_list]
     assert leases == ([APP.timeouts.approval + APP.timeouts.lease] if required else [])
 
 
 def test_whoever_is_to_approve_is_told_where_before_airflow_is_asked_so_that_a_slow_service_is_no_race(
-    monkeypatch: pytest.MonkeyPatch, load_balancers: Any
+    monkeypatch: pytest.MonkeyPatch, proxies: Any
 ) -> None:
     message = "my_perl_app waits for an approval: Switch v2 live?"
     page = "http://airflow/dags/d/runs/r/tasks/approval/required_actions"
@@ -212,7 +210,7 @@ def with_policy(monkeypatch: pytest.MonkeyPatch, **policy: Any) -> App:
 )
 def test_a_yes_counts_only_from_an_approver_who_did_not_trigger_the_run(
     monkeypatch: pytest.MonkeyPatch,
-    load_balancers: Any,
+    proxies: Any,
     user: dict[str, str] | None,
     approvers: list[str],
     who: str,
@@ -222,17 +220,17 @@ def test_a_yes_counts_only_from_an_approver_who_did_not_trigger_the_run(
     assert re.search(who, said["error"])
     assert "answer" not in said
     assert isinstance(ended, AirflowFailException)
-    load_balancers.renew.assert_not_called()
+    proxies.renew.assert_not_called()
 
 
-def test_an_approver_of_the_apps_file_counts(monkeypatch: pytest.MonkeyPatch, load_balancers: Any) -> None:
+def test_an_approver_of_the_apps_file_counts(monkeypatch: pytest.MonkeyPatch, proxies: Any) -> None:
     with_policy(monkeypatch, approvers=["alice", "bob"])
     assert answer("Approve", {"id": "1", "name": "alice"})[0]["answer"]["approver"] == "alice"
     assert answer("Approve", {"id": "1", "name": "alice"}, triggered_by=None)[0]["answer"]
 
 
 def test_a_run_that_was_cleared_cannot_be_approved_because_nobody_knows_who_cleared_it(
-    monkeypatch: pytest.MonkeyPatch, load_balancers: Any
+    monkeypatch: pytest.MonkeyPatch, proxies: Any
 ) -> None:
     with pytest.raises(AirflowFailException, match="was cleared; Airflow does not say by whom"):
         Asked(monkeypatch, cleared=1)

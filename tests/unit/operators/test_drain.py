@@ -10,10 +10,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bluegreen.color import Color
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import ProxyError
 from bluegreen.fleet.droplets import Fleet
 from bluegreen.hooks.droplet import DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import drain
 from bluegreen.run.plan import HeldLock, Plan
 
@@ -21,7 +21,7 @@ MOVED_AT = 1000.0
 
 
 class Fake:
-    """Load balancers on which a second passes whenever somebody sleeps for one.
+    """Proxies on which a second passes whenever somebody sleeps for one.
 
     :param now: seconds since the epoch on their clocks, which is not the clock of this machine.
     """
@@ -33,9 +33,9 @@ class Fake:
         self.moved_at = moved_at
         self.slept = 0.0
         self.green: list[tuple[int, ...]] = []
-        self.hook: Any = create_autospec(LoadBalancersHook, instance=True)
+        self.hook: Any = create_autospec(ProxiesHook, instance=True)
         self.hook.statuses.side_effect = self._statuses
-        monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: self.hook)
+        monkeypatch.setattr(ProxiesHook, "holding", lambda *_: self.hook)
         monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: self.slept, sleep=self._sleep))
 
     def _sleep(self, seconds: float) -> None:
@@ -54,8 +54,8 @@ class Fake:
         }
 
     def run(self) -> dict[str, Any]:
-        plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(load_balancers=(), blue=(), green=()))
-        held = HeldLock(load_balancers=(), tokens={}).model_dump(mode="json")
+        plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(proxies=(), blue=(), green=()))
+        held = HeldLock(proxies=(), tokens={}).model_dump(mode="json")
         task = drain.DrainOperator(
             task_id="drain", app_id="my_perl_app", lock=held, plan=plan.model_dump(mode="json")
         )
@@ -70,7 +70,7 @@ def test_an_idle_color_without_sessions_costs_one_look(monkeypatch: pytest.Monke
     assert (fake.hook.statuses.call_count, fake.slept) == (1, 0)
 
 
-def test_it_waits_until_no_load_balancer_has_a_session_and_counts_from_the_move(
+def test_it_waits_until_no_proxy_has_a_session_and_counts_from_the_move(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake = Fake(monkeypatch, now=MOVED_AT + 30)
@@ -106,7 +106,7 @@ def test_a_clock_that_was_put_back_after_the_move_lengthens_no_wait(monkeypatch:
     assert fake.run() == {"color": "green", "seconds": 120.0, "waited": 120.0, "cut": 1}
 
 
-def test_a_load_balancer_that_is_away_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_away_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(monkeypatch, now=MOVED_AT)
     fake.hook.statuses.side_effect = DropletUnreachableError("the SSH connection was lost")
     with pytest.raises(AirflowException, match="was lost") as raised:
@@ -117,6 +117,6 @@ def test_a_load_balancer_that_is_away_for_a_moment_is_tried_again(monkeypatch: p
 def test_a_run_that_has_lost_its_lock_stops_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(monkeypatch, now=MOVED_AT)
     fake.green = [(1,)]
-    fake.hook.renew_in_time.side_effect = LoadBalancerError("this run no longer holds the lock", "lock_lost")
+    fake.hook.renew_in_time.side_effect = ProxyError("this run no longer holds the lock", "lock_lost")
     with pytest.raises(AirflowFailException, match="no longer holds the lock"):
         fake.run()

@@ -16,7 +16,7 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.droplet import DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import final_validation as validate
 from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.run.plan import Plan
@@ -27,7 +27,7 @@ from bluegreen.validation.sampler import Manner
 from tests.unit.runs import running
 
 NEW, OLD = "a" * 40, "b" * 40
-GOOD, BAD = Sample(5, 200, NEW, load_balancer="lb-1"), Sample(5, 500, NEW, load_balancer="lb-1")
+GOOD, BAD = Sample(5, 200, NEW, proxy="lb-1"), Sample(5, 500, NEW, proxy="lb-1")
 LOST = DropletUnreachableError("lb-1: the SSH connection was lost")
 # A bake that lasts to its end outlives any test: its verdict came early.
 BEYOND_ANY_TEST = 3600.0
@@ -90,9 +90,9 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         paths: Sequence[str] = (),
         **settings: Any,
     ) -> dict[str, Any]:
-        """Watch a color with these readings of the load balancer, or seconds without; the last repeats."""
+        """Watch a color with these readings of the proxy, or seconds without; the last repeats."""
         left = list(readings)
-        hook = create_autospec(LoadBalancersHook, instance=True)
+        hook = create_autospec(ProxiesHook, instance=True)
 
         def statuses() -> dict[str, Any]:
             now = left.pop(0) if len(left) > 1 else left[0]
@@ -104,7 +104,7 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
             return now
 
         hook.statuses.side_effect = statuses
-        monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: hook)
+        monkeypatch.setattr(ProxiesHook, "holding", lambda *_: hook)
         monkeypatch.setattr(validate, "UNREADABLE_SECONDS", 0.5)
         monkeypatch.setattr(validate, "LOOK_SECONDS", 0.02)
         monkeypatch.setattr(validate, "READING_PAUSE", 0.05)
@@ -116,14 +116,14 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         plan = Plan(
             live=Color.BLUE,
             idle=Color.GREEN,
-            fleet=Fleet(load_balancers=(LB,), blue=(), green=()),
+            fleet=Fleet(proxies=(LB,), blue=(), green=()),
             counters={"lb-1": Counters(requests=5000)},
         )
         counters = {"green": {}, "blue": {"requests": 7000, "responses_5xx": 20}}
         operator = FinalValidationOperator(
             app_id="my_perl_app",
             task_id="final_validation",
-            lock={"load_balancers": [], "tokens": {"lb-1": 7}},
+            lock={"proxies": [], "tokens": {"lb-1": 7}},
             plan=plan.model_dump(mode="json"),
             revision=NEW,
             switched={"lb-1": {"ok": True, "from": "blue", "to": "green", "counters": counters}},
@@ -189,7 +189,7 @@ def test_errors_of_our_own_requests_alone_end_it(bake: Bake) -> None:
 
 def test_an_answer_of_another_release_ends_it(bake: Bake) -> None:
     with pytest.raises(BlueGreenError, match=f"through lb-1 .status 200. came from {OLD} instead of {NEW}"):
-        bake(reading(), samples=[GOOD, Sample(5, 200, OLD, load_balancer="lb-1")])
+        bake(reading(), samples=[GOOD, Sample(5, 200, OLD, proxy="lb-1")])
 
 
 def test_own_requests_that_never_come_through_are_no_proof(bake: Bake) -> None:
@@ -201,7 +201,7 @@ def test_a_lost_connection_says_nothing_about_the_release(bake: Bake) -> None:
     assert bake(LOST, LOST, reading())["bake_seconds"] >= 0.4
 
 
-def test_a_load_balancer_that_stays_away_ends_it(bake: Bake) -> None:
+def test_a_proxy_that_stays_away_ends_it(bake: Bake) -> None:
     with pytest.raises(BlueGreenError, match="the SSH connection was lost"):
         bake(LOST)
 
@@ -209,7 +209,7 @@ def test_a_load_balancer_that_stays_away_ends_it(bake: Bake) -> None:
 def test_a_reading_that_hangs_neither_delays_a_verdict_nor_lasts_forever(bake: Bake) -> None:
     with pytest.raises(BlueGreenError, match="own requests to / failed"):
         bake(3.0, samples=([GOOD] * 5 + [BAD]) * 10)
-    with pytest.raises(BlueGreenError, match="the load balancers do not say what they count"):
+    with pytest.raises(BlueGreenError, match="the proxies do not say what they count"):
         bake(3.0)
 
 

@@ -17,9 +17,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from structlog.testing import capture_logs
 
 from bluegreen.color import Color
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import ProxyError
 from bluegreen.hooks.droplet import CommandResult, DropletHook
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import lifecycle_commands as command_hooks
 from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS
 from bluegreen.release.lifecycle_commands import Moment, hook_script
@@ -98,7 +98,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
         failing: bool = False,
         refused: dict[str, int] | None = None,
         xcoms: Any = XCOMS,
-        not_idle: LoadBalancerError | None = None,
+        not_idle: ProxyError | None = None,
         **states: str,
     ) -> tuple[Any, dict[str, list[str]]]:
         started: dict[str, list[str]] = {}
@@ -127,7 +127,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
             monkeypatch.setattr(command_hooks, f"{name}_script", lambda word=name, **_: word)
         holding = MagicMock()
         holding.return_value.demand_idle.side_effect = not_idle
-        monkeypatch.setattr(LoadBalancersHook, "holding", holding)
+        monkeypatch.setattr(ProxiesHook, "holding", holding)
         task = command_hooks.CommandHooksOperator(
             task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, revision=REVISION
         )
@@ -159,7 +159,7 @@ def test_commands_run_on_the_droplets_of_the_color_that_is_deployed_to(run_at: A
 def test_a_task_from_before_the_switch_that_is_cleared_after_it_runs_nothing(
     run_at: Any, moment: Moment, runs: bool
 ) -> None:
-    has_traffic = LoadBalancerError("green has the traffic", code="not_idle")
+    has_traffic = ProxyError("green has the traffic", code="not_idle")
     run, started = run_at(moment, Hook(command=["migrate"]), not_idle=has_traffic)
     assert (run.get("failed"), bool(started)) == (None if runs else "green has the traffic", runs)
 

@@ -21,9 +21,7 @@ def droplet(number: int, name: str) -> Droplet:
     return Droplet(id=number, name=name, status="active", public=address, private=None)
 
 
-FLEET = Fleet(
-    load_balancers=(droplet(1, "lb-1"),), blue=(droplet(2, "blue-1"),), green=(droplet(3, "green-1"),)
-)
+FLEET = Fleet(proxies=(droplet(1, "lb-1"),), blue=(droplet(2, "blue-1"),), green=(droplet(3, "green-1"),))
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
 
 
@@ -54,7 +52,7 @@ def links(**given: Any) -> list[str]:
     return [link().get_link(task, ti_key=nothing) for link in (HaproxyLink, DropletLink, CommitLink)]
 
 
-def test_a_droplets_task_leads_to_its_droplet_its_commit_and_the_load_balancer() -> None:
+def test_a_droplets_task_leads_to_its_droplet_its_commit_and_the_proxy() -> None:
     haproxy, panel, commit = links(plan=PLAN, revision=REVISION, ip="198.18.0.3", app_id="my_perl_app")
     assert haproxy == "http://198.18.0.1:8404/stats"
     assert panel == "https://cloud.digitalocean.com/droplets/3"

@@ -9,9 +9,9 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType
 
-from bluegreen.errors import BlueGreenError, LoadBalancerError
+from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.droplet import DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import lock
 from bluegreen.operators.support import base
 from bluegreen.run.plan import HeldLock
@@ -20,7 +20,7 @@ from tests.unit.operators.test_provision_check import status
 
 REVISION = "a" * 40
 LB_2 = droplet(9, "lb-2")
-HELD = LoadBalancerError("lb-1: locked by alice, run r1", code="locked")
+HELD = ProxyError("lb-1: locked by alice, run r1", code="locked")
 
 
 def names(droplets: Any) -> list[str]:
@@ -29,9 +29,9 @@ def names(droplets: Any) -> list[str]:
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
-    one = create_autospec(LoadBalancersHook, instance=True)
+    one = create_autospec(ProxiesHook, instance=True)
     one.of = []
-    monkeypatch.setattr(lock, "LoadBalancersHook", lambda _app, found: one.of.append(names(found)) or one)
+    monkeypatch.setattr(lock, "ProxiesHook", lambda _app, found: one.of.append(names(found)) or one)
     monkeypatch.setattr(lock, "POLL_SECONDS", 0.01)
     return one
 
@@ -52,7 +52,7 @@ def acquire(
     task.__dict__["app"] = app.model_copy(update={"timeouts": timeouts})
     fleets = list(fleets)
     task.__dict__["read_fleet"] = lambda goes_back: SimpleNamespace(
-        load_balancers=fleets.pop(0) if len(fleets) > 1 else fleets[0]
+        proxies=fleets.pop(0) if len(fleets) > 1 else fleets[0]
     )
     task.reachable_only = not reachable
     task.__dict__["_reachable"] = lambda _one: reachable
@@ -117,14 +117,14 @@ def test_a_run_that_nobody_waits_for_waits_longer(hook: Any) -> None:
 
 def test_it_gives_up_in_the_end_and_names_the_holder(hook: Any) -> None:
     hook.lock.side_effect = HELD
-    with pytest.raises(LoadBalancerError, match="locked by alice"):
+    with pytest.raises(ProxyError, match="locked by alice"):
         acquire(0.1)
     assert hook.lock.call_count > 1
 
 
 def test_it_does_not_wait_for_what_waiting_does_not_mend(hook: Any) -> None:
-    hook.lock.side_effect = LoadBalancerError("lb-1: the agent broke")
-    with pytest.raises(LoadBalancerError, match="broke"):
+    hook.lock.side_effect = ProxyError("lb-1: the agent broke")
+    with pytest.raises(ProxyError, match="broke"):
         acquire(60)
     assert hook.lock.call_count == 1
 
@@ -137,10 +137,10 @@ def test_a_lost_connection_does_not_end_a_wait_but_is_not_waited_for(hook: Any) 
         acquire(60)
 
 
-def test_a_load_balancer_that_came_while_a_run_waited_is_locked_too(hook: Any) -> None:
+def test_a_proxy_that_came_while_a_run_waited_is_locked_too(hook: Any) -> None:
     hook.lock.side_effect = [HELD, {"lb-1": 7}, {"lb-1": 8, "lb-2": 9}]
     taken = acquire(60, fleets=[(LB,), (LB, LB_2)])
-    assert names(HeldLock.model_validate(taken).load_balancers) == ["lb-1", "lb-2"]
+    assert names(HeldLock.model_validate(taken).proxies) == ["lb-1", "lb-2"]
     assert taken["tokens"] == {"lb-1": 8, "lb-2": 9}
     assert hook.of == [["lb-1"], ["lb-1", "lb-2"]]
     # Whoever holds one and asks for another must not wait for somebody who does the same.
@@ -149,7 +149,7 @@ def test_a_load_balancer_that_came_while_a_run_waited_is_locked_too(hook: Any) -
 
 def test_provisioning_locks_those_that_it_can_reach(hook: Any) -> None:
     hook.lock.return_value = {}
-    assert acquire(60, reachable=False)["load_balancers"] == []
+    assert acquire(60, reachable=False)["proxies"] == []
 
 
 def test_a_run_that_did_not_wait_asks_digitalocean_once(hook: Any) -> None:
@@ -204,7 +204,7 @@ def test_a_rollback_takes_no_lock_where_no_deploy_has_been(
     def of(one: Any, _: Any) -> Any:
         return SimpleNamespace(status=lambda: say(one.name), close=lambda: None)
 
-    monkeypatch.setattr(lock, "LoadBalancerHook", SimpleNamespace(of=of))
+    monkeypatch.setattr(lock, "ProxyHook", SimpleNamespace(of=of))
     hook.lock.return_value = {}
     everybody = (LB, LB_2, new, away)
     acquire(60, fleets=(everybody,), goes_back=True)

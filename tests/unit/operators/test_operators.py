@@ -25,8 +25,8 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, NothingToDoError, RefError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.proxies import ProxiesHook
+from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import deploy, lock, report, resolve_ref, verdict
 from bluegreen.operators import switch_traffic as switch
 from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY, failures_reported
@@ -58,8 +58,8 @@ def droplet(number: int, name: str) -> Droplet:
 
 
 LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1")
-FLEET = Fleet(load_balancers=(LB,), blue=(BLUE,), green=(GREEN,))
-LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
+FLEET = Fleet(proxies=(LB,), blue=(BLUE,), green=(GREEN,))
+LOCK = HeldLock(proxies=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
 
 
 def plan(live: Color | None) -> dict[str, Any]:
@@ -97,10 +97,10 @@ def context(states: dict[str, str] | None = None, **xcoms: Any) -> Any:
 
 
 @pytest.fixture
-def load_balancers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    hook = create_autospec(LoadBalancersHook, instance=True)
-    monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: hook)
-    monkeypatch.setattr(report, "LoadBalancersHook", MagicMock(holding=lambda *_: hook))
+def proxies(monkeypatch: pytest.MonkeyPatch) -> Any:
+    hook = create_autospec(ProxiesHook, instance=True)
+    monkeypatch.setattr(ProxiesHook, "holding", lambda *_: hook)
+    monkeypatch.setattr(report, "ProxiesHook", MagicMock(holding=lambda *_: hook))
     return hook
 
 
@@ -159,7 +159,7 @@ def deploy_task() -> deploy.DeployReleaseOperator:
 
 
 @pytest.mark.parametrize("failure", [LOST, CommandResult(1, "", "no")])
-@pytest.mark.usefixtures("load_balancers")
+@pytest.mark.usefixtures("proxies")
 def test_traces_that_cannot_be_removed_do_not_make_a_good_deploy_a_failed_one(
     monkeypatch: pytest.MonkeyPatch, failure: Any
 ) -> None:
@@ -167,7 +167,7 @@ def test_traces_that_cannot_be_removed_do_not_make_a_good_deploy_a_failed_one(
     assert deploy_task().execute(context()) == {"droplet": "green-1", "script_seconds": 1.5}
 
 
-@pytest.mark.usefixtures("load_balancers")
+@pytest.mark.usefixtures("proxies")
 def test_the_cause_of_a_failed_deploy_is_not_hidden_by_traces_that_cannot_be_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -176,7 +176,7 @@ def test_the_cause_of_a_failed_deploy_is_not_hidden_by_traces_that_cannot_be_rem
         deploy_task().execute(context())
 
 
-@pytest.mark.usefixtures("load_balancers")
+@pytest.mark.usefixtures("proxies")
 def test_a_job_that_vanished_is_called_so_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     OneDroplet(monkeypatch, "missing")
     with pytest.raises(AirflowException, match=r"job is gone .* restarted") as raised:
@@ -184,14 +184,14 @@ def test_a_job_that_vanished_is_called_so_and_may_be_tried_again(monkeypatch: py
     assert not isinstance(raised.value, AirflowFailException)
 
 
-@pytest.mark.usefixtures("load_balancers")
+@pytest.mark.usefixtures("proxies")
 def test_a_deploy_that_took_too_long_names_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     OneDroplet(monkeypatch, "failed", "timeout")
     with pytest.raises(AirflowFailException, match=r"not done within 900 s \(setting timeouts.build\)"):
         deploy_task().execute(context())
 
 
-@pytest.mark.usefixtures("load_balancers")
+@pytest.mark.usefixtures("proxies")
 def test_a_worker_is_left_for_health_checks_when_haproxy_keeps_all_others_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -204,7 +204,7 @@ def test_a_worker_is_left_for_health_checks_when_haproxy_keeps_all_others_busy(
     assert release.workers == task.app.server.workers + 1
 
 
-@pytest.mark.usefixtures("load_balancers")
+@pytest.mark.usefixtures("proxies")
 def test_a_deploy_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     one = OneDroplet(monkeypatch, "success")
     deploy_task().execute(context())
@@ -232,44 +232,42 @@ def roll_back(states: dict[str, str] | None = None, **xcoms: Any) -> dict[str, A
 
 
 def test_a_first_deploy_has_nothing_to_go_back_to_and_its_rollback_does_not_pretend_trouble(
-    load_balancers: Any,
+    proxies: Any,
 ) -> None:
-    load_balancers.revert.return_value = {
-        "lb-1": RevertResult.parse({"from": None, "to": None, "reverted": False})
-    }
-    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+    proxies.revert.return_value = {"lb-1": RevertResult.parse({"from": None, "to": None, "reverted": False})}
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN)}
     assert roll_back(provision_check__plan=plan(None))["live"] is Color.GREEN
 
 
-def test_traffic_that_is_not_back_where_it_was_is_trouble(load_balancers: Any) -> None:
-    load_balancers.revert.return_value = {}
-    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+def test_traffic_that_is_not_back_where_it_was_is_trouble(proxies: Any) -> None:
+    proxies.revert.return_value = {}
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN)}
     with pytest.raises(AirflowFailException, match="goes to green, but before this run it went to blue"):
         roll_back(provision_check__plan=plan(Color.BLUE))
 
 
-def test_a_run_that_made_no_plan_moves_nothing_and_sees_that_all_agree(load_balancers: Any) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+def test_a_run_that_made_no_plan_moves_nothing_and_sees_that_all_agree(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     ended = roll_back({"provision_check": "failed"})
     assert (ended["live"], ended["moved"], ended["taken_back"]) == (Color.BLUE, False, False)
     # HAProxy may not even run there yet, which the agent would call a mistake.
-    load_balancers.revert.assert_not_called()
+    proxies.revert.assert_not_called()
 
 
 def test_the_plan_that_a_run_made_before_it_was_cleared_says_nothing_about_who_was_live(
-    load_balancers: Any,
+    proxies: Any,
 ) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN)}
     cleared = {"provision_check": "upstream_failed"}
     assert roll_back(cleared, provision_check__plan=plan(Color.BLUE))["live"] is Color.GREEN
 
 
 def test_a_switch_that_a_timer_took_back_before_the_rollback_counts_as_taken_back(
-    load_balancers: Any,
+    proxies: Any,
 ) -> None:
-    load_balancers.revert.return_value = {}
+    proxies.revert.return_value = {}
     taken_back = reverted("deploy/run", at=200.0)
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=taken_back)}
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=taken_back)}
     ended = roll_back(provision_check__plan=plan(Color.BLUE))
     assert (ended["moved"], ended["taken_back"]) == (False, True)
 
@@ -285,31 +283,31 @@ def report_of(run: Any, good: bool = False, **settings: Any) -> str:
 SWITCHED = {"switch_traffic": "success", "final_validation": "success", "rollback": "skipped"}
 
 
-def test_the_lock_is_released_though_the_load_balancers_disagree(load_balancers: Any) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE), "lb-2": status(Color.GREEN)}
+def test_the_lock_is_released_though_the_proxies_disagree(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE), "lb-2": status(Color.GREEN)}
     message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
     assert "disagree about the live color" in message
-    load_balancers.unlock.assert_called_once()
+    proxies.unlock.assert_called_once()
 
 
-def test_a_load_balancer_that_is_away_at_the_end_is_not_called_untouched(load_balancers: Any) -> None:
-    load_balancers.statuses.side_effect = GONE
-    load_balancers.unlock.side_effect = GONE
+def test_a_proxy_that_is_away_at_the_end_is_not_called_untouched(proxies: Any) -> None:
+    proxies.statuses.side_effect = GONE
+    proxies.unlock.side_effect = GONE
     message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
     assert "lb-1 cannot be reached; it is not known who is live" in message
 
 
-def test_a_switch_that_a_timer_took_back_is_reported_as_rolled_back(load_balancers: Any) -> None:
+def test_a_switch_that_a_timer_took_back_is_reported_as_rolled_back(proxies: Any) -> None:
     taken_back = reverted("deploy/run", at=200.0)
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=taken_back)}
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=taken_back)}
     message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
     assert message.startswith("deploy of v2: rolled back:")
 
 
 def test_traffic_that_went_and_came_back_without_a_note_of_it_is_reported_as_rolled_back(
-    load_balancers: Any,
+    proxies: Any,
 ) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     states = {**SWITCHED, "final_validation": "failed", "rollback": "failed"}
     switched = {"lb-1": {"from": "blue", "to": "green", "milliseconds": 4.0, "at": 150.0}}
     run = context(states, lock=LOCK, provision_check__plan=plan(Color.BLUE), switch_traffic=switched)
@@ -319,53 +317,53 @@ def test_traffic_that_went_and_came_back_without_a_note_of_it_is_reported_as_rol
     assert report_of(run).startswith("deploy of v2: refused before the switch:")
 
 
-def test_what_a_run_took_back_or_kept_before_it_was_cleared_is_not_its_doing_now(load_balancers: Any) -> None:
+def test_what_a_run_took_back_or_kept_before_it_was_cleared_is_not_its_doing_now(proxies: Any) -> None:
     earlier, own = reverted("deploy/run", at=50.0), confirmed(at=50.0, color=Color.BLUE)
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=earlier, confirmed=own)}
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE, last_revert=earlier, confirmed=own)}
     states = {"deploy_0": "failed", "switch_traffic": "upstream_failed", "rollback": "success"}
     assert report_of(context(states, lock=LOCK)).startswith("deploy of v2: refused before the switch")
 
 
-def test_a_switch_that_nobody_will_confirm_is_taken_back_at_once(load_balancers: Any) -> None:
+def test_a_switch_that_nobody_will_confirm_is_taken_back_at_once(proxies: Any) -> None:
     waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=False)
-    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN, pending=waiting)}
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN, pending=waiting)}
     report_of(context({"switch_traffic": "success", "final_validation": "failed"}, lock=LOCK))
-    load_balancers.revert.assert_called_once()
+    proxies.revert.assert_called_once()
 
 
-def test_a_switch_that_was_confirmed_before_its_task_died_is_kept_everywhere(load_balancers: Any) -> None:
+def test_a_switch_that_was_confirmed_before_its_task_died_is_kept_everywhere(proxies: Any) -> None:
     waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=True, revision=REVISION)
     done = confirmed()
-    load_balancers.statuses.side_effect = [
+    proxies.statuses.side_effect = [
         {"lb-1": status(Color.GREEN, confirmed=done), "lb-2": status(Color.GREEN, pending=waiting)},
         {name: status(Color.GREEN, confirmed=done) for name in ("lb-1", "lb-2")},
     ]
     run = context({**SWITCHED, "confirm": "failed"}, lock=LOCK)
     report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2").execute(run)
     assert run["ti"].said["report"]["outcome"] == "live and confirmed"
-    load_balancers.confirm.assert_called_once_with(REVISION)
-    load_balancers.revert.assert_not_called()
+    proxies.confirm.assert_called_once_with(REVISION)
+    proxies.revert.assert_not_called()
 
 
 @pytest.mark.parametrize(("prepared", "kept"), [(True, True), (False, False)])
 def test_a_confirmation_that_was_marked_as_done_is_made_or_else_the_switch_is_taken_back(
-    load_balancers: Any, prepared: bool, kept: bool
+    proxies: Any, prepared: bool, kept: bool
 ) -> None:
-    """Otherwise the load balancer's timer takes it back after a run that ended well."""
+    """Otherwise the proxy's timer takes it back after a run that ended well."""
     waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=prepared, revision=REVISION)
     after = (
         status(Color.GREEN, confirmed=confirmed())
         if kept
         else status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0))
     )
-    load_balancers.statuses.side_effect = [
+    proxies.statuses.side_effect = [
         {"lb-1": status(Color.GREEN, pending=waiting)},
         {"lb-1": after},
     ]
     run = context({**SWITCHED, "confirm": "success"}, lock=LOCK)
     message = report_of(run, good=kept)
-    assert load_balancers.confirm.called is kept
-    assert load_balancers.revert.called is not kept
+    assert proxies.confirm.called is kept
+    assert proxies.revert.called is not kept
     assert message.startswith(
         "deploy of v2: live and confirmed; live is green"
         if kept
@@ -374,23 +372,23 @@ def test_a_confirmation_that_was_marked_as_done_is_made_or_else_the_switch_is_ta
     )
 
 
-def test_a_switch_that_cannot_be_taken_back_is_told_with_who_is_live(load_balancers: Any) -> None:
+def test_a_switch_that_cannot_be_taken_back_is_told_with_who_is_live(proxies: Any) -> None:
     waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=False)
     refused = reverted("deploy/run", at=200.0, refused=True)
-    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN, pending=waiting, last_revert=refused)}
-    load_balancers.revert.side_effect = BlueGreenError("blue has no healthy server to go back to")
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN, pending=waiting, last_revert=refused)}
+    proxies.revert.side_effect = BlueGreenError("blue has no healthy server to go back to")
     message = report_of(context({**SWITCHED, "final_validation": "failed"}, lock=LOCK))
     assert "unclear: blue has no healthy server to go back to; live is green;" in message
 
 
-def test_a_report_that_is_tried_again_after_it_released_the_lock_tells_the_same(load_balancers: Any) -> None:
+def test_a_report_that_is_tried_again_after_it_released_the_lock_tells_the_same(proxies: Any) -> None:
     for other in (None, SimpleNamespace(since=300.0, run_id="deploy/next", token=TOKEN + 1)):
         kept = status(Color.GREEN, confirmed=confirmed(), lock=other)
-        load_balancers.statuses.return_value = {"lb-1": kept}
+        proxies.statuses.return_value = {"lb-1": kept}
         states = {**SWITCHED, "confirm": "success"}
         assert "live and confirmed" in report_of(context(states, lock=LOCK), good=True)
         back = status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0), lock=other)
-        load_balancers.statuses.return_value = {"lb-1": back}
+        proxies.statuses.return_value = {"lb-1": back}
         assert "rolled back" in report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
 
 
@@ -402,23 +400,23 @@ def test_a_report_that_is_tried_again_after_it_released_the_lock_tells_the_same(
     ],
 )
 def test_what_was_confirmed_before_a_run_was_cleared_does_not_make_it_a_good_one(
-    load_balancers: Any, states: dict[str, str]
+    proxies: Any, states: dict[str, str]
 ) -> None:
     kept = status(Color.GREEN, confirmed=confirmed(), lock=None)
-    load_balancers.statuses.return_value = {"lb-1": kept}
+    proxies.statuses.return_value = {"lb-1": kept}
     assert "refused before the switch" in report_of(context(states, lock=LOCK))
 
 
-def test_a_deploy_that_is_cleared_after_its_confirmation_is_live_all_the_same(load_balancers: Any) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN, confirmed=confirmed())}
+def test_a_deploy_that_is_cleared_after_its_confirmation_is_live_all_the_same(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN, confirmed=confirmed())}
     states = {"lock": "success", "deploy_0": "failed", "switch_traffic": "upstream_failed"}
     assert "live and confirmed" in report_of(context(states, lock=LOCK), good=True)
 
 
-def test_a_load_balancer_that_was_there_already_is_no_reason_to_doubt_a_switch(load_balancers: Any) -> None:
+def test_a_proxy_that_was_there_already_is_no_reason_to_doubt_a_switch(proxies: Any) -> None:
     earlier = confirmed(at=50.0)
     earlier.run_id = "deploy/earlier"
-    load_balancers.statuses.return_value = {
+    proxies.statuses.return_value = {
         "lb-1": status(Color.GREEN, confirmed=confirmed()),
         "lb-2": status(Color.GREEN, confirmed=earlier),
     }
@@ -440,21 +438,21 @@ def test_a_load_balancer_that_was_there_already_is_no_reason_to_doubt_a_switch(l
     ],
 )
 def test_a_report_says_when_the_idle_color_stops_or_that_it_does_not(
-    load_balancers: Any, ended: str, state: str, said: str
+    proxies: Any, ended: str, state: str, said: str
 ) -> None:
     states = {**SWITCHED, "confirm": "success", "stop_idle_later": state}
     found = status(Color.GREEN, confirmed=confirmed())
     if ended != "live":
         states |= {"confirm": "skipped", "rollback": "success"}
         found = status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0))
-    load_balancers.statuses.return_value = {"lb-1": found}
+    proxies.statuses.return_value = {"lb-1": found}
     message = report_of(context(states, lock=LOCK, stop_idle_later__stops_at="12:00"), good=ended == "live")
     assert said in message
     assert ("12:00" in message) is (state == "success")
 
 
-def test_the_line_of_a_run_that_failed_is_in_its_log(load_balancers: Any) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+def test_the_line_of_a_run_that_failed_is_in_its_log(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     with capture_logs() as logged:
         message = report_of(context({"lock": "success", "deploy_0": "failed"}, lock=LOCK))
     assert [one["event"] for one in logged if one["log_level"] == "error"] == [message]
@@ -469,10 +467,8 @@ def test_the_line_of_a_run_that_failed_is_in_its_log(load_balancers: Any) -> Non
         (f"dry run of v2 ({REVISION[:12]}) (no finding)", {"check__revision": REVISION}, "(no finding): "),
     ],
 )
-def test_a_report_names_the_revision(
-    load_balancers: Any, subject: str, told: dict[str, str], said: str
-) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+def test_a_report_names_the_revision(proxies: Any, subject: str, told: dict[str, str], said: str) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     run = context({"lock": "success", "deploy_0": "failed"}, lock=LOCK, **told)
     assert said in report_of(run, subject=subject)
     assert run["ti"].said["report"]["record"]["revision"] == REVISION
@@ -485,8 +481,8 @@ def test_a_dry_run_is_recorded_on_no_machine(monkeypatch: pytest.MonkeyPatch) ->
         report.ReportOperator(task_id="report", app_id=APP, subject="dry run of v2").execute(run)
 
 
-def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+def test_a_deploy_of_what_is_live_ends_well_and_says_so(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     run = context()
     with pytest.raises(AirflowSkipException), failures_reported(run):
         raise NothingToDoError("every droplet of blue runs v2", Outcome.ALREADY_LIVE)
@@ -501,17 +497,17 @@ def test_a_deploy_of_what_is_live_ends_well_and_says_so(load_balancers: Any) -> 
 SETTLED = {"outcome": "already live", "message": "every droplet of green runs v2"}
 
 
-def test_what_was_found_before_a_run_was_cleared_does_not_count(load_balancers: Any) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+def test_what_was_found_before_a_run_was_cleared_does_not_count(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     states = {"lock": "failed", "provision_check": "upstream_failed"}
     run = context(states, lock=LOCK, provision_check__nothing_to_do=SETTLED)
     assert report_of(run).startswith("deploy of v2: refused before the switch")
 
 
-def test_a_switch_that_the_report_takes_back_was_not_live_already(load_balancers: Any) -> None:
+def test_a_switch_that_the_report_takes_back_was_not_live_already(proxies: Any) -> None:
     """A run that is cleared between its switch and its confirmation finds its own switch."""
     waiting = SimpleNamespace(run_id="deploy/run", to=Color.GREEN, prepared=False)
-    load_balancers.statuses.side_effect = [
+    proxies.statuses.side_effect = [
         {"lb-1": status(Color.GREEN, pending=waiting)},
         {"lb-1": status(Color.BLUE, last_revert=reverted("deploy/run", at=200.0))},
     ]
@@ -593,18 +589,18 @@ def test_the_judge_follows_the_states_of_the_tasks(states: dict[str, str], branc
     assert judge.choose_branch(context(states)) == branch
 
 
-def test_a_provisioning_that_was_ended_by_hand_is_not_done(load_balancers: Any) -> None:
-    load_balancers.statuses.return_value = {"lb-1": status(Color.BLUE)}
+def test_a_provisioning_that_was_ended_by_hand_is_not_done(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     run = context({"lock": "success", "create_droplets": "skipped"}, lock=LOCK)
     assert "the run was ended before it was done" in report_of(run, needs_confirmation=False)
 
 
 @pytest.mark.parametrize("goes_back", [True, False], ids=["a rollback", "a deploy"])
 def test_a_rollback_that_a_timer_has_forestalled_has_nothing_left_to_do(
-    load_balancers: Any, goes_back: bool
+    proxies: Any, goes_back: bool
 ) -> None:
     there = SwitchResult.parse({"from": "green", "to": "green", "already": True})
-    load_balancers.switch.return_value = {"lb-1": there}
+    proxies.switch.return_value = {"lb-1": there}
     task = switch.SwitchTrafficOperator(
         task_id="switch_traffic",
         app_id=APP,
@@ -616,13 +612,13 @@ def test_a_rollback_that_a_timer_has_forestalled_has_nothing_left_to_do(
     run = context()
     if not goes_back:
         assert task.execute(run)["lb-1"]["already"]
-        assert load_balancers.switch.call_args.kwargs["statuses"] == []
+        assert proxies.switch.call_args.kwargs["statuses"] == []
         return
     with pytest.raises(AirflowSkipException, match="came back to green by itself"):
         task.execute(run)
     # The release from before may not know today's health path.
-    assert 404 in load_balancers.switch.call_args.kwargs["statuses"]
-    load_balancers.statuses.return_value = {"lb-1": status(Color.GREEN)}
+    assert 404 in proxies.switch.call_args.kwargs["statuses"]
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN)}
     found = run["ti"].said[NOTHING_TO_DO_KEY]
     after = context({"switch_traffic": "skipped"}, lock=LOCK, switch_traffic__nothing_to_do=found)
     assert report_of(after, good=True).startswith(
@@ -630,7 +626,7 @@ def test_a_rollback_that_a_timer_has_forestalled_has_nothing_left_to_do(
     )
 
 
-def test_a_run_that_was_cleared_in_part_is_not_run_again(load_balancers: Any) -> None:
+def test_a_run_that_was_cleared_in_part_is_not_run_again(proxies: Any) -> None:
     with DAG("deploy", schedule=None):
         task = lock.AcquireLockOperator(task_id="lock", app_id=APP, purpose="deploy of v2")
         judge = verdict.JudgeOperator(task_id="judge")
@@ -641,9 +637,9 @@ def test_a_run_that_was_cleared_in_part_is_not_run_again(load_balancers: Any) ->
 
 def test_one_lost_connection_does_not_make_a_droplet_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     good = SimpleNamespace(error=None, status=200, revision=REVISION)
-    load_balancer = create_autospec(LoadBalancerHook, instance=True)
-    load_balancer.probe.side_effect = [LOST, good, good, good]
-    monkeypatch.setattr(LoadBalancerHook, "of", lambda _droplet, _app: load_balancer)
+    proxy = create_autospec(ProxyHook, instance=True)
+    proxy.probe.side_effect = [LOST, good, good, good]
+    monkeypatch.setattr(ProxyHook, "of", lambda _droplet, _app: proxy)
     sensor = health.HealthCheckSensor(
         task_id="health_check",
         app_id=APP,

@@ -21,14 +21,14 @@ from bluegreen.validation.sampler import KEY_REFUSED, Sampler, Target, Visitor
 from tests.unit.runs import running
 
 REVISION = "a" * 40
-RIGHT = Sample(1, 200, REVISION, load_balancer="lb-1")
-RIGHT_HEALTH = Sample(1, 200, REVISION, path="/health", load_balancer="lb-1")
-MOVED = Sample(1, 301, REVISION, load_balancer="lb-1", location="https://www.example.com/")
+RIGHT = Sample(1, 200, REVISION, proxy="lb-1")
+RIGHT_HEALTH = Sample(1, 200, REVISION, path="/health", proxy="lb-1")
+MOVED = Sample(1, 301, REVISION, proxy="lb-1", location="https://www.example.com/")
 NOT_YET, SICK = (
-    Sample(1, 503, None, load_balancer="lb-1"),
-    Sample(1, 500, REVISION, load_balancer="lb-1"),
+    Sample(1, 503, None, proxy="lb-1"),
+    Sample(1, 500, REVISION, proxy="lb-1"),
 )
-REFUSED = Sample(1, None, None, load_balancer="lb-1", error=KEY_REFUSED, lost=True)
+REFUSED = Sample(1, None, None, proxy="lb-1", error=KEY_REFUSED, lost=True)
 
 
 @pytest.fixture
@@ -53,14 +53,14 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(preview, "PREVIEW_SECONDS", 0.3)
         monkeypatch.setattr(preview, "PREVIEW_INTERVAL", 0.01)
         monkeypatch.setattr(preview, "BASELINE_SECONDS", 0)
-        balancer = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
-        idle = (balancer,) * fields.pop("droplets", 0)
-        fleet = Fleet(load_balancers=(balancer,), blue=idle, green=())
+        proxy = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("198.18.0.1"), private=None)
+        idle = (proxy,) * fields.pop("droplets", 0)
+        fleet = Fleet(proxies=(proxy,), blue=idle, green=())
         plan = Plan(live=Color.GREEN if live else None, idle=Color.BLUE, fleet=fleet)
         operator = PreviewCheckOperator(
             app_id="my_perl_app",
             task_id="preview_check",
-            lock={"load_balancers": [], "tokens": {"lb-1": 7}},
+            lock={"proxies": [], "tokens": {"lb-1": 7}},
             plan=plan.model_dump(mode="json"),
             revision=REVISION,
             **fields,
@@ -99,11 +99,11 @@ def test_a_rollback_does_not_need_the_preview(check: Any, capsys: pytest.Capture
 
 def test_another_release_in_the_preview_is_named(check: Any) -> None:
     with pytest.raises(BlueGreenError, match=f"from revision {'b' * 40}"):
-        check(Sample(1, 200, "b" * 40, load_balancer="lb-1"))
+        check(Sample(1, 200, "b" * 40, proxy="lb-1"))
 
 
 def test_the_live_release_is_what_the_bake_compares_with(check: Any) -> None:
-    samples = check(RIGHT, live=[Sample(7, 200, "b" * 40, load_balancer="lb-1")] * 3)["samples"]
+    samples = check(RIGHT, live=[Sample(7, 200, "b" * 40, proxy="lb-1")] * 3)["samples"]
     assert [Sample(**sample).milliseconds for sample in samples] == [7, 7, 7]
 
 
@@ -205,7 +205,7 @@ def test_a_preview_that_hangs_is_given_up_in_time(check: Any) -> None:
     def slow(*asks: Any) -> Sample:
         asked.append(asks)
         time.sleep(0.1)
-        return Sample(100, None, None, "no answer after 5 s", load_balancer="lb-1")
+        return Sample(100, None, None, "no answer after 5 s", proxy="lb-1")
 
     with pytest.raises(BlueGreenError, match=r"no whole answer \(no answer after 5 s\)"):
         check(droplets=100, hangs=slow)

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Downs
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletUnreachableError
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import previous_release
 from bluegreen.release.release import DropletFacts
 from bluegreen.run.plan import HeldLock, Plan
@@ -26,7 +26,7 @@ from tests.unit.repositories import app_of
 pytestmark = pytest.mark.usefixtures("trusting")
 
 FLEET = ONE_EACH.model_copy(update={"green": (droplet(4, "green-1"), droplet(5, "green-2"))})
-LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
+LOCK = HeldLock(proxies=FLEET.proxies, tokens={"lb-1": 7}).model_dump(mode="json")
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
 EVERYWHERE = ["198.18.0.4", "198.18.0.5"]
 
@@ -114,7 +114,7 @@ def both_were_live(monkeypatch: pytest.MonkeyPatch, ledger: Any) -> None:
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch) -> Callable[[Records], Any]:
     def ledger(records: Records, **policy: Any) -> Any:
-        """Let the load balancers have these outcomes and revisions on record."""
+        """Let the proxies have these outcomes and revisions on record."""
         app = app_of("https://example.com/shop.git", **policy)
         monkeypatch.setattr(previous_release.PreviousReleaseOperator, "app", app)
         lines = [
@@ -124,9 +124,9 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Callable[[Records], Any]:
             }
             for number, (outcome, revision) in enumerate(records)
         ]
-        hook = create_autospec(LoadBalancerHook, instance=True)
+        hook = create_autospec(ProxyHook, instance=True)
         hook.ledger.return_value = lines
-        monkeypatch.setattr(LoadBalancerHook, "of", lambda *_: hook)
+        monkeypatch.setattr(ProxyHook, "of", lambda *_: hook)
         return hook
 
     return ledger
@@ -167,7 +167,7 @@ def test_a_release_that_was_never_live_cannot_be_rolled_back_to_by_its_name(
     [
         ("asked", TAKEN_BACK, False),
         ("asked", LIVE_ONCE, True),
-        # As on a load balancer that is new, which knows of no run.
+        # As on a proxy that is new, which knows of no run.
         ("asked", [], True),
         ("always", [], False),
     ],
@@ -244,7 +244,7 @@ def test_what_is_not_there_is_refused_with_what_is(
         go_back(monkeypatch, wanted, on_droplets=[first, facts(V2, releases=on_second)])
 
 
-def test_a_load_balancer_that_could_not_be_asked_says_nothing_about_the_idle_color(
+def test_a_proxy_that_could_not_be_asked_says_nothing_about_the_idle_color(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lost = DropletUnreachableError("lb-1: the SSH connection was lost")
@@ -271,11 +271,11 @@ def test_whether_the_idle_color_is_well_is_haproxy_s_to_say(
     server: dict[str, Any], answer: dict[str, Any], text: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {"name": "green-1", "address": "10.0.0.4", "port": 8080, "up": True, "check": "L7OK", **server}
-    hook = create_autospec(LoadBalancerHook, instance=True)
+    hook = create_autospec(ProxyHook, instance=True)
     hook.name = "lb-1"
     hook.status.return_value = status(servers={"blue": [], "green": [known]})
     hook.probe.return_value = Probe(color=None, milliseconds=1.0, **{"error": None, **answer})
-    monkeypatch.setattr(LoadBalancerHook, "of", lambda *_: hook)
+    monkeypatch.setattr(ProxyHook, "of", lambda *_: hook)
     task: Any = previous_release.PreviousReleaseOperator(
         app_id="my_perl_app", task_id="previous_release", lock=LOCK, plan=PLAN, activation=[]
     )

@@ -17,12 +17,12 @@ from bluegreen.operators import provision_check
 from bluegreen.release.release import DropletFacts
 from bluegreen.run.plan import HeldLock
 from bluegreen.source.policy import Age
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.traffic.test_agent_answers import answer
 
 KEY = generate().public
 V1, V2 = "a" * 40, "b" * 40
-Answer = LoadBalancerStatus | BlueGreenError
+Answer = ProxyStatus | BlueGreenError
 Facts = DropletFacts | BlueGreenError
 
 
@@ -38,14 +38,14 @@ def droplet(number: int, name: str) -> Droplet:
 
 
 FLEET = Fleet(
-    load_balancers=(droplet(1, "lb-1"), droplet(2, "lb-2")),
+    proxies=(droplet(1, "lb-1"), droplet(2, "lb-2")),
     blue=(droplet(3, "blue-1"),),
     green=(droplet(4, "green-1"),),
 )
-LOCK = HeldLock(load_balancers=(), tokens={"lb-1": 7}).model_dump(mode="json")
+LOCK = HeldLock(proxies=(), tokens={"lb-1": 7}).model_dump(mode="json")
 
 
-def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> LoadBalancerStatus:
+def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> ProxyStatus:
     known = {"port": 8080, "up": up, "check": "L7OK"}
     servers = {
         "blue": [{"name": "blue-1", "address": "198.19.0.3", **known}],
@@ -53,7 +53,7 @@ def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> Loa
     }
     confirmed = {"color": live, "revision": V1, "run_id": "p", "at": 1.0} if live else None
     calm = {"pending": None, "last_revert": None, "confirmed": confirmed, "servers": servers}
-    return LoadBalancerStatus.parse(answer(live=live, **{**calm, **changes}))
+    return ProxyStatus.parse(answer(live=live, **{**calm, **changes}))
 
 
 def facts(revision: str | None = V1, **changes: Any) -> DropletFacts:
@@ -121,7 +121,7 @@ def test_a_revision_that_may_not_be_deployed_any_more_gets_no_plan(monkeypatch: 
     assert Check(monkeypatch, goes_back=True).run() == ["198.18.0.4"]
 
 
-def test_a_load_balancer_that_cannot_be_read_does_not_hide_a_droplets_trouble(
+def test_a_proxy_that_cannot_be_read_does_not_hide_a_droplets_trouble(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check = Check(monkeypatch)
@@ -140,7 +140,7 @@ def test_an_idle_droplet_without_room_for_files_is_refused(monkeypatch: pytest.M
         check.run()
 
 
-def test_a_load_balancer_without_haproxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_without_haproxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check = Check(monkeypatch)
     haproxy = {"version": "0.0", "running": False, "config_sha256": None, "workers": 0}
     check.statuses["lb-1"] = status(haproxy=haproxy)
@@ -202,7 +202,7 @@ def test_what_is_not_live_everywhere_and_healthy_is_deployed(
     assert check.run() == ["198.18.0.4"]
 
 
-def test_where_load_balancers_disagree_a_deploy_wants_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_proxies_disagree_a_deploy_wants_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     check = Check(monkeypatch, revision=V2)
     check.statuses["lb-2"] = status("green")
     with pytest.raises(AirflowFailException, match="lb-1: blue, lb-2: green"):
@@ -211,7 +211,7 @@ def test_where_load_balancers_disagree_a_deploy_wants_to_be_told(monkeypatch: py
     assert check.run(live="blue") == ["198.18.0.4"]
 
 
-def test_where_load_balancers_disagree_a_rollback_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_proxies_disagree_a_rollback_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     check = Check(monkeypatch, goes_back=True)
     check.statuses["lb-2"] = status("green", pending=answer()["pending"])
     check.run()
@@ -236,7 +236,7 @@ def test_an_unconfirmed_switch_that_came_back_is_told_until_the_next_one_is_conf
     assert check.said["plan"]["warnings"] == []
 
 
-def went_back(run_id: str, **changes: Any) -> LoadBalancerStatus:
+def went_back(run_id: str, **changes: Any) -> ProxyStatus:
     return status(last_revert={**answer()["last_revert"], "run_id": run_id, **changes})
 
 
@@ -263,7 +263,7 @@ def test_a_rollback_does_its_work_whatever_a_clock_has_said_that_was_ahead(
     assert check.run() == ["198.18.0.4"]
 
 
-def test_load_balancers_of_which_one_went_back_and_one_did_not_are_made_to_agree(
+def test_proxies_of_which_one_went_back_and_one_did_not_are_made_to_agree(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check = Check(monkeypatch, goes_back=True)
@@ -298,7 +298,7 @@ def test_other_switches_that_were_taken_back_keep_no_rollback_from_its_work(
     assert check.run() == ["198.18.0.4"]
 
 
-def test_a_rollback_goes_on_whatever_is_wrong_with_droplets_that_load_balancers_judge_better(
+def test_a_rollback_goes_on_whatever_is_wrong_with_droplets_that_proxies_judge_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check = Check(monkeypatch, goes_back=True)

@@ -10,25 +10,25 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.color import Color
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import render_and_reload as haproxy
 from bluegreen.run.plan import HeldLock, Plan
 from tests.unit.operators.test_provision_check import FLEET, status
 
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
-LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
+LOCK = HeldLock(proxies=FLEET.proxies, tokens={"lb-1": 7}).model_dump(mode="json")
 
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Stand in for two load balancers."""
+    """Stand in for two proxies."""
     hook = Mock(members=[Mock(), Mock()])
     for number, member in enumerate(hook.members, 1):
         member.name = f"lb-{number}"
         member.probe.return_value = SimpleNamespace(status=200)
     hook.statuses.return_value = {"lb-1": status(), "lb-2": status()}
     hook.sync.return_value = hook.align.return_value = []
-    monkeypatch.setattr(LoadBalancersHook, "holding", lambda *_: hook)
+    monkeypatch.setattr(ProxiesHook, "holding", lambda *_: hook)
     monkeypatch.setattr(haproxy, "haproxy_config", lambda *_, **__: "config")
     return hook
 
@@ -73,7 +73,7 @@ def test_traffic_that_was_moved_meanwhile_is_not_moved_again(hook: Any) -> None:
 
 
 @pytest.mark.parametrize("everywhere", [True, False])
-def test_ipv6_is_served_if_every_load_balancer_knows_it(
+def test_ipv6_is_served_if_every_proxy_knows_it(
     everywhere: bool, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HAProxy would not start with an address of a kind that its kernel does not know."""

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.color import Color
 from bluegreen.errors import PolicyError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import deploy, previous_release, verdict
 from bluegreen.operators import switch_traffic as switch
 from bluegreen.operators.support.seals import (
@@ -36,7 +36,7 @@ from tests.unit.repositories import app_of
 from tests.unit.runs import Run
 
 GOOD, EVIL = "a" * 40, "e" * 40
-LOCK = HeldLock(load_balancers=(LB,), tokens={"lb-1": 7})
+LOCK = HeldLock(proxies=(LB,), tokens={"lb-1": 7})
 LATER = LOCK.model_copy(update={"tokens": {"lb-1": 8}})
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET)
@@ -146,7 +146,7 @@ def task_of(kind: type[Any], hook: Any, **fields: Any) -> Any:
         task_id="task", app_id="my_perl_app", lock=LOCK.model_dump(mode="json"), revision=GOOD, **fields
     )
     task.__dict__["app"] = app_of("https://example.com/shop.git")
-    task.__dict__["load_balancers"] = lambda: hook
+    task.__dict__["proxies"] = lambda: hook
     return task
 
 
@@ -156,7 +156,7 @@ def test_no_traffic_moves_without_a_plan_and_a_preview(missing: str, goes_back: 
     run = checked(Run(first="previous_release" if goes_back else "resolve_ref"))
     del run.xcoms[missing, "done"]
     plan = PLAN.model_dump(mode="json")
-    hook = create_autospec(LoadBalancersHook, instance=True)
+    hook = create_autospec(ProxiesHook, instance=True)
     task = task_of(switch.SwitchTrafficOperator, hook, plan=plan, goes_back=goes_back)
     with pytest.raises(AirflowFailException, match=f"the task {missing} has not done this"):
         task.execute(run.context)
@@ -164,7 +164,7 @@ def test_no_traffic_moves_without_a_plan_and_a_preview(missing: str, goes_back: 
 
 
 def test_a_switch_that_no_bake_has_watched_is_not_confirmed() -> None:
-    run, hook = checked(Run()), create_autospec(LoadBalancersHook, instance=True)
+    run, hook = checked(Run()), create_autospec(ProxiesHook, instance=True)
     task = task_of(verdict.ConfirmOperator, hook)
     task.execute(run.context)
     hook.confirm.assert_called_once_with(GOOD)
@@ -176,7 +176,7 @@ def test_a_switch_that_no_bake_has_watched_is_not_confirmed() -> None:
 
 def test_nothing_is_built_by_a_plan_that_the_run_has_not_made() -> None:
     run, plan = checked(Run()), PLAN.model_copy(update={"good": EVIL}).model_dump(mode="json")
-    hook = create_autospec(LoadBalancersHook, instance=True)
+    hook = create_autospec(ProxiesHook, instance=True)
     task = task_of(deploy.DeployReleaseOperator, hook, plan=plan, ip=str(PLAN.idle_droplets[0].public))
     with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
         task.execute(run.context)
@@ -184,7 +184,7 @@ def test_nothing_is_built_by_a_plan_that_the_run_has_not_made() -> None:
 
 def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> None:
     run, plan = checked(Run(first="previous_release")), PLAN.model_copy(update={"good": EVIL})
-    hook = create_autospec(LoadBalancersHook, instance=True)
+    hook = create_autospec(ProxiesHook, instance=True)
     task: Any = previous_release.PreviousReleaseOperator(
         task_id="previous_release",
         app_id="my_perl_app",
@@ -192,7 +192,7 @@ def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> No
         plan=plan.model_dump(mode="json"),
         activation=[],
     )
-    task.__dict__["load_balancers"] = lambda: hook
+    task.__dict__["proxies"] = lambda: hook
     with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
         task.execute(run.context)
     hook.renew.assert_not_called()
@@ -266,7 +266,7 @@ def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
         goes_back=goes_back,
     )
     task.__dict__["app"] = APP
-    monkeypatch.setattr(task, "load_balancers", lambda: hook)
+    monkeypatch.setattr(task, "proxies", lambda: hook)
     # As if its traffic had come back by itself, which is all that a rollback has to find here.
     if goes_back:
         with pytest.raises(Exception, match="came back"):

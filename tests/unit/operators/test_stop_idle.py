@@ -17,7 +17,7 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Fleet
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletUnreachableError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import stop_idle as module
 from bluegreen.operators.stop_idle import StopIdleLaterOperator, StopIdleOperator
 from bluegreen.release.jobs import CLAIMED_STATUS
@@ -30,7 +30,7 @@ from tests.unit.dag_building.test_dags import REFERENCE, dags_of
 from tests.unit.operators.test_provision_check import FLEET, droplet, status
 
 AFTER = 3600
-LOCK = HeldLock(load_balancers=FLEET.load_balancers, tokens={"lb-1": 7}).model_dump(mode="json")
+LOCK = HeldLock(proxies=FLEET.proxies, tokens={"lb-1": 7}).model_dump(mode="json")
 SETTING = REFERENCE.read_text(encoding="utf-8").replace(
     "# stop_idle_after: null", f"stop_idle_after: {AFTER}"
 )
@@ -44,14 +44,14 @@ def app(drain: int = 120) -> Any:
 
 
 def confirmed(age: float, **changes: Any) -> Any:
-    """Return the status of a load balancer on which green was confirmed so long ago."""
+    """Return the status of a proxy on which green was confirmed so long ago."""
     known = {"color": "green", "revision": "a" * 40, "run_id": "deploy/1", "at": 1000.0, "token": 7}
     return status(Color.GREEN, confirmed=known, now=1000.0 + age, **changes)
 
 
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the task against load balancers that say this; return what it said, and the droplets it stopped.
+    """Run the task against proxies that say this; return what it said, and the droplets it stopped.
 
     It follows the run with the token ``after``, or was triggered by hand.
     """
@@ -63,7 +63,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
         drain: int = 120,
         after: int | None = None,
     ) -> tuple[str, list[str], Any]:
-        hook = create_autospec(LoadBalancersHook, instance=True, app=app())
+        hook = create_autospec(ProxiesHook, instance=True, app=app())
         hook.statuses.return_value = {f"lb-{number}": one for number, one in enumerate(statuses, 1)}
         stopped: list[str] = []
 
@@ -86,7 +86,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
         task = StopIdleOperator(app_id="my_perl_app", task_id="stop_idle", lock=LOCK)
         task.__dict__["app"] = app(drain)
         monkeypatch.setattr(StopIdleOperator, "read_fleet", lambda _: fleet)
-        monkeypatch.setattr(StopIdleOperator, "load_balancers", lambda _: hook)
+        monkeypatch.setattr(StopIdleOperator, "proxies", lambda _: hook)
         conf = None if after is None else {"token": after}
         run: Any = {"dag_run": SimpleNamespace(conf=conf)}
         return task.act(run), stopped, hook
@@ -126,7 +126,7 @@ def test_a_stop_knows_by_its_token_whether_it_is_still_its_turn_whatever_a_clock
 
 
 def taken_back(age: float, token: int) -> Any:
-    """Return the status of a load balancer on which a switch to blue was taken back so long ago."""
+    """Return the status of a proxy on which a switch to blue was taken back so long ago."""
     revert = {
         "from": "blue",
         "to": "green",
@@ -192,7 +192,7 @@ def test_trouble_that_passes_is_retried(stop: Any) -> None:
     assert raised.value.transient
 
 
-def test_a_token_that_no_load_balancer_gave_keeps_no_color_warm_for_ever(stop: Any) -> None:
+def test_a_token_that_no_proxy_gave_keeps_no_color_warm_for_ever(stop: Any) -> None:
     newer = "another run has claimed this droplet since (its token 8000 is newer than 7); nothing was stopped"
     with pytest.raises(BlueGreenError, match="a new run is let in"):
         stop(confirmed(AFTER + 1), trouble=CommandError(f"blue-1: {newer}", CLAIMED_STATUS))
@@ -215,7 +215,7 @@ def test_a_droplet_that_is_off_is_named_because_its_app_starts_with_it(stop: Any
     assert stopped == ["blue-1"]
 
 
-def test_load_balancers_that_are_new_do_not_count() -> None:
+def test_proxies_that_are_new_do_not_count() -> None:
     assert seconds_left([confirmed(600), status(Color.GREEN, confirmed=None)], AFTER) == AFTER - 600
 
 

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import report
 from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.traffic.agent_answers import Counters
@@ -23,11 +23,11 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
-    one = create_autospec(LoadBalancersHook, instance=True)
+    one = create_autospec(ProxiesHook, instance=True)
     factory = MagicMock(return_value=one)
     factory.holding.return_value = one
     one.factory = factory
-    monkeypatch.setattr(report, "LoadBalancersHook", factory)
+    monkeypatch.setattr(report, "ProxiesHook", factory)
     counted = {Color.GREEN: Counters(requests=140, responses_5xx=2), Color.BLUE: Counters()}
     live = status(Color.GREEN, confirmed=confirmed(), counters=counted)
     one.statuses.return_value = {"lb-1": live}
@@ -48,7 +48,7 @@ def run_report(
         {"task_id": "lock", "map_index": -1, "duration": None},
     ]
     task = report.ReportOperator(task_id="report", app_id=APP, subject="deploy of v2")
-    task.__dict__["read_fleet"] = lambda: SimpleNamespace(load_balancers=(LB,))
+    task.__dict__["read_fleet"] = lambda: SimpleNamespace(proxies=(LB,))
     if good:
         task.execute(run)
     else:
@@ -112,7 +112,7 @@ def test_a_record_holds_why_a_release_was_bad(hook: Any) -> None:
     assert line["validation"] == {"verdict": verdict}
 
 
-def test_a_record_does_not_call_nothing_live_because_load_balancers_disagree(hook: Any) -> None:
+def test_a_record_does_not_call_nothing_live_because_proxies_disagree(hook: Any) -> None:
     hook.statuses.return_value = {"lb-1": status(Color.BLUE), "lb-2": status(Color.GREEN)}
     line = run_report({**DONE, "confirm": "failed"}, good=False, lock=LOCK)
     assert not Record.model_validate(line).live_known
@@ -150,7 +150,7 @@ def record(number: int, **more: Any) -> dict[str, Any]:
     return Record.model_validate({**base, **more}).line()
 
 
-def test_the_ledgers_of_several_load_balancers_are_one() -> None:
+def test_the_ledgers_of_several_proxies_are_one() -> None:
     one, two = [record(1), record(2), {"torn": True}], [record(2), record(3)]
     assert [each.run_id for each in read_ledger([two, one])] == ["run-1", "run-2", "run-3"]
 

@@ -12,7 +12,7 @@ from bluegreen.traffic.drain import Drain
 
 
 def facts(states: dict[str, str], **changes: Any) -> Facts:
-    """What is known if the load balancers and the tasks' states say the same."""
+    """What is known if the proxies and the tasks' states say the same."""
     known: dict[str, Any] = {"errors": {}, "moved_back": False, "live": Color.BLUE, "live_known": True}
     known |= {"asked": changes.get("live_known", True), "kept": states.get("confirm") == "success"}
     return Facts(subject="deploy of v2 (0123456789ab)", states=states, **{**known, **changes})
@@ -24,7 +24,7 @@ def test_a_confirmed_switch_is_the_only_good_end() -> None:
     assert message_of(end, "shop") == "deploy of v2 (0123456789ab): live and confirmed; live is green"
 
 
-def test_only_load_balancers_that_cannot_be_asked_are_believed_on_the_word_of_a_task_s_state() -> None:
+def test_only_proxies_that_cannot_be_asked_are_believed_on_the_word_of_a_task_s_state() -> None:
     states = {"switch_traffic": "success", "confirm": "success"}
     assert outcome_of(facts(states, kept=False, live=None, live_known=False)) is Outcome.LIVE
     assert outcome_of(facts(states, kept=False, moved_back=True)) is Outcome.ROLLED_BACK
@@ -86,7 +86,7 @@ def test_a_task_that_was_killed_is_named_although_it_said_nothing() -> None:
     assert "deploy_1 ended without a word" in message_of(facts({"deploy_1": "failed"}), "shop")
 
 
-def test_a_switch_that_the_load_balancer_took_back_before_the_confirmation_is_rolled_back() -> None:
+def test_a_switch_that_the_proxy_took_back_before_the_confirmation_is_rolled_back() -> None:
     end = facts(
         {"switch_traffic": "success", "confirm": "failed", "rollback": "skipped"},
         errors={"confirm": "lb-1: the last switch was taken back: it was not confirmed in time"},

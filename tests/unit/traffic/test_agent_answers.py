@@ -1,4 +1,4 @@
-"""What load balancers say, and which color is live."""
+"""What proxies say, and which color is live."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import ProxyError
 from bluegreen.traffic.agent_answers import (
     Counters,
     DisagreementError,
-    LoadBalancerStatus,
+    ProxyStatus,
     RevertResult,
     SwitchResult,
     color_from_before,
@@ -66,12 +66,12 @@ def answer(**changes: Any) -> dict[str, Any]:
     }
 
 
-def status(live: str | None) -> LoadBalancerStatus:
-    return LoadBalancerStatus.parse(answer(live=live))
+def status(live: str | None) -> ProxyStatus:
+    return ProxyStatus.parse(answer(live=live))
 
 
 def test_an_answer_becomes_types() -> None:
-    parsed = LoadBalancerStatus.parse(answer())
+    parsed = ProxyStatus.parse(answer())
     assert parsed.live is Color.BLUE
     assert parsed.servers[Color.BLUE][0].up
     assert parsed.counters[Color.GREEN].requests == 7
@@ -83,7 +83,7 @@ def test_an_answer_becomes_types() -> None:
 def test_what_the_agent_really_answers_becomes_types(deployed: Deployed) -> None:
     switched = SwitchResult.parse(deployed.switch(Color.GREEN))
     assert (switched.from_color, switched.to, switched.already) == (Color.BLUE, Color.GREEN, False)
-    parsed = LoadBalancerStatus.parse(deployed.status())
+    parsed = ProxyStatus.parse(deployed.status())
     assert (parsed.live, parsed.consistent) == (Color.GREEN, True)
     reverted = RevertResult.parse(deployed.world.ok("revert", token=deployed.token))
     assert (reverted.from_color, reverted.to, reverted.reverted) == (Color.GREEN, Color.BLUE, True)
@@ -100,19 +100,19 @@ def test_what_the_agent_really_answers_becomes_types(deployed: Deployed) -> None
 def test_an_answer_of_another_kind_is_refused_by_the_place_that_is_wrong(
     change: dict[str, Any], place: str
 ) -> None:
-    with pytest.raises(LoadBalancerError, match=place) as refusal:
-        LoadBalancerStatus.parse(answer(**change))
+    with pytest.raises(ProxyError, match=place) as refusal:
+        ProxyStatus.parse(answer(**change))
     assert refusal.value.code == "bad_answer"
 
 
 def test_the_agents_own_words_are_passed_on() -> None:
-    with pytest.raises(LoadBalancerError, match="locked by") as refusal:
-        LoadBalancerStatus.parse({"ok": False, "error": "locked", "message": "locked by deploy"})
+    with pytest.raises(ProxyError, match="locked by") as refusal:
+        ProxyStatus.parse({"ok": False, "error": "locked", "message": "locked by deploy"})
     assert refusal.value.code == "locked"
 
 
 @pytest.mark.parametrize("live", ["blue", "green", None])
-def test_live_is_what_all_load_balancers_say(live: str | None) -> None:
+def test_live_is_what_all_proxies_say(live: str | None) -> None:
     assert live_color({"lb-1": status(live), "lb-2": status(live)}) == live
 
 
@@ -121,8 +121,8 @@ def test_a_disagreement_says_who_says_what() -> None:
         live_color({"lb-2": status("green"), "lb-1": status("blue")})
 
 
-def test_without_a_load_balancer_nothing_can_be_said() -> None:
-    with pytest.raises(LoadBalancerError, match="no load balancer"):
+def test_without_a_proxy_nothing_can_be_said() -> None:
+    with pytest.raises(ProxyError, match="no proxy"):
         live_color({})
 
 
@@ -142,34 +142,34 @@ def test_each_color_has_another() -> None:
     assert (Color.BLUE.other, Color.GREEN.other) == (Color.GREEN, Color.BLUE)
 
 
-def test_a_new_load_balancer_does_not_count_as_disagreeing() -> None:
-    new = LoadBalancerStatus.parse(answer(live=None, map_file=None, map_running=None))
+def test_a_new_proxy_does_not_count_as_disagreeing() -> None:
+    new = ProxyStatus.parse(answer(live=None, map_file=None, map_running=None))
     assert live_color({"lb-1": status("blue"), "lb-2": new}) is Color.BLUE
     assert live_color({"lb-2": new}) is None
 
 
-def test_a_person_may_say_who_is_live_only_where_load_balancers_disagree() -> None:
+def test_a_person_may_say_who_is_live_only_where_proxies_disagree() -> None:
     split = {"lb-1": status("blue"), "lb-2": status("green")}
     assert live_color(split, Color.GREEN) is Color.GREEN
     assert live_color({"lb-1": status("blue")}, Color.BLUE) is Color.BLUE
-    with pytest.raises(LoadBalancerError, match=r"agree .*lb-1: blue.* `live` must be left empty"):
+    with pytest.raises(ProxyError, match=r"agree .*lb-1: blue.* `live` must be left empty"):
         live_color({"lb-1": status("blue")}, Color.GREEN)
 
 
 def test_where_haproxy_is_stopped_its_file_says_who_is_live() -> None:
-    stopped = LoadBalancerStatus.parse(answer(live=None, idle=None, map_running=None))
+    stopped = ProxyStatus.parse(answer(live=None, idle=None, map_running=None))
     assert live_color({"lb-1": stopped}) is Color.BLUE
-    new = LoadBalancerStatus.parse(answer(live=None, idle=None, map_running=None, map_file=None))
+    new = ProxyStatus.parse(answer(live=None, idle=None, map_running=None, map_file=None))
     assert live_color({"lb-1": new}) is None
     assert live_color({"lb-1": new, "lb-2": stopped}) is Color.BLUE
 
 
-def test_a_load_balancer_that_the_first_switch_did_not_reach_follows_the_others() -> None:
+def test_a_proxy_that_the_first_switch_did_not_reach_follows_the_others() -> None:
     assert live_color({"lb-1": status(None), "lb-2": status("green")}) is Color.GREEN
 
 
-def interrupted(live: str, **changes: Any) -> LoadBalancerStatus:
-    return LoadBalancerStatus.parse(answer(live=live, **{"pending": None, "last_revert": None, **changes}))
+def interrupted(live: str, **changes: Any) -> ProxyStatus:
+    return ProxyStatus.parse(answer(live=live, **{"pending": None, "last_revert": None, **changes}))
 
 
 def test_the_color_from_before_an_interrupted_switch_is_known() -> None:
@@ -181,7 +181,7 @@ def test_the_color_from_before_an_interrupted_switch_is_known() -> None:
         color_from_before({"lb-1": interrupted("green"), "lb-2": interrupted("blue")})
 
 
-# While this was taken back, the load balancer's clock was an hour ahead.
+# While this was taken back, the proxy's clock was an hour ahead.
 CLOCK_WAS_AHEAD = {**answer()["last_revert"], "from": "blue", "to": "green", "at": 4600.0, "token": 7}
 
 
@@ -220,7 +220,7 @@ def test_a_switch_that_was_taken_back_before_another_was_kept_does_not_say_where
 def test_a_switch_whose_run_died_while_confirming_is_kept_only_if_all_had_agreed(
     first: dict[str, Any], second: dict[str, Any], decided: bool
 ) -> None:
-    def one(live: str, prepared: bool = False, **changes: Any) -> LoadBalancerStatus:
+    def one(live: str, prepared: bool = False, **changes: Any) -> ProxyStatus:
         pending = {**answer()["pending"], "prepared": prepared}
         return interrupted(live, **{"pending": pending, **changes})
 
@@ -237,17 +237,17 @@ def test_a_switch_whose_run_died_while_confirming_is_kept_only_if_all_had_agreed
         ({"map_running": None, "moved_at": None, "confirmed": None}, False),
     ],
 )
-def test_a_load_balancer_is_new_until_a_deploy_has_told_its_haproxy(
+def test_a_proxy_is_new_until_a_deploy_has_told_its_haproxy(
     change: dict[str, Any], deployed_to: bool
 ) -> None:
-    assert LoadBalancerStatus.parse({**answer(), **change}).is_deployed_to is deployed_to
+    assert ProxyStatus.parse({**answer(), **change}).is_deployed_to is deployed_to
 
 
 @pytest.mark.parametrize(
     ("version", "too_old"), [("2.2.9", True), ("2.4.0", False), ("3.2.0", False), ("0.0", False)]
 )
 def test_a_haproxy_that_cannot_replace_a_map_in_one_step_is_too_old(version: str, too_old: bool) -> None:
-    parsed = LoadBalancerStatus.parse(answer(haproxy={**answer()["haproxy"], "version": version}))
+    parsed = ProxyStatus.parse(answer(haproxy={**answer()["haproxy"], "version": version}))
     assert parsed.too_old == (
         f"HAProxy {version} is too old, upgrade it to 2.4 or later" if too_old else None
     )

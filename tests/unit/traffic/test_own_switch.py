@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.own_switch import is_kept, is_taken_back, waiting_switch
 from tests.unit.local_haproxy import REVISIONS, Deployed, fire
 
@@ -15,7 +15,7 @@ NOTHING = {"waits": False, "kept": False, "back": False}
 
 @pytest.fixture
 def locked(deployed: Deployed) -> Deployed:
-    """Return a load balancer whose lock the run holds."""
+    """Return a proxy whose lock the run holds."""
     return lock_again(deployed)
 
 
@@ -30,7 +30,7 @@ def confirm(locked: Deployed) -> None:
 
 
 def learns(deployed: Deployed, run: str) -> dict[str, bool]:
-    statuses = {"lb-1": LoadBalancerStatus.parse(deployed.status())}
+    statuses = {"lb-1": ProxyStatus.parse(deployed.status())}
     return {
         "waits": waiting_switch(statuses, run) is not None,
         "kept": is_kept(statuses, run),

@@ -94,7 +94,7 @@ def test_who_may_look_sees_the_idle_color_as_clients_would(
         (BALANCER, by_proxy("127.0.0.1"), ""),
         (BALANCER, by_proxy("::1"), ""),
         (BALANCER, by_proxy("::ffff:127.0.0.1"), ""),
-        # Passed on by a program on the load balancer itself.
+        # Passed on by a program on the proxy itself.
         (OWN, "", "X-Forwarded-For: 6.6.6.6\r\n"),
     ],
 )
@@ -124,7 +124,7 @@ def test_without_a_public_url_the_preview_has_its_own_host(plain_world: PsgiWorl
     assert (seen["HTTP_HOST"], seen["HTTP_X_FORWARDED_PROTO"]) == (PREVIEW_HOST, "http")
 
 
-def test_by_default_only_airflow_and_the_load_balancer_may_look(plain_world: PsgiWorld) -> None:
+def test_by_default_only_airflow_and_the_proxy_may_look(plain_world: PsgiWorld) -> None:
     status = {source: plain_world.ask(source=source, host=PREVIEW_HOST)[0] for source in (OFFICE, OWN)}
     assert status == {OFFICE: 403, OWN: 200}
 

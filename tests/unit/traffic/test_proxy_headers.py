@@ -236,11 +236,11 @@ def test_a_trusted_proxy_may_come_by_ipv6(behind_cdn: PsgiWorld, client: str, ar
 def test_a_client_by_ipv6_is_served_and_named(world: PsgiWorld) -> None:
     seen = world.seen("X-Forwarded-Proto: https\r\n", source="::1")
     assert (seen["HTTP_X_FORWARDED_FOR"], seen["HTTP_X_REAL_IP"]) == ("::1", "::1")
-    # It is somebody on the load balancer.
+    # It is somebody on the proxy.
     assert seen["HTTP_X_FORWARDED_PROTO"] == "https"
 
 
-def test_somebody_on_the_load_balancer_may_say_how_he_asks(world: PsgiWorld) -> None:
+def test_somebody_on_the_proxy_may_say_how_he_asks(world: PsgiWorld) -> None:
     assert world.seen("X-Forwarded-Proto: https\r\n", source=OWN)["HTTP_X_FORWARDED_PROTO"] == "https"
     # A program there that passes on what others ask.
     headers = "X-Forwarded-Proto: https\r\nX-Forwarded-For: 6.6.6.6\r\n"
@@ -248,7 +248,7 @@ def test_somebody_on_the_load_balancer_may_say_how_he_asks(world: PsgiWorld) -> 
 
 
 @pytest.mark.parametrize("named", ["TCP4 127.0.0.1 127.0.0.1", "TCP6 ::1 ::1"])
-def test_a_managed_load_balancer_cannot_speak_as_somebody_on_the_load_balancer(
+def test_a_managed_load_balancer_cannot_speak_as_somebody_on_the_proxy(
     behind_cdn: PsgiWorld, named: str
 ) -> None:
     proxy = f"PROXY {named} 40000 80\r\n"

@@ -1,4 +1,4 @@
-"""Which load balancers a rollback goes on without."""
+"""Which proxies a rollback goes on without."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.traffic.agent_answers import LoadBalancerStatus
+from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.reached import not_reached
 from tests.unit.hooks.test_proxies import both, member
 from tests.unit.local_haproxy import Deployed
@@ -20,15 +20,15 @@ ONE, TWO, ADDED = (droplet(number, f"lb-{number}") for number in (1, 2, 3))
 AWAY = BlueGreenError("lb-3 cannot be reached")
 
 
-def knows(*reached: Droplet) -> LoadBalancerStatus:
+def knows(*reached: Droplet) -> ProxyStatus:
     return status(reached=[str(one.public) for one in reached])
 
 
-def test_a_silent_load_balancer_that_nobody_knows_is_not_reached_yet() -> None:
+def test_a_silent_proxy_that_nobody_knows_is_not_reached_yet() -> None:
     assert not_reached({ONE: knows(ONE, TWO), TWO: knows(ONE, TWO), ADDED: AWAY}) == [ADDED]
 
 
-def test_a_silent_load_balancer_that_one_of_the_others_knows_may_serve_clients() -> None:
+def test_a_silent_proxy_that_one_of_the_others_knows_may_serve_clients() -> None:
     assert not_reached({ONE: knows(ONE, TWO), TWO: knows(ONE, TWO, ADDED), ADDED: AWAY}) == []
 
 
@@ -41,7 +41,7 @@ def test_a_silent_load_balancer_that_one_of_the_others_knows_may_serve_clients()
     ],
     ids=["nobody has noted it", "nobody answers", "its address is not known"],
 )
-def test_a_silent_load_balancer_that_nobody_can_vouch_for_is_not_left_out(one: Any, added: Droplet) -> None:
+def test_a_silent_proxy_that_nobody_can_vouch_for_is_not_left_out(one: Any, added: Droplet) -> None:
     assert not_reached({ONE: one, added: AWAY}) == []
 
 
@@ -51,19 +51,19 @@ def test_if_no_deploy_has_reached_any_none_is_left_out() -> None:
     assert not_reached({ONE: empty, TWO: knows(TWO), ADDED: AWAY}) == [ONE, ADDED]
 
 
-def test_a_rollback_goes_on_without_a_load_balancer_that_was_added_and_does_not_answer(
+def test_a_rollback_goes_on_without_a_proxy_that_was_added_and_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check = Check(monkeypatch, goes_back=True)
     added = droplet(9, "lb-9")
-    check.fleet = FLEET.model_copy(update={"load_balancers": (*FLEET.load_balancers, added)})
-    known = knows(*FLEET.load_balancers)
+    check.fleet = FLEET.model_copy(update={"proxies": (*FLEET.proxies, added)})
+    known = knows(*FLEET.proxies)
     check.statuses = {"lb-1": known, "lb-2": known, "lb-9": AWAY}
     assert check.run() == ["198.18.0.4"]
-    assert [one["name"] for one in check.said["plan"]["fleet"]["load_balancers"]] == ["lb-1", "lb-2"]
+    assert [one["name"] for one in check.said["plan"]["fleet"]["proxies"]] == ["lb-1", "lb-2"]
 
 
-def test_before_a_configuration_is_installed_anywhere_all_load_balancers_know_of_all(
+def test_before_a_configuration_is_installed_anywhere_all_proxies_know_of_all(
     deployed: Deployed,
 ) -> None:
     assert deployed.status()["reached"] is None
@@ -72,7 +72,7 @@ def test_before_a_configuration_is_installed_anywhere_all_load_balancers_know_of
     assert deployed.status()["reached"] == ["198.18.0.1", "198.18.0.2"]
     deployed.world.ok("sync", **request, peers=["198.18.0.3"])
     deployed.switch(Color.GREEN)
-    reached = LoadBalancerStatus.parse(deployed.status()).reached
+    reached = ProxyStatus.parse(deployed.status()).reached
     assert reached == frozenset(f"198.18.0.{one}" for one in (1, 2, 3))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.settings.app import ValidationSettings
-from bluegreen.traffic.agent_answers import Counters, LoadBalancerStatus
+from bluegreen.traffic.agent_answers import Counters, ProxyStatus
 from bluegreen.validation.client_requests import Look, RealTraffic, average_between
 from tests.unit.local_haproxy import Deployed
 
@@ -136,7 +136,7 @@ def test_haproxy_s_own_averages_are_understood(deployed: Deployed) -> None:
     """Ask a real one: 40 quick requests, then 20 that take 50 ms each."""
 
     def now() -> Look:
-        status = LoadBalancerStatus.parse(deployed.status())
+        status = ProxyStatus.parse(deployed.status())
         return Look(status.counters[Color.BLUE], status.answer_times[Color.BLUE])
 
     looks = [now()]

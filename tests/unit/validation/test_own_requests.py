@@ -17,7 +17,7 @@ NEW, OLD = "a" * 40, "b" * 40
 def answers(
     count: int, milliseconds: float = 5, status: int | None = 200, path: str = "/", **fields: object
 ) -> list[Sample]:
-    sample = Sample(milliseconds, status, NEW, path=path, load_balancer="lb-1", at=10.0)
+    sample = Sample(milliseconds, status, NEW, path=path, proxy="lb-1", at=10.0)
     return [replace(sample, **fields)] * count  # type: ignore[arg-type]
 
 
@@ -68,8 +68,8 @@ def test_failures_in_a_row_need_no_minimum_of_requests() -> None:
     assert not verdict(answers(3) + answers(4, status=503), answers(100))
 
 
-def test_failures_in_a_row_are_those_through_one_load_balancer() -> None:
-    one, other = answers(3, status=503), answers(3, status=503, load_balancer="lb-2")
+def test_failures_in_a_row_are_those_through_one_proxy() -> None:
+    one, other = answers(3, status=503), answers(3, status=503, proxy="lb-2")
     assert not verdict(one + other, answers(100))
     assert "through lb-2" in verdict(one + other * 2, answers(100))
 
@@ -121,7 +121,7 @@ def test_what_fails_in_the_old_release_now_is_not_the_new_one_s_fault() -> None:
     assert not verdict(alternating(190, 10), answers(100), alternating(57, 3))
 
 
-def test_a_request_that_reached_no_load_balancer_says_nothing_about_a_release() -> None:
+def test_a_request_that_reached_no_proxy_says_nothing_about_a_release() -> None:
     assert not verdict(answers(100, status=None, lost=True), answers(100))
     assert verdict(answers(100, status=None, error="ReadTimeout"), answers(100))
 

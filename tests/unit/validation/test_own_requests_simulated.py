@@ -46,7 +46,7 @@ class App:
                 status=500 if chance.random() < self.errors else 200,
                 revision=REVISION,
                 path=f"/{number % self.paths}",
-                load_balancer="lb-1",
+                proxy="lb-1",
                 at=second + number / count,
             )
             for number in range(count)

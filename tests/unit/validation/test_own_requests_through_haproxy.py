@@ -26,7 +26,7 @@ def app(public_url: str | None) -> App:
     return app.model_copy(update={"traffic": app.traffic.model_copy(update={"public_url": public_url})})
 
 
-def load_balancer(deployed: Deployed) -> Any:
+def proxy(deployed: Deployed) -> Any:
     droplet = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("127.0.0.1"), private=None)
     return droplet.model_copy(update={"public": f"127.0.0.1:{deployed.world.http_port}"})
 
@@ -48,7 +48,7 @@ def test_the_app_of_either_color_sees_what_it_sees_from_clients(
     live = color is Color.BLUE
     manner = (Manner.of_clients if live else Manner.of_preview)(settings, PREVIEW_KEY)
     with Visitor(manner) as visitor:
-        sample = visitor.ask(("/headers", load_balancer(deployed)))
+        sample = visitor.ask(("/headers", proxy(deployed)))
     assert (sample.status, sample.revision) == (200, REVISIONS[color])
     [seen] = [one.headers for one in deployed.world.backends[color] if one.headers.keys()]
     address = f"127.0.0.1:{deployed.world.http_port}"
@@ -73,16 +73,16 @@ def check(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Any:
                 setattr(backend, name, value)
         traffic = settings.traffic
         deployed.sync(deployed.world.render(public_host=traffic.public_host, https=traffic.https))
-        balancer = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("127.0.0.1"), private=None)
+        proxy = Droplet(id=1, name="lb-1", status="active", public=IPv4Address("127.0.0.1"), private=None)
         plan = Plan(
             live=Color.BLUE,
             idle=Color.GREEN,
-            fleet=Fleet(load_balancers=(balancer,), blue=(), green=(balancer,) * 2),
+            fleet=Fleet(proxies=(proxy,), blue=(), green=(proxy,) * 2),
         )
         operator = PreviewCheckOperator(
             app_id="my_perl_app",
             task_id="preview_check",
-            lock={"load_balancers": [], "tokens": {"lb-1": 7}},
+            lock={"proxies": [], "tokens": {"lb-1": 7}},
             plan=plan.model_dump(mode="json"),
             revision=REVISIONS[Color.GREEN],
         )

@@ -105,7 +105,7 @@ class _App(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def balancer() -> Iterator[Any]:
+def proxy() -> Iterator[Any]:
     """A droplet that answers; its "address" has a port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _App)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -119,10 +119,10 @@ def _at(port: int) -> Any:
     return droplet.model_copy(update={"public": f"127.0.0.1:{port}"})
 
 
-def test_an_answer_is_remembered_with_whom_and_what_was_asked(balancer: Any) -> None:
+def test_an_answer_is_remembered_with_whom_and_what_was_asked(proxy: Any) -> None:
     with Visitor(MANNER) as visitor:
-        sample = visitor.ask(("/broken", balancer))
-    assert (sample.status, sample.revision, sample.path, sample.load_balancer) == (
+        sample = visitor.ask(("/broken", proxy))
+    assert (sample.status, sample.revision, sample.path, sample.proxy) == (
         500,
         REVISION,
         "/broken",
@@ -132,16 +132,16 @@ def test_an_answer_is_remembered_with_whom_and_what_was_asked(balancer: Any) -> 
     assert sample.milliseconds > 0
 
 
-def test_the_app_is_asked_as_clients_ask(balancer: Any) -> None:
+def test_the_app_is_asked_as_clients_ask(proxy: Any) -> None:
     _App.headers_seen.clear()
     with Visitor(MANNER) as visitor:
-        visitor.ask(("/", balancer))
+        visitor.ask(("/", proxy))
     assert MANNER.headers.items() <= _App.headers_seen[0].items()
 
 
-def test_the_settings_say_which_statuses_are_good(balancer: Any) -> None:
+def test_the_settings_say_which_statuses_are_good(proxy: Any) -> None:
     with Visitor(MANNER) as visitor:
-        samples = [visitor.ask((path, balancer)) for path in ("/", "/login", "/old", "/broken")]
+        samples = [visitor.ask((path, proxy)) for path in ("/", "/login", "/old", "/broken")]
     assert [(sample.status, sample.failed) for sample in samples] == [
         (200, False),
         (302, False),
@@ -150,19 +150,19 @@ def test_the_settings_say_which_statuses_are_good(balancer: Any) -> None:
     ]
 
 
-def test_a_preview_that_haproxy_refuses_is_no_release_s_failure(balancer: Any) -> None:
+def test_a_preview_that_haproxy_refuses_is_no_release_s_failure(proxy: Any) -> None:
     preview = replace(MANNER, by_preview=True)
     with Visitor(preview) as visitor:
-        by_app, by_haproxy = visitor.ask(("/forbidden", balancer)), visitor.ask(("/refused", balancer))
+        by_app, by_haproxy = visitor.ask(("/forbidden", proxy)), visitor.ask(("/refused", proxy))
     assert (by_app.status, by_app.lost) == (403, False)
     assert (by_haproxy.status, by_haproxy.error, by_haproxy.lost) == (None, KEY_REFUSED, True)
     with Visitor(MANNER) as visitor:
-        assert visitor.ask(("/refused", balancer)).status == 403
+        assert visitor.ask(("/refused", proxy)).status == 403
 
 
-def test_where_a_redirect_leads_is_shown_on_one_line_and_not_at_length(balancer: Any) -> None:
+def test_where_a_redirect_leads_is_shown_on_one_line_and_not_at_length(proxy: Any) -> None:
     with Visitor(MANNER) as visitor:
-        shown = said(visitor.ask(("/old", balancer)))
+        shown = said(visitor.ask(("/old", proxy)))
     assert shown.startswith("status 301 to https://www.example.com/?[31mxxx")
     assert shown.endswith("…, allowed are 200 to 299")
     assert len(shown) < 200
@@ -186,25 +186,25 @@ def test_where_a_redirect_leads_is_shown_on_one_line_and_not_at_length(balancer:
     ],
 )
 def test_an_answer_that_does_not_end_well_is_the_release_s_failure_and_in_time(
-    balancer: Any, monkeypatch: pytest.MonkeyPatch, path: str, what: str | None
+    proxy: Any, monkeypatch: pytest.MonkeyPatch, path: str, what: str | None
 ) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.4)
     with Visitor(MANNER) as visitor:
-        sample = visitor.ask((path, balancer))
+        sample = visitor.ask((path, proxy))
         # What is left of an answer is not taken for the next one.
-        assert visitor.ask(("/", balancer)).status == 200
+        assert visitor.ask(("/", proxy)).status == 200
     assert (sample.failed, sample.lost) == (True, False)
     if what:
         assert said(sample) == f"no whole answer ({what})"
 
 
 def test_an_answer_without_an_end_is_given_up_after_some_megabytes(
-    balancer: Any, monkeypatch: pytest.MonkeyPatch
+    proxy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 60)
     tracemalloc.start()
     with Visitor(MANNER) as visitor:
-        sample = visitor.ask(("/chunked-endless", balancer))
+        sample = visitor.ask(("/chunked-endless", proxy))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert said(sample) == "no whole answer (status 200, but the body is larger than 8 MiB)"
@@ -212,44 +212,44 @@ def test_an_answer_without_an_end_is_given_up_after_some_megabytes(
     assert most < 2 << 20
 
 
-def test_a_release_some_of_whose_bodies_stall_is_bad(balancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_some_of_whose_bodies_stall_is_bad(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.1)
     with Visitor(MANNER) as visitor:
         paths = ["/", "/length-stalls"] * 20
         # One path of an app, as the judge knows it.
-        new = [replace(visitor.ask((path, balancer)), path="/") for path in paths]
-        before = [visitor.ask(("/", balancer)) for _ in range(60)]
+        new = [replace(visitor.ask((path, proxy)), path="/") for path in paths]
+        before = [visitor.ask(("/", proxy)) for _ in range(60)]
     [series] = series_of(new, before)
     assert "20 of 40 own requests to / failed (50.0%" in (series.verdict(ValidationSettings()) or "")
 
 
 @pytest.mark.parametrize("path", ["/", "/chunked"])
-def test_a_connection_is_kept_for_the_next_request(balancer: Any, path: str) -> None:
+def test_a_connection_is_kept_for_the_next_request(proxy: Any, path: str) -> None:
     _App.connections.clear()
     with Visitor(MANNER) as visitor:
-        assert [visitor.ask((path, balancer)).status for _ in range(3)] == [200] * 3
+        assert [visitor.ask((path, proxy)).status for _ in range(3)] == [200] * 3
     assert len(_App.connections) == 1
 
 
 def test_an_answer_that_does_not_come_is_the_release_s_failure(
-    balancer: Any, monkeypatch: pytest.MonkeyPatch
+    proxy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.05)
     with Visitor(MANNER) as visitor:
-        sample = visitor.ask(("/slow", balancer))
+        sample = visitor.ask(("/slow", proxy))
     assert (sample.error, sample.lost) == ("no answer after 0.05 s", False)
 
 
-def test_a_load_balancer_that_is_not_there_is_no_release_s_failure() -> None:
+def test_a_proxy_that_is_not_there_is_no_release_s_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = _at(free.getsockname()[1])
     with Visitor(MANNER) as visitor:
         assert visitor.ask(("/", nobody)).lost
 
 
-def seen(count: int, paths: list[str], balancer: Any, rate: float) -> list[Sample]:
+def seen(count: int, paths: list[str], proxy: Any, rate: float) -> list[Sample]:
     """Wait until so many requests have been made, however long a busy machine takes for them."""
-    with Sampler(targets_of(paths, [balancer]), rate=rate, visitors=VISITORS, manner=MANNER) as sampler:
+    with Sampler(targets_of(paths, [proxy]), rate=rate, visitors=VISITORS, manner=MANNER) as sampler:
         until(lambda: len(sampler.samples()) >= count, seconds=60)
         return sampler.samples()
 
@@ -260,32 +260,32 @@ def seconds_of_a_round(samples: list[Sample]) -> float:
     return median(later - earlier for earlier, later in zip(begun, begun[VISITORS:], strict=False))
 
 
-def test_every_path_is_asked_equally_often_at_the_rate(balancer: Any) -> None:
-    samples = seen(60, ["/", "/a", "/b"], balancer, rate=60)
+def test_every_path_is_asked_equally_often_at_the_rate(proxy: Any) -> None:
+    samples = seen(60, ["/", "/a", "/b"], proxy, rate=60)
     # Not more often, however much later on a busy machine.
     assert seconds_of_a_round(samples) > 0.8 * VISITORS / 60
     counts = [sum(sample.path == path for sample in samples) for path in ("/", "/a", "/b")]
     assert max(counts) - min(counts) <= 4
 
 
-def test_a_slow_path_does_not_keep_the_others_waiting(balancer: Any) -> None:
+def test_a_slow_path_does_not_keep_the_others_waiting(proxy: Any) -> None:
     _App.most_at_once = 0
-    seen(16, ["/slow"], balancer, rate=50)
+    seen(16, ["/slow"], proxy, rate=50)
     assert _App.most_at_once > 1
 
 
-def test_a_connection_that_was_closed_meanwhile_is_opened_again(balancer: Any) -> None:
+def test_a_connection_that_was_closed_meanwhile_is_opened_again(proxy: Any) -> None:
     with Visitor(MANNER) as visitor:
-        assert visitor.ask(("/", balancer)).status == 200
+        assert visitor.ask(("/", proxy)).status == 200
         for connection in visitor._http._connections.values():
             assert connection.sock is not None
             connection.sock.shutdown(socket.SHUT_RDWR)
-        assert visitor.ask(("/", balancer)).status == 200
+        assert visitor.ask(("/", proxy)).status == 200
 
 
-def test_requests_that_hang_at_the_end_are_waited_for(balancer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_that_hang_at_the_end_are_waited_for(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.4)
-    with Sampler(targets_of(["/length-stalls"], [balancer]), rate=50, visitors=4, manner=MANNER) as sampler:
+    with Sampler(targets_of(["/length-stalls"], [proxy]), rate=50, visitors=4, manner=MANNER) as sampler:
         until(lambda: len(sampler._threads) == 4)
         time.sleep(0.2)
         assert sampler.samples() == []

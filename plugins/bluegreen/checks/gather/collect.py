@@ -13,7 +13,7 @@ from bluegreen.checks.facts import (
     Account,
     AppServer,
     Facts,
-    LoadBalancer,
+    Proxy,
     Reading,
     Source,
     version_of,
@@ -30,7 +30,7 @@ from bluegreen.hooks.digitalocean import DigitalOceanError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.hooks.haproxy_config import haproxy_config
-from bluegreen.hooks.proxy import LoadBalancerHook
+from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.release.system_names import BUILD_USER, FETCH_USER
 from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.settings.app import App, EntryPoint
@@ -60,8 +60,8 @@ def _age(facts: Facts) -> Age | None:
 
 
 def read_runs(facts: Facts) -> list[Record]:
-    """Return the last runs of the app, oldest first, as the load balancers that can be asked know them."""
-    members = [one for one in facts.fleet.load_balancers if one.name in facts.readable]
+    """Return the last runs of the app, oldest first, as the proxies that can be asked know them."""
+    members = [one for one in facts.fleet.proxies if one.name in facts.readable]
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
         read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app)), members)
         return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-RUNS_SHOWN:]
@@ -69,7 +69,7 @@ def read_runs(facts: Facts) -> list[Record]:
 
 def _ledger(droplet: Droplet, app: App) -> list[dict[str, Any]]:
     with DropletHook.of(droplet, app) as hook:
-        return LoadBalancerHook(hook).ledger(RUNS_SHOWN)
+        return ProxyHook(hook).ledger(RUNS_SHOWN)
 
 
 class _Collector:
@@ -82,9 +82,9 @@ class _Collector:
             asked_source = pool.submit(attempt, self._source)
             account = self._account()
             fleet = _fleet(account, self.app)
-            members = _reachable(fleet.load_balancers)
-            made = {one.name: attempt(partial(LoadBalancerHook.of, one, self.app)) for one in members}
-            hooks = {name: one for name, one in made.items() if isinstance(one, LoadBalancerHook)}
+            members = _reachable(fleet.proxies)
+            made = {one.name: attempt(partial(ProxyHook.of, one, self.app)) for one in members}
+            hooks = {name: one for name, one in made.items() if isinstance(one, ProxyHook)}
             refused = {name: one for name, one in made.items() if isinstance(one, BlueGreenError)}
             said = dict(zip(hooks, pool.map(lambda hook: attempt(hook.status), hooks.values()), strict=True))
             statuses = {**refused, **said}
@@ -97,9 +97,9 @@ class _Collector:
             # Who is in the configuration depends on what they say.
             facts = replace(facts, servers=answers)
             config = self._config(facts)
-            read = pool.map(lambda hook: self._load_balancer(hook, facts, config), hooks.values())
-            load_balancers = dict(zip(hooks, read, strict=True))
-        return replace(facts, load_balancers=load_balancers, config=config)
+            read = pool.map(lambda hook: self._proxy(hook, facts, config), hooks.values())
+            proxies = dict(zip(hooks, read, strict=True))
+        return replace(facts, proxies=proxies, config=config)
 
     def _source(self) -> Source | None:
         return read_source(self.app, self.ref) if self.ref else None
@@ -132,16 +132,14 @@ class _Collector:
         ipv6 = all(one.haproxy.ipv6 for one in facts.readable.values())
         return attempt(lambda: haproxy_config(self.app, fleet, min(versions), running, ipv6=ipv6))
 
-    def _load_balancer(
-        self, hook: LoadBalancerHook, facts: Facts, config: str | BlueGreenError | None
-    ) -> Reading[LoadBalancer]:
+    def _proxy(self, hook: ProxyHook, facts: Facts, config: str | BlueGreenError | None) -> Reading[Proxy]:
         fleet, told = facts.fleet, facts.readable.values()
         ports = {server.name: server.port for color in Color for server in servers_of(color, told)}
         live = next((server for server in servers_of(facts.live, told) if server.up), None)
         request = {
             "kind": "load_balancer",
             "unit": "haproxy.service",
-            "files": list(watched_files(self.app, load_balancer=True)),
+            "files": list(watched_files(self.app, proxy=True)),
             "config": config if isinstance(config, str) else None,
             "certificate": self.app.traffic.certificate,
             "servers": [
@@ -158,7 +156,7 @@ class _Collector:
             "pages": self.app.validation.paths,
             "page_server": {"address": str(live.address), "port": live.port} if live else None,
         }
-        return ask(hook.droplet_hook, request, LoadBalancer)
+        return ask(hook.droplet_hook, request, Proxy)
 
     def _app_server(self, droplet: Droplet, facts: Facts) -> Reading[AppServer]:
         source = facts.source if isinstance(facts.source, Source) else None
@@ -168,7 +166,7 @@ class _Collector:
             "kind": "app_server",
             "app": self.app.system_name,
             "unit": f"{self.app.system_name}.service",
-            "files": list(watched_files(self.app, load_balancer=False)),
+            "files": list(watched_files(self.app, proxy=False)),
             "fetch_user": FETCH_USER,
             "build_user": BUILD_USER,
             "run_user": self.app.system_name,
@@ -187,7 +185,7 @@ class _Collector:
 def _fleet(account: Account, app: App) -> Fleet:
     """Sort out who can be: a droplet without a role must not hide the problems of the others."""
     if isinstance(account.droplets, BlueGreenError):
-        return Fleet(load_balancers=(), blue=(), green=())
+        return Fleet(proxies=(), blue=(), green=())
     return Fleet.sorted(account.droplets, app.fleet.tags)[0]
 
 

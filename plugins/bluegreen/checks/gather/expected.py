@@ -24,9 +24,9 @@ def environment_path(app: App) -> str:
     return f"/etc/default/{app.system_name}"
 
 
-def watched_files(app: App, *, load_balancer: bool) -> tuple[str, ...]:
+def watched_files(app: App, *, proxy: bool) -> tuple[str, ...]:
     """Return the files that are read whole from a droplet."""
-    if load_balancer:
+    if proxy:
         return CONFIG_PATH, MAP_PATH, AGENT_PATH, BOOT_UNIT_ENABLED
     return (unit_path(app),)
 
@@ -42,6 +42,6 @@ def expected_start(app: App, droplet: Droplet) -> str:
 
 
 def agent_files() -> dict[str, str]:
-    """Return what runs on a load balancer besides HAProxy, by path."""
+    """Return what runs on a proxy besides HAProxy, by path."""
     sources = {AGENT_PATH: AGENT_SOURCE, BOOT_UNIT_ENABLED: BOOT_UNIT_SOURCE}
     return {path: source.read_text(encoding="utf-8") for path, source in sources.items()}

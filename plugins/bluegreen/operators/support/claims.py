@@ -20,7 +20,7 @@ from bluegreen.release.jobs import CLAIMED_STATUS, token_script
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
-    from bluegreen.hooks.proxies import LoadBalancersHook
+    from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.settings.app import App
 
 log = getLogger(__name__)
@@ -30,12 +30,12 @@ NO_TOKEN = 10**15
 
 
 @contextmanager
-def refusals_explained(load_balancers: LoadBalancersHook) -> Iterator[None]:
+def refusals_explained(proxies: ProxiesHook) -> Iterator[None]:
     """Where a droplet refuses the run's token, say whose its token is, and let no later run meet that again.
 
-    :param load_balancers: those that the run has locked.
-    :raises LoadBalancerError: with the code ``lock_lost`` if another run holds the lock by now.
-    :raises BlueGreenError: if none does: then the droplet's token was given by load balancers that are gone,
+    :param proxies: those that the run has locked.
+    :raises ProxyError: with the code ``lock_lost`` if another run holds the lock by now.
+    :raises BlueGreenError: if none does: then the droplet's token was given by proxies that are gone,
         or were set back. They know it from now on.
     """
     try:
@@ -44,16 +44,16 @@ def refusals_explained(load_balancers: LoadBalancersHook) -> Iterator[None]:
         found = re.search(r"its token (\d+) ", str(error))
         if error.status != CLAIMED_STATUS or found is None:
             raise
-        file = f"/var/lib/bluegreen/{load_balancers.app.system_name}.token"
+        file = f"/var/lib/bluegreen/{proxies.app.system_name}.token"
         if int(found[1]) >= NO_TOKEN:
             raise BlueGreenError(
                 f"{error}. No run was ever given that token: remove {file}, and its twin in /run/bluegreen, "
                 "on that droplet"
             ) from None
-        load_balancers.make_known(int(found[1]))
+        proxies.make_known(int(found[1]))
         raise BlueGreenError(
-            f"{error}. But no other run holds the lock: that token, in {file} there, is left from a load "
-            "balancer that is gone or was set back. The load balancers know it now, so a new run is let in"
+            f"{error}. But no other run holds the lock: that token, in {file} there, is left from a "
+            "proxy that is gone or was set back. The proxies know it now, so a new run is let in"
         ) from None
 
 
@@ -74,6 +74,6 @@ def newest_token(app: App, droplets: Sequence[Droplet]) -> int:
 
     if not droplets:
         return 0
-    log.info("no load balancer knows a token, so the droplets are asked")
+    log.info("no proxy knows a token, so the droplets are asked")
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
         return max(pool.map(ask, droplets))

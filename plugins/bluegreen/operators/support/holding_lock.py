@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.run.plan import HeldLock, Plan
 
@@ -27,9 +27,9 @@ class LockedOperator(BlueGreenOperator):
         """What this run has locked."""
         return HeldLock.model_validate(self.lock)
 
-    def load_balancers(self) -> LoadBalancersHook:
-        """Return the load balancers that this run has locked."""
-        return LoadBalancersHook.holding(self.app, self.held_lock)
+    def proxies(self) -> ProxiesHook:
+        """Return the proxies that this run has locked."""
+        return ProxiesHook.holding(self.app, self.held_lock)
 
 
 class PlannedOperator(LockedOperator):

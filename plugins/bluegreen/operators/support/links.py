@@ -45,14 +45,14 @@ def _plan(operator: Any) -> Plan | None:
 
 
 class HaproxyLink(BaseOperatorLink):
-    """HAProxy's statistics of the first load balancer."""
+    """HAProxy's statistics of the first proxy."""
 
     name = "HAProxy statistics"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty without a load balancer."""
+        """Return the address; empty without a proxy."""
         plan = _plan(operator)
-        return f"http://{plan.fleet.load_balancers[0].public}:8404/stats" if plan else ""
+        return f"http://{plan.fleet.proxies[0].public}:8404/stats" if plan else ""
 
 
 class DropletLink(BaseOperatorLink):

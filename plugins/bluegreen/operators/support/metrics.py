@@ -92,17 +92,17 @@ class Watched:
 
 
 def locked(app_id: str, since: float) -> Figures:
-    """Say since when the app's load balancers are locked; 0 if they are not."""
+    """Say since when the app's proxies are locked; 0 if they are not."""
     return {f"bluegreen.lock.since.{app_id}": round(since)}
 
 
 def lock_in(facts: Facts) -> Figures:
-    """Say since when the load balancers are locked, as they say themselves; nothing if they cannot be asked.
+    """Say since when the proxies are locked, as they say themselves; nothing if they cannot be asked.
 
     That corrects what a run that died, or a message that was lost, left wrong.
     """
     locks = [status.lock.since for status in facts.readable.values() if status.lock]
-    if not locks and len(facts.readable) < len(facts.fleet.load_balancers):
+    if not locks and len(facts.readable) < len(facts.fleet.proxies):
         return {}
     return locked(facts.app.id, since=min(locks, default=0))
 

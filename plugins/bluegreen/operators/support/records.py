@@ -1,4 +1,4 @@
-"""The record of a run, from what Airflow and the load balancers know about it."""
+"""The record of a run, from what Airflow and the proxies know about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.operators.support.failures import ERROR_KEY
 from bluegreen.operators.support.states import found_plan, is_emergency, told
 from bluegreen.run.ledger import Record, Validation
-from bluegreen.traffic.agent_answers import Counters, LoadBalancerStatus, SwitchResult, confirmed_revision
+from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult, confirmed_revision
 from bluegreen.traffic.drain import Drain
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def ended(
     approved_by: str | None,
     live: Color | None,
     live_known: bool,
-    statuses: Mapping[str, LoadBalancerStatus],
+    statuses: Mapping[str, ProxyStatus],
 ) -> Record:
     """Complete the record.
 
@@ -76,7 +76,7 @@ def ended(
     :param message: the report's line.
     :param older: by how much its revision was older than what was live, if it was.
     :param approved_by: who approved its switch, if anybody did.
-    :param live: who is live, as all load balancers say.
+    :param live: who is live, as all proxies say.
     :param live_known: whether they do.
     :param statuses: what each of them said last; empty if they could not be asked.
     """
@@ -135,9 +135,9 @@ def _phases(context: Context) -> dict[str, float]:
 
 
 def _since(
-    switches: Mapping[str, SwitchResult], statuses: Mapping[str, LoadBalancerStatus], color: Color
+    switches: Mapping[str, SwitchResult], statuses: Mapping[str, ProxyStatus], color: Color
 ) -> Counters | None:
-    """Count what the new color was sent since the switch; None if a load balancer did not say."""
+    """Count what the new color was sent since the switch; None if a proxy did not say."""
     total = Counters()
     for name, switch in switches.items():
         if name not in statuses or color not in statuses[name].counters:

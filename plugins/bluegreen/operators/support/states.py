@@ -65,7 +65,7 @@ def task_states(context: Context) -> dict[str, str]:
 
 
 def holder_of(context: Context) -> str:
-    """Return by what name the load balancers know this run."""
+    """Return by what name the proxies know this run."""
     run = context["dag_run"]
     return f"{run.dag_id}/{run.run_id}"
 

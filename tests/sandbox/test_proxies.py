@@ -1,4 +1,4 @@
-"""Two load balancers as one, over SSH, and what one of them does when it loses power."""
+"""Two proxies as one, over SSH, and what one of them does when it loses power."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 import requests
 
 from bluegreen.color import Color
-from bluegreen.errors import LoadBalancerError
+from bluegreen.errors import ProxyError
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.hooks.proxies import LoadBalancersHook
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.run.ledger import read_ledger
 from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import DisagreementError, color_from_before, live_color
@@ -64,9 +64,9 @@ def color_from(machine: Machine) -> str | None:
 
 
 class Pair:
-    """Two load balancers, and the run that holds their locks."""
+    """Two proxies, and the run that holds their locks."""
 
-    def __init__(self, machines: list[Machine], hook: LoadBalancersHook) -> None:
+    def __init__(self, machines: list[Machine], hook: ProxiesHook) -> None:
         self.machines = machines
         self.hook = hook
 
@@ -105,12 +105,12 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def two(shop: Shop) -> Iterator[Pair]:
-    """Return two load balancers as provisioning makes them, with application servers behind each."""
+    """Return two proxies as provisioning makes them, with application servers behind each."""
     key = hostkey.generate()
     machines = shop.order(
         "pair-lb-1",
         "pair-lb-2",
-        user_data=render_user_data(app="my_perl_app", load_balancer=True, host_key=key),
+        user_data=render_user_data(app="my_perl_app", proxy=True, host_key=key),
         tags=("app:pair", key.tag),
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -124,7 +124,7 @@ def two(shop: Shop) -> Iterator[Pair]:
             machine.run(["tee", "/etc/systemd/system/applications.service"], text=APPLICATIONS_UNIT)
             machine.run("systemctl enable --now applications")
         found = shop.client().droplets.list(tag_name="app:pair")["droplets"]
-        hook = LoadBalancersHook(load_app("my_perl_app"), [Droplet.from_api(each) for each in found])
+        hook = ProxiesHook(load_app("my_perl_app"), [Droplet.from_api(each) for each in found])
         hook.lock("test", "deploy/run-1", "v1", lambda other: True)
         hook.sync(CONFIG, live=None, idle=Color.BLUE)
         yield Pair(machines, hook)
@@ -194,7 +194,7 @@ def test_the_other_goes_back_when_one_loses_power_in_the_middle(
     def switch() -> None:
         try:
             pair.switch(Color.GREEN)
-        except LoadBalancerError as error:
+        except ProxyError as error:
             failures.append(error)
 
     deploy = threading.Thread(target=switch)
@@ -264,7 +264,7 @@ def test_a_run_that_dies_while_it_confirms_leaves_both_on_the_same_color(
     assert pair.colors() == [end, end]
 
 
-def test_load_balancers_that_disagree_are_made_to_agree(pair: Pair) -> None:
+def test_proxies_that_disagree_are_made_to_agree(pair: Pair) -> None:
     pair.switch(Color.GREEN)
     pair.call(0, "confirm", revision=REVISIONS[Color.GREEN])
     pair.call(1, "revert")
@@ -294,7 +294,7 @@ def test_an_old_token_changes_nothing(pair: Pair) -> None:
         for machine in pair.machines
     ]
     for verb, change in changes.items():
-        with pytest.raises(LoadBalancerError, match="no longer holds the lock") as refused:
+        with pytest.raises(ProxyError, match="no longer holds the lock") as refused:
             change()
         assert refused.value.code == "lock_lost", verb
     assert [
