@@ -9,9 +9,12 @@ from airflow.sdk import DAG, XComArg, chain
 from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app, stop_idle_later
 from bluegreen.dag_building.trigger_form import deploy_params
 from bluegreen.operators.approval import SwitchApprovalOperator
+from bluegreen.operators.check import DryRunOperator
+from bluegreen.operators.confirm import ConfirmOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.final_validation import FinalValidationOperator
+from bluegreen.operators.judge import JudgeOperator
 from bluegreen.operators.lifecycle_commands import add_command_hooks
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview_check import PreviewCheckOperator
@@ -19,9 +22,8 @@ from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
+from bluegreen.operators.rollback import RollbackOperator
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
-from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
-from bluegreen.operators.watch import DryRunOperator
 from bluegreen.sensors.health_check import HealthCheckSensor
 from bluegreen.settings.app import App
 

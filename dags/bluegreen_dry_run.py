@@ -10,8 +10,8 @@ from airflow.sdk import DAG, Param, chain
 
 from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app
 from bluegreen.git_refs import REF_PATTERN
+from bluegreen.operators.check import DryRunOperator
 from bluegreen.operators.report import ReportOperator
-from bluegreen.operators.watch import DryRunOperator
 from bluegreen.settings.app import App
 
 # If it fails, the report names the cause, which is the same.

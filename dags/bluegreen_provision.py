@@ -13,7 +13,8 @@ from bluegreen.operators.entry_point import EntryPointOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.print_fleet import PrintFleetOperator
 from bluegreen.operators.report import ReportOperator
-from bluegreen.sensors.boot import ActiveDropletsSensor, BootedDropletSensor
+from bluegreen.sensors.wait_for_ssh import BootedDropletSensor
+from bluegreen.sensors.wait_until_active import ActiveDropletsSensor
 from bluegreen.settings.app import App
 
 SUBJECT = (

@@ -20,17 +20,19 @@ from bluegreen.dag_building.every_app import (
 )
 from bluegreen.dag_building.trigger_form import rollback_params
 from bluegreen.operators.align import AlignOperator
+from bluegreen.operators.confirm import ConfirmOperator
 from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.final_validation import FinalValidationOperator
+from bluegreen.operators.judge import JudgeOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.previous_release import REVISION_KEY, PreviousReleaseOperator
 from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
 from bluegreen.operators.report import ReportOperator
+from bluegreen.operators.rollback import RollbackOperator
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
-from bluegreen.operators.verdict import ConfirmOperator, JudgeOperator, RollbackOperator
 from bluegreen.settings.app import App
 
 SUBJECT = "rollback{% if params.revision %} to {{ params.revision }}{% endif %}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from bluegreen.dag_building.every_app import DEFAULT_ARGS, dags_for_every_app
-from bluegreen.operators.watch import StatusOperator
+from bluegreen.operators.status import StatusOperator
 from bluegreen.settings.app import App
 
 

@@ -19,9 +19,9 @@ from bluegreen.checks.run import findings_in
 from bluegreen.checks.status import lines_of, status_of
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.operators.check import DryRunOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
-from bluegreen.operators.watch import DryRunOperator
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app import App
 from tests.sandbox.droplets import Shop

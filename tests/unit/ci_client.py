@@ -12,7 +12,7 @@ from typing import Any
 from tests.unit.fake_airflow import FakeApi
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIENT = ROOT / "ci" / "bluegreen_deploy.py"
+CLIENT = ROOT / "examples" / "ci" / "trigger_deploy.py"
 DAG = "/api/v2/dags/bluegreen_deploy__shop"
 RUN = f"{DAG}/dagRuns/ci-1"
 REPORT = f"GET {RUN}/taskInstances/report/xcomEntries/report"

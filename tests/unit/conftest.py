@@ -22,7 +22,14 @@ def _sealing_key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tasks believe the revision and the plan that a test gives them, and ask for no approval."""
-    for operator in ("deploy", "switch", "command_hooks", "resolve_ref", "previous_release", "verdict"):
+    for operator in (
+        "confirm",
+        "deploy",
+        "lifecycle_commands",
+        "previous_release",
+        "resolve_ref",
+        "switch_traffic",
+    ):
         for check in ("vouch_for", "demand_vouched", "demand_approval", "demand_plan", "demand_done"):
             monkeypatch.setattr(f"bluegreen.operators.{operator}.{check}", lambda *_: None, raising=False)
 

@@ -49,8 +49,11 @@ from bluegreen.checks.status import lines_of, status_of
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.operators import watch
-from bluegreen.operators.watch import DryRunOperator, StatusOperator
+from bluegreen.operators import check
+from bluegreen.operators import status as status_operator
+from bluegreen.operators.check import DryRunOperator
+from bluegreen.operators.status import StatusOperator
+from bluegreen.operators.support import metrics
 from bluegreen.settings.app_file import load_app
 from bluegreen.source.policy import Age
 from tests.sandbox.certificates import self_signed
@@ -501,8 +504,8 @@ def test_a_dry_run_tells_which_revision_it_was_of(
 ) -> None:
     known: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
-    monkeypatch.setattr(watch, "collect", lambda app, ref, allow_older: facts(source=source))
-    monkeypatch.setattr(watch, "emit", lambda _: None)
+    monkeypatch.setattr(check, "collect", lambda app, ref, allow_older: facts(source=source))
+    monkeypatch.setattr(metrics, "emit", lambda _: None)
     with suppress(AirflowFailException):
         DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti, "params": {}})  # type: ignore[typeddict-item]
     assert known.get("revision") == pushed
@@ -543,9 +546,9 @@ def test_a_status_is_left_as_the_return_value_whether_or_not_it_can_be_told_who_
     found = facts() if readable else facts(statuses={"lb-1": BlueGreenError("lb-1 cannot be reached")})
     known: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
-    monkeypatch.setattr(watch, "collect", lambda app, ref: found)
-    monkeypatch.setattr(watch, "read_runs", lambda facts: [])
-    monkeypatch.setattr(watch, "emit", lambda _: None)
+    monkeypatch.setattr(status_operator, "collect", lambda app, ref: found)
+    monkeypatch.setattr(status_operator, "read_runs", lambda facts: [])
+    monkeypatch.setattr(metrics, "emit", lambda _: None)
     task = StatusOperator(app_id="my_perl_app", task_id="status")
     with (
         nullcontext()

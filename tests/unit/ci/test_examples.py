@@ -16,7 +16,7 @@ EXAMPLES = ["github-actions", "gitlab-ci"]
 
 
 def text(name: str) -> str:
-    return (ROOT / "ci" / f"{name}.yml").read_text()
+    return (ROOT / "examples" / "ci" / f"{name}.yml").read_text()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

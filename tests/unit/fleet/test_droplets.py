@@ -11,7 +11,7 @@ from bluegreen.errors import FleetError
 from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
 from bluegreen.fleet.host_keys import generate
 from bluegreen.hooks.digitalocean import DigitalOceanHook
-from bluegreen.operators.watch import StatusOperator
+from bluegreen.operators.status import StatusOperator
 from bluegreen.settings.app import Tags
 from bluegreen.settings.app_file import load_app
 
@@ -141,7 +141,7 @@ def test_of_several_private_networks_the_one_counts_that_the_fleet_shares() -> N
 
 
 def test_a_tag_is_the_same_however_it_is_written() -> None:
-    fleet = fleet_of(api_droplet(1, "Role:Proxy"), api_droplet(2, "ENV:blue"), WHOLE[2])
+    fleet = fleet_of(api_droplet(1, "Role:LoadBalancer"), api_droplet(2, "ENV:blue"), WHOLE[2])
     assert fleet.problems() == []
 
 

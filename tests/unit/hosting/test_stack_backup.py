@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-SCRIPTS = ROOT / "deploy" / "compose"
+SCRIPTS = ROOT / "hosting" / "compose"
 # It knows the stack's name, and what a database's dump is.
 DOCKER = """\
 #!/bin/sh
@@ -37,7 +37,7 @@ class Project:
 
     def script(self, name: str, file: Path, user: int | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(self.directory / "deploy" / "compose" / name), str(file)],
+            [str(self.directory / "hosting" / "compose" / name), str(file)],
             env={**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"},
             user=user,
             capture_output=True,
@@ -52,7 +52,7 @@ class Project:
 
 
 def project(directory: Path) -> Project:
-    shutil.copytree(SCRIPTS, directory / "deploy" / "compose")
+    shutil.copytree(SCRIPTS, directory / "hosting" / "compose")
     programs = directory.with_name(f"{directory.name}-programs")
     programs.mkdir()
     (programs / "docker").write_text(DOCKER)

@@ -41,7 +41,7 @@ def test_every_image_is_built_by_one_service() -> None:
 
 
 def test_a_plain_host_has_the_same_settings() -> None:
-    lines = (ROOT / "deploy" / "systemd" / "airflow.env").read_text().splitlines()
+    lines = (ROOT / "hosting" / "systemd" / "airflow.env").read_text().splitlines()
     plain = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     compose = yaml.safe_load(COMPOSE.read_text())["x-airflow"]["environment"]
     tuned = {name for name in compose if re.match(r"AIRFLOW__(SCHEDULER|WORKERS)__", name)}

@@ -17,7 +17,7 @@ from airflow.sdk.observability.metrics.stats_utils import get_stats_factory as g
 from bluegreen.checks.finding import warning
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.listeners import metrics
-from bluegreen.operators import lock, report, watch
+from bluegreen.operators import check, lock, report
 from bluegreen.operators.support.metrics import Watched, emit
 from bluegreen.settings.app import Hook, Hooks
 from bluegreen.settings.app_file import load_app
@@ -138,10 +138,10 @@ def test_a_look_corrects_since_when_the_lock_is_held_and_counts_what_it_found(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = {"owner": "alice", "run_id": "r1", "since": 1000.0, "until": 1120.0, "ref": "v2", "token": 7}
-    monkeypatch.setattr(watch, "collect", lambda *_, **__: facts(statuses={"lb-1": status(lock=left)}))
+    monkeypatch.setattr(check, "collect", lambda *_, **__: facts(statuses={"lb-1": status(lock=left)}))
     found = [warning("lb-1", "is locked", "look"), warning("blue-1", "is slow", "look")]
-    monkeypatch.setattr(watch, "findings_in", lambda _: found)
-    task = watch.DryRunOperator(task_id="check", app_id=APP)
+    monkeypatch.setattr(check, "findings_in", lambda _: found)
+    task = check.DryRunOperator(task_id="check", app_id=APP)
     task.act(context())
     heard = sink.last()
     assert heard[f"bluegreen.lock.since.{APP}"] == 1000

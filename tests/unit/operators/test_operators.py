@@ -27,8 +27,9 @@ from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.hooks.proxy import ProxyHook
-from bluegreen.operators import deploy, lock, report, resolve_ref, verdict
+from bluegreen.operators import deploy, lock, report, resolve_ref, rollback
 from bluegreen.operators import switch_traffic as switch
+from bluegreen.operators.judge import JudgeOperator
 from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY, failures_reported
 from bluegreen.operators.support.states import is_dry_run, is_emergency
 from bluegreen.run.outcome import Outcome
@@ -226,7 +227,7 @@ def test_a_mistake_of_ours_is_named_in_the_report_without_its_text() -> None:
 
 
 def roll_back(states: dict[str, str] | None = None, **xcoms: Any) -> dict[str, Any]:
-    task = verdict.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK)
+    task = rollback.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK)
     found: dict[str, Any] = task.execute(context(states, **xcoms))
     return found
 
@@ -585,7 +586,7 @@ def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(
     ],
 )
 def test_the_judge_follows_the_states_of_the_tasks(states: dict[str, str], branch: str) -> None:
-    judge = verdict.JudgeOperator(task_id="judge")
+    judge = JudgeOperator(task_id="judge")
     assert judge.choose_branch(context(states)) == branch
 
 
@@ -629,7 +630,7 @@ def test_a_rollback_that_a_timer_has_forestalled_has_nothing_left_to_do(
 def test_a_run_that_was_cleared_in_part_is_not_run_again(proxies: Any) -> None:
     with DAG("deploy", schedule=None):
         task = lock.AcquireLockOperator(task_id="lock", app_id=APP, purpose="deploy of v2")
-        judge = verdict.JudgeOperator(task_id="judge")
+        judge = JudgeOperator(task_id="judge")
         task >> judge >> EmptyOperator(task_id="announce").as_teardown()
     with pytest.raises(AirflowFailException, match=r"ended before \(judge\) .* trigger a new run"):
         task.execute(context({"lock": "running", "judge": "success", "announce": "success"}))

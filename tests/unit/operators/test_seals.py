@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from bluegreen.color import Color
 from bluegreen.errors import PolicyError
 from bluegreen.hooks.proxies import ProxiesHook
-from bluegreen.operators import deploy, previous_release, verdict
+from bluegreen.operators import confirm, deploy, previous_release
 from bluegreen.operators import switch_traffic as switch
 from bluegreen.operators.support.seals import (
     approver_of,
@@ -165,7 +165,7 @@ def test_no_traffic_moves_without_a_plan_and_a_preview(missing: str, goes_back: 
 
 def test_a_switch_that_no_bake_has_watched_is_not_confirmed() -> None:
     run, hook = checked(Run()), create_autospec(ProxiesHook, instance=True)
-    task = task_of(verdict.ConfirmOperator, hook)
+    task = task_of(confirm.ConfirmOperator, hook)
     task.execute(run.context)
     hook.confirm.assert_called_once_with(GOOD)
     del run.xcoms["final_validation", "done"]

@@ -1,60 +1,18 @@
-"""After the bake, or after whatever went wrong: keep the switch or take it back."""
+"""Take a switch back after a failure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import BaseBranchOperator
 
 from bluegreen.errors import ProxyError
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.links import HaproxyLink
-from bluegreen.operators.support.seals import demand_done
-from bluegreen.operators.support.states import found_plan, holder_of, task_states
+from bluegreen.operators.support.states import found_plan, holder_of
 from bluegreen.traffic.agent_answers import live_color
 from bluegreen.traffic.own_switch import is_taken_back
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-
-class JudgeOperator(BaseBranchOperator):
-    """Decide from the recorded task states; runs whatever happened before it."""
-
-    def choose_branch(self, context: Context) -> str:
-        """Return the id of the task to follow: ``confirm``, ``rollback``, or ``report`` alone.
-
-        The last if nothing was to be done, or if without the lock nothing can have been changed.
-        """
-        states = task_states(context)
-        if states.get("final_validation") == "success":
-            return "confirm"
-        if states.get("final_validation") == "skipped" and "failed" not in states.values():
-            return "report"
-        return "rollback" if states.get("lock") == "success" else "report"
-
-
-class ConfirmOperator(LockedOperator):
-    """Keep the switch: the proxies' timers that would take it back are disarmed.
-
-    :param revision: what is live now; templated.
-    """
-
-    template_fields: Sequence[str] = (*LockedOperator.template_fields, "revision")
-
-    def __init__(self, *, revision: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.revision = revision
-
-    def act(self, context: Context) -> None:
-        """Confirm on every proxy.
-
-        :raises PolicyError: if no bake has found the revision good, whatever state its task is in.
-        :raises ProxyError: with code ``reverted`` if a timer was faster.
-        """
-        demand_done(context, self.app, "final_validation", self.revision, self.held_lock)
-        self.proxies().confirm(self.revision)
 
 
 class RollbackOperator(LockedOperator):

@@ -1,20 +1,17 @@
-"""The night watch, and a look at any time: both read everything and change nothing."""
+"""The dry run: find out whether a deploy would succeed, and change nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.bases.xcom import BaseXCom
-
 from bluegreen.checks.facts import Source
 from bluegreen.checks.finding import Severity
-from bluegreen.checks.gather.collect import collect, read_runs
+from bluegreen.checks.gather.collect import collect
 from bluegreen.checks.not_checked import untold
 from bluegreen.checks.render import NOT_TOLD, summary, table
 from bluegreen.checks.run import findings_in
-from bluegreen.checks.status import lines_of, status_of
-from bluegreen.errors import BlueGreenError, NothingToDoError, ProxyError
+from bluegreen.errors import BlueGreenError, NothingToDoError
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.run.outcome import Outcome
@@ -67,26 +64,3 @@ class DryRunOperator(BlueGreenOperator):
         if self.instead:
             raise NothingToDoError(said, Outcome.WOULD_SUCCEED)
         self.log.info("%s", said)
-
-
-class StatusOperator(BlueGreenOperator):
-    """Show who is live, what runs where, what happened last, and what is not as it should be."""
-
-    def act(self, context: Context) -> dict[str, Any]:
-        """Return the status as plain data; it is the task's XCom too if it fails.
-
-        :raises ProxyError: if it cannot be told who is live.
-        """
-        facts = collect(self.app, None)
-        metrics.emit(metrics.lock_in(facts))
-        status = status_of(facts, findings_in(facts), read_runs(facts))
-        for line in lines_of(status):
-            self.log.info("%s", line)
-        found = status.model_dump(mode="json")
-        if not facts.readable:
-            # The failure ends the task without a return value.
-            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=found)
-            raise ProxyError(
-                f"nobody can be asked who is live: {summary(status.findings)}", code="unknown_live"
-            )
-        return found
