@@ -8,7 +8,7 @@ ARGS ?=
 VENV := .venv
 UV_VERSION := 0.13.9
 BIN := $(VENV)/bin
-CODE := dags demo examples/ci hosting plugins sandbox scripts tests
+CODE := dags demo examples/ci hosting include/agent plugins sandbox scripts tests
 
 # The sandbox's machines need Linux and root.
 MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo yes)

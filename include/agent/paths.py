@@ -1,0 +1,30 @@
+"""Where things are on a machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Paths:
+    """Every path that the agent reads or writes; ``BLUEGREEN_ROOT`` moves all of them for tests.
+
+    ``http_port`` is HAProxy's public port, which ``BLUEGREEN_HTTP_PORT`` moves.
+    """
+
+    def __init__(self) -> None:
+        root = Path(os.environ.get("BLUEGREEN_ROOT", "/"))
+        self.root = root
+        self.http_port = int(os.environ.get("BLUEGREEN_HTTP_PORT", "80"))
+        self.flock = root / "run/bluegreen.lock"
+        self.agents = root / "usr/local/lib/bluegreen"
+        self.units = root / "etc/systemd/system"
+        self.transient_units = root / "run/systemd/transient"
+        self.config = root / "etc/haproxy/haproxy.cfg"
+        self.map = root / "etc/haproxy/traffic.map"
+        self.admin_socket = root / "run/haproxy/admin.sock"
+        self.master_socket = root / "run/haproxy-master.sock"
+        state = root / "var/lib/bluegreen"
+        self.lock, self.traffic = state / "lock.json", state / "traffic.json"
+        self.loaded, self.installed = state / "loaded.json", state / "installed.json"
+        self.ledger = state / "ledger.jsonl"

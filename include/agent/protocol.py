@@ -1,0 +1,143 @@
+"""Verbs, error codes, requests and answers: the agent and the plugin import this one definition.
+
+A request and an answer are JSON objects. An answer has ``"ok": true`` and the keys of its type below, or
+``"ok": false``, ``error`` (a :class:`Code`) and ``message`` (one line for people). Moments are seconds since
+the epoch unless a line says otherwise; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, TypedDict
+
+Json = dict[str, Any]
+
+COLORS = ("blue", "green")
+# The value of `live` in traffic.map while no color is.
+NOTHING = "none"
+
+
+class Verb(str, Enum):
+    """What the agent can be asked."""
+
+    # Every machine.
+    INSTALL_AGENT = "install_agent"
+    # Proxies: verbs that only read.
+    STATUS = "status"
+    PROBE = "probe"
+    LEDGER = "ledger"
+    # Proxies: verbs that change something.
+    LOCK = "lock"
+    RENEW = "renew"
+    UNLOCK = "unlock"
+    SYNC = "sync"
+    SWITCH = "switch"
+    CONFIRM = "confirm"
+    ALIGN = "align"
+    REVERT = "revert"
+    BOOT = "boot"
+    RECORD = "record"
+
+    def __str__(self) -> str:
+        """Return the word itself, as in a command line."""
+        return str(self.value)
+
+
+# Seconds within which each verb ends, whatever happens. The wait for another call of the agent counts.
+DEADLINES: dict[Verb, float] = {
+    Verb.INSTALL_AGENT: 60.0,
+    Verb.STATUS: 25.0,
+    Verb.PROBE: 65.0,
+    Verb.LEDGER: 10.0,
+    Verb.LOCK: 60.0,
+    Verb.RENEW: 30.0,
+    Verb.UNLOCK: 60.0,
+    Verb.SYNC: 180.0,
+    Verb.SWITCH: 60.0,
+    Verb.CONFIRM: 45.0,
+    Verb.ALIGN: 60.0,
+    Verb.REVERT: 45.0,
+    Verb.BOOT: 40.0,
+    Verb.RECORD: 30.0,
+}
+# Seconds after its deadline that the kernel ends a call that has not noticed it.
+ALARM_AFTER = 5.0
+
+# Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
+READERS = frozenset({Verb.STATUS, Verb.PROBE, Verb.LEDGER})
+
+
+class Code(str, Enum):
+    """Why a verb refused. Nothing was changed, or it was put back, unless the message says more."""
+
+    # The request cannot be understood.
+    BAD_REQUEST = "bad_request"
+    # An exception that no line of the agent expects, for example a full disk.
+    FAILED = "failed"
+    # A file of the agent's state is not JSON.
+    BAD_STATE = "bad_state"
+    # The verb's deadline is over.
+    TOO_SLOW = "too_slow"
+    # Another call of the agent is at work on this machine.
+    BUSY = "busy"
+    # The agent itself, or the unit that runs it at boot, cannot be installed.
+    NOT_INSTALLED = "not_installed"
+    # Another run holds the lock.
+    LOCKED = "locked"
+    # This run does not hold the lock any more.
+    LOCK_LOST = "lock_lost"
+    # The color has traffic, or may get it back.
+    NOT_IDLE = "not_idle"
+    # HAProxy on this machine is too old.
+    UNSUPPORTED = "unsupported"
+    # HAProxy refuses the configuration.
+    INVALID_CONFIG = "invalid_config"
+    # HAProxy did not load the configuration.
+    RELOAD_FAILED = "reload_failed"
+    # HAProxy does not run, or has no usable map.
+    HAPROXY_DOWN = "haproxy_down"
+    # Neither the map's file nor HAProxy says who is live.
+    BAD_MAP = "bad_map"
+    # A color has too few healthy servers.
+    UNHEALTHY = "unhealthy"
+    # The revert timer cannot be armed.
+    CANNOT_ARM = "cannot_arm"
+    # Traffic did not move.
+    NOT_MOVED = "not_moved"
+    # Traffic moved, but the map's file cannot be written.
+    NOT_WRITTEN = "not_written"
+    # The switch that is to be confirmed does not wait for that any more.
+    REVERTED = "reverted"
+
+    def __str__(self) -> str:
+        """Return the word itself, as in an answer."""
+        return str(self.value)
+
+
+class AgentError(Exception):
+    """A refusal: nothing was changed, or what was changed has been put back, unless the message says more."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class QuestionFields(TypedDict, total=False):
+    """How an app is asked: with which ``Host`` header, whether its client came by https.
+
+    ``statuses`` are those of a good answer; 200 to 299 if there are none.
+    """
+
+    host: str | None
+    https: bool | None
+    statuses: list[int] | None
+
+
+class Probe(TypedDict):
+    """One GET: status, ``X-Revision`` and ``X-Color`` of the answer, or why there was none."""
+
+    status: int | None
+    revision: str | None
+    color: str | None
+    error: str | None
+    milliseconds: float

@@ -1,0 +1,81 @@
+"""The agent as the one file that is sent to machines."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+AGENT_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "agent"
+# The earliest date that a zip can hold: what is packed says the contents, not when it was made.
+_NO_DATE = (1980, 1, 1, 0, 0, 0)
+_SUFFIXES = (".py", ".pl", ".psgi", ".service", ".sh")
+_MAIN = "__main__.py"
+# Sent beside the zip, not in it.
+_FROM_MEMORY = "from_memory.py"
+
+
+@dataclass(frozen=True)
+class AgentBundle:
+    """The zip; ``digest`` is the beginning of its SHA-256, in hexadecimal digits, and part of its name."""
+
+    data: bytes
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Its file name on a machine."""
+        return f"agent-{self.digest}.pyz"
+
+    def members(self) -> dict[str, str]:
+        """Return its files by name."""
+        return members_of(self.data)
+
+
+def members_of(data: bytes) -> dict[str, str]:
+    """Return the text of each file of a zip by its name.
+
+    :raises zipfile.BadZipFile: if it is no zip.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name).decode(errors="replace") for name in archive.namelist()}
+
+
+@cache
+def agent_bundle() -> AgentBundle:
+    """Return the bundle of this project's version."""
+    return pack(AGENT_DIRECTORY)
+
+
+@cache
+def memory_runner() -> str:
+    """Return the program that runs the bundle without writing it anywhere."""
+    return (AGENT_DIRECTORY / _FROM_MEMORY).read_text(encoding="utf-8")
+
+
+def pack(directory: Path) -> AgentBundle:
+    """Pack the agent's directory: the same bytes wherever and whenever that is done.
+
+    Not compressed, so that ``less`` and ``grep`` on a machine show plain Python.
+    """
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_STORED) as archive:
+        for name, path in sorted(_files(directory).items()):
+            member = zipfile.ZipInfo(name, _NO_DATE)
+            # Unix, whatever packs it; readable by everybody.
+            member.create_system, member.external_attr = 3, 0o644 << 16
+            archive.writestr(member, path.read_bytes())
+    data = output.getvalue()
+    return AgentBundle(data, hashlib.sha256(data).hexdigest()[:16])
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    """Python runs ``__main__.py`` of the zip itself, which imports the rest as the package ``agent``."""
+    paths = [path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file()]
+    files = {f"agent/{path.relative_to(directory).as_posix()}": path for path in paths}
+    files[_MAIN] = files.pop(f"agent/{_MAIN}")
+    del files[f"agent/{_FROM_MEMORY}"]
+    return files

@@ -1,0 +1,106 @@
+"""The agent as one file: the same bytes everywhere, and nothing but the agent in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_runner, pack
+
+CODE = "import sys; from bluegreen.agent_bundle import agent_bundle; sys.stdout.write(agent_bundle().digest)"
+
+
+def copy_of_the_agent(directory: Path) -> Path:
+    copy = shutil.copytree(AGENT_DIRECTORY, directory / "agent", copy_function=shutil.copy)
+    for path in copy.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        path.chmod(0o700)
+    return copy
+
+
+def test_a_copy_with_other_dates_and_modes_has_the_same_bytes(tmp_path: Path) -> None:
+    assert pack(copy_of_the_agent(tmp_path)) == agent_bundle()
+
+
+def test_another_process_makes_the_same_bundle() -> None:
+    plugins = AGENT_DIRECTORY.parents[1] / "plugins"
+    environment = {**os.environ, "PYTHONPATH": str(plugins), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == agent_bundle().digest
+
+
+def test_a_changed_line_changes_the_name(tmp_path: Path) -> None:
+    copy = copy_of_the_agent(tmp_path)
+    (copy / "system.py").write_text((copy / "system.py").read_text() + "\n")
+    assert pack(copy).name != agent_bundle().name
+
+
+def test_what_python_and_editors_leave_behind_is_not_packed(tmp_path: Path) -> None:
+    copy = copy_of_the_agent(tmp_path)
+    (copy / "__pycache__").mkdir(exist_ok=True)
+    (copy / "__pycache__" / "system.cpython-311.pyc").write_bytes(b"")
+    (copy / "system.py~").write_text("")
+    assert pack(copy) == agent_bundle()
+
+
+def test_the_members_are_plain_text(tmp_path: Path) -> None:
+    file = tmp_path / agent_bundle().name
+    file.write_bytes(agent_bundle().data)
+    with zipfile.ZipFile(file) as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert archive.namelist() == sorted(archive.namelist())
+    assert "agent/protocol.py" in agent_bundle().members()
+
+
+def run(*command: str, stdin: bytes = b"") -> dict[str, object]:
+    done = subprocess.run([sys.executable, *command], input=stdin, capture_output=True, check=False)
+    answer: dict[str, object] = json.loads(done.stdout)
+    assert done.returncode == (0 if answer["ok"] else 1)
+    return answer
+
+
+def test_it_is_run_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / agent_bundle().name
+    file.write_bytes(agent_bundle().data)
+    assert "usage" in str(run(str(file))["message"])
+
+
+@pytest.mark.parametrize("request_text", [b"[]", b"{"])
+def test_from_memory_it_reads_its_request_after_itself_and_writes_nothing(
+    tmp_path: Path, request_text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLUEGREEN_ROOT", str(tmp_path))
+    bundle = agent_bundle()
+    command = ["-I", "-B", "-c", memory_runner(), bundle.name, str(len(bundle.data)), "probe", "-"]
+    answer = run(*command, stdin=bundle.data + request_text)
+    assert answer["error"] == "bad_request"
+    assert "not JSON" in str(answer["message"]) or "not a JSON object" in str(answer["message"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agent_that_is_cut_on_its_way_into_memory_does_nothing() -> None:
+    bundle = agent_bundle()
+    command = [
+        sys.executable,
+        "-I",
+        "-B",
+        "-c",
+        memory_runner(),
+        bundle.name,
+        str(len(bundle.data)),
+        "probe",
+        "{}",
+    ]
+    done = subprocess.run(command, input=bundle.data[:-1], capture_output=True, text=False, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"did not arrive whole" in done.stderr
