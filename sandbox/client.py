@@ -162,7 +162,7 @@ class Machine:
         self,
         command: Sequence[str] | str,
         *,
-        text: str | None = None,
+        text: str | bytes = "",
         check: bool = True,
         seconds: float = 60,
     ) -> subprocess.CompletedProcess[str]:
@@ -179,16 +179,17 @@ class Machine:
             raise SandboxError(f"{self.name} is off")
         arguments = ["sh", "-c", command] if isinstance(command, str) else list(command)
         try:
-            done = subprocess.run(
+            ended = subprocess.run(
                 [*enter(init["pid"]), *arguments],
-                input=text or "",
+                input=text.encode() if isinstance(text, str) else text,
                 capture_output=True,
-                text=True,
                 timeout=seconds,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise SandboxError(f"{arguments} on {self.name} took more than {seconds} s") from None
+        stdout, stderr = ended.stdout.decode(), ended.stderr.decode()
+        done = subprocess.CompletedProcess(ended.args, ended.returncode, stdout, stderr)
         if check and done.returncode:
             raise SandboxError(f"{arguments} on {self.name}: exit status {done.returncode}: {done.stderr}")
         return done

@@ -26,6 +26,7 @@ from agent.system import CallDeadline, parts_of, since_boot
 # Where the function of each verb is; it is called like the verb. What a machine is not asked is not read.
 MODULES = {
     Verb.INSTALL_AGENT: "agent.installation",
+    Verb.FACTS: "agent.facts.verb",
     Verb.STATUS: "agent.proxy.reading",
     Verb.PROBE: "agent.proxy.reading",
     Verb.LEDGER: "agent.proxy.reading",

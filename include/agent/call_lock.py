@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from agent.protocol import DEADLINES, AgentError, Code
+from agent.protocol import DEADLINES, READERS, AgentError, Code
 from agent.system import CallDeadline, since_boot, started_at
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ LOCK_WAIT, READER_WAIT = 20.0, 2.0
 KILL_WAIT = 2.0
 # How often a reader reads again because something was changed meanwhile.
 READ_AGAIN = 3
+# Seconds, the longest that a call may take that has the flock.
+LONGEST_CALL = max(seconds for verb, seconds in DEADLINES.items() if verb not in READERS)
 # Bytes of what a holder writes down.
 HOLDER_LIMIT = 500
 # What the command line of an agent contains, also of one that is run from memory.
@@ -189,7 +191,7 @@ class CallLock:
             started = started_at(int(found[1])) if found else None
             if found and started:
                 seconds = int(started) / os.sysconf("SC_CLK_TCK")
-                return Holder(int(found[1]), started, seconds + max(DEADLINES.values()))
+                return Holder(int(found[1]), started, seconds + LONGEST_CALL)
         return None
 
     def _replace(self) -> None:

@@ -22,6 +22,7 @@ class Verb(str, Enum):
 
     # Every machine.
     INSTALL_AGENT = "install_agent"
+    FACTS = "facts"
     # Proxies: verbs that only read.
     STATUS = "status"
     PROBE = "probe"
@@ -43,9 +44,13 @@ class Verb(str, Enum):
         return str(self.value)
 
 
+# Seconds, the longest that facts may take. Each request says how long its own may.
+FACTS_SECONDS = 600.0
+
 # Seconds within which each verb ends, whatever happens. The wait for another call of the agent counts.
 DEADLINES: dict[Verb, float] = {
     Verb.INSTALL_AGENT: 60.0,
+    Verb.FACTS: FACTS_SECONDS,
     Verb.STATUS: 25.0,
     Verb.PROBE: 65.0,
     Verb.LEDGER: 10.0,
@@ -64,7 +69,7 @@ DEADLINES: dict[Verb, float] = {
 ALARM_AFTER = 5.0
 
 # Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
-READERS = frozenset({Verb.STATUS, Verb.PROBE, Verb.LEDGER})
+READERS = frozenset({Verb.FACTS, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
 
 
 class Code(str, Enum):
@@ -78,6 +83,8 @@ class Code(str, Enum):
     BAD_STATE = "bad_state"
     # The verb's deadline is over.
     TOO_SLOW = "too_slow"
+    # The answer is larger than anybody reads.
+    TOO_LARGE = "too_large"
     # Another call of the agent is at work on this machine.
     BUSY = "busy"
     # The agent itself, or the unit that runs it at boot, cannot be installed.

@@ -14,7 +14,7 @@ import pytest
 
 from bluegreen.checks.dependencies import cache_key
 from bluegreen.checks.facts import Source
-from bluegreen.checks.gather.ask_machine import facts_call, facts_command
+from bluegreen.checks.gather.ask_machine import facts_command, facts_input
 from bluegreen.checks.gather.source import made_from
 from bluegreen.release.jobs import JobState, clean_script, start_script
 from bluegreen.release.lifecycle_commands import Moment, hook_script, hook_unit
@@ -326,10 +326,10 @@ def loaded(droplet: AppDroplet, start: str, seconds: int = 20) -> dict[str, Any]
         "seconds": seconds,
     }
     try:
-        said = droplet.machine.run(facts_command(), text=facts_call(request)).stdout
+        said = droplet.machine.run(facts_command(), text=facts_input(request)).stdout
     finally:
         droplet.machine.run(["rm", "-r", release])
-    return cast("dict[str, Any]", json.loads(said))
+    return cast("dict[str, Any]", json.loads(said)["facts"])
 
 
 PLACES = ("/mnt/open", "/srv", "/run/open", "/tmp", "/var/tmp", "/dev/shm", f"/var/lib/{SYSTEM_NAME}")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bluegreen.agent_bundle import agent_text
 from bluegreen.release.release import failure_cause
 from bluegreen.templates import template_text
 
-PROGRAM = template_text("droplet/mask.py") + template_text("droplet/show_log.py")
+PROGRAM = agent_text("droplet/mask.py") + template_text("droplet/show_log.py")
 
 
 def shown(directory: Path, log: str, environment: str) -> list[str]:

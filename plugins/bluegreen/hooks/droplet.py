@@ -121,7 +121,7 @@ class DropletHook(BaseHook):
         """
         return self.run(["bash", "-s"], script)
 
-    def run(self, command: Sequence[str], stdin: str = "", silence: float = 0) -> CommandResult:
+    def run(self, command: Sequence[str], stdin: str | bytes = "", silence: float = 0) -> CommandResult:
         """Run one command; each word reaches it exactly as it is here.
 
         :param command: the words of the command.
@@ -203,14 +203,16 @@ class DropletHook(BaseHook):
             milliseconds = self.command_timeout * 1000
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
-    def _exchange(self, transport: Transport, command: str, stdin: str, silence: float) -> CommandResult:
+    def _exchange(
+        self, transport: Transport, command: str, stdin: str | bytes, silence: float
+    ) -> CommandResult:
         channel = transport.open_session(timeout=self.command_timeout)
         with channel:
             channel.settimeout(silence)
             with self._limit(transport):
                 channel.exec_command(command)
             try:
-                channel.sendall(stdin.encode())
+                channel.sendall(stdin.encode() if isinstance(stdin, str) else stdin)
                 channel.shutdown_write()
             except TimeoutError:
                 raise

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bluegreen.agent_bundle import agent_text
 from bluegreen.errors import BlueGreenError
 from bluegreen.release.system_names import system_name
 from bluegreen.scripts import render_script
@@ -130,7 +131,7 @@ def poll_script(*, app: str, unit: str, cursor: int = 0, wait: float = 5) -> str
         cursor=cursor,
         wait_ms=int(wait * 1000),
         environment_file=f"/etc/default/{system_name(app)}",
-        show_log=template_text("droplet/mask.py") + template_text("droplet/show_log.py"),
+        show_log=agent_text("droplet/mask.py") + template_text("droplet/show_log.py"),
     )
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bluegreen.agent_bundle import agent_text
 from bluegreen.errors import BlueGreenError
 from bluegreen.release.cage import CAGE, cage_values
 from bluegreen.release.system_names import BUILD_USER, FETCH_USER, system_name
@@ -170,7 +171,7 @@ def deploy_script(release: Release) -> str:
         wrapper_text=template_text("droplet/revision.psgi"),
         wait_healthy=template_text("droplet/wait_healthy.pl"),
         inspect=template_text("droplet/inspect.pl"),
-        local_cage=template_text("droplet/local_cage.py"),
+        local_cage=agent_text("droplet/local_cage.py"),
         **cage_values(),
     )
 

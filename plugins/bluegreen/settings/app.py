@@ -419,13 +419,6 @@ class App(_Section):
         """What the agent's ``probe`` is asked about a server's health."""
         return {"path": self.health.path, "timeout": 5, **self.asked_like(self.health.path)}
 
-    @property
-    def client_headers(self) -> dict[str, str]:
-        """What an app sees of how its clients ask, for who asks its servers without the agent."""
-        host = self.traffic.public_host
-        scheme = "https" if self.traffic.https else "http"
-        return {"X-Forwarded-Proto": scheme} | ({"Host": host} if host else {})
-
     def asked_like(self, path: str) -> dict[str, Any]:
         """Return how a server is asked for a path, so that its app sees a client: for the agent's verbs.
 

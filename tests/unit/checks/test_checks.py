@@ -40,7 +40,7 @@ from bluegreen.checks.facts import (
 )
 from bluegreen.checks.finding import Finding, difference, error, masked, warning, worst_first
 from bluegreen.checks.gather import second_round as follow_up
-from bluegreen.checks.gather.ask_machine import facts_call, facts_command
+from bluegreen.checks.gather.ask_machine import facts_command, facts_input
 from bluegreen.checks.gather.expected import expected_unit
 from bluegreen.checks.not_checked import untold
 from bluegreen.checks.render import summary, table
@@ -119,9 +119,9 @@ def facts(**changes: Any) -> Facts:
 def run_facts(machine: list[str], request: dict[str, Any]) -> str:
     """Run the script that a droplet runs, on a machine that a command makes, and return what it prints."""
     command = [*machine, sys.executable, *facts_command()[1:]]
-    done = subprocess.run(command, input=facts_call(request), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    done = subprocess.run(command, input=facts_input(request), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.dumps(json.loads(done.stdout)["facts"])
 
 
 def with_green(one: Droplet) -> Fleet:
@@ -608,6 +608,7 @@ def app_server_facts(commit: str, by_hand: str) -> str:
         "environment": "/none",
         "repository": "https://localhost:1/shop.git",
         "patterns": ["HEAD"],
+        "compare": True,
         "load": None,
         "seconds": 20,
     }

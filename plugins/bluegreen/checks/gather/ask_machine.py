@@ -5,33 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from agent.protocol import Verb
+from bluegreen.agent_bundle import agent_bundle, memory_runner
 from bluegreen.checks.facts import Reading
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.release.cage import CAGE
-from bluegreen.templates import template_text
 
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
 SPARE_SECONDS = 4
-
-# What is run on a droplet, each after those that it imports.
-_MODULES = (
-    "checks/bounded",
-    "checks/users",
-    "checks/nobody",
-    "checks/comparison",
-    "checks/network",
-    "checks/certificates",
-    "droplet/mask",
-    "droplet/local_cage",
-    "checks/application",
-    "checks/facts",
-)
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -50,14 +36,15 @@ def attempt(question: Callable[[], T]) -> T | BlueGreenError:
 
 
 def facts_command() -> list[str]:
-    """Return the command that reads :func:`facts_call` from its standard input, and prints facts as JSON."""
-    return ["python3", "-I", "-B", "-c", template_text("checks/boot.py")]
+    """Return the command that reads :func:`facts_input` from standard input, and prints an answer as JSON."""
+    bundle = agent_bundle()
+    runner = ["python3", "-I", "-B", "-c", memory_runner()]
+    return [*runner, bundle.name, str(len(bundle.data)), Verb.FACTS.value, "-"]
 
 
-def facts_call(request: dict[str, Any]) -> str:
-    """Return a request, with everything that is needed to answer it."""
-    modules = {PurePosixPath(name).name: template_text(f"{name}.py") for name in _MODULES}
-    return json.dumps({"modules": modules, "request": {**request, "cage": CAGE}})
+def facts_input(request: dict[str, Any]) -> bytes:
+    """Return a request, after the agent that answers it."""
+    return agent_bundle().data + json.dumps({**request, "cage": CAGE}).encode()
 
 
 def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Reading[Answer]:
@@ -70,12 +57,17 @@ def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Readi
 
 def _answer(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
     limited = {**request, "seconds": hook.command_timeout - SPARE_SECONDS}
-    result = hook.run(facts_command(), facts_call(limited))
-    if result.status != 0:
-        said = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {said[:200]}")
+    result = hook.run(facts_command(), facts_input(limited))
     try:
-        return kind.model_validate_json(result.stdout)
+        said = json.loads(result.stdout)
+        ok = said["ok"]
+    except (ValueError, TypeError, KeyError):
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {reason[:200]}") from None
+    if not ok:
+        raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {said.get('message', '')[:200]}")
+    try:
+        return kind.model_validate(said.get("facts"))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise FactsError(f"{hook.droplet.label}: its facts are not whole: {place}") from None

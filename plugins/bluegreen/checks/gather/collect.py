@@ -137,7 +137,7 @@ class _Collector:
         ports = {server.name: server.port for color in Color for server in servers_of(color, told)}
         live = next((server for server in servers_of(facts.live, told) if server.up), None)
         request = {
-            "kind": "load_balancer",
+            "kind": "proxy",
             "unit": "haproxy.service",
             "files": list(watched_files(self.app, proxy=True)),
             "config": config if isinstance(config, str) else None,
@@ -152,7 +152,8 @@ class _Collector:
                 if one.private is not None
             ],
             "path": self.app.health.path,
-            "headers": self.app.client_headers,
+            "host": self.app.traffic.public_host,
+            "https": self.app.traffic.https,
             "pages": self.app.validation.paths,
             "page_server": {"address": str(live.address), "port": live.port} if live else None,
         }
@@ -173,6 +174,7 @@ class _Collector:
             "environment": environment_path(self.app),
             "repository": self.app.repository,
             "patterns": patterns_of(wanted[0]) if wanted else ["HEAD"],
+            "compare": True,
             "load": source.revision if source and is_idle else None,
         }
         try:

@@ -1,36 +1,48 @@
-"""How a release differs from what was committed. Read as nobody: see nobody.py.
+"""How a release differs from what was committed. Read as nobody: see :mod:`agent.facts.nobody`."""
 
-Standard library only, Python 3.8 or later.
-"""
+from __future__ import annotations
 
 import difflib
 import itertools
 import os
 import stat
 import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Protocol
 
-from bounded import COMMAND_SECONDS, LARGEST_TEXT
-from nobody import Beneath, as_nobody
+from agent.facts.bounded import COMMAND_SECONDS, LARGEST_TEXT, seconds_left
+from agent.facts.nobody import Beneath, as_nobody
+from agent.facts.repository import Git
+from agent.protocol import Json
+from agent.system import CallDeadline
 
 FILES_SHOWN, DIFFS_SHOWN, DIFF_LINES_SHOWN, DIFF_LINE_SHOWN = 20, 5, 40, 200
 CHUNK = 1 << 16
 
 
-def compared(deadline, git, mirror, revision, release):
+class _Note(Protocol):
+    def __call__(self, path: str, what: str, diff: Iterable[str] = ()) -> None: ...
+
+
+def compared(deadline: CallDeadline, git: Git, mirror: Path, revision: str, release: str) -> Json:
     """Compare a release with what ``git archive`` says now: it was made so, attributes and all."""
     if not mirror.is_dir():
         return {"problem": f"there is no {mirror} to compare with"}
     process = git.start("-C", str(mirror), "archive", "--format=tar", revision)
+    stream = process.stdout
+    assert stream is not None  # noqa: S101
     try:
-        found, why = as_nobody(deadline.left(COMMAND_SECONDS), lambda: _differences(process.stdout, release))
+        seconds = seconds_left(deadline, COMMAND_SECONDS)
+        found, why = as_nobody(seconds, lambda: _differences(stream, release))
     finally:
-        process.stdout.close()
+        stream.close()
         process.kill()
         process.wait()
-    if why is None and found["problem"]:
-        why = git.fatal(process) or found["problem"]
-    if why is not None:
+    if found is None:
         return {"problem": why}
+    if found["problem"]:
+        return {"problem": git.fatal(process) or found["problem"]}
     shown = found["files"]
     unclear = [one["path"] for one in shown if _is_drawn_anew(git, mirror, revision, one["path"])]
     shown = [one for one in shown if one["path"] not in unclear]
@@ -39,12 +51,14 @@ def compared(deadline, git, mirror, revision, release):
     return {"problem": None, "files": shown, "more": found["more"], "unclear": unclear}
 
 
-def _differences(stream, release):
+def _differences(stream: IO[bytes], release: str) -> Json:
     """Return the first files that differ, and how many more do."""
-    found, more, committed = [], 0, set()
+    found: list[Json] = []
+    more = 0
+    committed: set[str] = set()
     there = Beneath(release)
 
-    def note(path, what, diff=()):
+    def note(path: str, what: str, diff: Iterable[str] = ()) -> None:
         nonlocal more
         if len(found) < FILES_SHOWN:
             found.append({"path": printable(path), "what": what, "diff": list(diff)})
@@ -65,7 +79,7 @@ def _differences(stream, release):
     return {"problem": None, "files": found, "more": more}
 
 
-def _is_built(path, committed):
+def _is_built(path: str, committed: set[str]) -> bool:
     """Whether the build writes it, or removes it, whatever was committed.
 
     It makes ``local`` where there is a ``cpanfile``, which git lists first.
@@ -74,12 +88,12 @@ def _is_built(path, committed):
     return first in (".bluegreen", "REVISION") or (first == "local" and "cpanfile" in committed)
 
 
-def _is_drawn_anew(git, mirror, revision, path):
+def _is_drawn_anew(git: Git, mirror: Path, revision: str, path: str) -> bool:
     """Whether ``export-subst`` may put something else into a file today: an age, or the names of branches."""
     return "$Format:" in git("-C", str(mirror), "cat-file", "blob", f"{revision}:{path}")[1]
 
 
-def _compare(member, archive, there, note):
+def _compare(member: tarfile.TarInfo, archive: tarfile.TarFile, there: Beneath, note: _Note) -> None:
     """Note how a file of a release is not as it was committed, if it is not."""
     differs = "it is not as it was committed"
     try:
@@ -99,8 +113,10 @@ def _compare(member, archive, there, note):
     try:
         with there.open(member.name) as now:
             was = archive.extractfile(member)
+            assert was is not None  # noqa: S101
+            diff: list[str] = []
             if max(os.fstat(now.fileno()).st_size, member.size) > LARGEST_TEXT:
-                same, diff = _is_same(was, now), ()
+                same = _is_same(was, now)
             else:
                 old, new = was.read(), now.read(LARGEST_TEXT + 1)
                 same, diff = old == new, lines_between(old, new)
@@ -111,22 +127,22 @@ def _compare(member, archive, there, note):
         note(member.name, differs, diff)
 
 
-def _is_same(one, other):
+def _is_same(one: IO[bytes], other: IO[bytes]) -> bool:
     while True:
         left, right = one.read(CHUNK), other.read(CHUNK)
         if left != right or not left:
             return left == right
 
 
-def lines_between(was, now):
+def lines_between(was: bytes, now: bytes) -> list[str]:
     """Return the first lines of a diff; none of bytes that are no text."""
     if was == now or b"\0" in was + now:
         return []
-    texts = (text.decode(errors="replace").splitlines() for text in (was, now))
-    lines = difflib.unified_diff(*texts, "committed", "on the droplet", lineterm="")
+    before, after = (text.decode(errors="replace").splitlines() for text in (was, now))
+    lines = difflib.unified_diff(before, after, "committed", "on the droplet", lineterm="")
     return [line[:DIFF_LINE_SHOWN] for line in itertools.islice(lines, DIFF_LINES_SHOWN)]
 
 
-def printable(path):
+def printable(path: str) -> str:
     """A path that can be sent as JSON, whatever bytes it is made of."""
     return os.fsencode(path).decode(errors="replace")

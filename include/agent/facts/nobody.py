@@ -1,7 +1,9 @@
 """Doing something as a user without rights, beneath one directory, and never by way of a link.
 
-Standard library only, Python 3.8 or later.
+Whoever has no rights cannot read the agent itself, so what a question needs of it is imported before.
 """
+
+from __future__ import annotations
 
 import ctypes
 import json
@@ -10,8 +12,12 @@ import pwd
 import resource
 import signal
 import stat
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
-from bounded import read_to_end
+from agent.facts.bounded import read_to_end
+
+T = TypeVar("T")
 
 USER = "nobody"
 LARGEST_ANSWER = 1 << 20
@@ -25,7 +31,7 @@ class NotBeneathError(OSError):
     """A path leads through a link, or out of its directory."""
 
 
-def as_nobody(seconds, question):
+def as_nobody(seconds: float, question: Callable[[], T]) -> tuple[T | None, str | None]:
     """Return what a function answers in a process of its own that has no rights, and why there is no answer.
 
     Root's part only reads the answer, which is JSON, within the limits.
@@ -45,18 +51,18 @@ def as_nobody(seconds, question):
     if why is not None:
         return None, why
     try:
-        answer, why = json.loads(answer)
+        found, why = json.loads(answer)
     except ValueError:
         return None, f"the process that has no rights ended with status {status}"
-    return answer, why
+    return found, why
 
 
-def _answer(writer, asking, question):
+def _answer(writer: int, asking: int, question: Callable[[], Any]) -> NoReturn:
     """Write what the function answers, or why it does not, and end: nothing of the caller's goes on here."""
     try:
         try:
             _drop_rights(asking)
-            answer = [question(), None]
+            answer: list[Any] = [question(), None]
         except Exception as error:
             answer = [None, f"{type(error).__name__}: {error}"]
         data = json.dumps(answer).encode()
@@ -66,7 +72,7 @@ def _answer(writer, asking, question):
         os._exit(0)
 
 
-def _drop_rights(asking):
+def _drop_rights(asking: int) -> None:
     # It writes no file, and no picture of itself.
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -89,10 +95,10 @@ class Beneath:
     :param directory: its path, which the caller vouches for.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory: str) -> None:
         self.root = os.open(directory, _DIRECTORY)
 
-    def stat(self, path):
+    def stat(self, path: str) -> os.stat_result:
         """Return what is there, without following it."""
         parent, name = self._parent(path)
         try:
@@ -100,7 +106,7 @@ class Beneath:
         finally:
             os.close(parent)
 
-    def link(self, path):
+    def link(self, path: str) -> str:
         """Return what a link leads to."""
         parent, name = self._parent(path)
         try:
@@ -108,7 +114,7 @@ class Beneath:
         finally:
             os.close(parent)
 
-    def open(self, path):
+    def open(self, path: str) -> BinaryIO:
         """Open a regular file to read its bytes."""
         parent, name = self._parent(path)
         try:
@@ -120,7 +126,7 @@ class Beneath:
             raise NotBeneathError(f"{path} is no regular file")
         return os.fdopen(file, "rb")
 
-    def text(self, path, most):
+    def text(self, path: str, most: int) -> str | None:
         """Return a file's text, as much as is read of any, or None if there is none."""
         try:
             with self.open(path) as file:
@@ -128,7 +134,7 @@ class Beneath:
         except OSError:
             return None
 
-    def files(self):
+    def files(self) -> Iterator[str]:
         """Return the path of everything beneath that is no directory, sorted within each."""
         waiting = [""]
         while waiting:
@@ -147,13 +153,13 @@ class Beneath:
                 if not is_directory:
                     yield os.path.join(directory, name)  # noqa: PTH118
 
-    def _parent(self, path):
+    def _parent(self, path: str) -> tuple[int, str]:
         directory, _, name = path.rpartition("/")
         if name in ("", ".", ".."):
             raise NotBeneathError(f"{path!r} is no path of a file")
         return self._directory(directory), name
 
-    def _directory(self, path):
+    def _directory(self, path: str) -> int:
         """Open a directory beneath."""
         current = os.dup(self.root)
         for part in path.split("/") if path else ():

@@ -1,13 +1,13 @@
-"""Hide the values of an app's environment in what leaves a droplet.
+"""Hiding the values of an app's environment in what leaves a droplet."""
 
-Sent to droplets, so standard library only, Python 3.8 or later.
-"""
+from __future__ import annotations
 
 import base64
 import html
 import json
 import re
 import urllib.parse
+from collections.abc import Iterator, Mapping
 
 SHORTEST = 4
 # A short value is part of too many words; it is hidden only where it stands alone.
@@ -29,9 +29,10 @@ SECRETS_IN = (
 )
 
 
-def environment_in(text):  # noqa: C901
+def environment_in(text: str) -> dict[str, str]:  # noqa: C901
     """Read an EnvironmentFile step by step as systemd does (``parse_env_file`` in its ``env-file.c``)."""
-    found, name, value, state = {}, "", "", "before name"
+    found: dict[str, str] = {}
+    name, value, state = "", "", "before name"
     for one in f"{text}\n\0":
         if state == "comment" or state == "comment, escaped":
             escaped = state == "comment, escaped"
@@ -69,7 +70,7 @@ def environment_in(text):  # noqa: C901
     return found
 
 
-def spellings(value):
+def spellings(value: str) -> Iterator[str]:
     """Return how a value may be written in a text, as it is and otherwise."""
     secrets = {value, *(line.strip() for line in value.splitlines())}
     for pattern in SECRETS_IN:
@@ -104,8 +105,8 @@ class Mask:
     Values of fewer than 4 characters, and words that are no secrets anywhere, are left as they are.
     """
 
-    def __init__(self, environment):
-        self.names = {}
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.names: dict[str, str] = {}
         for name, value in environment.items():
             for one in spellings(value):
                 self.names.setdefault(one, name)
@@ -114,15 +115,15 @@ class Mask:
         self.pattern = re.compile("|".join(map(self._where, known))) if known else None
 
     @staticmethod
-    def _where(one):
+    def _where(one: str) -> str:
         return re.escape(one) if len(one) >= SHORTEST_ANYWHERE else rf"(?<!\w){re.escape(one)}(?!\w)"
 
-    def __call__(self, text):
+    def __call__(self, text: str) -> str:
         """Return a text without the values."""
         return self.pattern.sub(lambda match: f"[{self.names[match[0]]}]", text) if self.pattern else text
 
 
-def mask_of(path):
+def mask_of(path: str) -> Mask:
     """Make it from an environment file; there may be none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123

@@ -1,14 +1,17 @@
 """The certificates that HAProxy is given: one PEM file, or a directory of them, of which it takes by name.
 
-The private keys stay here. Standard library only, Python 3.8 or later.
+The private keys stay on the machine.
 """
+
+from __future__ import annotations
 
 import itertools
 import re
 import ssl
 from pathlib import Path
 
-from bounded import MOST_NAMES, text_of
+from agent.facts.bounded import MOST_NAMES, text_of
+from agent.protocol import Json
 
 LARGEST_PEM = 256 << 10
 # What HAProxy leaves out in a directory: files that belong to a certificate beside them.
@@ -18,7 +21,7 @@ LARGEST_SHOWN = 5 << 10
 CERTIFICATE = r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----"
 
 
-def certificates(path):
+def certificates(path: str) -> tuple[dict[str, Json], int]:
     """Return the public part of each certificate, what is wrong with it, and how many were not looked at."""
     place = Path(path)
     try:
@@ -33,7 +36,7 @@ def certificates(path):
     return {one: certificate(one) for one in used[:MOST_SHOWN]}, len(used[MOST_SHOWN:])
 
 
-def certificate(path):
+def certificate(path: str) -> Json:
     """Return the public part of a PEM file, and what is wrong with it."""
     text = text_of(path, LARGEST_PEM)
     if text is None:
@@ -45,7 +48,7 @@ def certificate(path):
     return {"error": key_error(path), "pem": found[0][:LARGEST_SHOWN]}
 
 
-def key_error(path):
+def key_error(path: str) -> str:
     """Return why HAProxy could not use a certificate, whose key is in the same file or beside it."""
     key = Path(f"{path}.key")
     try:

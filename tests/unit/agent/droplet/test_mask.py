@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-from types import ModuleType
-
 import pytest
 
-from bluegreen.templates import TEMPLATES_DIRECTORY
-
-
-def _load() -> ModuleType:
-    path = TEMPLATES_DIRECTORY / "droplet" / "mask.py"
-    spec = importlib.util.spec_from_file_location("mask", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-mask = _load()
+from agent.droplet import mask
 
 
 # Each read by systemd 252 itself: systemd-run --property=EnvironmentFile=… env.

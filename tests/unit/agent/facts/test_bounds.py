@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bluegreen.templates import TEMPLATES_DIRECTORY
+from bluegreen.agent_bundle import AGENT_DIRECTORY
 from tests.unit.checks.test_checks import NEEDS_ROOT, compared, run_facts
 from tests.waiting import until
 
@@ -79,16 +79,17 @@ def server(say: Say) -> Iterator[int]:
                 listener.shutdown(socket.SHUT_RDWR)
 
 
-def probed(port: int, **headers: str) -> dict[str, Any]:
+def probed(port: int, host: str | None = None, *, https: bool = False) -> dict[str, Any]:
     request = {
-        "kind": "load_balancer",
+        "kind": "proxy",
         "unit": "haproxy.service",
         "files": [],
         "config": None,
         "certificate": None,
         "servers": [{"name": "one", "address": "127.0.0.1", "port": port}],
         "path": "/health",
-        "headers": headers,
+        "host": host,
+        "https": https,
         "pages": [],
         "page_server": None,
         "seconds": 2,
@@ -100,11 +101,11 @@ def probed(port: int, **headers: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("say", "status", "error"),
     [
-        (drips, None, "no whole answer within 2 s"),
-        (says_nothing, None, "no whole answer within 2 s"),
-        (never_ends, None, "the head of its answer is larger than 64 KB"),
-        (hangs_up, None, "what it answers is not HTTP"),
-        (speaks_otherwise, None, "what it answers is not HTTP"),
+        (drips, None, "TimeoutError: the answer's head did not end within 2.0 s"),
+        (says_nothing, None, "TimeoutError: the answer's head did not end within 2.0 s"),
+        (never_ends, None, "ValueError: the answer's head is longer than 65536 bytes"),
+        (hangs_up, None, "ValueError: the connection was closed before the answer's head had ended"),
+        (speaks_otherwise, None, "ValueError: what came is not HTTP/1.1"),
         (answers_with_an_endless_body, 200, None),
         (redirects, 301, None),
     ],
@@ -126,7 +127,7 @@ def test_an_app_is_asked_as_clients_ask() -> None:
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     with server(listen) as port:
-        assert probed(port, **{"Host": "www.example.com", "X-Forwarded-Proto": "https"})["status"] == 204
+        assert probed(port, "www.example.com", https=True)["status"] == 204
     assert heard[0].startswith(b"GET /health HTTP/1.")
     assert b"\r\nHost: www.example.com\r\nX-Forwarded-Proto: https\r\n" in heard[0]
 
@@ -140,21 +141,19 @@ def test_lines_of_a_diff_are_cut() -> None:
 
 # Asks for something as nobody that takes for ever, and says which process does.
 WAITING = """
-import os, sys, time, types
-for name in ("bounded", "nobody"):
-    sys.modules[name] = module = types.ModuleType(name)
-    exec(open(f"{sys.argv[1]}/{name}.py").read(), module.__dict__)
+import os, sys, time
+sys.path.append(sys.argv[1])
+from agent.facts.nobody import as_nobody
 def wait():
     os.write(1, b"%d %d\\n" % (os.getpid(), os.geteuid()))
     time.sleep(1000)
-sys.modules["nobody"].as_nobody(1000, wait)
+as_nobody(1000, wait)
 """
 
 
 @NEEDS_ROOT
 def test_what_reads_as_nobody_ends_with_the_one_who_asked() -> None:
-    directory = str(TEMPLATES_DIRECTORY / "checks")
-    command = [sys.executable, "-c", WAITING, directory]
+    command = [sys.executable, "-c", WAITING, str(AGENT_DIRECTORY.parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
         assert asking.stdout is not None
         child, user = map(int, asking.stdout.readline().split())

@@ -34,14 +34,15 @@ def pem() -> tuple[str, str]:
 def found(path: Path | str) -> dict[str, str]:
     """Return what is wrong with each certificate, by the name of its file."""
     request: dict[str, Any] = {
-        "kind": "load_balancer",
+        "kind": "proxy",
         "unit": "haproxy.service",
         "files": [],
         "config": None,
         "certificate": str(path),
         "servers": [],
         "path": "/health",
-        "headers": {},
+        "host": None,
+        "https": False,
         "pages": [],
         "page_server": None,
         "seconds": 10,

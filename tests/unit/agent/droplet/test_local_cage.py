@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from agent.droplet.local_cage import local_properties
+from agent.facts import loading
+from agent.facts.environment import NO_ENVIRONMENT
+from agent.system import CallDeadline
 from bluegreen.release.cage import CAGE
 from tests.unit.deploy_functions import run_functions
 from tests.unit.release.test_release import RELEASE
-from tests.unit.test_facts_environment import application
-
-__all__ = ["application"]
 
 LOCAL = "[Service]\nMemoryDenyWriteExecute=no\nLimitCORE=infinity\nReadWritePaths=/\n"
 
@@ -36,22 +36,20 @@ def drop_in(directory: Path, text: str) -> Path:
         ("", []),
     ],
 )
-def test_of_a_drop_in_counts_what_is_in_the_cage(
-    application: ModuleType, tmp_path: Path, text: str, found: list[str]
-) -> None:
-    assert application.local_properties(str(drop_in(tmp_path, text)), CAGE) == found
+def test_of_a_drop_in_counts_what_is_in_the_cage(tmp_path: Path, text: str, found: list[str]) -> None:
+    assert local_properties(str(drop_in(tmp_path, text)), CAGE) == found
 
 
-def test_a_drop_in_that_is_not_root_s_alone_does_not_count(application: ModuleType, tmp_path: Path) -> None:
+def test_a_drop_in_that_is_not_root_s_alone_does_not_count(tmp_path: Path) -> None:
     path = drop_in(tmp_path, LOCAL)
     path.chmod(0o664)
-    assert application.local_properties(str(path), CAGE) == []
+    assert local_properties(str(path), CAGE) == []
     link = tmp_path / "link"
     path.chmod(0o644)
     link.symlink_to(path)
-    assert application.local_properties(str(link), CAGE) == []
-    assert application.local_properties(str(tmp_path), CAGE) == []
-    assert application.local_properties("/dev/zero", CAGE) == []
+    assert local_properties(str(link), CAGE) == []
+    assert local_properties(str(tmp_path), CAGE) == []
+    assert local_properties("/dev/zero", CAGE) == []
 
 
 @pytest.mark.parametrize("text", [LOCAL, None])
@@ -70,20 +68,19 @@ def test_a_deploy_loads_an_app_with_what_its_droplet_adds(tmp_path: Path, text: 
 
 
 def test_a_dry_run_loads_an_app_with_what_its_droplet_adds_and_lets_it_write_nothing(
-    application: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drop_in(tmp_path, f"{LOCAL}ProtectSystem=no\nReadOnlyPaths=\n")
-    monkeypatch.setattr(application, "UNITS", str(tmp_path))
+    monkeypatch.setattr(loading, "UNITS", str(tmp_path))
     asked: list[str] = []
 
     def run(_: object, *words: str, **__: object) -> tuple[int, str]:
         asked.extend(words)
         return 0, ""
 
-    monkeypatch.setattr(application, "run", run)
-    deadline = type("Deadline", (), {"left": lambda _, seconds: seconds})()
+    monkeypatch.setattr(loading, "run", run)
     request = {"run_user": "x", "app": "app-my_perl_app", "load": "y", "environment": "/none", "cage": CAGE}
-    application.load(deadline, request, application.NO_ENVIRONMENT)
+    loading.load(CallDeadline("facts", 20), request, NO_ENVIRONMENT)
     said = [word.removeprefix("--property=") for word in asked]
     last = {one.partition("=")[0]: one.partition("=")[2] for one in said}
     assert (last["MemoryDenyWriteExecute"], last["ProtectSystem"], last["ReadOnlyPaths"]) == (

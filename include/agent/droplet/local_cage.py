@@ -1,17 +1,19 @@
 """What an app needs beyond the cage, as root has written it into the drop-in of its unit, local.conf.
 
-Its arguments are the drop-in and the cage's properties; it prints one property a line. Sent to droplets, so
-standard library only, Python 3.8 or later.
+As a program, its arguments are the drop-in and the cage's properties; it prints one property a line.
 """
+
+from __future__ import annotations
 
 import os
 import stat
 import sys
+from collections.abc import Iterator, Sequence
 
 LARGEST = 1 << 16
 
 
-def local_properties(path, cage):
+def local_properties(path: str, cage: Sequence[str]) -> list[str]:
     """Return the drop-in's properties that loosen the cage, as ``Name=value``; none if there is no drop-in.
 
     Other properties of a service have no meaning for a load. A drop-in that others than root may write is no
@@ -22,7 +24,7 @@ def local_properties(path, cage):
     return [f"{name.strip()}={value.strip()}" for name, _, value in pairs if name.strip() in names]
 
 
-def _text_of(path):
+def _text_of(path: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -36,7 +38,7 @@ def _text_of(path):
     return text.decode("utf-8", "replace")
 
 
-def _service_lines(text):
+def _service_lines(text: str) -> Iterator[str]:
     section, begun = "", ""
     for line in text.splitlines():
         stripped = line.strip()

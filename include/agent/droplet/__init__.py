@@ -1,0 +1,1 @@
+"""What is done on a droplet that runs an app."""

@@ -1,0 +1,69 @@
+"""What systemd makes of an app's environment file."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, field
+
+from agent.facts.bounded import run
+from agent.protocol import Json
+from agent.system import CallDeadline
+
+LONGEST_LINE = 300
+NAMES_SHOWN = 5
+
+# An assignment that systemd refuses. It may be a line of a key in base64, with its padding for a value.
+REFUSED = re.compile(r"(?m)^(?:\S+: )?Ignoring invalid environment assignment '(.*)")
+NAMED = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_.-]{0,40})=[^='\s]")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An app's environment.
+
+    :param error: why systemd cannot read it, or None.
+    :param ignored: the first names whose assignments systemd ignores.
+    :param ignored_unnamed: the number of such lines that have no name to show.
+    """
+
+    variables: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+    ignored: tuple[str, ...] = ()
+    ignored_unnamed: int = 0
+
+    def as_json(self) -> Json:
+        """Return what may leave the machine."""
+        return {"error": self.error, "ignored": self.ignored, "ignored_unnamed": self.ignored_unnamed}
+
+
+NO_ENVIRONMENT = Environment()
+
+
+def app_environment(deadline: CallDeadline, path: str, user: str) -> Environment:
+    """Return what systemd makes of an ``EnvironmentFile``, which it reads for a unit that prints the result.
+
+    So quotes, lines that go on, and what systemd refuses are as they are for the service.
+    """
+    if not os.path.lexists(path):
+        return NO_ENVIRONMENT
+    unit = f"bluegreen-facts-{os.getpid()}-{time.time_ns()}"
+    properties = (f"EnvironmentFile={path}", f"User={user}", "NoNewPrivileges=yes")
+    status, output = run(
+        deadline,
+        *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
+        *(f"--property={one}" for one in properties),
+        *("--", "/usr/bin/env", "-0"),
+    )
+    journal = run(deadline, "journalctl", "-q", "-o", "cat", "--no-pager", "-n", "1000", "-u", unit)[1]
+    # Nothing but a name is shown: the rest of a line may be a secret.
+    refused = [(line, NAMED.match(line)) for line in REFUSED.findall(journal)]
+    names = tuple(dict.fromkeys(name[1] for _, name in refused if name))[:NAMES_SHOWN]
+    unnamed = len({line for line, name in refused if not name})
+    if status != 0:
+        why = re.search(r"Failed to load environment files: (.+)", journal)
+        last = (output.strip().splitlines() or ["no reason given"])[-1]
+        return Environment({}, (why[1] if why else last)[:LONGEST_LINE], names, unnamed)
+    pairs = (pair.split("=", 1) for pair in output.split("\0") if "=" in pair)
+    return Environment(dict(pairs), None, names, unnamed)

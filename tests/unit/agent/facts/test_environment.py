@@ -1,0 +1,50 @@
+"""What a dry run says of an app's environment file shows nothing of the secrets in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.facts import environment
+from agent.system import CallDeadline
+from bluegreen.checks import machines
+from bluegreen.checks.facts import AppEnvironment
+from tests.unit.checks.test_checks import facts, server
+
+IGNORING = "bluegreen-facts-1.service: Ignoring invalid environment assignment '{}': /etc/default/app-shop"
+
+
+def ignored_of(monkeypatch: pytest.MonkeyPatch, *lines: str) -> Any:
+    journal = "\n".join(IGNORING.format(line) for line in lines)
+    monkeypatch.setattr(environment, "run", lambda _, program, *__: (0, journal * (program == "journalctl")))
+    return environment.app_environment(CallDeadline("facts", 10), "/etc/hostname", "app-shop")
+
+
+def test_names_that_systemd_ignores_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ignored_of(monkeypatch, "export A=hunter2", "MY-VAR=hunter3", "export A=x", "a.b=c=d")
+    assert (said.ignored, said.ignored_unnamed) == (("export A", "MY-VAR", "a.b"), 0)
+
+
+def test_a_line_of_a_key_is_not_shown_as_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["MIIE/QmFz+ZTY0", "Q2/xk9f", "s3cr-3t9f", "Zz_-9x8", f"{'A' * 30}-{'b' * 40}"]
+    said = ignored_of(monkeypatch, *(f"{line}{end}" for line in lines for end in ("==", "=")))
+    assert (said.ignored, said.ignored_unnamed) == ((), 10)
+
+
+@pytest.mark.parametrize(
+    ("names", "unnamed", "said"),
+    [
+        (("export A", "a.b"), 0, ["export A, a.b"]),
+        ((), 1, ["1 that is no assignment"]),
+        (("export A",), 3, ["export A and 3 that are no assignment"]),
+        ((), 0, []),
+    ],
+)
+def test_lines_that_systemd_ignores_are_reported(
+    names: tuple[str, ...], unnamed: int, said: list[str]
+) -> None:
+    ignored = AppEnvironment(ignored=names, ignored_unnamed=unnamed)
+    found = machines.environment(facts(servers={"green-1": server(environment=ignored)}))
+    path = "/etc/default/app-my_perl_app"
+    assert [one.what for one in found] == [f"systemd ignores lines of {path}: {what}" for what in said]
