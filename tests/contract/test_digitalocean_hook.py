@@ -13,7 +13,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet, public_addresses
 from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
 from bluegreen.hooks.entry_point import EntryPointHook
-from bluegreen.settings.app import Tags
+from bluegreen.settings.fleet import Tags
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
 from tests.waiting import until

@@ -19,7 +19,7 @@ from bluegreen.checks.gather.source import made_from
 from bluegreen.release.jobs import JobState, clean_script, start_script
 from bluegreen.release.lifecycle_commands import Moment, hook_script, hook_unit
 from bluegreen.release.release import failure_cause
-from bluegreen.settings.app import Hook
+from bluegreen.settings.hooks import Hook
 from bluegreen.source.mirror import with_mirror
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet
 from tests.sandbox.releases import Commit, comes_back, refused, running

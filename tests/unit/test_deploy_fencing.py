@@ -30,8 +30,8 @@ from bluegreen.release.jobs import (
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.release.stop_idle import stop_script
 from bluegreen.run.plan import HeldLock, Plan
-from bluegreen.settings.app import Hook
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.hooks import Hook
 from tests.unit.operators.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
 
 pytestmark = pytest.mark.usefixtures("trusting")

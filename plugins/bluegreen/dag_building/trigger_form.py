@@ -8,8 +8,8 @@ from airflow.sdk import Param
 
 from bluegreen.color import Color
 from bluegreen.git_refs import REF_PATTERN, WHAT_A_REF_MAY_BE
-from bluegreen.settings.app import LONGEST_BAKE
 from bluegreen.settings.policy import Demand
+from bluegreen.settings.validation import LONGEST_BAKE
 
 if TYPE_CHECKING:
     from bluegreen.settings.app import App

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, field_serializer
 from bluegreen.color import Color
 from bluegreen.errors import FleetError
 from bluegreen.fleet.host_keys import public_key_from_tags
-from bluegreen.settings.app import App, Tags
+from bluegreen.settings.app import App
+from bluegreen.settings.fleet import Tags
 
 PROXY_ROLE = "lb"
 

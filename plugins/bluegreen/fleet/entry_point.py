@@ -9,7 +9,8 @@ from typing import Any
 
 from bluegreen.errors import FleetError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.settings.app import App, EntryPoint
+from bluegreen.settings.app import App
+from bluegreen.settings.fleet import EntryPoint
 from bluegreen.traffic.haproxy_config import MONITOR_PATH, MONITOR_PORT
 
 Json = dict[str, Any]

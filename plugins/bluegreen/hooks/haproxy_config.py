@@ -10,7 +10,8 @@ from bluegreen.errors import SettingsError
 from bluegreen.fleet.droplets import Fleet
 from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.preview_key import preview_key
-from bluegreen.settings.app import App, EntryPoint
+from bluegreen.settings.app import App
+from bluegreen.settings.fleet import EntryPoint
 from bluegreen.traffic.agent_answers import ServerState
 from bluegreen.traffic.haproxy_config import Server, render_haproxy
 

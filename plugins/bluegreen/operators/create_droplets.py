@@ -10,7 +10,7 @@ from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
 from bluegreen.fleet.host_keys import generate
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators.support.base import BlueGreenOperator
-from bluegreen.settings.app import EntryPoint
+from bluegreen.settings.fleet import EntryPoint
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

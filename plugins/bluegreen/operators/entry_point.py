@@ -22,7 +22,7 @@ from bluegreen.fleet.entry_point import (
 from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.polling import Deadline
-from bluegreen.settings.app import EntryPoint
+from bluegreen.settings.fleet import EntryPoint
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -14,7 +14,7 @@ from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.operators.support.seals import record_done
 from bluegreen.operators.support.states import is_emergency
 from bluegreen.run.plan import Plan
-from bluegreen.settings.app import OWN_REQUESTS_PER_SECOND
+from bluegreen.settings.validation import OWN_REQUESTS_PER_SECOND
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
 from bluegreen.validation.background import Reading, Readings
 from bluegreen.validation.client_requests import Look, RealTraffic
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bluegreen.color import Color
-    from bluegreen.settings.app import ValidationSettings
+    from bluegreen.settings.validation import ValidationSettings
 
 # How often our own requests are judged, and how long HAProxy's counters are left alone between two readings.
 LOOK_SECONDS = 0.2

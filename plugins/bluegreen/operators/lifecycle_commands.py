@@ -26,7 +26,8 @@ from bluegreen.release.jobs import (
     start_script,
 )
 from bluegreen.release.lifecycle_commands import Moment, hook_script, hook_unit, hooks_at
-from bluegreen.settings.app import App, Hook
+from bluegreen.settings.app import App
+from bluegreen.settings.hooks import Hook
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Context

@@ -15,7 +15,7 @@ from bluegreen.agent_bundle import agent_text
 from bluegreen.errors import BlueGreenError
 from bluegreen.release.system_names import system_name
 from bluegreen.scripts import render_script
-from bluegreen.settings.app import check_app_id
+from bluegreen.settings.app_id import check_app_id
 from bluegreen.templates import template_text
 
 # How a script ends that found the droplet claimed by a later run, or that should be tried again in a moment.

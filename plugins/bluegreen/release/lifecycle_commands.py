@@ -8,7 +8,8 @@ from enum import StrEnum
 from bluegreen.release.cage import cage_values
 from bluegreen.release.system_names import BUILD_USER, system_name
 from bluegreen.scripts import render_script
-from bluegreen.settings.app import App, Hook
+from bluegreen.settings.app import App
+from bluegreen.settings.hooks import Hook
 
 
 class Moment(StrEnum):

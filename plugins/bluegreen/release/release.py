@@ -14,7 +14,8 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.release.cage import CAGE, cage_values
 from bluegreen.release.system_names import BUILD_USER, FETCH_USER, system_name
 from bluegreen.scripts import render_script, render_unit
-from bluegreen.settings.app import App, check_app_id
+from bluegreen.settings.app import App
+from bluegreen.settings.app_id import check_app_id
 from bluegreen.source.forge import PATIENCE_SECONDS, REFUSALS
 from bluegreen.templates import template_text
 

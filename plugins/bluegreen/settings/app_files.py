@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bluegreen.settings.app import APP_ID_PATTERN
+from bluegreen.settings.app_id import APP_ID_PATTERN
 
 APPS_DIRECTORY = Path(__file__).resolve().parents[3] / "include" / "apps"
 SUFFIX = ".yaml"

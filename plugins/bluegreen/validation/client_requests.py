@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bluegreen.settings.app import ValidationSettings
+from bluegreen.settings.validation import ValidationSettings
 from bluegreen.traffic.agent_answers import Counters
 from bluegreen.validation.significance import Rate, surely_worse
 

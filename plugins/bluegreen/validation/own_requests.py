@@ -16,7 +16,7 @@ from math import ceil
 from statistics import median
 from typing import Any
 
-from bluegreen.settings.app import ValidationSettings
+from bluegreen.settings.validation import ValidationSettings
 from bluegreen.traffic.good_answer import allowed, is_good
 from bluegreen.validation.significance import Rate, surely_worse
 

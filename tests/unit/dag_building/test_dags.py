@@ -16,7 +16,8 @@ from airflow.timetables.base import TimeRestriction
 from bluegreen.dag_building.every_app import dags_for_every_app
 from bluegreen.dag_building.task_docs import task_docs
 from bluegreen.release.lifecycle_commands import Moment
-from bluegreen.settings.app import SCHEDULES, App
+from bluegreen.settings.app import App
+from bluegreen.settings.schedule import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "include" / "apps" / "my_perl_app.yaml"

@@ -9,8 +9,9 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import ParamValidationError
 
 from bluegreen.dag_building.trigger_form import deploy_params
-from bluegreen.settings.app import App, ValidationSettings
+from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.validation import ValidationSettings
 from tests.unit.repositories import app_of
 
 APP = load_app("my_perl_app")

@@ -12,8 +12,8 @@ from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
 from bluegreen.fleet.host_keys import generate
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators.status import StatusOperator
-from bluegreen.settings.app import Tags
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.fleet import Tags
 
 TAGS = Tags(app="app:shop")
 

@@ -19,8 +19,8 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.listeners import metrics
 from bluegreen.operators import check, lock, report
 from bluegreen.operators.support.metrics import Watched, emit
-from bluegreen.settings.app import Hook, Hooks
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.hooks import Hook, Hooks
 from tests.statsd_sink import Sink
 from tests.unit.checks.test_checks import facts
 from tests.unit.operators import test_lock_wait

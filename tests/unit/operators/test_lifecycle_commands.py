@@ -24,8 +24,8 @@ from bluegreen.operators import lifecycle_commands as command_hooks
 from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS
 from bluegreen.release.lifecycle_commands import Moment, hook_script
 from bluegreen.run.plan import Plan
-from bluegreen.settings.app import Hook
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.hooks import Hook
 from tests.unit.operators.test_operators import APP, BLUE, FLEET, GREEN, LOCK, REVISION, context, droplet
 
 pytestmark = pytest.mark.usefixtures("trusting")

@@ -23,8 +23,8 @@ from bluegreen.operators.stop_idle import StopIdleLaterOperator, StopIdleOperato
 from bluegreen.release.jobs import CLAIMED_STATUS
 from bluegreen.release.stop_idle import seconds_left
 from bluegreen.run.plan import HeldLock
-from bluegreen.settings.app import Timeouts
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.timeouts import Timeouts
 from tests.unit.checks.test_checks import facts, server
 from tests.unit.dag_building.test_dags import REFERENCE, dags_of
 from tests.unit.operators.test_provision_check import FLEET, droplet, status

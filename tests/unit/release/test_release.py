@@ -22,7 +22,7 @@ from bluegreen.release.release import (
     service_unit,
 )
 from bluegreen.release.stop_idle import stop_script
-from bluegreen.settings.app import Hook
+from bluegreen.settings.hooks import Hook
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 UNIT = "bluegreen-app-my_perl_app-0123456789ab"

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.settings.app import ValidationSettings
+from bluegreen.settings.validation import ValidationSettings
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus
 from bluegreen.validation.client_requests import Look, RealTraffic, average_between
 from tests.unit.local_haproxy import Deployed

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.settings.app import ValidationSettings
+from bluegreen.settings.validation import ValidationSettings
 from bluegreen.validation.own_requests import Sample, p99, series_of, wrong_revision
 
 SETTINGS = ValidationSettings(paths=["/", "/cart"])

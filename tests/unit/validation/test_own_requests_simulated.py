@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from bluegreen.settings.app import OWN_REQUESTS_PER_SECOND, ValidationSettings
+from bluegreen.settings.validation import OWN_REQUESTS_PER_SECOND, ValidationSettings
 from bluegreen.validation.own_requests import Sample, series_of
 
 SECONDS = 10

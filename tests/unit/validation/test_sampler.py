@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.settings.app import ValidationSettings
+from bluegreen.settings.validation import ValidationSettings
 from bluegreen.validation.own_requests import Sample, said, series_of
 from bluegreen.validation.sampler import KEY_REFUSED, Manner, Sampler, Visitor, targets_of
 from tests.waiting import until

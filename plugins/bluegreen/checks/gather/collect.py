@@ -33,7 +33,8 @@ from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.release.system_names import BUILD_USER, FETCH_USER
 from bluegreen.run.ledger import Record, read_ledger
-from bluegreen.settings.app import App, EntryPoint
+from bluegreen.settings.app import App
+from bluegreen.settings.fleet import EntryPoint
 from bluegreen.source.policy import Age, compare
 from bluegreen.traffic.agent_answers import servers_of
 

@@ -11,8 +11,9 @@ from airflow.sdk import BaseOperator
 from bluegreen.fleet.droplets import Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators.support.failures import failures_reported
-from bluegreen.settings.app import App, ValidationSettings
+from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.validation import ValidationSettings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

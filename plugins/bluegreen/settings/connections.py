@@ -1,0 +1,25 @@
+"""Which Airflow connections an app uses: the sections ``connections`` and ``notifications``."""
+
+from __future__ import annotations
+
+from bluegreen.settings.fields import ConnectionId
+from bluegreen.settings.section import Section
+
+
+class Connections(Section):
+    """Airflow connections that hold the secrets."""
+
+    digitalocean: ConnectionId = "digitalocean"
+    ssh: ConnectionId = "bluegreen_ssh"
+    haproxy_stats: ConnectionId = "haproxy_stats"
+    preview: ConnectionId | None = None
+
+
+class Notifications(Section):
+    """Which Airflow connections, of type Apprise, hear of what."""
+
+    success: list[ConnectionId] = []
+    failure: list[ConnectionId] = []
+    rollback: list[ConnectionId] = []
+    dry_run_failure: list[ConnectionId] = []
+    approval: list[ConnectionId] = []

@@ -1,0 +1,65 @@
+"""Which droplets an app has, and what its clients connect to: the section ``fleet``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from bluegreen.settings.section import Line, Section
+
+# What DigitalOcean accepts as a tag.
+TAG_PATTERN = r"^[A-Za-z0-9_:-]{1,255}$"
+
+Tag = Annotated[str, Field(pattern=TAG_PATTERN)]
+
+
+class EntryPoint(StrEnum):
+    """What clients of an app connect to."""
+
+    DROPLET = "droplet"
+    RESERVED_IP = "reserved_ip"
+    MANAGED_LOAD_BALANCER = "managed_load_balancer"
+
+
+class Tags(Section):
+    """DigitalOcean tags that tell what a droplet is for."""
+
+    app: Tag
+    blue: Tag = "env:blue"
+    green: Tag = "env:green"
+    proxy: Tag = "role:loadbalancer"
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        """DigitalOcean ignores case in tags."""
+        tags = self.model_dump()
+        for tag in tags.values():
+            same = [other for other, found in tags.items() if found.casefold() == tag.casefold()]
+            if len(same) > 1:
+                raise ValueError(f"{' and '.join(same)} are the same tag, {tag}; DigitalOcean ignores case")
+        return self
+
+    @property
+    def balanced(self) -> str:
+        """On what a managed load balancer sends traffic to, and nothing else.
+
+        It selects by one tag, and the one of proxies may be shared with other apps.
+        """
+        return f"{self.app}:lb"
+
+
+class FleetSettings(Section):
+    """Which droplets there are to be."""
+
+    region: Line
+    size: Line
+    proxy_size: Line | None = None
+    image: Line
+    vpc: Line | None = None
+    ssh_keys: Annotated[list[Line], Field(min_length=1)]
+    droplets_per_color: Annotated[int, Field(ge=1, le=100)] = 2
+    proxies: Annotated[int, Field(ge=1, le=10)] = 1
+    entry_point: EntryPoint = EntryPoint.DROPLET
+    tags: Tags

@@ -1,0 +1,28 @@
+"""Commands of the app's own during a deploy: the section ``hooks``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bluegreen.settings.section import Line, Section
+
+
+class Hook(Section):
+    """A command of the app's own; ``user`` is who builds releases, or who runs the app."""
+
+    command: Annotated[list[Line], Field(min_length=1)]
+    droplets: Literal["one", "all"] = "all"
+    user: Literal["build", "app"] = "app"
+    timeout: Annotated[int, Field(ge=1, le=3600)] = 60
+
+
+class Hooks(Section):
+    """Commands at certain moments of a deploy."""
+
+    before_deploy: list[Hook] = []
+    before_switch: list[Hook] = []
+    after_switch: list[Hook] = []
+    after_rollback: list[Hook] = []
+    on_failure: list[Hook] = []

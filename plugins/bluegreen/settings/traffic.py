@@ -1,0 +1,83 @@
+"""What HAProxy does with clients' requests: the section ``traffic``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from bluegreen.settings.fields import HOST_NAME_PATTERN, AbsolutePath, HostName
+from bluegreen.settings.networks import Network, Networks
+from bluegreen.settings.section import Line, Section
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _public_url(url: str) -> str:
+    """Return scheme, host and port as clients send them: in small letters, without the scheme's own port."""
+    allowed = (
+        "allowed is http:// or https://, a host name and perhaps a port, for example https://www.example.com"
+    )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(allowed) from None
+    if parts.scheme not in DEFAULT_PORTS or not re.fullmatch(HOST_NAME_PATTERN, host) or len(host) > 253:
+        raise ValueError(allowed)
+    # Compared as a whole, so that a user, a path, a query and an empty one of these are refused alike.
+    shown = f"{host}:{port}" if port is not None else host
+    if url.lower() != f"{parts.scheme}://{shown}" or port == 0:
+        raise ValueError(f"{allowed}; nothing before or after that")
+    return f"{parts.scheme}://{host if port == DEFAULT_PORTS[parts.scheme] else shown}"
+
+
+def _not_everybody(networks: list[Network]) -> list[Network]:
+    for network in networks:
+        if network.prefixlen == 0:
+            raise ValueError(f"{network} is everybody: every client could say who it is, and by https or not")
+    return networks
+
+
+class TrafficSettings(Section):
+    """What HAProxy is told."""
+
+    preview_host: HostName
+    preview_allow: Networks = []
+    trusted_proxies: Annotated[Networks, AfterValidator(_not_everybody)] = []
+    public_url: Annotated[Line, AfterValidator(_public_url)] | None = None
+    certificate: AbsolutePath | None = None
+    timeout_client: Annotated[int, Field(ge=1, le=3600)] = 50
+    timeout_server: Annotated[int, Field(ge=1, le=3600)] = 50
+    timeout_tunnel: Annotated[int, Field(ge=1, le=86400)] = 3600
+
+    @model_validator(mode="after")
+    def _two_hosts(self) -> Self:
+        """Clients' requests would go to the idle color otherwise."""
+        if self.public_url and urlsplit(self.public_url).hostname == self.preview_host:
+            raise ValueError(
+                f"preview_host and the host of public_url are both {self.preview_host}; "
+                "allowed are two different ones"
+            )
+        return self
+
+    @property
+    def public_host(self) -> str | None:
+        """What clients send as ``Host``: a name, and a port if it is not the scheme's own.
+
+        ``None`` if that is not set; then an app is asked by the address of its server.
+        """
+        return urlsplit(self.public_url).netloc if self.public_url else None
+
+    @property
+    def asked(self) -> str:
+        """How an app is asked, for people."""
+        host = f"with Host {self.public_host}" if self.public_host else "with the server's address as Host"
+        return f"{host}, by {'https' if self.https else 'http'}"
+
+    @property
+    def https(self) -> bool:
+        """Whether clients come by https, so that an app is to see ``X-Forwarded-Proto: https``."""
+        return bool(self.public_url) and urlsplit(self.public_url).scheme == "https"
