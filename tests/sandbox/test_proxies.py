@@ -20,8 +20,8 @@ from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.run.ledger import read_ledger
 from bluegreen.settings.app_file import load_app
-from bluegreen.traffic.agent_answers import DisagreementError, color_from_before, live_color
 from bluegreen.traffic.haproxy_config import Server, render_haproxy
+from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
 from sandbox import Machine
 from tests.sandbox.droplets import Shop
 from tests.sandbox.replay import State, replay

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.traffic.agent_answers import ProxyStatus, next_token
+from bluegreen.traffic.agent_answers import ProxyStatus
+from bluegreen.traffic.live import next_token
 from bluegreen.traffic.own_switch import is_kept, is_taken_back
 from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy
 from tests.unit.test_lb_agent_peers import PEER, peer

@@ -15,7 +15,8 @@ from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.joining import Joining, Seen, joining
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Age
-from bluegreen.traffic.agent_answers import ProxyStatus, confirmed_revision, live_color
+from bluegreen.traffic.agent_answers import ProxyStatus
+from bluegreen.traffic.live import confirmed_revision, live_color
 
 T = TypeVar("T")
 

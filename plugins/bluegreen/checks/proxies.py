@@ -10,7 +10,8 @@ from cryptography import x509
 from bluegreen.checks.facts import Certificate, Facts, version_of
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, ProxyError
-from bluegreen.traffic.agent_answers import DisagreementError, live_color, utc
+from bluegreen.traffic.agent_answers import utc
+from bluegreen.traffic.live import DisagreementError, live_color
 from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
 
 # A certificate that ends within so many days has not been renewed by itself.

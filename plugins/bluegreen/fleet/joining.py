@@ -15,7 +15,8 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, HostKeyError
 from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
 from bluegreen.settings.app import App
-from bluegreen.traffic.agent_answers import ProxyStatus, confirmed_revision
+from bluegreen.traffic.agent_answers import ProxyStatus
+from bluegreen.traffic.live import confirmed_revision
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,8 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.two_phase import TwoPhase, joined, on_all
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.agent_answers import (
-    ProxyStatus,
-    RevertResult,
-    SwitchResult,
-    demand_support,
-    is_decided,
-    next_token,
-)
+from bluegreen.traffic.agent_answers import ProxyStatus, RevertResult, SwitchResult
+from bluegreen.traffic.live import demand_support, is_decided, next_token
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet

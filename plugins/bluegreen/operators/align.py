@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bluegreen.errors import NothingToDoError
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.run.outcome import Outcome
-from bluegreen.traffic.agent_answers import demand_live
+from bluegreen.traffic.live import demand_live
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -19,12 +19,8 @@ from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
 from bluegreen.source.policy import compare, demand_new_enough, resolve
-from bluegreen.traffic.agent_answers import (
-    DisagreementError,
-    ProxyStatus,
-    color_from_before,
-    live_color,
-)
+from bluegreen.traffic.agent_answers import ProxyStatus
+from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
 from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
 from bluegreen.traffic.own_switch import is_own_pending
 from bluegreen.traffic.reached import not_reached

@@ -11,8 +11,9 @@ from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.links import HaproxyLink
-from bluegreen.traffic.agent_answers import ProxyStatus, demand_live, servers_of
+from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
+from bluegreen.traffic.live import demand_live, servers_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

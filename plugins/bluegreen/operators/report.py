@@ -25,8 +25,9 @@ from bluegreen.operators.support.states import found_plan, holder_of, is_dry_run
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.agent_answers import PendingSwitch, ProxyStatus, is_decided, live_color
+from bluegreen.traffic.agent_answers import PendingSwitch, ProxyStatus
 from bluegreen.traffic.drain import Drain, sessions_on
+from bluegreen.traffic.live import is_decided, live_color
 from bluegreen.traffic.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
 from bluegreen.traffic.preview_access import ways_to_look
 from bluegreen.validation.rests_on import RestsOn

@@ -8,7 +8,7 @@ from bluegreen.errors import ProxyError
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.operators.support.states import found_plan, holder_of
-from bluegreen.traffic.agent_answers import live_color
+from bluegreen.traffic.live import live_color
 from bluegreen.traffic.own_switch import is_taken_back
 
 if TYPE_CHECKING:

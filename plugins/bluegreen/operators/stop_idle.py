@@ -18,8 +18,9 @@ from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.release.jobs import CLAIMED_STATUS, Claim
 from bluegreen.release.stop_idle import seconds_left, stop_script, switched_since
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.agent_answers import ProxyStatus, live_color, utc
+from bluegreen.traffic.agent_answers import ProxyStatus, utc
 from bluegreen.traffic.drain import requests, sessions_on
+from bluegreen.traffic.live import live_color
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

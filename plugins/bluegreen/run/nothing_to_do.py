@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.release.release import DropletFacts
 from bluegreen.run.plan import Plan
-from bluegreen.traffic.agent_answers import ProxyStatus, confirmed_revision
+from bluegreen.traffic.agent_answers import ProxyStatus
+from bluegreen.traffic.live import confirmed_revision
 
 
 def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) -> str | None:

@@ -8,16 +8,8 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
-from bluegreen.traffic.agent_answers import (
-    Counters,
-    DisagreementError,
-    ProxyStatus,
-    RevertResult,
-    SwitchResult,
-    color_from_before,
-    is_decided,
-    live_color,
-)
+from bluegreen.traffic.agent_answers import Counters, ProxyStatus, RevertResult, SwitchResult
+from bluegreen.traffic.live import DisagreementError, color_from_before, is_decided, live_color
 from tests.unit.local_haproxy import Deployed
 
 NO_COUNTERS = {

@@ -36,7 +36,7 @@ from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.settings.app import App
 from bluegreen.settings.fleet import EntryPoint
 from bluegreen.source.policy import Age, compare
-from bluegreen.traffic.agent_answers import servers_of
+from bluegreen.traffic.live import servers_of
 
 RUNS_SHOWN = 5
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.operators.support.failures import ERROR_KEY
 from bluegreen.operators.support.states import found_plan, is_emergency, told
 from bluegreen.run.ledger import Record, Validation
-from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult, confirmed_revision
+from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
 from bluegreen.traffic.drain import Drain
+from bluegreen.traffic.live import confirmed_revision
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
