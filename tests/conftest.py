@@ -24,3 +24,9 @@ os.environ.update(
 # A developer's own Airflow must not be what is tested.
 for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "BLUEGREEN_"))]:
     del os.environ[name]
+
+# The tests' app is the reference file, copied as a user copies it.
+_apps = Path(_home) / "apps"
+_apps.mkdir()
+shutil.copy(ROOT / "include" / "apps" / "my_perl_app.yaml.example", _apps / "my_perl_app.yaml")
+os.environ["BLUEGREEN_APPS_DIR"] = str(_apps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import socket
 import sqlite3
@@ -73,7 +74,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    variables = environment(home, port, extra={"AIRFLOW__CORE__AUTH_MANAGER": FAB})
+    extra = {"AIRFLOW__CORE__AUTH_MANAGER": FAB, "BLUEGREEN_APPS_DIR": os.environ["BLUEGREEN_APPS_DIR"]}
+    variables = environment(home, port, extra=extra)
     database.copy(database.prepare(), home.database)
     cancelling = home.directory / "role.json"
     cancelling.write_text(

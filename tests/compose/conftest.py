@@ -83,6 +83,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Compose:
                     path.chmod(path.stat().st_mode & 0o700)
     subprocess.run(["tests/compose/stand-in-images", "load"], cwd=ROOT, check=True)
     subprocess.run(["python3", "scripts/make_env.py"], cwd=directory, check=True)
+    apps = directory / "include" / "apps"
+    shutil.copy2(apps / "my_perl_app.yaml.example", apps / "my_perl_app.yaml")
     return Compose(directory)
 
 

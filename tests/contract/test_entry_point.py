@@ -18,7 +18,7 @@ from pydo import Client
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators import entry_point
 from bluegreen.operators.entry_point import EntryPointOperator
-from bluegreen.settings.app_files import APPS_DIRECTORY
+from bluegreen.settings.app_files import REFERENCE
 from sandbox.api.records import Droplet
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
@@ -80,7 +80,7 @@ def provision(
     monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(tmp_path))
     monkeypatch.setattr(entry_point, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(DigitalOceanHook, "client", api.client(per_retry_policies=[contract]))
-    settings = yaml.safe_load((APPS_DIRECTORY / "my_perl_app.yaml").read_text())
+    settings = yaml.safe_load(REFERENCE.read_text())
 
     def run(kind: str, *, certificate: str | None = None) -> dict[str, str]:
         settings["fleet"] |= {"entry_point": kind, "tags": {"app": "app:shop"}}

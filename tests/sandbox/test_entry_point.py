@@ -21,7 +21,7 @@ from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.entry_point import EntryPointOperator
 from bluegreen.settings.app_file import load_app
-from bluegreen.settings.app_files import APPS_DIRECTORY
+from bluegreen.settings.app_files import REFERENCE
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
 from tests.contract.test_entry_point import TaskInstance
@@ -104,7 +104,7 @@ class Front:
 
 def write_settings(directory: Path, entry_point: str) -> None:
     """Write the app file."""
-    settings = yaml.safe_load((APPS_DIRECTORY / "my_perl_app.yaml").read_text())
+    settings = yaml.safe_load(REFERENCE.read_text())
     settings["fleet"] |= {"entry_point": entry_point, "tags": {"app": f"app:{APP}"}}
     (directory / f"{APP}.yaml").write_text(yaml.safe_dump(settings))
 

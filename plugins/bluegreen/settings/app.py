@@ -42,7 +42,7 @@ def _ref(ref: str) -> str:
 
 
 class App(Section):
-    """Everything that is set for one app; ``include/apps/my_perl_app.yaml`` explains each key."""
+    """Everything that is set for one app; ``include/apps/my_perl_app.yaml.example`` explains each key."""
 
     id: Annotated[str, Field(pattern=APP_ID_PATTERN)]
     repository: Annotated[Line, AfterValidator(_repository_url)]

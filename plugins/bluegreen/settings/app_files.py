@@ -10,11 +10,13 @@ from pathlib import Path
 from bluegreen.settings.app_id import APP_ID_PATTERN
 
 APPS_DIRECTORY = Path(__file__).resolve().parents[3] / "include" / "apps"
+# Every setting with its default, to be copied; not an app itself.
+REFERENCE = APPS_DIRECTORY / "my_perl_app.yaml.example"
 SUFFIX = ".yaml"
 SHOWN = 20
 
-# What else may be there: of git, of a mounted volume and of Kubernetes, and for people to read.
-_HARMLESS = re.compile(r"\.\..*|\.git.*|\.DS_Store|lost\+found|README(\..*)?")
+# Other files that may be there: of git, of a mounted volume and of Kubernetes, and for people to read.
+_HARMLESS = re.compile(r"\.\..*|\.git.*|\.DS_Store|lost\+found|README(\..*)?|.*\.example")
 
 
 def apps_directories() -> list[Path]:
@@ -69,7 +71,7 @@ def _why_unused(name: str, *, is_directory: bool) -> str:
     if suffix != SUFFIX and re.fullmatch(APP_ID_PATTERN, stem):
         return f"it is not read, because its name does not end with {SUFFIX}; rename it"
     return (
-        f"{stem!r} is no app's name, so it is not read: an app's name is 1 to 31 lower-case letters, digits "
+        f"{stem!r} is no app's name, so it is not read: an app's name is 1 to 28 lower-case letters, digits "
         "and underscores, and begins with a letter; rename the file"
     )
 

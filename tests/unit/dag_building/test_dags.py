@@ -20,7 +20,7 @@ from bluegreen.settings.app import App
 from bluegreen.settings.schedule import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[3]
-REFERENCE = ROOT / "include" / "apps" / "my_perl_app.yaml"
+REFERENCE = ROOT / "include" / "apps" / "my_perl_app.yaml.example"
 
 
 def read_dags() -> DagBag:
@@ -45,7 +45,7 @@ def dags_of(directory: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> d
 
 @pytest.fixture
 def all_kinds(dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, DAG]:
-    """The DAGs of an app as it comes, of one with all that is optional, and of one with a bad file."""
+    """The DAGs without an app, of an app as it comes, of one with all options, and of one with a bad file."""
     good = REFERENCE.read_text(encoding="utf-8")
     commands = "".join(f"  {moment}: [{{command: ['true']}}]\n" for moment in Moment)
     files = {
@@ -54,7 +54,10 @@ def all_kinds(dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ),
         "broken": good.replace("region: nyc3", "regoin: nyc3"),
     }
-    found = {**dags, **dags_of(tmp_path, monkeypatch, **files)}
+    (tmp_path / "empty").mkdir()
+    first = dags_of(tmp_path / "empty", monkeypatch)
+    (tmp_path / "full").mkdir()
+    found = {**first, **dags, **dags_of(tmp_path / "full", monkeypatch, **files)}
     assert {moment.value for moment in Moment} <= set(found["bluegreen_deploy__hooked"].task_ids)
     assert found["bluegreen_deploy__broken"].task_ids == ["settings"]
     return found
@@ -223,6 +226,20 @@ def test_a_dry_run_s_line_names_the_revision_and_what_was_found(
     template = dag.get_template_env().from_string(report.subject)
     ti = SimpleNamespace(xcom_pull=lambda task_ids, key: told.get(key))
     assert template.render(params={"ref": "main"}, ti=ti) == subject
+
+
+def test_an_installation_without_an_app_says_where_to_begin_and_shows_nothing_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [dag] = dags_of(tmp_path, monkeypatch).values()
+    assert dag.dag_id == "bluegreen_getting_started"
+    assert f"Copy `{REFERENCE}` to `{tmp_path}`, as `<app>.yaml`" in (dag.doc_md or "")
+    assert "bluegreen_getting_started" not in dags_of(tmp_path, monkeypatch, shop=REFERENCE.read_text())
+
+
+def test_the_reference_file_is_no_app_and_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(REFERENCE.parent))
+    assert list(read_dags().dags) == ["bluegreen_getting_started"]
 
 
 def test_a_bad_app_file_does_not_take_other_apps_down_and_says_what_is_wrong(

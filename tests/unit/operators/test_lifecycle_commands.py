@@ -31,7 +31,7 @@ from tests.unit.operators.test_operators import APP, BLUE, FLEET, GREEN, LOCK, R
 pytestmark = pytest.mark.usefixtures("trusting")
 
 ROOT = Path(__file__).resolve().parents[3]
-REFERENCE = (ROOT / "include" / "apps" / "my_perl_app.yaml").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "include" / "apps" / "my_perl_app.yaml.example").read_text(encoding="utf-8")
 SECOND = droplet(4, "green-2")
 TWO = FLEET.model_copy(update={"green": (GREEN, SECOND)})
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json")

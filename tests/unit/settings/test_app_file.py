@@ -11,11 +11,12 @@ import yaml
 
 from bluegreen.errors import SettingsError
 from bluegreen.settings.app_file import load_app
-from bluegreen.settings.app_files import APPS_DIRECTORY, app_ids, unused_files
+from bluegreen.settings.app_files import REFERENCE as REFERENCE_FILE
+from bluegreen.settings.app_files import app_ids, unused_files
 
 Write = Callable[..., Path]
 
-REFERENCE = (APPS_DIRECTORY / "my_perl_app.yaml").read_text(encoding="utf-8")
+REFERENCE = REFERENCE_FILE.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -304,7 +305,7 @@ def test_of_many_files_that_make_no_app_some_are_named_and_all_can_be_stored(tmp
 
 def test_what_git_kubernetes_and_people_put_beside_app_files_is_no_mistake(write: Write) -> None:
     directory = write(REFERENCE)
-    for name in (".gitkeep", ".gitignore", "README.md", "..data", "..2026_11_30"):
+    for name in (".gitkeep", ".gitignore", "README.md", "shop.yaml.example", "..data", "..2026_11_30"):
         (directory / name).touch()
     assert unused_files_of(directory) == []
 

@@ -290,7 +290,7 @@ def test_a_replacement_that_somebody_pushed_replaces_nothing(repository: Reposit
     ],
 )
 def test_a_mistake_in_the_policy_is_named(tmp_path: Path, policy: str, expected: str) -> None:
-    reference = (Path(__file__).parents[3] / "include/apps/my_perl_app.yaml").read_text()
+    reference = (Path(__file__).parents[3] / "include/apps/my_perl_app.yaml.example").read_text()
     text = "\n".join(line for line in reference.splitlines() if not line.startswith("policy:"))
     (tmp_path / "shop.yaml").write_text(f"{text}\npolicy: {policy}\n")
     with pytest.raises(SettingsError, match=expected):
