@@ -16,7 +16,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint test chaos test-compose test-metrics test-plain-host env demo demo-down requirements
+.PHONY: help setup venv packages lint docs test chaos test-compose test-metrics test-plain-host env demo demo-down requirements
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -30,7 +30,7 @@ packages:
 venv:
 	@scripts/make-venv "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"
 
-lint: setup  ## ruff, mypy, shellcheck, haproxy -c
+lint: setup  ## ruff, mypy, shellcheck, haproxy -c, links of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
@@ -38,6 +38,11 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c
 		scripts/* tests/compose/* hosting/compose/* hosting/systemd/* sandbox/guest/*)
 	$(BIN)/python -m pytest --quiet --quiet -k shellcheck tests/unit/release/test_release.py
 	$(BIN)/python scripts/check_haproxy_templates.py
+	@$(MAKE) --no-print-directory docs
+
+docs: venv  ## Build the documentation in build/site; a broken link fails it
+	$(BIN)/python scripts/make_reference.py
+	$(BIN)/zensical build --strict --clean
 
 ifeq ($(MACHINES),yes)
 test: setup  ## DAGs, plugin and sandbox; without Linux and root those that need no machines
@@ -73,6 +78,8 @@ demo: setup  ## Provision and deploy four releases under load; KEEP=1 leaves eve
 demo-down:  ## Stop what KEEP=1 has left running
 	@$(BIN)/python -m demo down
 
-requirements: venv  ## Compile requirements.in and requirements-image.in into pinned versions
+requirements: venv  ## Compile the three requirements*.in into pinned versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements-image.txt requirements-image.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements.txt \
+		--output-file requirements-docs.txt requirements-docs.in

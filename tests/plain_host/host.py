@@ -104,7 +104,7 @@ class PlainHost:
         return AirflowClient(url, "admin", self.read(f"{CONFIG}/secrets/admin_password"))
 
     def connect(self, client: AirflowClient, environment: DemoEnvironment) -> None:
-        """Make the connections that the README names."""
+        """Make the connections that docs/install.md names."""
         for name, value in environment.variables().items():
             if not name.startswith("AIRFLOW_CONN_"):
                 continue

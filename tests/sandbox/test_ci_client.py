@@ -22,7 +22,7 @@ Client = subprocess.Popen[str]
 
 
 def environment(stack: Stack) -> dict[str, str]:
-    """What the client and the README's commands are told about Airflow."""
+    """What the client and the commands of docs/ci.md are given about Airflow."""
     airflow = stack.airflow
     return {
         "AIRFLOW_URL": airflow.url,

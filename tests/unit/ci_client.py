@@ -68,8 +68,8 @@ def start(*argv: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def curl_commands(run_id: str, ref: str = "v2") -> str:
-    """Return the README's commands for machines that have curl alone."""
-    [commands] = re.findall(r"```sh\n(umask 077\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """Return the documentation's commands for machines that have curl alone."""
+    [commands] = re.findall(r"```sh\n(umask 077\n.*?)```", (ROOT / "docs" / "ci.md").read_text(), re.DOTALL)
     assert commands.count('"ref": "v2"') == 1
     return str(commands).replace("ci-1234", run_id).replace('"ref": "v2"', f'"ref": "{ref}"')
 

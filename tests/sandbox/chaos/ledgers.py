@@ -35,7 +35,7 @@ def problems_in_ledgers(stack: Stack, attempts: dict[Run, set[int]]) -> list[str
 
 
 def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool, silent: bool) -> set[int]:
-    """Say which attempts of a run README promises a line for, on each proxy.
+    """Say which attempts of a run the documentation promises a line for, on each proxy.
 
     Each attempt leaves one: by itself, or, if it has died or the proxy was away at its end, by the
     next run that takes its lock over. An attempt that was cleared in part leaves none: the next one goes on

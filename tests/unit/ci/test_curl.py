@@ -1,4 +1,4 @@
-"""The README's commands for curl alone, against an Airflow that refuses, or is never done."""
+"""The commands of docs/ci.md for curl alone, against an Airflow that refuses, or is never done."""
 
 from __future__ import annotations
 

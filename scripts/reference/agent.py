@@ -1,0 +1,67 @@
+"""The page of the agent's verbs and codes: the protocol, and what the verbs' own docstrings say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.__main__ import MODULES
+from agent.protocol import DEADLINES, READERS, Code, Verb
+from scripts.reference.markdown import escaped
+
+PROTOCOL = "include/agent/protocol.py"
+
+HEAD = """\
+# The agent
+
+The agent is the program that does what Airflow asks on a machine. It is plain Python, standard library
+only, 3.9 or newer, sent by Airflow as one zip: `/usr/local/lib/bluegreen/agent-<digest>.pyz`. There is
+no daemon. `python3 <agent> VERB`, with a JSON object as its request (an argument, or `-` for standard
+input), prints one JSON object. `"ok": true` comes with exit status 0. `"ok": false` comes with exit
+status 1, `error` (a code, below) and `message` (one line).
+
+Verbs that change something hold one `flock`. Every call has one deadline: whatever an app, a peer,
+HAProxy or systemd does meanwhile, each wait takes what is left of it. Every state is replaced by
+rename, so a killed call leaves the state before or after a step, never half of one. Verbs that only
+read are run from memory, and write nothing on the machine.
+"""
+
+
+def page(root: Path) -> str:
+    """Return the page as Markdown."""
+    parts = [HEAD, "## Verbs\n\n| verb | changes something | seconds | meaning |\n| --- | --- | --- | --- |"]
+    for verb in Verb:
+        changes = "no" if verb in READERS else "yes"
+        meaning = _docstring(root, verb)
+        parts.append(f"| `{verb}` | {changes} | {DEADLINES[verb]:g} | {meaning} |")
+    parts.append("\n## Codes\n\n| code | meaning |\n| --- | --- |")
+    parts += [f"| `{code}` | {escaped(meaning)} |" for code, meaning in codes(root).items()]
+    return "\n".join(parts) + "\n"
+
+
+def codes(root: Path) -> dict[Code, str]:
+    """Return the comment above each code in the protocol.
+
+    :raises KeyError: if a code has none.
+    """
+    found = dict(_commented((root / PROTOCOL).read_text(encoding="utf-8")))
+    return {code: found[code.name] for code in Code}
+
+
+def _commented(text: str) -> Iterator[tuple[str, str]]:
+    for comment, name in re.findall(r"((?:^    # .*\n)+)    ([A-Z_]+) = ", text, re.MULTILINE):
+        yield name, " ".join(line.strip().removeprefix("# ") for line in comment.splitlines())
+
+
+def _docstring(root: Path, verb: Verb) -> str:
+    """Return the first paragraph of the docstring of a verb's function."""
+    path = root / "include" / f"{MODULES[verb].replace('.', '/')}.py"
+    if not path.is_file():
+        return ""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == verb.value:
+            first, _, _ = (ast.get_docstring(node) or "").partition("\n\n")
+            return escaped(" ".join(first.replace("``", "`").split()))
+    return ""

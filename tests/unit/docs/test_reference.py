@@ -1,0 +1,131 @@
+"""Every setting, task, message and metric that the code has is on a page, and a page has no other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from agent.protocol import Code, Verb
+from bluegreen.dag_building.task_docs import TASKS
+from bluegreen.run.outcome import WITHOUT_A_WORD, Outcome
+from bluegreen.settings.app import App, Hook
+from scripts.reference import agent, messages, settings
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Return the dotted names of all settings, read from the models themselves."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield f"{prefix}{name}"
+            yield from keys_of(field.annotation, f"{prefix}{name}.")
+        elif model is not App or name != "id":
+            yield f"{prefix}{name}"
+
+
+def test_the_settings_page_has_each_setting_and_no_other() -> None:
+    headings = re.findall(r"^##+ `(.*)`$", settings.page(ROOT), re.MULTILINE)
+    entries = [f"hooks.*[].{name}" for name in Hook.model_fields]
+    assert sorted(headings) == sorted([*keys_of(App), *entries])
+
+
+@pytest.mark.parametrize(
+    ("key", "described"),
+    [
+        ("server.port", "*whole number, 1,024 to 65,535*; default `8080`"),
+        ("fleet.region", "*string*; **required**"),
+        (
+            "fleet.entry_point",
+            '*one of `droplet`, `reserved_ip`, `managed_load_balancer`*; default `"droplet"`',
+        ),
+        ("validation.max_error_rate", "*number, at least 0, less than 1*; default `0.01`"),
+        ("traffic.preview_allow", "*list of: IPv4 network or IPv6 network*; default `[]`"),
+        ("server.stop_idle_after", "*whole number, 10 to 2,592,000 or `null`*; default `null`"),
+    ],
+)
+def test_a_setting_shows_its_type_its_bounds_and_its_default(key: str, described: str) -> None:
+    assert f"`{key}`\n\n{described}\n" in settings.page(ROOT)
+
+
+def test_a_setting_shows_what_the_reference_file_says_about_it() -> None:
+    meaning = settings.meanings(settings.reference(ROOT))
+    assert (
+        meaning["health.consecutive"] == "Good answers in a row, from every droplet, before traffic may move."
+    )
+    assert meaning["traffic.timeout_server"] == meaning["traffic.timeout_client"]
+
+
+def test_a_setting_that_the_reference_file_does_not_explain_is_refused(tmp_path: Path) -> None:
+    text = settings.reference(ROOT).replace("  # Seconds between two of them.\n  # interval: 0.2\n", "")
+    (tmp_path / settings.REFERENCE).parent.mkdir(parents=True)
+    (tmp_path / settings.REFERENCE).write_text(text)
+    with pytest.raises(ValueError, match=r"no comment on health\.interval"):
+        settings.page(tmp_path)
+
+
+def test_the_page_of_the_agent_has_each_verb_and_each_code_and_no_other() -> None:
+    verbs, codes = agent.page(ROOT).split("## Codes")
+    assert re.findall(r"^\| `(.*?)` \|", verbs, re.MULTILINE) == [str(verb) for verb in Verb]
+    assert re.findall(r"^\| `(.*?)` \| \w", codes, re.MULTILINE) == [str(code) for code in Code]
+
+
+def test_the_page_of_the_tasks_is_the_file_that_airflow_shows() -> None:
+    assert (DOCS / "reference" / "tasks.md").resolve() == TASKS
+
+
+def test_every_message_is_on_the_page() -> None:
+    page = messages.page(ROOT)
+    found = messages.messages(ROOT)
+    assert len(found) > 200
+    assert [one.text for one in found if " ".join(one.text.split()).replace("|", "\\|") not in page] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "connection … has no password; store a DigitalOcean API token there",
+        "the key … is there twice",
+        "it has no release yet, so a rollback is not possible",
+    ],
+)
+def test_messages_are_found_however_they_are_written(text: str) -> None:
+    assert text in {one.text for one in messages.messages(ROOT)}
+
+
+def test_troubleshooting_explains_messages_that_exist() -> None:
+    cells = _first_cells(DOCS / "troubleshooting.md")
+    explained = [text for cell in cells for text in re.findall(r"`([^`]* [^`]*)`", cell)]
+    assert len(explained) > 25
+    known = "\n".join(source.read_text(encoding="utf-8") for source in _sources())
+    known = re.sub(r"\"\s*\n\s*[a-z]?\"", "", known)
+    unknown = [text for text in explained if not _occurs(text, known)]
+    assert unknown == []
+
+
+def _first_cells(page: Path) -> list[str]:
+    return re.findall(r"^\| (.*?) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def _sources() -> Iterator[Path]:
+    for folder in ("plugins", "include/agent", "include/templates"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and path.suffix in (".py", ".j2", ".sh", ".pl"):
+                yield path
+
+
+def _occurs(text: str, known: str) -> bool:
+    """Whether each part of a message that does not vary stands somewhere in the code."""
+    parts = [part.strip(" .,;:") for part in text.split("…")]
+    return all(part in known for part in parts if len(part) > 3)
+
+
+def test_every_outcome_is_explained_and_no_other() -> None:
+    page = (DOCS / "audit-and-notifications.md").read_text(encoding="utf-8")
+    [section] = re.findall(r"## Outcomes\n(.*?)\n## ", page, re.DOTALL)
+    assert set(re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE)) == {*Outcome, WITHOUT_A_WORD}
