@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from agent.protocol import Code, Verb
 from bluegreen.dag_building.task_docs import TASKS
 from bluegreen.run.outcome import WITHOUT_A_WORD, Outcome
-from bluegreen.settings.app import App, Hook
+from bluegreen.settings.app import App
+from bluegreen.settings.hooks import Hook
 from scripts.reference import agent, messages, settings
 
 ROOT = Path(__file__).resolve().parents[3]
