@@ -83,26 +83,6 @@ class CallLock:
         self.deadline.end_within(seconds, why)
         self._write_down()
 
-    def while_nothing_changes(self, read: Callable[[], T]) -> T:
-        """Read while no call changes anything, if there is such a moment; beside a call that hangs, too.
-
-        A reader holds nothing while it reads, so that it keeps nobody waiting whatever becomes of it.
-        """
-        answer: T | None = None
-        for _ in range(READ_AGAIN):
-            try:
-                before = self._wait_until_free()
-                answer = read()
-                if before is None or self._wait_until_free() == before:
-                    break
-            except AgentError as error:
-                # An answer that may be of two moments is better than none.
-                if answer is None or error.code is not Code.TOO_SLOW:
-                    raise
-                break
-        assert answer is not None  # noqa: S101
-        return answer
-
     def _write_down(self) -> None:
         """Let others know until when this call has it."""
         if self._descriptor is None:
@@ -114,7 +94,7 @@ class CallLock:
             os.pwrite(self._descriptor, line, 0)
             os.ftruncate(self._descriptor, len(line))
 
-    def _wait_until_free(self) -> bytes | None:
+    def wait_until_free(self) -> bytes | None:
         """Wait a moment for a call that is at work; what the file says, or None if it still is."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
@@ -208,3 +188,24 @@ class CallLock:
             os.close(guard)
         self._overdue_since = None
         self._close()
+
+
+def in_peace(lock: CallLock, read: Callable[[], T]) -> T:
+    """Read while no call changes anything, if there is such a moment; beside a call that hangs, too.
+
+    A reader holds nothing while it reads, so that it keeps nobody waiting whatever becomes of it.
+    """
+    answer: T | None = None
+    for _ in range(READ_AGAIN):
+        try:
+            before = lock.wait_until_free()
+            answer = read()
+            if before is None or lock.wait_until_free() == before:
+                break
+        except AgentError as error:
+            # An answer that may be of two moments is better than none.
+            if answer is None or error.code is not Code.TOO_SLOW:
+                raise
+            break
+    assert answer is not None  # noqa: S101
+    return answer

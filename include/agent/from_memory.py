@@ -1,22 +1,25 @@
 """Runs the agent without writing it anywhere: ``python3 -I -B -c THIS NAME LENGTH VERB [JSON]``.
 
-Standard input is the zip, LENGTH bytes of it, and then what the verb reads. NAME is for people who look at
-the list of processes.
+Standard input is the zip, LENGTH bytes of it, and then what the verb reads. NAME is the file name of an
+installed agent: it says which version this is, also to people who look at the list of processes.
 """
 
+import hashlib
 import os
 import runpy
 import sys
 
-left = int(sys.argv[2])
+name, length, data = sys.argv[1], int(sys.argv[2]), b""
+while len(data) < length:
+    # A buffered reader would take bytes of the request, too.
+    part = os.read(0, min(length - len(data), 1 << 16))
+    if not part:
+        break
+    data += part
+if name != f"agent-{hashlib.sha256(data).hexdigest()[:16]}.pyz":
+    sys.exit("the agent did not arrive as it was sent")
 archive = os.memfd_create("agent")
 with os.fdopen(archive, "wb", closefd=False) as file:
-    while left > 0:
-        # A buffered reader would take bytes of the request, too.
-        part = os.read(0, min(left, 1 << 16))
-        if not part:
-            sys.exit("the agent did not arrive whole")
-        file.write(part)
-        left -= len(part)
+    file.write(data)
 sys.argv[1:3] = []
 runpy.run_path(f"/proc/self/fd/{archive}", run_name="__main__")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Below the root of a machine: the versions of the agent, and systemd's units.
+AGENTS, UNITS = "usr/local/lib/bluegreen", "etc/systemd/system"
+
 
 class Paths:
     """Every path that the agent reads or writes; ``BLUEGREEN_ROOT`` moves all of them for tests.
@@ -17,8 +20,8 @@ class Paths:
         self.root = root
         self.http_port = int(os.environ.get("BLUEGREEN_HTTP_PORT", "80"))
         self.flock = root / "run/bluegreen.lock"
-        self.agents = root / "usr/local/lib/bluegreen"
-        self.units = root / "etc/systemd/system"
+        self.agents = root / AGENTS
+        self.units = root / UNITS
         self.transient_units = root / "run/systemd/transient"
         self.config = root / "etc/haproxy/haproxy.cfg"
         self.map = root / "etc/haproxy/traffic.map"

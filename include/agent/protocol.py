@@ -17,6 +17,10 @@ COLORS = ("blue", "green")
 NOTHING = "none"
 
 
+# The first version of HAProxy that can replace all keys of a map in one step (`prepare map`, `commit map`).
+OLDEST_HAPROXY = (2, 4)
+
+
 class Verb(str, Enum):
     """What the agent can be asked."""
 

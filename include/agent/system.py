@@ -81,6 +81,11 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def deadline_of(seconds: float) -> Json:
+    """A moment so many seconds from now, for :func:`time_left`; the clock may be set meanwhile."""
+    return {"within": seconds, "end": since_boot() + seconds, "boot": boot_id()}
+
+
 def started_at(pid: int) -> str | None:
     """When a process started, in the kernel's ticks: tells it from a later one with the same number."""
     try:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from agent.installation import file_name
+from agent.paths import AGENTS
+
 AGENT_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "agent"
 # The earliest date that a zip can hold: what is packed says the contents, not when it was made.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
@@ -20,28 +23,20 @@ _FROM_MEMORY = "from_memory.py"
 
 @dataclass(frozen=True)
 class AgentBundle:
-    """The zip; ``digest`` is the beginning of its SHA-256, in hexadecimal digits, and part of its name."""
+    """The zip, and its SHA-256 in hexadecimal digits."""
 
     data: bytes
-    digest: str
+    sha256: str
 
     @property
     def name(self) -> str:
         """Its file name on a machine."""
-        return f"agent-{self.digest}.pyz"
+        return file_name(self.sha256)
 
-    def members(self) -> dict[str, str]:
-        """Return its files by name."""
-        return members_of(self.data)
-
-
-def members_of(data: bytes) -> dict[str, str]:
-    """Return the text of each file of a zip by its name.
-
-    :raises zipfile.BadZipFile: if it is no zip.
-    """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name).decode(errors="replace") for name in archive.namelist()}
+    @property
+    def path(self) -> str:
+        """Where it is installed on a machine."""
+        return f"/{AGENTS}/{self.name}"
 
 
 @cache
@@ -74,7 +69,7 @@ def pack(directory: Path) -> AgentBundle:
             member.create_system, member.external_attr = 3, 0o644 << 16
             archive.writestr(member, path.read_bytes())
     data = output.getvalue()
-    return AgentBundle(data, hashlib.sha256(data).hexdigest()[:16])
+    return AgentBundle(data, hashlib.sha256(data).hexdigest())
 
 
 def _files(directory: Path) -> dict[str, Path]:

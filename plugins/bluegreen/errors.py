@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.protocol import Code
+
 
 class BlueGreenError(Exception):
     """Base class: its text is shown to the user as it is, in one line.
@@ -48,14 +50,19 @@ class HostKeyError(DropletRefusedError):
     """What answers has another SSH host key than the recorded one, or none is recorded."""
 
 
-class ProxyError(BlueGreenError):
-    """A proxy refused a request, or its state does not allow it.
+class AgentRefusedError(BlueGreenError):
+    """The agent of a machine refused a request.
 
-    :param code: the proxy agent's error code, for example ``locked`` or ``unhealthy``.
+    :param code: the agent's code (:class:`agent.protocol.Code`), for example ``locked`` or ``unhealthy``, or
+        this side's own.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
         # Another call of the agent, or a reload of HAProxy, is at work there, for seconds.
-        self.transient = code in ("busy", "too_slow")
+        self.transient = code in (Code.BUSY, Code.TOO_SLOW)
+
+
+class ProxyError(AgentRefusedError):
+    """A proxy refused a request, or its state does not allow it."""

@@ -26,8 +26,8 @@ from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
 from tests.contract.test_entry_point import TaskInstance
 from tests.sandbox.droplets import Shop
+from tests.sandbox.local_applications import ADDRESSES, REVISIONS
 from tests.sandbox.stack import Judge, start_judge, stop_judge
-from tests.sandbox.test_lb_agent import ADDRESSES, REVISIONS
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox

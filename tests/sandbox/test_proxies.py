@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from agent.protocol import Verb
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
 from bluegreen.fleet import host_keys as hostkey
@@ -24,8 +25,8 @@ from bluegreen.traffic.haproxy_config import Server, render_haproxy
 from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
 from sandbox import Machine
 from tests.sandbox.droplets import Shop
+from tests.sandbox.local_applications import ADDRESSES, APPLICATIONS, REVISIONS
 from tests.sandbox.replay import State, replay
-from tests.sandbox.test_lb_agent import ADDRESSES, APPLICATIONS, REVISIONS
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
@@ -79,7 +80,7 @@ class Pair:
     def call(self, number: int, verb: str, **request: Any) -> dict[str, Any]:
         """Ask one of them alone, as a run does that is killed before it gets to the other."""
         member = self.hook.members[number]
-        return member.call(verb, token=self.hook.tokens[member.name], **request)
+        return member.call(Verb(verb), token=self.hook.tokens[member.name], **request)
 
     def colors(self) -> list[str | None]:
         """What clients get from each."""
@@ -182,8 +183,8 @@ def test_the_other_goes_back_when_one_loses_power_in_the_middle(
     off = threading.Event()
     call = second.call
 
-    def call_and_lose_power(verb: str, **request: Any) -> dict[str, Any]:
-        if verb == "switch" and not request.get("prepare_only"):
+    def call_and_lose_power(verb: Verb, **request: Any) -> dict[str, Any]:
+        if verb is Verb.SWITCH and not request.get("prepare_only"):
             machine.power_off()
             off.set()
         return call(verb, **request)

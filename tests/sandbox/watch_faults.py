@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bluegreen.agent_bundle import agent_bundle
 from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
@@ -596,11 +597,11 @@ TOGETHER = [
     Fault(
         "agent",
         "warning",
-        f"{LB} /usr/local/lib/bluegreen/lb_agent.py",
+        f"{LB} {agent_bundle().path}",
         "differs",
         on=LB,
-        diff="-# by hand",
-        **edited("/usr/local/lib/bluegreen/lb_agent.py"),
+        diff="it is packed differently",
+        **edited(agent_bundle().path),
     ),
     Fault("unit", "warning", f"{BLUE} {UNIT}", "differs", on=BLUE, diff="-# by hand", **edited(UNIT)),
     Fault(

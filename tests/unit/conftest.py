@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 
-from tests.unit.local_haproxy import AGENT, Deployed, LocalHaproxy, local_haproxy
+from tests.unit.local_haproxy import Deployed, LocalHaproxy, local_haproxy
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +38,6 @@ def proxy() -> Iterator[LocalHaproxy]:
         pytest.skip("haproxy is not installed")
     with local_haproxy() as world:
         yield world
-
-
-@pytest.fixture(scope="session")
-def agent() -> ModuleType:
-    """Return the proxy agent as a module."""
-    spec = importlib.util.spec_from_file_location("lb_agent", AGENT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["lb_agent"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.message import Message
 from functools import cache
 from http.client import HTTPConnection, HTTPSConnection
@@ -24,13 +24,17 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from bluegreen.agent_bundle import AGENT_DIRECTORY, AgentBundle, agent_bundle, pack
 from bluegreen.color import Color
 from bluegreen.traffic.haproxy_config import Server, render_haproxy
 from tests.waiting import until
 
-AGENT = Path(__file__).resolve().parents[2] / "include" / "templates" / "lb_agent.py"
 PREVIEW_KEY = "not-a-secret-either"
+BLUE_LIVE = ("live blue\nidle green\nidle_share 0\n",) * 2
+GREEN_LIVE = ("live green\nidle blue\nidle_share 0\n",) * 2
+INITIAL = {"live": None, "idle": "blue"}
 REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
+PEER = "127.0.0.21"
 ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
 
 _SYSTEMCTL = """#!/bin/sh
@@ -50,6 +54,12 @@ case $1 in
         kill -0 "$(cat "$root/run/haproxy.pid" 2>/dev/null)" 2>/dev/null && exit 0
         setsid haproxy -Ws -f "$config" -S "$root/run/haproxy-master.sock" >>"$root/haproxy.log" 2>&1 &
         echo $! >"$root/run/haproxy.pid"
+        ;;
+    --quiet)
+        # enable bluegreen-boot.service
+        units=$root/etc/systemd/system
+        mkdir -p "$units/multi-user.target.wants"
+        ln -sf "$units/$3" "$units/multi-user.target.wants/$3"
         ;;
 esac
 """
@@ -159,15 +169,9 @@ class LocalHaproxy:
         self.monitor_port = free_port()
         self.config = root / "etc/haproxy/haproxy.cfg"
         self.map = root / "etc/haproxy/traffic.map"
-        self.installed_agent = root / "usr/local/lib/bluegreen/lb_agent.py"
-        for directory in (
-            self.config.parent,
-            root / "run/haproxy",
-            root / "bin",
-            self.installed_agent.parent,
-        ):
+        for directory in (self.config.parent, root / "run/haproxy", root / "bin"):
             directory.mkdir(parents=True)
-        shutil.copy(AGENT, self.installed_agent)
+        self.install(agent_bundle())
         for name, text in (("systemctl", _SYSTEMCTL), ("systemd-run", _SYSTEMD_RUN)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
@@ -223,6 +227,21 @@ class LocalHaproxy:
         ):
             text = text.replace(there, here)
         return text
+
+    def install(self, bundle: AgentBundle) -> None:
+        """Let a version of the agent be called from now on."""
+        self.installed_agent = self.root / "usr/local/lib/bluegreen" / bundle.name
+        self.installed_agent.parent.mkdir(parents=True, exist_ok=True)
+        self.installed_agent.write_bytes(bundle.data)
+
+    def install_edited(self, name: str, edit: Callable[[str], str]) -> None:
+        """Let a version of the agent be called from now on of which one file is another."""
+        with tempfile.TemporaryDirectory() as directory:
+            copy = shutil.copytree(AGENT_DIRECTORY, Path(directory) / "agent")
+            text = (copy / name).read_text()
+            assert edit(text) != text
+            (copy / name).write_text(edit(text))
+            self.install(pack(copy))
 
     def command(self, verb: str, request: dict[str, Any]) -> list[str]:
         """Command line of one call of the agent."""
@@ -345,6 +364,23 @@ class LocalHaproxy:
             backend.close()
 
 
+def lock(world: LocalHaproxy) -> int:
+    """Take the lock, and return its token."""
+    token: int = world.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
+    return token
+
+
+def snapshot(world: LocalHaproxy) -> dict[str, tuple[int, bytes]]:
+    """Every file of the proxy: when it was changed, and its content."""
+    # Every call writes itself down, and a run's call renews its lease.
+    ignored = {"run/haproxy", "haproxy.log", "var/lib/bluegreen/lock.json", "run/bluegreen.lock"}
+    return {
+        str(path.relative_to(world.root)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in world.root.rglob("*")
+        if path.is_file() and not any(str(path.relative_to(world.root)).startswith(name) for name in ignored)
+    }
+
+
 def fire(world: LocalHaproxy, number: int) -> dict[str, Any]:
     """Do what systemd does when a timer's time has come."""
     command = world.timers()[number]
@@ -430,3 +466,22 @@ class Deployed:
         """Return the switch that waits to be confirmed."""
         pending: dict[str, Any] | None = self.status()["pending"]
         return pending
+
+
+@contextlib.contextmanager
+def peer(deployed: Deployed, color: str) -> Iterator[None]:
+    """Another proxy, which sends its traffic to a color."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("X-Color", color)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer((PEER, deployed.world.http_port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()

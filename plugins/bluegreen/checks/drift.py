@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bluegreen.checks.facts import AppServer, Comparison, Facts
 from bluegreen.checks.finding import Finding, difference, warning
 from bluegreen.checks.gather.expected import (
+    BOOT_UNIT_PATH,
     CONFIG_PATH,
     MAP_PATH,
-    agent_files,
+    expected_boot_unit,
     expected_start,
     expected_unit,
     unit_path,
@@ -70,16 +71,25 @@ def agent(facts: Facts) -> Iterator[Finding]:
     """What takes an unconfirmed switch back is this project's, and starts at boot."""
     if not any(one.live for one in facts.readable.values()):
         return
+    expected = expected_boot_unit()
     for droplet, proxy in facts.read_proxies():
-        for path, expected in agent_files().items():
-            there = proxy.files.get(path)
-            if there != expected:
-                yield warning(
-                    f"{droplet.name} {path}",
-                    "it differs from this project's" if there else "it is not there",
-                    "the next run that takes the lock installs it",
-                    difference(path, there, expected)[:60] if there else (),
-                )
+        status = facts.readable.get(droplet.name)
+        installed = status.agent if status else None
+        if installed is not None and installed.difference is not None:
+            yield _not_this_projects(f"{droplet.name} {installed.path}", installed.difference)
+        there = proxy.files.get(BOOT_UNIT_PATH)
+        if there != expected:
+            diff = difference(BOOT_UNIT_PATH, there, expected) if there else ()
+            yield _not_this_projects(f"{droplet.name} {BOOT_UNIT_PATH}", diff)
+
+
+def _not_this_projects(subject: str, diff: Sequence[str]) -> Finding:
+    return warning(
+        subject,
+        "it differs from this project's" if diff else "it is not there",
+        "the next run that takes the lock installs it",
+        diff,
+    )
 
 
 def units(facts: Facts) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from agent.protocol import Code, Verb
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.proxy import ProxyHook
@@ -96,7 +97,7 @@ class ProxiesHook(BaseHook):
                         holder.owner,
                     )
                     request["over"] = holder.token
-                answer = member.call("lock", **request)
+                answer = member.call(Verb.LOCK, **request)
                 if answer.get("took_over") and "over" not in request:
                     self.log.warning("%s: the lease had run out of %s", member.name, answer["took_over"])
                 taken[member.name] = at_least = max(at_least, answer["token"])
@@ -104,7 +105,7 @@ class ProxiesHook(BaseHook):
             for member in self.members:
                 if taken[member.name] < at_least:
                     request = {**who, "lease": lease or self.app.timeouts.lease, "begun": begun}
-                    taken[member.name] = member.call("lock", at_least=at_least, **request)["token"]
+                    taken[member.name] = member.call(Verb.LOCK, at_least=at_least, **request)["token"]
         except BlueGreenError:
             self.tokens = taken
             try:
@@ -125,7 +126,7 @@ class ProxiesHook(BaseHook):
 
         :raises BlueGreenError: if one could not do so; the others did.
         """
-        on_all(self.members, lambda member: member.call("record", record=line))
+        on_all(self.members, lambda member: member.call(Verb.RECORD, record=line))
 
     def unlock(self) -> None:
         """Give the lock back where it is still held; harmless where it is not.
@@ -133,7 +134,7 @@ class ProxiesHook(BaseHook):
         :raises BlueGreenError: if one could not be asked; the others were.
         """
         held = [member for member in self.members if member.name in self.tokens]
-        on_all(held, lambda member: member.call("unlock", token=self.tokens[member.name]))
+        on_all(held, lambda member: member.call(Verb.UNLOCK, token=self.tokens[member.name]))
 
     def renew(self, lease: float | None = None) -> None:
         """Check that the lock is still this run's, and keep it for another lease.
@@ -141,7 +142,7 @@ class ProxiesHook(BaseHook):
         :param lease: seconds that it lasts from now on without being renewed; default: as long as before.
         :raises ProxyError: with code ``lock_lost`` if it is not; nothing is to be changed then.
         """
-        self._each("renew", **({} if lease is None else {"lease": lease}))
+        self._each(Verb.RENEW, **({} if lease is None else {"lease": lease}))
 
     def make_known(self, token: int) -> None:
         """Let the next run's token be greater than one that a droplet knows.
@@ -149,7 +150,7 @@ class ProxiesHook(BaseHook):
         :raises ProxyError: with code ``lock_lost`` if another run holds the lock by now, whose token
             that may be.
         """
-        self._each("renew", known_token=token)
+        self._each(Verb.RENEW, known_token=token)
 
     def demand_idle(self, color: Color) -> None:
         """Renew the lock, and make sure that a color's droplets may be changed.
@@ -159,7 +160,7 @@ class ProxiesHook(BaseHook):
         :raises ProxyError: with code ``not_idle`` if it has traffic, or this run may yet send traffic
             back to it; with code ``lock_lost`` as :meth:`renew` does.
         """
-        self._each("renew", touches=color)
+        self._each(Verb.RENEW, touches=color)
 
     def renew_in_time(self) -> None:
         """Renew the lock if it has not been for a quarter of the lease; for loops that take long."""
@@ -184,8 +185,8 @@ class ProxiesHook(BaseHook):
         request: dict[str, Any] = {"config": config, "initial": {"live": live, "idle": idle}}
         request["peers"] = [member.peer_address for member in self.members]
         if len(self.members) > 1:
-            self._each("sync", prepare_only=True, **request)
-        answers = self._each("sync", **request)
+            self._each(Verb.SYNC, prepare_only=True, **request)
+        answers = self._each(Verb.SYNC, **request)
         return [name for name, answer in answers.items() if answer["changed"]]
 
     def switch(self, **request: Any) -> dict[str, SwitchResult]:
@@ -195,11 +196,11 @@ class ProxiesHook(BaseHook):
         """
         if len(self.members) > 1:
             # A single one checks the same things again before it moves anything.
-            self._each("switch", prepare_only=True, **request)
+            self._each(Verb.SWITCH, prepare_only=True, **request)
             request["peers"] = [member.peer_address for member in self.members]
             answers = TwoPhase(self.members, self.tokens, request).run()
         else:
-            answers = self._each("switch", **request)
+            answers = self._each(Verb.SWITCH, **request)
         return {name: SwitchResult.parse(answer) for name, answer in answers.items()}
 
     def confirm(self, revision: str) -> None:
@@ -208,8 +209,8 @@ class ProxiesHook(BaseHook):
         :raises BlueGreenError: if one did not agree, or none could be told.
         """
         if len(self.members) > 1:
-            self._each("confirm", revision=revision, prepare_only=True)
-        failed = self._failures("confirm", revision=revision)
+            self._each(Verb.CONFIRM, revision=revision, prepare_only=True)
+        failed = self._failures(Verb.CONFIRM, revision=revision)
         if len(failed) == len(self.members):
             raise joined(failed)
         for error in failed:
@@ -221,7 +222,7 @@ class ProxiesHook(BaseHook):
         :param to: the color; at least one of its servers has to be healthy.
         """
         path = self.app.health.path
-        answers = self._each("align", to=to, path=path, **self.app.asked_like(path))
+        answers = self._each(Verb.ALIGN, to=to, path=path, **self.app.asked_like(path))
         return [name for name, answer in answers.items() if answer["moved"]]
 
     def revert(self) -> dict[str, RevertResult]:
@@ -232,14 +233,14 @@ class ProxiesHook(BaseHook):
         :raises BlueGreenError: if one did not do so; the others did, whatever became of that one.
         """
         if len(self.members) > 1:
-            errors = self._failures("revert", prepare_only=True)
+            errors = self._failures(Verb.REVERT, prepare_only=True)
             # One that cannot be reached keeps no other from going back.
-            if refused := [error for error in errors if getattr(error, "code", "") == "unhealthy"]:
+            if refused := [error for error in errors if getattr(error, "code", "") == Code.UNHEALTHY]:
                 raise joined(refused)
-        answers = self._each("revert")
+        answers = self._each(Verb.REVERT)
         return {name: RevertResult.parse(answer) for name, answer in answers.items()}
 
-    def _failures(self, verb: str, **request: Any) -> list[BlueGreenError]:
+    def _failures(self, verb: Verb, **request: Any) -> list[BlueGreenError]:
         """Do something on all, and return what came in between."""
 
         def attempt(member: ProxyHook) -> BlueGreenError | None:
@@ -251,7 +252,7 @@ class ProxiesHook(BaseHook):
 
         return [error for error in on_all(self.members, attempt).values() if error is not None]
 
-    def _each(self, verb: str, **request: Any) -> dict[str, dict[str, Any]]:
+    def _each(self, verb: Verb, **request: Any) -> dict[str, dict[str, Any]]:
         return on_all(
             self.members, lambda member: member.call(verb, token=self.tokens[member.name], **request)
         )

@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadP
 from threading import Lock
 from typing import Any, TypeVar
 
+from agent.protocol import Code, Verb
 from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.proxy import ProxyHook
 
@@ -92,7 +93,7 @@ class TwoPhase:
         raise self._failure(futures, late, back)
 
     def _move(self, member: ProxyHook) -> dict[str, Any]:
-        answer = member.call("switch", token=self.tokens[member.name], **self.request)
+        answer = member.call(Verb.SWITCH, token=self.tokens[member.name], **self.request)
         with self._guard:
             if not self._given_up:
                 self._moved.append(member)
@@ -101,7 +102,7 @@ class TwoPhase:
         raise ProxyError(f"{member.name}: moved too late, and went back", code="late")
 
     def _revert(self, member: ProxyHook) -> None:
-        member.call("revert", token=self.tokens[member.name])
+        member.call(Verb.REVERT, token=self.tokens[member.name])
 
     def _go_back(self) -> list[BlueGreenError]:
         try:
@@ -117,7 +118,7 @@ class TwoPhase:
         live = on_all(self.members, _live)
         said = "; ".join(map(str, errors)) or f"{', '.join(late)} did not follow in time"
         where = ", ".join(f"{name}: {color}" for name, color in sorted(live.items()))
-        code = next((code for error in errors if (code := getattr(error, "code", ""))), "not_moved")
+        code = next((code for error in errors if (code := getattr(error, "code", ""))), Code.NOT_MOVED)
         return ProxyError(
             f"the switch failed on a proxy, so all go back: {said}; live now on {where}", code=code
         )

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from agent.protocol import Code
 from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook, DropletUnreachableError
@@ -195,4 +196,4 @@ class AcquireLockOperator(BlueGreenOperator):
 
 
 def _is_locked(error: BlueGreenError) -> bool:
-    return isinstance(error, ProxyError) and error.code == "locked"
+    return isinstance(error, ProxyError) and error.code == Code.LOCKED

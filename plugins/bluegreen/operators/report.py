@@ -293,5 +293,4 @@ class ReportOperator(BlueGreenOperator):
 
     def _record_without_lock(self, record: Record, proxies: Iterable[Droplet]) -> None:
         with closing(ProxiesHook(self.app, proxies)) as hook:
-            hook.install_agents()
             hook.record(record.line())

@@ -10,11 +10,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.protocol import OLDEST_HAPROXY
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
-
-# The first version that can replace all keys of a map in one step (`prepare map`, `commit map`).
-OLDEST_HAPROXY = (2, 4)
 
 
 def utc(seconds: float) -> str:
@@ -169,6 +167,16 @@ class LastRevert(_Answer):
         )
 
 
+class InstalledAgent(_Answer):
+    """Where this project's version of the agent belongs, and how the file there differs from it.
+
+    ``difference`` are lines of a diff: None if the file is the same, empty if there is none.
+    """
+
+    path: str
+    difference: tuple[str, ...] | None
+
+
 class ProxyStatus(_Answer):
     """Everything the agent's ``status`` says.
 
@@ -198,6 +206,7 @@ class ProxyStatus(_Answer):
     last_revert: LastRevert | None
     reached: frozenset[str] | None = None
     moved_at: float | None
+    agent: InstalledAgent | None = None
     now: float
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from agent.protocol import Code
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
 from bluegreen.traffic.agent_answers import Lock, ProxyStatus, ServerState, run_order
@@ -113,7 +114,7 @@ def demand_support(statuses: Mapping[str, ProxyStatus]) -> None:
     """
     for name, status in sorted(statuses.items()):
         if status.too_old:
-            raise ProxyError(f"{name}: {status.too_old}; nothing was changed", code="unsupported")
+            raise ProxyError(f"{name}: {status.too_old}; nothing was changed", code=Code.UNSUPPORTED)
 
 
 def next_token(run: str, statuses: Iterable[ProxyStatus]) -> int | None:

@@ -143,7 +143,7 @@ CUT_SESSIONS = _as_soon_as(CUT)
 STOP_SSH = f"systemctl stop ssh; {CUT}; true"
 START_SSH = "systemctl start ssh"
 # More than once, so that an attempt that follows at once is hit too.
-SHOOT = "pkill --signal KILL --full '[l]b_agent.py'"
+SHOOT = "pkill --signal KILL --full '[/]agent-.*pyz'"
 KILL_AGENT = _as_soon_as(f"{SHOOT} && for i in $(seq 60); do {SHOOT}; sleep 0.01; done; [ $i = 60 ]")
 JOB_UNITS = f"'bluegreen-{SYSTEM_NAME}-*.service'"
 JOBS = f"systemctl list-units --plain --no-legend --state=running {JOB_UNITS}"

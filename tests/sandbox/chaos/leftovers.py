@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bluegreen.agent_bundle import agent_bundle
 from sandbox import Machine
 from tests.sandbox.stack import SYSTEM_NAME, Stack
 
@@ -13,10 +14,10 @@ EVERYWHERE = {
     "units": "systemctl list-units --all --plain --no-legend 'bluegreen-revert*' 'bluegreen-app-*' 'caged-*'",
     "temporary files": (
         "find /etc/haproxy /etc/systemd/system /usr/local/lib /var/lib/bluegreen /run /tmp /opt -xdev"
-        " \\( -name '.*.new' -o -name '*.candidate' -o -name 'lb_agent.py.*' -o -name '*.service.??????'"
+        " \\( -name '.*.new' -o -name '*.candidate' -o -name '*.service.??????'"
         " -o -name '*.partial.*' -o -name 'tmp.*' \\) 2>/dev/null"
     ),
-    "processes": "pgrep --list-full --full '[l]b_agent|[p]ython3 - '",
+    "processes": "pgrep --list-full --full '[/]agent-.*pyz|[p]ython3 -(I| )'",
     # A master and a worker.
     "old HAProxy workers": "test $(pgrep --count --exact haproxy) -le 2 || pgrep --exact haproxy",
 }
@@ -80,6 +81,6 @@ def state_left(proxy: Machine) -> list[str]:
 
 def status_of(proxy: Machine) -> dict[str, Any]:
     """Return everything that the agent says."""
-    shown = proxy.run(["python3", "/usr/local/lib/bluegreen/lb_agent.py", "status"]).stdout
+    shown = proxy.run(["python3", agent_bundle().path, "status"]).stdout
     status: dict[str, Any] = json.loads(shown)
     return status

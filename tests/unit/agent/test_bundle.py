@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_runner, pack
 
-CODE = "import sys; from bluegreen.agent_bundle import agent_bundle; sys.stdout.write(agent_bundle().digest)"
+CODE = "import sys; from bluegreen.agent_bundle import agent_bundle; sys.stdout.write(agent_bundle().sha256)"
 
 
 def copy_of_the_agent(directory: Path) -> Path:
@@ -35,7 +36,7 @@ def test_another_process_makes_the_same_bundle() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == agent_bundle().digest
+    assert done.stdout == agent_bundle().sha256
 
 
 def test_a_changed_line_changes_the_name(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_the_members_are_plain_text(tmp_path: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.namelist() == sorted(archive.namelist())
-    assert "agent/protocol.py" in agent_bundle().members()
+        assert archive.read("agent/protocol.py") == (AGENT_DIRECTORY / "protocol.py").read_bytes()
 
 
 def run(*command: str, stdin: bytes = b"") -> dict[str, object]:
@@ -88,7 +89,10 @@ def test_from_memory_it_reads_its_request_after_itself_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_agent_that_is_cut_on_its_way_into_memory_does_nothing() -> None:
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:1000] + b"?" + data[1001:]])
+def test_an_agent_that_is_damaged_on_its_way_into_memory_does_nothing(
+    damage: Callable[[bytes], bytes],
+) -> None:
     bundle = agent_bundle()
     command = [
         sys.executable,
@@ -101,6 +105,6 @@ def test_an_agent_that_is_cut_on_its_way_into_memory_does_nothing() -> None:
         "probe",
         "{}",
     ]
-    done = subprocess.run(command, input=bundle.data[:-1], capture_output=True, text=False, check=False)
+    done = subprocess.run(command, input=damage(bundle.data), capture_output=True, text=False, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert b"did not arrive whole" in done.stderr
+    assert b"did not arrive as it was sent" in done.stderr

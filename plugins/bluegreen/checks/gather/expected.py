@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from agent.paths import UNITS
+from agent.proxy.boot_unit import ENABLED, unit_text
+from bluegreen.agent_bundle import agent_bundle
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.hooks.proxy import AGENT_PATH, AGENT_SOURCE, BOOT_UNIT_ENABLED, BOOT_UNIT_SOURCE
 from bluegreen.release.release import Release, service_unit, start_text
 from bluegreen.settings.app import App
 
 CONFIG_PATH = "/etc/haproxy/haproxy.cfg"
 MAP_PATH = "/etc/haproxy/traffic.map"
+# The link by which the boot unit is enabled: who can read the unit here knows both.
+BOOT_UNIT_PATH = f"/{UNITS}/{ENABLED}"
 
 # No release is needed to render what is the same for all.
 _ANY_REVISION = "0" * 40
@@ -27,7 +31,7 @@ def environment_path(app: App) -> str:
 def watched_files(app: App, *, proxy: bool) -> tuple[str, ...]:
     """Return the files that are read whole from a droplet."""
     if proxy:
-        return CONFIG_PATH, MAP_PATH, AGENT_PATH, BOOT_UNIT_ENABLED
+        return CONFIG_PATH, MAP_PATH, BOOT_UNIT_PATH
     return (unit_path(app),)
 
 
@@ -41,7 +45,6 @@ def expected_start(app: App, droplet: Droplet) -> str:
     return start_text(Release.of(app, _ANY_REVISION, str(droplet.private)))
 
 
-def agent_files() -> dict[str, str]:
-    """Return what runs on a proxy besides HAProxy, by path."""
-    sources = {AGENT_PATH: AGENT_SOURCE, BOOT_UNIT_ENABLED: BOOT_UNIT_SOURCE}
-    return {path: source.read_text(encoding="utf-8") for path, source in sources.items()}
+def expected_boot_unit() -> str:
+    """Return the unit by which this project's version of the agent runs at boot."""
+    return unit_text(agent_bundle().path).decode()

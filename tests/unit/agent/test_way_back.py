@@ -1,4 +1,4 @@
-"""The proxy agent: the way back stays open, whatever else is broken."""
+"""The agent on a proxy: the way back stays open, whatever else is broken."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.traffic.agent_answers import ProxyStatus
-from tests.unit.local_haproxy import Deployed, LocalHaproxy, fire
-from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
-from tests.unit.test_lb_agent_sync import lock
+from tests.unit.local_haproxy import BLUE_LIVE, GREEN_LIVE, Deployed, LocalHaproxy, fire, lock
 from tests.waiting import until
 
 NEXT = {"owner": "deploy", "run_id": "run-2", "ref": "v2"}

@@ -1,10 +1,9 @@
-"""The proxy agent: nobody keeps the others waiting for longer than his call may take."""
+"""The agent on a proxy: nobody keeps the others waiting for longer than his call may take."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from bluegreen.agent_bundle import agent_bundle
 from bluegreen.color import Color
 from tests.unit import hostile_app
+from tests.unit.agent.harm import green_does_harm
 from tests.unit.hostile_app import hostile_server
-from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire, free_port
-from tests.unit.test_lb_agent_hostile import green_does_harm
-from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
+from tests.unit.local_haproxy import BLUE_LIVE, GREEN_LIVE, REVISIONS, Deployed, LocalHaproxy, fire, free_port
 from tests.waiting import until
 
 HANGING = '#!/bin/sh\necho $$ >"$BLUEGREEN_ROOT/hanging"\nexec sleep 600\n'
@@ -156,16 +155,17 @@ def overdue_holder(world: LocalHaproxy, known: str, *more: str) -> Iterator[subp
 def test_an_overdue_call_is_ended_whether_it_could_write_itself_down_or_not(
     deployed: Deployed, known: str
 ) -> None:
-    agent = deployed.world.installed_agent
-    agent.write_text(re.sub(r"(?<=seconds \+ )max\(DEADLINES.values\(\)\)", "0", agent.read_text()))
-    with overdue_holder(deployed.world, known, "alone", "lb_agent.py") as holder:
+    deployed.world.install_edited(
+        "call_lock.py", lambda text: text.replace("seconds + max(DEADLINES.values())", "seconds + 0")
+    )
+    with overdue_holder(deployed.world, known, "alone", agent_bundle().name) as holder:
         assert deployed.world.ok("renew", token=deployed.token)
         assert holder.wait() == -signal.SIGKILL
 
 
 @pytest.mark.timeout(120)
 def test_a_lock_that_nobody_is_left_to_give_back_is_replaced(deployed: Deployed) -> None:
-    with overdue_holder(deployed.world, "known", "child", "lb_agent.py") as holder:
+    with overdue_holder(deployed.world, "known", "child", agent_bundle().name) as holder:
         holder.kill()
         holder.wait()
         # As if it waited for a disk: what it had locked stays locked.

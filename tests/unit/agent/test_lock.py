@@ -1,4 +1,4 @@
-"""The proxy agent: how it is called, and who may change anything."""
+"""The agent on a proxy: how it is called, and who may change anything."""
 
 from __future__ import annotations
 
@@ -7,32 +7,24 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_runner
 from bluegreen.color import Color
-from tests.unit.local_haproxy import AGENT, REVISIONS, Deployed, LocalHaproxy, fire
+from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire, snapshot
 
 MUTATING = ("sync", "switch", "confirm", "revert", "renew")
 
 
-def snapshot(world: LocalHaproxy) -> dict[str, tuple[int, bytes]]:
-    """Every file of the proxy: when it was changed, and its content."""
-    # Every call writes itself down, and one of a run renews its lease.
-    ignored = {"run/haproxy", "haproxy.log", "var/lib/bluegreen/lock.json", "run/bluegreen.lock"}
-    return {
-        str(path.relative_to(world.root)): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in world.root.rglob("*")
-        if path.is_file() and not any(str(path.relative_to(world.root)).startswith(name) for name in ignored)
-    }
-
-
-def test_it_is_python_3_9_and_needs_the_standard_library_only() -> None:
-    tree = ast.parse(AGENT.read_text(), feature_version=(3, 9))
+@pytest.mark.parametrize("path", sorted(AGENT_DIRECTORY.rglob("*.py")), ids=lambda path: path.name)
+def test_it_is_python_3_9_and_needs_the_standard_library_only(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 9))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert {str(name).split(".")[0] for name in modules} <= sys.stdlib_module_names
+    assert {str(name).split(".")[0] for name in modules} <= {*sys.stdlib_module_names, "agent"}
 
 
 def test_a_second_run_is_told_who_holds_the_lock_and_since_when(proxy: LocalHaproxy) -> None:
@@ -152,7 +144,7 @@ def test_a_request_that_makes_no_sense_is_refused_in_one_line(
     proxy: LocalHaproxy, arguments: list[str], told: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, str(AGENT), *arguments],
+        [sys.executable, str(proxy.installed_agent), *arguments],
         env=proxy.environment,
         capture_output=True,
         text=True,
@@ -164,18 +156,17 @@ def test_a_request_that_makes_no_sense_is_refused_in_one_line(
     assert done.stderr == ""
 
 
-def test_status_reads_everything_and_writes_nothing_even_from_a_pipe(deployed: Deployed) -> None:
+def test_status_reads_everything_and_writes_nothing_even_from_memory(deployed: Deployed) -> None:
     deployed.switch(Color.GREEN)
     before = snapshot(deployed.world)
-    with AGENT.open() as source:
-        done = subprocess.run(
-            [sys.executable, "-", "status"],
-            stdin=source,
-            env=deployed.world.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    bundle = agent_bundle()
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", memory_runner(), bundle.name, str(len(bundle.data)), "status"],
+        input=bundle.data,
+        env=deployed.world.environment,
+        capture_output=True,
+        check=True,
+    )
     assert snapshot(deployed.world) == before
     status = json.loads(done.stdout)
     assert (status["live"], status["idle"], status["consistent"]) == ("green", "blue", True)

@@ -1,4 +1,4 @@
-"""The proxy agent: moving traffic, and giving it back."""
+"""The agent on a proxy: moving traffic, and giving it back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ import pytest
 from bluegreen.color import Color
 from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.hostile_app import HostileServer
-from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, fire
-from tests.unit.test_lb_agent_sync import INITIAL, lock
+from tests.unit.local_haproxy import (
+    ADDRESSES,
+    BLUE_LIVE,
+    GREEN_LIVE,
+    INITIAL,
+    REVISIONS,
+    Deployed,
+    LocalHaproxy,
+    fire,
+    lock,
+)
 from tests.waiting import until
-
-BLUE_LIVE = ("live blue\nidle green\nidle_share 0\n",) * 2
-GREEN_LIVE = ("live green\nidle blue\nidle_share 0\n",) * 2
 
 
 @contextmanager
@@ -321,7 +327,7 @@ def test_an_app_is_asked_by_the_host_and_scheme_of_its_clients(
     finally:
         for server in servers:
             server.close()
-    own = [head for head in heads if b"bluegreen-lb-agent" in head]
+    own = [head for head in heads if b"bluegreen-agent" in head]
     direct = [head for head in own if b"x-forwarded-for" not in head]
     addresses = [host] if host else ADDRESSES[Color.GREEN]
     assert len(direct) == 2

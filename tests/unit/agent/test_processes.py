@@ -1,13 +1,13 @@
-"""The proxy agent: what each generation of HAProxy prints about its processes."""
+"""The agent on a proxy: what each generation of HAProxy prints about its processes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from agent.proxy.processes import Processes
 from tests.unit.local_haproxy import Deployed
 
 # As HAProxy 2.4.0, 2.8.0 and 3.2.0 print it; `M` is the master's line, `W` stands for those of workers.
@@ -54,9 +54,10 @@ def rows(
     )
 
 
-def parsed(agent: ModuleType, text: str) -> tuple[Any, ...]:
+def parsed(text: str) -> tuple[Any, ...]:
     """Master, reloads, failed reloads, current workers, old workers."""
-    found = agent.Processes.parse(text)
+    found = Processes.parse(text)
+    assert found is not None
     return found.master, found.reloads, found.failed, found.workers, found.old
 
 
@@ -77,20 +78,18 @@ def parsed(agent: ModuleType, text: str) -> tuple[Any, ...]:
         (rows(1, 0, []), (29071, 1, 0, (), ())),
     ],
 )
-def test_processes_are_read_by_the_names_of_the_columns(
-    agent: ModuleType, text: str, expected: tuple[Any, ...]
-) -> None:
-    assert parsed(agent, text) == expected
+def test_processes_are_read_by_the_names_of_the_columns(text: str, expected: tuple[Any, ...]) -> None:
+    assert parsed(text) == expected
 
 
-def test_a_column_more_and_another_order_change_nothing(agent: ModuleType) -> None:
+def test_a_column_more_and_another_order_change_nothing() -> None:
     text = "#<version> <reloads> <type> <new one> <PID>\n4.0 2 [failed: 0] master x 11\n4.0 0 worker y 12\n"
-    assert parsed(agent, text) == (11, 2, 0, (12,), ())
+    assert parsed(text) == (11, 2, 0, (12,), ())
 
 
 @pytest.mark.parametrize("text", ["", "\n", HEADER, "Unknown command\n", "#<PID>\n1\n", rows(1, 0, [])[:90]])
-def test_what_is_no_list_of_processes_is_none(agent: ModuleType, text: str) -> None:
-    assert agent.Processes.parse(text) is None
+def test_what_is_no_list_of_processes_is_none(text: str) -> None:
+    assert Processes.parse(text) is None
 
 
 def test_a_version_that_is_too_old_is_refused_before_anything_is_touched(deployed: Deployed) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire
-from tests.unit.test_lb_agent_sync import lock
+from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire, lock
 
 NEXT = {"owner": "deploy", "run_id": "run-2", "ref": "v2"}
 

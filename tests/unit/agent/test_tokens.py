@@ -1,4 +1,4 @@
-"""The proxy agent: tokens only grow, and leases end, whatever the clock says."""
+"""The agent on a proxy: tokens only grow, and leases end, whatever the clock says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from bluegreen.color import Color
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.live import next_token
 from bluegreen.traffic.own_switch import is_kept, is_taken_back
-from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy
-from tests.unit.test_lb_agent_peers import PEER, peer
+from tests.unit.local_haproxy import PEER, REVISIONS, Deployed, LocalHaproxy, peer
 
 ALICE = {"owner": "alice", "run_id": "run-1", "ref": "v1"}
 BOB = {"owner": "bob", "run_id": "run-2", "ref": "v2"}
@@ -23,12 +22,8 @@ SET_CLOCK = "import time\n_time = time.time\ntime.time = lambda: _time() + {seco
 
 def set_clock(world: LocalHaproxy, seconds: int) -> None:
     """Set the proxy's clock, by so much from the real time."""
-    text = world.installed_agent.read_text()
-    world.installed_agent.write_text(
-        text.replace("import time\n", SET_CLOCK.format(seconds=seconds), 1)
-        if "_time" not in text
-        else text.replace("_time() + ", f"_time() + {seconds} + ")
-    )
+    clock = SET_CLOCK.format(seconds=seconds)
+    world.install_edited("system.py", lambda text: text.replace("import time\n", clock, 1))
 
 
 def status(world: LocalHaproxy) -> ProxyStatus:

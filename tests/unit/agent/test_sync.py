@@ -1,4 +1,4 @@
-"""The proxy agent: HAProxy's configuration, and whether it is what runs."""
+"""The agent on a proxy: HAProxy's configuration, and whether it is what runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import Deployed, LocalHaproxy
-from tests.unit.test_lb_agent_lock import snapshot
+from tests.unit.local_haproxy import INITIAL, Deployed, LocalHaproxy, lock, snapshot
 from tests.waiting import until
-
-INITIAL = {"live": None, "idle": "blue"}
 
 
 def distribution_default(world: LocalHaproxy) -> str:
@@ -21,11 +18,6 @@ def distribution_default(world: LocalHaproxy) -> str:
         f"global\n  stats socket {world.root}/run/haproxy/admin.sock level admin\n"
         "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"
     )
-
-
-def lock(world: LocalHaproxy) -> int:
-    token: int = world.ok("lock", owner="deploy", run_id="run-1", ref="v1")["token"]
-    return token
 
 
 def backups(world: LocalHaproxy) -> list[Path]:

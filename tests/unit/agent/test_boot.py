@@ -7,9 +7,7 @@ import subprocess
 
 from bluegreen.color import Color
 from bluegreen.traffic.agent_answers import ProxyStatus
-from tests.unit.local_haproxy import Deployed
-from tests.unit.test_lb_agent_lock import snapshot
-from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
+from tests.unit.local_haproxy import BLUE_LIVE, GREEN_LIVE, Deployed, snapshot
 from tests.waiting import until
 
 

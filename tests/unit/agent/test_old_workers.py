@@ -1,4 +1,4 @@
-"""The proxy agent: requests that began before a reload."""
+"""The agent on a proxy: requests that began before a reload."""
 
 from __future__ import annotations
 

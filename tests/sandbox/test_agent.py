@@ -2,69 +2,53 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from bluegreen.agent_bundle import agent_bundle, memory_runner
 from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.haproxy_config import Server, render_haproxy
 from sandbox import Machine, Sandbox
+from tests.sandbox.local_applications import ADDRESSES, APPLICATIONS, REVISIONS
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
-AGENT = Path(__file__).resolve().parents[2] / "include" / "templates" / "lb_agent.py"
-INSTALLED = "/usr/local/lib/bluegreen/lb_agent.py"
-REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
-ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
-
-# Four application servers on the proxy's own loopback: this is about HAProxy, not about them.
-# Those of a color for which /run/drips-COLOR is there answer whoever comes through HAProxy byte by byte:
-# it names the part, "head" or "body".
-APPLICATIONS = """
-import http.server, os, sys, threading, time
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        drips = "/run/drips-" + self.server.color
-        if os.path.exists(drips) and self.headers["X-Forwarded-For"]:
-            self.close_connection = True
-            head = "HTTP/1.1 200 OK\\r\\nX-Revision: %%s\\r\\n" %% self.server.revision
-            if open(drips).read() == "body":
-                self.wfile.write((head + "Content-Length: 1000000\\r\\n\\r\\n").encode())
-                head = ""
-            for byte in head.encode() + 10000 * b"x":
-                self.wfile.write(bytes([byte]))
-                time.sleep(1)
-        sick = self.path == "/health" and os.path.exists("/run/sick-" + self.server.color)
-        self.send_response(500 if sick else 200)
-        self.send_header("X-Revision", self.server.revision)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-    def log_message(self, *arguments):
-        pass
-for color, revision, addresses in %r:
-    for address in addresses:
-        server = http.server.ThreadingHTTPServer((address, 8080), Handler)
-        server.color, server.revision = color, revision
-        threading.Thread(target=server.serve_forever).start()
-"""
-
-
+INSTALLED = agent_bundle().path
 STOPPED = """
 python3 %s switch - </run/request >/run/answer 2>&1 &
 until grep -q 'live green' /etc/haproxy/traffic.map; do sleep 0.02; done
 kill -STOP $!
 """
+
+
+def install_agent(machine: Machine) -> None:
+    """Let the agent install itself."""
+    bundle = agent_bundle()
+    # As text: what is sent to a machine here is no bytes.
+    machine.run(["tee", "/run/agent.base64"], text=base64.b64encode(bundle.data).decode())
+    command = [
+        "python3",
+        "-I",
+        "-B",
+        "-c",
+        memory_runner(),
+        bundle.name,
+        str(len(bundle.data)),
+        "install_agent",
+    ]
+    machine.run(f"base64 -d /run/agent.base64 | {shlex.join(command)}")
 
 
 class Proxy:
@@ -87,10 +71,9 @@ class Proxy:
         return answer
 
     def status(self) -> ProxyStatus:
-        """What the agent says, read without touching the machine."""
-        return ProxyStatus.parse(
-            json.loads(self.machine.run(["python3", "-", "status"], text=AGENT.read_text()).stdout)
-        )
+        """What the agent says."""
+        done = self.machine.run(["python3", INSTALLED, "status"])
+        return ProxyStatus.parse(json.loads(done.stdout))
 
     def sync(self, **changes: Any) -> dict[str, Any]:
         """Install the fleet's configuration."""
@@ -160,8 +143,7 @@ def machine(sandbox: Sandbox) -> Iterator[Machine]:
         until(lambda: bool(sandbox.machine("agent-test-lb-1").address), seconds=30)
         made = sandbox.machine("agent-test-lb-1")
         made.wait_ready()
-        made.run(["mkdir", "-p", str(Path(INSTALLED).parent)])
-        made.run(["tee", INSTALLED], text=AGENT.read_text())
+        install_agent(made)
         behind = [(str(color), REVISIONS[color], ADDRESSES[color]) for color in Color]
         made.run(["tee", "/run/applications.py"], text=APPLICATIONS % behind)
         made.run("systemd-run --unit=applications python3 /run/applications.py")
@@ -271,7 +253,7 @@ def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirm
     until(lambda: blue_is_live.answers() == (200, "blue"))
     until(lambda: blue_is_live.status().pending is None)
     assert blue_is_live.status().consistent
-    assert machine.run("pgrep -f '[l]b_agent.py'", check=False).stdout == ""
+    assert machine.run("pgrep -f '[/]agent-.*pyz'", check=False).stdout == ""
     blue_is_live.switch(Color.GREEN)
 
 

@@ -1,21 +1,24 @@
-"""The proxy agent and apps that try to hold it up, or to fill its memory."""
+"""The agent and apps that try to hold it up, or to fill its memory."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from bluegreen.color import Color
 from tests.unit import hostile_app
+from tests.unit.agent.harm import green_does_harm
 from tests.unit.hostile_app import Harm, hostile_server
-from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, free_port
-from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
-from tests.waiting import until
+from tests.unit.local_haproxy import (
+    BLUE_LIVE,
+    GREEN_LIVE,
+    Deployed,
+    LocalHaproxy,
+    free_port,
+)
 
 ADDRESS = "127.0.0.31"
 ENOUGH_MEMORY = 40 << 20
@@ -58,26 +61,12 @@ def test_a_probe_ends_in_time_and_within_bounds_whatever_the_app_sends(
         assert "\n" not in answer["error"]
 
 
-@contextmanager
-def green_does_harm(deployed: Deployed, harm: Harm, asked_by: bytes) -> Iterator[None]:
-    """Replace green's servers by ones that are healthy for all but requests with something in their head."""
-    for backend in deployed.world.backends[Color.GREEN]:
-        backend.close()
-    with ExitStack() as stack:
-        for address in ADDRESSES[Color.GREEN]:
-            stack.enter_context(
-                hostile_server(address, deployed.world.app_port, REVISIONS[Color.GREEN], harm, asked_by)
-            )
-        until(lambda: all(server["up"] for server in deployed.status()["servers"][Color.GREEN]))
-        yield
-
-
 @pytest.mark.timeout(120)
 @whatever_it_does
 def test_a_switch_to_an_app_that_does_harm_when_asked_directly_ends_in_time(
     deployed: Deployed, harm: Harm, said: str | None
 ) -> None:
-    with green_does_harm(deployed, harm, b"bluegreen-lb-agent"):
+    with green_does_harm(deployed, harm, b"bluegreen-agent"):
         request = deployed.switch_request(Color.GREEN)
         answer = with_little_memory(deployed.world, "switch", **request)
     if said is None:

@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import REVISIONS, Deployed, fire
-from tests.unit.test_lb_agent_switch import BLUE_LIVE, GREEN_LIVE
+from tests.unit.local_haproxy import BLUE_LIVE, GREEN_LIVE, PEER, REVISIONS, Deployed, fire, peer
 from tests.waiting import until
-
-PEER = "127.0.0.21"
-
-
-@contextmanager
-def peer(deployed: Deployed, color: str) -> Iterator[None]:
-    """Another proxy, which sends its traffic to a color."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("X-Color", color)
-            self.end_headers()
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer((PEER, deployed.world.http_port), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield
-        server.shutdown()
 
 
 def prepare(deployed: Deployed) -> None:

@@ -7,11 +7,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from agent.call_lock import CallLock, in_peace
+from agent.protocol import AgentError, Code
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
 from bluegreen.traffic.agent_answers import ProxyStatus
@@ -61,8 +62,8 @@ class Restless:
         return str(self.looks).encode()
 
 
-def test_an_answer_is_given_even_if_there_is_no_time_to_check_it(agent: ModuleType) -> None:
-    answers: list[Any] = [{"live": "blue"}, agent.AgentError("too_slow", "status ran out of time")]
+def test_an_answer_is_given_even_if_there_is_no_time_to_check_it() -> None:
+    answers: list[Any] = [{"live": "blue"}, AgentError(Code.TOO_SLOW, "status ran out of time")]
 
     def read() -> Any:
         answer = answers.pop(0)
@@ -70,13 +71,13 @@ def test_an_answer_is_given_even_if_there_is_no_time_to_check_it(agent: ModuleTy
             raise answer
         return answer
 
-    assert agent.in_peace(Restless(), read) == {"live": "blue"}
-    answers = [agent.AgentError("too_slow", "status ran out of time")]
-    with pytest.raises(agent.AgentError):
-        agent.in_peace(Restless(), read)
-    answers = [{"live": "blue"}, agent.AgentError("bad_state", "traffic.json is not JSON")]
-    with pytest.raises(agent.AgentError, match="not JSON"):
-        agent.in_peace(Restless(), read)
+    assert in_peace(cast(CallLock, Restless()), read) == {"live": "blue"}
+    answers = [AgentError(Code.TOO_SLOW, "status ran out of time")]
+    with pytest.raises(AgentError):
+        in_peace(cast(CallLock, Restless()), read)
+    answers = [{"live": "blue"}, AgentError(Code.BAD_STATE, "traffic.json is not JSON")]
+    with pytest.raises(AgentError, match="not JSON"):
+        in_peace(cast(CallLock, Restless()), read)
 
 
 @pytest.mark.parametrize(("code", "transient"), [("busy", True), ("too_slow", True), ("unhealthy", False)])

@@ -1,0 +1,84 @@
+"""The verbs that read a proxy: they change nothing, wait for nobody, and are run from memory."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from ipaddress import IPv4Address
+
+from agent.call import Call
+from agent.call_lock import in_peace
+from agent.fields import number, text
+from agent.http_client import Question, http_get
+from agent.protocol import COLORS, Json
+from agent.proxy.haproxy import knows_ipv6
+from agent.proxy.ledger import Ledger
+from agent.proxy.machine import Proxy
+
+
+def status(call: Call, _request: Json) -> Json:
+    """Return everything that is known of this proxy.
+
+    Request: nothing. Answer: ``protocol.Status``. Codes: ``bad_state``, ``too_slow``. HAProxy's sockets that
+    are silent are asked once, and their part of the answer is empty. It is read while no other call changes
+    anything, if there is such a moment. A kill leaves nothing.
+    """
+    return in_peace(call.lock, lambda: _status(Proxy(call)))
+
+
+def _status(proxy: Proxy) -> Json:
+    proxy.haproxy.ask_until_silent()
+    processes, running = proxy.haproxy.processes(), proxy.haproxy.running_map()
+    in_file, state = proxy.traffic.in_file(), proxy.state.read()
+    return {
+        "haproxy": {
+            "version": proxy.haproxy.version(),
+            "running": processes is not None and bool(processes.workers),
+            "config_sha256": proxy.configuration.running_digest(),
+            "workers": len(processes.workers) if processes else 0,
+            "old_workers": len(processes.old) if processes else 0,
+            "ipv6": knows_ipv6(),
+        },
+        "live": running.live_color if running else None,
+        "idle": running.idle if running else None,
+        "map_file": asdict(in_file) if in_file else None,
+        "map_running": asdict(running) if running else None,
+        "consistent": running is not None and running == in_file,
+        "servers": {color: proxy.haproxy.servers(color) for color in COLORS},
+        "counters": proxy.counters(),
+        "answer_times": proxy.answer_times(),
+        "sessions": proxy.haproxy.sessions(),
+        "lock": _lock_for_people(proxy),
+        "last_token": proxy.lock_store.last_token(),
+        **{key: state[key] for key in ("pending", "confirmed", "good", "last_revert", "moved_at")},
+        "reached": state["reached"],
+        "agent": {"path": str(proxy.installation.path), "difference": proxy.installation.difference()},
+        "now": time.time(),
+    }
+
+
+def _lock_for_people(proxy: Proxy) -> Json | None:
+    holder = proxy.lock_store.holder()
+    return holder and {**holder, "until": proxy.lock_store.until(holder)}
+
+
+def probe(_call: Call, request: Json) -> Json:
+    """Make one GET from this proxy.
+
+    Request: ``address`` (IPv4), ``port``, ``timeout`` in seconds, ``path``, and ``protocol.QuestionFields``.
+    Answer: ``protocol.Probe``; no answer of the app is a result, too. Codes: ``bad_request``. A kill leaves
+    nothing.
+    """
+    address = str(IPv4Address(text(request, "address", r"[0-9.]+")))
+    port, timeout = int(number(request, "port", 1, 65535)), number(request, "timeout", 0.01, 60)
+    return {**http_get(address, port, Question.of(request), timeout)}
+
+
+def ledger(call: Call, request: Json) -> Json:
+    """Return how the last runs have ended.
+
+    Request: ``last``, how many (10). Answer: ``records``, oldest first. Codes: ``bad_request``. A kill leaves
+    nothing.
+    """
+    last = int(number({"last": 10, **request}, "last", 1, 10000))
+    return {"records": Ledger(call.paths.ledger).records()[-last:]}

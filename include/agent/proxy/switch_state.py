@@ -1,0 +1,81 @@
+"""What a proxy remembers of switches: ``traffic.json``."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from agent.protocol import Json
+from agent.system import boot_id, read_json, since_boot, write_json
+
+
+class SwitchState:
+    """The switch that is pending, the last one that was kept, and the last one that was taken back.
+
+    ``pending`` is described by :mod:`agent.proxy.pending_switch`. ``good`` is, for each color, the revision
+    that was confirmed there last; ``moved_at`` is when traffic last moved; ``reached`` are the addresses of
+    the proxies that deploys have reached.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Json:
+        """Return everything; a key that no call has written is there, too."""
+        empty = dict.fromkeys(("pending", "last_revert", "confirmed", "moved_at", "reached"))
+        return {**empty, "good": {}, **read_json(self.path)}
+
+    @property
+    def pending(self) -> Json | None:
+        """The switch that waits to be confirmed."""
+        pending: Json | None = self.read()["pending"]
+        return pending
+
+    def remember(self, **changes: Any) -> None:
+        """Replace some keys."""
+        write_json(self.path, {**self.read(), **changes})
+
+    def know_reached(self, addresses: list[str]) -> None:
+        """Remember which proxies deploys have reached: one that is silent may serve clients."""
+        known = self.read()["reached"]
+        reached = sorted({*(known or []), *(str(IPv4Address(one)) for one in addresses)})
+        if addresses and reached != known:
+            self.remember(reached=reached)
+
+    def keep(self, pending: Json) -> None:
+        """A pending switch becomes the confirmed one."""
+        confirmed = {"revision": pending["revision"], "color": pending["to"]}
+        confirmed |= {"run_id": pending["run_id"], "token": pending.get("token"), "at": time.time()}
+        state = self.read()
+        before = state["confirmed"]
+        # An agent that did not remember `good` has confirmed this one.
+        good = {before["color"]: before["revision"]} if before else {}
+        good |= {**state["good"], pending["to"]: pending["revision"]}
+        self.remember(pending=None, confirmed=confirmed, good=good)
+
+    def taken_back(self, pending: Json, reason: str) -> None:
+        """A pending switch becomes the last one that was taken back."""
+        self.remember(pending=None, last_revert=self._revert_of(pending, reason))
+
+    def not_taken_back(self, pending: Json, reason: str) -> None:
+        """The switch stays pending; the next run is told anyway."""
+        self.remember(last_revert={**self._revert_of(pending, reason), "refused": True})
+
+    @staticmethod
+    def _revert_of(pending: Json, reason: str) -> Json:
+        way = {"from": pending["to"], "to": pending["from"]}
+        whose = {"run_id": pending["run_id"], "token": pending.get("token")}
+        return {**way, **whose, "at": time.time(), "reason": reason}
+
+
+def time_left(pending: Json) -> float:
+    """Seconds until a switch is to be taken back; less than none if they are over.
+
+    After a restart only the settable clock knows. If it was set meanwhile, there is no more time left than
+    the switch ever had.
+    """
+    if pending.get("boot") == boot_id():
+        return float(pending["end"] - since_boot())
+    return float(min(pending["deadline"] - time.time(), pending.get("within", 0)))
