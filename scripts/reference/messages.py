@@ -17,6 +17,10 @@ FINDINGS = ("error", "warning")
 # Python's own exceptions are for programs, but a validator's ValueError is part of a settings error.
 VALIDATORS = ("ValueError", "PydanticCustomError")
 VARIES = "…"
+# Programs of droplets that are not Python: how they end with a message, and what varies in it.
+SCRIPTS = (".sh", ".j2", ".pl")
+SCRIPT_MESSAGE = re.compile(r"\b(?:die|attempt|fail|give_up) \"([^\"]*)\"")
+SCRIPT_VARIES = re.compile(r"\$\(.*|\$\{[^}]*\}|\{\{[^}]*\}\}|\$[\w!]+")
 
 HEAD = """\
 # Messages
@@ -30,7 +34,7 @@ Every message of the project, as it stands in the code; `…` stands for a part 
 class Message:
     """One message.
 
-    :param kind: the exception's class, or ``error`` or ``warning`` for a finding of the dry run.
+    :param kind: the exception's class, ``error`` or ``warning`` for a finding of the dry run, or ``script``.
     :param text: with :data:`VARIES` for each part that varies.
     :param advice: of a finding, what to do.
     :param module: where it stands, below the root.
@@ -50,7 +54,17 @@ def messages(root: Path) -> tuple[Message, ...]:
         for path in sorted((root / folder).rglob("*.py")):
             tree, module = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(root).as_posix()
             found += (one for one in _in_module(tree, module) if re.search(r"\w{2}", one.text))
+    for path in sorted((root / "include").rglob("*")):
+        if path.suffix in SCRIPTS and path.is_file():
+            found += _in_script(path.read_text(encoding="utf-8"), path.relative_to(root).as_posix())
     return tuple(dict.fromkeys(found))
+
+
+def _in_script(text: str, module: str) -> Iterator[Message]:
+    for said in re.findall(SCRIPT_MESSAGE, text):
+        shape = re.sub(rf"{VARIES}( ?{VARIES})+", VARIES, re.sub(SCRIPT_VARIES, VARIES, said))
+        if re.search(r"[a-z]{3}", shape):
+            yield Message("script", shape.removesuffix("\\n").rstrip(":"), "", module)
 
 
 def _in_module(tree: ast.Module, module: str) -> Iterator[Message]:

@@ -65,3 +65,14 @@ def _files(entry: object) -> Iterator[str]:
     elif isinstance(entry, list):
         for value in entry:
             yield from _files(value)
+
+
+# Notes on the past and on other projects name files that are not here.
+HISTORY = ("CHANGELOG.md", "docs/notes/")
+
+
+@pytest.mark.parametrize("name", [page for page in PAGES if not page.startswith(HISTORY)])
+def test_every_file_of_the_project_that_a_page_names_exists(name: str) -> None:
+    folders = "dags|demo|docs|examples|hosting|include|plugins|sandbox|scripts|tests"
+    named = re.findall(rf"`((?:{folders})/[\w./-]+)`", (ROOT / name).read_text(encoding="utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -93,6 +93,7 @@ def test_every_message_is_on_the_page() -> None:
         "connection … has no password; store a DigitalOcean API token there",
         "the key … is there twice",
         "it has no release yet, so a rollback is not possible",
+        "No space left on the disk of …: … MB are free, … MB are needed",
     ],
 )
 def test_messages_are_found_however_they_are_written(text: str) -> None:

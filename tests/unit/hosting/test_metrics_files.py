@@ -48,6 +48,18 @@ def test_every_figure_has_labels_and_is_documented(figure: str) -> None:
     assert f"`{name}`" in DOCUMENTATION
 
 
+def test_no_figure_is_documented_that_is_not_sent() -> None:
+    rows = re.findall(r"^\| (`bluegreen\..*?) \| (.*?) \|", DOCUMENTATION, re.MULTILINE)
+    described = {name for names, _ in rows for name in re.findall(r"`(.*?)`", names)}
+    sent = {
+        figure.replace("live_and_confirmed", "<outcome>").replace("deploy", "<kind>") for figure in FIGURES
+    }
+    assert described == {figure.replace(APP, "<app>") for figure in sent}
+    assert {name for _, names in rows for name in re.findall(r"`(.*?)`", names)} == {
+        name for figure in FIGURES for name in mapped(figure)
+    }
+
+
 def test_the_alarms_ask_for_what_there_is() -> None:
     names = {name for figure in FIGURES for name in mapped(figure)}
     asked = set(re.findall(r"\b(?:bluegreen|airflow)_\w+(?=[\[{) ])", re.sub(r"bluegreen_\w+__", "", ALERTS)))
