@@ -14,7 +14,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 
 from bluegreen.color import Color
-from bluegreen.traffic.haproxy_config import Server, render_haproxy
+from bluegreen.settings.traffic import TrafficSettings
+from bluegreen.traffic.haproxy_config import ConfigValues, Server, render_haproxy
+
+SETTINGS = TrafficSettings(preview_host="green.example.com")
 
 # The longest that can be written.
 NETWORKS = [IPv6Network(f"2001:db8:{number + 4096:x}:ffff:ffff:ffff:ffff:fff0/124") for number in range(200)]
@@ -44,12 +47,24 @@ def render(droplets: int, **changes: Any) -> str:
             for network, color in enumerate(Color)
         },
         "health_path": "/health",
-        "preview_host": "green.example.com",
+        "health_statuses": (),
+        "public_host": None,
+        "https": False,
+        "preview_host": SETTINGS.preview_host,
         "preview_key": "0123456789abcdef",
+        "preview_allow": SETTINGS.preview_allow,
+        "trusted_proxies": SETTINGS.trusted_proxies,
+        "certificate": SETTINGS.certificate,
+        "balanced_from": None,
+        "ipv6": True,
         "stats_user": "admin",
         "stats_password": "Pa55-word",
+        "timeout_client": SETTINGS.timeout_client,
+        "timeout_server": SETTINGS.timeout_server,
+        "timeout_tunnel": SETTINGS.timeout_tunnel,
+        "haproxy_version": (2, 6),
     }
-    return render_haproxy(**{**values, **changes})
+    return render_haproxy(ConfigValues(**{**values, **changes}))
 
 
 def check(config: str) -> str:

@@ -18,8 +18,9 @@ from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.traffic.agent_answers import ProxyStatus
-from bluegreen.traffic.haproxy_config import Server, render_haproxy
+from bluegreen.traffic.haproxy_config import Server
 from sandbox import Machine, Sandbox
+from tests.haproxy_values import rendered
 from tests.sandbox.local_applications import ADDRESSES, APPLICATIONS, REVISIONS
 from tests.waiting import until
 
@@ -77,8 +78,7 @@ class Proxy:
 
     def sync(self, **changes: Any) -> dict[str, Any]:
         """Install the fleet's configuration."""
-        config = render_haproxy(
-            app="my_perl_app",
+        config = rendered(
             servers={
                 color: [
                     Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080, 8)
@@ -86,11 +86,6 @@ class Proxy:
                 ]
                 for color in Color
             },
-            health_path="/health",
-            preview_host="green.example.com",
-            preview_key="not-a-secret-either",
-            stats_user="admin",
-            stats_password="not-a-secret",
             **changes,
         )
         return self.ok("sync", token=self.token, config=config, initial={"live": None, "idle": "blue"})

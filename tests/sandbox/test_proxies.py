@@ -21,9 +21,10 @@ from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.run.ledger import read_ledger
 from bluegreen.settings.app_file import load_app
-from bluegreen.traffic.haproxy_config import Server, render_haproxy
+from bluegreen.traffic.haproxy_config import Server
 from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
 from sandbox import Machine
+from tests.haproxy_values import rendered
 from tests.sandbox.droplets import Shop
 from tests.sandbox.local_applications import ADDRESSES, APPLICATIONS, REVISIONS
 from tests.sandbox.replay import State, replay
@@ -36,8 +37,7 @@ ExecStart=/usr/bin/python3 /root/applications.py
 [Install]
 WantedBy=multi-user.target
 """
-CONFIG = render_haproxy(
-    app="my_perl_app",
+CONFIG = rendered(
     servers={
         color: [
             Server(f"my-perl-app-{color}-{number}", IPv4Address(address), 8080, 8)
@@ -45,11 +45,6 @@ CONFIG = render_haproxy(
         ]
         for color in Color
     },
-    health_path="/health",
-    preview_host="green.example.com",
-    preview_key="not-a-secret-either",
-    stats_user="admin",
-    stats_password="not-a-secret",
 )
 
 

@@ -26,7 +26,8 @@ from typing import Any
 
 from bluegreen.agent_bundle import AGENT_DIRECTORY, AgentBundle, agent_bundle, pack
 from bluegreen.color import Color
-from bluegreen.traffic.haproxy_config import Server, render_haproxy
+from bluegreen.traffic.haproxy_config import Server
+from tests.haproxy_values import rendered
 from tests.waiting import until
 
 PREVIEW_KEY = "not-a-secret-either"
@@ -189,7 +190,6 @@ class LocalHaproxy:
     def render(self, **changes: Any) -> str:
         """Render the project's configuration with this directory's paths and this test's ports."""
         values: dict[str, Any] = {
-            "app": "my_perl_app",
             "servers": {
                 color: [
                     Server(f"my-perl-app-{color}-{number}", IPv4Address(address), self.app_port, 8)
@@ -197,15 +197,12 @@ class LocalHaproxy:
                 ]
                 for color in Color
             },
-            "health_path": "/health",
             "haproxy_version": installed_haproxy(),
-            "preview_host": "green.example.com",
             "preview_key": PREVIEW_KEY,
             "ipv6": has_ipv6(),
-            "stats_user": "admin",
             "stats_password": "not-a-secret",
         }
-        return self.localize(render_haproxy(**{**values, **changes}))
+        return self.localize(rendered(**{**values, **changes}))
 
     def localize(self, config: str) -> str:
         """Let a configuration for /etc and root's ports run from here, as any user."""

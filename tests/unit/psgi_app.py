@@ -69,7 +69,7 @@ class PsgiWorld:
 def psgi_world(**settings: Any) -> Iterator[PsgiWorld]:
     """Start both.
 
-    :param settings: for :func:`bluegreen.traffic.haproxy_config.render_haproxy`.
+    :param settings: for :class:`bluegreen.traffic.haproxy_config.ConfigValues`.
     """
     with local_haproxy() as haproxy:
         port = haproxy.app_port

@@ -13,7 +13,7 @@ from bluegreen.hooks.preview_key import preview_key
 from bluegreen.settings.app import App
 from bluegreen.settings.fleet import EntryPoint
 from bluegreen.traffic.agent_answers import ServerState
-from bluegreen.traffic.haproxy_config import Server, render_haproxy
+from bluegreen.traffic.haproxy_config import ConfigValues, Server, render_haproxy
 
 
 def haproxy_config(
@@ -45,7 +45,7 @@ def haproxy_config(
         port = known.port if known else app.server.port
         return Server(name, address, port, (known and known.maxconn) or app.server.workers)
 
-    return render_haproxy(
+    values = ConfigValues(
         app=app.id,
         servers={
             color: [
@@ -73,3 +73,4 @@ def haproxy_config(
         timeout_tunnel=app.traffic.timeout_tunnel,
         haproxy_version=haproxy_version,
     )
+    return render_haproxy(values)

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bluegreen.errors import RefError
 from bluegreen.git_refs import check_ref
+from bluegreen.patterns import APP_ID, whole
 from bluegreen.release.system_names import system_name
-from bluegreen.settings.app_id import APP_ID_PATTERN
 from bluegreen.settings.connections import Connections, Notifications
 from bluegreen.settings.fleet import FleetSettings
 from bluegreen.settings.hooks import Hooks
@@ -44,7 +44,7 @@ def _ref(ref: str) -> str:
 class App(Section):
     """Everything that is set for one app; ``include/apps/my_perl_app.yaml.example`` explains each key."""
 
-    id: Annotated[str, Field(pattern=APP_ID_PATTERN)]
+    id: Annotated[str, Field(pattern=whole(APP_ID))]
     repository: Annotated[Line, AfterValidator(_repository_url)]
     default_ref: Annotated[str, AfterValidator(_ref)]
     fleet: FleetSettings

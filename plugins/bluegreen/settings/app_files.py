@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bluegreen.settings.app_id import APP_ID_PATTERN
+from bluegreen.patterns import APP_ID
 
 APPS_DIRECTORY = Path(__file__).resolve().parents[3] / "include" / "apps"
 # Every setting with its default, to be copied; not an app itself.
@@ -68,7 +68,7 @@ def _why_unused(name: str, *, is_directory: bool) -> str:
     stem, suffix = Path(name).stem, Path(name).suffix
     if name.startswith(".") or name.endswith("~") or suffix.lower() not in (SUFFIX, ".yml"):
         return f"this is no app's file; an app's file is called like the app, and ends with {SUFFIX}"
-    if suffix != SUFFIX and re.fullmatch(APP_ID_PATTERN, stem):
+    if suffix != SUFFIX and re.fullmatch(APP_ID, stem):
         return f"it is not read, because its name does not end with {SUFFIX}; rename it"
     return (
         f"{stem!r} is no app's name, so it is not read: an app's name is 1 to 28 lower-case letters, digits "
@@ -77,7 +77,7 @@ def _why_unused(name: str, *, is_directory: bool) -> str:
 
 
 def _is_app_file(name: str) -> bool:
-    return name.endswith(SUFFIX) and bool(re.fullmatch(APP_ID_PATTERN, name.removesuffix(SUFFIX)))
+    return name.endswith(SUFFIX) and bool(re.fullmatch(APP_ID, name.removesuffix(SUFFIX)))
 
 
 def _names(directory: Path) -> list[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-# An app id names a DAG, and with a prefix a Linux user (32 characters at most), see `system_name`.
-APP_ID_PATTERN = r"^[a-z][a-z0-9_]{0,27}$"
+from bluegreen.patterns import APP_ID
 
 
 def check_app_id(app_id: str) -> None:
@@ -13,5 +12,5 @@ def check_app_id(app_id: str) -> None:
 
     :raises ValueError: saying what it is.
     """
-    if not re.fullmatch(APP_ID_PATTERN, app_id):
+    if not re.fullmatch(APP_ID, app_id):
         raise ValueError(f"{app_id!r} is no app's id")

@@ -6,9 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-HOST_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+from bluegreen.patterns import (
+    CONNECTION_ID,
+    FILE_PATH,
+    HOST_NAME,
+    LONGEST_HOST_NAME,
+    LONGEST_PATH,
+    URL_PATH,
+    whole,
+)
 
-HostName = Annotated[str, Field(pattern=HOST_NAME_PATTERN, max_length=253)]
-UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/?=&%-]*$", max_length=200)]
-AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
-ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+HostName = Annotated[str, Field(pattern=whole(HOST_NAME), max_length=LONGEST_HOST_NAME)]
+UrlPath = Annotated[str, Field(pattern=whole(URL_PATH), max_length=LONGEST_PATH)]
+AbsolutePath = Annotated[str, Field(pattern=whole(FILE_PATH), max_length=LONGEST_PATH)]
+ConnectionId = Annotated[str, Field(pattern=whole(CONNECTION_ID))]

@@ -7,12 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from bluegreen.patterns import TAG, whole
 from bluegreen.settings.section import Line, Section
 
-# What DigitalOcean accepts as a tag.
-TAG_PATTERN = r"^[A-Za-z0-9_:-]{1,255}$"
-
-Tag = Annotated[str, Field(pattern=TAG_PATTERN)]
+Tag = Annotated[str, Field(pattern=whole(TAG))]
 
 
 class EntryPoint(StrEnum):

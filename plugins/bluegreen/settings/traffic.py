@@ -8,11 +8,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bluegreen.settings.fields import HOST_NAME_PATTERN, AbsolutePath, HostName
+from bluegreen.patterns import HOST_NAME, LONGEST_HOST_NAME
+from bluegreen.settings.fields import AbsolutePath, HostName
 from bluegreen.settings.networks import Network, Networks
 from bluegreen.settings.section import Line, Section
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# Seconds that one side may be silent within a request, and both sides of an upgraded connection.
+LONGEST_SILENCE = 3600
+LONGEST_TUNNEL = 86400
 
 
 def _public_url(url: str) -> str:
@@ -25,7 +30,11 @@ def _public_url(url: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError(allowed) from None
-    if parts.scheme not in DEFAULT_PORTS or not re.fullmatch(HOST_NAME_PATTERN, host) or len(host) > 253:
+    if (
+        parts.scheme not in DEFAULT_PORTS
+        or not re.fullmatch(HOST_NAME, host)
+        or len(host) > LONGEST_HOST_NAME
+    ):
         raise ValueError(allowed)
     # Compared as a whole, so that a user, a path, a query and an empty one of these are refused alike.
     shown = f"{host}:{port}" if port is not None else host
@@ -49,9 +58,9 @@ class TrafficSettings(Section):
     trusted_proxies: Annotated[Networks, AfterValidator(_not_everybody)] = []
     public_url: Annotated[Line, AfterValidator(_public_url)] | None = None
     certificate: AbsolutePath | None = None
-    timeout_client: Annotated[int, Field(ge=1, le=3600)] = 50
-    timeout_server: Annotated[int, Field(ge=1, le=3600)] = 50
-    timeout_tunnel: Annotated[int, Field(ge=1, le=86400)] = 3600
+    timeout_client: Annotated[int, Field(ge=1, le=LONGEST_SILENCE)] = 50
+    timeout_server: Annotated[int, Field(ge=1, le=LONGEST_SILENCE)] = 50
+    timeout_tunnel: Annotated[int, Field(ge=1, le=LONGEST_TUNNEL)] = 3600
 
     @model_validator(mode="after")
     def _two_hosts(self) -> Self:

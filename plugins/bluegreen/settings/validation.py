@@ -15,7 +15,10 @@ OWN_REQUESTS_PER_SECOND = 50.0
 
 LONGEST_BAKE = 3600.0
 
-Status = Annotated[int, Field(ge=200, le=599, strict=True)]
+# HTTP statuses that an app may answer with: 1xx is no answer yet.
+STATUSES = range(200, 600)
+
+Status = Annotated[int, Field(ge=STATUSES[0], le=STATUSES[-1], strict=True)]
 
 
 class ValidationSettings(Section):

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.patterns import (
+    APP_ID,
+    FILE_PATH,
+    HOST_NAME,
+    LONGEST_HOST_NAME,
+    PREVIEW_KEY,
+    PRINTABLE,
+    SERVER_NAME,
+    STATS_USER,
+    URL_PATH,
+)
+from bluegreen.settings.traffic import LONGEST_SILENCE, LONGEST_TUNNEL
+from bluegreen.settings.validation import STATUSES
 from bluegreen.templates import environment
 from bluegreen.traffic import proxy_headers
-from bluegreen.traffic.preview_key import PREVIEW_KEY, PREVIEW_KEY_HEADER
+from bluegreen.traffic.preview_key import PREVIEW_KEY_HEADER
 
-SERVER_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
-HOST_NAME = r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
 PUBLIC_HOST = HOST_NAME + r"(:[0-9]{1,5})?"
-# HAProxy's own quoting characters, comments, variables and blanks are left out of everything below.
-URL_PATH = r"/[A-Za-z0-9._~/?=&%-]{0,199}"
-FILE_PATH = r"/[A-Za-z0-9._/-]{1,199}"
-STATS_USER = r"[A-Za-z0-9._-]{1,64}"
-PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{1,128}"
+
 # Where HAProxy says that it takes traffic, with GET; see haproxy.cfg.j2.
 MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
 # A CDN, its inner shield, a proxy of one's own: more trusted proxies than these are not looked through.
@@ -33,8 +40,6 @@ NO_PREVIEW = (
     f"This host shows a release that is not live. It needs the header {PREVIEW_KEY_HEADER}, "
     "or an address in traffic.preview_allow."
 )
-APP_ID = r"[a-z][a-z0-9_]{0,27}"
-
 _SERVER_LINE = re.compile(
     r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s+check"
     r"\s+maxconn\s+(?P<maxconn>\d+)\s*\Z"
@@ -58,36 +63,16 @@ class Server:
     maxconn: int
 
     def __post_init__(self) -> None:
-        _demand("server name", self.name, SERVER_NAME)
+        _require("server name", self.name, SERVER_NAME)
         if not isinstance(self.address, IPv4Address):
             raise BlueGreenError(f"server {self.name}: {self.address!r} is not an IPv4 address")
-        _demand_number(f"port of server {self.name}", self.port, 1, 65535)
-        _demand_number(f"connections of server {self.name}", self.maxconn, 1, 100_000)
+        _require_number(f"port of server {self.name}", self.port, 1, 65535)
+        _require_number(f"connections of server {self.name}", self.maxconn, 1, 100_000)
 
 
-def render_haproxy(
-    *,
-    app: str,
-    servers: Mapping[Color, Sequence[Server]],
-    health_path: str,
-    stats_user: str,
-    stats_password: str,
-    health_statuses: Sequence[int] = (),
-    public_host: str | None = None,
-    https: bool = False,
-    preview_host: str,
-    preview_key: str,
-    preview_allow: Sequence[IPv4Network | IPv6Network] = (),
-    certificate: str | None = None,
-    balanced_from: IPv4Network | None = None,
-    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
-    ipv6: bool = True,
-    timeout_client: int = 50,
-    timeout_server: int = 50,
-    timeout_tunnel: int = 3600,
-    haproxy_version: tuple[int, int] = (2, 6),
-) -> str:
-    """Render ``haproxy.cfg``: both colors, whichever is live. It does not say who is live.
+@dataclass(frozen=True, kw_only=True)
+class ConfigValues:
+    """Everything that ``haproxy.cfg`` is rendered from; it does not say who is live.
 
     :param app: id of the app, for the file's heading.
     :param servers: the fleet; both colors need at least one server.
@@ -112,77 +97,103 @@ def render_haproxy(
     :param haproxy_version: of the proxy, see :attr:`ProxyStatus.version`.
     :raises BlueGreenError: if a value could mean anything else in a HAProxy configuration.
     """
-    fleet = {color: sorted(servers.get(color, ())) for color in Color}
-    _demand_fleet(fleet)
-    _demand("app", app, APP_ID)
-    _demand("health path", health_path, URL_PATH)
-    _demand("user of the statistics page", stats_user, STATS_USER)
-    if not isinstance(stats_password, str) or not re.fullmatch(PRINTABLE, stats_password):
-        raise BlueGreenError(
-            "the password of the statistics page must have 1 to 128 printable ASCII characters, "
-            "without blanks, quotes, backslashes, '#' and '$'"
-        )
-    for status in health_statuses:
-        _demand_number("good status", status, 200, 599)
-    if public_host is not None:
-        _demand("public host", public_host, PUBLIC_HOST)
-    _demand("preview host", preview_host, HOST_NAME)
-    if not isinstance(preview_key, str) or not re.fullmatch(PREVIEW_KEY, preview_key):
-        raise BlueGreenError("the preview key cannot be used in a HAProxy configuration")
-    if certificate is not None:
-        _demand("certificate", certificate, FILE_PATH)
-    if balanced_from is not None and not isinstance(balanced_from, IPv4Network):
-        raise BlueGreenError(
-            f"network of the managed load balancer: {balanced_from!r} is not an IPv4 network"
-        )
-    for network in (*preview_allow, *trusted_proxies):
-        if not isinstance(network, IPv4Network | IPv6Network):
-            raise BlueGreenError(f"{network!r} is not a network")
-    _demand_number("client timeout", timeout_client, 1, 86_400)
-    _demand_number("server timeout", timeout_server, 1, 86_400)
-    _demand_number("tunnel timeout", timeout_tunnel, 1, 86_400)
 
-    text = (
-        # Every value is checked against a set of safe characters before it gets here.
-        environment()
-        .get_template("haproxy.cfg.j2")
-        .render(
-            app=app,
-            servers=fleet,
-            health_path=health_path,
-            health_statuses=health_statuses,
-            public_host=public_host,
-            https=https,
-            preview_host=preview_host,
-            preview_key=preview_key,
-            preview_key_header=PREVIEW_KEY_HEADER,
-            preview_allow=preview_allow,
-            no_preview=NO_PREVIEW,
-            no_preview_status=NO_PREVIEW_STATUS,
-            trusted_proxies=trusted_proxies,
-            longest_chain=LONGEST_CHAIN,
-            networks_a_line=NETWORKS_A_LINE,
-            own_headers=proxy_headers.own_patterns(),
-            framing_headers=proxy_headers.framing_patterns(),
-            forwarded_headers=proxy_headers.forwarded_patterns(),
-            misspelled_headers=proxy_headers.misspelled_patterns(),
-            ipv6=ipv6,
-            certificate=certificate,
-            balanced_from=balanced_from,
-            monitor_port=MONITOR_PORT,
-            monitor_path=MONITOR_PATH,
-            stats_user=stats_user,
-            stats_password=stats_password,
-            timeout_client=timeout_client,
-            timeout_server=timeout_server,
-            timeout_tunnel=timeout_tunnel,
-            idle_close_on_response=haproxy_version >= (2, 6),
-            drops_trailers=haproxy_version >= (3, 2),
-        )
+    app: str
+    servers: Mapping[Color, Sequence[Server]]
+    health_path: str
+    health_statuses: Sequence[int]
+    public_host: str | None
+    https: bool
+    preview_host: str
+    preview_key: str = field(repr=False)
+    preview_allow: Sequence[IPv4Network | IPv6Network]
+    trusted_proxies: Sequence[IPv4Network | IPv6Network]
+    certificate: str | None
+    balanced_from: IPv4Network | None
+    ipv6: bool
+    stats_user: str
+    stats_password: str = field(repr=False)
+    timeout_client: int
+    timeout_server: int
+    timeout_tunnel: int
+    haproxy_version: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _require_fleet(self.fleet)
+        self._require_names()
+        self._require_secrets()
+        self._require_networks()
+        for status in self.health_statuses:
+            _require_number("good status", status, STATUSES[0], STATUSES[-1])
+        _require_number("client timeout", self.timeout_client, 1, LONGEST_SILENCE)
+        _require_number("server timeout", self.timeout_server, 1, LONGEST_SILENCE)
+        _require_number("tunnel timeout", self.timeout_tunnel, 1, LONGEST_TUNNEL)
+
+    @property
+    def fleet(self) -> dict[Color, list[Server]]:
+        """The servers of both colors, sorted, so that the same fleet is always the same file."""
+        return {color: sorted(self.servers.get(color, ())) for color in Color}
+
+    def _require_names(self) -> None:
+        _require("app", self.app, APP_ID)
+        _require("health path", self.health_path, URL_PATH)
+        _require("user of the statistics page", self.stats_user, STATS_USER)
+        _require_host("preview host", self.preview_host, HOST_NAME)
+        if self.public_host is not None:
+            _require_host("public host", self.public_host, PUBLIC_HOST)
+        if self.certificate is not None:
+            _require("certificate", self.certificate, FILE_PATH)
+
+    def _require_secrets(self) -> None:
+        if not isinstance(self.stats_password, str) or not re.fullmatch(PRINTABLE, self.stats_password):
+            raise BlueGreenError(
+                "the password of the statistics page must have 1 to 128 printable ASCII characters, "
+                "without blanks, quotes, backslashes, '#' and '$'"
+            )
+        if not isinstance(self.preview_key, str) or not re.fullmatch(PREVIEW_KEY, self.preview_key):
+            raise BlueGreenError("the preview key cannot be used in a HAProxy configuration")
+
+    def _require_networks(self) -> None:
+        if self.balanced_from is not None and not isinstance(self.balanced_from, IPv4Network):
+            raise BlueGreenError(
+                f"network of the managed load balancer: {self.balanced_from!r} is not an IPv4 network"
+            )
+        for network in (*self.preview_allow, *self.trusted_proxies):
+            if not isinstance(network, IPv4Network | IPv6Network):
+                raise BlueGreenError(f"{network!r} is not a network")
+
+
+def render_haproxy(values: ConfigValues) -> str:
+    """Render ``haproxy.cfg``: both colors, whichever is live.
+
+    :raises BlueGreenError: if the rendered file has other servers than the fleet.
+    """
+    # Every value was checked against a set of safe characters when ConfigValues was made.
+    template = environment().get_template("haproxy.cfg.j2")
+    text = template.render(
+        {item.name: getattr(values, item.name) for item in fields(values)}
+        | {
+            "servers": values.fleet,
+            "preview_key_header": PREVIEW_KEY_HEADER,
+            "no_preview": NO_PREVIEW,
+            "no_preview_status": NO_PREVIEW_STATUS,
+            "longest_chain": LONGEST_CHAIN,
+            "networks_a_line": NETWORKS_A_LINE,
+            "own_headers": proxy_headers.own_patterns(),
+            "framing_headers": proxy_headers.framing_patterns(),
+            "forwarded_headers": proxy_headers.forwarded_patterns(),
+            "misspelled_headers": proxy_headers.misspelled_patterns(),
+            "monitor_port": MONITOR_PORT,
+            "monitor_path": MONITOR_PATH,
+            "idle_close_on_response": values.haproxy_version >= (2, 6),
+            "drops_trailers": values.haproxy_version >= (3, 2),
+        }
     )
     # `haproxy -c` accepts an empty backend and a line too many; the fleet is the authority.
-    if rendered_servers(text) != {color: frozenset(members) for color, members in fleet.items()}:
-        raise BlueGreenError(f"{app}: the rendered HAProxy configuration does not have the fleet's servers")
+    if rendered_servers(text) != {color: frozenset(members) for color, members in values.fleet.items()}:
+        raise BlueGreenError(
+            f"{values.app}: the rendered HAProxy configuration does not have the fleet's servers"
+        )
     return text
 
 
@@ -204,17 +215,21 @@ def rendered_servers(config: str) -> dict[Color, frozenset[Server]]:
     return {color: frozenset(members) for color, members in found.items()}
 
 
-def _demand(what: str, value: object, pattern: str) -> None:
+def _require(what: str, value: object, pattern: str) -> None:
     if not isinstance(value, str) or not re.fullmatch(pattern, value):
         raise BlueGreenError(f"{what}: {value!r} cannot be used in a HAProxy configuration")
 
 
-def _demand_number(what: str, value: object, low: int, high: int) -> None:
+def _require_host(what: str, value: object, pattern: str) -> None:
+    _require(what, value, rf"(?=.{{1,{LONGEST_HOST_NAME}}}\Z){pattern}")
+
+
+def _require_number(what: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise BlueGreenError(f"{what}: {value!r} is not a number from {low} to {high}")
 
 
-def _demand_fleet(fleet: Mapping[Color, Sequence[Server]]) -> None:
+def _require_fleet(fleet: Mapping[Color, Sequence[Server]]) -> None:
     for color, members in fleet.items():
         if not members:
             raise BlueGreenError(f"{color} has no servers; HAProxy would answer 503 for it")

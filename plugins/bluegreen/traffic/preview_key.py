@@ -7,12 +7,10 @@ import hmac
 import re
 
 from bluegreen.errors import SettingsError
+from bluegreen.patterns import PREVIEW_KEY
 
 # The header that carries the key. HAProxy removes it before an app can see it.
 PREVIEW_KEY_HEADER = "X-Preview-Key"
-
-# What is safe both in a header and, without quotes, in a HAProxy configuration.
-PREVIEW_KEY = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{16,128}"
 
 
 def derived_key(password: str, app_id: str) -> str:

@@ -19,7 +19,8 @@ from bluegreen.hooks import haproxy_config as hook_module
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import ServerState
-from bluegreen.traffic.haproxy_config import Server, render_haproxy, rendered_servers
+from bluegreen.traffic.haproxy_config import Server, rendered_servers
+from tests.haproxy_values import rendered
 from tests.unit.local_haproxy import REVISIONS, Deployed
 from tests.unit.operators.test_provision_check import FLEET
 from tests.waiting import until
@@ -30,16 +31,7 @@ SECOND = Server("my-perl-app-blue-2", IPv4Address("10.0.0.2"), 8080, 8)
 
 
 def render(**changes: Any) -> str:
-    values: dict[str, Any] = {
-        "app": "my_perl_app",
-        "servers": {Color.BLUE: [BLUE, SECOND], Color.GREEN: [GREEN]},
-        "health_path": "/health",
-        "preview_host": "green.example.com",
-        "preview_key": "0123456789abcdef",
-        "stats_user": "admin",
-        "stats_password": "Pa55-word",
-    }
-    return render_haproxy(**{**values, **changes})
+    return rendered(**{"servers": {Color.BLUE: [BLUE, SECOND], Color.GREEN: [GREEN]}, **changes})
 
 
 def test_every_server_of_the_fleet_is_in_the_backend_of_its_color() -> None:

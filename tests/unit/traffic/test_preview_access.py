@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 import pytest
 
 from bluegreen.checks.finding import difference
-from bluegreen.traffic.preview_key import PREVIEW_KEY as ALLOWED_KEYS
+from bluegreen.patterns import PREVIEW_KEY as ALLOWED_KEYS
 from tests.unit.local_haproxy import PREVIEW_KEY
 from tests.unit.psgi_app import PsgiWorld, psgi_world
 from tests.unit.traffic.test_haproxy_config import render

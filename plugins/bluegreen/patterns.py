@@ -1,0 +1,47 @@
+"""What names, paths and addresses look like: each pattern once, for :func:`re.fullmatch`.
+
+None of them allows a character that means something to a shell or to HAProxy's configuration: blanks, quotes,
+backslashes, ``#``, ``$`` and control characters.
+"""
+
+from __future__ import annotations
+
+# An app's id names a DAG, and with a prefix a Linux user, whose name has at most 32 characters.
+APP_ID = r"[a-z][a-z0-9_]{0,27}"
+
+# A full commit id, in small letters.
+REVISION = r"[0-9a-f]{40}"
+
+# What DigitalOcean accepts as a tag.
+TAG = r"[A-Za-z0-9_:-]{1,255}"
+
+# A droplet's name, which is also its name in HAProxy's configuration.
+SERVER_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
+
+# A host name in small letters; all of it has at most LONGEST_HOST_NAME characters (RFC 1035).
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+HOST_NAME = rf"{_LABEL}(\.{_LABEL})*"
+LONGEST_HOST_NAME = 253
+
+# A path with its query, as a client asks for it.
+LONGEST_PATH = 200
+URL_PATH = rf"/[A-Za-z0-9._~/?=&%-]{{0,{LONGEST_PATH - 1}}}"
+
+# An absolute path of a file on a machine.
+FILE_PATH = rf"/[A-Za-z0-9._/-]{{1,{LONGEST_PATH - 1}}}"
+
+# An Airflow connection's id.
+CONNECTION_ID = r"[A-Za-z0-9_.-]+"
+
+# The user of HAProxy's statistics page.
+STATS_USER = r"[A-Za-z0-9._-]{1,64}"
+
+# A password, and the preview key, which also stands in an HTTP header.
+_PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]"
+PRINTABLE = rf"{_PRINTABLE}{{1,128}}"
+PREVIEW_KEY = rf"{_PRINTABLE}{{16,128}}"
+
+
+def whole(pattern: str) -> str:
+    """Return a pattern for the whole of a text, as pydantic and JSON Schema, which search, need it."""
+    return f"^{pattern}$"
