@@ -31,13 +31,16 @@ read are run from memory, and write nothing on the machine.
 
 def page(root: Path) -> str:
     """Return the page as Markdown."""
+    described = {verb: _docstring(root, verb) for verb in Verb}
     parts = [HEAD, "## Verbs\n\n| verb | changes something | seconds | meaning |\n| --- | --- | --- | --- |"]
-    for verb in Verb:
+    for verb, text in described.items():
         changes = "no" if verb in READERS else "yes"
-        meaning = _docstring(root, verb)
-        parts.append(f"| `{verb}` | {changes} | {DEADLINES[verb]:g} | {meaning} |")
+        meaning = escaped(" ".join(text.partition("\n\n")[0].split()))
+        parts.append(f"| [`{verb}`](#{verb}) | {changes} | {DEADLINES[verb]:g} | {meaning} |")
     parts.append("\n## Codes\n\n| code | meaning |\n| --- | --- |")
     parts += [f"| `{code}` | {escaped(meaning)} |" for code, meaning in codes(root).items()]
+    parts.append("\n## Requests and answers")
+    parts += [f"\n### `{verb}`\n\n{_in_paragraphs(text)}" for verb, text in described.items()]
     return "\n".join(parts) + "\n"
 
 
@@ -56,12 +59,31 @@ def _commented(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _docstring(root: Path, verb: Verb) -> str:
-    """Return the first paragraph of the docstring of a verb's function."""
+    """Return the docstring of a verb's function.
+
+    :raises ValueError: if there is none.
+    """
     path = root / "include" / f"{MODULES[verb].replace('.', '/')}.py"
-    if not path.is_file():
-        return ""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == verb.value:
-            first, _, _ = (ast.get_docstring(node) or "").partition("\n\n")
-            return escaped(" ".join(first.replace("``", "`").split()))
-    return ""
+        if (
+            isinstance(node, ast.FunctionDef)
+            and node.name == verb.value
+            and (text := ast.get_docstring(node))
+        ):
+            return text.replace("``", "`")
+    raise ValueError(f"{path} has no docstring for the verb {verb}")
+
+
+def _in_paragraphs(text: str) -> str:
+    """Begin a paragraph with each part that a docstring of a verb has."""
+    text = " ".join(
+        text.replace(":param request:", "Request:").replace(":raises AgentError:", "Codes:").split()
+    )
+    text = re.sub(r" (Request|Answer|Codes): ", r"\n\n**\1:** ", text)
+    first, *parts = re.sub(r" (Killed )", r"\n\n\1", text).split("\n\n")
+    return "\n\n".join([escaped(first), *(_part(part) for part in parts)])
+
+
+def _part(text: str) -> str:
+    head, mark, rest = text.partition(":** ")
+    return f"{head}{mark}{escaped(rest)}" if mark else escaped(text)

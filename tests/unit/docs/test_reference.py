@@ -71,9 +71,11 @@ def test_a_setting_that_the_reference_file_does_not_explain_is_refused(tmp_path:
 
 
 def test_the_page_of_the_agent_has_each_verb_and_each_code_and_no_other() -> None:
-    verbs, codes = agent.page(ROOT).split("## Codes")
-    assert re.findall(r"^\| `(.*?)` \|", verbs, re.MULTILINE) == [str(verb) for verb in Verb]
+    verbs, rest = agent.page(ROOT).split("## Codes")
+    codes, described = rest.split("## Requests and answers")
+    assert re.findall(r"^\| \[`(.*?)`\].* \| \S.* \|$", verbs, re.MULTILINE) == [str(verb) for verb in Verb]
     assert re.findall(r"^\| `(.*?)` \| \w", codes, re.MULTILINE) == [str(code) for code in Code]
+    assert re.findall(r"^### `(.*?)`$", described, re.MULTILINE) == [str(verb) for verb in Verb]
 
 
 def test_the_page_of_the_tasks_is_the_file_that_airflow_shows() -> None:
