@@ -18,11 +18,12 @@ from bluegreen.operators.judge import JudgeOperator
 from bluegreen.operators.lifecycle_commands import add_command_hooks
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview_check import PreviewCheckOperator
-from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
+from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
 from bluegreen.operators.rollback import RollbackOperator
+from bluegreen.operators.support.this_run import PLAN_KEY
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
 from bluegreen.sensors.health_check import HealthCheckSensor
 from bluegreen.settings.app import App

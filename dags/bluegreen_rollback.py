@@ -27,11 +27,12 @@ from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.operators.judge import JudgeOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview_check import PreviewCheckOperator
-from bluegreen.operators.previous_release import REVISION_KEY, PreviousReleaseOperator
-from bluegreen.operators.provision_check import PLAN_KEY, ProvisionCheckOperator
+from bluegreen.operators.previous_release import PreviousReleaseOperator
+from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
 from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.rollback import RollbackOperator
+from bluegreen.operators.support.this_run import PLAN_KEY, REVISION_KEY
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
 from bluegreen.settings.app import App
 

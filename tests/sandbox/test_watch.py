@@ -22,6 +22,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.operators.check import DryRunOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app import App
 from tests.sandbox.droplets import Shop
@@ -162,7 +163,8 @@ def checked(app: App, **settings: Any) -> Plan:
     run = SimpleNamespace(dag_id="bluegreen_deploy__watched", run_id="run-8")
     task = Task()
     dag = SimpleNamespace(task_ids=["provision_check"])
-    operator.act({"ti": task, "params": {}, "dag_run": run, "dag": dag})
+    context: Any = {"ti": task, "params": {}, "dag_run": run, "dag": dag}
+    operator.act(ThisRun(context))
     return Plan.model_validate(task.pushed["plan"])
 
 

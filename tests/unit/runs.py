@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from bluegreen.operators.support.this_run import ThisRun
+
 
 class Run:
     """A run's task instances, and the context that each of them gets.
@@ -32,7 +34,12 @@ class Run:
         """Push as the task does whose turn it is."""
         self.xcoms[self.task_id, key] = value
 
-    def xcom_pull(self, *, task_ids: str, key: str) -> Any:
+    @property
+    def this(self) -> ThisRun:
+        """The run as a task sees it that looks now."""
+        return ThisRun(self.context)
+
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
         """Return what a task pushed."""
         return self.xcoms.get((task_ids, key))
 
@@ -41,8 +48,8 @@ class Run:
         return {self.run_id: self.states}
 
 
-def running(task_id: str) -> Any:
-    """Return the context of a task of a run of which nothing else is known."""
+def running(task_id: str) -> ThisRun:
+    """Return the run of a task of which nothing else is known."""
     run = Run()
     run.task_id = task_id
-    return run.context
+    return run.this

@@ -10,13 +10,13 @@ from bluegreen.run.outcome import Outcome
 from bluegreen.traffic.live import demand_live
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class AlignOperator(PlannedOperator):
     """Where proxies disagree about who is live, let all send traffic to the plan's live color."""
 
-    def act(self, context: Context) -> None:
+    def act(self, run: ThisRun) -> None:
         """Return at once if they agree.
 
         :raises NothingToDoError: if they did not, and now do: that was what there was to do.

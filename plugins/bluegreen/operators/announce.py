@@ -8,13 +8,12 @@ from airflow.sdk import Asset, AssetAlias
 
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.notifications import notify
-from bluegreen.operators.support.records import begun
-from bluegreen.operators.support.states import is_dry_run, task_states
+from bluegreen.operators.support.run_record import record_at_start
 from bluegreen.run.events import event_of
 from bluegreen.run.outcome import WITHOUT_A_WORD, Outcome
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 def run_asset(app_id: str) -> Asset:
@@ -44,22 +43,20 @@ class AnnounceOperator(BlueGreenOperator):
         super().__init__(app_id=app_id, outlets=outlets, **kwargs)
         self.subject = subject
 
-    def act(self, context: Context) -> None:
+    def act(self, run: ThisRun) -> None:
         """Tell everybody."""
-        report = context["ti"].xcom_pull(task_ids="report", key="report") or self._silent(context)
+        report = run.xcom_of("report", "report") or self._unreported(run)
         record, outcome, message = report["record"], report["outcome"], report["message"]
-        events: Any = context["outlet_events"]
+        events: Any = run.context["outlet_events"]
         events[run_asset(self.app_id)].extra.update(record)
         if outcome == Outcome.LIVE:
             events[AssetAlias(f"bluegreen_live__{self.app_id}")].add(live_asset(self.app_id), extra=record)
-        states = task_states(context)
-        event = event_of(outcome, good=states.get("report") == "success", dry_run=is_dry_run(context))
+        event = event_of(outcome, good=run.states.get("report") == "success", dry_run=run.is_dry_run)
         if event:
-            # The page of the run, not that of this task.
-            notify(self.app, event, message, context["ti"].log_url.partition("/tasks/")[0])
+            notify(self.app, event, message, run.page)
 
-    def _silent(self, context: Context) -> dict[str, Any]:
+    def _unreported(self, run: ThisRun) -> dict[str, Any]:
         """The report of a run whose report died."""
         message = f"{self.subject}: {WITHOUT_A_WORD}, see the log of its task report"
         end = {"outcome": WITHOUT_A_WORD, "message": message}
-        return {**end, "record": begun(context, self.subject).model_copy(update=end).line()}
+        return {**end, "record": record_at_start(run, self.subject).model_copy(update=end).line()}

@@ -12,7 +12,7 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.notifications import notify
 from bluegreen.operators.support.seals import record_answer
-from bluegreen.operators.support.states import is_emergency
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by, refuse_approver
 from bluegreen.run.events import Event
 from bluegreen.run.plan import HeldLock, Plan
@@ -64,7 +64,8 @@ class SwitchApprovalOperator(ApprovalOperator):
         :raises ProxyError: (as a failed task) if the lock is not this run's any more.
         :raises PolicyError: (as a failed task) if it cannot be known who else might have triggered the run.
         """
-        demand = demanded_by(load_app(self.app_id), context["params"])
+        run = ThisRun(context)
+        demand = demanded_by(load_app(self.app_id), run.params)
         if demand is None:
             self.log.info("this run requires no approval")
             return None
@@ -76,15 +77,14 @@ class SwitchApprovalOperator(ApprovalOperator):
                 )
             timeouts = load_app(self.app_id).timeouts
             self._proxies().renew(lease=timeouts.approval + timeouts.lease)
-            self.body = self._request(context)
+            self.body = self._request(run)
         # Before there is something to answer: an answer that comes before the task waits makes Airflow ask
         # again, so nothing that takes long may stand between the two.
-        self._notify(context)
+        self._notify(run)
         return super().execute(context)
 
-    def _notify(self, context: Context) -> None:
-        run_page = context["ti"].log_url.partition("/tasks/")[0]
-        page = f"{run_page}/tasks/{self.task_id}/required_actions"
+    def _notify(self, run: ThisRun) -> None:
+        page = f"{run.page}/tasks/{self.task_id}/required_actions"
         message = f"{self.app_id} waits for an approval: {self.subject}"
         notify(load_app(self.app_id), Event.APPROVAL, message, page)
 
@@ -102,7 +102,7 @@ class SwitchApprovalOperator(ApprovalOperator):
             refuse_approver(app, names, context["dag_run"].triggering_user_name)
             self._proxies().renew(lease=app.timeouts.lease)
             lock = HeldLock.model_validate(self.lock)
-            record_answer(context, app, self.revision, lock, self._who(event), event["responded_at"])
+            record_answer(ThisRun(context), app, self.revision, lock, self._who(event), event["responded_at"])
         self.log.info("approved by %s", self._who(event))
         return super().execute_complete(context, event)
 
@@ -114,15 +114,15 @@ class SwitchApprovalOperator(ApprovalOperator):
     def _proxies(self) -> ProxiesHook:
         return ProxiesHook.holding(load_app(self.app_id), HeldLock.model_validate(self.lock))
 
-    def _request(self, context: Context) -> str:
+    def _request(self, run: ThisRun) -> str:
         request = Request(
             app=load_app(self.app_id),
             plan=Plan.model_validate(self.plan),
             revision=self.revision,
             baseline=self.baseline["samples"],
             unproven=self.baseline["unproven"],
-            reason=context["params"]["reason"] or "",
-            emergency=is_emergency(context),
+            reason=run.params["reason"] or "",
+            emergency=run.is_emergency,
         )
         return request.markdown(self._commits(request))
 

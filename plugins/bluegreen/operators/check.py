@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bluegreen.checks.facts import Source
 from bluegreen.checks.finding import Severity
@@ -14,14 +14,11 @@ from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, NothingToDoError
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.operators.support.this_run import REVISION_KEY, ThisRun
 from bluegreen.run.outcome import Outcome
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 FINDINGS_KEY = "findings"
 SUMMARY_KEY = "summary"
-REVISION_KEY = "revision"
 
 
 class DryRunOperator(BlueGreenOperator):
@@ -38,7 +35,7 @@ class DryRunOperator(BlueGreenOperator):
         self.ref = ref
         self.instead = instead
 
-    def act(self, context: Context) -> None:
+    def act(self, run: ThisRun) -> None:
         """Push all findings as XCom ``findings``, the worst first, and their sum as XCom ``summary``.
 
         What the ref led to is XCom ``revision``, if it led anywhere.
@@ -46,16 +43,16 @@ class DryRunOperator(BlueGreenOperator):
         :raises BlueGreenError: with the sum, if a deploy would fail.
         :raises NothingToDoError: with the sum, if it would not, and there is nothing more to do.
         """
-        facts = collect(self.app, self.ref, allow_older=bool(context["params"].get("allow_older")))
+        facts = collect(self.app, self.ref, allow_older=bool(run.params.get("allow_older")))
         found = findings_in(facts)
         metrics.emit(metrics.lock_in(facts))
         if not self.instead:
             metrics.emit(metrics.findings_of(self.app_id, found))
-        ti, said = context["ti"], summary(found, untold(facts))
-        ti.xcom_push(key=FINDINGS_KEY, value=[one.model_dump(mode="json") for one in found])
-        ti.xcom_push(key=SUMMARY_KEY, value=said)
+        said = summary(found, untold(facts))
+        run.push(FINDINGS_KEY, [one.model_dump(mode="json") for one in found])
+        run.push(SUMMARY_KEY, said)
         if isinstance(facts.source, Source):
-            ti.xcom_push(key=REVISION_KEY, value=facts.source.revision)
+            run.push(REVISION_KEY, facts.source.revision)
         for line in table(found):
             self.log.info("%s", line)
         self.log.info("%s", NOT_TOLD)

@@ -9,7 +9,7 @@ from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.seals import demand_done
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class ConfirmOperator(LockedOperator):
@@ -24,11 +24,11 @@ class ConfirmOperator(LockedOperator):
         super().__init__(**kwargs)
         self.revision = revision
 
-    def act(self, context: Context) -> None:
+    def act(self, run: ThisRun) -> None:
         """Confirm on every proxy.
 
         :raises PolicyError: if no bake has found the revision good, whatever state its task is in.
         :raises ProxyError: with code ``reverted`` if a timer was faster.
         """
-        demand_done(context, self.app, "final_validation", self.revision, self.held_lock)
+        demand_done(run, self.app, "final_validation", self.revision, self.held_lock)
         self.proxies().confirm(self.revision)

@@ -13,7 +13,7 @@ from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.settings.fleet import EntryPoint
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class CreateDropletsOperator(BlueGreenOperator):
@@ -23,7 +23,7 @@ class CreateDropletsOperator(BlueGreenOperator):
     created fails the attempt, so that no name is created twice.
     """
 
-    def act(self, context: Context) -> list[str]:
+    def act(self, run: ThisRun) -> list[str]:
         """Return the names of the droplets that were created.
 
         :raises FleetError: if the droplets that exist contradict the settings.

@@ -27,9 +27,8 @@ from bluegreen.release.jobs import (
 from bluegreen.release.release import Release, deploy_script, deploy_unit, failure_cause
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from bluegreen.fleet.droplets import Droplet
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class JobGoneError(BlueGreenError):
@@ -62,22 +61,22 @@ class DeployReleaseOperator(PlannedOperator):
         self.revision = revision
         self.ip = ip
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the droplet's name and the seconds that its script took.
 
         :raises BlueGreenError: with the cause that the script gave, if it failed.
         :raises PolicyError: if the revision or the plan is not what this run's own tasks have found.
         """
         droplet = self.run_plan.idle_droplet(self.ip)
-        context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
-        demand_vouched(context, self.app, self.revision)
-        demand_plan(context, self.app, self.revision, self.held_lock, self.run_plan)
+        run.context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
+        demand_vouched(run, self.app, self.revision)
+        demand_plan(run, self.app, self.revision, self.held_lock, self.run_plan)
         proxies = self.proxies()
         # Also in a run that was cleared from here on after its switch.
         proxies.demand_idle(self.run_plan.idle)
         with DropletHook.of(droplet, self.app) as hook:
             with refusals_explained(proxies):
-                output_of(hook, self._start(droplet, context))
+                output_of(hook, self._start(droplet, run))
             report = self._follow(hook, proxies)
             if report.state is JobState.MISSING:
                 raise JobGoneError(
@@ -105,11 +104,11 @@ class DeployReleaseOperator(PlannedOperator):
     def _claim(self) -> Claim:
         return Claim(self.app_id, self.held_lock.fencing_token)
 
-    def _start(self, droplet: Droplet, context: Context) -> str:
+    def _start(self, droplet: Droplet, run: ThisRun) -> str:
         release = Release.of(self.app, self.revision, str(droplet.private), self.run_plan.good)
         return start_script(
             unit=self._unit,
-            run_id=context["ti"].run_id,
+            run_id=run.run_id,
             script=deploy_script(release),
             timeout=self.app.timeouts.build,
             claim=self._claim,

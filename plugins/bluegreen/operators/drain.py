@@ -10,9 +10,8 @@ from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.traffic.drain import Drain, requests, seconds_since_move, sessions_on
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from bluegreen.color import Color
+    from bluegreen.operators.support.this_run import ThisRun
 
 POLL_SECONDS = 1.0
 
@@ -23,7 +22,7 @@ class DrainOperator(PlannedOperator):
     The wait ends ``timeouts.drain`` seconds after traffic moved away. Changes nothing.
     """
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the :class:`Drain`.
 
         :raises BlueGreenError: if a proxy cannot be asked, or the lock is no longer this run's.

@@ -25,8 +25,7 @@ from bluegreen.polling import Deadline
 from bluegreen.settings.fleet import EntryPoint
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
+    from bluegreen.operators.support.this_run import ThisRun
 Found = TypeVar("Found")
 POLL_SECONDS = 2.0
 CONNECT_SECONDS = 2.0
@@ -35,7 +34,7 @@ CONNECT_SECONDS = 2.0
 class EntryPointOperator(BlueGreenOperator):
     """Create what stands in front of the proxies, or adopt it; lead it to those that are there."""
 
-    def act(self, context: Context) -> dict[str, str]:
+    def act(self, run: ThisRun) -> dict[str, str]:
         """Return ``kind`` and ``address`` of what clients connect to.
 
         :raises FleetError: if what exists contradicts the settings; nothing was created then.

@@ -12,7 +12,6 @@ from bluegreen.hooks.preview_key import preview_key
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.operators.support.seals import record_done
-from bluegreen.operators.support.states import is_emergency
 from bluegreen.run.plan import Plan
 from bluegreen.settings.validation import OWN_REQUESTS_PER_SECOND
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
@@ -31,9 +30,8 @@ from bluegreen.validation.rests_on import ClientsRequests, RestsOn, proving_path
 from bluegreen.validation.sampler import Manner, Sampler, Target, targets_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from bluegreen.color import Color
+    from bluegreen.operators.support.this_run import ThisRun
     from bluegreen.settings.validation import ValidationSettings
 
 # How often our own requests are judged, and how long HAProxy's counters are left alone between two readings.
@@ -76,14 +74,14 @@ class FinalValidationOperator(PlannedOperator):
         self.switched = switched
         self.baseline = baseline
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return what was seen.
 
         :raises BlueGreenError: with the first limit that was broken.
         """
-        plan, settings = self.run_plan, self._settings(context)
+        plan, settings = self.run_plan, self._settings(run)
         # An emergency deploy replaces a release that is not to be compared with: like the first one.
-        live = None if is_emergency(context) else plan.live
+        live = None if run.is_emergency else plan.live
         hook, key = self.proxies(), preview_key(self.app)
         before = [Sample(**sample) for sample in self.baseline["samples"]] if live else []
         targets = targets_of(settings.paths, plan.fleet.proxies)
@@ -129,7 +127,7 @@ class FinalValidationOperator(PlannedOperator):
             "rests_on": self._rests_on(series, proving, clients, settings).model_dump(mode="json"),
         }
         self.log.info("the bake is over, no limit broken: %s", seen)
-        record_done(context, self.app, self.revision, self.held_lock)
+        record_done(run, self.app, self.revision, self.held_lock)
         return seen
 
     def _rests_on(
@@ -162,8 +160,8 @@ class FinalValidationOperator(PlannedOperator):
             manner=Manner.of_clients(self.app, key),
         )
 
-    def _settings(self, context: Context) -> ValidationSettings:
-        settings = self.validation(context)
+    def _settings(self, run: ThisRun) -> ValidationSettings:
+        settings = self.validation(run)
         unlimited = dict.fromkeys(("max_median_ratio", "max_p99_ratio"), math.inf)
         return settings.model_copy(update=unlimited) if self.goes_back else settings
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseBranchOperator
 
-from bluegreen.operators.support.states import task_states
+from bluegreen.operators.support.this_run import ThisRun
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,7 +20,7 @@ class JudgeOperator(BaseBranchOperator):
 
         The last if nothing was to be done, or if without the lock nothing can have been changed.
         """
-        states = task_states(context)
+        states = ThisRun(context).states
         if states.get("final_validation") == "success":
             return "confirm"
         if states.get("final_validation") == "skipped" and "failed" not in states.values():

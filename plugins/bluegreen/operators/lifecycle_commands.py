@@ -15,7 +15,6 @@ from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.job_log import JobLog
 from bluegreen.operators.support.seals import demand_approval, demand_vouched
-from bluegreen.operators.support.states import found_plan, task_states, told
 from bluegreen.release.jobs import (
     Claim,
     JobReport,
@@ -30,10 +29,11 @@ from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG, Context
+    from airflow.sdk import DAG
 
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.hooks.proxies import ProxiesHook
+    from bluegreen.operators.support.this_run import ThisRun
     from bluegreen.run.plan import Plan
 
 WARNINGS_KEY = "hook_warnings"
@@ -56,14 +56,14 @@ class CommandHooksOperator(LockedOperator):
         self.moment = moment
         self.revision = revision
 
-    def act(self, context: Context) -> None:
+    def act(self, run: ThisRun) -> None:
         """Run them; what fails stops a deploy only before traffic moves, and is a warning after that.
 
         :raises BlueGreenError: with the command, the droplet and the command's last line.
         """
-        if not self._is_now(context):
+        if not self._is_now(run):
             raise AirflowSkipException(f"nothing to do {self.moment.replace('_', ' ')}")
-        plan = found_plan(context)
+        plan = run.plan
         if plan is None:
             raise AirflowSkipException(
                 f"nothing was run {self.moment.replace('_', ' ')}: the run ended before it was known which "
@@ -73,29 +73,29 @@ class CommandHooksOperator(LockedOperator):
         if self.moment.stops_the_deploy:
             # Also in a run that was cleared from here on after its switch.
             proxies.demand_idle(plan.idle)
-            demand_vouched(context, self.app, self.revision)
+            demand_vouched(run, self.app, self.revision)
             if self.moment is Moment.BEFORE_SWITCH:
-                demand_approval(context, self.app, self.revision, self.held_lock)
+                demand_approval(run, self.app, self.revision, self.held_lock)
         else:
             proxies.renew()
         warnings = []
         for number, hook in enumerate(hooks_at(self.app, self.moment), 1):
             for droplet in plan.idle_droplets[: 1 if hook.droplets == "one" else None]:
                 try:
-                    self._run_one(droplet, hook, number, plan, context, proxies)
+                    self._run_one(droplet, hook, number, plan, run, proxies)
                 except BlueGreenError as error:
                     if self.moment.stops_the_deploy:
                         raise
                     self.log.warning("%s", error)
                     warnings.append(str(error))
-        context["ti"].xcom_push(key=WARNINGS_KEY, value=warnings)
+        run.push(WARNINGS_KEY, warnings)
 
-    def _is_now(self, context: Context) -> bool:
-        states = task_states(context)
+    def _is_now(self, run: ThisRun) -> bool:
+        states = run.states
         if self.moment is Moment.BEFORE_SWITCH:
             return states.get("preview_check") == "success"
         if self.moment is Moment.AFTER_ROLLBACK:
-            return bool((told(context, "rollback") or {}).get("taken_back"))
+            return bool((run.output("rollback") or {}).get("taken_back"))
         if self.moment is Moment.ON_FAILURE:
             return "failed" in states.values()
         return True
@@ -106,14 +106,13 @@ class CommandHooksOperator(LockedOperator):
         hook: Hook,
         number: int,
         plan: Plan,
-        context: Context,
+        run: ThisRun,
         proxies: ProxiesHook,
     ) -> None:
-        run = context["dag_run"]
         facts = {
             "APP": self.app_id,
             "MOMENT": self.moment.value,
-            "REF": context["params"]["ref"],
+            "REF": run.params["ref"],
             "REVISION": self.revision,
             "FROM": plan.live or "none",
             "TO": plan.idle,

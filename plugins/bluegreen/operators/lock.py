@@ -17,15 +17,13 @@ from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.claims import newest_token
-from bluegreen.operators.support.records import begun, triggered_by
-from bluegreen.operators.support.states import holder_of, refuse_unknown_params, task_states
+from bluegreen.operators.support.run_record import record_at_start
 from bluegreen.run.plan import HeldLock
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.reached import not_reached
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
+    from bluegreen.operators.support.this_run import ThisRun
 
 FOUND_KEY = "found_proxies"
 ENDED = ("success", "failed", "skipped")
@@ -67,20 +65,20 @@ class AcquireLockOperator(BlueGreenOperator):
         self.reachable_only = reachable_only
         self.goes_back = goes_back
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the :class:`HeldLock`.
 
         :raises BlueGreenError: if the run has a parameter that its DAG does not have.
         :raises ProxyError: if another run holds it until the wait is over; the text names that
             run.
         """
-        refuse_unknown_params(context, self.conf_keys)
-        self._refuse_a_run_that_has_ended(context)
+        run.refuse_unknown_params(self.conf_keys)
+        self._refuse_a_run_that_has_ended(run)
         deadline = time.monotonic() + self._longest_wait
         found = self._proxies()
         while True:
             with closing(ProxiesHook(self.app, found)) as hook:
-                tokens, waited = self._wait_for(hook, found, context, deadline)
+                tokens, waited = self._wait_for(hook, found, run, deadline)
                 # Who was waited for may have provisioned another.
                 now = self._proxies() if waited else found
                 if {one.id for one in now} == {one.id for one in found}:
@@ -127,7 +125,7 @@ class AcquireLockOperator(BlueGreenOperator):
         self,
         hook: ProxiesHook,
         proxies: Sequence[Droplet],
-        context: Context,
+        run: ThisRun,
         deadline: float,
     ) -> tuple[dict[str, int], bool]:
         """Return the lock's tokens, and whether they had to be waited for."""
@@ -135,12 +133,12 @@ class AcquireLockOperator(BlueGreenOperator):
         while True:
             try:
                 tokens = hook.lock(
-                    owner=triggered_by(context),
-                    run_id=holder_of(context),
+                    owner=run.triggered_by,
+                    run_id=run.holder,
                     ref=self.purpose,
-                    is_over=lambda other: self._is_over(context, other),
+                    is_over=lambda other: self._is_over(run, other),
                     lease=self.lease,
-                    begun=begun(context, self.purpose).line(),
+                    begun=record_at_start(run, self.purpose).line(),
                     last_token=self._newest_token_on_droplets,
                 )
                 return tokens, bool(holder)
@@ -151,16 +149,16 @@ class AcquireLockOperator(BlueGreenOperator):
                     if isinstance(error, ProxyError):
                         # That this run was refused is recorded there.
                         found = [one.model_dump(mode="json") for one in proxies]
-                        context["ti"].xcom_push(key=FOUND_KEY, value=found)
+                        run.push(FOUND_KEY, found)
                     raise
                 # The text changes whenever the holder renews its lease.
                 if holder != (holder := str(error).partition(" until ")[0]):
                     self.log.info("waiting up to %s s: %s", self._longest_wait, error)
                 time.sleep(POLL_SECONDS)
 
-    def _refuse_a_run_that_has_ended(self, context: Context) -> None:
+    def _refuse_a_run_that_has_ended(self, run: ThisRun) -> None:
         """Airflow's "clear failed tasks" runs some tasks again, but not those that judge and roll back."""
-        states = task_states(context)
+        states = run.states
         # A teardown may have been about to begin when the whole run was cleared.
         judging = [task.task_id for task in self.get_flat_relatives() if not task.is_teardown]
         ended = [task for task in judging if states.get(task) in ENDED]
@@ -175,13 +173,13 @@ class AcquireLockOperator(BlueGreenOperator):
         return newest_token(self.app, [*fleet.blue, *fleet.green])
 
     @staticmethod
-    def _is_over(context: Context, holder: str) -> bool:
+    def _is_over(run: ThisRun, holder: str) -> bool:
         """Whether a run has ended without giving its lock back.
 
         One that this Airflow does not know was deleted, or is another Airflow's: its lease decides.
         """
         dag_id, _, run_id = holder.partition("/")
-        ended: int = context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["success", "failed"])
+        ended: int = run.context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["success", "failed"])
         return ended > 0
 
     def _reachable(self, proxy: Droplet) -> bool:

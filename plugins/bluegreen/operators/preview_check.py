@@ -11,7 +11,6 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.preview_key import preview_key
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.seals import record_done
-from bluegreen.operators.support.states import is_emergency
 from bluegreen.polling import Deadline
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.good_answer import advice
@@ -21,8 +20,7 @@ from bluegreen.validation.rests_on import proving_paths
 from bluegreen.validation.sampler import KEY_REFUSED, Manner, Sampler, Target, Visitor, targets_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
+    from bluegreen.operators.support.this_run import ThisRun
 # Some 100 samples make a median, in little time. The bake goes on asking the old color.
 BASELINE_SECONDS = 1.0
 BASELINE_RATE = 100.0
@@ -53,7 +51,7 @@ class PreviewCheckOperator(PlannedOperator):
         self.revision = revision
         self.goes_back = goes_back
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the baseline: samples of the live color, and the ``unproven`` paths that prove nothing.
 
         :raises BlueGreenError: if the idle color does not answer as it should, or no path proves anything.
@@ -68,7 +66,7 @@ class PreviewCheckOperator(PlannedOperator):
             if targets:
                 time.sleep(max(0.0, live.started + BASELINE_SECONDS - time.monotonic()))
         before = live.samples()
-        if not self.goes_back and not is_emergency(context):
+        if not self.goes_back and not run.is_emergency:
             self._demand_content(seen, before)
         broken = [series.new for series in series_of(seen, []) if is_broken(series.new)]
         unproven = {samples[-1].path: samples[-1] for samples in broken}
@@ -88,7 +86,7 @@ class PreviewCheckOperator(PlannedOperator):
                     "%s of %s requests to %s failed before the switch already",
                     *(rate.failed, rate.requests, series.path),
                 )
-        record_done(context, self.app, self.revision, self.held_lock)
+        record_done(run, self.app, self.revision, self.held_lock)
         return {"samples": [asdict(sample) for sample in before], "unproven": sorted(unproven)}
 
     def _check_preview(self, plan: Plan, live: Sampler, manner: Manner) -> list[Sample]:

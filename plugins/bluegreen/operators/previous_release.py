@@ -21,6 +21,7 @@ from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.seals import demand_plan, vouch_for
+from bluegreen.operators.support.this_run import REVISION_KEY, ThisRun
 from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
 from bluegreen.release.release import DropletFacts, facts_script, parse_facts
 from bluegreen.run.ledger import read_ledger
@@ -29,12 +30,9 @@ from bluegreen.run.plan import Plan
 from bluegreen.settings.policy import Demand
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from bluegreen.color import Color
     from bluegreen.fleet.droplets import Droplet
 
-REVISION_KEY = "revision"
 # Of the ledger; an app keeps fewer releases than it has had runs since.
 RECORDS_READ = 1000
 
@@ -57,28 +55,29 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         super().__init__(**kwargs)
         self.activation = activation
 
-    def act(self, context: Context) -> list[str]:
+    def act(self, run: ThisRun) -> list[str]:
         """Return the public addresses of the droplets that do not run it, and push it as XCom ``revision``.
 
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
         :raises PolicyError: if it was never live, or if the plan is not what this run's check has made.
         """
-        plan, ti = self.run_plan, context["ti"]
-        demand_plan(context, self.app, None, self.held_lock, plan)
+        plan = self.run_plan
+        demand_plan(run, self.app, None, self.held_lock, plan)
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
-        asked_for = context["params"].get("revision")
+        asked_for = run.params.get("revision")
         revision, to_activate = self._find(plan, asked_for)
         self._demand_was_live(plan, revision, named=bool(asked_for))
-        ti.xcom_push(key=REVISION_KEY, value=revision)
-        vouch_for(context, self.app, revision)
+        run.push(REVISION_KEY, revision)
+        vouch_for(run, self.app, revision)
         addresses = [str(droplet.public) for droplet in to_activate]
         if not addresses:
             self.log.info("%s runs %s", plan.idle, revision)
             # The skip ends the task without a return value.
-            ti.xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=addresses)
-            self.skip(ti, [context["dag"].get_task(task_id) for task_id in self.activation])
+            run.push(BaseXCom.XCOM_RETURN_KEY, addresses)
+            context = run.context
+            self.skip(context["ti"], [context["dag"].get_task(task_id) for task_id in self.activation])
         return addresses
 
     def _claim(self, droplets: Sequence[Droplet]) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.operators.support.base import BlueGreenOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class PrintFleetOperator(BlueGreenOperator):
     """Print every droplet of the app with its role and addresses."""
 
-    def act(self, context: Context) -> list[dict[str, Any]]:
+    def act(self, run: ThisRun) -> list[dict[str, Any]]:
         """Return the droplets as dictionaries."""
         fleet = self.read_fleet()
         roles = (("proxy", fleet.proxies), ("blue", fleet.blue), ("green", fleet.green))

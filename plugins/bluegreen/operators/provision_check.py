@@ -13,7 +13,7 @@ from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHo
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.seals import record_plan
-from bluegreen.operators.support.states import holder_of
+from bluegreen.operators.support.this_run import PLAN_KEY, ThisRun
 from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, DropletFacts, facts_script, parse_facts
 from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
 from bluegreen.run.outcome import Outcome
@@ -26,12 +26,7 @@ from bluegreen.traffic.own_switch import is_own_pending
 from bluegreen.traffic.reached import not_reached
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from bluegreen.fleet.droplets import Droplet, Fleet
-
-# Airflow maps over return values only, so the addresses are that and the plan is pushed beside it.
-PLAN_KEY = "plan"
 
 
 class ProvisionCheckOperator(LockedOperator):
@@ -54,7 +49,7 @@ class ProvisionCheckOperator(LockedOperator):
         self.revision = revision
         self.goes_back = goes_back
 
-    def act(self, context: Context) -> list[str]:
+    def act(self, run: ThisRun) -> list[str]:
         """Return the idle droplets' public addresses, and push the :class:`Plan` as XCom ``plan``.
 
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
@@ -66,7 +61,7 @@ class ProvisionCheckOperator(LockedOperator):
         if self.revision:
             # A run that was cleared may have found it when other revisions were allowed.
             resolve(self.app, self.revision)
-        fleet, params = self.read_fleet(goes_back=self.goes_back), context["params"]
+        fleet, params = self.read_fleet(goes_back=self.goes_back), run.params
         only_moves = self.goes_back and not params.get("revision")
         if not self.goes_back and (problems := fleet.problems(of=fleet.proxies)):
             raise FleetError("; ".join(problems))
@@ -81,7 +76,7 @@ class ProvisionCheckOperator(LockedOperator):
         choice = Color(params["live"]) if params.get("live") else None
         plan = self._plan(fleet, statuses, facts, choice, only_moves)
         told = [status for status in statuses.values() if isinstance(status, ProxyStatus)]
-        _refuse_own_switch(context, told)
+        _refuse_own_switch(run, told)
         rollbacks = f"bluegreen_rollback__{self.app_id}/"
         if only_moves and not choice and (back := moved_back(plan, told, rollbacks)):
             raise NothingToDoError(
@@ -106,8 +101,9 @@ class ProvisionCheckOperator(LockedOperator):
             plan.idle,
             ", ".join(droplet.label for droplet in plan.idle_droplets),
         )
-        context["ti"].xcom_push(key=PLAN_KEY, value=plan.model_dump(mode="json"))
-        record_plan(context, self.app, self.revision, self.held_lock, plan)
+        # Airflow maps over return values only: the addresses are returned, and the plan is pushed.
+        run.push(PLAN_KEY, plan.model_dump(mode="json"))
+        record_plan(run, self.app, self.revision, self.held_lock, plan)
         return [str(droplet.public) for droplet in plan.idle_droplets]
 
     def _ask(
@@ -214,9 +210,9 @@ class ProvisionCheckOperator(LockedOperator):
             return color_from_before(statuses)
 
 
-def _refuse_own_switch(context: Context, statuses: Iterable[ProxyStatus]) -> None:
+def _refuse_own_switch(run: ThisRun, statuses: Iterable[ProxyStatus]) -> None:
     """This task may be cleared, and run again in the bake."""
-    if any(is_own_pending(status, holder_of(context)) for status in statuses):
+    if any(is_own_pending(status, run.holder) for status in statuses):
         raise BlueGreenError(
             "this run has moved traffic already, and cannot begin again before that is decided; "
             "trigger a new run"

@@ -16,7 +16,7 @@ from bluegreen.traffic.health_path import HEALTH_PATH_ADVICE, lost_by_health_pat
 from bluegreen.traffic.live import demand_live, servers_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class RenderAndReloadOperator(PlannedOperator):
@@ -24,7 +24,7 @@ class RenderAndReloadOperator(PlannedOperator):
 
     operator_extra_links = (HaproxyLink(),)
 
-    def act(self, context: Context) -> list[str]:
+    def act(self, run: ThisRun) -> list[str]:
         """Return the names of the proxies whose configuration changed.
 
         :raises ProxyError: if HAProxy refuses the configuration; the old one goes on running.

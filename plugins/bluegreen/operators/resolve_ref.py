@@ -12,11 +12,10 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.links import CommitLink
 from bluegreen.operators.support.seals import vouch_for
-from bluegreen.operators.support.states import refuse_unknown_params
 from bluegreen.source.policy import resolve
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class ResolveRefOperator(BlueGreenOperator, SkipMixin):
@@ -39,7 +38,7 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
         self.begins_deploy = begins_deploy
         self.begins_dry_run = begins_dry_run
 
-    def act(self, context: Context) -> None:
+    def act(self, run: ThisRun) -> None:
         """Push the revision, 40 hex digits, as the task's return value.
 
         :raises BlueGreenError: if the run has a parameter that the DAG does not have.
@@ -47,8 +46,8 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
         :raises PolicyError: if the app's file does not allow its revision. A dry run reports both with
             everything else that it finds.
         """
-        refuse_unknown_params(context)
-        dry_run = bool(context["params"]["dry_run"])
+        run.refuse_unknown_params()
+        dry_run = bool(run.params["dry_run"])
         try:
             found = resolve(self.app, self.ref)
         except BlueGreenError as error:
@@ -61,8 +60,8 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
                 "%s is revision %s of %s, which may be deployed: %s%s",
                 *(self.ref, found.revision, self.app.repository, found.why, signed),
             )
-            vouch_for(context, self.app, found.revision)
+            vouch_for(run, self.app, found.revision)
             # The skip ends the task without a return value.
-            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=found.revision)
+            run.push(BaseXCom.XCOM_RETURN_KEY, found.revision)
         not_taken = self.begins_deploy if dry_run else self.begins_dry_run
-        self.skip(context["ti"], [context["dag"].get_task(not_taken)])
+        self.skip(run.context["ti"], [run.context["dag"].get_task(not_taken)])

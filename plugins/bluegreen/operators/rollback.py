@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import ProxyError
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.links import HaproxyLink
-from bluegreen.operators.support.states import found_plan, holder_of
 from bluegreen.traffic.live import live_color
 from bluegreen.traffic.own_switch import is_taken_back
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class RollbackOperator(LockedOperator):
@@ -28,13 +27,13 @@ class RollbackOperator(LockedOperator):
         # For the link.
         self.plan: dict[str, Any] | None = None
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return whether traffic was moved, whether this run's switch was taken back, and who is live now.
 
         :raises ProxyError: if traffic is not, or cannot be brought, where it was.
         """
         hook = self.proxies()
-        plan = found_plan(context)
+        plan = run.plan
         self.plan = plan.model_dump(mode="json") if plan else None
         # Without a plan nothing was switched; HAProxy may not even run yet.
         answers = hook.revert() if plan else {}
@@ -56,7 +55,7 @@ class RollbackOperator(LockedOperator):
         return {
             "moved": bool(moved),
             # A proxy's timer may have been faster.
-            "taken_back": is_taken_back(statuses, holder_of(context)),
+            "taken_back": is_taken_back(statuses, run.holder),
             "live": live,
             "milliseconds": max(moved.values(), default=None),
         }

@@ -15,13 +15,13 @@ from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class StatusOperator(BlueGreenOperator):
     """Show who is live, what runs where, what happened last, and what is not as it should be."""
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the status as plain data; it is the task's XCom too if it fails.
 
         :raises ProxyError: if it cannot be told who is live.
@@ -34,7 +34,7 @@ class StatusOperator(BlueGreenOperator):
         found = status.model_dump(mode="json")
         if not facts.readable:
             # The failure ends the task without a return value.
-            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=found)
+            run.push(BaseXCom.XCOM_RETURN_KEY, found)
             raise ProxyError(
                 f"nobody can be asked who is live: {summary(status.findings)}", code="unknown_live"
             )

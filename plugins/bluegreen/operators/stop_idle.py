@@ -15,6 +15,7 @@ from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHo
 from bluegreen.hooks.two_phase import joined
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.release.jobs import CLAIMED_STATUS, Claim
 from bluegreen.release.stop_idle import seconds_left, stop_script, switched_since
 from bluegreen.run.plan import HeldLock
@@ -57,19 +58,19 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
         """Make the run."""
         self.run_after = datetime.now(UTC) + timedelta(seconds=self.seconds)
         moment = utc(self.run_after.timestamp())
-        context["ti"].xcom_push(key=STOPS_AT_KEY, value=moment)
+        run = ThisRun(context)
+        run.push(STOPS_AT_KEY, moment)
         self.log.info("the idle color is stopped at %s", moment)
         self.conf = {TOKEN: HeldLock.model_validate(self.lock).fencing_token}
-        run, attempt = context["dag_run"], context["ti"].try_number
         # One for each attempt: another switch of a cleared run is another one to follow.
-        self.trigger_run_id = _run_id_after(f"{run.dag_id}__{run.run_id}", attempt)
+        self.trigger_run_id = _run_id_after(f"{run.dag_id}__{run.run_id}", context["ti"].try_number)
         super().execute(context)
 
 
 class StopIdleOperator(LockedOperator):
     """Stop the app on all droplets of the idle color, unless it is too early, or anything is undecided."""
 
-    def act(self, context: Context) -> str:
+    def act(self, run: ThisRun) -> str:
         """Return what was done, for the report.
 
         :raises BlueGreenError: if a switch is undecided, if it is not known who is live, or if a droplet
@@ -81,7 +82,7 @@ class StopIdleOperator(LockedOperator):
         if live is None:
             return "nothing is live, so nothing was stopped"
         self._demand_decided(statuses)
-        after = (context["dag_run"].conf or {}).get(TOKEN)
+        after = run.conf.get(TOKEN)
         # Clocks may be wrong: only a run by hand needs them.
         if isinstance(after, int):
             if other := switched_since(statuses.values(), after):

@@ -12,8 +12,7 @@ from bluegreen.operators.support.seals import demand_approval, demand_done, dema
 from bluegreen.run.outcome import Outcome
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
+    from bluegreen.operators.support.this_run import ThisRun
 # Statuses of an app that has answered, if only that it does not know the path.
 ANSWERED = range(200, 500)
 
@@ -33,7 +32,7 @@ class SwitchTrafficOperator(PlannedOperator):
         self.revision = revision
         self.goes_back = goes_back
 
-    def act(self, context: Context) -> dict[str, Any]:
+    def act(self, run: ThisRun) -> dict[str, Any]:
         """Return each proxy's :class:`SwitchResult` by droplet name.
 
         :raises ProxyError: if one refuses; then traffic is where it was.
@@ -43,12 +42,10 @@ class SwitchTrafficOperator(PlannedOperator):
         :raises NothingToDoError: if a dead run's timer has brought a rollback's traffic back meanwhile.
         """
         plan = self.run_plan
-        demand_vouched(context, self.app, self.revision)
-        demand_plan(context, self.app, self.revision, self.held_lock, plan)
-        demand_done(context, self.app, "preview_check", self.revision, self.held_lock)
-        if not self.goes_back and (
-            approver := demand_approval(context, self.app, self.revision, self.held_lock)
-        ):
+        demand_vouched(run, self.app, self.revision)
+        demand_plan(run, self.app, self.revision, self.held_lock, plan)
+        demand_done(run, self.app, "preview_check", self.revision, self.held_lock)
+        if not self.goes_back and (approver := demand_approval(run, self.app, self.revision, self.held_lock)):
             self.log.info("approved by %s", approver)
         hook = self.proxies()
         asked = self.app.asked_like(self.app.health.path)
@@ -58,7 +55,7 @@ class SwitchTrafficOperator(PlannedOperator):
         results = hook.switch(
             to=plan.idle,
             revision=self.revision,
-            confirm_within=self.validation(context).seconds_to_confirm,
+            confirm_within=self.validation(run).seconds_to_confirm,
             min_servers=len(plan.idle_droplets),
             health_path=self.app.health.path,
             **asked,

@@ -19,6 +19,7 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.listeners import metrics
 from bluegreen.operators import check, lock, report
 from bluegreen.operators.support.metrics import Watched, emit
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook, Hooks
 from tests.statsd_sink import Sink
@@ -142,7 +143,7 @@ def test_a_look_corrects_since_when_the_lock_is_held_and_counts_what_it_found(
     found = [warning("lb-1", "is locked", "look"), warning("blue-1", "is slow", "look")]
     monkeypatch.setattr(check, "findings_in", lambda _: found)
     task = check.DryRunOperator(task_id="check", app_id=APP)
-    task.act(context())
+    task.act(ThisRun(context()))
     heard = sink.last()
     assert heard[f"bluegreen.lock.since.{APP}"] == 1000
     assert heard[f"bluegreen.dry_run.errors.{APP}"] == 0

@@ -19,6 +19,7 @@ from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import final_validation as validate
 from bluegreen.operators.final_validation import FinalValidationOperator
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.agent_answers import Counters
 from bluegreen.validation.own_requests import Sample
@@ -140,9 +141,9 @@ def bake(monkeypatch: pytest.MonkeyPatch) -> Bake:
         )
         operator.__dict__["app"] = app
         params = {"emergency": emergency}
-        run: Any = {**running("final_validation"), "params": params}
+        run: Any = {**running("final_validation").context, "params": params}
         run["dag"].params = params
-        return operator.act(run)
+        return operator.act(ThisRun(run))
 
     return bake
 

@@ -14,6 +14,7 @@ from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import lock
 from bluegreen.operators.support import base
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.plan import HeldLock
 from tests.unit.operators.test_operators import LB, LOST, droplet
 from tests.unit.operators.test_provision_check import status
@@ -59,10 +60,11 @@ def acquire(
     task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
     run = SimpleNamespace(dag_id="deploy", run_id="r2", triggering_user_name=user)
     run.clear_number, run.start_date, run.run_type, run.conf = 0, None, DagRunType.SCHEDULED, conf
-    dag: Any = SimpleNamespace(params={"revision": None, "live": None})
+    dag: Any = SimpleNamespace(params={"revision": None, "live": None}, task_ids=["resolve_ref", "lock"])
     ti = MagicMock()
     ti.xcom_pull.return_value = REVISION
-    return task.act({"ti": ti, "dag_run": run, "dag": dag, "params": {"revision": revision, **(conf or {})}})
+    params = {"revision": revision, **(conf or {})}
+    return task.act(ThisRun({"ti": ti, "dag_run": run, "dag": dag, "params": params}))
 
 
 @pytest.mark.parametrize("unknown", [{"dry_run": True}, {"bake": "x"}, {"emergency": True, "live": "blue"}])
@@ -182,7 +184,7 @@ def test_only_a_run_that_is_known_to_have_ended_loses_its_lock(
     hook: Any, known_as_ended: int, taken_over: bool
 ) -> None:
     context: Any = {"ti": SimpleNamespace(get_dr_count=lambda *_, **__: known_as_ended)}
-    assert lock.AcquireLockOperator._is_over(context, "deploy/run-1") is taken_over
+    assert lock.AcquireLockOperator._is_over(ThisRun(context), "deploy/run-1") is taken_over
 
 
 def test_a_rollback_takes_no_lock_where_no_deploy_has_been(

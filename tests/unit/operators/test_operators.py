@@ -31,7 +31,7 @@ from bluegreen.operators import deploy, lock, report, resolve_ref, rollback
 from bluegreen.operators import switch_traffic as switch
 from bluegreen.operators.judge import JudgeOperator
 from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY, failures_reported
-from bluegreen.operators.support.states import is_dry_run, is_emergency
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.sensors import health_check as health
@@ -452,6 +452,18 @@ def test_a_report_says_when_the_idle_color_stops_or_that_it_does_not(
     assert ("12:00" in message) is (state == "success")
 
 
+def test_a_report_asks_airflow_for_the_states_once_and_for_no_xcom_twice(proxies: Any) -> None:
+    """Each question is a round trip to the API server."""
+    proxies.statuses.return_value = {"lb-1": status(Color.GREEN, confirmed=confirmed())}
+    run = context({**SWITCHED, "confirm": "success"}, lock=LOCK, provision_check__plan=plan(Color.BLUE))
+    states = run["ti"].get_task_states = MagicMock(side_effect=run["ti"].get_task_states)
+    pull = run["ti"].xcom_pull = MagicMock(side_effect=run["ti"].xcom_pull)
+    assert "live and confirmed" in report_of(run, good=True)
+    states.assert_called_once()
+    pulled = [str(call) for call in pull.call_args_list]
+    assert len(pulled) == len(set(pulled))
+
+
 def test_the_line_of_a_run_that_failed_is_in_its_log(proxies: Any) -> None:
     proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     with capture_logs() as logged:
@@ -552,11 +564,11 @@ def test_a_deploy_with_a_parameter_that_there_is_not_ends_at_its_first_task(
 
 def test_a_rollback_with_a_parameter_of_a_deploy_is_neither_a_dry_run_nor_an_emergency() -> None:
     run: Any = {**context({"lock": "failed"}), "params": {"dry_run": True, "emergency": True}}
-    assert is_dry_run(run)
-    assert is_emergency(run)
+    assert ThisRun(run).is_dry_run
+    assert ThisRun(run).is_emergency
     run["dag"].params = {"revision": None, "live": None}
-    assert not is_dry_run(run)
-    assert not is_emergency(run)
+    assert not ThisRun(run).is_dry_run
+    assert not ThisRun(run).is_emergency
 
 
 def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(

@@ -15,6 +15,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.operators import preview_check as preview
 from bluegreen.operators.preview_check import PreviewCheckOperator
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.plan import Plan
 from bluegreen.validation.own_requests import Sample
 from bluegreen.validation.sampler import KEY_REFUSED, Sampler, Target, Visitor
@@ -68,9 +69,9 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
         validation = operator.app.validation.model_copy(update={"paths": paths})
         operator.__dict__["app"] = operator.app.model_copy(update={"validation": validation})
         params = {"emergency": emergency}
-        run: Any = {**running("preview_check"), "params": params}
+        run: Any = {**running("preview_check").context, "params": params}
         run["dag"].params = params
-        return operator.act(run)
+        return operator.act(ThisRun(run))
 
     return check
 

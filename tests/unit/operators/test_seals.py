@@ -45,42 +45,42 @@ APP: App = app_of("https://example.com/shop.git", approval="always")
 
 def test_a_revision_is_believed_only_as_the_first_task_found_it() -> None:
     run = Run()
-    vouch_for(run.context, APP, GOOD)
-    demand_vouched(run.context, APP, GOOD)
+    vouch_for(run.this, APP, GOOD)
+    demand_vouched(run.this, APP, GOOD)
     with pytest.raises(
         PolicyError, match="eeeeeeeeeeee may not be used: the task resolve_ref did not find it"
     ):
-        demand_vouched(run.context, APP, EVIL)
+        demand_vouched(run.this, APP, EVIL)
     run.xcoms["resolve_ref", "sealed"] |= {"revision": EVIL}
     with pytest.raises(PolicyError, match="changed by hand"):
-        demand_vouched(run.context, APP, EVIL)
+        demand_vouched(run.this, APP, EVIL)
     with pytest.raises(PolicyError):
-        demand_vouched(Run().context, APP, GOOD)
+        demand_vouched(Run().this, APP, GOOD)
 
 
 def test_what_was_found_in_another_run_does_not_count() -> None:
     old, run = Run("yesterday"), Run()
-    vouch_for(old.context, APP, GOOD)
+    vouch_for(old.this, APP, GOOD)
     run.xcoms = old.xcoms
     with pytest.raises(PolicyError):
-        demand_vouched(run.context, APP, GOOD)
+        demand_vouched(run.this, APP, GOOD)
 
 
 def test_a_rollback_believes_the_task_that_found_its_release() -> None:
     run = Run(first="previous_release")
-    vouch_for(run.context, APP, GOOD)
-    demand_vouched(run.context, APP, GOOD)
+    vouch_for(run.this, APP, GOOD)
+    demand_vouched(run.this, APP, GOOD)
 
 
 def checked(run: Run, lock: HeldLock = LOCK, plan: Plan = PLAN) -> Run:
     """Let the tasks before the switch have done their work."""
     first = run.task_id
-    vouch_for(run.context, APP, GOOD)
+    vouch_for(run.this, APP, GOOD)
     run.task_id = "provision_check"
-    record_plan(run.context, APP, None if first == "previous_release" else GOOD, lock, plan)
+    record_plan(run.this, APP, None if first == "previous_release" else GOOD, lock, plan)
     for task_id in ("preview_check", "final_validation"):
         run.task_id = task_id
-        record_done(run.context, APP, GOOD, lock)
+        record_done(run.this, APP, GOOD, lock)
     return run
 
 
@@ -90,9 +90,9 @@ def test_what_the_tasks_of_a_run_have_found_counts(first: str) -> None:
     # As Airflow hands it over.
     plan = Plan.model_validate_json(PLAN.model_dump_json())
     for revision in (GOOD, GOOD if first == "resolve_ref" else None):
-        demand_plan(run.context, APP, revision, LOCK, plan)
+        demand_plan(run.this, APP, revision, LOCK, plan)
     for task_id in ("preview_check", "final_validation"):
-        demand_done(run.context, APP, task_id, GOOD, LOCK)
+        demand_done(run.this, APP, task_id, GOOD, LOCK)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_plan_that_the_run_has_not_made_as_things_are_now_is_not_followed(
     run: Callable[[], Run], revision: str, plan: Plan
 ) -> None:
     with pytest.raises(PolicyError, match="the task provision_check has not done this under the lock"):
-        demand_plan(run().context, APP, revision, LOCK, plan)
+        demand_plan(run().this, APP, revision, LOCK, plan)
 
 
 @pytest.mark.parametrize("task_id", ["preview_check", "final_validation"])
@@ -131,7 +131,7 @@ def test_work_that_a_task_has_not_done_does_not_count(
     task_id: str, run: Callable[[], Run], revision: str
 ) -> None:
     with pytest.raises(PolicyError, match=f"the task {task_id} has not done this under the lock"):
-        demand_done(run().context, APP, task_id, revision, LOCK)
+        demand_done(run().this, APP, task_id, revision, LOCK)
 
 
 def swapped(run: Run) -> Run:
@@ -200,13 +200,13 @@ def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> No
 
 def approved(run: Run, revision: str = GOOD, lock: HeldLock = LOCK) -> Run:
     run.task_id = "approval"
-    record_answer(run.context, APP, revision, lock, "alice", NOW)
+    record_answer(run.this, APP, revision, lock, "alice", NOW)
     return run
 
 
 def test_an_approval_that_was_given_counts() -> None:
-    assert demand_approval(approved(Run()).context, APP, GOOD, LOCK) == "alice"
-    assert approver_of(approved(Run()).context, APP) == "alice"
+    assert demand_approval(approved(Run()).this, APP, GOOD, LOCK) == "alice"
+    assert approver_of(approved(Run()).this, APP) == "alice"
 
 
 REFUSAL = r"nobody has approved this switch, and it needs that \(setting policy\.approval: always\)"
@@ -224,7 +224,7 @@ REFUSAL = r"nobody has approved this switch, and it needs that \(setting policy\
 )
 def test_an_approval_that_was_not_given_does_not_count(run: Callable[[], Run]) -> None:
     with pytest.raises(PolicyError, match=REFUSAL):
-        demand_approval(run().context, APP, GOOD, LOCK)
+        demand_approval(run().this, APP, GOOD, LOCK)
 
 
 def renamed(run: Run) -> Run:
@@ -242,7 +242,7 @@ def forged(run: Run) -> Run:
 
 def test_a_run_that_needs_no_approval_is_not_asked_for_one() -> None:
     free = app_of("https://example.com/shop.git", approval="never")
-    assert demand_approval(Run(require_approval=True).context, free, GOOD, LOCK) is None
+    assert demand_approval(Run(require_approval=True).this, free, GOOD, LOCK) is None
 
 
 @pytest.mark.parametrize("goes_back", [False, True])
@@ -281,9 +281,9 @@ def test_the_report_says_who_forced_an_older_revision() -> None:
     run = Run(allow_older=True)
     plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET, older="older than live (abc) by 2 commits")
     run.xcoms["provision_check", "plan"] = plan.model_dump(mode="json")
-    assert older_than_live(run.context, APP) == "older than live (abc) by 2 commits, forced by bob"
+    assert older_than_live(run.this, APP) == "older than live (abc) by 2 commits, forced by bob"
     always = app_of("https://example.com/shop.git", allow_older="always")
-    assert older_than_live(run.context, always) == "older than live (abc) by 2 commits"
+    assert older_than_live(run.this, always) == "older than live (abc) by 2 commits"
 
 
 def test_a_seal_is_of_one_key_and_one_statement() -> None:

@@ -20,6 +20,7 @@ from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletUn
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import stop_idle as module
 from bluegreen.operators.stop_idle import StopIdleLaterOperator, StopIdleOperator
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.release.jobs import CLAIMED_STATUS
 from bluegreen.release.stop_idle import seconds_left
 from bluegreen.run.plan import HeldLock
@@ -89,7 +90,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(StopIdleOperator, "proxies", lambda _: hook)
         conf = None if after is None else {"token": after}
         run: Any = {"dag_run": SimpleNamespace(conf=conf)}
-        return task.act(run), stopped, hook
+        return task.act(ThisRun(run)), stopped, hook
 
     return stop
 

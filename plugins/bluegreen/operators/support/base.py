@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 from bluegreen.fleet.droplets import Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators.support.failures import failures_reported
+from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.validation import ValidationSettings
@@ -32,10 +33,10 @@ class BlueGreenOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Run :meth:`act`; errors that a user can cause become one line."""
         with failures_reported(context):
-            return self.act(context)
+            return self.act(ThisRun(context))
 
     @abstractmethod
-    def act(self, context: Context) -> Any:
+    def act(self, run: ThisRun) -> Any:
         """Do the work; the return value is the task's XCom.
 
         :raises BlueGreenError: with the one line to show.
@@ -46,9 +47,9 @@ class BlueGreenOperator(BaseOperator):
         """The app's settings as they are now."""
         return load_app(self.app_id)
 
-    def validation(self, context: Context) -> ValidationSettings:
+    def validation(self, run: ThisRun) -> ValidationSettings:
         """How this run judges the new color: as the app's settings say, for as long as the run's ``bake``."""
-        bake = context["params"].get("bake")
+        bake = run.params.get("bake")
         return self.app.validation if bake is None else self.app.validation.with_bake(bake)
 
     def read_fleet(self, *, goes_back: bool = False) -> Fleet:

@@ -1,0 +1,172 @@
+"""What a run is, and what its tasks have left: read from Airflow once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.xcom import BaseXCom
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.run.plan import Plan
+from bluegreen.traffic.good_answer import one_line
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+DID_NOT_RUN = ("upstream_failed", "skipped", "removed")
+
+# How the keys begin that Airflow and its OpenLineage provider add to a run's configuration.
+AIRFLOW_KEYS = ("airflow/", "openlineage")
+
+PLAN_KEY = "plan"
+REVISION_KEY = "revision"
+
+
+class ThisRun:
+    """The run of a task, as Airflow knows it.
+
+    Each question to Airflow is a round trip to its API server. It is asked when the answer is first needed,
+    and the answer is kept: a task sees the states and the XComs of the others as they were then.
+
+    :param context: the task's context; passed on to what needs Airflow's own shape of it.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._xcoms: dict[tuple[str, str, int], Any] = {}
+
+    @property
+    def dag_id(self) -> str:
+        """Airflow's id of the run's DAG."""
+        return str(self.context["dag_run"].dag_id)
+
+    @property
+    def run_id(self) -> str:
+        """Airflow's id of the run, unique in its DAG."""
+        return str(self.context["dag_run"].run_id)
+
+    @property
+    def holder(self) -> str:
+        """The name by which the proxies know this run."""
+        return f"{self.dag_id}/{self.run_id}"
+
+    @property
+    def triggered_by(self) -> str:
+        """The user who triggered the run, or what else did."""
+        run = self.context["dag_run"]
+        return run.triggering_user_name or str(run.run_type.value)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What the run was triggered with, and the defaults of its DAG."""
+        return self.context.get("params") or {}
+
+    @property
+    def conf(self) -> Mapping[str, Any]:
+        """What the run was triggered with."""
+        return self.context["dag_run"].conf or {}
+
+    @property
+    def task_ids(self) -> list[str]:
+        """The tasks of the DAG, in the order of the procedure."""
+        return self.context["dag"].task_ids
+
+    @property
+    def page(self) -> str:
+        """The address of the run in Airflow's UI."""
+        return str(self.context["ti"].log_url).partition("/tasks/")[0]
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether this run is to change nothing on any machine."""
+        return "lock" not in self.task_ids or self._is_set("dry_run")
+
+    @property
+    def is_emergency(self) -> bool:
+        """Whether absolute limits alone judge this run: a bad live release must not veto its replacement."""
+        return self._is_set("emergency")
+
+    def _is_set(self, param: str) -> bool:
+        """Whether the run has a parameter that its DAG has, too: Airflow accepts parameters of no DAG."""
+        return bool(self.params.get(param)) and param in self.context["dag"].params
+
+    def refuse_unknown_params(self, conf_keys: Collection[str] = ()) -> None:
+        """Make sure that the run was triggered with parameters of its DAG only: no other value is checked.
+
+        :param conf_keys: what else the run may have been triggered with.
+        :raises BlueGreenError: naming the unknown parameters.
+        """
+        known = self.context["dag"].params
+        allowed = {*known, *conf_keys}
+        unknown = [key for key in self.conf if key not in allowed and not key.startswith(AIRFLOW_KEYS)]
+        if unknown:
+            raise BlueGreenError(
+                f"{self.dag_id} has no parameter {one_line(', '.join(unknown))}; it has: "
+                f"{', '.join(known) or 'none'} (what the app's file decides for every run has none)"
+            )
+
+    @cached_property
+    def states(self) -> dict[str, str]:
+        """The state of every task instance that has one.
+
+        A mapped task's instances are keyed as Airflow's API does: task id, underscore, map index.
+        """
+        ti = self.context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+        return {task: str(state) for task, state in states.items() if state is not None}
+
+    @cached_property
+    def seconds_of_tasks(self) -> dict[str, float]:
+        """Seconds that each task instance took which has ended, keyed like :attr:`states`."""
+        ti: Any = self.context["ti"]
+        return {
+            one["task_id"] if one["map_index"] < 0 else f"{one['task_id']}_{one['map_index']}": round(
+                one["duration"], 1
+            )
+            for one in ti.get_task_breadcrumbs(ti.dag_id, ti.run_id)
+            if one["duration"] is not None
+        }
+
+    def xcom_of(self, task_id: str, key: str = BaseXCom.XCOM_RETURN_KEY, map_index: int = -1) -> Any:
+        """Return an XCom of another task, or ``None``, whatever became of that task since."""
+        wanted = (task_id, key, map_index)
+        if task_id not in self.task_ids:
+            return None
+        if wanted not in self._xcoms:
+            ti = self.context["ti"]
+            self._xcoms[wanted] = ti.xcom_pull(task_ids=task_id, key=key, map_indexes=map_index)
+        return self._xcoms[wanted]
+
+    def output(self, task_id: str, key: str = BaseXCom.XCOM_RETURN_KEY) -> Any:
+        """Return an XCom of another task that ran in this attempt of the run, or ``None``.
+
+        Airflow keeps the XComs of a run that was cleared until each task runs again, and it may never do so.
+        """
+        found = self.xcom_of(task_id, key)
+        return None if found is None or self.states.get(task_id) in DID_NOT_RUN else found
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The run's plan, or ``None`` if it did not get that far.
+
+        For tasks that run whatever happened: without a plan, one that takes it as an argument would fail.
+        """
+        found = self.output("provision_check", PLAN_KEY)
+        return Plan.model_validate(found) if found else None
+
+    @cached_property
+    def revision(self) -> str | None:
+        """What the run deploys, goes back to or tries dry, as far as it is known."""
+        found: str | None = (
+            self.output("resolve_ref")
+            or self.output("previous_release", REVISION_KEY)
+            # A dry run that finds nothing is skipped, so that what follows is.
+            or self.xcom_of("check", REVISION_KEY)
+        )
+        return found
+
+    def push(self, key: str, value: Any) -> None:
+        """Leave an XCom of this task."""
+        self.context["ti"].xcom_push(key=key, value=value)
