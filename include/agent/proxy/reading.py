@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from ipaddress import IPv4Address
 
@@ -10,10 +12,13 @@ from agent.call import Call
 from agent.call_lock import in_peace
 from agent.fields import number, text
 from agent.http_client import Question, http_get
-from agent.protocol import COLORS, Json
+from agent.protocol import COLORS, AgentError, Code, Json
 from agent.proxy.haproxy import knows_ipv6
 from agent.proxy.ledger import Ledger
 from agent.proxy.machine import Proxy
+
+# Servers that one call asks, and bytes of the stack of the thread that asks one of them.
+MOST_SERVERS, STACK_SIZE = 256, 1 << 18
 
 
 def status(call: Call, _request: Json) -> Json:
@@ -63,15 +68,31 @@ def _lock_for_people(proxy: Proxy) -> Json | None:
 
 
 def probe(_call: Call, request: Json) -> Json:
-    """Make one GET from this proxy.
+    """Make one GET to each of some servers from this proxy, all at once.
 
-    Request: ``address`` (IPv4), ``port``, ``timeout`` in seconds, ``path``, and ``protocol.QuestionFields``.
-    Answer: ``protocol.Probe``; no answer of the app is a result, too. Codes: ``bad_request``. A kill leaves
-    nothing.
+    Request: ``servers``, each with ``address`` (IPv4) and ``port``; ``timeout`` in seconds, ``path``, and
+    ``protocol.QuestionFields``. Answer: ``answers``, a ``protocol.Probe`` each, in the same order; no answer
+    of an app is a result, too. Codes: ``bad_request``. A kill leaves nothing.
     """
-    address = str(IPv4Address(text(request, "address", r"[0-9.]+")))
-    port, timeout = int(number(request, "port", 1, 65535)), number(request, "timeout", 0.01, 60)
-    return {**http_get(address, port, Question.of(request), timeout)}
+    servers, question = _servers_in(request), Question.of(request)
+    timeout = number(request, "timeout", 0.01, 60)
+    threading.stack_size(STACK_SIZE)
+    with ThreadPoolExecutor(len(servers)) as pool:
+        asked = [pool.submit(http_get, address, port, question, timeout) for address, port in servers]
+        return {"answers": [each.result() for each in asked]}
+
+
+def _servers_in(request: Json) -> list[tuple[str, int]]:
+    servers = request.get("servers")
+    if not isinstance(servers, list) or not 1 <= len(servers) <= MOST_SERVERS:
+        raise AgentError(Code.BAD_REQUEST, f"servers: they are no list of 1 to {MOST_SERVERS}")
+    found = []
+    for server in servers:
+        if not isinstance(server, dict):
+            raise AgentError(Code.BAD_REQUEST, f"servers: {server!r:.60} is no address and port")
+        address = str(IPv4Address(text(server, "address", r"[0-9.]+")))
+        found.append((address, int(number(server, "port", 1, 65535))))
+    return found
 
 
 def ledger(call: Call, request: Json) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agent.protocol import Verb
@@ -31,9 +32,23 @@ class ProxyHook(AgentHook):
         """Read everything and change nothing."""
         return ProxyStatus.parse(self.read(Verb.STATUS))
 
-    def probe(self, **request: Any) -> Probe:
-        """Make one HTTP request from the proxy and return its result; read only."""
-        return Probe.parse(self.read(Verb.PROBE, request["timeout"], **request))
+    def probe(self, *, address: str, port: int, **question: Any) -> Probe:
+        """Make one HTTP request from the proxy and return its result; read only.
+
+        :param question: ``path``, ``timeout`` in seconds, and how the app is asked.
+        """
+        return self.probe_all([(address, port)], **question)[0]
+
+    def probe_all(self, servers: Sequence[tuple[str, int]], **question: Any) -> list[Probe]:
+        """Make the same HTTP request to some servers at once; read only.
+
+        :param servers: their addresses and ports, at most 256.
+        :param question: ``path``, ``timeout`` in seconds, and how the app is asked.
+        :return: the results in the same order.
+        """
+        named = [{"address": address, "port": port} for address, port in servers]
+        answer = self.read(Verb.PROBE, question["timeout"], servers=named, **question)
+        return [Probe.parse(each) for each in answer["answers"]]
 
     def ledger(self, last: int) -> list[dict[str, Any]]:
         """Return the last records of the ledger, oldest first; read only."""

@@ -184,7 +184,7 @@ def test_a_process_that_is_no_agent_is_not_ended(deployed: Deployed) -> None:
 def test_a_reader_that_hangs_keeps_nobody_waiting(deployed: Deployed) -> None:
     world, port = deployed.world, free_port()
     with hostile_server("127.0.0.31", port, "d" * 40, hostile_app.silence) as silent:
-        request = {"address": "127.0.0.31", "port": port, "path": "/", "timeout": 60}
+        request = {"servers": [{"address": "127.0.0.31", "port": port}], "path": "/", "timeout": 60}
         with call_under_way(world, "probe", request) as probe:
             until(lambda: silent.asked)
             probe.send_signal(signal.SIGSTOP)

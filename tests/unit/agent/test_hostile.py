@@ -52,8 +52,9 @@ def test_a_probe_ends_in_time_and_within_bounds_whatever_the_app_sends(
     proxy: LocalHaproxy, harm: Harm, said: str | None
 ) -> None:
     port = free_port()
+    servers = [{"address": ADDRESS, "port": port}]
     with hostile_server(ADDRESS, port, "d" * 40, harm):
-        answer = with_little_memory(proxy, "probe", address=ADDRESS, port=port, path="/", timeout=1)
+        answer = with_little_memory(proxy, "probe", servers=servers, path="/", timeout=1)["answers"][0]
     if said is None:
         assert (answer["status"], answer["revision"], answer["error"]) == (200, "d" * 40, None)
     else:

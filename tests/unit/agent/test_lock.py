@@ -14,7 +14,7 @@ import pytest
 
 from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_runner
 from bluegreen.color import Color
-from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire, snapshot
+from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, fire, snapshot
 
 MUTATING = ("sync", "switch", "confirm", "revert", "renew")
 
@@ -136,8 +136,16 @@ def test_a_run_that_begins_takes_an_unconfirmed_switch_back_also_its_own_of_befo
         (["lock", "[]"], "not a JSON object"),
         (["lock", '{"owner": "x"}'], "run_id"),
         (["lock", '{"owner": "x\\ny", "run_id": "r", "ref": "v1"}'], "owner"),
-        (["probe", '{"address": "10.0.0.1", "port": 0, "path": "/", "timeout": 1}'], "port"),
-        (["probe", '{"address": "10.0.0.1", "port": 80, "path": "/ HTTP/1.0", "timeout": 1}'], "path"),
+        (["probe", '{"servers": [{"address": "10.0.0.1", "port": 0}], "path": "/", "timeout": 1}'], "port"),
+        (
+            [
+                "probe",
+                '{"servers": [{"address": "10.0.0.1", "port": 80}], "path": "/ HTTP/1.0", "timeout": 1}',
+            ],
+            "path",
+        ),
+        (["probe", '{"servers": [], "path": "/", "timeout": 1}'], "servers"),
+        (["probe", '{"servers": ["10.0.0.1"], "path": "/", "timeout": 1}'], "servers"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_in_one_line(
@@ -183,8 +191,19 @@ def test_status_reads_everything_and_writes_nothing_even_from_memory(deployed: D
 
 def test_probe_tells_what_a_server_answers_and_what_went_wrong(proxy: LocalHaproxy) -> None:
     port = proxy.app_port
-    answer = proxy.ok("probe", address="127.0.0.13", port=port, path="/health", timeout=2)
+    servers = [{"address": address, "port": port} for address in ("127.0.0.13", "127.0.0.99")]
+    answer, missing = proxy.ok("probe", servers=servers, path="/health", timeout=2)["answers"]
     assert (answer["status"], answer["revision"], answer["error"]) == (200, REVISIONS[Color.GREEN], None)
-    answer = proxy.ok("probe", address="127.0.0.99", port=port, path="/health", timeout=2)
-    assert answer["status"] is None
-    assert "refused" in answer["error"]
+    assert missing["status"] is None
+    assert "refused" in missing["error"]
+
+
+def test_a_probe_of_many_servers_takes_no_longer_than_that_of_one(deployed: Deployed) -> None:
+    for backend in deployed.world.backends[Color.GREEN]:
+        backend.health_takes = 1.0
+    addresses = [*ADDRESSES[Color.BLUE], *ADDRESSES[Color.GREEN] * 40]
+    servers = [{"address": address, "port": deployed.world.app_port} for address in addresses]
+    answers = deployed.world.ok("probe", servers=servers, path="/health", timeout=30)["answers"]
+    colors = [Color.BLUE] * 2 + [Color.GREEN] * 80
+    assert [answer["revision"] for answer in answers] == [REVISIONS[color] for color in colors]
+    assert max(answer["milliseconds"] for answer in answers) < 15_000
