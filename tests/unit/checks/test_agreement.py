@@ -16,7 +16,7 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.release.release import NEEDED_TOOLS, DropletFacts
-from tests.unit.checks import test_checks
+from tests.unit import facts as calm
 from tests.unit.operators.test_provision_check import FLEET, V2, Check, status
 
 APP_TAG, ROLES = "app:my_perl_app", {"lb": "role:loadbalancer", "blue": "env:blue", "green": "env:green"}
@@ -81,14 +81,14 @@ class World:
         changes = self.servers.get(droplet.name, {})
         if isinstance(changes, BlueGreenError):
             return changes
-        answer = test_checks.server(**changes).answer
+        answer = calm.server(**changes).answer
         assert isinstance(answer, AppServer)
         return answer
 
     def errors(self) -> list[Finding]:
         """Return because of what a dry run fails."""
         asked = [one for one in self.fleet.blue + self.fleet.green if one.status == "active" and one.public]
-        about = test_checks.facts(
+        about = calm.facts(
             fleet=self.fleet,
             account=Account(self.fleet.droplets, "home"),
             statuses=self.statuses,

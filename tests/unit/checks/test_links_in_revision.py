@@ -12,8 +12,8 @@ from bluegreen.checks.facts import Source
 from bluegreen.checks.gather import source as reading
 from bluegreen.checks.gather.source import read_source
 from bluegreen.templates import TEMPLATES_DIRECTORY
-from tests.unit.checks.test_checks import facts
 from tests.unit.checks.test_source import repository
+from tests.unit.facts import facts
 from tests.unit.repositories import Repository, app_of
 
 __all__ = ["repository"]

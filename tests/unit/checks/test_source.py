@@ -10,7 +10,7 @@ import pytest
 from bluegreen.checks import revision
 from bluegreen.checks.facts import Source
 from bluegreen.checks.gather.source import read_source
-from tests.unit.checks.test_checks import facts
+from tests.unit.facts import facts
 from tests.unit.repositories import Repository, app_of
 
 SMALL = {"app.psgi": "1;\n", "cpanfile": "requires 'X';\n", "cpanfile.snapshot": "# snapshot\n"}

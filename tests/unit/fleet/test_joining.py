@@ -13,7 +13,7 @@ from bluegreen.checks.finding import Finding
 from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from tests.unit.checks import test_checks
+from tests.unit import facts as calm
 from tests.unit.operators.test_provision_check import FLEET, V1, V2, Check, droplet, facts, status
 
 NAME = "my-perl-app-blue-2"
@@ -55,12 +55,12 @@ def deployed(
 
 def dry_run(member: Droplet, said: Said, *, known: bool = False) -> list[Finding]:
     """Return what a dry run finds about the droplet."""
-    told = test_checks.server(current=said.revision) if not isinstance(said, BlueGreenError) else None
+    told = calm.server(current=said.revision) if not isinstance(said, BlueGreenError) else None
     fleet = with_blue(member)
     reading = told or Reading[Any](said, 1.0, 2.0)
-    servers = {name: test_checks.server() for name in ("blue-1", "green-1")}
+    servers = {name: calm.server() for name in ("blue-1", "green-1")}
     found = findings_in(
-        test_checks.facts(
+        calm.facts(
             fleet=fleet,
             account=Account((), "home"),
             statuses=dict.fromkeys(("lb-1", "lb-2"), knowing(member) if known else status()),

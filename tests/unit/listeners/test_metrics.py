@@ -23,7 +23,7 @@ from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook, Hooks
 from tests.statsd_sink import Sink
-from tests.unit.checks.test_checks import facts
+from tests.unit.facts import facts
 from tests.unit.operators import test_lock_wait
 from tests.unit.operators.test_operators import context
 from tests.unit.operators.test_provision_check import status

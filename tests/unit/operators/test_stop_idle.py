@@ -26,8 +26,8 @@ from bluegreen.release.stop_idle import seconds_left
 from bluegreen.run.plan import HeldLock
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.timeouts import Timeouts
-from tests.unit.checks.test_checks import facts, server
 from tests.unit.dag_building.test_dags import REFERENCE, dags_of
+from tests.unit.facts import facts, server
 from tests.unit.operators.test_provision_check import FLEET, droplet, status
 
 AFTER = 3600

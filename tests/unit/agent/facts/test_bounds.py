@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from bluegreen.agent_bundle import AGENT_DIRECTORY
-from tests.unit.checks.test_checks import NEEDS_ROOT, compared, run_facts
+from tests.unit.compared_release import compared
+from tests.unit.facts_verb import NEEDS_ROOT, run_facts
 from tests.waiting import until
 
 Say = Callable[[socket.socket, Event], None]

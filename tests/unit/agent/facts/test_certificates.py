@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.certificates import self_signed
-from tests.unit.checks.test_checks import run_facts
+from tests.unit.facts_verb import run_facts
 
 CONFIG = """
 defaults

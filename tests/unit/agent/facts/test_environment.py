@@ -10,7 +10,7 @@ from agent.facts import environment
 from agent.system import CallDeadline
 from bluegreen.checks import machines
 from bluegreen.checks.facts import AppEnvironment
-from tests.unit.checks.test_checks import facts, server
+from tests.unit.facts import facts, server
 
 IGNORING = "bluegreen-facts-1.service: Ignoring invalid environment assignment '{}': /etc/default/app-shop"
 

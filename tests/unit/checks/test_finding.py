@@ -1,0 +1,35 @@
+"""Findings: their order, and that they show no password."""
+
+from __future__ import annotations
+
+import pytest
+
+from bluegreen.checks.finding import difference, error, masked, warning, worst_first
+from bluegreen.checks.render import summary, table
+
+
+def test_the_worst_comes_first_and_is_the_last_line() -> None:
+    found = worst_first([warning("a", "odd", "look"), error("b", "bad", "mend"), warning("a", "odd", "look")])
+    assert summary(found) == "1 error, 1 warning; the worst: b: bad; mend"
+    assert [line.split()[0] for line in table(found)] == ["error", "->", "warning", "->"]
+    assert summary([]) == "nothing found"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    stats auth admin:Secret1",
+        "    user joe insecure-password Secret1",
+        "DB_PASSWORD=Secret1",
+        "api_token: Secret1",
+    ],
+)
+def test_passwords_are_not_shown(line: str) -> None:
+    assert "Secret1" not in masked(line)
+    assert "Secret1" not in "\n".join(difference("file", line, "other"))
+
+
+def test_that_only_a_password_differs_is_told_without_it() -> None:
+    [line] = difference("file", "stats auth admin:Secret1", "stats auth admin:Secret2")
+    assert "password" in line
+    assert "Secret" not in line

@@ -1,0 +1,40 @@
+"""What a dry run could not check, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from bluegreen.checks import revision
+from bluegreen.checks.facts import (
+    AppServer,
+    Load,
+    Reading,
+)
+from bluegreen.checks.not_checked import untold
+from tests.unit.facts import MAIN, V2, facts, load, server
+
+
+@pytest.mark.parametrize(
+    ("servers", "why"),
+    [
+        ({"green-1": server()}, "no droplet has built it yet"),
+        ({"blue-1": server(releases=(V2,))}, "the droplets that have it cannot load it beside what they do"),
+        (
+            {"green-1": server(load=load(2, read_only=True))},
+            "it wants to write while it loads, and a dry run",
+        ),
+        ({"green-1": server(load=load(124, "no end within 15 s"))}, "no end within 15 s"),
+    ],
+)
+def test_why_a_revision_was_not_seen_to_load_is_told(
+    servers: dict[str, Reading[AppServer]], why: str
+) -> None:
+    [line] = untold(facts(source=MAIN, servers=servers))
+    assert line.startswith(f"whether main ({V2[:12]}) loads: {why}")
+    assert [*revision.loading(facts(source=MAIN, servers=servers))] == []
+
+
+@pytest.mark.parametrize("ended", [load(), load(2, "Can't locate Nowhere.pm")])
+def test_nothing_is_untold_of_a_revision_that_was_seen_to_load_or_not_to(ended: Load) -> None:
+    servers = {"green-1": server(load=ended), "blue-1": server(load=load(124))}
+    assert untold(facts(source=MAIN, servers=servers)) == []

@@ -1,0 +1,32 @@
+"""The status of an app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bluegreen.checks.facts import (
+    Reading,
+)
+from bluegreen.checks.run import findings_in
+from bluegreen.checks.status import lines_of, status_of
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from tests.unit.facts import NOW, facts
+
+
+def test_a_status_is_told_although_nothing_can_be_read() -> None:
+    gone = Reading[Any](BlueGreenError("green-1 cannot be reached"), NOW, NOW)
+    sick = facts(
+        statuses={"lb-1": BlueGreenError("lb-1 cannot be reached")},
+        proxies={},
+        servers={"green-1": gone},
+    )
+    text = "\n".join(lines_of(status_of(sick, findings_in(sick), [])))
+    assert "live: nothing (not every proxy could be asked" in text
+    assert "green-1 cannot be reached" in text
+
+
+def test_a_status_names_the_live_color() -> None:
+    shown = status_of(facts(), [], [])
+    assert (shown.live, shown.is_live_known) == (Color.BLUE, True)
+    assert {one.name: one.is_live for one in shown.droplets} == {"blue-1": True, "green-1": False}

@@ -1,0 +1,30 @@
+"""Revisions that do, and do not, bring their distributions along."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bluegreen.checks.facts import (
+    Source,
+)
+from tests.unit.facts import V2
+
+SNAPSHOT = """# carton snapshot format: version 1.0
+DISTRIBUTIONS
+  Try-Tiny-0.31
+    pathname: E/ET/ETHER/Try-Tiny-0.31.tar.gz
+    provides:
+      Try::Tiny 0.31
+"""
+
+
+TRY_TINY = "E/ET/ETHER/Try-Tiny-0.31.tar.gz"
+
+
+NOT_VENDORED = Source("main", V2, files=frozenset(), cpanfile="requires 'X';\n", snapshot=SNAPSHOT)
+
+
+HALF_VENDORED = replace(NOT_VENDORED, files=frozenset({"vendor/cache/kept"}))
+
+
+VENDORED = replace(NOT_VENDORED, files=frozenset({f"vendor/cache/authors/id/{TRY_TINY}"}))

@@ -1,0 +1,90 @@
+"""What a dry run knows of a calm fleet, in which each test changes one thing."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+from bluegreen.checks.facts import (
+    Account,
+    AppServer,
+    Facts,
+    Load,
+    Proxy,
+    Reading,
+    Source,
+    Unit,
+)
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.settings.app_file import load_app
+from tests.unit.operators.test_provision_check import status
+
+NOW = 1_800_000_000.0
+
+
+V1, V2 = "a" * 40, "b" * 40
+
+
+def droplet(number: int, name: str, **changes: Any) -> Droplet:
+    addresses = {"public": IPv4Address(f"198.18.0.{number}"), "private": IPv4Address(f"198.19.0.{number}")}
+    about: dict[str, Any] = {"status": "active", "vpc": "home", "memory": 1024, "vcpus": 1, **addresses}
+    return Droplet(id=number, name=name, **{**about, **changes})
+
+
+MAIN = Source("main", V2)
+
+
+FLEET = Fleet(proxies=(droplet(1, "lb-1"),), blue=(droplet(3, "blue-1"),), green=(droplet(4, "green-1"),))
+
+
+MACHINE: dict[str, Any] = {
+    "uid": 0,
+    "clock": NOW,
+    "disk_free_mb": 5000,
+    "inodes_free": 100_000,
+    "memory_mb": 2000,
+    "memory_free_mb": 1000,
+    "files": {},
+    "unit": Unit(ActiveState="active", UnitFileState="enabled"),
+}
+
+
+def server(**changes: Any) -> Reading[AppServer]:
+    said: dict[str, Any] = {
+        "tools": dict.fromkeys(("perl", "carton", "git", "cc", "make"), "1.0"),
+        "missing_users": (),
+        "perl_key": "5.36.0 x86_64\n",
+        "current": V1,
+        "running": V1,
+        "releases": (V1,),
+        "activated": (V1,),
+        "cache": (),
+        "jobs": (),
+        "remote": None,
+        "compared": None,
+    }
+    return Reading(AppServer(**{**MACHINE, **said, **changes}), NOW - 1, NOW + 1)
+
+
+def facts(**changes: Any) -> Facts:
+    proxy = Proxy(**MACHINE, config_error="", certificates=None, probes={})
+    calm: dict[str, Any] = {
+        "app": load_app("my_perl_app"),
+        "account": Account(FLEET.droplets, "home"),
+        "fleet": FLEET,
+        "source": None,
+        "statuses": {"lb-1": status()},
+        "proxies": {"lb-1": Reading(proxy, NOW - 1, NOW + 1)},
+        "servers": {"blue-1": server(), "green-1": server()},
+        "config": None,
+        "taken_at": NOW,
+    }
+    return Facts(**{**calm, **changes})
+
+
+def with_green(one: Droplet) -> Fleet:
+    return FLEET.model_copy(update={"green": (one,)})
+
+
+def load(status: int | None = 0, cause: str = "", *, read_only: bool = False) -> Load:
+    return Load(status=status, cause=cause, read_only=read_only)

@@ -1,0 +1,35 @@
+"""The task ``check`` of a dry run."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from bluegreen.checks.facts import (
+    Source,
+)
+from bluegreen.errors import BlueGreenError
+from bluegreen.operators import check
+from bluegreen.operators.check import DryRunOperator
+from bluegreen.operators.support import metrics
+from tests.unit.facts import MAIN, V2, facts
+
+
+@pytest.mark.parametrize(
+    ("source", "pushed"), [(MAIN, V2), (BlueGreenError("there is no branch or tag 'main'"), None)]
+)
+def test_a_dry_run_tells_which_revision_it_was_of(
+    monkeypatch: pytest.MonkeyPatch, source: Source | BlueGreenError, pushed: str | None
+) -> None:
+    known: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
+    monkeypatch.setattr(check, "collect", lambda app, ref, allow_older: facts(source=source))
+    monkeypatch.setattr(metrics, "emit", lambda _: None)
+    with suppress(AirflowFailException):
+        DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti, "params": {}})  # type: ignore[typeddict-item]
+    assert known.get("revision") == pushed
+    assert ("; not checked: whether main" in known["summary"]) is (pushed is not None)
