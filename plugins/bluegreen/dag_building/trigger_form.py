@@ -27,7 +27,16 @@ def deploy_params(app: App) -> dict[str, Param]:
 
     What the app's file decides for every run has no parameter.
     """
-    params = {
+    params = {**_subject_params(app), **_careful_params(app), **_rare_params(app), "live": _live_param()}
+    for name, demand in (("require_approval", app.policy.approval), ("allow_older", app.policy.allow_older)):
+        if demand is not Demand.ASKED:
+            del params[name]
+    return params
+
+
+def _subject_params(app: App) -> dict[str, Param]:
+    """Return the params that say what is deployed, and why."""
+    return {
         "ref": Param(
             type="string",
             title="Git ref",
@@ -45,6 +54,12 @@ def deploy_params(app: App) -> dict[str, Param]:
             description="Why, for whoever approves, finds the app locked, or reads the run's record. "
             "May be empty.",
         ),
+    }
+
+
+def _careful_params(app: App) -> dict[str, Param]:
+    """Return the params that say how careful a deploy is."""
+    return {
         "require_approval": Param(
             False,
             type="boolean",
@@ -70,6 +85,12 @@ def deploy_params(app: App) -> dict[str, Param]:
             description="How long the new release is watched under real traffic before the switch is kept. "
             f"At least {app.validation.shortest_bake:g}: fewer requests would prove nothing.",
         ),
+    }
+
+
+def _rare_params(app: App) -> dict[str, Param]:
+    """Return the params that lift a rule for one run."""
+    return {
         "force": Param(
             False,
             type="boolean",
@@ -95,12 +116,7 @@ def deploy_params(app: App) -> dict[str, Param]:
             "which may be why a fix is kept out. The run's record says so"
             + (f"; goes on only if {_approvers(app)}." if app.policy.approvers else "."),
         ),
-        "live": _live_param(),
     }
-    for name, demand in (("require_approval", app.policy.approval), ("allow_older", app.policy.allow_older)):
-        if demand is not Demand.ASKED:
-            del params[name]
-    return params
 
 
 def _approvers(app: App) -> str:

@@ -76,46 +76,54 @@ class ProxiesHook(BaseHook):
         :raises ProxyError: with code ``locked``, naming the holder, or ``unsupported`` if a HAProxy is
             too old; nothing stays locked then.
         """
-        taken: dict[str, int] = {}
         statuses = self.statuses()
         demand_support(statuses)
         self.install_agents()
-        who = {"owner": owner, "run_id": run_id, "ref": ref}
         at_least = next_token(run_id, statuses.values())
         if at_least is None:
             at_least = (last_token() if last_token and self.members else 0) + 1
+        request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref, "begun": begun}
+        request["lease"] = lease or self.app.timeouts.lease
+        # unlock() gives back what this has taken, also if it fails halfway.
+        self.tokens = {}
         try:
-            for member in sorted(self.members, key=lambda one: one.name):
-                request: dict[str, Any] = {**who, "lease": lease or self.app.timeouts.lease}
-                request |= {"keep": is_decided(statuses), "begun": begun, "at_least": at_least}
-                holder = statuses[member.name].lock
-                if holder is not None and holder.run_id != run_id and is_over(holder.run_id):
-                    self.log.warning(
-                        "%s: taking over the lock that %s (%s) left behind",
-                        member.name,
-                        holder.run_id,
-                        holder.owner,
-                    )
-                    request["over"] = holder.token
-                answer = member.call(Verb.LOCK, **request)
-                if answer.get("took_over") and "over" not in request:
-                    self.log.warning("%s: the lease had run out of %s", member.name, answer["took_over"])
-                taken[member.name] = at_least = max(at_least, answer["token"])
-            # Only where another run's lock was taken and given back since they were asked.
-            for member in self.members:
-                if taken[member.name] < at_least:
-                    request = {**who, "lease": lease or self.app.timeouts.lease, "begun": begun}
-                    taken[member.name] = member.call(Verb.LOCK, at_least=at_least, **request)["token"]
+            self._lock_each(request, statuses, at_least, is_over)
         except BlueGreenError:
-            self.tokens = taken
             try:
                 self.unlock()
             except BlueGreenError as error:
                 # The next run takes it over; why this one failed matters more.
                 self.log.warning("%s", error)
             raise
-        self.tokens = taken
-        return taken
+        return self.tokens
+
+    def _lock_each(
+        self,
+        request: dict[str, Any],
+        statuses: dict[str, ProxyStatus],
+        at_least: int,
+        is_over: Callable[[str], bool],
+    ) -> None:
+        for member in sorted(self.members, key=lambda one: one.name):
+            over: dict[str, Any] = {}
+            holder = statuses[member.name].lock
+            if holder is not None and holder.run_id != request["run_id"] and is_over(holder.run_id):
+                self.log.warning(
+                    "%s: taking over the lock that %s (%s) left behind",
+                    member.name,
+                    holder.run_id,
+                    holder.owner,
+                )
+                over = {"over": holder.token}
+            answer = member.call(Verb.LOCK, **request, keep=is_decided(statuses), at_least=at_least, **over)
+            if answer.get("took_over") and not over:
+                self.log.warning("%s: the lease had run out of %s", member.name, answer["took_over"])
+            self.tokens[member.name] = at_least = max(at_least, answer["token"])
+        # Only where another run's lock was taken and given back since they were asked.
+        for member in self.members:
+            if self.tokens[member.name] < at_least:
+                answer = member.call(Verb.LOCK, **request, at_least=at_least)
+                self.tokens[member.name] = answer["token"]
 
     def install_agents(self) -> None:
         """Put this project's version of the agent on each, where it is not there yet."""
