@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Color(StrEnum):
-    """One of the two colors; which one is live is known to the proxies only."""
+    """One of the two colors; only the proxies know which one is live."""
 
     BLUE = "blue"
     GREEN = "green"

@@ -15,7 +15,7 @@ class BlueGreenError(Exception):
 
 
 class NothingToDoError(BlueGreenError):
-    """What the run is for is so already; the rest of it is skipped, and it ends well.
+    """The run's goal is reached already: the rest of the run is skipped, and it succeeds.
 
     :param message: what was found, one line.
     :param outcome: how the run ended, for its report.
@@ -43,11 +43,11 @@ class FleetError(BlueGreenError):
 
 
 class DropletRefusedError(BlueGreenError):
-    """A droplet, or what answers in its place, is not to be talked to."""
+    """A droplet, or whatever answers at its address, must not be trusted."""
 
 
 class HostKeyError(DropletRefusedError):
-    """What answers has another SSH host key than the recorded one, or none is recorded."""
+    """The SSH host key differs from the recorded one, or none is recorded."""
 
 
 class AgentRefusedError(BlueGreenError):
@@ -60,7 +60,7 @@ class AgentRefusedError(BlueGreenError):
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
-        # Another call of the agent, or a reload of HAProxy, is at work there, for seconds.
+        # Another call of the agent, or a reload of HAProxy, takes seconds there.
         self.transient = code in (Code.BUSY, Code.TOO_SLOW)
 
 

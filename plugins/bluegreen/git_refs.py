@@ -1,4 +1,4 @@
-"""Git refs: what a user may type, and which branch, tag or commit is meant by it."""
+"""Git refs: what a user may type, and which branch, tag or commit it stands for."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _REMOTE = ("refs/remotes/origin/", "remotes/origin/", "origin/")
 class Meaning:
     """What a ref may stand for.
 
-    :param names: full names of branches and tags, those that are meant first.
-    :param otherwise: full names that are meant if none of these exists.
+    :param names: full names of branches and tags, the preferred ones first.
+    :param otherwise: full names to try if none of these exists.
     :param commit: a commit id, or its beginning, in small letters; empty if the ref cannot be one.
     :param default_branch: whether the repository's default branch is meant.
     """
@@ -86,14 +86,14 @@ def meaning_of(ref: str) -> Meaning:
 
 
 def patterns_of(ref: str) -> list[str]:
-    """Return what a remote may list that a ref means, for ``git ls-remote``."""
+    """Return the patterns for ``git ls-remote`` that cover everything a ref may stand for."""
     meaning = meaning_of(ref)
     names = ["HEAD"] if meaning.default_branch else [*meaning.names, *meaning.otherwise]
     return [pattern for name in names for pattern in (name, f"{name}^{{}}")]
 
 
 def revision_in(listing: Mapping[str, str], ref: str) -> str | None:
-    """Return which commit a branch or tag means in what a remote listed, or ``None`` if it is not there."""
+    """Return the commit of a branch or tag in a remote's listing, or ``None`` if it is not listed."""
     patterns = [name for name in patterns_of(ref) if name in listing]
     # What an annotated tag names comes after the tag itself.
     names = {name.removesuffix("^{}"): name for name in patterns}

@@ -1,7 +1,7 @@
-"""An own end of patience for whatever looks again and again.
+"""A timeout for polling loops that reports what was still missing.
 
-Airflow's sensor timeout says only that time is up; at three in the morning one wants to read what was not
-there. So a sensor asks this at each look, and Airflow's timeout stays as the backstop.
+Airflow's sensor timeout reports only that time is up. At three in the morning the missing thing is what
+matters, so a sensor checks this deadline at each poll, and Airflow's timeout stays as the backstop.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Deadline:
         self._start: float | None = None
 
     def check(self, seconds: float, error: BlueGreenError) -> None:
-        """Go on, unless time is up.
+        """Return, unless the time is up.
 
-        :param seconds: how long to be patient.
-        :param error: what is not there yet.
+        :param seconds: how long to wait in all.
+        :param error: what is still missing.
         :raises BlueGreenError: with that text, once the time is up.
         """
         if self._start is None:

@@ -1,4 +1,4 @@
-"""What a new droplet is told by cloud-init."""
+"""The user data that cloud-init applies to a new droplet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def render_user_data(*, app: str, proxy: bool, host_key: HostKeyPair) -> str:
 
     :param app: the app's id, see :func:`bluegreen.release.system_names.system_name`.
     :param proxy: whether the droplet is a proxy rather than an application server.
-    :param host_key: the host key it gets.
+    :param host_key: its SSH host key.
     """
     role = "proxy" if proxy else "app_server"
     # Every value in these templates passes through tojson.

@@ -21,11 +21,11 @@ PROXY_ROLE = "lb"
 class Droplet(BaseModel):
     """One droplet.
 
-    :param public: its own public address, not a reserved IP, which moves.
+    :param public: its own public address; never a reserved IP, which can move.
     :param private: its address in the private network that its fleet shares.
-    :param network: the range of that network, or ``None`` if the API did not say.
-    :param interfaces: of all private networks that it is in.
-    :param locked: whether DigitalOcean is at work on it: makes it, resizes it, restores it.
+    :param network: the range of that network, or ``None`` if the API did not state it.
+    :param interfaces: its addresses in all its private networks.
+    :param locked: whether DigitalOcean is creating, resizing or restoring it.
     :param host_key: its recorded SSH host key, ``ssh-ed25519 …``, or ``None`` if none was recorded.
     :param vpc: id of its VPC network.
     :param memory: megabytes.
@@ -50,18 +50,18 @@ class Droplet(BaseModel):
 
     @field_serializer("tags", when_used="json")
     def _tags_in_order(self, tags: frozenset[str]) -> list[str]:
-        """A plan is sealed by its JSON, and the order of a set may change when it is read back."""
+        """Sort the tags: a plan is sealed by its JSON, and a set has no fixed order."""
         return sorted(tags)
 
     @classmethod
     def from_api(cls, data: Mapping[str, Any], reserved: Collection[str] = ()) -> Droplet:
         """Read one element of ``droplets`` in an answer of DigitalOcean's API.
 
-        :param reserved: reserved IPs, which the API shows as further public addresses of whom they lead to.
-        :raises ValueError: (or another error of Python's own) if it is not what the API describes.
+        :param reserved: reserved IPs, which the API lists as additional public addresses of their droplets.
+        :raises ValueError: (or another built-in error) if the element is not as the API describes it.
         """
         public = public_addresses(data)
-        # In practice a droplet's own address comes before a reserved IP; nothing promises that.
+        # In practice a droplet's own address precedes a reserved IP, but the API does not promise it.
         own = [address for address in public if address not in reserved] or public
         private = [one for one in _networks(data) if one["type"] == "private"]
         interfaces = [
@@ -85,24 +85,24 @@ class Droplet(BaseModel):
         )
 
     def in_network(self, network: IPv4Network) -> Droplet:
-        """Return the same droplet with its private address in one of its networks, if it is in it."""
+        """Return the same droplet with its private address in the given network, if it has one there."""
         for interface in self.interfaces:
             if interface.network == network:
                 return self.model_copy(update={"private": interface.ip, "network": network})
         return self
 
     def has_tag(self, tag: str) -> bool:
-        """Whether it has a tag; DigitalOcean shows each as it was first written, and ignores case."""
+        """Whether it has a tag; DigitalOcean shows a tag as it was first written, and ignores case."""
         return tag.casefold() in {one.casefold() for one in self.tags}
 
     @property
     def label(self) -> str:
-        """How people see it: name and public address."""
+        """The name and public address, for messages."""
         return f"{self.name} ({self.public})"
 
     @property
     def off(self) -> str | None:
-        """Say so if it does not run, or not yet."""
+        """Describe its state if it is not running."""
         if self.status == "active":
             return None
         advice = "power it on"
@@ -119,7 +119,7 @@ class Droplet(BaseModel):
 
     @property
     def problems(self) -> list[str]:
-        """Why it cannot take part in a deploy; empty if it can."""
+        """The reason why it cannot take part in a deploy; empty if it can."""
         found = [self.off] if self.off else []
         if self.public is None:
             found.append(f"{self.name} has no public address, so Airflow cannot reach it by SSH")
@@ -150,7 +150,7 @@ class Fleet(BaseModel):
     def network(self) -> IPv4Network:
         """The range of the private network that all proxies are in.
 
-        :raises FleetError: if they are not in one, or the API did not say.
+        :raises FleetError: if they are not in one network, or the API did not state it.
         """
         found = {droplet.network for droplet in self.proxies}
         if len(found) != 1 or None in found:
@@ -171,7 +171,7 @@ class Fleet(BaseModel):
 
     @classmethod
     def sorted(cls, droplets: Iterable[Droplet], tags: Tags) -> tuple[Fleet, dict[Droplet, str]]:
-        """Sort droplets into roles; say of each that has no role, or more than one, what is wrong."""
+        """Sort droplets into roles; describe each droplet that has no role, or more than one."""
         roles = {tags.proxy: "proxies", tags.blue: "blue", tags.green: "green"}
         sorted_by_role: dict[str, list[Droplet]] = {role: [] for role in roles.values()}
         problems = {}
@@ -196,7 +196,7 @@ class Fleet(BaseModel):
         return Fleet(proxies=rest(self.proxies), blue=rest(self.blue), green=rest(self.green))
 
     def problems(self, of: Iterable[Droplet] | None = None) -> list[str]:
-        """Why these droplets cannot take a deploy; empty if they can.
+        """The reasons why these droplets cannot take part in a deploy; empty if they can.
 
         :param of: the droplets that have to be powered on and have addresses; default: all.
         """
@@ -221,7 +221,7 @@ class Fleet(BaseModel):
 
 
 def public_addresses(data: Mapping[str, Any]) -> list[str]:
-    """Return every public IPv4 address that the API shows of a droplet, in its order."""
+    """Return every public IPv4 address that the API lists for a droplet, in its order."""
     return [one["ip_address"] for one in _networks(data) if one["type"] == "public"]
 
 
@@ -231,7 +231,7 @@ def _networks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _in_one_network(droplets: Iterable[Droplet]) -> list[Droplet]:
-    """Let droplets in several private networks be known by their addresses in the one that most share."""
+    """Give droplets in several private networks their addresses in the network that most of them share."""
     members = list(droplets)
     shared = Counter(interface.network for one in members for interface in one.interfaces).most_common(1)
     return [one.in_network(shared[0][0]) if len(one.interfaces) > 1 else one for one in members]

@@ -1,4 +1,4 @@
-"""What clients connect to: a managed load balancer or a reserved IP in front of an app's load balancers."""
+"""What clients connect to: a managed load balancer or a reserved IP in front of an app's proxies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bluegreen.traffic.haproxy_config import MONITOR_PATH, MONITOR_PORT
 
 Json = dict[str, Any]
 
-# Six seconds, plus what an attempt to connect takes, until a dead HAProxy is out.
+# A dead HAProxy is taken out after six seconds and the time of one attempt to connect.
 HEALTH_CHECK: Json = {
     "protocol": "http",
     "port": MONITOR_PORT,
@@ -25,7 +25,7 @@ HEALTH_CHECK: Json = {
     "unhealthy_threshold": 2,
     "healthy_threshold": 2,
 }
-# An update resets what it leaves out; what people have set by hand is to stay.
+# An update resets fields that it leaves out, but fields that people have set by hand should stay.
 KEPT = (
     "project_id",
     "size_unit",
@@ -54,7 +54,7 @@ class ReservedIp:
     """A reserved IP of the account.
 
     :param droplet: the id of the droplet that it leads to.
-    :param locked: it is being assigned, so ``droplet`` is going to change.
+    :param locked: whether it is being assigned, so that ``droplet`` is about to change.
     """
 
     address: IPv4Address
@@ -94,15 +94,15 @@ def balancer_request(app: App, vpc_uuid: str) -> Json:
             for protocol, port, passthrough in rules
         ],
         "health_check": HEALTH_CHECK,
-        # The client's address, which no client can lie about, also where TLS passes through.
+        # The PROXY protocol states the client's address, which no client can fake, even through TLS.
         "enable_proxy_protocol": True,
     }
 
 
 def choose_balancer(app: App, existing: Sequence[Json], vpc_uuid: str) -> Json | None:
-    """Return the managed load balancer that is an app's already, if there is one.
+    """Return the app's existing managed load balancer, if there is one.
 
-    :param existing: all of the account.
+    :param existing: all load balancers of the account.
     :raises FleetError: if there are several, or one that cannot be this app's.
     """
     name, tag = balancer_name(app), app.fleet.tags.balanced
@@ -127,9 +127,9 @@ def choose_balancer(app: App, existing: Sequence[Json], vpc_uuid: str) -> Json |
 
 
 def balancer_update(existing: Json, wanted: Json) -> Json | None:
-    """Return the body of a ``PUT`` that makes a load balancer do what is wanted; ``None`` if it does.
+    """Return the body of a ``PUT`` that corrects a load balancer; ``None`` if nothing has to change.
 
-    Rules for other ports, and what else was set by hand, stay.
+    Rules for other ports, and everything else that was set by hand, stay.
     """
     rules = list(existing.get("forwarding_rules") or [])
     ports = {rule.get("entry_port") for rule in rules}
@@ -143,12 +143,12 @@ def balancer_update(existing: Json, wanted: Json) -> Json | None:
 
 
 def record_tag(address: IPv4Address) -> str:
-    """Return the tag by which an app's droplets remember its reserved IP, which can have no tag itself."""
+    """Return the tag that records an app's reserved IP on its droplets; a reserved IP cannot have tags."""
     return f"{RECORD}{str(address).replace('.', '-')}"
 
 
 def recorded_addresses(droplets: Iterable[Droplet]) -> set[IPv4Address]:
-    """Return the reserved IPs that droplets remember.
+    """Return the reserved IPs that the droplets' tags record.
 
     :raises FleetError: if such a tag is not an address.
     """
@@ -162,10 +162,10 @@ def recorded_addresses(droplets: Iterable[Droplet]) -> set[IPv4Address]:
 
 
 def choose_reserved_ip(fleet: Fleet, existing: Iterable[ReservedIp]) -> ReservedIp | None:
-    """Return the reserved IP that is an app's already: its droplets remember it, or one of them has it.
+    """Return the app's existing reserved IP: recorded by its droplets' tags, or assigned to one of them.
 
-    :param existing: all of the account.
-    :raises FleetError: if there are several, or if it was given away or back.
+    :param existing: all reserved IPs of the account.
+    :raises FleetError: if there are several, or if it was released or assigned elsewhere.
     """
     mine = {droplet.id for droplet in fleet.droplets}
     by_address = {one.address: one for one in existing}

@@ -1,9 +1,9 @@
 """SSH host keys that are known before a droplet exists.
 
-Provisioning makes the key pair, hands the private half to cloud-init and records the public half as a tag of
-the droplet. DigitalOcean's API, which answers over TLS, so vouches for the key: there is no first connection
-that has to be trusted, no file that has to be shared among workers, and a droplet that is adopted after an
-interrupted run brings its key along.
+Provisioning generates the key pair, passes the private half to cloud-init and records the public half as a
+tag of the droplet. DigitalOcean's API, which answers over TLS, thereby vouches for the key. No first
+connection has to be trusted, no file has to be shared among workers, and a droplet that is adopted after an
+interrupted run still has its key recorded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class HostKeyPair:
 
 
 def generate() -> HostKeyPair:
-    """Make a new key pair."""
+    """Generate a key pair."""
     key = Ed25519PrivateKey.generate()
     raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return HostKeyPair(

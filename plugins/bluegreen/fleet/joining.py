@@ -1,8 +1,8 @@
 """Who may get live traffic: nothing joins the live color unproven.
 
-Whatever carries the live color's tags would be rendered into the live backend, and get its share of the
-traffic as soon as it answers the health path. So a droplet stays there if the running HAProxy has it already,
-and joins only if its name, its host key, SSH and its revision prove that it belongs there.
+Every droplet with the live color's tags would be rendered into the live backend, and would get its share of
+the traffic as soon as it answers the health path. So a droplet stays there if the running HAProxy has it
+already, and joins only if its name, its host key, SSH and its revision prove that it belongs there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bluegreen.traffic.live import confirmed_revision
 
 @dataclass(frozen=True)
 class Seen:
-    """What a droplet says over SSH: the revision that ``current`` names there, and whether it runs."""
+    """A droplet's answer over SSH: the revision of ``current``, and whether it is running."""
 
     revision: str | None
     is_active: bool
@@ -29,7 +29,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Objection:
-    """Why a droplet of the live color does not join it, and what to do."""
+    """The reason why a droplet does not join the live color, and what to do."""
 
     droplet: Droplet
     what: str
@@ -42,17 +42,17 @@ class Objection:
 
 @dataclass(frozen=True)
 class Joining:
-    """What becomes of the live color's droplets.
+    """The verdict on the live color's droplets.
 
-    :param refused: those because of which a deploy does not begin.
-    :param left_out: those that belong there, but do not run the live revision: they get no traffic.
+    :param refused: droplets that prevent a deploy.
+    :param left_out: droplets that belong there but do not run the live revision: they get no traffic.
     """
 
     refused: tuple[Objection, ...] = ()
     left_out: tuple[Objection, ...] = ()
 
     def for_deploy(self, fleet: Fleet) -> Fleet:
-        """Return the fleet that a deploy renders: without those that are left out."""
+        """Return the fleet that a deploy renders, without the droplets that are left out."""
         return fleet.without(one.droplet for one in self.left_out)
 
 
@@ -65,9 +65,9 @@ def joining(
 ) -> Joining:
     """Judge each droplet of the live color.
 
-    :param live: who has the traffic; ``None`` if nobody has: then there is nothing to join.
-    :param statuses: what the proxies say that can be asked.
-    :param seen: what each droplet of that color says, or why it does not.
+    :param live: the live color; ``None`` if nothing is live, so that there is nothing to join.
+    :param statuses: the answers of the proxies that are reachable.
+    :param seen: the answer of each droplet of that color, or the reason why there is none.
     """
     if live is None:
         return Joining()
@@ -87,22 +87,22 @@ def joining(
         if objection is not None:
             refused.append(objection)
     if len(left_out) == len(members) and not any(_is_serving(seen[one]) for one in members):
-        # All that was live is gone. Those that came in its place serve nothing, and a backend must not be
+        # All live droplets are gone. Their replacements serve nothing yet, and a backend must not be
         # empty.
         left_out = []
     return Joining(tuple(refused), tuple(left_out))
 
 
 def known_servers(color: Color, statuses: Collection[ProxyStatus]) -> set[tuple[str, IPv4Address]]:
-    """Return name and private address of each of a color's servers that a running HAProxy has."""
+    """Return name and private address of each server of a color in the running HAProxies."""
     return {(server.name, server.address) for one in statuses for server in one.servers.get(color, ())}
 
 
 def strangers(fleet: Fleet, statuses: Collection[ProxyStatus]) -> list[Droplet]:
     """Return the application droplets that no running HAProxy has: a rollback goes on without them.
 
-    They have never had traffic, so they are nothing to go back to, and must not keep anybody from going back.
-    Where HAProxy has none of a color, they are no strangers: it is HAProxy that has lost its memory then.
+    They have never had traffic, so they are not a target of a rollback, and must not prevent one. If HAProxy
+    has no droplet of a color at all, HAProxy has lost its configuration, and the droplets are not new.
     """
     found: list[Droplet] = []
     for color in Color:
@@ -124,7 +124,7 @@ class _Judge:
         return tags.blue if self.live is Color.BLUE else tags.green
 
     def of_known(self, droplet: Droplet, said: Seen | BlueGreenError) -> Objection | None:
-        """One that is off, or out of reach, stays as it is: a deploy of a fix must not wait for it."""
+        """Keep a droplet that is off or unreachable as it is: the deploy of a fix must not wait for it."""
         if isinstance(said, HostKeyError):
             return self._refused(droplet, f"HAProxy has it, but {said}")
         if isinstance(said, BlueGreenError) and droplet.host_key is None:
@@ -179,6 +179,6 @@ def _live_revision(
     statuses: Collection[ProxyStatus],
     of_known: Collection[Seen | BlueGreenError],
 ) -> str | None:
-    """Return what was confirmed to be live, or else what all droplets run that HAProxy has there."""
+    """Return the confirmed live revision, or else the one that all droplets in HAProxy run."""
     running = {one.revision for one in of_known if isinstance(one, Seen) and one.revision}
     return confirmed_revision(live, statuses) or (running.pop() if len(running) == 1 else None)

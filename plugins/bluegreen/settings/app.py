@@ -1,4 +1,4 @@
-"""Settings of one deployable application: what can be set, and to what."""
+"""The settings of one app."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _ref(ref: str) -> str:
 
 
 class App(Section):
-    """Everything that is set for one app; ``include/apps/my_perl_app.yaml.example`` explains each key."""
+    """All settings of one app; ``include/apps/my_perl_app.yaml.example`` explains each key."""
 
     id: Annotated[str, Field(pattern=whole(APP_ID))]
     repository: Annotated[Line, AfterValidator(_repository_url)]
@@ -61,12 +61,12 @@ class App(Section):
 
     @property
     def system_name(self) -> str:
-        """What the app's unit, user and directories are called on a droplet."""
+        """The name of the app's unit, user and directories on a droplet."""
         return system_name(self.id)
 
     @model_validator(mode="after")
     def _statuses_of_asked_paths(self) -> Self:
-        """Statuses for a path that nobody asks for would be a mistake in its spelling."""
+        """Statuses for a path that is never requested can only be a misspelling."""
         asked = dict.fromkeys([*self.validation.paths, self.health.path])
         for path in self.validation.statuses:
             if path not in asked:
@@ -80,18 +80,18 @@ class App(Section):
     def seconds_until_stop(self) -> int | None:
         """Seconds after a confirmed switch until the old color is stopped; ``None`` if it stays warm.
 
-        At least ``timeouts.drain``: what a deploy would wait for is not cut.
+        At least ``timeouts.drain``: a request that a deploy would wait for is not cut.
         """
         after = self.server.stop_idle_after
         return None if after is None else max(after, self.timeouts.drain)
 
     @property
     def health_question(self) -> dict[str, Any]:
-        """What the agent's ``probe`` is asked about a server's health."""
+        """The request to the agent's ``probe`` about a server's health."""
         return {"path": self.health.path, "timeout": 5, **self.asked_like(self.health.path)}
 
     def asked_like(self, path: str) -> dict[str, Any]:
-        """Return how a server is asked for a path, so that its app sees a client: for the agent's verbs.
+        """Return how to request a path so that the app sees an ordinary client, for the agent's verbs.
 
         :return: ``host`` (``None``: the server's address), ``https`` and, of good answers, ``statuses``.
         """
@@ -102,12 +102,12 @@ class App(Section):
         }
 
     def good_statuses(self, path: str) -> tuple[int, ...]:
-        """Return which statuses are good answers to a path; empty for 200 to 299."""
+        """Return the statuses of a good answer to a path; empty for 200 to 299."""
         return tuple(self.validation.statuses.get(path, ()))
 
     @model_validator(mode="after")
     def _time_to_stop(self) -> Self:
-        """The old release is stopped within the time of a build, and its last requests may need long."""
+        """Stopping the old release counts as part of the build, and its last requests may take long."""
         least = self.server.longest_request + 60
         if self.timeouts.build < least:
             raise ValueError(

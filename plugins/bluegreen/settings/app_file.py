@@ -1,4 +1,4 @@
-"""The file that an app is set in: one YAML file in ``include/apps/``, named like the app."""
+"""Reading an app file: one YAML file in ``include/apps/``, named after the app."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bluegreen.errors import SettingsError
 from bluegreen.settings.app import App
 from bluegreen.settings.app_files import apps_directories
 
-# Far more than any app needs: what is larger is no settings, or takes all memory when it is read.
+# Far more than any app needs. A larger file is not settings, or would exhaust the memory when it is read.
 LARGEST_FILE = 1 << 20
 MOST_NODES = 10_000
 DEEPEST = 30
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys silently; a setting that is lost that way is a trap."""
+    """A loader that refuses duplicate keys; PyYAML silently keeps the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -51,7 +51,7 @@ def load_app(app_id: str, directory: Path | None = None) -> App:
     try:
         data = _parse(_read(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # PyYAML lets the standard library complain about a date like 2026-02-30.
+        # For a date like 2026-02-30 PyYAML passes on the ValueError of the standard library.
         raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: expected settings as `key: value`, found {type(data).__name__}")
@@ -64,7 +64,7 @@ def load_app(app_id: str, directory: Path | None = None) -> App:
 
 
 def _read(path: Path) -> str:
-    """Return a regular file's text, and wait for no other kind: one app's file must not hold all up."""
+    """Return a regular file's text. Another kind, such as a FIFO, could block the DAGs of all apps."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise SettingsError(f"{path}: is no regular file")
@@ -92,9 +92,9 @@ def _parse(text: str) -> Any:
 
 
 def _count(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
-    """Return how many nodes this is once all aliases are followed.
+    """Count the nodes, with all aliases followed.
 
-    :raises ValueError: if it is too many to read, without an end, or no text.
+    :raises ValueError: if there are too many, if they refer to themselves, or if one is not text.
     """
     if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
         raise ValueError(f"{node.value!r} has half of a character, which no database can keep")
@@ -130,6 +130,6 @@ def _explain(item: Any) -> str:
 def _allowed_keys(location: tuple[Any, ...]) -> list[str]:
     model: Any = App
     for part in location:
-        # The number of a list's entry, or the name of a field.
+        # A part of the location is the index of a list's entry, or the name of a field.
         model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     return sorted(name for name in model.model_fields if model is not App or name != "id")

@@ -1,4 +1,4 @@
-"""The directories of app files: which files are apps', and which are nobody's."""
+"""The directories of app files: which files belong to an app, and which to none."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _HARMLESS = re.compile(r"\.\..*|\.git.*|\.DS_Store|lost\+found|README(\..*)?|.*\
 
 
 def apps_directories() -> list[Path]:
-    """Directories of app files: ``include/apps``, or those that ``BLUEGREEN_APPS_DIR`` lists, with colons."""
+    """Return ``include/apps``, or the directories in ``BLUEGREEN_APPS_DIR``, which colons separate."""
     listed = os.environ.get("BLUEGREEN_APPS_DIR") or str(APPS_DIRECTORY)
     return [Path(directory) for directory in listed.split(os.pathsep) if directory]
 
 
 def app_ids(directory: Path | None = None) -> list[str]:
-    """Ids of all apps that have a file, sorted; the files themselves may be unusable."""
+    """Return the ids of all apps that have a file, sorted; the files themselves may be unusable."""
     directories = [directory] if directory else apps_directories()
     return sorted(
         {name.removesuffix(SUFFIX) for path in directories for name in _names(path) if _is_app_file(name)}
@@ -34,9 +34,9 @@ def app_ids(directory: Path | None = None) -> list[str]:
 
 
 def unused_files() -> list[str]:
-    """Return, in one line each, what is in the directories and makes no app, and why.
+    """Return one line for each entry of the directories that is not an app file, with the reason.
 
-    A directory may be missing, as long as there is another one: some are mounted at times only.
+    A directory may be missing as long as another one exists: some are mounted only at times.
     """
     directories = apps_directories()
     there = [directory for directory in directories if directory.exists()] or directories
@@ -55,7 +55,7 @@ def _unused(directory: Path) -> Iterator[str]:
         if _HARMLESS.fullmatch(name) or _is_app_file(name):
             continue
         why = _why_unused(name, is_directory=(directory / name).is_dir())
-        # Whatever bytes a name is made of, Airflow has to store this.
+        # A name may consist of any bytes, but Airflow has to store the line.
         yield os.fsencode(f"{directory / name}: {why}").decode(errors="replace")
 
 

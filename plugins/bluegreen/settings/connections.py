@@ -16,7 +16,7 @@ class Connections(Section):
 
 
 class Notifications(Section):
-    """Which Airflow connections, of type Apprise, hear of what."""
+    """Airflow connections of type Apprise, by the kind of event that they are notified of."""
 
     success: list[ConnectionId] = []
     failure: list[ConnectionId] = []

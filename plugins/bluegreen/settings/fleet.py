@@ -14,7 +14,7 @@ Tag = Annotated[str, Field(pattern=whole(TAG))]
 
 
 class EntryPoint(StrEnum):
-    """What clients of an app connect to."""
+    """The kinds of address that clients of an app connect to."""
 
     DROPLET = "droplet"
     RESERVED_IP = "reserved_ip"
@@ -22,7 +22,7 @@ class EntryPoint(StrEnum):
 
 
 class Tags(Section):
-    """DigitalOcean tags that tell what a droplet is for."""
+    """DigitalOcean tags that state the role of a droplet."""
 
     app: Tag
     blue: Tag = "env:blue"
@@ -31,7 +31,7 @@ class Tags(Section):
 
     @model_validator(mode="after")
     def _different(self) -> Self:
-        """DigitalOcean ignores case in tags."""
+        """Refuse tags that differ only in case, which DigitalOcean ignores."""
         tags = self.model_dump()
         for tag in tags.values():
             same = [other for other, found in tags.items() if found.casefold() == tag.casefold()]
@@ -41,15 +41,15 @@ class Tags(Section):
 
     @property
     def balanced(self) -> str:
-        """On what a managed load balancer sends traffic to, and nothing else.
+        """The tag that selects the managed load balancer's targets; nothing else carries it.
 
-        It selects by one tag, and the one of proxies may be shared with other apps.
+        A load balancer selects by one tag, and the tag of proxies may be shared with other apps.
         """
         return f"{self.app}:lb"
 
 
 class FleetSettings(Section):
-    """Which droplets there are to be."""
+    """The droplets that provisioning creates."""
 
     region: Line
     size: Line

@@ -1,4 +1,4 @@
-"""Commands of the app's own during a deploy: the section ``hooks``."""
+"""The app's own commands during a deploy: the section ``hooks``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bluegreen.settings.section import Line, Section
 
 
 class Hook(Section):
-    """A command of the app's own; ``user`` is who builds releases, or who runs the app."""
+    """One of the app's own commands; ``user`` is the user that builds releases, or that runs the app."""
 
     command: Annotated[list[Line], Field(min_length=1)]
     droplets: Literal["one", "all"] = "all"

@@ -16,7 +16,7 @@ _ALLOWED = (
 def _network(value: Any) -> IPv4Network | IPv6Network:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
-    # A number would be taken for an address: 10 for 0.0.0.10.
+    # Python reads a number as an address: 10 as 0.0.0.10.
     if not isinstance(value, str):
         raise ValueError(_ALLOWED)
     try:
@@ -34,5 +34,5 @@ def _network(value: Any) -> IPv4Network | IPv6Network:
 # An IPv4 or IPv6 network; a single address is a network of one.
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
-# As many as the largest CDNs name, and some.
+# More than the largest CDNs list.
 Networks = Annotated[list[Network], Field(max_length=1000)]

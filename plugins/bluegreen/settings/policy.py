@@ -17,7 +17,7 @@ _KEY = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)\s+([A-Za-z0-9+/
 
 
 class Demand(StrEnum):
-    """Whether something is so in every run, in none, or in those whose parameter asks for it."""
+    """Whether something is demanded in every run, in none, or in runs whose parameter asks for it."""
 
     ALWAYS = "always"
     NEVER = "never"
@@ -43,7 +43,7 @@ def _allowed_signer(line: str) -> str:
 
 
 class PolicySettings(Section):
-    """What may be deployed, and what somebody has to approve; nothing in a run's form changes these."""
+    """What may be deployed, and who has to approve it; nothing in the trigger form changes these."""
 
     branches: tuple[Line, ...] | None = None
     tags: tuple[Line, ...] = ("*",)
@@ -54,7 +54,7 @@ class PolicySettings(Section):
 
     @model_validator(mode="after")
     def _something_to_deploy(self) -> Self:
-        """Nothing could ever be deployed without branches and tags."""
+        """Refuse a policy that allows neither branches nor tags."""
         if self.branches == () and not self.tags:
             raise ValueError("branches and tags are both empty, so nothing could be deployed")
         return self

@@ -19,13 +19,13 @@ SCHEDULES = {
 
 
 def check_schedule(schedule: str) -> str:
-    """Allow what Airflow's scheduler can work with: what it cannot ends the reading of every app's DAG."""
+    """Refuse schedules that Airflow's scheduler cannot use: one stops the parsing of all apps' DAGs."""
     allowed = (
         'allowed is cron\'s notation with its five fields, for example "0 3 * * *", one of '
         f"{', '.join(SCHEDULES)}, or null for never"
     )
     expression = SCHEDULES.get(schedule, schedule)
-    # croniter also takes a field for seconds, and for years, and R for a moment by chance.
+    # croniter also accepts fields for seconds and years, and R for a random moment.
     if not re.fullmatch(r"[0-9A-Za-z*,/#?-]+( +[0-9A-Za-z*,/#?-]+){4}", expression, re.ASCII):
         raise ValueError(allowed)
     if re.search(r"(?<![A-Za-z])[RrHh](?![A-Za-z])", expression) or not croniter.is_valid(expression):

@@ -1,4 +1,4 @@
-"""What every section of an app's file has in common."""
+"""The base of every section of an app file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_sing
 
 
 class Section(BaseModel):
-    """A section: unknown keys are refused, and nothing changes after it was read."""
+    """A section: unknown keys are refused, and its values cannot change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
     def _empty_section(cls, data: Any) -> Any:
-        """A section whose keys are all commented out reads as null."""
+        """Accept a section whose keys are all commented out, which YAML reads as null."""
         return {} if data is None else data

@@ -1,4 +1,4 @@
-"""How long a run waits for what: the section ``timeouts``."""
+"""How long a run waits at each step: the section ``timeouts``."""
 
 from __future__ import annotations
 

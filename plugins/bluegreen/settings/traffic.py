@@ -21,7 +21,7 @@ LONGEST_TUNNEL = 86400
 
 
 def _public_url(url: str) -> str:
-    """Return scheme, host and port as clients send them: in small letters, without the scheme's own port."""
+    """Return scheme, host and port as clients send them: lower case, without the scheme's default port."""
     allowed = (
         "allowed is http:// or https://, a host name and perhaps a port, for example https://www.example.com"
     )
@@ -36,7 +36,7 @@ def _public_url(url: str) -> str:
         or len(host) > LONGEST_HOST_NAME
     ):
         raise ValueError(allowed)
-    # Compared as a whole, so that a user, a path, a query and an empty one of these are refused alike.
+    # Comparing the whole URL refuses a user, a path or a query, even an empty one.
     shown = f"{host}:{port}" if port is not None else host
     if url.lower() != f"{parts.scheme}://{shown}" or port == 0:
         raise ValueError(f"{allowed}; nothing before or after that")
@@ -64,7 +64,7 @@ class TrafficSettings(Section):
 
     @model_validator(mode="after")
     def _two_hosts(self) -> Self:
-        """Clients' requests would go to the idle color otherwise."""
+        """Refuse equal hosts: clients' requests would go to the idle color."""
         if self.public_url and urlsplit(self.public_url).hostname == self.preview_host:
             raise ValueError(
                 f"preview_host and the host of public_url are both {self.preview_host}; "
@@ -74,19 +74,19 @@ class TrafficSettings(Section):
 
     @property
     def public_host(self) -> str | None:
-        """What clients send as ``Host``: a name, and a port if it is not the scheme's own.
+        """The ``Host`` header that clients send: a name, and a port if it is not the scheme's default.
 
-        ``None`` if that is not set; then an app is asked by the address of its server.
+        ``None`` if ``public_url`` is not set; the app is then requested by its server's address.
         """
         return urlsplit(self.public_url).netloc if self.public_url else None
 
     @property
     def asked(self) -> str:
-        """How an app is asked, for people."""
+        """How the app is requested, in words."""
         host = f"with Host {self.public_host}" if self.public_host else "with the server's address as Host"
         return f"{host}, by {'https' if self.https else 'http'}"
 
     @property
     def https(self) -> bool:
-        """Whether clients come by https, so that an app is to see ``X-Forwarded-Proto: https``."""
+        """Whether clients use https, so that the app has to see ``X-Forwarded-Proto: https``."""
         return bool(self.public_url) and urlsplit(self.public_url).scheme == "https"

@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from bluegreen.settings.fields import UrlPath
 from bluegreen.settings.section import Section
 
-# To each color during a bake, over all paths: the fewest that surely find 5 % errors within ten seconds.
+# Requests per second to each color during a bake, over all paths: the lowest rate that reliably detects 5 %
+# errors within ten seconds.
 OWN_REQUESTS_PER_SECOND = 50.0
 
 LONGEST_BAKE = 3600.0
 
-# HTTP statuses that an app may answer with: 1xx is no answer yet.
+# The HTTP statuses of a final answer: 1xx is not final.
 STATUSES = range(200, 600)
 
 Status = Annotated[int, Field(ge=STATUSES[0], le=STATUSES[-1], strict=True)]
@@ -39,7 +40,7 @@ class ValidationSettings(Section):
 
     @model_validator(mode="after")
     def _enough_requests(self) -> Self:
-        """A limit that waits for more requests than a bake can make would never be looked at."""
+        """Refuse a limit that needs more requests than a bake can make: it would never apply."""
         possible = int(self.bake * OWN_REQUESTS_PER_SECOND / len(self.paths))
         for key in ("min_requests", "consecutive_failures"):
             if getattr(self, key) > possible:
@@ -52,19 +53,19 @@ class ValidationSettings(Section):
 
     @model_validator(mode="after")
     def _time_to_confirm(self) -> Self:
-        """A switch that reverts during its bake could never be confirmed."""
+        """Refuse a switch that would revert during its bake: it could never be confirmed."""
         if self.confirm_within is not None and self.confirm_within < self.bake + 10:
             raise ValueError(f"confirm_within must be at least bake + 10, which is {self.bake + 10:g}")
         return self
 
     @property
     def shortest_bake(self) -> float:
-        """The fewest whole seconds that are enough for every limit, or the bake that is set."""
+        """The shortest bake, in whole seconds, in which every limit can apply; at most ``bake``."""
         needed = max(self.min_requests, self.consecutive_failures) * len(self.paths)
         return min(self.bake, max(1, ceil(needed / OWN_REQUESTS_PER_SECOND)))
 
     def with_bake(self, bake: float) -> ValidationSettings:
-        """Return the same settings with another bake time, and more time to confirm if it needs that.
+        """Return the same settings with another bake time, and more time to confirm if that is needed.
 
         :param bake: seconds, at least :attr:`shortest_bake`.
         """

@@ -1,4 +1,4 @@
-"""Reading something slow again and again in the background, while something else goes on."""
+"""A background poller: reads something slow repeatedly while the caller goes on."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reading(Generic[T]):
-    """What was read, begun ``at`` (seconds, monotonic)."""
+    """A result; ``at`` is when its reading began (seconds, monotonic)."""
 
     value: T
     at: float
 
 
 class Readings(Generic[T]):
-    """Reads in a thread of its own until the end of the ``with`` block.
+    """Calls ``read`` in a thread until the end of the ``with`` block.
 
-    :param read: what reads; it is never called twice at once.
+    :param read: the function to call; calls never overlap.
     :param pause: seconds between the end of one reading and the start of the next.
     """
 
@@ -37,7 +37,7 @@ class Readings(Generic[T]):
         self._end = Event()
 
     def __enter__(self) -> Self:
-        # As a daemon: a reading that hangs must not keep the process.
+        # A daemon thread: a reading that hangs must not keep the process alive.
         Thread(target=self._run, daemon=True).start()
         return self
 
@@ -47,9 +47,9 @@ class Readings(Generic[T]):
         self._end.set()
 
     def take(self) -> Reading[T] | BlueGreenError | None:
-        """Return the next reading that has not been taken yet, if there is one; a failed one is an error.
+        """Return the next reading that has not been taken yet, if there is one; a failed one holds its error.
 
-        :raises Exception: what :func:`read` raised, unless it is an error that a user can cause.
+        :raises Exception: the exception of :func:`read`, unless it is an error that a user can cause.
         """
         try:
             found = self._found.get_nowait()

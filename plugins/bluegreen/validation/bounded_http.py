@@ -1,7 +1,7 @@
 """GET requests whose answers are bounded in bytes and in time, whatever the other side does.
 
-A limit for each byte, as HTTP libraries have it, is none: who sends one byte a second is never late.
-Heads are bounded by :mod:`http.client` itself: 100 lines of 64 KiB each.
+The read timeout of HTTP libraries applies to each read, so a server that sends one byte a second never
+exceeds it. Heads are bounded by :mod:`http.client` itself: 100 lines of 64 KiB each.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 
 CHUNK = 1 << 16
 
-# An app whose pages are larger is asked for another path: what is read costs the machine that asks.
+# The user has to name another path if a page is larger: reading it costs the machine that runs the task.
 MAX_BYTES = 8 << 20
 
 
 class NotConnectedError(Exception):
-    """No connection came about, or it was closed before the first byte of an answer."""
+    """No connection was established, or it was closed before the first byte of an answer."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, or what there was of it.
+    """One answer, perhaps incomplete.
 
-    :param status: HTTP status; ``None`` if its head did not come.
+    :param status: HTTP status; ``None`` if the head did not arrive.
     :param size: bytes of the body that were read.
     :param revision: header ``X-Revision``.
-    :param location: header ``Location``, where a redirect leads.
-    :param error: why the answer is not whole; ``None`` if it is.
+    :param location: header ``Location``, the target of a redirect.
+    :param error: why the answer is incomplete; ``None`` if it is complete.
     """
 
     status: int | None = None
@@ -42,7 +42,7 @@ class Answer:
 
 
 class _PunctualSocket(socket.socket):
-    """Whatever waits for bytes waits until one moment at most, and not until so long after the last byte."""
+    """A socket all of whose reads end at one deadline, and not some time after the last byte."""
 
     deadline = 0.0
 
@@ -52,7 +52,7 @@ class _PunctualSocket(socket.socket):
 
 
 class _PunctualConnection(http.client.HTTPConnection):
-    """A connection all of whose waiting ends at ``deadline`` (seconds, monotonic)."""
+    """A connection all of whose waits end at ``deadline`` (seconds, monotonic)."""
 
     deadline = 0.0
     sock: _PunctualSocket | None
@@ -64,7 +64,7 @@ class _PunctualConnection(http.client.HTTPConnection):
         self.begin(self.deadline)
 
     def begin(self, deadline: float) -> None:
-        """Set until when the next request may take, on the connection that there is, or the next one."""
+        """Set the deadline of the next request, on the existing connection or the next one."""
         self.deadline = deadline
         if self.sock is not None:
             self.sock.deadline = deadline
@@ -72,7 +72,7 @@ class _PunctualConnection(http.client.HTTPConnection):
 
 
 class BoundedHttp:
-    """Asks servers, one request at a time, over connections that are kept alive."""
+    """Sends requests, one at a time, over connections that are kept alive."""
 
     def __init__(self) -> None:
         self._connections: dict[str, _PunctualConnection] = {}
@@ -83,11 +83,11 @@ class BoundedHttp:
             connection.close()
 
     def get(self, server: str, path: str, headers: Mapping[str, str], timeout: float) -> Answer:
-        """Make one GET request; what becomes of the answer is part of the result.
+        """Make one GET request; an incomplete answer is a result, too.
 
         :param server: address, perhaps with a port.
-        :param timeout: seconds for all of it, from the connection to the last byte.
-        :raises NotConnectedError: if nobody answered for want of a connection.
+        :param timeout: seconds for the whole request, from the connection to the last byte.
+        :raises NotConnectedError: if there was no connection, and therefore no answer.
         """
         deadline = time.monotonic() + timeout
         connection = self._connections.setdefault(server, _PunctualConnection(server))
@@ -100,7 +100,7 @@ class BoundedHttp:
         answer = self._read(response, deadline, timeout)
         response.close()
         if answer.error:
-            # What is left of it would be taken for the next one.
+            # The rest of this answer would be read as the beginning of the next one.
             connection.close()
         return answer
 
@@ -111,7 +111,7 @@ class BoundedHttp:
         try:
             return self._send(connection, path, headers, deadline)
         except NotConnectedError:
-            # A server may close a connection that it has kept alive at the moment it is used again.
+            # A server may close a kept-alive connection at the moment of its next use.
             if not was_open:
                 raise
         return self._send(connection, path, headers, deadline)
@@ -149,7 +149,7 @@ class BoundedHttp:
                 if time.monotonic() > deadline:
                     raise TimeoutError
             else:
-                # By its Content-Length; http.client takes an early end for the end here.
+                # http.client accepts an early end here, so compare with the Content-Length.
                 error = f"ended {response.length} bytes early" if response.length else None
         except TimeoutError:
             error = f"was not whole after {timeout:g} s"

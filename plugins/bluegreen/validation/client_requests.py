@@ -1,6 +1,6 @@
-"""Is the new color good enough to keep? What HAProxy counts of all requests, those of clients included.
+"""Is the new color good enough to keep? HAProxy's counters of all requests, including those of clients.
 
-Our own requests know a few paths; clients use all of them, with cookies, bodies and bad luck.
+The task's own requests know a few paths; clients use all of them, with cookies, bodies and bad luck.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from bluegreen.settings.validation import ValidationSettings
 from bluegreen.traffic.agent_answers import Counters
 from bluegreen.validation.significance import Rate, surely_worse
 
-# HAProxy's answer times are sliding averages of so many requests, and the sum of three rounded-up values.
+# HAProxy's answer times are sliding averages of this many requests, and sums of three rounded-up values.
 WINDOW = 1024
 ROUNDING_MILLISECONDS = 3
 
-# Averages are taken of so many requests at least, since the rounding weighs too much in fewer. One that is
-# too slow may be a single request that waits for half a minute by design, so several in a row must be.
+# The fewest requests to take an average of: rounding weighs too much in fewer. A slow average may be a single
+# request that waits for half a minute by design, so several averages in a row have to be slow.
 SLICE_REQUESTS = 250
 SLOW_SLICES = 3
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a proxy said about a color at one moment.
+    """A proxy's figures of a color at one moment.
 
     :param counters: totals since its last reload.
     :param answer_time: average of the last :data:`WINDOW` requests in milliseconds; 0 if there were none.
@@ -37,7 +37,7 @@ class Look:
 
 @dataclass(frozen=True)
 class AnswerTime:
-    """An average in milliseconds, and the ``least`` that it can be, since what HAProxy says is rounded up."""
+    """An average in milliseconds, and the ``least`` that it can be, because HAProxy rounds up."""
 
     average: float
     least: float
@@ -48,8 +48,8 @@ class RealTraffic:
 
     :param proxy: its name.
     :param at_switch: the new color at the moment of the switch.
-    :param before: what was counted of the old color from the start of the run to the switch.
-    :param answer_time_before: the old color's at the switch, in milliseconds; 0 if it is not known.
+    :param before: the old color's counters from the start of the run to the switch.
+    :param answer_time_before: the old color's answer time at the switch, in milliseconds; 0 if unknown.
     """
 
     def __init__(self, proxy: str, at_switch: Look, before: Counters, answer_time_before: int) -> None:
@@ -61,7 +61,7 @@ class RealTraffic:
         self._slices: list[AnswerTime] = []
 
     def verdict(self, look: Look, settings: ValidationSettings) -> str | None:
-        """Take another look; say what is too bad about the new release, or ``None``."""
+        """Add a look; return which limit the new release breaks, or ``None``."""
         self.since_switch = look.counters - self._at_switch.counters
         self._last = look
         self._cut_slice(look)
@@ -72,7 +72,7 @@ class RealTraffic:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Return what was seen, as plain data."""
+        """Return the figures as plain data."""
         return {
             name: {
                 "requests": counters.requests,
@@ -100,7 +100,7 @@ class RealTraffic:
 
     def _slow(self, settings: ValidationSettings) -> str | None:
         if _failed(self._before).value > settings.max_error_rate:
-            # HAProxy's average is also that of error pages, which are often made quickly.
+            # HAProxy's average includes error pages, which are often fast.
             return None
         limit = max(settings.quick_median, settings.max_median_ratio * self._answer_time_before)
         last = self._slices[-SLOW_SLICES:]
@@ -123,13 +123,14 @@ class RealTraffic:
 def average_between(earlier: Look, later: Look) -> AnswerTime:
     """Return the average answer time of the requests between two looks.
 
-    HAProxy's average forgets slowly: after 100 requests nine tenths of it are still older ones, of a release
-    that was perhaps live a week ago. How much of it is old is known, so that can be taken out again.
+    HAProxy's average covers the last 1024 requests (``rtime`` in its management guide): after 100 requests
+    nine tenths of it are still older requests, of a release that was perhaps live a week ago. The share of
+    the old part is known, so it can be subtracted.
     """
     first, last = earlier.counters.requests, later.counters.requests
     if last <= first:
         return AnswerTime(later.answer_time, 0)
-    # Exact up to the window's size, exponential from there on.
+    # Exact up to the window's size, exponential beyond it.
     kept = min(first, WINDOW) / min(last, WINDOW)
     kept *= (1 - 1 / WINDOW) ** (max(last, WINDOW) - max(first, WINDOW))
     average = max(0.0, (later.answer_time - kept * earlier.answer_time) / (1 - kept))
@@ -141,6 +142,6 @@ def _failed(counters: Counters) -> Rate:
 
 
 def _retried(counters: Counters) -> Rate:
-    """Attempts to reach a server that failed, even if the next succeeded; a request may have several."""
+    """Count failed attempts to reach a server, even if the next one succeeded; a request may have several."""
     attempts = counters.retries + counters.redispatches + counters.connection_errors
     return Rate(counters.requests, min(counters.requests, attempts))

@@ -1,9 +1,9 @@
-"""Is the new color good enough to keep? Our own requests, path by path, against the old release.
+"""Is the new color good enough to keep? The task's own requests, path by path, against the old release.
 
 Each path is judged by itself, so that a broken one is not diluted by five healthy ones. It is compared with
-what the same path of the old release did before the switch, and with what that does now: the old color is
-still warm, and answers by the preview host. If the machines, the network or we ourselves become slow, it
-becomes slow too, and nobody is blamed. What counts is the worse of the two.
+the same path of the old release, both before the switch and now: the old color is still warm, and answers by
+the preview host. If the machines, the network or this task become slow, the old release becomes slow, too,
+and the new one is not blamed. The worse of the old release's two results is the yardstick.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ from bluegreen.settings.validation import ValidationSettings
 from bluegreen.traffic.good_answer import allowed, is_good
 from bluegreen.validation.significance import Rate, surely_worse
 
-# What has no content by its meaning.
+# Statuses without content by definition.
 WITHOUT_CONTENT = (204, 205, *range(300, 400))
 
-# A path that is this bad is broken: that one answer of ten is good proves nothing.
+# The failure rate of a broken path: one good answer of ten proves nothing.
 BROKEN_RATE = 0.9
 
-# The first request to each worker of the server loads what it loads lazily: that makes p99 worse for a
-# moment, and says nothing about the release.
+# The first request to each worker of the server triggers lazy loading, which worsens p99 for a moment and
+# says nothing about the release.
 WARM_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One request of our own through a proxy.
+    """One of the task's own requests through a proxy.
 
     :param milliseconds: from sending to the last byte.
-    :param status: HTTP status, or ``None`` if there was no answer, or not all of it.
-    :param revision: what the answer's ``X-Revision`` says.
-    :param error: why there was no answer, or not all of it.
-    :param lost: whether not even the beginning of an answer came for want of a connection: that says
-        nothing about any release.
-    :param path: what was asked for.
-    :param proxy: whom.
+    :param status: HTTP status, or ``None`` if the answer is missing or incomplete.
+    :param revision: the answer's ``X-Revision``.
+    :param error: why the answer is missing or incomplete.
+    :param lost: whether there was no connection to the proxy, which says nothing about any release.
+    :param path: the requested path.
+    :param proxy: the requested proxy.
     :param at: seconds since the first request was made.
-    :param statuses: which are good answers; 200 to 299 if that is nothing.
-    :param size: bytes of the answer's body, if that is known.
-    :param location: where a redirect leads.
+    :param statuses: statuses of a good answer; 200 to 299 if empty.
+    :param size: bytes of the answer's body, if known.
+    :param location: the target of a redirect.
     """
 
     milliseconds: float
@@ -63,18 +62,18 @@ class Sample:
 
     @property
     def failed(self) -> bool:
-        """Whether there was no good answer, or not all of it."""
+        """Whether the answer is missing, incomplete or not good."""
         return not is_good(self.status, self.statuses)
 
     @property
     def is_empty(self) -> bool:
-        """Whether an answer that should have had content had none."""
+        """Whether an answer lacks the content that its status implies."""
         return self.size == 0 and self.status not in WITHOUT_CONTENT
 
 
 @dataclass(frozen=True)
 class Series:
-    """Our own requests to one path: of the new release, and of the old one before the switch and now."""
+    """The task's requests to one path: to the new release, and to the old one before the switch and now."""
 
     path: str
     new: Sequence[Sample]
@@ -82,7 +81,7 @@ class Series:
     old_now: Sequence[Sample]
 
     def verdict(self, settings: ValidationSettings) -> str | None:
-        """Say what is too bad about the new release, or ``None``."""
+        """Return which limit the new release breaks, or ``None``."""
         return (
             self.failed_in_a_row(settings)
             or self._too_many_errors(settings)
@@ -105,8 +104,8 @@ class Series:
         }
 
     def failed_in_a_row(self, settings: ValidationSettings) -> str | None:
-        """Say that too many in a row failed through one proxy, or return ``None``."""
-        # A path that failed before may do so again, several times in a row too; its rate tells.
+        """Report too many failures in a row through one proxy, or return ``None``."""
+        # A path that failed before may fail several times in a row again; its rate decides.
         if rate_of(self.before).failed:
             return None
         for proxy in sorted({sample.proxy for sample in self.new}):
@@ -179,7 +178,7 @@ class Series:
         return self._slowness("p99", p99(new), reference, limit, len(new))
 
     def _alike(self, old: Sequence[Sample]) -> list[Sample]:
-        """The answers of the old release that the new one gives, too: a missing page is found quickly."""
+        """The old release's answers of the kind that the new one gives, too: a fast 404 is no yardstick."""
         given = {sample.status for sample in self.new}
         return [sample for sample in old if sample.status in given]
 
@@ -193,7 +192,7 @@ class Series:
 def series_of(
     new: Iterable[Sample], before: Iterable[Sample], old_now: Iterable[Sample] = ()
 ) -> list[Series]:
-    """Sort our own requests by path; those that never reached a proxy are left out."""
+    """Sort the task's own requests by path; requests that never reached a proxy are left out."""
     sorted_by_path: defaultdict[str, tuple[list[Sample], ...]] = defaultdict(lambda: ([], [], []))
     for place, samples in enumerate((new, before, old_now)):
         for sample in samples:
@@ -203,7 +202,7 @@ def series_of(
 
 
 def wrong_revision(samples: Iterable[Sample], revision: str) -> str | None:
-    """Say which other revision answered; the app's own 5xx count, HAProxy's and lost answers do not."""
+    """Report another revision that answered; the app's own 5xx count, HAProxy's and lost answers do not."""
     for sample in samples:
         if sample.status is not None and sample.status < 500 and sample.revision != revision:
             return (
@@ -225,7 +224,7 @@ def empty_rate_of(samples: Iterable[Sample]) -> Rate:
 
 
 def is_broken(samples: Sequence[Sample]) -> bool:
-    """Whether a path proves nothing, because hardly any answer was good."""
+    """Whether a path proves nothing, because hardly any answer is good."""
     return bool(samples) and rate_of(samples).value >= BROKEN_RATE
 
 
@@ -248,7 +247,7 @@ def _slower(times: Sequence[float], limit: float) -> Rate:
 
 
 def _times(samples: Iterable[Sample]) -> list[float]:
-    # An error page is often made quickly, and would make a bad release look fast.
+    # Error pages are often fast, and would make a bad release look fast.
     return [sample.milliseconds for sample in samples if not sample.failed]
 
 

@@ -1,4 +1,4 @@
-"""What the verdict of a bake rests on: how many requests, of whom."""
+"""The evidence of a bake's verdict: how many requests, and of whom."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bluegreen.validation.own_requests import Sample
 
 
 class RestsOn(BaseModel):
-    """What a verdict rests on.
+    """The evidence of a verdict.
 
-    :param own_requests: to the new color, to the paths that prove something.
-    :param paths: how many those are.
+    :param own_requests: the task's requests to the new color, to paths that prove something.
+    :param paths: the number of those paths.
     :param unproven: the other paths of ``validation.paths``.
-    :param client_requests: to the new color since the switch; at least so many.
-    :param few_clients: whether these alone would have been too few for a verdict.
-    :param health_only: whether the one path is the health path, which an app may answer from a constant.
+    :param client_requests: clients' requests to the new color since the switch, at least.
+    :param few_clients: whether the clients' requests alone would be too few for a verdict.
+    :param health_only: whether the only path is the health path, which an app may answer from a constant.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -43,20 +43,20 @@ class RestsOn(BaseModel):
 
 
 def proving_paths(paths: Collection[str], unproven: Collection[str], health_path: str) -> set[str]:
-    """Return the paths that may prove a release good.
+    """Return the paths that can prove a release good.
 
-    The health path is none of them once another path has failed to: an app may answer it from a constant,
+    The health path does not count once another path proves nothing: an app may answer it from a constant,
     and redirect, or refuse, everything else.
 
-    :param paths: those of ``validation.paths``.
-    :param unproven: those of them that the new release does not answer well.
+    :param paths: all of ``validation.paths``.
+    :param unproven: the paths that the new release does not answer well.
     """
     proving = set(paths) - set(unproven)
     return proving - {health_path} if set(unproven) & set(paths) else proving
 
 
 class ClientsRequests:
-    """Counts clients' requests: all that HAProxy has counted, but for our own."""
+    """Counts clients' requests: all that HAProxy has counted, without the task's own."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -64,8 +64,8 @@ class ClientsRequests:
     def count(self, traffic: Iterable[RealTraffic], own: Sequence[Sample]) -> None:
         """Take the last reading of the counters.
 
-        Own requests go on while the counters are read, so those made up to now may be more than were
-        counted: clients are rather said to be fewer than they are.
+        Own requests go on while the counters are read, so more of them may have been made than were counted.
+        The result is therefore a lower bound.
         """
         for_each: dict[str, int] = {}
         for sample in own:

@@ -1,4 +1,4 @@
-"""Our own requests through the proxies, as clients make them."""
+"""The task's own requests through the proxies, made the way clients make them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from bluegreen.validation.own_requests import Sample
 # Seconds for a whole request, from the connection to the last byte.
 TIMEOUT = 5.0
 
-# A bake may end while requests are on their way; they are waited for so long, with time to notice their end.
+# Seconds to wait for requests in flight when a bake ends, with time to notice their end.
 LAST_REQUESTS = TIMEOUT + 1.0
 
-# No app has answered then: each says its revision.
+# HAProxy itself has refused, because an app's answer would state its revision.
 KEY_REFUSED = "HAProxy does not know this preview key: its connection has changed since the last deploy"
 
 Target = tuple[str, Droplet]
@@ -32,12 +32,12 @@ Target = tuple[str, Droplet]
 
 @dataclass(frozen=True)
 class Manner:
-    """How proxies are asked.
+    """How requests are made.
 
-    :param headers: what is sent along; without ``Host`` that is the proxy's address, which the live
-        color answers.
-    :param statuses: by path, which statuses are good answers; 200 to 299 where it has none.
-    :param by_preview: whether the idle color is asked, which HAProxy may refuse to show.
+    :param headers: the request's headers; without ``Host`` the host is the proxy's address, which leads to
+        the live color.
+    :param statuses: statuses of a good answer, by path; 200 to 299 for other paths.
+    :param by_preview: whether requests go to the idle color, which HAProxy may refuse to show.
     """
 
     headers: Mapping[str, str]
@@ -46,19 +46,19 @@ class Manner:
 
     @classmethod
     def of_clients(cls, app: App, key: str) -> Self:
-        """Ask for the live color as clients do: HAProxy takes the scheme from who has the preview key."""
+        """Request the live color as clients do: HAProxy accepts the scheme of whoever has the preview key."""
         host = app.traffic.public_host
         return cls({PREVIEW_KEY_HEADER: key} | ({"Host": host} if host else {}), app.validation.statuses)
 
     @classmethod
     def of_preview(cls, app: App, key: str) -> Self:
-        """Ask for the idle color; its app sees what it would see from clients."""
+        """Request the idle color; its app sees what it would see from clients."""
         headers = {PREVIEW_KEY_HEADER: key, "Host": app.traffic.preview_host}
         return cls(headers, app.validation.statuses, by_preview=True)
 
 
 class Visitor:
-    """Asks proxies for paths, one request at a time, over kept-alive connections."""
+    """Requests paths from proxies, one at a time, over kept-alive connections."""
 
     def __init__(self, manner: Manner) -> None:
         self._started = time.monotonic()
@@ -84,7 +84,7 @@ class Visitor:
             status = answer.status if error is None else None
             location = one_line(answer.location) if answer.location else None
         except NotConnectedError as failure:
-            # HAProxy answers for an app that does not: no connection means that there was no HAProxy.
+            # HAProxy answers in place of a silent app, so no connection means that there was no HAProxy.
             error, lost = str(failure), True
         if self._manner.by_preview and status == NO_PREVIEW_STATUS and revision is None:
             status, error, lost = None, KEY_REFUSED, True
@@ -104,15 +104,15 @@ class Visitor:
 
 
 class Sampler:
-    """Visitors who ask for each path through each proxy in turn, in the background.
+    """Background threads that request each path through each proxy in turn.
 
-    Several, so that a slow path does not keep the others waiting; at a fixed rate, so that a quick app is not
-    put under load.
+    There are several, so that a slow path does not delay the others. They have a fixed rate, so that a fast
+    app is not put under load.
 
-    :param targets: what to ask whom.
-    :param rate: requests a second, of all visitors together, over all targets.
-    :param visitors: how many ask at the same time at most.
-    :param manner: how they ask.
+    :param targets: the paths and proxies to request.
+    :param rate: requests per second, of all threads together, over all targets.
+    :param visitors: the most requests at the same time.
+    :param manner: how requests are made.
     """
 
     def __init__(self, targets: Sequence[Target], *, rate: float, visitors: int, manner: Manner) -> None:
@@ -127,7 +127,7 @@ class Sampler:
 
     def __enter__(self) -> Sampler:
         for number in range(self._visitors if self._targets else 0):
-            # As daemons: a request that hangs must not delay a verdict.
+            # Daemon threads: a request that hangs must not delay a verdict.
             thread = Thread(target=self._visit, args=(number,), daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -139,7 +139,7 @@ class Sampler:
         self._end.set()
 
     def samples(self) -> list[Sample]:
-        """Return what has been seen up to now."""
+        """Return the requests that have ended so far."""
         return self._samples.copy()
 
     def stop(self) -> None:
@@ -147,9 +147,9 @@ class Sampler:
         self._end.set()
 
     def finish(self) -> list[Sample]:
-        """Begin no more requests, wait for those that are on their way, and return all that was seen.
+        """Begin no more requests, wait for those in flight, and return all.
 
-        Without the last ones, requests that hang would be missing: exactly those that count.
+        Without the requests in flight, exactly the ones that hang would be missing.
         """
         self.stop()
         deadline = time.monotonic() + LAST_REQUESTS

@@ -1,11 +1,11 @@
-"""How sure numbers make us: the two statistical questions that everything in a bake comes down to.
+"""Tests of significance: every verdict of a bake comes down to two statistical questions.
 
-Both are answered exactly, by counting cases. The usual approximations (normal, Wilson's interval) are wrong
-where it matters here: for few and rare events.
+Both are answered exactly, by counting cases, as ``scipy.stats.binomtest`` and ``scipy.stats.fisher_exact``
+do. The usual approximations (normal, Wilson's interval) are wrong for few and rare events.
 
-Latency is judged by the same two: "the median is above a limit" means that more than half of the requests
-took longer, "p99 is above it" that more than 1 % did. So nothing is assumed about how latencies are
-distributed, and a single spike, as garbage collection makes them, is one event and no more.
+Latency is judged by the same two tests: "the median is above a limit" means that more than half of the
+requests took longer, "p99 is above it" that more than 1 % did. So nothing is assumed about the distribution
+of latencies, and a single spike, for example by garbage collection, counts as one event.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, lgamma, log, log1p
 
-# In how many cases chance may explain a finding. A limit is generous by itself, so that a good release is far
-# below it. That the old release is better is what keeps everybody else's trouble from being the new one's
-# fault, at every look of every bake, so it must be surer.
+# The probability with which chance may explain a finding. A limit is generous by itself, so a good release is
+# far below it. The comparison with the old release has to be more certain: it is made at every look of every
+# bake, and alone keeps shared problems from being held against the new release.
 BEYOND_LIMIT = 0.01
 BEYOND_OLD_RELEASE = 0.001
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How many of how many requests failed, or were too slow."""
+    """The number of requests, and how many of them failed or were too slow."""
 
     requests: int
     failed: int
 
     def __add__(self, other: Rate) -> Rate:
-        """Both together."""
+        """Add two counts."""
         return Rate(self.requests + other.requests, self.failed + other.failed)
 
     @property
@@ -38,9 +38,9 @@ class Rate:
 
 
 def surely_worse(new: Rate, old: Rate, allowed: float) -> bool:
-    """Tell whether a rate is beyond what is allowed and worse than the old release's, and neither by chance.
+    """Whether a rate exceeds its limit and is worse than the old release's, and neither by chance.
 
-    :param old: without requests, there is no old release, and only the limit counts.
+    :param old: the old release; if it has no requests, only the limit counts.
     """
     return surely_more_often(new.failed, new.requests, allowed) and (
         not old.requests or surely_more_often_than_there(new.failed, new.requests, old.failed, old.requests)
@@ -48,14 +48,14 @@ def surely_worse(new: Rate, old: Rate, allowed: float) -> bool:
 
 
 def surely_more_often(events: int, trials: int, rate: float) -> bool:
-    """Tell whether something happens more often than allowed, and not only by chance.
+    """Whether events are more frequent than allowed, and not only by chance.
 
-    The exact binomial test, one-sided: if the true rate were ``rate``, how often would so many be seen?
-    Few trials prove little by themselves: against 1 %, 2 failures of 30 may be chance, 3 may not.
+    The exact binomial test, one-sided: if the true rate were ``rate``, how often would there be this many
+    events? Few trials prove little by themselves: against 1 %, 2 failures of 30 may be chance, 3 may not.
 
-    :param events: how often it happened.
-    :param trials: how often it could have happened.
-    :param rate: how often it may, 0 to 1 or more.
+    :param events: the number of events.
+    :param trials: the number of trials.
+    :param rate: the allowed rate, 0 to 1 or more.
     """
     if events <= rate * trials:
         return False
@@ -70,16 +70,16 @@ def surely_more_often(events: int, trials: int, rate: float) -> bool:
 
 
 def surely_more_often_than_there(events: int, trials: int, events_there: int, trials_there: int) -> bool:
-    """Tell whether something happens more often here than there, and not only by chance.
+    """Whether events are more frequent here than there, and not only by chance.
 
-    Fisher's exact test, one-sided: if the events had been dealt out to all trials blindly, how often would so
-    many of them be here? A comparison with few trials proves little: that none of 20 failed before the switch
-    does not make 9 failures of 100 a difference.
+    Fisher's exact test, one-sided: if the events were distributed over all trials at random, how often would
+    this many of them be here? A comparison with few trials proves little: 9 failures of 100 do not differ
+    significantly from none of 20.
 
-    :param events: how often it happened here.
-    :param trials: how often it could have happened here.
-    :param events_there: how often it happened there.
-    :param trials_there: how often it could have happened there.
+    :param events: the number of events here.
+    :param trials: the number of trials here.
+    :param events_there: the number of events there.
+    :param trials_there: the number of trials there.
     """
     both, all_trials = events + events_there, trials + trials_there
     if events * trials_there <= events_there * trials:
@@ -92,5 +92,5 @@ def surely_more_often_than_there(events: int, trials: int, events_there: int, tr
 
 
 def _log_choose(things: int, chosen: int) -> float:
-    """Logarithm of the number of ways to choose some of many things."""
+    """Return the logarithm of a binomial coefficient."""
     return lgamma(things + 1) - lgamma(chosen + 1) - lgamma(things - chosen + 1)
