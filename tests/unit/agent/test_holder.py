@@ -156,7 +156,7 @@ def test_an_overdue_call_is_ended_whether_it_could_write_itself_down_or_not(
     deployed: Deployed, known: str
 ) -> None:
     deployed.world.install_edited(
-        "call_lock.py", lambda text: text.replace("seconds + max(DEADLINES.values())", "seconds + 0")
+        "call_lock.py", lambda text: text.replace("seconds + LONGEST_CALL", "seconds + 0")
     )
     with overdue_holder(deployed.world, known, "alone", agent_bundle().name) as holder:
         assert deployed.world.ok("renew", token=deployed.token)
