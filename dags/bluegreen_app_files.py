@@ -1,6 +1,6 @@
-"""The app files as a whole: a DAG that says where to begin if there are none, and files that are no app's.
+"""The app files as a whole: a DAG that says where to begin if there are none, and an import error for others.
 
-Airflow shows files that are no app's as an import error of this file. The DAGs of all apps stay as they are.
+Airflow shows files that are not app files as an import error of this file. It affects no app's DAGs.
 """
 
 from __future__ import annotations

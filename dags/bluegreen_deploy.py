@@ -59,7 +59,7 @@ def deploy_dag(app: App) -> DAG:
         render_and_reload = RenderAndReloadOperator(
             app_id=app.id, task_id="render_and_reload", lock=lock.output, plan=plan
         )
-        # What began before the last switch ends on the color that this run is about to stop.
+        # Requests that began before the last switch end on the color that this run is about to stop.
         drain = DrainOperator(app_id=app.id, task_id="drain", lock=lock.output, plan=plan)
         deploy = DeployReleaseOperator.partial(
             app_id=app.id,

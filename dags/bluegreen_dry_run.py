@@ -1,7 +1,7 @@
 """The night watch: would a deploy succeed right now, and could traffic go back?
 
-Everything that reads, nothing that changes. The log of `check` and its XCom `findings` tell what is
-not as it should be, the worst first. The run fails if a deploy would.
+It reads everything and changes nothing. The log of `check` and its XCom `findings` list the problems, the
+worst first. The run fails if a deploy would fail.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Create the droplets that the settings ask for, and what clients connect to in front of them.
+"""Create the droplets that the settings ask for, and the address in front of them that clients connect to.
 
-What exists already is adopted, so a second run changes nothing.
+Existing droplets are adopted, so a second run changes nothing.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 No argument is needed. `revision` names another release that was live before and is still on the idle
 droplets. If traffic was moved back already, by a timer or by another rollback, it stays where it is: the
-other color has what it came from.
-If the proxies disagree about who is live, they are made to agree instead, on the color from before the
-switch that was interrupted, or on the one that `live` names.
+other color has the release that it came from.
+If the proxies disagree about the live color, the rollback makes them agree instead: on the color from before
+the interrupted switch, or on the one that `live` names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who is live, what runs on each droplet and how it is, and what happened last.
 
-The log of `status` shows it as tables, its XCom holds it as JSON. It takes no lock, changes nothing, and
-succeeds however sick the app is; it fails only if it cannot be told who is live.
+The log of `status` has tables, its XCom has the same as JSON. It takes no lock, changes nothing, and succeeds
+however unhealthy the app is. It fails only if no proxy can be asked who is live.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Stop the app on the color that is not live, `server.stop_idle_after` seconds after a deploy or a rollback.
+"""Stop the app on the idle color, `server.stop_idle_after` seconds after a deploy or a rollback.
 
-That one lets Airflow begin this run when the time has come, be its switch confirmed or taken back. If a later
-run has switched since, it stops nothing, because that one has a stop of its own. A rollback starts again what
-was stopped. Triggered by hand it does the same. Apps without that setting do not have this DAG.
+The deploy or rollback schedules this run, whether its switch was confirmed or taken back. If a later run has
+switched since, this run stops nothing, because the later one has scheduled its own stop. A rollback starts
+the color again. Triggered by hand, it does the same. Apps without that setting do not have this DAG.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
 
-# A deploy reads droplets only; these are for provisioning. Rights to write cannot be told by reading.
+# A deploy reads only droplets; these are for provisioning. Reading cannot reveal rights to write.
 _NEEDED_FOR_PROVISIONING = {
     "ssh_keys": ("fleet.ssh_keys", "give the token the scope ssh_key:read, or correct the setting"),
     "vpc": ("fleet.vpc", "give the token the scope vpc:read, or correct the setting"),
@@ -21,7 +21,7 @@ def account(facts: Facts) -> Iterator[Finding]:
     """DigitalOcean's API answers, and the token may read what is needed."""
     if isinstance(facts.account.droplets, BlueGreenError):
         conn, problem = facts.app.connections.digitalocean, str(facts.account.droplets)
-        # The API's words do not say what the token lacks.
+        # The API's message does not name the missing scope.
         advice = "give its token the scope droplet:read; " if "(403)" in problem else ""
         yield error(f"connection {conn}", problem, f"{advice}nothing about the droplets is known until then")
     for key, problem in facts.account.problems.items():
@@ -47,7 +47,7 @@ def roles(facts: Facts) -> Iterator[Finding]:
 
 
 def joining(facts: Facts) -> Iterator[Finding]:
-    """Nothing joins the live color that is not proven to belong there."""
+    """Every droplet that would join the live color is proven to belong there."""
     for objection in facts.joining.refused:
         yield error(objection.droplet.name, objection.what, objection.advice)
     for objection in facts.joining.left_out:
@@ -55,7 +55,7 @@ def joining(facts: Facts) -> Iterator[Finding]:
 
 
 def completeness(facts: Facts) -> Iterator[Finding]:
-    """There are as many droplets as the settings ask for, and idle is no weaker than live."""
+    """There are as many droplets as in the settings, and the idle color is no weaker than the live one."""
     fleet, settings = facts.fleet, facts.app.fleet
     wanted = {
         "proxies": (len(fleet.proxies), settings.proxies),

@@ -1,4 +1,4 @@
-"""Which distributions a revision needs, and where a droplet would get them."""
+"""The distributions that a revision needs, and where a droplet would get them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from bluegreen.checks.facts import Source
 
-# Where Carton looks for what the repository does not bring along; the second has what authors have removed.
+# Carton's sources of distributions that the repository lacks; the second keeps what authors have removed.
 CPAN_MIRRORS = ("http://cpan.metacpan.org/", "http://backpan.perl.org/")
 
 VENDORED = "vendor/cache/"
@@ -21,12 +21,12 @@ def distributions(snapshot: str) -> list[str]:
 
 
 def is_vendored(source: Source) -> bool:
-    """Tell whether the repository brings its distributions along; then Carton looks there first."""
+    """Whether the repository contains its distributions; then Carton looks there first."""
     return any(path.startswith(VENDORED) for path in source.files or ())
 
 
 def not_vendored(source: Source) -> list[str]:
-    """Return the distributions that the repository does not bring along."""
+    """Return the distributions that the repository does not contain."""
     files = source.files or frozenset()
     return [
         path for path in distributions(source.snapshot or "") if f"{VENDORED}authors/id/{path}" not in files
@@ -34,5 +34,5 @@ def not_vendored(source: Source) -> list[str]:
 
 
 def cache_key(perl_key: str, source: Source) -> str:
-    """Return what ``build.sh`` calls this set of dependencies on a droplet."""
+    """Return the key of this set of dependencies on a droplet, as ``build.sh`` computes it."""
     return hashlib.sha256(f"{perl_key}{source.made_from}".encode()).hexdigest()[:40]

@@ -1,4 +1,4 @@
-"""Checks for what somebody, or something, has changed by hand."""
+"""Checks for drift: changes that were not made by a deploy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def haproxy_file(facts: Facts) -> Iterator[Finding]:
 
 
 def traffic_map(facts: Facts) -> Iterator[Finding]:
-    """Who is live says the file as well as the running HAProxy."""
+    """The map file and the running HAProxy agree on which color is live."""
     for name, status in facts.readable.items():
         if status.map_running is None:
             if status.map_file is not None and status.haproxy.running:
@@ -68,7 +68,7 @@ def traffic_map(facts: Facts) -> Iterator[Finding]:
 
 
 def agent(facts: Facts) -> Iterator[Finding]:
-    """What takes an unconfirmed switch back is this project's, and starts at boot."""
+    """The agent that reverts an unconfirmed switch is this version's, and starts at boot."""
     if not any(one.live for one in facts.readable.values()):
         return
     expected = expected_boot_unit()
@@ -123,7 +123,7 @@ def units(facts: Facts) -> Iterator[Finding]:
 
 
 def releases(facts: Facts) -> Iterator[Finding]:
-    """What runs is the release that ``current`` names, as it was committed."""
+    """The release that ``current`` names is running, and is as it was committed."""
     for droplet, server in _with_release(facts):
         current = f"{droplet.name} /opt/{facts.app.system_name}/current"
         advice = "the next deploy to this droplet mends it"

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""A finding: the result of a check."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-# In HAProxy's configuration and in files like it: what follows is a password.
+# Words after which a password follows, in HAProxy's configuration and in similar files.
 _SECRET = re.compile(
     r"(?i)(\bstats\s+auth\s+[^\s:]+:|\breq\.fhdr\(x-preview-key\).*--\s+|\b(?:insecure-)?password\s+|\b\w*(?:password|passwd|secret|token)\w*\s*[=:]\s*)\S+"
 )
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
-    # A deploy would fail, or clients are refused whatever it does.
+    # A deploy would fail, or clients are refused already.
     ERROR = "error"
     # A deploy would succeed, but somebody should look.
     WARNING = "warning"
 
 
 class Finding(BaseModel):
-    """One thing that is not as it should be.
+    """One problem.
 
-    :param subject: the droplet, file or setting, by its name.
-    :param what: what is wrong, in one line.
+    :param subject: the name of the droplet, file or setting.
+    :param what: the problem, in one line.
     :param advice: what to do, in one line.
-    :param diff: of what is there and what should be, as lines without secrets.
+    :param diff: lines from the actual to the expected state, without secrets.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,22 +47,22 @@ class Finding(BaseModel):
 
 
 def error(subject: str, what: str, advice: str, diff: Iterable[str] = ()) -> Finding:
-    """Make a finding because of which a deploy would fail."""
+    """Make a finding that makes a deploy fail."""
     return _finding(Severity.ERROR, subject, what, advice, diff)
 
 
 def warning(subject: str, what: str, advice: str, diff: Iterable[str] = ()) -> Finding:
-    """Make a finding that somebody should look at."""
+    """Make a finding that is worth a look."""
     return _finding(Severity.WARNING, subject, what, advice, diff)
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort errors before warnings, otherwise in the order of the checks; the same twice is told once."""
+    """Sort errors before warnings, otherwise in the order of the checks; duplicates are removed."""
     return sorted(dict.fromkeys(findings), key=lambda one: list(Severity).index(one.severity))
 
 
 def difference(name: str, there: str, expected: str) -> list[str]:
-    """Return a unified diff from what is there to what is expected, without secrets."""
+    """Return a unified diff from the actual to the expected text, without secrets."""
     before, after = (masked(text).splitlines() for text in (there, expected))
     found = list(unified_diff(before, after, f"{name} (is)", f"{name} (should be)", lineterm="", n=1))
     return found or ["(only a password differs)"] if there != expected else []

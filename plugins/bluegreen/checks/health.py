@@ -36,7 +36,7 @@ def serving(facts: Facts) -> Iterator[Finding]:
 
 
 def health_path(facts: Facts) -> Iterator[Finding]:
-    """The live color answers what HAProxy asks it for after the next deploy's reload."""
+    """The live color answers the health path that HAProxy requests after the next deploy's reload."""
     if facts.live is None:
         return
     live = {droplet.name for droplet in facts.fleet.color(facts.live)}
@@ -51,7 +51,7 @@ def health_path(facts: Facts) -> Iterator[Finding]:
 
 
 def pages(facts: Facts) -> Iterator[Finding]:
-    """The live release answers the pages by which the next deploy is judged."""
+    """The live release answers the pages that the next deploy is judged by."""
     for proxy, there in facts.read_proxies():
         bad = {
             path: status

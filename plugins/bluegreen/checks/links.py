@@ -1,6 +1,6 @@
-"""Links and submodules of a revision: what a deploy refuses, or leaves empty.
+"""Links that a deploy refuses, and submodules, which it leaves empty.
 
-A deploy inspects what it has built with ``droplet/inspect.pl``; here the same is read from what is committed.
+A deploy inspects its build with ``droplet/inspect.pl``; these checks apply the same rules to the commit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST = 200
 
 
 def links(facts: Facts) -> Iterator[Finding]:
-    """No link leads out of a release, which a deploy refuses."""
+    """No link leads out of a release: a deploy refuses such links."""
     source = facts.source
     if not isinstance(source, Source):
         return
@@ -40,7 +40,7 @@ def links(facts: Facts) -> Iterator[Finding]:
 
 
 def submodules(facts: Facts) -> Iterator[Finding]:
-    """No submodule is meant to be part of a release, which has an empty directory in its place."""
+    """There are no submodules: a release has an empty directory in their place."""
     source = facts.source
     if isinstance(source, Source) and source.submodules:
         first, *others = sorted(source.submodules)
@@ -53,9 +53,9 @@ def submodules(facts: Facts) -> Iterator[Finding]:
 
 
 def refusal(path: str, links: Mapping[str, str]) -> str:
-    """Return why a link would be refused; empty if it would not.
+    """Return why a link would be refused; empty if it is allowed.
 
-    :param links: what each link of the revision leads to, by its path.
+    :param links: the target of each link of the revision, by its path.
     """
     *there, last = path.split("/")
     ahead, followed = [last], 0
@@ -82,7 +82,7 @@ def refusal(path: str, links: Mapping[str, str]) -> str:
 
 
 def _is_replaced(source: Source, path: str) -> bool:
-    """Whether a deploy removes what is committed there, and puts its own in its place."""
+    """Whether a deploy replaces whatever is committed at a path."""
     first = path.partition("/")[0]
     return first in (".bluegreen", "REVISION") or (first == "local" and has_cpanfile(source))
 

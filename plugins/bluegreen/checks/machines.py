@@ -1,4 +1,4 @@
-"""Checks of single droplets: what a deploy needs there."""
+"""Checks of single droplets: everything that a deploy needs there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reachable(facts: Facts) -> Iterator[Finding]:
 
 
 def login(facts: Facts) -> Iterator[Finding]:
-    """Airflow is root there; no sudo rules are needed then, and none are rendered."""
+    """Airflow logs in as root, so no sudo rules are needed."""
     for droplet, machine in _machines(facts):
         if machine.uid != 0:
             yield error(
@@ -39,7 +39,7 @@ def login(facts: Facts) -> Iterator[Finding]:
 
 
 def room(facts: Facts) -> Iterator[Finding]:
-    """There are disk and memory."""
+    """There is enough disk and memory."""
     for droplet, machine in _machines(facts):
         judge = _judge(facts, droplet)
         needed = MIN_FREE_MB if isinstance(machine, AppServer) else MIN_FREE_MB_PROXY
@@ -68,7 +68,7 @@ def room(facts: Facts) -> Iterator[Finding]:
 
 
 def clock(facts: Facts) -> Iterator[Finding]:
-    """Its clock is right, by Airflow's."""
+    """Its clock agrees with Airflow's."""
     for droplet, reading in _readings(facts):
         if isinstance(reading.answer, Machine):
             offset = max(reading.asked - reading.answer.clock, reading.answer.clock - reading.answered, 0)
@@ -81,7 +81,7 @@ def clock(facts: Facts) -> Iterator[Finding]:
 
 
 def tools(facts: Facts) -> Iterator[Finding]:
-    """What builds a release is installed, and the users exist."""
+    """The tools that build a release are installed, and the users exist."""
     for droplet, server in facts.read_servers():
         judge = _judge(facts, droplet)
         for tool in NEEDED_TOOLS:
@@ -98,7 +98,7 @@ def tools(facts: Facts) -> Iterator[Finding]:
 
 
 def environment(facts: Facts) -> Iterator[Finding]:
-    """Systemd can read the app's environment, all of it."""
+    """Systemd can read the whole environment of the app."""
     path = environment_path(facts.app)
     for droplet, server in facts.read_servers():
         if server.environment.error:
@@ -132,7 +132,7 @@ def jobs(facts: Facts) -> Iterator[Finding]:
 
 
 def _judge(facts: Facts, droplet: Droplet) -> Callable[[str, str, str], Finding]:
-    """The live color's droplets are not deployed to, so a deploy would not fail because of them."""
+    """Return ``error`` for droplets that the next deploy needs, ``warning`` for the others."""
     return error if facts.is_needed(droplet) else warning
 
 

@@ -1,4 +1,4 @@
-"""What a dry run should have told and could not: no finding, because nothing is known to be wrong."""
+"""What a dry run could not check: not a finding, because nothing is known to be wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bluegreen.checks.facts import Facts, Load, Source
 
 
 def untold(facts: Facts) -> list[str]:
-    """Return what was not checked, and why, in one line each."""
+    """Return one line for each thing that was not checked, with the reason."""
     return [*_loading(facts), *_distributions(facts), *_releases(facts), *_certificates(facts)]
 
 

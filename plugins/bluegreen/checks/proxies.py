@@ -1,4 +1,4 @@
-"""Checks of the proxies, and of what a run before has left there."""
+"""Checks of the proxies, and of the traces of earlier runs there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bluegreen.traffic.agent_answers import utc
 from bluegreen.traffic.live import DisagreementError, live_color
 from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
 
-# A certificate that ends within so many days has not been renewed by itself.
+# A certificate that expires within this many days was not renewed automatically.
 CERTIFICATE_DAYS = 30
-# The first version with the option by which a reload costs no client its connection.
+# The first version with an option that lets clients keep their connections through a reload.
 FULL_VERSION = (2, 6)
 
 
@@ -42,7 +42,7 @@ def answering(facts: Facts) -> Iterator[Finding]:
 
 
 def agreement(facts: Facts) -> Iterator[Finding]:
-    """All send traffic to the same color."""
+    """All proxies send traffic to the same color."""
     try:
         live_color(facts.readable)
     except DisagreementError as disagreement:
@@ -58,7 +58,7 @@ def gradual(facts: Facts) -> Iterator[Finding]:
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
-    """HAProxy takes the configuration that a deploy would install."""
+    """HAProxy accepts the configuration that a deploy would install."""
     if isinstance(facts.config, BlueGreenError):
         yield error("haproxy.cfg", str(facts.config), "it cannot be rendered until then")
     usable = {name for name, status in facts.readable.items() if version_of(status)}
@@ -78,7 +78,7 @@ def configuration(facts: Facts) -> Iterator[Finding]:
 
 
 def certificate(facts: Facts) -> Iterator[Finding]:
-    """Each certificate is there, and valid for a while; clients refuse one that has ended."""
+    """Each certificate exists and is valid for a while; clients refuse an expired one."""
     now = datetime.fromtimestamp(facts.taken_at, UTC)
     for droplet, proxy in facts.read_proxies():
         for path, found in (proxy.certificates or {}).items():
@@ -105,7 +105,7 @@ def _certificate(subject: str, path: str, found: Certificate, now: datetime) -> 
 
 
 def unfinished(facts: Facts) -> Iterator[Finding]:
-    """No run is at work, and none has left anything behind."""
+    """No run is at work, and none has left a lock or an unconfirmed switch."""
     for name, status in facts.readable.items():
         if status.lock is not None and status.lock.until > status.now:
             lock = status.lock

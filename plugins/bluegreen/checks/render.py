@@ -1,4 +1,4 @@
-"""Findings for people to read."""
+"""Findings as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bluegreen.checks.finding import Finding, Severity
 
-# Reading cannot tell these, so no finding ever says them.
+# Reading cannot reveal these, so no finding covers them.
 NOT_TOLD = (
     "not checked, because only a change would tell: whether the token may create droplets, and whether a "
     "release that is not built yet builds and answers"

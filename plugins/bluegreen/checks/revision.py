@@ -31,7 +31,7 @@ def ref(facts: Facts) -> Iterator[Finding]:
 
 
 def age(facts: Facts) -> Iterator[Finding]:
-    """The revision is not older than what is live, or may be."""
+    """The revision is not older than the live one, or is allowed to be."""
     if isinstance(facts.age, BlueGreenError):
         yield error("policy", str(facts.age), "whether the revision is older than what is live is not known")
     elif isinstance(facts.source, Source) and facts.age is not None:
@@ -42,12 +42,12 @@ def age(facts: Facts) -> Iterator[Finding]:
 
 
 def has_cpanfile(source: Source) -> bool:
-    """Whether one is committed; then a deploy installs dependencies."""
+    """Whether a cpanfile is committed; then a deploy installs dependencies."""
     return "cpanfile" in (source.files or frozenset()) | source.left_out
 
 
 def is_kept_out(source: Source, path: str) -> bool:
-    """Whether a file, or everything in a directory, is committed and does not become part of a release."""
+    """Whether a file, or everything in a directory, is committed but kept out of a release."""
 
     def is_there(paths: frozenset[str]) -> bool:
         return path in paths or any(one.startswith(f"{path}/") for one in paths)
@@ -56,12 +56,12 @@ def is_kept_out(source: Source, path: str) -> bool:
 
 
 def files(facts: Facts) -> Iterator[Finding]:
-    """What a deploy needs is in the revision."""
+    """The revision has the files that a deploy needs."""
     source = facts.source
     if not isinstance(source, Source) or source.files is None:
         return
     psgi = facts.app.server.psgi
-    # The build begins with these; a deploy names them in the same words.
+    # The build begins with these checks; a deploy reports them in the same words.
     needed = (psgi, *(("cpanfile", "cpanfile.snapshot", "vendor/cache") if has_cpanfile(source) else ()))
     for path in needed:
         if is_kept_out(source, path):
@@ -77,7 +77,7 @@ def files(facts: Facts) -> Iterator[Finding]:
 
 
 def vendored(facts: Facts) -> Iterator[Finding]:
-    """What the revision ought to bring along is in it, where it is not installed already."""
+    """The revision contains its distributions, unless they are installed already."""
     source = facts.source
     if not isinstance(source, Source) or not is_vendored(source):
         return
@@ -121,7 +121,7 @@ def repository(facts: Facts) -> Iterator[Finding]:
 
 
 def mirror(facts: Facts) -> Iterator[Finding]:
-    """What the revision needs from CPAN can be had."""
+    """CPAN has the distributions that the revision needs from there."""
     source = facts.source
     if not isinstance(source, Source) or is_vendored(source):
         return
@@ -146,7 +146,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def loading(facts: Facts) -> Iterator[Finding]:
-    """Where the revision is built already, it loads."""
+    """The revision loads wherever it is built already."""
     for droplet, server in facts.read_servers():
         load = server.load
         if load is None or load.status == 0:

@@ -54,9 +54,9 @@ _log = logging.getLogger(__name__)
 
 
 def findings_in(facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Finding]:
-    """Return what the checks find, the worst first.
+    """Return the findings of all checks, the worst first.
 
-    A check that breaks is itself a finding: it hides nothing that another one finds.
+    A check that breaks becomes a finding itself, and hides no other check's findings.
     """
     found: list[Finding] = []
     for check in checks:

@@ -26,8 +26,8 @@ class _Part(BaseModel):
 class ServerStatus(_Part):
     """An application droplet.
 
-    :param haproxy: what each proxy's own health check says, by its name.
-    :param probe: what the droplet answers each proxy itself.
+    :param haproxy: the state of each proxy's health check, by the proxy's name.
+    :param probe: the droplet's answer to each proxy.
     :param problem: why it could not be read.
     """
 
@@ -43,7 +43,7 @@ class ServerStatus(_Part):
 
 
 class ProxyReport(_Part):
-    """A proxy; ``problem`` tells why it could not be read."""
+    """A proxy; ``problem`` is why it could not be read."""
 
     name: str
     address: str
@@ -59,9 +59,9 @@ class ProxyReport(_Part):
 
 
 class Status(_Part):
-    """The whole.
+    """The status of an app.
 
-    :param live: who has the traffic, as far as the proxies agree.
+    :param live: the live color, if the proxies agree.
     :param runs: the last runs, the latest first.
     """
 
@@ -75,7 +75,7 @@ class Status(_Part):
 
 
 def status_of(facts: Facts, findings: Sequence[Finding], runs: Sequence[Record]) -> Status:
-    """Put it together; nothing that is sick keeps the rest from being told.
+    """Assemble the status; an unreachable machine never hides the others.
 
     :param runs: the last runs, oldest first.
     """
@@ -188,7 +188,7 @@ def _state(one: ProxyReport) -> Iterator[str]:
 
 
 def _together(said: dict[str, str]) -> str:
-    """Say it once if all proxies say the same."""
+    """Merge the answers of all proxies if they are equal."""
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
     return ", ".join(f"{name}: {one}" for name, one in sorted(said.items())) or "?"

@@ -1,4 +1,4 @@
-"""Making the DAGs of every app, a bad app file notwithstanding."""
+"""Building the DAGs of every app; a bad app file affects only its own."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _log = logging.getLogger(__name__)
 
 
 def refuse_unused_files() -> None:
-    """Let Airflow show as an import error what is among the app files and makes no app.
+    """Raise an import error for Airflow to show, if there are files that are not app files.
 
-    :raises SettingsError: naming each, and what to do.
+    :raises SettingsError: naming each file, and what to do.
     """
     if found := [*unused_files(), *_shared_fleets()]:
         raise SettingsError("; ".join(found))
 
 
 def _shared_fleets() -> list[str]:
-    """Return the tags that more than one app takes for its own droplets', each with the apps."""
+    """Return a line for each tag that more than one app uses for its droplets."""
     apps = defaultdict(list)
     for app_id in app_ids():
-        # What else is wrong with its file, the app's own DAGs say.
+        # The app's own DAGs report everything else that is wrong with its file.
         with suppress(Exception):
             apps[load_app(app_id).fleet.tags.app.casefold()].append(app_id)
     return [
@@ -57,12 +57,12 @@ def dags_for_every_app(
 ) -> dict[str, DAG]:
     """Build one kind of DAG for each app file.
 
-    An app whose file is not usable gets a DAG of the same name that only says so, in its documentation and
-    when it is run, so that one app's mistake neither hides it nor takes other apps' DAGs down.
+    An app whose file is not usable gets a DAG of the same name that reports the error, in its documentation
+    and when it is run. So one app's mistake neither hides it nor affects other apps' DAGs.
 
-    :param build: makes the DAG from an app's settings.
+    :param build: builds the DAG from an app's settings.
     :param prefix: the kind of DAG; its id is this, two underscores and the app's id.
-    :param only: tells which apps have this kind of DAG; default: all, and those whose file is not usable.
+    :param only: whether an app has this kind of DAG; default: all apps, including unusable ones.
     :return: the DAGs by their ids.
     """
     dags = {}
@@ -75,22 +75,22 @@ def dags_for_every_app(
         except SettingsError as error:
             dag = documented(_broken(f"{prefix}__{app_id}", app_id, str(error)))
         except Exception as error:
-            # Whatever one app's settings bring up must not take the other apps' DAGs away.
+            # No error of one app may remove the DAGs of other apps.
             _log.exception("%s: its DAG cannot be made", app_id)
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             dag = documented(_broken(f"{prefix}__{app_id}", app_id, f"{app_id}: no DAG comes of it: {why}"))
         if only and dag.task_ids == ["settings"]:
             continue
-        # Airflow's default lets a deploy wait until somebody finds a switch, and no dry run begins.
+        # By default Airflow pauses new DAGs: a deploy would wait in the queue, and no dry run would begin.
         dag.is_paused_upon_creation = False
         dags[dag.dag_id] = dag
     return dags
 
 
 def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> None:
-    """Let a task's trigger rule count these tasks only.
+    """Make a task's trigger rule count only the given tasks.
 
-    Airflow's rules count the tasks whose results a task uses, too; those have to be upstream of these.
+    Airflow's rules also count the tasks whose results a task uses; those have to be upstream of the others.
     """
     for task_id in task.upstream_task_ids - {one.task_id for one in upstream}:
         task.upstream_task_ids.discard(task_id)
@@ -98,19 +98,19 @@ def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> 
 
 
 def announce(report: ReportOperator) -> None:
-    """Let the world know how a run ended, after its report."""
+    """Add the task that emits events and notifications after the report."""
     after = AnnounceOperator(app_id=report.app_id, task_id="announce", subject=report.subject, retries=0)
-    # Not one of the tasks that decide how the run ends.
+    # A teardown, so that it does not decide how the run ends.
     chain(report, after.as_teardown())
 
 
 def stop_idle_later(
     app: App, lock: BaseOperator, ends: Sequence[BaseOperator], report: ReportOperator
 ) -> None:
-    """Let the idle color be stopped some time after a run, if the settings say so.
+    """Add the task that schedules a stop of the idle color, if the settings ask for one.
 
-    :param ends: what the judge chooses from. Whichever it is, and however it ends, the idle droplets may run
-        something by then.
+    :param ends: the tasks that the judge chooses from. After each of them, however it ended, the idle
+        droplets may run a release.
     """
     if app.seconds_until_stop is not None:
         later = StopIdleLaterOperator(

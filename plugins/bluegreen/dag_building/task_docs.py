@@ -1,4 +1,4 @@
-"""What Airflow's UI shows about each task: sections of one Markdown file, by the task's id."""
+"""The documentation of each task in Airflow's UI: sections of one Markdown file, by the task's id."""
 
 from __future__ import annotations
 

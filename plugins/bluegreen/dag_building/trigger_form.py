@@ -1,4 +1,4 @@
-"""What a person, or a program, says when a deploy is triggered; Airflow's form and its REST API check it."""
+"""The parameters of runs, which Airflow's trigger form and REST API validate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bluegreen.settings.validation import LONGEST_BAKE
 if TYPE_CHECKING:
     from bluegreen.settings.app import App
 
-# One line, for Python and JavaScript alike; `$` alone would let a final line break through.
+# One line, in Python and in JavaScript; `$` alone would allow a final line break.
 LINE_PATTERN = r"^[^\x00-\x1f]*$(?!\n)"
 REVISION_PATTERN = r"^[0-9a-f]{7,40}$(?!\n)"
 
@@ -25,7 +25,7 @@ RARELY = "Rarely needed"
 def deploy_params(app: App) -> dict[str, Param]:
     """Return the DAG params of one app's deploy; only ``ref`` must be given.
 
-    What the app's file decides for every run has no parameter.
+    There are no parameters for decisions of the app file.
     """
     params = {**_subject_params(app), **_careful_params(app), **_rare_params(app), "live": _live_param()}
     for name, demand in (("require_approval", app.policy.approval), ("allow_older", app.policy.allow_older)):
@@ -44,7 +44,7 @@ def _subject_params(app: App) -> dict[str, Param]:
             examples=[app.default_ref],
             description=f"What to deploy: {WHAT_A_REF_MAY_BE}.",
         ),
-        # The form sends null for a text that was emptied again.
+        # The form sends null for a text field that was cleared.
         "reason": Param(
             None,
             type=["null", "string"],
@@ -141,7 +141,7 @@ def rollback_params() -> dict[str, Param]:
 
 
 def _live_param() -> Param:
-    """By which a person says who is live if the proxies disagree."""
+    """Return the parameter that names the live color if the proxies disagree."""
     return Param(
         None,
         type=["null", "string"],

@@ -1,7 +1,7 @@
-"""The figures of runs, through Airflow's own metrics: they are sent if, and to where, Airflow's are.
+"""Metrics of runs, sent through Airflow's own metrics: if Airflow's are switched on, and to the same place.
 
-That a run has begun and ended is heard where Airflow changes its state, in the scheduler as a rule, so that
-it is told of runs whose tasks die, too.
+The beginning and the end of a run are noticed where Airflow changes its state, usually in the scheduler.
+So runs whose tasks die are reported, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
-    """Say by when a run should be over."""
+    """Report by when a run should be over."""
     if (watched := Watched.of(dag_run.dag_id)) is None or dag_run.start_date is None:
         return
     conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
@@ -48,14 +48,14 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 
 def _say_the_end(dag_run: DagRun) -> None:
     watched = Watched.of(dag_run.dag_id)
-    # A run that is marked failed goes on until its teardowns are done, and has no end until then.
+    # A run that was marked failed goes on until its teardowns are done.
     if watched is None or dag_run.end_date is None or not is_attached(dag_run):
         return
     _emit_from_airflow(watched.ended(dag_run.end_date.timestamp(), report_of(dag_run)))
 
 
 def _emit_from_airflow(figures: Figures) -> None:
-    # Airflow's own processes have another copy of what tasks use.
+    # Airflow's own processes have another copy of the classes that tasks use.
     from airflow.observability import stats
 
     send(figures, stats.gauge)

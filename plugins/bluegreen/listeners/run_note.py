@@ -1,8 +1,8 @@
-"""The note of a run in Airflow's list of runs: what a deploy is of while it runs, and how each run ended.
+"""The note of a run in Airflow's list of runs: the subject of a running deploy, and how each run ended.
 
-A task has no way to write it, so the revision that its ref means stands there only at the end. A listener
-has, because it is called where the run's state is changed, in the scheduler as a rule. Airflow catches what
-goes wrong here, so a run ends as it would without a note.
+Tasks cannot write it. A listener can, because it is called where the run's state changes, usually in the
+scheduler. The revision of a deploy's ref is therefore part of the note only at the end. Airflow catches
+errors of listeners, so they do not change how a run ends.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ LONGEST_NOTE = 1000
 
 @hookimpl
 def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
-    """Note what a deploy is of; also if an earlier attempt of the run has left a note."""
+    """Note the subject of a deploy, even if an earlier attempt of the run has left a note."""
     if is_attached(dag_run) and (subject := subject_of(dag_run)):
-        # Not that it runs: the page of a run shows its state as it changes, but goes on showing this note.
+        # The note does not say that the run is at work: Airflow's page of a run does not update the note.
         write_note(dag_run, subject)
 
 
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
-    """Write the note of a run that ended well."""
+    """Write the note of a successful run."""
     note_the_end(dag_run)
 
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
-    """Write the note of a run that did not."""
+    """Write the note of a failed run."""
     note_the_end(dag_run)
 
 
@@ -47,13 +47,13 @@ def note_the_end(dag_run: DagRun) -> None:
         return
     if report := report_of(dag_run):
         write_note(dag_run, str(report["message"]))
-    # A run that is marked failed goes on until its report is done, and has no end until then.
+    # A run that was marked failed goes on until its report is done.
     elif dag_run.end_date is not None and (subject := subject_of(dag_run)):
         write_note(dag_run, f"{subject}: {WITHOUT_A_WORD}, see the log of its task report")
 
 
 def subject_of(dag_run: DagRun) -> str | None:
-    """Return what a deploy is of, or ``None`` for any other run."""
+    """Return the subject of a deploy, or ``None`` for any other run."""
     if not dag_run.dag_id.startswith("bluegreen_deploy__") or not isinstance(dag_run.conf, Mapping):
         return None
     ref, dry = dag_run.conf.get("ref"), dag_run.conf.get("dry_run")
@@ -61,7 +61,7 @@ def subject_of(dag_run: DagRun) -> str | None:
 
 
 def write_note(dag_run: DagRun, text: str) -> None:
-    """Write a note; one that a person has written stays."""
+    """Write a note, unless a person has written one."""
     if dag_run.dag_run_note is not None and dag_run.dag_run_note.user_id != AUTHOR:
         return
     note = text if len(text) <= LONGEST_NOTE else f"{text[: LONGEST_NOTE - 1]}…"
@@ -79,7 +79,7 @@ def is_attached(dag_run: DagRun) -> bool:
 
 
 def report_of(dag_run: DagRun) -> dict[str, Any] | None:
-    """Return what the run's task ``report`` said, or ``None`` if it left nothing."""
+    """Return the result of the run's task ``report``, or ``None`` if there is none."""
     from airflow.models.xcom import XComModel
     from sqlalchemy.orm import object_session
 
@@ -88,7 +88,7 @@ def report_of(dag_run: DagRun) -> dict[str, Any] | None:
     wanted = XComModel.get_many(
         run_id=dag_run.run_id, key="report", task_ids="report", dag_ids=dag_run.dag_id, limit=1
     )
-    # The scheduler decides when it writes the run's state, not this.
+    # The scheduler, not this listener, decides when to write the run's state.
     with session.no_autoflush:
         found = session.scalars(wanted).first()
     report = XComModel.deserialize_value(found) if found is not None else None

@@ -1,4 +1,4 @@
-"""What somebody is shown who is to approve a switch, in Markdown."""
+"""The Markdown shown to the person who approves a switch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_COMMITS = 30
 
 
 def demanded_by(app: App, params: Mapping[str, Any]) -> str | None:
-    """Return what makes a run wait for an approval, a setting or a parameter; ``None`` if nothing does.
+    """Return the setting or parameter that demands an approval; ``None`` if none does.
 
     :param params: the run's.
     """
@@ -35,9 +35,9 @@ def demanded_by(app: App, params: Mapping[str, Any]) -> str | None:
 def refuse_approver(app: App, names: Collection[str], triggered_by: str | None) -> None:
     """Make sure that a user may approve a run.
 
-    :param names: by what names Airflow knows the user who has approved; the first is shown.
+    :param names: the names by which Airflow knows the approver; the first one is shown.
     :param triggered_by: the user who triggered the run, if a user did.
-    :raises PolicyError: if another one has to approve it, naming the setting.
+    :raises PolicyError: if somebody else has to approve it, naming the setting.
     """
     who, approvers = next(iter(names), "nobody"), app.policy.approvers
     others = f"one of {', '.join(approvers)}" if approvers else "somebody else"
@@ -52,14 +52,14 @@ def refuse_approver(app: App, names: Collection[str], triggered_by: str | None) 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be switched.
+    """The switch to approve.
 
     :param app: the app.
     :param plan: the run's plan.
-    :param revision: what gets the traffic.
-    :param baseline: what the live color answered in the preview check.
+    :param revision: the revision that gets the traffic.
+    :param baseline: the live color's answers in the preview check.
     :param unproven: paths that neither color answers well.
-    :param reason: why, in the words of who triggered the run.
+    :param reason: the reason that the triggering user gave.
     :param emergency: whether absolute limits alone judge the new release.
     """
 
@@ -73,21 +73,20 @@ class Request:
 
     @property
     def live_revision(self) -> str | None:
-        """What has the traffic now, or ``None`` if nothing has, or did not say."""
+        """The live revision, or ``None`` if nothing is live or it is unknown."""
         seen = Counter(sample["revision"] for sample in self.baseline if sample["revision"])
         return str(seen.most_common(1)[0][0]) if seen else None
 
     @property
     def range(self) -> tuple[str, str] | None:
-        """From which revision to which traffic moves; ``None`` if there is nothing in between."""
+        """The live and the new revision; ``None`` if there are no commits in between."""
         live = self.live_revision
         return None if live in (None, self.revision) else (str(live), self.revision)
 
     def markdown(self, commits: Sequence[str] | None) -> str:
-        """Say everything; what users or commits say is shown as it is, not as Markdown.
+        """Return the whole text; words of users and of commits are escaped, so that they are not Markdown.
 
-        :param commits: lines of :func:`~bluegreen.source.policy.commits_between`, or ``None`` if they are not
-            known.
+        :param commits: lines of :func:`~bluegreen.source.policy.commits_between`, or ``None`` if unknown.
         """
         plan = self.plan
         parts = [

@@ -1,4 +1,4 @@
-"""Which ends of a run a person wants to hear of."""
+"""The ends of a run that people can be notified of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bluegreen.settings.app import App
 
 
 class Event(StrEnum):
-    """What can be notified; each is a key of the setting ``notifications``."""
+    """The kinds of events; each is a key of the setting ``notifications``."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -19,15 +19,15 @@ class Event(StrEnum):
 
     @property
     def is_bad(self) -> bool:
-        """Whether something is to be mended."""
+        """Whether something has to be fixed."""
         return self in (Event.FAILURE, Event.ROLLBACK, Event.DRY_RUN_FAILURE)
 
 
 def event_of(outcome: str, *, good: bool, dry_run: bool) -> Event | None:
-    """Tell what the end of a run is; ``None`` for a dry run that found nothing.
+    """Return the event of a run's end; ``None`` for a dry run that found nothing.
 
-    :param outcome: the report's word for it.
-    :param good: whether the run ended well.
+    :param outcome: the outcome in its report.
+    :param good: whether the run succeeded.
     """
     if dry_run:
         return None if good else Event.DRY_RUN_FAILURE
@@ -37,6 +37,6 @@ def event_of(outcome: str, *, good: bool, dry_run: bool) -> Event | None:
 
 
 def connections_for(app: App, event: Event) -> list[str]:
-    """Return the Airflow connections that are to hear of an event."""
+    """Return the Airflow connections that are notified of an event."""
     connections: list[str] = getattr(app.notifications, event.value)
     return connections

@@ -1,4 +1,4 @@
-"""What is written down about every run, and what can be read from it."""
+"""The ledger: the record of every run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bluegreen.validation.rests_on import RestsOn
 
 
 class Validation(BaseModel):
-    """What the bake after a switch came to.
+    """The result of the bake after a switch.
 
     :param verdict: why the new release was bad; ``None`` if no limit was broken.
     :param seconds: how long it took.
-    :param own_requests: by path, what was asked of the new color beside clients, and how it answered.
-    :param all_requests: by proxy, what HAProxy counted for it, clients' requests too.
-    :param rests_on: how many of which requests the verdict rests on.
+    :param own_requests: by path, figures of the task's own requests to the new color.
+    :param all_requests: by proxy, HAProxy's figures of all requests, including those of clients.
+    :param rests_on: the evidence of the verdict.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,26 +35,26 @@ class Validation(BaseModel):
 class Record(BaseModel):
     """How one run ended; each proxy keeps a line for each, and Airflow an asset event.
 
-    A run that dies without its report has its record completed by the next one that takes its lock over; then
-    everything that a run finds out on its way is missing.
+    If a run dies without its report, the next run that takes its lock over completes the record; then
+    everything that the dead run found out on its way is missing.
 
-    :param attempt: 0, or how often the run was cleared, and so ran again.
+    :param attempt: 0, or how often the run was cleared and ran again.
     :param trigger: ``manual``, ``scheduled``, ``asset_triggered`` …, as Airflow calls it.
     :param triggered_by: the user, or what else triggered it.
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
     :param emergency: whether the release was judged by absolute limits only.
-    :param older: by how much the revision was older than what was live, if it was, and who forced that.
-    :param approved_by: the user who approved the switch, if that was asked for.
-    :param from_color: who was live before; ``None`` if nothing was, or the run did not get so far.
-    :param to: the color that the run was for.
+    :param older: by how much the revision was older than the live one, if it was, and who allowed that.
+    :param approved_by: the user who approved the switch, if an approval was demanded.
+    :param from_color: the color that was live before; ``None`` if none was, or if the run ended too early.
+    :param to: the color that the run deployed to.
     :param phases: seconds that each task took; mapped ones are keyed ``deploy_0``, ``deploy_1`` …
     :param switched_at: when traffic moved.
     :param switch_ms: milliseconds until all proxies answered with the new color.
-    :param requests: what HAProxy sent to the new color from the switch to the end of the run.
+    :param requests: the requests that HAProxy sent to the new color from the switch to the end of the run.
     :param failed: how many of them were answered with 5xx.
-    :param validation: what the bake came to, if there was one.
-    :param live: who was live when the run ended; only ``live_known`` tells nothing from unknown.
-    :param live_revision: what ran there, as far as a confirmed switch tells.
+    :param validation: the result of the bake, if there was one.
+    :param live: the live color when the run ended; ``live_known`` distinguishes none from unknown.
+    :param live_revision: the revision of the last confirmed switch to that color.
     :param found_by: the run that completed the record of this one.
     """
 
@@ -91,20 +91,20 @@ class Record(BaseModel):
     found_by: str | None = None
 
     def line(self) -> dict[str, Any]:
-        """Return it as plain data, as it is kept."""
+        """Return the record as plain data, the form in which it is kept."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"attempt": self.attempt}
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What tells one run from another."""
+        """The key that identifies a run and its attempt."""
         return self.dag_id, self.run_id, self.attempt
 
 
 def read_ledger(lines_by_proxy: Iterable[Iterable[Mapping[str, Any]]]) -> list[Record]:
-    """Put the ledgers of an app's proxies together, oldest run first.
+    """Merge the ledgers of an app's proxies, oldest run first.
 
-    A proxy that was away when a run ended misses that record, and a new one misses all; the others
-    have them. Lines that are no records (another version's) are left out.
+    A proxy that was unreachable when a run ended lacks that record, and a new proxy lacks all; the others
+    have them. Lines that are not records (of another version) are left out.
     """
     found: dict[tuple[str, str, int], Record] = {}
     for lines in lines_by_proxy:
@@ -114,7 +114,7 @@ def read_ledger(lines_by_proxy: Iterable[Iterable[Mapping[str, Any]]]) -> list[R
             except ValidationError:
                 continue
             known = found.get(record.key)
-            # Where a run was only thought dead on one of them, what it said itself is better.
+            # If a proxy only presumed the run dead, the run's own record is better.
             if known is None or (known.found_by and not record.found_by):
                 found[record.key] = record
     epoch = datetime.fromtimestamp(0, UTC)

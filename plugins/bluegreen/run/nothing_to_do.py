@@ -1,4 +1,4 @@
-"""Whether what a run is to do has been done already."""
+"""Whether there is nothing to do, because a run's goal is reached already."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from bluegreen.traffic.live import confirmed_revision
 
 
 def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) -> str | None:
-    """Tell of the last switch if it led away from what is idle now, or there and was taken back.
+    """Describe the last switch if it moved traffic off the now-idle color, or there and was reverted.
 
-    A rollback's own that was taken back does not count: to go there is what it is for. One that was kept
-    does: whoever asks for the same a moment later does not want the bad release again.
+    Otherwise the result is ``None``. A rollback's switch that was reverted does not count: moving there is
+    the purpose of a rollback. One that was kept does count: a second rollback a moment later must not bring
+    the bad release back.
 
-    :param statuses: what each proxy says.
-    :param rollbacks: how the proxies' names of rollback runs begin.
+    :param statuses: the answer of each proxy.
+    :param rollbacks: the prefix of the run ids of rollbacks, as the proxies know them.
     """
     if plan.live is None or any(status.live is not plan.live for status in statuses):
         return None
@@ -27,7 +28,7 @@ def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) ->
             return None if revert.run_id.startswith(rollbacks) else str(revert)
     kept = [status.confirmed for status in statuses]
     own = all(one and one.color is plan.live and (one.run_id or "").startswith(rollbacks) for one in kept)
-    # However long ago that was: a color that answers nobody is not what one wants to be back on.
+    # However long ago that was, a color without a healthy server is no place to stay on.
     alive = all(any(server.up for server in status.servers[plan.live]) for status in statuses)
     return str(kept[0]) if own and alive else None
 
@@ -35,10 +36,10 @@ def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) ->
 def live_revision(
     plan: Plan, statuses: Collection[ProxyStatus], facts: Mapping[Droplet, DropletFacts | Exception]
 ) -> str | None:
-    """Return which revision is live, as the proxies or else its droplets know.
+    """Return the live revision, from the proxies or else from the droplets.
 
-    :param statuses: what each proxy says.
-    :param facts: what each application droplet says, or why it does not.
+    :param statuses: the answer of each proxy.
+    :param facts: the answer of each application droplet, or the reason why there is none.
     """
     if plan.live is None:
         return None
@@ -55,8 +56,8 @@ def is_live(
 ) -> bool:
     """Whether a revision is live everywhere, was judged, and is healthy.
 
-    :param statuses: what each proxy says.
-    :param facts: what each application droplet says, or why it does not.
+    :param statuses: the answer of each proxy.
+    :param facts: the answer of each application droplet, or the reason why there is none.
     """
     if plan.live is None:
         return False
@@ -67,7 +68,7 @@ def is_live(
     ) and all(
         status.live is plan.live
         and status.consistent
-        # One that nobody has confirmed, like the first release of a run that died, was never judged.
+        # An unconfirmed revision, like the first release of a run that died, was never judged.
         and status.confirmed is not None
         and (status.confirmed.color, status.confirmed.revision) == (plan.live, revision)
         and sum(server.up for server in status.servers[plan.live]) == len(droplets)

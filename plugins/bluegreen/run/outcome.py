@@ -10,12 +10,12 @@ from bluegreen.color import Color
 from bluegreen.traffic.drain import Drain, requests
 from bluegreen.validation.rests_on import RestsOn
 
-# Of a run whose report died, so that it cannot be told where the traffic is.
+# The outcome of a run whose report died, so that the place of the traffic is unknown.
 WITHOUT_A_WORD = "ended without a word"
 
 
 class Outcome(StrEnum):
-    """Ways for a run to end; each says where the traffic is."""
+    """The outcomes of a run; each states where the traffic is."""
 
     LIVE = "live and confirmed"
     ALREADY_LIVE = "already live"
@@ -29,29 +29,29 @@ class Outcome(StrEnum):
 
     @property
     def is_good(self) -> bool:
-        """Whether the run did what it was for."""
+        """Whether the run reached its goal."""
         return self in (Outcome.LIVE, Outcome.ALREADY_LIVE, Outcome.ALIGNED, Outcome.WOULD_SUCCEED)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known at the end of a run.
+    """The facts at the end of a run.
 
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
     :param states: task states; mapped ones are keyed ``task_0``, ``task_1`` …
-    :param errors: what failed tasks said, keyed alike.
-    :param moved_back: whether the proxies took this run's switch back, asked to or by themselves.
-    :param live: who is live now, or ``None`` if nothing is.
+    :param errors: the errors of failed tasks, keyed alike.
+    :param moved_back: whether the proxies took this run's switch back, on request or by themselves.
+    :param live: the live color, or ``None`` if nothing is live.
     :param live_known: whether the proxies could be asked, and agree.
-    :param asked: whether they could be asked at all; then what they say counts, and not what a task's state
-        says, which anybody can set in Airflow.
-    :param kept: whether this run's switch is confirmed, whoever did it.
+    :param asked: whether they could be asked at all; then their answers count, and not the states of tasks,
+        which anybody can set in Airflow.
+    :param kept: whether this run's switch is confirmed.
     :param first: whether nothing was live before.
-    :param unmoved: whether what was live before is known to be live.
-    :param settled: how it ended and what was found, if there was nothing to do.
-    :param drain: how the color that was deployed to became free, if the run got that far.
-    :param still_running: requests in progress on the color that is not live.
-    :param rests_on: what the bake's verdict rests on, if there was one.
+    :param unmoved: whether the color that was live before is known to be live.
+    :param settled: the outcome and the reason, if there was nothing to do.
+    :param drain: how the target color became free, if the run got that far.
+    :param still_running: requests in progress on the idle color.
+    :param rests_on: the evidence of the bake's verdict, if there was a bake.
     :param by_policy: whether a task failed because of the app's policy.
     """
 
@@ -73,7 +73,7 @@ class Facts:
 
 
 def outcome_of(facts: Facts) -> Outcome:
-    """Tell how the run ended."""
+    """Return how the run ended."""
     if facts.settled:
         return facts.settled[0]
     if facts.kept or (not facts.asked and facts.states.get("confirm") == "success"):
@@ -93,7 +93,7 @@ def may_have_switched(states: Mapping[str, str]) -> bool:
 
 
 def message_of(facts: Facts, app_id: str) -> str:
-    """Say what happened, why, what is live now and what to do next."""
+    """Return one line: what happened, why, what is live now and what to do next."""
     outcome = outcome_of(facts)
     if facts.settled:
         return f"{facts.subject}: {outcome}: {facts.settled[1]}; {_live(facts)}"
@@ -116,8 +116,8 @@ def message_of(facts: Facts, app_id: str) -> str:
 
 
 def cause_of(facts: Facts) -> str:
-    """Say why a run did not end well."""
-    # Several tasks may have met the same trouble.
+    """Return why a run failed."""
+    # Several tasks may have failed for the same reason.
     return "; ".join(dict.fromkeys(facts.errors.values())) or _silent_failure(facts.states)
 
 

@@ -1,4 +1,4 @@
-"""What a run found out before it changes anything, and passes from task to task."""
+"""A run's plan: the facts that it establishes before it changes anything, and passes from task to task."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class HeldLock(BaseModel):
 
 
 class Plan(BaseModel):
-    """Who is live at the start of a run, and what the run is going to change.
+    """The live color at the start of a run, and the droplets that the run is going to change.
 
     :param live: the color that has the traffic, or ``None`` before the first deploy.
     :param idle: the color that the run deploys to.
-    :param warnings: findings that do not stop a deploy, but a person should read.
-    :param counters: HAProxy's counters of the live color by proxy: where "before the switch" begins.
-    :param good: the idle color's last revision that was confirmed, if that is known: a rollback goes back to
-        it, so it stays on the droplets until another one is confirmed there.
-    :param older: by how much the revision is older than what is live, in words, if it is.
+    :param warnings: findings that do not stop a deploy, but are worth reading.
+    :param counters: HAProxy's counters of the live color by proxy: the beginning of "before the switch".
+    :param good: the idle color's last confirmed revision, if known: the target of a rollback, which stays on
+        the droplets until another revision is confirmed there.
+    :param older: by how much the revision is older than the live one, in words, if it is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ class Plan(BaseModel):
     def idle_droplet(self, ip: str) -> Droplet:
         """Return the idle droplet with a public address.
 
-        :raises FleetError: if none has it; a deploy never writes anywhere else.
+        :raises FleetError: if no idle droplet has it; a deploy never writes anywhere else.
         """
         for droplet in self.idle_droplets:
             if str(droplet.public) == ip:

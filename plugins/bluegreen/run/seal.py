@@ -1,7 +1,7 @@
-"""What one task of a run tells another so that nobody else can have said it.
+"""Seals: proof that a statement between two tasks of a run is genuine.
 
-Whoever may edit XComs in Airflow can change what tasks tell each other. A sealed statement cannot be made or
-changed without a key that only tasks can read.
+Users who may edit XComs in Airflow can change what tasks pass to each other. A sealed statement cannot be
+made or changed without a key that only tasks can read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ SEAL = "seal"
 
 
 def key_from(secret: str) -> bytes:
-    """Derive the key from a secret that is for something else too."""
+    """Derive the key from a secret that has another purpose, too."""
     return hmac.digest(secret.encode(), b"bluegreen seal of statements between tasks", hashlib.sha256)
 
 
 def sealed(key: bytes, statement: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a statement with its seal; it has to be plain data."""
+    """Return a statement, which has to be plain data, with its seal."""
     return {**statement, SEAL: _seal(key, statement)}
 
 

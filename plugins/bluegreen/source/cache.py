@@ -1,4 +1,4 @@
-"""Where Airflow's machine keeps its mirrors of repositories, and who may use one at a time."""
+"""The directory of repository mirrors on Airflow's machine, and the lock on each of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from bluegreen.errors import RefError
 
-# A run holds a mirror for seconds; only the first fetch of a large repository takes longer.
+# Seconds to wait for a mirror: a run holds it for seconds, and longer only to fetch a large repository first.
 LOCK_SECONDS = 300.0
 LOCK_INTERVAL = 0.1
-# After this time without use a mirror is removed; the next run of an app that needs it makes it anew.
+# A mirror is removed after this time without use; the next run that needs it fetches it again.
 UNUSED_SECONDS = 90 * 86400.0
 
 
 class BusyError(RefError):
-    """Another run works with the mirror for too long."""
+    """Another run has used the mirror for too long."""
 
     transient = True
 
@@ -38,7 +38,7 @@ def locked_mirror(repository: str) -> Iterator[tuple[Path, int]]:
     """Give the directory of a repository's mirror to one run at a time; the directory itself may be missing.
 
     :param repository: URL of the repository.
-    :return: the directory, and the lock's file descriptor, which programs that write there have to hold too.
+    :return: the directory, and the lock's file descriptor, which programs that write there have to inherit.
     :raises RefError: if the cache cannot be used; the text names the directory and its setting.
     :raises BusyError: if another run holds it for longer than :data:`LOCK_SECONDS`.
     """
@@ -79,7 +79,7 @@ def _wait(lock: int, repository: str) -> None:
 
 
 def _own_directory(directory: Path) -> Path:
-    """Make a directory that nobody else can write to: what stands in a mirror is believed."""
+    """Make a directory that nobody else can write to: the contents of a mirror are trusted."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.stat()

@@ -1,4 +1,4 @@
-"""A forge in trouble is asked again for a while; one that refuses is not."""
+"""Asking a forge: again for a while if it is in trouble, once if it refuses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from bluegreen.errors import RefError
 from bluegreen.source.git import LARGEST_FILE, Answer, GitTimeoutError
 
-# Longer than a restart or a failover of a forge takes; a deploy that fails at once is no faster for anybody.
+# Seconds, longer than a restart or a failover of a forge takes; failing at once helps nobody.
 PATIENCE_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 
-# The forge has answered, or this machine cannot ask: asking again changes nothing. Droplets use it too, as an
-# extended regular expression of POSIX.
+# Errors after which asking again changes nothing: the forge has answered, or this machine cannot ask.
+# Droplets use the pattern, too, as a POSIX extended regular expression.
 REFUSALS = (
     r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
     r"|Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|returned error: "
@@ -25,7 +25,7 @@ REFUSALS = (
     r"|File too large|ssh: .*[Nn]ot found"
 )
 
-# The mirror's own files are not as git left them.
+# Errors that show that the mirror's own files were damaged.
 _DAMAGE = re.compile(
     r"bad object|corrupt|not a git repository: |missing (blob|tree|commit|necessary objects)|unable to read"
     r"|loose object|packfile|pack-.*idx|invalid sha1 pointer|invalid object|cannot lock ref"
@@ -39,7 +39,7 @@ class ForgeError(RefError):
 
 
 class DamagedError(Exception):
-    """The mirror is not whole, and is to be made anew."""
+    """The mirror is damaged, and has to be fetched again."""
 
 
 def ask(question: Callable[[], Answer], repository: str) -> Answer:

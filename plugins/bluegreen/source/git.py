@@ -1,4 +1,4 @@
-"""Running git where Airflow runs its tasks: it asks nobody anything, and is bounded in time and answers."""
+"""Running git where Airflow runs its tasks: without prompts, bounded in time and output."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=10 -o S
 
 
 class GitTimeoutError(RefError):
-    """Git was not done in time, and was ended."""
+    """Git did not finish in time, and was ended."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What git left."""
+    """The result of a git command."""
 
     status: int
     stdout: str
@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def complaint(self) -> str:
-        """The line that explains a failure; after an SSH failure that is not the last one."""
+        """The line that explains a failure; after an SSH failure it is not the last one."""
         said = [line for line in self.stderr.strip().splitlines() if line.strip()]
         return next((line for line in said if line.startswith("fatal:")), said[-1] if said else "no reason")
 
@@ -72,7 +72,7 @@ def run_git(
 
     :param timeout: seconds after which it is ended.
     :param directory: the repository.
-    :param stdin: what it reads.
+    :param stdin: its standard input.
     :param held: file descriptors that it and its children keep open, such as a lock's.
     :raises RefError: if git is not installed, or says more than :data:`LARGEST_ANSWER` bytes.
     :raises GitTimeoutError: after ``timeout`` seconds.
@@ -108,15 +108,15 @@ def _environment() -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     return {
         **inherited,
-        # Its words are read here.
+        # The project reads git's messages, so they must not be translated.
         "LC_ALL": "C.UTF-8",
         "LANGUAGE": "C",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ALLOW_PROTOCOL": ALLOWED_PROTOCOLS,
         "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", _SSH),
-        # Whoever can push could replace a reviewed file by another one.
+        # A replacement that somebody pushes could swap a reviewed file for another one.
         "GIT_NO_REPLACE_OBJECTS": "1",
-        # What is missing in the mirror is fetched on purpose, or not at all.
+        # Missing objects are fetched on purpose, or not at all.
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_ADVICE": "0",
     }

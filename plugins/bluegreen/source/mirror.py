@@ -1,7 +1,7 @@
-"""A mirror of an app's repository on Airflow's machine: all commits, and the files that are asked for.
+"""A mirror of an app's repository on Airflow's machine: all commits, and the files that a run needs.
 
-It is a cache: whatever happens to it, it is made anew. No program of a repository runs here, and nothing that
-is pushed can change what git does.
+It is a cache: if it is lost or damaged, it is fetched again. No program of a repository runs here, and
+nothing that is pushed can change the behavior of git.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FETCH_SECONDS = 900.0
 LOCAL_SECONDS = 120.0
 TIDY_SECONDS = 300.0
 
-# What a mirror may have on disk; with more it is made anew, and with more then, refused.
+# The largest size of a mirror on disk. A larger one is fetched again, and refused if it is still larger.
 LARGEST_MIRROR = 6 * 2**30
 MOST_PACKS = 20
 
-# Modes of git's.
+# Git's modes of tree entries.
 LINK, SUBMODULE = "120000", "160000"
 
 # Of a file that is read, such as a cpanfile; the largest cpanfile.snapshot seen had 0.4 MB.
@@ -64,15 +64,15 @@ _CONFIG = """\
 
 
 class FileTooLargeError(BlueGreenError):
-    """A file that has to be read is larger than any that is meant to be."""
+    """A file that has to be read is larger than any genuine one."""
 
 
 def with_mirror(repository: str, work: Callable[[Mirror], T], *, commits: Collection[str] = ()) -> T:
-    """Bring the mirror of a repository up to date, and do something with it, alone.
+    """Update the mirror of a repository, and work with it, exclusively.
 
     :param repository: URL of the repository.
-    :param work: is called again, with a new mirror, if the first one turns out to be damaged.
-    :param commits: all that is needed; if the mirror has them, the repository is not asked.
+    :param work: called again, with a new mirror, if the first one turns out to be damaged.
+    :param commits: the commits that are needed; if the mirror has them, the repository is not asked.
     :raises RefError: if the repository cannot be read, or the mirror cannot be kept.
     """
     with locked_mirror(repository) as (path, lock):
@@ -107,7 +107,7 @@ class Mirror:
     """A repository's branches, tags and history as they were a moment ago.
 
     :param repository: URL of the repository.
-    :param path: directory of the mirror; made if it is missing.
+    :param path: directory of the mirror; created if it is missing.
     :param lock: file descriptor of its lock, which git holds as long as it runs.
     """
 
@@ -143,7 +143,7 @@ class Mirror:
         return self.run("cat-file", "-e", f"{revision}^{{commit}}").status == 0
 
     def commit(self, name: str) -> str | None:
-        """Return the commit that a full ref name, a commit id or its beginning means, or ``None``.
+        """Return the commit of a full ref name, a commit id or its beginning, or ``None``.
 
         :raises DamagedError: if a commit is missing that has to be there.
         """
@@ -167,11 +167,11 @@ class Mirror:
         ]
 
     def count(self, revision: str, other: str) -> int:
-        """Return how many commits the first has that the second lacks."""
+        """Count the commits of the first revision that the second one lacks."""
         return int(self.git("rev-list", "--count", revision, f"^{other}"))
 
     def committed(self, revision: str) -> int:
-        """Return when a commit was made, in seconds since the epoch, as it says itself."""
+        """Return the commit's own date, in seconds since the epoch."""
         return int(self.git("show", "--no-patch", "--no-show-signature", "--format=%ct", revision))
 
     def log(self, between: str, *options: str, most: int) -> list[str]:
@@ -187,9 +187,9 @@ class Mirror:
         return seen.split("\n")[:-1]
 
     def keep(self, name: str, revision: str) -> bool:
-        """Let a commit stay in the mirror, also when no branch leads to it any more; fetch it if need be.
+        """Keep a commit in the mirror even if no branch leads to it any more; fetch it if necessary.
 
-        :param name: whose; another commit of that name need not stay then.
+        :param name: the name to keep it by; it releases the previous commit of that name.
         :return: whether the commit is there.
         """
         kept = f"refs/bluegreen/{name}"
@@ -250,7 +250,7 @@ class Mirror:
         self._ask(*options, *fetch, stdin=stdin, timeout=FETCH_SECONDS)
 
     def _prepare(self) -> None:
-        """Make the mirror, or take over what a run that was killed has left."""
+        """Create the mirror, or continue one that a killed run has left."""
         if not (self.path / "HEAD").exists():
             if self.path.is_dir():
                 shutil.rmtree(self.path)

@@ -1,6 +1,6 @@
-"""What an app's file says about a ref: which revision it means, and whether that may be deployed.
+"""The policy of an app file: which revision a ref means, and whether that revision may be deployed.
 
-A deploy and a dry run ask the same functions, so that they cannot disagree.
+A deploy and a dry run call the same functions, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Allowed:
 
     :param ref: what the user typed.
     :param revision: 40 hex digits.
-    :param why: which branch or tag it is in, for example ``branch main``.
-    :param signed_by: who signed it, if the app's file asks for that.
+    :param why: the branch or tag that allows it, for example ``branch main``.
+    :param signed_by: the signer, if the app file demands one.
     """
 
     ref: str
@@ -47,7 +47,7 @@ class Age:
     is_older: bool
 
     def __str__(self) -> str:
-        """Return the comparison in a few words, for a run's report."""
+        """Describe the comparison in a few words, for a run's report."""
         if self.lacks is None:
             return f"not comparable with {self.live[:12]}, which was live"
         return f"older than live ({self.live[:12]}) by {self.lacks} commit{'' if self.lacks == 1 else 's'}"
@@ -103,7 +103,7 @@ def commits_between(app: App, live: str, revision: str, most: int) -> list[str]:
     A line begins with ``>`` if the new revision has the commit, and with ``<`` if the live one has.
 
     :param most: how many lines at most.
-    :raises RefError: if the repository cannot be read, or has the live revision no more.
+    :raises RefError: if the repository cannot be read, or no longer has the live revision.
     """
 
     def log(mirror: Mirror) -> list[str]:
@@ -117,8 +117,8 @@ def commits_between(app: App, live: str, revision: str, most: int) -> list[str]:
 def age_of(mirror: Mirror, app: App, revision: str, live: str) -> Age:
     """Compare a revision with the one that is live.
 
-    It is older if the live one descends from it, or if both have commits that the other lacks, and it was
-    committed earlier. A live revision that the repository does not have any more cannot be compared.
+    It is older if the live one descends from it, or if each has commits that the other lacks and it was
+    committed earlier. A live revision that the repository no longer has cannot be compared.
     """
     # Kept, so that a history that is rewritten later can be compared nevertheless.
     if not mirror.keep(f"live/{app.id}", live):

@@ -1,4 +1,4 @@
-"""Whether a commit, or a tag that names it, is signed by a key of the app's file."""
+"""Signatures: whether a key in the app file has signed a commit, or a tag that names it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GOOD = re.compile(r'^Good "git" signature for (.+) with \S+ key SHA256:\S+$', r
 def signer_of(
     mirror: Mirror, revision: str, tags: Sequence[str], allowed_signers: Sequence[str]
 ) -> str | None:
-    """Return who signed a commit, or an annotated tag that names it; ``None`` if nobody did who counts.
+    """Return the allowed signer of a commit, or of an annotated tag that names it; ``None`` if there is none.
 
     :param tags: full names of the tags that may be deployed.
     :param allowed_signers: lines as in git's ``gpg.ssh.allowedSignersFile``.
