@@ -1,4 +1,4 @@
-"""What the proxy agent answers, as types."""
+"""The answers of the agent on a proxy, as types."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Haproxy(_Answer):
 
 
 class TrafficMap(_Answer):
-    """Who is live; ``idle_share`` is the percentage of requests that the idle color is given."""
+    """The traffic map; ``idle_share`` is the percentage of requests that go to the idle color."""
 
     live: Color | Literal["none"]
     idle: Color
@@ -65,9 +65,9 @@ class TrafficMap(_Answer):
 
 
 class ServerState(_Answer):
-    """A server as HAProxy knows it, and its own health check sees it, for example ``L7OK``.
+    """A server in HAProxy, with the result of HAProxy's health check, for example ``L7OK``.
 
-    ``maxconn`` are the requests that it is given at a time; ``None`` if that is not limited.
+    ``maxconn`` is the most requests that it gets at a time; ``None`` if that is not limited.
     """
 
     name: str
@@ -79,7 +79,7 @@ class ServerState(_Answer):
 
 
 class Counters(_Answer):
-    """What HAProxy counted for one color since its last reload."""
+    """HAProxy's counters of one color since its last reload."""
 
     requests: int = 0
     responses_5xx: int = 0
@@ -93,7 +93,7 @@ class Counters(_Answer):
         return Counters(**{name: mine[name] + theirs[name] for name in mine})
 
     def __sub__(self, earlier: Counters) -> Counters:
-        """Events since ``earlier``; a reload in between restarts the count, then those since the reload."""
+        """Events since ``earlier``, or since the last reload if there was one in between."""
         now, before = self.model_dump(), earlier.model_dump()
         if any(now[name] < before[name] for name in now):
             return self
@@ -101,7 +101,7 @@ class Counters(_Answer):
 
 
 class Lock(_Answer):
-    """Who may change this proxy, ``since`` when and ``until`` when, in seconds since the epoch."""
+    """The run that may change this proxy, from ``since`` to ``until``, in seconds since the epoch."""
 
     owner: str
     run_id: str
@@ -114,7 +114,7 @@ class Lock(_Answer):
 class PendingSwitch(_Answer):
     """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed.
 
-    ``prepared`` means that its run had begun to confirm it everywhere; ``token`` is that of its run's lock.
+    ``prepared`` means that its run has begun to confirm it everywhere. ``token`` is that of its run's lock.
     """
 
     from_color: Color | None = Field(alias="from")
@@ -127,9 +127,9 @@ class PendingSwitch(_Answer):
 
 
 class Confirmed(_Answer):
-    """The last switch that was confirmed, by which run, ``at`` when (seconds since the epoch).
+    """The last confirmed switch, its run, and ``at``, its time in seconds since the epoch.
 
-    ``token`` is that of the run's lock: a run that was cleared has another one from then on.
+    ``token`` is the token of the run's lock: a run that is cleared gets another one.
     """
 
     color: Color
@@ -145,9 +145,9 @@ class Confirmed(_Answer):
 
 
 class LastRevert(_Answer):
-    """The last switch that was taken back, or, if ``refused``, that could not be.
+    """The last switch that was taken back, or, if ``refused``, that could not be taken back.
 
-    ``token`` is that of the lock of the run whose switch it was.
+    ``token`` is the token of the lock of the switch's run.
     """
 
     from_color: Color = Field(alias="from")
@@ -211,7 +211,7 @@ class ProxyStatus(_Answer):
 
     @property
     def too_old(self) -> str | None:
-        """Say so if this HAProxy cannot do what is asked of it; nothing of one whose version is not known."""
+        """Describe why this HAProxy is too old; ``None`` if it is not, or if its version is unknown."""
         if not (0, 0) < self.version < OLDEST_HAPROXY:
             return None
         needed = ".".join(map(str, OLDEST_HAPROXY))
@@ -219,26 +219,26 @@ class ProxyStatus(_Answer):
 
     @property
     def is_deployed_to(self) -> bool:
-        """Whether a deploy has been here: one that is new knows no map, and sends nobody anywhere.
+        """Whether a deploy has reached this proxy: a new one has no map, and sends traffic nowhere.
 
-        A deploy that ended before HAProxy was told has left no more than the map's file.
+        A deploy that ended before it reached HAProxy has left only the map's file.
         """
         has_only_the_file = self.haproxy.running and self.moved_at is None and self.confirmed is None
         return self.map_running is not None or (self.map_file is not None and not has_only_the_file)
 
     @property
     def known_live(self) -> Color | None:
-        """Who is live, or, while HAProxy does not say so, who will be when it is started or repaired."""
+        """The live color, or, while HAProxy does not run, the color that will be live after its start."""
         if self.map_running is None and self.map_file is not None:
             return self.map_file.live if isinstance(self.map_file.live, Color) else None
         return self.live
 
     @property
     def news(self) -> LastRevert | None:
-        """The last switch that was taken back, or could not be, unless one was confirmed since.
+        """The last switch that was taken back, or could not be, unless another was confirmed since.
 
-        A later run has a greater token. The clock, which may have been wrong and set right in between, only
-        decides within one run.
+        A later run has a greater token. The clock, which may have been corrected in between, decides only
+        within one run.
         """
         revert, confirmed = self.last_revert, self.confirmed
         if (
@@ -251,7 +251,7 @@ class ProxyStatus(_Answer):
 
     @property
     def version(self) -> tuple[int, int]:
-        """Major and minor version of HAProxy, to render its configuration for; (0, 0) if it is not known."""
+        """HAProxy's major and minor version, which its configuration depends on; (0, 0) if unknown."""
         found = re.match(r"(\d{1,4})\.(\d{1,4})", self.haproxy.version)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
@@ -267,7 +267,7 @@ class Probe(_Answer):
 
 
 class SwitchResult(_Answer):
-    """``at`` (seconds since the epoch) is when traffic moved, ``milliseconds`` until the first new answer."""
+    """A switch: ``at`` in seconds since the epoch, and ``milliseconds`` until the first new answer."""
 
     from_color: Color | None = Field(alias="from")
     to: Color
@@ -280,7 +280,7 @@ class SwitchResult(_Answer):
 
 
 class RevertResult(_Answer):
-    """``reverted`` is false if there was nothing to take back; traffic is on ``to`` either way."""
+    """A revert; ``reverted`` is false if there was nothing to take back. Traffic is on ``to`` either way."""
 
     from_color: Color | None = Field(alias="from")
     to: Color | None

@@ -1,4 +1,4 @@
-"""Who exists: the fleet of an app as a HAProxy configuration."""
+"""HAProxy's configuration: who exists in the fleet of an app."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ PUBLIC_HOST = HOST_NAME + r"(:[0-9]{1,5})?"
 
 # Where HAProxy says that it takes traffic, with GET; see haproxy.cfg.j2.
 MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
-# A CDN, its inner shield, a proxy of one's own: more trusted proxies than these are not looked through.
+# The longest chain of trusted proxies that is followed: a CDN, its inner shield, and one more.
 LONGEST_CHAIN = 5
-# HAProxy reads 64 words and 2048 characters of a line; it finds an address among many in one look.
+# HAProxy reads at most 64 words and 2048 characters of a line.
 NETWORKS_A_LINE = 40
 # What somebody is answered who asks for the preview host and may not see it; see haproxy.cfg.j2.
 NO_PREVIEW_STATUS = 403
@@ -53,7 +53,7 @@ class Server:
     :param name: the droplet's name, unique within its color.
     :param address: its private address, to which HAProxy connects.
     :param port: TCP port of the application.
-    :param maxconn: requests that it is given at a time, which is its number of workers.
+    :param maxconn: the most requests that it gets at a time: its number of workers.
     :raises BlueGreenError: if the name is not a droplet's name, or a number is out of range.
     """
 

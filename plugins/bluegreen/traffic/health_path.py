@@ -1,4 +1,4 @@
-"""Whether the live release answers the health path that HAProxy is about to ask it for."""
+"""Whether the live release answers the health path that HAProxy is about to request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ HEALTH_PATH_ADVICE = (
 
 
 def lost_by_health_path(app: App, status: int | None) -> str | None:
-    """Say why HAProxy, once it asks as the settings say, would take a live droplet out of the traffic.
+    """Return why HAProxy, with the new settings, would take a live droplet out of the traffic.
 
-    The droplet, which HAProxy takes for up so far, is the subject of what is said.
+    The droplet, which is up in HAProxy so far, is the subject of the sentence.
 
-    :param status: what the droplet answers to ``health.path``. That it answers nothing (``None``), or with
-        5xx, says nothing of the path: HAProxy's own checks judge that.
+    :param status: the droplet's answer to ``health.path``. No answer (``None``) and 5xx say nothing about the
+        path: HAProxy's own checks judge those.
     """
     path = app.health.path
     statuses = app.good_statuses(path)

@@ -1,4 +1,4 @@
-"""Who is live, as the proxies of an app answer together."""
+"""The live color, from the answers of all proxies of an app."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class DisagreementError(ProxyError):
 
 
 def live_color(statuses: Mapping[str, ProxyStatus], choice: Color | None = None) -> Color | None:
-    """Which color all proxies send traffic to; None if nothing is live on any of them.
+    """Return the color that all proxies send traffic to; None if nothing is live on any of them.
 
-    A proxy that sends traffic nowhere, because it is new or was not reached by the first switch, does
-    not count if others do.
+    A proxy that sends traffic nowhere, because it is new or the first switch did not reach it, does not count
+    if others do.
 
-    :param statuses: what each proxy says, by its name.
-    :param choice: which color a person says is live; needed, and allowed, only if they disagree.
-    :raises DisagreementError: naming what each of them says, if there is no choice.
-    :raises ProxyError: if there is nothing to choose.
+    :param statuses: the answer of each proxy, by its name.
+    :param choice: the live color according to a person; needed, and allowed, only if the proxies disagree.
+    :raises DisagreementError: with each proxy's answer, if they disagree and there is no choice.
+    :raises ProxyError: if there is a choice although they agree.
     """
     if not statuses:
         raise ProxyError("there is no proxy to ask which color is live", code="no_proxy")
@@ -45,7 +45,7 @@ def live_color(statuses: Mapping[str, ProxyStatus], choice: Color | None = None)
 
 
 def confirmed_revision(live: Color | None, statuses: Iterable[ProxyStatus]) -> str | None:
-    """Return the revision that is live, if all proxies that know it know the same."""
+    """Return the confirmed revision of the live color, if all proxies that know one agree."""
     known = {
         one.confirmed.revision
         for one in statuses
@@ -55,11 +55,11 @@ def confirmed_revision(live: Color | None, statuses: Iterable[ProxyStatus]) -> s
 
 
 def demand_live(color: Color, statuses: Mapping[str, ProxyStatus]) -> None:
-    """Make sure that traffic still is where a run has found it.
+    """Make sure that traffic is still where a run has found it.
 
-    :param color: who was live then, as at least one proxy said.
-    :param statuses: what each of them says now, by its name.
-    :raises ProxyError: if none of them says so any more.
+    :param color: the color that was live then, on at least one proxy.
+    :param statuses: the present answer of each proxy, by its name.
+    :raises ProxyError: if it is live on none of them any more.
     """
     if all(status.known_live is not color for status in statuses.values()):
         raise ProxyError(
@@ -70,14 +70,14 @@ def demand_live(color: Color, statuses: Mapping[str, ProxyStatus]) -> None:
 
 
 def servers_of(color: Color | None, statuses: Iterable[ProxyStatus]) -> list[ServerState]:
-    """Return a color's servers as the proxies know them; where these differ, as the last one does."""
+    """Return a color's servers in the proxies; where the proxies differ, the last one counts."""
     return [server for status in statuses for server in status.servers.get(color, ())] if color else []
 
 
 def color_from_before(statuses: Mapping[str, ProxyStatus]) -> Color:
-    """Which color to go back to if the proxies disagree because a switch was interrupted.
+    """Return the color to go back to if the proxies disagree because a switch was interrupted.
 
-    :raises DisagreementError: if none of them knows.
+    :raises DisagreementError: if no proxy knows it.
     """
     origins = []
     for one in statuses.values():
@@ -96,9 +96,9 @@ def color_from_before(statuses: Mapping[str, ProxyStatus]) -> Color:
 
 
 def is_decided(statuses: Mapping[str, ProxyStatus]) -> bool:
-    """Whether a run that died while it confirmed its switch must be taken to have done so.
+    """Whether the switch of a run that died while confirming counts as confirmed.
 
-    It confirms in two steps, so that the second one may begin only when everybody has agreed to the first.
+    Confirming has two steps: the second one begins only when all proxies have agreed to the first.
     """
     waiting = [status.pending for status in statuses.values() if status.pending]
     return bool(waiting) and all(
@@ -107,9 +107,9 @@ def is_decided(statuses: Mapping[str, ProxyStatus]) -> bool:
 
 
 def demand_support(statuses: Mapping[str, ProxyStatus]) -> None:
-    """Refuse a HAProxy that is too old; one whose version is not known is refused where that matters.
+    """Refuse a HAProxy that is too old; an unknown version is refused where it matters.
 
-    :param statuses: what each proxy says, by its name.
+    :param statuses: the answer of each proxy, by its name.
     :raises ProxyError: with the code ``unsupported``, naming the version.
     """
     for name, status in sorted(statuses.items()):
@@ -118,9 +118,9 @@ def demand_support(statuses: Mapping[str, ProxyStatus]) -> None:
 
 
 def next_token(run: str, statuses: Iterable[ProxyStatus]) -> int | None:
-    """Return the smallest token that a run may be given everywhere, or None if no proxy knows any.
+    """Return the smallest token that a run can get on all proxies, or None if no proxy knows any.
 
-    :param run: the run, as the proxies know it; a lock that it holds already may stay.
+    :param run: the run's id on the proxies; a lock that it holds already may stay.
     """
 
     def smallest(last: int, lock: Lock | None) -> int:

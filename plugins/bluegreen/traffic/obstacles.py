@@ -1,4 +1,4 @@
-"""Why a deploy does not begin, in the same words for the dry run and for the deploy itself."""
+"""Obstacles to a deploy, in the same words for the dry run and for the deploy itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bluegreen.traffic.agent_answers import ProxyStatus
 
 
 def no_haproxy(status: ProxyStatus) -> str | None:
-    """Return what is wrong if HAProxy's version is not known there, or is too old."""
+    """Return the problem if HAProxy's version is unknown or too old."""
     if status.version > (0, 0):
         return status.too_old
     return f"HAProxy is not installed, or its version cannot be read ({status.haproxy.version!r})"
 
 
 def gradual_shift(idle: Color, statuses: Collection[ProxyStatus]) -> str | None:
-    """Return what is wrong if the idle color has a share of the traffic: it may not be touched then."""
+    """Return the problem if the idle color has a share of the traffic, so that it must not be touched."""
     share = max((one.map_running.idle_share for one in statuses if one.map_running), default=0)
     if not share:
         return None

@@ -1,4 +1,4 @@
-"""What became of a run's own switch, as the proxies tell it."""
+"""The fate of a run's own switch, from the answers of the proxies."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from bluegreen.traffic.agent_answers import Confirmed, LastRevert, Lock, Pending
 def waiting_switch(statuses: Mapping[str, ProxyStatus], run: str) -> PendingSwitch | None:
     """Return the switch that a run has neither confirmed nor taken back, if any.
 
-    :param statuses: what each proxy says, by its name.
-    :param run: the run, as the proxies know it.
+    :param statuses: the answer of each proxy, by its name.
+    :param run: the run's id on the proxies.
     """
     found = (one.pending for one in statuses.values() if one.pending and one.pending.run_id == run)
     return next(found, None)
 
 
 def is_own_pending(status: ProxyStatus, run: str) -> bool:
-    """Whether a run has switched there since it took its lock, and that is not decided.
+    """Whether a run has switched a proxy since it took its lock, and the switch is undecided.
 
-    :param status: what the proxy says.
-    :param run: the run, as the proxy knows it.
+    :param status: the answer of the proxy.
+    :param run: the run's id on the proxy.
     """
     pending, lock = status.pending, _own_lock(status, run)
     return bool(pending and lock and pending.token == lock.token)
 
 
 def holds_lock(statuses: Mapping[str, ProxyStatus], run: str) -> bool:
-    """Whether a run still has its lock, so that what is told of it is what it has done since it took that."""
+    """Whether a run still has its lock, so that its records are of the time since it took the lock."""
     return any(_own_lock(one, run) for one in statuses.values())
 
 
@@ -44,7 +44,7 @@ def is_taken_back(statuses: Mapping[str, ProxyStatus], run: str) -> bool:
 
 
 def is_kept(statuses: Mapping[str, ProxyStatus], run: str) -> bool:
-    """Whether traffic is, everywhere, where a switch of this run has brought it, and stays there."""
+    """Whether a switch of this run is confirmed, and its color is live, on all proxies."""
     own = [found for one in statuses.values() if (found := _confirmed(one, run))]
     return (
         bool(own)
@@ -63,9 +63,9 @@ def _confirmed(status: ProxyStatus, run: str) -> Confirmed | None:
 
 
 def _is_current(done: Confirmed | LastRevert, status: ProxyStatus, run: str) -> bool:
-    """Whether a run did it since it began: one that was cleared, and runs again, has another token.
+    """Whether a record belongs to the run's present attempt: a cleared run gets another token.
 
-    Without its lock, which it gives back in the end, all that it ever did counts.
+    A run that has released its lock is over; then all its records count.
     """
     lock = _own_lock(status, run)
     return lock is None or done.token == lock.token

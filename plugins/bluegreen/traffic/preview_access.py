@@ -1,4 +1,4 @@
-"""How a person looks at the idle color, which HAProxy shows to nobody else."""
+"""Instructions for people who may look at the idle color."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bluegreen.traffic.preview_key import PREVIEW_KEY_HEADER
 
 
 def ways_to_look(app: App, proxies: Sequence[Droplet]) -> list[str]:
-    """Return commands, with a comment before each way; the key itself is in none of them."""
+    """Return a command for each way, with a comment; the key itself is in none of them."""
     host = f"-H 'Host: {app.traffic.preview_host}'"
     urls = [f"http://{droplet.public}/" for droplet in proxies]
     ways = ["# on a proxy:"]

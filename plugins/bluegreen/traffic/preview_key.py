@@ -1,4 +1,4 @@
-"""The key by which Airflow's own requests, and people who were given it, prove themselves to HAProxy."""
+"""The preview key, which Airflow's own requests and authorized people show to HAProxy."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ PREVIEW_KEY_HEADER = "X-Preview-Key"
 
 
 def derived_key(password: str, app_id: str) -> str:
-    """Return the key of an app that has no connection for it: 64 hexadecimal digits.
+    """Return the key of an app without a connection for it: 64 hexadecimal digits.
 
-    :param password: of the statistics page; it cannot be read back from the key.
-    :param app_id: keeps apps apart that share a statistics page's login.
+    :param password: the password of the statistics page; it cannot be derived from the key.
+    :param app_id: distinguishes apps that share a statistics page's login.
     """
     message = f"bluegreen preview key of {app_id}"
     return hmac.new(password.encode(), message.encode(), hashlib.sha256).hexdigest()
 
 
 def checked_key(key: str | None, connection: str) -> str:
-    """Return a key that somebody has chosen.
+    """Return a key from a connection.
 
-    :param connection: the Airflow connection that it is the password of.
-    :raises SettingsError: if HAProxy could read it as anything else; the key is not part of the message.
+    :param connection: the Airflow connection whose password is the key.
+    :raises SettingsError: if HAProxy could misread the key, which is not part of the message.
     """
     if not key or not re.fullmatch(PREVIEW_KEY, key):
         raise SettingsError(

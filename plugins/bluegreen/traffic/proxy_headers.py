@@ -1,10 +1,10 @@
-"""Headers by which a proxy speaks to an app, so that no client can speak in its place.
+"""Headers that a proxy sends to an app; a client must not be able to send them in its place.
 
 Read in the sources of Plack::Middleware::ReverseProxy and ::XSendfile, of Dancer and Dancer2
 (`behind_proxy`), Catalyst (`using_frontend_proxy`) and Mojolicious (`MOJO_REVERSE_PROXY`), and in the
 documentation of CDNs, of cloud providers' load balancers, and of proxies that authenticate users.
 
-What a client may say about itself is not here: X-HTTP-Method-Override, X-Requested-With, X-Request-ID,
+Headers that clients may send are not listed: X-HTTP-Method-Override, X-Requested-With, X-Request-ID,
 traceparent, and Via, which proxies on the client's side add.
 """
 
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-# A trusted proxy's are kept. A star stands for any ending.
+# Headers that are kept if they come from a trusted proxy. A star stands for any ending.
 FORWARDED = (
-    # The client's address, and the host, port, scheme and path that it asked for.
+    # The client's address, and the host, port, scheme and path of its request.
     "forwarded forwarded-* x-forwarded x-forwarded-* x-forward-* x-original-* x-remote-* x-real-*",
     "client-ip x-client-ip x-clientip x-client-port true-client-ip x-true-* x-source-ip x-user-ip",
     "x-cluster-client-ip cluster-client-ip x-originating-ip x-host-ip x-end-user-ip x-coming-from",
@@ -25,27 +25,27 @@ FORWARDED = (
     "x-host x-server-name x-server-port x-http-host-override x-rewrite-* x-request-uri x-base-path",
     "request-base x-request-base script-name x-script-name path-info x-path-info",
     "x-request-start x-queue-start",
-    # Who the client is, by a login or by a certificate that the proxy has checked.
+    # The client's identity, from a login or a certificate that the proxy has checked.
     "remote-* auth-user x-auth-request-* x-authenticated-* x-webauth-* x-authentik-* oidc-*",
     "x-user x-username x-userinfo x-email shib-* eppn x-sandstorm-*",
     "x-pomerium-* x-vouch-* x-consumer-* x-credential-identifier x-anonymous-consumer tailscale-*",
     "ssl-* x-ssl x-ssl-* x-tls-* client-cert client-cert-* x-client-cert* x-client-verify x-client-dn",
     "x-client-ssl* x-client-tls* x-amzn-oidc-* x-amzn-mtls-* x-amzn-tls-* x-goog-iap-*",
     "x-goog-authenticated-* x-ms-client-principal*",
-    # CDNs' and hosters' own.
+    # Headers of CDNs and hosting companies.
     "cf-* cloudfront-* x-amz-cf-* fastly-* fly-* akamai-* x-akamai-* x-azure-* x-fd-* x-arr-*",
     "x-appengine-* x-envoy-* x-sucuri-* incap-* x-vercel-* x-nf-* do-connecting-ip",
     "cdn-src-ip x-cdn-src-ip ali-cdn-* x-country-code x-geoip-*",
 )
 
-# Nobody's are kept. HAProxy sets some itself, from what it has understood. Others are what a web server and
-# the app on its own machine say to each other. `Proxy` becomes HTTP_PROXY, which programs take for a setting.
+# Headers that are never kept. HAProxy sets some of them itself. Others are exchanged between a web server and
+# an app on the same machine. `Proxy` becomes HTTP_PROXY, which programs read as a setting.
 OWN = (
     "x-forwarded-for x-forwarded-proto x-real-ip x-preview-key x-color x-revision",
     "proxy x-sendfile-* x-accel-*",
 )
 
-# Right in one spelling only: HAProxy does not know another, and the app waits for a body that never comes.
+# Headers with one valid spelling: HAProxy does not know another, and the app would wait for a missing body.
 FRAMING = ("content-length content-type transfer-encoding",)
 
 # PSGI makes one variable of a name in capitals and with "_" for "-". HAProxy has names in small letters.
@@ -66,7 +66,7 @@ def own_patterns() -> list[str]:
 
 
 def misspelled_patterns() -> list[str]:
-    """Return patterns for what a trusted proxy passes on unseen, because it knows the usual spelling only."""
+    """Return patterns for spellings that a trusted proxy passes on, because it knows only the usual one."""
     return list(_joined(one for name in _names((*FORWARDED, *FRAMING)) for one in _other_spellings(name)))
 
 
@@ -84,7 +84,7 @@ def _any_spelling(name: str) -> str:
 
 
 def _other_spellings(name: str) -> Iterator[str]:
-    """Of a name with "_" for at least one "-"."""
+    """Return a pattern for a name with "_" in place of at least one "-"."""
     parts = name.removesuffix("*").split("-")
     ending = ".*" if name.endswith("*") else ""
     for position in range(1, len(parts)):
@@ -94,7 +94,7 @@ def _other_spellings(name: str) -> Iterator[str]:
 
 
 def _joined(spellings: Iterable[str]) -> Iterator[str]:
-    """Return as few patterns as have room for all; in POSIX' notation, because not every HAProxy has PCRE."""
+    """Join patterns into as few lines as possible, in POSIX syntax, because not every HAProxy has PCRE."""
     line: list[str] = []
     for spelling in spellings:
         if line and len("|".join((*line, spelling))) > _LONGEST:

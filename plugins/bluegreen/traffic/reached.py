@@ -1,4 +1,4 @@
-"""Which proxies a deploy has reached: the others serve nobody, and keep no rollback from its work."""
+"""The proxies that a deploy has reached; the others have no traffic, and do not prevent a rollback."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bluegreen.traffic.agent_answers import ProxyStatus
 def not_reached(statuses: Mapping[Droplet, ProxyStatus | BlueGreenError]) -> list[Droplet]:
     """Return the proxies that no deploy has reached yet; none if that would be all.
 
-    Every deploy needs all proxies, and lets each know of all. So one that does not answer has not been
-    reached if none that was knows it. Where one has never noted that, or its address is not known, it counts
-    as reached: it may well send traffic somewhere.
+    Every deploy needs all proxies, and records their addresses on each. So a proxy that does not answer has
+    not been reached if no reached proxy knows it. If there is no such record, or its address is unknown, it
+    counts as reached: it may have traffic.
 
-    :param statuses: what each proxy says, or why it does not.
+    :param statuses: the answer of each proxy, or the reason why there is none.
     """
     told = {one: said for one, said in statuses.items() if isinstance(said, ProxyStatus)}
     notes = [said.reached for said in told.values() if said.is_deployed_to]
