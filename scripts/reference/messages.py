@@ -13,7 +13,13 @@ from pathlib import Path
 
 from scripts.reference.markdown import code, escaped
 
-FINDINGS = ("error", "warning")
+# By the function that makes a finding; EITHER is an error only if the next deploy needs the droplet.
+EITHER = "judge"
+FINDINGS = {
+    "error": "Errors",
+    EITHER: "Errors, or warnings of droplets that the next deploy does not need",
+    "warning": "Warnings",
+}
 # Python's own exceptions are for programs, but a validator's ValueError is part of a settings error.
 VALIDATORS = ("ValueError", "PydanticCustomError")
 VARIES = "…"
@@ -34,7 +40,7 @@ Every message of the project, as it stands in the code; `…` stands for a part 
 class Message:
     """One message.
 
-    :param kind: the exception's class, ``error`` or ``warning`` for a finding of the dry run, or ``script``.
+    :param kind: the exception's class, a key of :data:`FINDINGS`, or ``script``.
     :param text: with :data:`VARIES` for each part that varies.
     :param advice: of a finding, what to do.
     :param module: where it stands, below the root.
@@ -77,7 +83,7 @@ def _in_module(tree: ast.Module, module: str) -> Iterator[Message]:
 
 
 def _message(call: ast.Call, assigned: dict[str, ast.expr], module: str) -> Message | None:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", EITHER)
     if name in FINDINGS and "/checks/" in module and len(call.args) == 3:
         _, text, advice = (_shape(argument, assigned) for argument in call.args)
         return Message(name, text, advice, module)
@@ -117,8 +123,8 @@ def page(root: Path) -> str:
     """Return the page as Markdown."""
     found = messages(root)
     parts = [HEAD, "## Findings of the dry run\n"]
-    for severity in FINDINGS:
-        parts.append(f"### Severity `{severity}`\n\n| finding | advice |\n| --- | --- |")
+    for severity, heading in FINDINGS.items():
+        parts.append(f"### {heading}\n\n| finding | advice |\n| --- | --- |")
         rows = [f"| {code(one.text)} | {_advice(one.advice)} |" for one in found if one.kind == severity]
         parts.append("\n".join(dict.fromkeys(rows)) + "\n")
     parts.append("## Errors\n")
@@ -127,7 +133,9 @@ def page(root: Path) -> str:
         if one.kind not in FINDINGS:
             by_module[one.module].append(one)
     for module, errors in by_module.items():
-        parts.append(f"### `{module}`\n\n| message | kind |\n| --- | --- |")
+        parts.append(
+            f"### `{module.removeprefix('plugins/bluegreen/')}`\n\n| message | kind |\n| --- | --- |"
+        )
         parts.append("\n".join(dict.fromkeys(f"| {code(one.text)} | {one.kind} |" for one in errors)) + "\n")
     return "\n".join(parts)
 
