@@ -194,7 +194,7 @@ def test_a_proxy_that_cannot_be_made_or_is_not_ready_is_not_waited_for_in_vain(
     with pytest.raises(AirflowFailException, match="could not make load balancer shop; delete it"):
         provision("managed_load_balancer")
     only_balancer(api).status = "new"
-    hurried = SimpleNamespace(monotonic=itertools.count(0, 6).__next__)
+    hurried = SimpleNamespace(monotonic=itertools.count(0, 6).__next__, sleep=lambda seconds: None)
     monkeypatch.setattr("bluegreen.polling.time", hurried)
     with pytest.raises(AirflowFailException, match=r"is not active, or has no address \(waited 10 s\)"):
         provision("managed_load_balancer")

@@ -8,17 +8,13 @@ interrupted run still has its key recorded.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 TAG_PREFIX = "hostkey:ed25519:"
-
-# RFC 8709: the public key blob is the length-prefixed name followed by the length-prefixed 32 bytes.
-_BLOB_PREFIX = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"
 
 
 @dataclass(frozen=True)
@@ -41,10 +37,11 @@ class HostKeyPair:
 def generate() -> HostKeyPair:
     """Generate a key pair."""
     key = Ed25519PrivateKey.generate()
-    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    public = key.public_key()
+    raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
     return HostKeyPair(
         private=key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode(),
-        public=_public_line(raw),
+        public=_public_line(public),
         tag=TAG_PREFIX + raw.hex(),
     )
 
@@ -56,11 +53,10 @@ def public_key_from_tags(tags: Iterable[str]) -> str | None:
     if len(recorded) != 1:
         return None
     try:
-        raw = bytes.fromhex(recorded[0])
+        return _public_line(Ed25519PublicKey.from_public_bytes(bytes.fromhex(recorded[0])))
     except ValueError:
         return None
-    return _public_line(raw) if len(raw) == 32 else None
 
 
-def _public_line(raw: bytes) -> str:
-    return "ssh-ed25519 " + base64.b64encode(_BLOB_PREFIX + raw).decode()
+def _public_line(key: Ed25519PublicKey) -> str:
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

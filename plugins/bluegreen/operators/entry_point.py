@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, TypeVar
 
-from bluegreen.errors import BlueGreenError, FleetError
+from bluegreen.errors import FleetError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.entry_point import (
     NAMES,
@@ -21,7 +20,7 @@ from bluegreen.fleet.entry_point import (
 )
 from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.operators.support.base import BlueGreenOperator
-from bluegreen.polling import Deadline
+from bluegreen.polling import Deadline, poll
 from bluegreen.settings.fleet import EntryPoint
 
 if TYPE_CHECKING:
@@ -149,16 +148,11 @@ class EntryPointOperator(BlueGreenOperator):
         return self._wait(active, "no proxy is active")
 
     def _wait(self, look: Callable[[], Found | None], missing: str) -> Found:
-        """Look again and again until there is something; transient errors are waited out too."""
-        while True:
-            error = BlueGreenError(missing)
-            try:
-                if (found := look()) is not None:
-                    return found
-            except BlueGreenError as trouble:
-                if not trouble.transient:
-                    raise
-                error = trouble
-            self._deadline.check(self.app.timeouts.boot, error)
-            self.log.info("not yet: %s", error)
-            time.sleep(POLL_SECONDS)
+        return poll(
+            look,
+            missing=missing,
+            every=POLL_SECONDS,
+            deadline=self._deadline,
+            seconds=self.app.timeouts.boot,
+            report=lambda error: self.log.info("not yet: %s", error),
+        )

@@ -51,8 +51,6 @@ class Haproxy(_Answer):
     version: str
     running: bool
     config_sha256: str | None
-    workers: int
-    old_workers: int = 0
     ipv6: bool = False
 
 
