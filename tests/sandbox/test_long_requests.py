@@ -92,7 +92,7 @@ def impatient(stack: Stack) -> Iterator[int]:
     """The app's settings, with a drain of so many seconds and a service that stops quickly."""
     file = stack.environment.directory / "apps" / f"{APP}.yaml"
     usual, drain = file.read_text(), 5
-    settings = {"timeouts": {"drain": drain}, "server": {"longest_request": 1}}
+    settings = {"timeouts": {"drain": drain}, "server": {"stop_timeout": 1}}
     file.write_text(yaml.safe_dump(yaml.safe_load(usual) | settings))
     yield drain
     file.write_text(usual)

@@ -132,7 +132,7 @@ def _long_requests(facts: Facts, moved: str) -> list[str]:
     if drain and drain.cut:
         starts = ("deploy_", "activate_")
         stopped = any(task.startswith(starts) and end == "success" for task, end in facts.states.items())
-        fate = " (cut if not done within server.longest_request)" if stopped else ""
+        fate = " (cut if not done within server.stop_timeout)" if stopped else ""
         said.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")
     elif drain and drain.seconds:
         said.append(f"drained {drain.color} in {drain.seconds:.0f} s, nothing cut")

@@ -62,7 +62,7 @@ class HealthCheckSensor(BaseSensorOperator):
             problem = self._problem(app, proxies, droplet)
             if problem is None:
                 self._good_in_a_row += 1
-                return self._good_in_a_row >= app.health.consecutive
+                return self._good_in_a_row >= app.health.healthy_threshold
             self._good_in_a_row = 0
             self.log.info("not yet: %s", problem)
             self._deadline.check(

@@ -108,10 +108,10 @@ class App(Section):
     @model_validator(mode="after")
     def _time_to_stop(self) -> Self:
         """Stopping the old release counts as part of the build, and its last requests may take long."""
-        least = self.server.longest_request + 60
+        least = self.server.stop_timeout + 60
         if self.timeouts.build < least:
             raise ValueError(
                 f"timeouts.build is {self.timeouts.build}, but must be at least "
-                f"server.longest_request + 60, which is {least}"
+                f"server.stop_timeout + 60, which is {least}"
             )
         return self

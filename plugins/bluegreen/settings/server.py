@@ -41,7 +41,7 @@ class ServerSettings(Section):
         "{psgi}",
     ]
     keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
-    longest_request: Annotated[int, Field(ge=1, le=3600)] = 60
+    stop_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
     stop_idle_after: Annotated[int, Field(ge=10, le=30 * 86400)] | None = None
 
 
@@ -49,6 +49,6 @@ class HealthSettings(Section):
     """What a healthy droplet answers."""
 
     path: UrlPath = "/health"
-    consecutive: Annotated[int, Field(ge=1, le=100)] = 3
+    healthy_threshold: Annotated[int, Field(ge=1, le=100)] = 3
     interval: Annotated[float, Field(ge=0.1, le=60)] = 0.2
     timeout: Annotated[float, Field(ge=1, le=600)] = 60

@@ -33,9 +33,9 @@ class ValidationSettings(Section):
     max_error_rate: Annotated[float, Field(ge=0, lt=1)] = 0.01
     max_retry_rate: Annotated[float, Field(ge=0, lt=1)] = 0.05
     max_median_ratio: Annotated[float, Field(gt=1)] = 3
-    quick_median: Annotated[float, Field(ge=0, le=4000)] = 10
+    median_floor_ms: Annotated[float, Field(ge=0, le=4000)] = 10
     max_p99_ratio: Annotated[float, Field(gt=1)] = 5
-    quick_p99: Annotated[float, Field(ge=0, le=4000)] = 100
+    p99_floor_ms: Annotated[float, Field(ge=0, le=4000)] = 100
     confirm_within: Annotated[int, Field(ge=10, le=7200)] | None = None
 
     @model_validator(mode="after")

@@ -102,7 +102,7 @@ class RealTraffic:
         if _failed(self._before).value > settings.max_error_rate:
             # HAProxy's average includes error pages, which are often fast.
             return None
-        limit = max(settings.quick_median, settings.max_median_ratio * self._answer_time_before)
+        limit = max(settings.median_floor_ms, settings.max_median_ratio * self._answer_time_before)
         last = self._slices[-SLOW_SLICES:]
         if not self._answer_time_before or len(last) < SLOW_SLICES or min(one.least for one in last) <= limit:
             return None

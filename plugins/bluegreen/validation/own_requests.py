@@ -161,7 +161,7 @@ class Series:
         if len(new) < settings.min_requests or not before:
             return None
         reference = max(median(before), median(now) if now else 0)
-        limit = max(settings.quick_median, settings.max_median_ratio * reference)
+        limit = max(settings.median_floor_ms, settings.max_median_ratio * reference)
         if not surely_worse(_slower(new, limit), _slower(before + now, limit), 0.50):
             return None
         return self._slowness("the median", median(new), reference, limit, len(new))
@@ -172,7 +172,7 @@ class Series:
         if len(new) < settings.min_requests or not old:
             return None
         reference = p99(old)
-        limit = max(settings.quick_p99, settings.max_p99_ratio * reference)
+        limit = max(settings.p99_floor_ms, settings.max_p99_ratio * reference)
         if not surely_worse(_slower(new, limit), _slower(old, limit), 0.01):
             return None
         return self._slowness("p99", p99(new), reference, limit, len(new))

@@ -34,7 +34,7 @@ SETTINGS = {
     "validation": {"bake": 6, "confirm_within": CONFIRM_WITHIN},
     "health": {"timeout": 10},
     "timeouts": {"drain": 3},
-    "server": {"longest_request": 5},
+    "server": {"stop_timeout": 5},
 }
 # The map is looked at from outside, and the timer may be late by what it takes to start a program.
 LATE_SECONDS = 2

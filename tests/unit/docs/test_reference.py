@@ -56,9 +56,8 @@ def test_a_setting_shows_its_type_its_bounds_and_its_default(key: str, described
 
 def test_a_setting_shows_what_the_reference_file_says_about_it() -> None:
     meaning = settings.meanings(settings.reference(ROOT))
-    assert (
-        meaning["health.consecutive"] == "Good answers in a row, from every droplet, before traffic may move."
-    )
+    threshold = "Good answers in a row, from every droplet, before traffic may move."
+    assert meaning["health.healthy_threshold"] == threshold
     assert meaning["traffic.timeout_server"] == meaning["traffic.timeout_client"]
 
 

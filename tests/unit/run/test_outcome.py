@@ -142,7 +142,7 @@ def test_a_confirmed_switch_says_what_went_wrong_after_it() -> None:
         (
             Drain(color=Color.GREEN, seconds=120, waited=9, cut=2),
             {"deploy_0": "success"},
-            "; gave up on 2 requests on green after 120 s (cut if not done within server.longest_request)",
+            "; gave up on 2 requests on green after 120 s (cut if not done within server.stop_timeout)",
         ),
     ],
 )
