@@ -154,7 +154,7 @@ def test_a_run_that_dies_has_one_record_on_each_though_its_own_report_comes_late
     def lock(number: int) -> dict[str, Any]:
         run = {"dag_id": "deploy", "run_id": f"run-{number}", "attempt": 0, "started": None}
         begun = {**run, "trigger": "manual", "triggered_by": "test", "subject": "deploy"}
-        pair.hook.lock("test", f"deploy/run-{number}", "v1", lambda other: True, begun=begun)
+        pair.hook.lock("test", f"deploy/run-{number}", "v1", lambda other: True, record_at_start=begun)
         return begun
 
     def outcomes() -> list[list[tuple[str, str]]]:

@@ -123,7 +123,7 @@ def test_a_deploy_claims_its_droplet_with_the_greatest_of_its_tokens(droplets: D
 
 
 def test_a_deploy_that_is_cleared_after_its_switch_starts_nothing(droplets: Droplets) -> None:
-    droplets.proxies.demand_idle.side_effect = ProxyError("green has it", code="not_idle")
+    droplets.proxies.require_idle.side_effect = ProxyError("green has it", code="not_idle")
     with pytest.raises(AirflowFailException, match="green has it"):
         deploy_task().execute(context())
     assert droplets.sent == []

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.fleet.joining import Joining, Seen, joining
+from bluegreen.fleet.joining import Joining, RunningRelease, joining
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
@@ -21,11 +21,11 @@ from bluegreen.traffic.live import confirmed_revision, live_color
 T = TypeVar("T")
 
 
-class _Answer(BaseModel):
+class _Fact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Unit(_Answer):
+class Unit(_Fact):
     """A systemd unit in systemd's own words."""
 
     ActiveState: str = ""
@@ -34,7 +34,7 @@ class Unit(_Answer):
     DropInPaths: str = ""
 
 
-class Machine(_Answer):
+class Machine(_Fact):
     """What is asked of every droplet.
 
     :param uid: who Airflow is there.
@@ -54,14 +54,14 @@ class Machine(_Answer):
     unit: Unit
 
 
-class Remote(_Answer):
+class Remote(_Fact):
     """What the repository listed, or why it did not."""
 
     error: str | None
     refs: dict[str, str]
 
 
-class Load(_Answer):
+class Load(_Fact):
     """How loading a release ended.
 
     :param status: its exit status; 124 if there was no time to see its end, ``None`` if it was not loaded.
@@ -84,7 +84,7 @@ class Load(_Answer):
         return self.status == 0 or (self.status not in (None, 124) and not self.read_only)
 
 
-class Mirror(_Answer):
+class Mirror(_Fact):
     """Which distributions CPAN has.
 
     :param error: why it did not answer for one of them.
@@ -107,7 +107,7 @@ class Mirror(_Answer):
         return self.error is None and not self.missing and not self.unasked
 
 
-class ChangedFile(_Answer):
+class ChangedFile(_Fact):
     """A file of a release that is not as it was committed, and what is wrong with it."""
 
     path: str
@@ -115,7 +115,7 @@ class ChangedFile(_Answer):
     diff: tuple[str, ...]
 
 
-class Comparison(_Answer):
+class Comparison(_Fact):
     """How the current release differs from its commit.
 
     :param problem: why they could not be compared; then nothing else is known.
@@ -129,7 +129,7 @@ class Comparison(_Answer):
     unclear: tuple[str, ...] = ()
 
 
-class AppEnvironment(_Answer):
+class AppEnvironment(_Fact):
     """What systemd makes of the file with the app's environment.
 
     :param error: why it cannot read it; then the app does not start.
@@ -178,14 +178,14 @@ class AppServer(Machine):
     mirror: Mirror | None = None
 
 
-class Certificate(_Answer):
+class Certificate(_Fact):
     """The public part of a PEM file, and what is wrong with the file; nothing if that is empty."""
 
     error: str
     pem: str
 
 
-class Probe(_Answer):
+class HealthAnswer(_Fact):
     """A server's own answer to the health path."""
 
     status: int | None
@@ -207,7 +207,7 @@ class Proxy(Machine):
     config_error: str | None
     certificates: dict[str, Certificate] | None
     more_certificates: int = 0
-    probes: dict[str, Probe]
+    probes: dict[str, HealthAnswer]
     pages: dict[str, int | None] = {}
 
 
@@ -352,13 +352,13 @@ class Facts:
         seen = {droplet: self._seen(droplet) for droplet in servers}
         return joining(self.app, self.fleet, self.live, self.readable.values(), seen)
 
-    def _seen(self, droplet: Droplet) -> Seen | BlueGreenError:
+    def _seen(self, droplet: Droplet) -> RunningRelease | BlueGreenError:
         reading = self.servers.get(droplet.name)
         if droplet.problems or reading is None:
             return FleetError("; ".join(droplet.problems) or f"{droplet.name} was not asked")
         if isinstance(reading.answer, BlueGreenError):
             return reading.answer
-        return Seen(reading.answer.current, is_active=reading.answer.unit.ActiveState == "active")
+        return RunningRelease(reading.answer.current, is_active=reading.answer.unit.ActiveState == "active")
 
     def is_stopped_on_purpose(self, droplet: Droplet, server: AppServer) -> bool:
         """Tell whether a droplet is as `server.stop_idle_after` leaves those of the idle color."""

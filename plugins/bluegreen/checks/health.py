@@ -102,7 +102,7 @@ def _unhealthy(facts: Facts, droplet: Droplet, color: Color, revision: str | Non
             continue
         statuses = facts.app.good_statuses(facts.app.health.path)
         if not is_good(probe.status, statuses):
-            said = f"status {probe.status}, allowed are {allowed(statuses)}" if probe.status else probe.error
-            yield f"it answers {proxy.name} with {said}"
+            shown = f"status {probe.status}, allowed are {allowed(statuses)}" if probe.status else probe.error
+            yield f"it answers {proxy.name} with {shown}"
         elif revision and probe.revision != revision:
             yield f"it answers {proxy.name} with revision {(probe.revision or 'none')[:12]}"

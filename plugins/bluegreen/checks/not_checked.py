@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bluegreen.checks.facts import Facts, Load, Source
 
 
-def untold(facts: Facts) -> list[str]:
+def not_checked(facts: Facts) -> list[str]:
     """Return one line for each thing that was not checked, with the reason."""
     return [*_loading(facts), *_distributions(facts), *_releases(facts), *_certificates(facts)]
 

@@ -24,15 +24,15 @@ def answering(facts: Facts) -> Iterator[Finding]:
     """Every proxy can be asked, and runs HAProxy."""
     for name, status in facts.statuses.items():
         if isinstance(status, BlueGreenError):
-            yield error(name, str(status), "who is live cannot be told until then")
+            yield error(name, str(status), "which color is live is not known until then")
             continue
-        told, version = status.haproxy.version, version_of(status)
+        version_text, version = status.haproxy.version, version_of(status)
         if problem := no_haproxy(status):
             yield error(name, problem, "install haproxy")
         elif version is not None and version < FULL_VERSION:
             yield warning(
                 name,
-                f"HAProxy {told} has no idle-close-on-response, so connections are not kept alive",
+                f"HAProxy {version_text} has no idle-close-on-response, so connections are not kept alive",
                 f"upgrade to {'.'.join(map(str, FULL_VERSION))} or later",
             )
         if version is not None and not status.haproxy.running:
@@ -121,9 +121,9 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
                 f"{pending.run_id} has switched to {pending.to} and not confirmed it",
                 f"that reverts at {utc(pending.deadline)}",
             )
-        if status.news:
+        if status.unacknowledged_revert:
             yield warning(
                 name,
-                str(status.news),
+                str(status.unacknowledged_revert),
                 "read that run's report; the next confirmed switch ends this warning",
             )

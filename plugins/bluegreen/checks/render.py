@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bluegreen.checks.finding import Finding, Severity
 
 # Reading cannot reveal these, so no finding covers them.
-NOT_TOLD = (
+NEVER_CHECKED = (
     "not checked, because only a change would tell: whether the token may create droplets, and whether a "
     "release that is not built yet builds and answers"
 )
@@ -24,9 +24,9 @@ def table(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def summary(findings: Sequence[Finding], untold: Sequence[str] = ()) -> str:
+def summary(findings: Sequence[Finding], not_checked: Sequence[str] = ()) -> str:
     """Return how many there are, the worst, and what was not checked, in one line."""
-    return "; not checked: ".join([_found(findings), *untold])
+    return "; not checked: ".join([_found(findings), *not_checked])
 
 
 def _found(findings: Sequence[Finding]) -> str:

@@ -15,7 +15,7 @@ from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.git_refs import meaning_of, revision_in
 from bluegreen.release.system_names import FETCH_USER
-from bluegreen.source.policy import demand_new_enough
+from bluegreen.source.policy import require_new_enough
 
 SHOWN = 5
 
@@ -36,7 +36,7 @@ def age(facts: Facts) -> Iterator[Finding]:
         yield error("policy", str(facts.age), "whether the revision is older than what is live is not known")
     elif isinstance(facts.source, Source) and facts.age is not None:
         try:
-            demand_new_enough(facts.app, facts.source.revision, facts.age, forced=facts.allow_older)
+            require_new_enough(facts.app, facts.source.revision, facts.age, forced=facts.allow_older)
         except PolicyError as refused:
             yield error("policy", str(refused), "deploy a newer revision")
 

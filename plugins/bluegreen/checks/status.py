@@ -151,21 +151,21 @@ def _servers(facts: Facts) -> Iterator[ServerStatus]:
 
 def _proxies(facts: Facts) -> Iterator[ProxyReport]:
     for droplet in facts.fleet.proxies:
-        said = facts.statuses.get(droplet.name)
+        status = facts.statuses.get(droplet.name)
         about: dict[str, Any] = {"name": droplet.name, "address": str(droplet.public)}
-        if said is None or isinstance(said, BlueGreenError):
-            yield ProxyReport(**about, problem=str(said or f"it is {droplet.status}"))
+        if status is None or isinstance(status, BlueGreenError):
+            yield ProxyReport(**about, problem=str(status or f"it is {droplet.status}"))
             continue
         yield ProxyReport(
             **about,
-            live=said.live,
-            haproxy=said.haproxy.version,
-            running=said.haproxy.running,
-            moved_at=said.moved_at,
-            lock=said.lock,
-            pending=said.pending,
-            confirmed=said.confirmed,
-            last_revert=said.last_revert,
+            live=status.live,
+            haproxy=status.haproxy.version,
+            running=status.haproxy.running,
+            moved_at=status.moved_at,
+            lock=status.lock,
+            pending=status.pending,
+            confirmed=status.confirmed,
+            last_revert=status.last_revert,
         )
 
 
@@ -187,11 +187,11 @@ def _state(one: ProxyReport) -> Iterator[str]:
         yield f"last revert {_moment(one.last_revert.at)}: {one.last_revert.reason}"
 
 
-def _together(said: dict[str, str]) -> str:
+def _together(answers: dict[str, str]) -> str:
     """Merge the answers of all proxies if they are equal."""
-    if len(set(said.values())) == 1:
-        return next(iter(said.values()))
-    return ", ".join(f"{name}: {one}" for name, one in sorted(said.items())) or "?"
+    if len(set(answers.values())) == 1:
+        return next(iter(answers.values()))
+    return ", ".join(f"{name}: {one}" for name, one in sorted(answers.items())) or "?"
 
 
 def _moment(seconds: float | None) -> str:

@@ -154,8 +154,8 @@ class Fleet(BaseModel):
         """
         found = {droplet.network for droplet in self.proxies}
         if len(found) != 1 or None in found:
-            told = ", ".join(f"{droplet.name}: {droplet.network}" for droplet in self.proxies)
-            raise FleetError(f"a managed load balancer reaches droplets of one VPC network only ({told})")
+            networks = ", ".join(f"{droplet.name}: {droplet.network}" for droplet in self.proxies)
+            raise FleetError(f"a managed load balancer reaches droplets of one VPC network only ({networks})")
         return next(network for network in found if network is not None)
 
     @classmethod

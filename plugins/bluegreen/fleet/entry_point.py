@@ -26,7 +26,7 @@ HEALTH_CHECK: Json = {
     "healthy_threshold": 2,
 }
 # An update resets fields that it leaves out, but fields that people have set by hand should stay.
-KEPT = (
+KEPT_SETTINGS = (
     "project_id",
     "size_unit",
     "sticky_sessions",
@@ -41,8 +41,8 @@ KEPT = (
     "domains",
     "tls_cipher_policy",
 )
-RECORD = "reserved-ip:"
-NAMES = {
+RESERVED_IP_TAG = "reserved-ip:"
+ENTRY_POINT_NAMES = {
     EntryPoint.DROPLET: "the load balancer's droplet",
     EntryPoint.RESERVED_IP: "a reserved IP",
     EntryPoint.MANAGED_LOAD_BALANCER: "a managed load balancer",
@@ -138,13 +138,13 @@ def balancer_update(existing: Json, wanted: Json) -> Json | None:
     checks_as_wanted = all(check.get(key) == value for key, value in wanted["health_check"].items())
     if not missing and checks_as_wanted and existing.get("enable_proxy_protocol") is True:
         return None
-    kept = {key: existing[key] for key in KEPT if existing.get(key) is not None}
+    kept = {key: existing[key] for key in KEPT_SETTINGS if existing.get(key) is not None}
     return {**kept, **wanted, "name": existing["name"], "forwarding_rules": rules + missing}
 
 
-def record_tag(address: IPv4Address) -> str:
+def reserved_ip_tag(address: IPv4Address) -> str:
     """Return the tag that records an app's reserved IP on its droplets; a reserved IP cannot have tags."""
-    return f"{RECORD}{str(address).replace('.', '-')}"
+    return f"{RESERVED_IP_TAG}{str(address).replace('.', '-')}"
 
 
 def recorded_addresses(droplets: Iterable[Droplet]) -> set[IPv4Address]:
@@ -153,11 +153,11 @@ def recorded_addresses(droplets: Iterable[Droplet]) -> set[IPv4Address]:
     :raises FleetError: if such a tag is not an address.
     """
     found = set()
-    for tag in {tag for droplet in droplets for tag in droplet.tags if tag.startswith(RECORD)}:
+    for tag in {tag for droplet in droplets for tag in droplet.tags if tag.startswith(RESERVED_IP_TAG)}:
         try:
-            found.add(IPv4Address(tag.removeprefix(RECORD).replace("-", ".")))
+            found.add(IPv4Address(tag.removeprefix(RESERVED_IP_TAG).replace("-", ".")))
         except AddressValueError:
-            raise FleetError(f"the tag {tag} is not {RECORD} and an address; remove it") from None
+            raise FleetError(f"the tag {tag} is not {RESERVED_IP_TAG} and an address; remove it") from None
     return found
 
 
@@ -172,21 +172,22 @@ def choose_reserved_ip(fleet: Fleet, existing: Iterable[ReservedIp]) -> Reserved
     addresses = recorded_addresses(fleet.droplets)
     addresses |= {one.address for one in by_address.values() if one.droplet in mine}
     if len(addresses) > 1:
-        told = ", ".join(map(str, sorted(addresses)))
+        several = ", ".join(map(str, sorted(addresses)))
         raise FleetError(
-            f"the app has several reserved IPs: {told}; release all but one, and remove its tag {RECORD}…"
+            f"the app has several reserved IPs: {several}; release all but one, and remove its tag "
+            f"{RESERVED_IP_TAG}…"
         )
     for address in addresses:
         reserved = by_address.get(address)
         if reserved is None:
             raise FleetError(
-                f"reserved IP {address} is not in the account any more; remove the tag {record_tag(address)} "
-                "to get another one"
+                f"reserved IP {address} is not in the account any more; remove the tag "
+                f"{reserved_ip_tag(address)} to get another one"
             )
         if reserved.droplet is not None and reserved.droplet not in mine:
             raise FleetError(
                 f"reserved IP {address} is assigned to droplet {reserved.droplet}, which is not this app's; "
-                f"unassign it, or remove the tag {record_tag(address)} to get another one"
+                f"unassign it, or remove the tag {reserved_ip_tag(address)} to get another one"
             )
         return reserved
     return None

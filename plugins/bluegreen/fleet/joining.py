@@ -20,7 +20,7 @@ from bluegreen.traffic.live import confirmed_revision
 
 
 @dataclass(frozen=True)
-class Seen:
+class RunningRelease:
     """A droplet's answer over SSH: the revision of ``current``, and whether it is running."""
 
     revision: str | None
@@ -61,7 +61,7 @@ def joining(
     fleet: Fleet,
     live: Color | None,
     statuses: Collection[ProxyStatus],
-    seen: Mapping[Droplet, Seen | BlueGreenError],
+    seen: Mapping[Droplet, RunningRelease | BlueGreenError],
 ) -> Joining:
     """Judge each droplet of the live color.
 
@@ -77,13 +77,17 @@ def joining(
     judge = _Judge(app, live, revision)
     refused, left_out = [], []
     for droplet in members:
-        said = seen[droplet]
+        state = seen[droplet]
         if _key(droplet) in known:
-            objection = judge.of_known(droplet, said)
+            objection = judge.of_known(droplet, state)
         else:
-            objection = judge.of_unknown(droplet, said)
-            if objection is None and isinstance(said, Seen) and not judge.runs_live_revision(said):
-                left_out.append(judge.of_new(droplet, said))
+            objection = judge.of_unknown(droplet, state)
+            if (
+                objection is None
+                and isinstance(state, RunningRelease)
+                and not judge.runs_live_revision(state)
+            ):
+                left_out.append(judge.of_new(droplet, state))
         if objection is not None:
             refused.append(objection)
     if len(left_out) == len(members) and not any(_is_serving(seen[one]) for one in members):
@@ -123,28 +127,28 @@ class _Judge:
         tags = self.app.fleet.tags
         return tags.blue if self.live is Color.BLUE else tags.green
 
-    def of_known(self, droplet: Droplet, said: Seen | BlueGreenError) -> Objection | None:
+    def of_known(self, droplet: Droplet, state: RunningRelease | BlueGreenError) -> Objection | None:
         """Keep a droplet that is off or unreachable as it is: the deploy of a fix must not wait for it."""
-        if isinstance(said, HostKeyError):
-            return self._refused(droplet, f"HAProxy has it, but {said}")
-        if isinstance(said, BlueGreenError) and droplet.host_key is None:
+        if isinstance(state, HostKeyError):
+            return self._refused(droplet, f"HAProxy has it, but {state}")
+        if isinstance(state, BlueGreenError) and droplet.host_key is None:
             return self._refused(
-                droplet, f"HAProxy has it, but no SSH host key of it is recorded, and {said}"
+                droplet, f"HAProxy has it, but no SSH host key of it is recorded, and {state}"
             )
         return None
 
-    def of_unknown(self, droplet: Droplet, said: Seen | BlueGreenError) -> Objection | None:
+    def of_unknown(self, droplet: Droplet, state: RunningRelease | BlueGreenError) -> Objection | None:
         if droplet_names(self.app).get(droplet.name) != self.tag:
             return self._refused(droplet, f"the settings ask for no droplet of that name in {self.live}")
         if droplet.private is None:
             return self._refused(droplet, "it has no private address")
-        if isinstance(said, BlueGreenError):
-            return self._refused(droplet, str(said))
+        if isinstance(state, BlueGreenError):
+            return self._refused(droplet, str(state))
         return None
 
-    def of_new(self, droplet: Droplet, said: Seen) -> Objection:
-        runs = said.revision[:12] if said.revision else "no release"
-        if said.revision and not said.is_active:
+    def of_new(self, droplet: Droplet, state: RunningRelease) -> Objection:
+        runs = state.revision[:12] if state.revision else "no release"
+        if state.revision and not state.is_active:
             runs = f"{runs}, stopped,"
         wanted = self.revision[:12] if self.revision else "the live release, which is not known"
         return Objection(
@@ -155,8 +159,8 @@ class _Judge:
             "one after it comes here",
         )
 
-    def runs_live_revision(self, said: Seen) -> bool:
-        return said.is_active and said.revision is not None and said.revision == self.revision
+    def runs_live_revision(self, state: RunningRelease) -> bool:
+        return state.is_active and state.revision is not None and state.revision == self.revision
 
     def _refused(self, droplet: Droplet, why: str) -> Objection:
         return Objection(
@@ -170,15 +174,15 @@ def _key(droplet: Droplet) -> tuple[str, IPv4Address | None]:
     return droplet.name, droplet.private
 
 
-def _is_serving(said: Seen | BlueGreenError) -> bool:
-    return isinstance(said, Seen) and said.is_active
+def _is_serving(state: RunningRelease | BlueGreenError) -> bool:
+    return isinstance(state, RunningRelease) and state.is_active
 
 
 def _live_revision(
     live: Color,
     statuses: Collection[ProxyStatus],
-    of_known: Collection[Seen | BlueGreenError],
+    of_known: Collection[RunningRelease | BlueGreenError],
 ) -> str | None:
     """Return the confirmed live revision, or else the one that all droplets in HAProxy run."""
-    running = {one.revision for one in of_known if isinstance(one, Seen) and one.revision}
+    running = {one.revision for one in of_known if isinstance(one, RunningRelease) and one.revision}
     return confirmed_revision(live, statuses) or (running.pop() if len(running) == 1 else None)

@@ -12,10 +12,10 @@ from agent.protocol import Code, Verb
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.proxy import ProxyHook
-from bluegreen.hooks.two_phase import TwoPhase, joined, on_all
+from bluegreen.hooks.two_phase import TwoPhase, combined, on_all
 from bluegreen.run.plan import HeldLock
 from bluegreen.traffic.agent_answers import ProxyStatus, RevertResult, SwitchResult
-from bluegreen.traffic.live import demand_support, is_decided, next_token
+from bluegreen.traffic.live import is_decided, next_token, require_supported
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
@@ -56,9 +56,9 @@ class ProxiesHook(BaseHook):
         owner: str,
         run_id: str,
         ref: str,
-        is_over: Callable[[str], bool],
+        has_ended: Callable[[str], bool],
         lease: float | None = None,
-        begun: dict[str, Any] | None = None,
+        record_at_start: dict[str, Any] | None = None,
         last_token: Callable[[], int] | None = None,
     ) -> dict[str, int]:
         """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
@@ -68,26 +68,26 @@ class ProxiesHook(BaseHook):
         :param owner: who triggered the run.
         :param run_id: the run.
         :param ref: what the run is for.
-        :param is_over: tells of another run's id whether that run has ended; its lock is taken over then.
+        :param has_ended: tells of another run's id whether that run has ended; its lock is taken over then.
         :param lease: seconds that it lasts without being renewed; default: the app's.
-        :param begun: the beginning of the run's record, for whoever has to complete it.
+        :param record_at_start: the beginning of the run's record, for whoever has to complete it.
         :param last_token: asked only if no proxy knows any token: the greatest that others know.
         :return: tokens by droplet name.
         :raises ProxyError: with code ``locked``, naming the holder, or ``unsupported`` if a HAProxy is
             too old; nothing stays locked then.
         """
         statuses = self.statuses()
-        demand_support(statuses)
+        require_supported(statuses)
         self.install_agents()
         at_least = next_token(run_id, statuses.values())
         if at_least is None:
             at_least = (last_token() if last_token and self.members else 0) + 1
-        request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref, "begun": begun}
+        request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref, "begun": record_at_start}
         request["lease"] = lease or self.app.timeouts.lease
         # unlock() gives back what this has taken, also if it fails halfway.
         self.tokens = {}
         try:
-            self._lock_each(request, statuses, at_least, is_over)
+            self._lock_each(request, statuses, at_least, has_ended)
         except BlueGreenError:
             try:
                 self.unlock()
@@ -102,12 +102,12 @@ class ProxiesHook(BaseHook):
         request: dict[str, Any],
         statuses: dict[str, ProxyStatus],
         at_least: int,
-        is_over: Callable[[str], bool],
+        has_ended: Callable[[str], bool],
     ) -> None:
         for member in sorted(self.members, key=lambda one: one.name):
             over: dict[str, Any] = {}
             holder = statuses[member.name].lock
-            if holder is not None and holder.run_id != request["run_id"] and is_over(holder.run_id):
+            if holder is not None and holder.run_id != request["run_id"] and has_ended(holder.run_id):
                 self.log.warning(
                     "%s: taking over the lock that %s (%s) left behind",
                     member.name,
@@ -160,7 +160,7 @@ class ProxiesHook(BaseHook):
         """
         self._each(Verb.RENEW, known_token=token)
 
-    def demand_idle(self, color: Color) -> None:
+    def require_idle(self, color: Color) -> None:
         """Renew the lock, and make sure that a color's droplets may be changed.
 
         A switch of a dead run that could not be taken back to that color never will be from now on.
@@ -220,7 +220,7 @@ class ProxiesHook(BaseHook):
             self._each(Verb.CONFIRM, revision=revision, prepare_only=True)
         failed = self._failures(Verb.CONFIRM, revision=revision)
         if len(failed) == len(self.members):
-            raise joined(failed)
+            raise combined(failed)
         for error in failed:
             self.log.warning("%s; it keeps the switch by itself, because the others do", error)
 
@@ -244,7 +244,7 @@ class ProxiesHook(BaseHook):
             errors = self._failures(Verb.REVERT, prepare_only=True)
             # One that cannot be reached keeps no other from going back.
             if refused := [error for error in errors if getattr(error, "code", "") == Code.UNHEALTHY]:
-                raise joined(refused)
+                raise combined(refused)
         answers = self._each(Verb.REVERT)
         return {name: RevertResult.parse(answer) for name, answer in answers.items()}
 

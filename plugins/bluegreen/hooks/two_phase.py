@@ -28,7 +28,7 @@ def on_all(members: Sequence[ProxyHook], ask: Callable[[ProxyHook], T]) -> dict[
     with ThreadPoolExecutor(len(members)) as pool:
         futures = {member.name: pool.submit(ask, member) for member in members}
     if errors := errors_of(futures.values()):
-        raise joined(errors)
+        raise combined(errors)
     return {name: future.result() for name, future in futures.items()}
 
 
@@ -47,7 +47,7 @@ def errors_of(futures: Any) -> list[BlueGreenError]:
     return found
 
 
-def joined(errors: Sequence[BlueGreenError]) -> BlueGreenError:
+def combined(errors: Sequence[BlueGreenError]) -> BlueGreenError:
     """Make one error of several."""
     if len(errors) == 1:
         return errors[0]
@@ -116,11 +116,11 @@ class TwoPhase:
     ) -> ProxyError:
         errors = [*errors_of(futures.values()), *back]
         live = on_all(self.members, _live)
-        said = "; ".join(map(str, errors)) or f"{', '.join(late)} did not follow in time"
+        reasons = "; ".join(map(str, errors)) or f"{', '.join(late)} did not follow in time"
         where = ", ".join(f"{name}: {color}" for name, color in sorted(live.items()))
         code = next((code for error in errors if (code := getattr(error, "code", ""))), Code.NOT_MOVED)
         return ProxyError(
-            f"the switch failed on a proxy, so all go back: {said}; live now on {where}", code=code
+            f"the switch failed on a proxy, so all go back: {reasons}; live now on {where}", code=code
         )
 
 

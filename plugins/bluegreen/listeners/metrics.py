@@ -37,16 +37,16 @@ def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
     """Say how a run ended."""
-    _say_the_end(dag_run)
+    _report_end(dag_run)
 
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
     """Say how a run ended."""
-    _say_the_end(dag_run)
+    _report_end(dag_run)
 
 
-def _say_the_end(dag_run: DagRun) -> None:
+def _report_end(dag_run: DagRun) -> None:
     watched = Watched.of(dag_run.dag_id)
     # A run that was marked failed goes on until its teardowns are done.
     if watched is None or dag_run.end_date is None or not is_attached(dag_run):

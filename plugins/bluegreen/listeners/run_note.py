@@ -32,16 +32,16 @@ def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
     """Write the note of a successful run."""
-    note_the_end(dag_run)
+    write_final_note(dag_run)
 
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
     """Write the note of a failed run."""
-    note_the_end(dag_run)
+    write_final_note(dag_run)
 
 
-def note_the_end(dag_run: DagRun) -> None:
+def write_final_note(dag_run: DagRun) -> None:
     """Write the report's message."""
     if not dag_run.dag_id.startswith("bluegreen_") or not is_attached(dag_run):
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bluegreen.errors import NothingToDoError
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.run.outcome import Outcome
-from bluegreen.traffic.live import demand_live
+from bluegreen.traffic.live import require_live
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
@@ -27,7 +27,7 @@ class AlignOperator(PlannedOperator):
         statuses = hook.statuses()
         if plan.live is None or all(status.live is plan.live for status in statuses.values()):
             return
-        demand_live(plan.live, statuses)
+        require_live(plan.live, statuses)
         moved = hook.align(plan.live)
         raise NothingToDoError(
             f"the proxies disagreed, and all send traffic to {plan.live} again (moved: {', '.join(moved)})",

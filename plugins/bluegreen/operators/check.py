@@ -8,8 +8,8 @@ from typing import Any
 from bluegreen.checks.facts import Source
 from bluegreen.checks.finding import Severity
 from bluegreen.checks.gather.collect import collect
-from bluegreen.checks.not_checked import untold
-from bluegreen.checks.render import NOT_TOLD, summary, table
+from bluegreen.checks.not_checked import not_checked
+from bluegreen.checks.render import NEVER_CHECKED, summary, table
 from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, NothingToDoError
 from bluegreen.operators.support import metrics
@@ -48,14 +48,14 @@ class DryRunOperator(BlueGreenOperator):
         metrics.emit(metrics.lock_in(facts))
         if not self.instead:
             metrics.emit(metrics.findings_of(self.app_id, found))
-        said = summary(found, untold(facts))
+        said = summary(found, not_checked(facts))
         run.push(FINDINGS_KEY, [one.model_dump(mode="json") for one in found])
         run.push(SUMMARY_KEY, said)
         if isinstance(facts.source, Source):
             run.push(REVISION_KEY, facts.source.revision)
         for line in table(found):
             self.log.info("%s", line)
-        self.log.info("%s", NOT_TOLD)
+        self.log.info("%s", NEVER_CHECKED)
         if any(one.severity is Severity.ERROR for one in found):
             raise BlueGreenError(said)
         if self.instead:

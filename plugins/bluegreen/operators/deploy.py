@@ -73,7 +73,7 @@ class DeployReleaseOperator(PlannedOperator):
         demand_plan(run, self.app, self.revision, self.held_lock, self.run_plan)
         proxies = self.proxies()
         # Also in a run that was cleared from here on after its switch.
-        proxies.demand_idle(self.run_plan.idle)
+        proxies.require_idle(self.run_plan.idle)
         with DropletHook.of(droplet, self.app) as hook:
             with refusals_explained(proxies):
                 output_of(hook, self._start(droplet, run))

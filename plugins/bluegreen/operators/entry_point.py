@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 from bluegreen.errors import FleetError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.entry_point import (
-    NAMES,
+    ENTRY_POINT_NAMES,
     ReservedIp,
     balancer_request,
     balancer_update,
     choose_balancer,
     choose_reserved_ip,
-    record_tag,
+    reserved_ip_tag,
 )
 from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.operators.support.base import BlueGreenOperator
@@ -49,7 +49,7 @@ class EntryPointOperator(BlueGreenOperator):
             address = self._reserved_ip()
         else:
             address = ", ".join(str(one.public) for one in self._active())
-        self.log.info("clients find the app at %s, %s", address, NAMES[kind])
+        self.log.info("clients find the app at %s, %s", address, ENTRY_POINT_NAMES[kind])
         return {"kind": kind.value, "address": address}
 
     def _managed_load_balancer(self) -> str:
@@ -108,7 +108,7 @@ class EntryPointOperator(BlueGreenOperator):
             self.log.info("reserved IP %s: moves to %s", reserved.address, target.name)
         else:
             self.log.info("reserved IP %s: stays at %s", reserved.address, target.name)
-        address, tag = reserved.address, record_tag(reserved.address)
+        address, tag = reserved.address, reserved_ip_tag(reserved.address)
         self._hook.tag_droplets(tag, [one for one in fleet.droplets if tag not in one.tags])
 
         def assigned() -> str | None:

@@ -15,19 +15,19 @@ from bluegreen.operators.support.seals import record_done
 from bluegreen.run.plan import Plan
 from bluegreen.settings.validation import OWN_REQUESTS_PER_SECOND
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
-from bluegreen.validation.background import Reading, Readings
-from bluegreen.validation.client_requests import Look, RealTraffic
+from bluegreen.validation.background import BackgroundReader, TimedValue
+from bluegreen.validation.client_requests import ClientRequests, Snapshot
+from bluegreen.validation.evidence import ClientRequestCounter, Evidence, proving_paths
 from bluegreen.validation.own_requests import (
     Sample,
     Series,
+    described,
     is_broken,
     rate_of,
-    said,
     series_of,
     wrong_revision,
 )
-from bluegreen.validation.rests_on import ClientsRequests, RestsOn, proving_paths
-from bluegreen.validation.sampler import Manner, Sampler, Target, targets_of
+from bluegreen.validation.sampler import ProbeOptions, Sampler, Target, targets_of
 
 if TYPE_CHECKING:
     from bluegreen.color import Color
@@ -45,7 +45,7 @@ FRESH_SECONDS = 1.5
 UNREADABLE_SECONDS = 10.0
 
 # Four at a time, so that requests that take 80 ms can still be made at the full rate.
-VISITORS = 4
+PROBE_CLIENTS = 4
 
 # Requests a second to the health path through each proxy. HAProxy itself would take 17 s to notice
 # that it hangs: three checks that wait for 5 s each.
@@ -86,7 +86,7 @@ class FinalValidationOperator(PlannedOperator):
         before = [Sample(**sample) for sample in self.baseline["samples"]] if live else []
         targets = targets_of(settings.paths, plan.fleet.proxies)
         traffic = self._traffic(plan, live)
-        clients = ClientsRequests()
+        clients = ClientRequestCounter()
 
         def read() -> dict[str, ProxyStatus]:
             hook.renew_in_time()
@@ -95,15 +95,15 @@ class FinalValidationOperator(PlannedOperator):
         start = read_at = time.monotonic()
         trouble: BlueGreenError | None = None
         with (
-            self._sampler(targets, Manner.of_clients(self.app, key)) as new,
-            self._sampler(targets if live else [], Manner.of_preview(self.app, key)) as old,
+            self._sampler(targets, ProbeOptions.of_clients(self.app, key)) as new,
+            self._sampler(targets if live else [], ProbeOptions.of_preview(self.app, key)) as old,
             self._health_sampler(plan, settings, key) as health,
-            Readings(read, READING_PAUSE) as readings,
+            BackgroundReader(read, READING_PAUSE) as readings,
         ):
             while time.monotonic() < start + settings.bake or time.monotonic() > read_at + FRESH_SECONDS:
                 time.sleep(LOOK_SECONDS)
                 reading = readings.take()
-                if isinstance(reading, Reading):
+                if isinstance(reading, TimedValue):
                     read_at, trouble = reading.at, None
                     self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic, settings))
                     clients.count(traffic.values(), [*new.samples(), *health.samples()])
@@ -134,10 +134,10 @@ class FinalValidationOperator(PlannedOperator):
         self,
         series: Sequence[Series],
         proving: Sequence[Series],
-        clients: ClientsRequests,
+        clients: ClientRequestCounter,
         settings: ValidationSettings,
-    ) -> RestsOn:
-        return RestsOn(
+    ) -> Evidence:
+        return Evidence(
             own_requests=sum(len(one.new) for one in proving),
             paths=len(proving),
             unproven=tuple(one.path for one in series if one not in proving),
@@ -146,8 +146,8 @@ class FinalValidationOperator(PlannedOperator):
             health_only=[one.path for one in proving] == [self.app.health.path],
         )
 
-    def _sampler(self, targets: Sequence[Target], manner: Manner) -> Sampler:
-        return Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, visitors=VISITORS, manner=manner)
+    def _sampler(self, targets: Sequence[Target], options: ProbeOptions) -> Sampler:
+        return Sampler(targets, rate=OWN_REQUESTS_PER_SECOND, clients=PROBE_CLIENTS, options=options)
 
     def _health_sampler(self, plan: Plan, settings: ValidationSettings, key: str) -> Sampler:
         """Ask for the health path, unless it is judged with the others: who does not answer it goes down."""
@@ -156,8 +156,8 @@ class FinalValidationOperator(PlannedOperator):
         return Sampler(
             targets_of(paths, proxies),
             rate=HEALTH_RATE * len(proxies),
-            visitors=VISITORS * len(proxies),
-            manner=Manner.of_clients(self.app, key),
+            clients=PROBE_CLIENTS * len(proxies),
+            options=ProbeOptions.of_clients(self.app, key),
         )
 
     def _settings(self, run: ThisRun) -> ValidationSettings:
@@ -200,7 +200,7 @@ class FinalValidationOperator(PlannedOperator):
             failed = rate_of(series.new)
             return (
                 f"{failed.failed} of {failed.requests} own requests to {series.path} failed, the last with "
-                f"{said(series.new[-1])}; in the preview it answered"
+                f"{described(series.new[-1])}; in the preview it answered"
             )
         if len(series.new) < settings.min_requests:
             # Requests that hang, or are slow, leave room for few. Where the difference is large, few are
@@ -208,7 +208,7 @@ class FinalValidationOperator(PlannedOperator):
             return series.verdict(settings.model_copy(update={"min_requests": 1}))
         return None
 
-    def _traffic(self, plan: Plan, live: Color | None) -> dict[str, RealTraffic]:
+    def _traffic(self, plan: Plan, live: Color | None) -> dict[str, ClientRequests]:
         """Return what the proxies said before the switch, by name.
 
         :param live: the color to compare with, if any.
@@ -216,27 +216,27 @@ class FinalValidationOperator(PlannedOperator):
         traffic = {}
         for name, answer in self.switched.items():
             switch = SwitchResult.parse(answer)
-            at_switch = Look(
+            at_switch = Snapshot(
                 switch.counters.get(plan.idle, Counters()), switch.answer_times.get(plan.idle, 0)
             )
             before, answer_time = Counters(), 0
             if live is not None:
                 before = switch.counters.get(live, Counters()) - plan.counters.get(name, Counters())
                 answer_time = switch.answer_times.get(live, 0)
-            traffic[name] = RealTraffic(name, at_switch, before, answer_time)
+            traffic[name] = ClientRequests(name, at_switch, before, answer_time)
         return traffic
 
     def _verdicts_on_traffic(
         self,
         statuses: dict[str, ProxyStatus],
         color: Color,
-        traffic: dict[str, RealTraffic],
+        traffic: dict[str, ClientRequests],
         settings: ValidationSettings,
     ) -> Iterator[str | None]:
         for name, status in statuses.items():
             if status.live is not color:
                 raise BlueGreenError(f"{name} no longer sends traffic to {color} but to {status.live}")
-            look = Look(status.counters[color], status.answer_times.get(color, 0))
+            look = Snapshot(status.counters[color], status.answer_times.get(color, 0))
             yield traffic[name].verdict(look, settings)
 
     def _be_patient(self, error: BlueGreenError | None, last: BlueGreenError | None, seconds: float) -> None:

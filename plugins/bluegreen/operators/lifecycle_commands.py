@@ -72,7 +72,7 @@ class CommandHooksOperator(LockedOperator):
         proxies = self.proxies()
         if self.moment.stops_the_deploy:
             # Also in a run that was cleared from here on after its switch.
-            proxies.demand_idle(plan.idle)
+            proxies.require_idle(plan.idle)
             demand_vouched(run, self.app, self.revision)
             if self.moment is Moment.BEFORE_SWITCH:
                 demand_approval(run, self.app, self.revision, self.held_lock)

@@ -136,9 +136,9 @@ class AcquireLockOperator(BlueGreenOperator):
                     owner=run.triggered_by,
                     run_id=run.holder,
                     ref=self.purpose,
-                    is_over=lambda other: self._is_over(run, other),
+                    has_ended=lambda other: self._is_over(run, other),
                     lease=self.lease,
-                    begun=record_at_start(run, self.purpose).line(),
+                    record_at_start=record_at_start(run, self.purpose).line(),
                     last_token=self._newest_token_on_droplets,
                 )
                 return tokens, bool(holder)

@@ -15,16 +15,16 @@ from bluegreen.polling import Deadline
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.good_answer import advice
 from bluegreen.traffic.preview_access import ways_to_look
-from bluegreen.validation.own_requests import Sample, empty_rate_of, is_broken, rate_of, said, series_of
-from bluegreen.validation.rests_on import proving_paths
-from bluegreen.validation.sampler import KEY_REFUSED, Manner, Sampler, Target, Visitor, targets_of
+from bluegreen.validation.evidence import proving_paths
+from bluegreen.validation.own_requests import Sample, described, empty_rate_of, is_broken, rate_of, series_of
+from bluegreen.validation.sampler import KEY_REFUSED, ProbeClient, ProbeOptions, Sampler, Target, targets_of
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
 # Some 100 samples make a median, in little time. The bake goes on asking the old color.
 BASELINE_SECONDS = 1.0
 BASELINE_RATE = 100.0
-BASELINE_VISITORS = 2
+BASELINE_CLIENTS = 2
 
 PREVIEW_SECONDS = 10.0
 PREVIEW_INTERVAL = 0.2
@@ -59,10 +59,10 @@ class PreviewCheckOperator(PlannedOperator):
         plan, key = self.run_plan, preview_key(self.app)
         paths = self.app.validation.paths if plan.live else []
         targets = targets_of(paths, plan.fleet.proxies)
-        manner = Manner.of_clients(self.app, key)
+        options = ProbeOptions.of_clients(self.app, key)
         # Both at once: each mostly waits.
-        with Sampler(targets, rate=BASELINE_RATE, visitors=BASELINE_VISITORS, manner=manner) as live:
-            seen = self._check_preview(plan, live, Manner.of_preview(self.app, key))
+        with Sampler(targets, rate=BASELINE_RATE, clients=BASELINE_CLIENTS, options=options) as live:
+            seen = self._check_preview(plan, live, ProbeOptions.of_preview(self.app, key))
             if targets:
                 time.sleep(max(0.0, live.started + BASELINE_SECONDS - time.monotonic()))
         before = live.samples()
@@ -89,7 +89,7 @@ class PreviewCheckOperator(PlannedOperator):
         record_done(run, self.app, self.revision, self.held_lock)
         return {"samples": [asdict(sample) for sample in before], "unproven": sorted(unproven)}
 
-    def _check_preview(self, plan: Plan, live: Sampler, manner: Manner) -> list[Sample]:
+    def _check_preview(self, plan: Plan, live: Sampler, options: ProbeOptions) -> list[Sample]:
         """Ask until all answers are right; HAProxy's own checks may not have noticed the new release yet.
 
         Every droplet has its turn, since HAProxy takes them in turn.
@@ -102,8 +102,8 @@ class PreviewCheckOperator(PlannedOperator):
         # One after the other: in turns with other paths, a path might always meet the same droplet.
         targets = [target for target in once for _ in range(max(1, len(plan.idle_droplets)))]
         deadline, end = Deadline(), time.monotonic() + PREVIEW_SECONDS
-        with Visitor(manner) as visitor:
-            while wrong := self._wrong(seen := self._round(visitor, targets, end)):
+        with ProbeClient(options) as client:
+            while wrong := self._wrong(seen := self._round(client, targets, end)):
                 if self.goes_back and all(sample.error == KEY_REFUSED for sample in wrong):
                     # The switch asks every server by itself, and going back must not wait for a deploy.
                     self.log.warning("%s; the preview is not looked at", self._shown(wrong[0]))
@@ -124,11 +124,11 @@ class PreviewCheckOperator(PlannedOperator):
             self.log.info("to look at it: %s", line)
         return seen
 
-    def _round(self, visitor: Visitor, targets: Sequence[Target], end: float) -> list[Sample]:
+    def _round(self, client: ProbeClient, targets: Sequence[Target], end: float) -> list[Sample]:
         """Ask for everything, or, once time is up, until something is wrong: answers may hang one by one."""
         seen: list[Sample] = []
         for target in targets:
-            seen.append(visitor.ask(target))
+            seen.append(client.ask(target))
             if time.monotonic() > end and self._wrong(seen):
                 break
         return seen
@@ -172,12 +172,12 @@ class PreviewCheckOperator(PlannedOperator):
     @staticmethod
     def _both(plan: Plan, path: str, unproven: dict[str, Sample], before: Sequence[Sample]) -> str:
         last = next((one for one in reversed(before) if one.path == path and not one.lost), None)
-        live = f", the live {plan.live} with {said(last)}" if last else ""
-        return f"{path} is answered by {plan.idle} with {said(unproven[path])}{live}"
+        live = f", the live {plan.live} with {described(last)}" if last else ""
+        return f"{path} is answered by {plan.idle} with {described(unproven[path])}{live}"
 
     def _shown(self, sample: Sample) -> str:
         whose = f" from revision {sample.revision or 'unknown'}" if sample.status is not None else ""
-        return f"{sample.path} through {sample.proxy}: {said(sample)}{whose}"
+        return f"{sample.path} through {sample.proxy}: {described(sample)}{whose}"
 
 
 def broken_paths(live: Sequence[Sample]) -> set[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
-from bluegreen.fleet.joining import Seen, joining, strangers
+from bluegreen.fleet.joining import RunningRelease, joining, strangers
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.holding_lock import LockedOperator
@@ -18,7 +18,7 @@ from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, DropletFacts
 from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
-from bluegreen.source.policy import compare, demand_new_enough, resolve
+from bluegreen.source.policy import compare, require_new_enough, resolve
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
 from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
@@ -178,7 +178,10 @@ class ProvisionCheckOperator(LockedOperator):
             live=live,
             idle=idle,
             fleet=fleet,
-            warnings=tuple(warnings + [str(one.news) for one in readable.values() if one.news]),
+            warnings=tuple(
+                warnings
+                + [str(one.unacknowledged_revert) for one in readable.values() if one.unacknowledged_revert]
+            ),
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
             good=_last_good(idle, readable.values()),
         )
@@ -198,7 +201,7 @@ class ProvisionCheckOperator(LockedOperator):
         if live is None:
             return None
         age = compare(self.app, self.revision, live)
-        demand_new_enough(self.app, self.revision, age, forced=forced)
+        require_new_enough(self.app, self.revision, age, forced=forced)
         return str(age) if age.is_older else None
 
     def _live(self, statuses: dict[str, ProxyStatus], choice: Color | None) -> Color | None:
@@ -231,10 +234,10 @@ def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> str | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _seen(facts: DropletFacts | BlueGreenError) -> Seen | BlueGreenError:
+def _seen(facts: DropletFacts | BlueGreenError) -> RunningRelease | BlueGreenError:
     if isinstance(facts, BlueGreenError):
         return facts
-    return Seen(facts.revision, is_active=facts.service == "active")
+    return RunningRelease(facts.revision, is_active=facts.service == "active")
 
 
 def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[str]:

@@ -13,7 +13,7 @@ from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.health_path import HEALTH_PATH_ADVICE, lost_by_health_path
-from bluegreen.traffic.live import demand_live, servers_of
+from bluegreen.traffic.live import require_live, servers_of
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
@@ -34,7 +34,7 @@ class RenderAndReloadOperator(PlannedOperator):
         hook = self.proxies()
         statuses = hook.statuses()
         if plan.live is not None:
-            demand_live(plan.live, statuses)
+            require_live(plan.live, statuses)
             self._demand_health_path(plan.live, hook, statuses)
         version = min(status.version for status in statuses.values())
         ipv6 = all(status.haproxy.ipv6 for status in statuses.values())

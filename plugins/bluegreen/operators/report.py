@@ -27,7 +27,7 @@ from bluegreen.run.outcome import Facts, Outcome, cause_of, may_have_switched, m
 from bluegreen.run.plan import HeldLock
 from bluegreen.traffic.drain import Drain
 from bluegreen.traffic.preview_access import ways_to_look
-from bluegreen.validation.rests_on import RestsOn
+from bluegreen.validation.evidence import Evidence
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
@@ -157,7 +157,7 @@ class ReportOperator(BlueGreenOperator):
             settled=settled,
             drain=Drain.model_validate(drain) if drain else None,
             still_running=end.still_running,
-            rests_on=RestsOn.model_validate(bake["rests_on"]) if bake else None,
+            rests_on=Evidence.model_validate(bake["rests_on"]) if bake else None,
             by_policy=any(states.get(one) == "failed" and run.output(one, POLICY_KEY) for one in ASKING),
         )
 

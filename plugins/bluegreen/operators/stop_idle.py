@@ -12,7 +12,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook, output_of
-from bluegreen.hooks.two_phase import joined
+from bluegreen.hooks.two_phase import combined
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import ThisRun
@@ -121,13 +121,13 @@ class StopIdleOperator(LockedOperator):
         for first in range(0, len(droplets), CONNECTIONS_AT_ONCE):
             # It refuses if that color has traffic, or a share of it. It also renews the lock, whose lease may
             # be shorter than a stop of many droplets.
-            hook.demand_idle(color)
+            hook.require_idle(color)
             few = droplets[first : first + CONNECTIONS_AT_ONCE]
             with refusals_explained(hook), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
                 failed += filter(None, pool.map(lambda droplet: self._stop(droplet, script), few))
         if failed:
             self.log.warning("%s is not stopped everywhere", color)
-            raise joined(failed)
+            raise combined(failed)
 
     def _stop(self, droplet: Droplet, script: str) -> BlueGreenError | None:
         """Stop one, and return what went wrong, unless it is another run's by now."""

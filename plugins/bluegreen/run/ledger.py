@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
 from bluegreen.traffic.drain import Drain
-from bluegreen.validation.rests_on import RestsOn
+from bluegreen.validation.evidence import Evidence
 
 
 class Validation(BaseModel):
@@ -29,7 +29,7 @@ class Validation(BaseModel):
     seconds: float | None = None
     own_requests: dict[str, dict[str, float | None]] = {}
     all_requests: dict[str, dict[str, float | None]] = {}
-    rests_on: RestsOn | None = None
+    rests_on: Evidence | None = None
 
 
 class Record(BaseModel):

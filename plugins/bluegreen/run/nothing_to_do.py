@@ -23,7 +23,7 @@ def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) ->
     """
     if plan.live is None or any(status.live is not plan.live for status in statuses):
         return None
-    for revert in (status.news for status in statuses):
+    for revert in (status.unacknowledged_revert for status in statuses):
         if revert and revert.from_color is plan.idle and not revert.refused:
             return None if revert.run_id.startswith(rollbacks) else str(revert)
     kept = [status.confirmed for status in statuses]

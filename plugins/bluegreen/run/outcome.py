@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from bluegreen.color import Color
 from bluegreen.traffic.drain import Drain, requests
-from bluegreen.validation.rests_on import RestsOn
+from bluegreen.validation.evidence import Evidence
 
 # The outcome of a run whose report died, so that the place of the traffic is unknown.
 WITHOUT_A_WORD = "ended without a word"
@@ -68,7 +68,7 @@ class Facts:
     settled: tuple[Outcome, str] | None = None
     drain: Drain | None = None
     still_running: int = 0
-    rests_on: RestsOn | None = None
+    rests_on: Evidence | None = None
     by_policy: bool = False
 
 

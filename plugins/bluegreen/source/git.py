@@ -57,8 +57,10 @@ class Answer:
     @property
     def complaint(self) -> str:
         """The line that explains a failure; after an SSH failure it is not the last one."""
-        said = [line for line in self.stderr.strip().splitlines() if line.strip()]
-        return next((line for line in said if line.startswith("fatal:")), said[-1] if said else "no reason")
+        lines = [line for line in self.stderr.strip().splitlines() if line.strip()]
+        return next(
+            (line for line in lines if line.startswith("fatal:")), lines[-1] if lines else "no reason"
+        )
 
 
 def run_git(

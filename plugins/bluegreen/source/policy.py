@@ -130,7 +130,7 @@ def age_of(mirror: Mirror, app: App, revision: str, live: str) -> Age:
     return Age(live, lacks, is_ancestor or mirror.committed(revision) < mirror.committed(live))
 
 
-def demand_new_enough(app: App, revision: str, age: Age, *, forced: bool) -> None:
+def require_new_enough(app: App, revision: str, age: Age, *, forced: bool) -> None:
     """Make sure that a revision is not older than what is live, or may be.
 
     :param forced: whether the run's parameter ``allow_older`` is set.

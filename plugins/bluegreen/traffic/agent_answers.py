@@ -20,7 +20,7 @@ def utc(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-class _Answer(BaseModel):
+class AgentAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     @classmethod
@@ -42,7 +42,7 @@ class _Answer(BaseModel):
             ) from None
 
 
-class Haproxy(_Answer):
+class Haproxy(AgentAnswer):
     """The HAProxy process. ``config_sha256`` is known only if the agent itself loaded what runs.
 
     ``ipv6`` is whether its kernel knows IPv6, so that HAProxy can listen there.
@@ -54,7 +54,7 @@ class Haproxy(_Answer):
     ipv6: bool = False
 
 
-class TrafficMap(_Answer):
+class TrafficMap(AgentAnswer):
     """The traffic map; ``idle_share`` is the percentage of requests that go to the idle color."""
 
     live: Color | Literal["none"]
@@ -62,7 +62,7 @@ class TrafficMap(_Answer):
     idle_share: int
 
 
-class ServerState(_Answer):
+class ServerState(AgentAnswer):
     """A server in HAProxy, with the result of HAProxy's health check, for example ``L7OK``.
 
     ``maxconn`` is the most requests that it gets at a time; ``None`` if that is not limited.
@@ -76,7 +76,7 @@ class ServerState(_Answer):
     check: str
 
 
-class Counters(_Answer):
+class Counters(AgentAnswer):
     """HAProxy's counters of one color since its last reload."""
 
     requests: int = 0
@@ -98,7 +98,7 @@ class Counters(_Answer):
         return Counters(**{name: now[name] - before[name] for name in now})
 
 
-class Lock(_Answer):
+class Lock(AgentAnswer):
     """The run that may change this proxy, from ``since`` to ``until``, in seconds since the epoch."""
 
     owner: str
@@ -109,7 +109,7 @@ class Lock(_Answer):
     token: int
 
 
-class PendingSwitch(_Answer):
+class PendingSwitch(AgentAnswer):
     """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed.
 
     ``prepared`` means that its run has begun to confirm it everywhere. ``token`` is that of its run's lock.
@@ -124,7 +124,7 @@ class PendingSwitch(_Answer):
     token: int | None = None
 
 
-class Confirmed(_Answer):
+class Confirmed(AgentAnswer):
     """The last confirmed switch, its run, and ``at``, its time in seconds since the epoch.
 
     ``token`` is the token of the run's lock: a run that is cleared gets another one.
@@ -142,7 +142,7 @@ class Confirmed(_Answer):
         return f"{self.run_id or 'somebody'} has moved it to {self.color}{moment}, and that was kept"
 
 
-class LastRevert(_Answer):
+class LastRevert(AgentAnswer):
     """The last switch that was taken back, or, if ``refused``, that could not be taken back.
 
     ``token`` is the token of the lock of the switch's run.
@@ -165,7 +165,7 @@ class LastRevert(_Answer):
         )
 
 
-class InstalledAgent(_Answer):
+class InstalledAgent(AgentAnswer):
     """Where this project's version of the agent belongs, and how the file there differs from it.
 
     ``difference`` are lines of a diff: None if the file is the same, empty if there is none.
@@ -175,7 +175,7 @@ class InstalledAgent(_Answer):
     difference: tuple[str, ...] | None
 
 
-class ProxyStatus(_Answer):
+class ProxyStatus(AgentAnswer):
     """Everything the agent's ``status`` says.
 
     ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
@@ -232,7 +232,7 @@ class ProxyStatus(_Answer):
         return self.live
 
     @property
-    def news(self) -> LastRevert | None:
+    def unacknowledged_revert(self) -> LastRevert | None:
         """The last switch that was taken back, or could not be, unless another was confirmed since.
 
         A later run has a greater token. The clock, which may have been corrected in between, decides only
@@ -254,7 +254,7 @@ class ProxyStatus(_Answer):
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-class Probe(_Answer):
+class Probe(AgentAnswer):
     """One HTTP GET made from the proxy."""
 
     status: int | None
@@ -264,7 +264,7 @@ class Probe(_Answer):
     error: str | None
 
 
-class SwitchResult(_Answer):
+class SwitchResult(AgentAnswer):
     """A switch: ``at`` in seconds since the epoch, and ``milliseconds`` until the first new answer."""
 
     from_color: Color | None = Field(alias="from")
@@ -277,7 +277,7 @@ class SwitchResult(_Answer):
     answer_times: dict[Color, int] = {}
 
 
-class RevertResult(_Answer):
+class RevertResult(AgentAnswer):
     """A revert; ``reverted`` is false if there was nothing to take back. Traffic is on ``to`` either way."""
 
     from_color: Color | None = Field(alias="from")

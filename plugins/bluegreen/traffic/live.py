@@ -28,20 +28,20 @@ def live_color(statuses: Mapping[str, ProxyStatus], choice: Color | None = None)
     if not statuses:
         raise ProxyError("there is no proxy to ask which color is live", code="no_proxy")
     known = {name: status.known_live for name, status in sorted(statuses.items())}
-    said: set[Color | None] = {live for live in known.values() if live} or {None}
+    colors: set[Color | None] = {live for live in known.values() if live} or {None}
     each = ", ".join(f"{name}: {live or 'none'}" for name, live in known.items())
-    if choice is not None and len(said) == 1 and choice not in said:
+    if choice is not None and len(colors) == 1 and choice not in colors:
         raise ProxyError(
             f"the proxies agree about the live color ({each}), so `live` must be left empty",
             code="nothing_to_choose",
         )
-    if len(said) > 1 and choice is None:
+    if len(colors) > 1 and choice is None:
         raise DisagreementError(
             f"the proxies disagree about the live color ({each}); run the app's rollback, which goes "
             "back to the color from before, or deploy with `live` set to the color that is right",
             code="disagreement",
         )
-    return choice or said.pop()
+    return choice or colors.pop()
 
 
 def confirmed_revision(live: Color | None, statuses: Iterable[ProxyStatus]) -> str | None:
@@ -54,7 +54,7 @@ def confirmed_revision(live: Color | None, statuses: Iterable[ProxyStatus]) -> s
     return known.pop() if len(known) == 1 else None
 
 
-def demand_live(color: Color, statuses: Mapping[str, ProxyStatus]) -> None:
+def require_live(color: Color, statuses: Mapping[str, ProxyStatus]) -> None:
     """Make sure that traffic is still where a run has found it.
 
     :param color: the color that was live then, on at least one proxy.
@@ -83,7 +83,7 @@ def color_from_before(statuses: Mapping[str, ProxyStatus]) -> Color:
     for one in statuses.values():
         if pending := one.pending:
             origins.append((run_order(pending.token, pending.deadline), pending.from_color))
-        if revert := one.news:
+        if revert := one.unacknowledged_revert:
             origins.append((run_order(revert.token, revert.at), revert.to))
     known = [(order, color) for order, color in origins if color is not None]
     if not known:
@@ -106,7 +106,7 @@ def is_decided(statuses: Mapping[str, ProxyStatus]) -> bool:
     )
 
 
-def demand_support(statuses: Mapping[str, ProxyStatus]) -> None:
+def require_supported(statuses: Mapping[str, ProxyStatus]) -> None:
     """Refuse a HAProxy that is too old; an unknown version is refused where it matters.
 
     :param statuses: the answer of each proxy, by its name.

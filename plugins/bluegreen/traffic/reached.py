@@ -18,16 +18,16 @@ def not_reached(statuses: Mapping[Droplet, ProxyStatus | BlueGreenError]) -> lis
 
     :param statuses: the answer of each proxy, or the reason why there is none.
     """
-    told = {one: said for one, said in statuses.items() if isinstance(said, ProxyStatus)}
-    notes = [said.reached for said in told.values() if said.is_deployed_to]
+    answered = {one: status for one, status in statuses.items() if isinstance(status, ProxyStatus)}
+    notes = [status.reached for status in answered.values() if status.is_deployed_to]
 
     def is_unknown(address: str) -> bool:
         return bool(notes) and all(note is not None and address not in note for note in notes)
 
     found = []
     for droplet in statuses:
-        said = told.get(droplet)
-        silent = said is None and droplet.public is not None and is_unknown(str(droplet.public))
-        if droplet.is_new or silent or (said is not None and not said.is_deployed_to):
+        status = answered.get(droplet)
+        silent = status is None and droplet.public is not None and is_unknown(str(droplet.public))
+        if droplet.is_new or silent or (status is not None and not status.is_deployed_to):
             found.append(droplet)
     return found if len(found) < len(statuses) else []

@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reading(Generic[T]):
+class TimedValue(Generic[T]):
     """A result; ``at`` is when its reading began (seconds, monotonic)."""
 
     value: T
     at: float
 
 
-class Readings(Generic[T]):
+class BackgroundReader(Generic[T]):
     """Calls ``read`` in a thread until the end of the ``with`` block.
 
     :param read: the function to call; calls never overlap.
@@ -33,7 +33,7 @@ class Readings(Generic[T]):
     def __init__(self, read: Callable[[], T], pause: float) -> None:
         self._read = read
         self._pause = pause
-        self._found: SimpleQueue[Reading[T] | BaseException] = SimpleQueue()
+        self._found: SimpleQueue[TimedValue[T] | BaseException] = SimpleQueue()
         self._end = Event()
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class Readings(Generic[T]):
     ) -> None:
         self._end.set()
 
-    def take(self) -> Reading[T] | BlueGreenError | None:
+    def take(self) -> TimedValue[T] | BlueGreenError | None:
         """Return the next reading that has not been taken yet, if there is one; a failed one holds its error.
 
         :raises Exception: the exception of :func:`read`, unless it is an error that a user can cause.
@@ -63,7 +63,7 @@ class Readings(Generic[T]):
         while not self._end.is_set():
             began = time.monotonic()
             try:
-                self._found.put(Reading(self._read(), began))
+                self._found.put(TimedValue(self._read(), began))
             except BaseException as error:
                 # Raised by take, where somebody sees it.
                 self._found.put(error)

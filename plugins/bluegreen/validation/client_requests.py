@@ -24,7 +24,7 @@ SLOW_SLICES = 3
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """A proxy's figures of a color at one moment.
 
     :param counters: totals since its last reload.
@@ -43,7 +43,7 @@ class AnswerTime:
     least: float
 
 
-class RealTraffic:
+class ClientRequests:
     """All requests through one proxy to the new color since the switch.
 
     :param proxy: its name.
@@ -52,7 +52,7 @@ class RealTraffic:
     :param answer_time_before: the old color's answer time at the switch, in milliseconds; 0 if unknown.
     """
 
-    def __init__(self, proxy: str, at_switch: Look, before: Counters, answer_time_before: int) -> None:
+    def __init__(self, proxy: str, at_switch: Snapshot, before: Counters, answer_time_before: int) -> None:
         self.proxy = proxy
         self.since_switch = Counters()
         self._before = before
@@ -60,7 +60,7 @@ class RealTraffic:
         self._at_switch = self._slice_start = self._last = at_switch
         self._slices: list[AnswerTime] = []
 
-    def verdict(self, look: Look, settings: ValidationSettings) -> str | None:
+    def verdict(self, look: Snapshot, settings: ValidationSettings) -> str | None:
         """Add a look; return which limit the new release breaks, or ``None``."""
         self.since_switch = look.counters - self._at_switch.counters
         self._last = look
@@ -111,16 +111,16 @@ class RealTraffic:
             f"before the switch it was {self._answer_time_before} ms (allowed are {limit:.0f} ms)"
         )
 
-    def _cut_slice(self, look: Look) -> None:
+    def _cut_slice(self, look: Snapshot) -> None:
         start = self._slice_start
         if look.counters.requests < start.counters.requests:
-            start = self._slice_start = Look(Counters(), 0)
+            start = self._slice_start = Snapshot(Counters(), 0)
         if look.counters.requests - start.counters.requests >= SLICE_REQUESTS:
             self._slices.append(average_between(start, look))
             self._slice_start = look
 
 
-def average_between(earlier: Look, later: Look) -> AnswerTime:
+def average_between(earlier: Snapshot, later: Snapshot) -> AnswerTime:
     """Return the average answer time of the requests between two looks.
 
     HAProxy's average covers the last 1024 requests (``rtime`` in its management guide): after 100 requests

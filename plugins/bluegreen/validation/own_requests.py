@@ -115,7 +115,7 @@ class Series:
                 if failed and len(row) >= settings.consecutive_failures:
                     return (
                         f"{len(row)} own requests in a row to {self.path} through {proxy} failed, "
-                        f"the last with {said(row[-1])}{self._before_switch()} "
+                        f"the last with {described(row[-1])}{self._before_switch()} "
                         f"(allowed are {settings.consecutive_failures - 1})"
                     )
         return None
@@ -131,7 +131,7 @@ class Series:
         last = [sample for sample in self.new if sample.failed][-1]
         return (
             f"{seen.failed} of {seen.requests} own requests to {self.path} failed ({seen.value:.1%}, the "
-            f"last through {last.proxy} with {said(last)}; {self._compared(before, now)}"
+            f"last through {last.proxy} with {described(last)}; {self._compared(before, now)}"
             f"allowed are {settings.max_error_rate:.1%}{' more' if self._is_compared else ''})"
         )
 
@@ -233,7 +233,7 @@ def p99(times: Sequence[float]) -> float:
     return sorted(times)[ceil(0.99 * len(times)) - 1]
 
 
-def said(sample: Sample) -> str:
+def described(sample: Sample) -> str:
     """Describe what became of a request."""
     if sample.status is None:
         return f"no whole answer ({sample.error})"

@@ -31,7 +31,7 @@ Target = tuple[str, Droplet]
 
 
 @dataclass(frozen=True)
-class Manner:
+class ProbeOptions:
     """How requests are made.
 
     :param headers: the request's headers; without ``Host`` the host is the proxy's address, which leads to
@@ -57,15 +57,15 @@ class Manner:
         return cls(headers, app.validation.statuses, by_preview=True)
 
 
-class Visitor:
+class ProbeClient:
     """Requests paths from proxies, one at a time, over kept-alive connections."""
 
-    def __init__(self, manner: Manner) -> None:
+    def __init__(self, options: ProbeOptions) -> None:
         self._started = time.monotonic()
-        self._manner = manner
+        self._options = options
         self._http = BoundedHttp()
 
-    def __enter__(self) -> Visitor:
+    def __enter__(self) -> ProbeClient:
         return self
 
     def __exit__(
@@ -79,14 +79,14 @@ class Visitor:
         start = time.monotonic()
         status, revision, error, size, location, lost = None, None, None, None, None, False
         try:
-            answer = self._http.get(str(proxy.public), path, self._manner.headers, TIMEOUT)
+            answer = self._http.get(str(proxy.public), path, self._options.headers, TIMEOUT)
             revision, error, size = answer.revision, answer.error, answer.size
             status = answer.status if error is None else None
             location = one_line(answer.location) if answer.location else None
         except NotConnectedError as failure:
             # HAProxy answers in place of a silent app, so no connection means that there was no HAProxy.
             error, lost = str(failure), True
-        if self._manner.by_preview and status == NO_PREVIEW_STATUS and revision is None:
+        if self._options.by_preview and status == NO_PREVIEW_STATUS and revision is None:
             status, error, lost = None, KEY_REFUSED, True
         return Sample(
             milliseconds=(time.monotonic() - start) * 1000,
@@ -97,7 +97,7 @@ class Visitor:
             path=path,
             proxy=proxy.name,
             at=start - self._started,
-            statuses=tuple(self._manner.statuses.get(path, ())),
+            statuses=tuple(self._options.statuses.get(path, ())),
             size=size,
             location=location,
         )
@@ -111,24 +111,26 @@ class Sampler:
 
     :param targets: the paths and proxies to request.
     :param rate: requests per second, of all threads together, over all targets.
-    :param visitors: the most requests at the same time.
-    :param manner: how requests are made.
+    :param clients: the most requests at the same time.
+    :param options: how requests are made.
     """
 
-    def __init__(self, targets: Sequence[Target], *, rate: float, visitors: int, manner: Manner) -> None:
+    def __init__(
+        self, targets: Sequence[Target], *, rate: float, clients: int, options: ProbeOptions
+    ) -> None:
         self.started = time.monotonic()
         self._targets = targets
         self._rate = rate
-        self._visitors = visitors
-        self._manner = manner
+        self._clients = clients
+        self._options = options
         self._threads: list[Thread] = []
         self._samples: list[Sample] = []
         self._end = Event()
 
     def __enter__(self) -> Sampler:
-        for number in range(self._visitors if self._targets else 0):
+        for number in range(self._clients if self._targets else 0):
             # Daemon threads: a request that hangs must not delay a verdict.
-            thread = Thread(target=self._visit, args=(number,), daemon=True)
+            thread = Thread(target=self._probe, args=(number,), daemon=True)
             self._threads.append(thread)
             thread.start()
         return self
@@ -157,14 +159,14 @@ class Sampler:
             thread.join(max(0.0, deadline - time.monotonic()))
         return self.samples()
 
-    def _visit(self, number: int) -> None:
+    def _probe(self, number: int) -> None:
         # Each begins at another target, and at another moment.
         next_start, turn = self.started + number / self._rate, number
-        with Visitor(self._manner) as visitor:
+        with ProbeClient(self._options) as client:
             while not self._end.wait(max(0.0, next_start - time.monotonic())):
-                self._samples.append(visitor.ask(self._targets[turn % len(self._targets)]))
+                self._samples.append(client.ask(self._targets[turn % len(self._targets)]))
                 turn += 1
-                next_start = max(next_start + self._visitors / self._rate, time.monotonic())
+                next_start = max(next_start + self._clients / self._rate, time.monotonic())
 
 
 def targets_of(paths: Sequence[str], proxies: Sequence[Droplet]) -> list[Target]:

@@ -9,7 +9,7 @@ from bluegreen.checks.facts import (
     Unit,
 )
 from bluegreen.checks.gather.expected import expected_unit
-from bluegreen.checks.not_checked import untold
+from bluegreen.checks.not_checked import not_checked
 from bluegreen.settings.app_file import load_app
 from tests.unit.facts import V1, facts, server
 
@@ -39,4 +39,6 @@ def test_files_of_a_release_that_differ_are_warnings_and_unclear_ones_are_told()
         one.startswith("green-1 /opt/app-my_perl_app/current/lib/Shop.pm: it is not there") for one in told
     )
     assert any("3 more of its files" in one for one in told)
-    assert untold(sick) == ["whether stamp on green-1 is as it was committed: git fills $Format: in anew"]
+    assert not_checked(sick) == [
+        "whether stamp on green-1 is as it was committed: git fills $Format: in anew"
+    ]

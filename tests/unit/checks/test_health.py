@@ -8,7 +8,7 @@ import pytest
 
 from bluegreen.checks import health
 from bluegreen.checks.facts import (
-    Probe,
+    HealthAnswer,
     Proxy,
     Reading,
     Unit,
@@ -30,7 +30,7 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
     answer: int | None, up: bool, found: int
 ) -> None:
     known = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
-    probes = {"blue-1": Probe(status=answer, revision=V1, error=None)}
+    probes = {"blue-1": HealthAnswer(status=answer, revision=V1, error=None)}
     proxy = Proxy(**MACHINE, config_error="", certificates=None, probes=probes)
     seen = facts(
         statuses={"lb-1": status(servers={"blue": [known], "green": []})},

@@ -10,7 +10,7 @@ from bluegreen.checks.facts import (
     Load,
     Reading,
 )
-from bluegreen.checks.not_checked import untold
+from bluegreen.checks.not_checked import not_checked
 from tests.unit.facts import MAIN, V2, facts, load, server
 
 
@@ -29,7 +29,7 @@ from tests.unit.facts import MAIN, V2, facts, load, server
 def test_why_a_revision_was_not_seen_to_load_is_told(
     servers: dict[str, Reading[AppServer]], why: str
 ) -> None:
-    [line] = untold(facts(source=MAIN, servers=servers))
+    [line] = not_checked(facts(source=MAIN, servers=servers))
     assert line.startswith(f"whether main ({V2[:12]}) loads: {why}")
     assert [*revision.loading(facts(source=MAIN, servers=servers))] == []
 
@@ -37,4 +37,4 @@ def test_why_a_revision_was_not_seen_to_load_is_told(
 @pytest.mark.parametrize("ended", [load(), load(2, "Can't locate Nowhere.pm")])
 def test_nothing_is_untold_of_a_revision_that_was_seen_to_load_or_not_to(ended: Load) -> None:
     servers = {"green-1": server(load=ended), "blue-1": server(load=load(124))}
-    assert untold(facts(source=MAIN, servers=servers)) == []
+    assert not_checked(facts(source=MAIN, servers=servers)) == []

@@ -9,7 +9,7 @@ from bluegreen.checks.facts import (
     Mirror,
     Source,
 )
-from bluegreen.checks.not_checked import untold
+from bluegreen.checks.not_checked import not_checked
 from bluegreen.checks.run import findings_in
 from bluegreen.errors import PolicyError
 from bluegreen.source.policy import Age
@@ -39,7 +39,7 @@ def test_distributions_that_cannot_be_had_are_named(
 def test_distributions_that_can_be_had_are_no_finding_and_unasked_ones_are_told() -> None:
     well = facts(source=NOT_VENDORED, servers={"green-1": server(mirror=Mirror(error=None, unasked=3))})
     assert [*revision.vendored(well), *revision.mirror(well)] == []
-    assert any(line.startswith("whether CPAN has 3 of the distributions") for line in untold(well))
+    assert any(line.startswith("whether CPAN has 3 of the distributions") for line in not_checked(well))
 
 
 def test_an_app_that_does_not_load_on_a_live_droplet_stops_no_deploy() -> None:

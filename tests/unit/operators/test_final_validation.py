@@ -22,9 +22,9 @@ from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.agent_answers import Counters
+from bluegreen.validation.evidence import Evidence
 from bluegreen.validation.own_requests import Sample
-from bluegreen.validation.rests_on import RestsOn
-from bluegreen.validation.sampler import Manner
+from bluegreen.validation.sampler import ProbeOptions
 from tests.unit.runs import running
 
 NEW, OLD = "a" * 40, "b" * 40
@@ -52,11 +52,11 @@ class Samples:
     last: Sequence[Sample] = ()
     asked: ClassVar[list[Any]] = []
 
-    def __init__(self, targets: Sequence[Any], manner: Manner, **_: object) -> None:
-        idle = manner.headers.get("Host") == "green.example.com"
+    def __init__(self, targets: Sequence[Any], options: ProbeOptions, **_: object) -> None:
+        idle = options.headers.get("Host") == "green.example.com"
         self._paths = set() if idle else {path for path, _ in targets}
         self._samples = self._of_these(self.seen)
-        self.asked.append((targets, dict(manner.headers)))
+        self.asked.append((targets, dict(options.headers)))
 
     def __enter__(self) -> Samples:
         return self
@@ -294,7 +294,7 @@ def test_the_health_path_does_not_prove_what_another_path_should(bake: Bake) -> 
 def test_a_verdict_that_rests_on_the_health_path_alone_says_so(bake: Bake) -> None:
     seen = bake(reading(), samples=[replace(GOOD, path="/health")] * 50, paths=["/health"])
     assert seen["rests_on"]["health_only"]
-    assert "own requests to 1 path (the health path alone) and" in str(RestsOn(**seen["rests_on"]))
+    assert "own requests to 1 path (the health path alone) and" in str(Evidence(**seen["rests_on"]))
 
 
 def test_a_rollback_needs_no_proof(bake: Bake) -> None:

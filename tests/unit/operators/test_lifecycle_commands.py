@@ -126,7 +126,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
         for name in ("start", "poll", "clean"):
             monkeypatch.setattr(command_hooks, f"{name}_script", lambda word=name, **_: word)
         holding = MagicMock()
-        holding.return_value.demand_idle.side_effect = not_idle
+        holding.return_value.require_idle.side_effect = not_idle
         monkeypatch.setattr(ProxiesHook, "holding", holding)
         task = command_hooks.CommandHooksOperator(
             task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, revision=REVISION

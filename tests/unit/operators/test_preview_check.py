@@ -18,7 +18,7 @@ from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.plan import Plan
 from bluegreen.validation.own_requests import Sample
-from bluegreen.validation.sampler import KEY_REFUSED, Sampler, Target, Visitor
+from bluegreen.validation.sampler import KEY_REFUSED, ProbeClient, Sampler, Target
 from tests.unit.runs import running
 
 REVISION = "a" * 40
@@ -39,7 +39,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
         left = list(answers)
         paths, emergency = fields.pop("paths", ["/"]), fields.pop("emergency", False)
 
-        def ask(_: Visitor, target: Target) -> Sample:
+        def ask(_: ProbeClient, target: Target) -> Sample:
             # Health is as it should be, unless a test is about it.
             if target[0] not in paths:
                 return RIGHT_HEALTH
@@ -47,7 +47,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         if hangs := fields.pop("hangs", None):
             ask = hangs
-        monkeypatch.setattr(Visitor, "ask", ask)
+        monkeypatch.setattr(ProbeClient, "ask", ask)
         monkeypatch.setattr(preview, "preview_key", lambda _: "k" * 16)
         monkeypatch.setattr(Sampler, "__enter__", lambda self: self)
         monkeypatch.setattr(Sampler, "samples", lambda _: list(live))

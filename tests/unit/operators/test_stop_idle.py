@@ -69,7 +69,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
         stopped: list[str] = []
 
         def ask(droplet_hook: Any, script: str) -> str:
-            assert len(stopped) < hook.demand_idle.call_count * CONNECTIONS_AT_ONCE
+            assert len(stopped) < hook.require_idle.call_count * CONNECTIONS_AT_ONCE
             assert "systemctl stop" in script
             if trouble:
                 raise trouble
@@ -98,7 +98,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_color_that_is_not_live_is_stopped_when_its_time_is_over(stop: Any) -> None:
     said, stopped, hook = stop(confirmed(AFTER + 1))
     assert (said, stopped) == ("blue is stopped; a rollback starts it again", ["blue-1"])
-    hook.demand_idle.assert_called_once_with(Color.BLUE)
+    hook.require_idle.assert_called_once_with(Color.BLUE)
 
 
 def test_a_switch_that_was_confirmed_since_has_a_stop_of_its_own(stop: Any) -> None:
@@ -203,7 +203,7 @@ def test_that_a_color_is_idle_is_asked_again_before_each_few_of_many_droplets(st
     many = tuple(droplet(number, f"blue-{number}") for number in range(2 * CONNECTIONS_AT_ONCE))
     _, stopped, hook = stop(confirmed(AFTER + 1), fleet=FLEET.model_copy(update={"blue": many}))
     assert len(stopped) == len(many)
-    assert hook.demand_idle.call_count == 2
+    assert hook.require_idle.call_count == 2
 
 
 def test_a_droplet_that_is_off_is_named_because_its_app_starts_with_it(stop: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from bluegreen.errors import PolicyError, RefError, SettingsError
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
-from bluegreen.source.policy import Age, compare, demand_new_enough, resolve
+from bluegreen.source.policy import Age, compare, require_new_enough, resolve
 from tests.unit.repositories import Repository, app_of
 
 
@@ -159,11 +159,11 @@ def test_what_is_older_than_live_is_refused_by_the_setting_and_may_be_forced(rep
     assert str(age) == f"older than live ({live[:12]}) by 2 commits"
     refusal = r"older than live .*setting policy\.allow_older: asked.*the parameter allow_older"
     with pytest.raises(PolicyError, match=refusal):
-        demand_new_enough(app, old, age, forced=False)
-    demand_new_enough(app, old, age, forced=True)
-    demand_new_enough(app_of(repository.url, allow_older="always"), old, age, forced=False)
+        require_new_enough(app, old, age, forced=False)
+    require_new_enough(app, old, age, forced=True)
+    require_new_enough(app_of(repository.url, allow_older="always"), old, age, forced=False)
     with pytest.raises(PolicyError, match=r"setting policy\.allow_older: never\); (?!.*parameter)"):
-        demand_new_enough(app_of(repository.url, allow_older="never"), old, age, forced=True)
+        require_new_enough(app_of(repository.url, allow_older="never"), old, age, forced=True)
 
 
 def test_newer_equal_and_later_on_another_line_are_not_older(repository: Repository) -> None:
@@ -180,11 +180,11 @@ def test_a_live_revision_that_nobody_has_any_more_cannot_be_compared(repository:
     age = compare(app_of(repository.url), revision(repository, "main"), "ab" * 20)
     assert (age.lacks, age.is_older) == (None, True)
     with pytest.raises(PolicyError, match=r"not comparable with abababababab, which was live .*allow_older"):
-        demand_new_enough(app_of(repository.url), "cd" * 20, age, forced=False)
+        require_new_enough(app_of(repository.url), "cd" * 20, age, forced=False)
     # No revision could be deployed at all otherwise.
     for setting in ("asked", "never"):
         with pytest.raises(PolicyError, match="push abababababab to a branch to have them") as refused:
-            demand_new_enough(app_of(repository.url, allow_older=setting), "cd" * 20, age, forced=False)
+            require_new_enough(app_of(repository.url, allow_older=setting), "cd" * 20, age, forced=False)
         assert ("set policy.allow_older: asked for this run" in str(refused.value)) is (setting == "never")
 
 

@@ -179,9 +179,11 @@ CLOCK_WAS_AHEAD = {**answer()["last_revert"], "from": "blue", "to": "green", "at
 
 def test_a_later_run_is_known_by_its_token_whatever_the_clock_said() -> None:
     later = {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 1000.0, "token": 9}
-    assert interrupted("blue", last_revert=CLOCK_WAS_AHEAD, confirmed=later).news is None
+    assert interrupted("blue", last_revert=CLOCK_WAS_AHEAD, confirmed=later).unacknowledged_revert is None
     earlier = {**later, "at": 9000.0, "token": 5}
-    assert interrupted("green", last_revert=CLOCK_WAS_AHEAD, confirmed=earlier).news is not None
+    assert (
+        interrupted("green", last_revert=CLOCK_WAS_AHEAD, confirmed=earlier).unacknowledged_revert is not None
+    )
 
 
 def test_the_color_from_before_is_that_of_the_last_run_whatever_the_clock_said() -> None:

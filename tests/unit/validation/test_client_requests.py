@@ -10,21 +10,21 @@ import pytest
 from bluegreen.color import Color
 from bluegreen.settings.validation import ValidationSettings
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus
-from bluegreen.validation.client_requests import Look, RealTraffic, average_between
+from bluegreen.validation.client_requests import ClientRequests, Snapshot, average_between
 from tests.unit.local_haproxy import Deployed
 
 SETTINGS = ValidationSettings()
 
 
-def look(requests: int, answer_time: int = 0, **counters: int) -> Look:
-    return Look(Counters(requests=requests, **counters), answer_time)
+def look(requests: int, answer_time: int = 0, **counters: int) -> Snapshot:
+    return Snapshot(Counters(requests=requests, **counters), answer_time)
 
 
-def traffic(before: Counters | None = None, answer_time_before: int = 5) -> RealTraffic:
-    return RealTraffic("lb-1", look(10_000, 5), before or Counters(requests=5000), answer_time_before)
+def traffic(before: Counters | None = None, answer_time_before: int = 5) -> ClientRequests:
+    return ClientRequests("lb-1", look(10_000, 5), before or Counters(requests=5000), answer_time_before)
 
 
-def slowed_down(milliseconds: float, rate: int, seconds: int, first: int = 10_000) -> list[Look]:
+def slowed_down(milliseconds: float, rate: int, seconds: int, first: int = 10_000) -> list[Snapshot]:
     """What HAProxy says, once a second, when answers that took 5 ms take longer: 1024 are averaged."""
     average, looks = 5.0, []
     for second in range(1, seconds + 1):
@@ -135,9 +135,9 @@ def test_old_requests_are_taken_out_of_the_average() -> None:
 def test_haproxy_s_own_averages_are_understood(deployed: Deployed) -> None:
     """Ask a real one: 40 quick requests, then 20 that take 50 ms each."""
 
-    def now() -> Look:
+    def now() -> Snapshot:
         status = ProxyStatus.parse(deployed.status())
-        return Look(status.counters[Color.BLUE], status.answer_times[Color.BLUE])
+        return Snapshot(status.counters[Color.BLUE], status.answer_times[Color.BLUE])
 
     looks = [now()]
     for path, requests in (("/", 40), ("/slow?s=0.05", 20)):

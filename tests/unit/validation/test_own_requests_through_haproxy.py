@@ -16,7 +16,7 @@ from bluegreen.run.plan import Plan
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from bluegreen.validation.bounded_http import BoundedHttp
-from bluegreen.validation.sampler import Manner, Visitor
+from bluegreen.validation.sampler import ProbeClient, ProbeOptions
 from tests.unit.local_haproxy import PREVIEW_KEY, REVISIONS, Deployed
 from tests.unit.runs import running
 
@@ -46,9 +46,9 @@ def test_the_app_of_either_color_sees_what_it_sees_from_clients(
     settings = app(public_url)
     deployed.sync(deployed.world.render(public_host=host, https=settings.traffic.https))
     live = color is Color.BLUE
-    manner = (Manner.of_clients if live else Manner.of_preview)(settings, PREVIEW_KEY)
-    with Visitor(manner) as visitor:
-        sample = visitor.ask(("/headers", proxy(deployed)))
+    options = (ProbeOptions.of_clients if live else ProbeOptions.of_preview)(settings, PREVIEW_KEY)
+    with ProbeClient(options) as client:
+        sample = client.ask(("/headers", proxy(deployed)))
     assert (sample.status, sample.revision) == (200, REVISIONS[color])
     [seen] = [one.headers for one in deployed.world.backends[color] if one.headers.keys()]
     address = f"127.0.0.1:{deployed.world.http_port}"

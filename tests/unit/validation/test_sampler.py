@@ -18,14 +18,14 @@ import pytest
 
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.settings.validation import ValidationSettings
-from bluegreen.validation.own_requests import Sample, said, series_of
-from bluegreen.validation.sampler import KEY_REFUSED, Manner, Sampler, Visitor, targets_of
+from bluegreen.validation.own_requests import Sample, described, series_of
+from bluegreen.validation.sampler import KEY_REFUSED, ProbeClient, ProbeOptions, Sampler, targets_of
 from tests.waiting import until
 
 REVISION = "a" * 40
 SLOW_SECONDS = 0.2
-MANNER = Manner({"Host": "www.example.com", "X-Preview-Key": "k" * 16}, {"/login": [302]})
-VISITORS = 4
+OPTIONS = ProbeOptions({"Host": "www.example.com", "X-Preview-Key": "k" * 16}, {"/login": [302]})
+PROBE_CLIENTS = 4
 
 
 class _App(BaseHTTPRequestHandler):
@@ -120,8 +120,8 @@ def _at(port: int) -> Any:
 
 
 def test_an_answer_is_remembered_with_whom_and_what_was_asked(proxy: Any) -> None:
-    with Visitor(MANNER) as visitor:
-        sample = visitor.ask(("/broken", proxy))
+    with ProbeClient(OPTIONS) as client:
+        sample = client.ask(("/broken", proxy))
     assert (sample.status, sample.revision, sample.path, sample.proxy) == (
         500,
         REVISION,
@@ -134,14 +134,14 @@ def test_an_answer_is_remembered_with_whom_and_what_was_asked(proxy: Any) -> Non
 
 def test_the_app_is_asked_as_clients_ask(proxy: Any) -> None:
     _App.headers_seen.clear()
-    with Visitor(MANNER) as visitor:
-        visitor.ask(("/", proxy))
-    assert MANNER.headers.items() <= _App.headers_seen[0].items()
+    with ProbeClient(OPTIONS) as client:
+        client.ask(("/", proxy))
+    assert OPTIONS.headers.items() <= _App.headers_seen[0].items()
 
 
 def test_the_settings_say_which_statuses_are_good(proxy: Any) -> None:
-    with Visitor(MANNER) as visitor:
-        samples = [visitor.ask((path, proxy)) for path in ("/", "/login", "/old", "/broken")]
+    with ProbeClient(OPTIONS) as client:
+        samples = [client.ask((path, proxy)) for path in ("/", "/login", "/old", "/broken")]
     assert [(sample.status, sample.failed) for sample in samples] == [
         (200, False),
         (302, False),
@@ -151,18 +151,18 @@ def test_the_settings_say_which_statuses_are_good(proxy: Any) -> None:
 
 
 def test_a_preview_that_haproxy_refuses_is_no_release_s_failure(proxy: Any) -> None:
-    preview = replace(MANNER, by_preview=True)
-    with Visitor(preview) as visitor:
-        by_app, by_haproxy = visitor.ask(("/forbidden", proxy)), visitor.ask(("/refused", proxy))
+    preview = replace(OPTIONS, by_preview=True)
+    with ProbeClient(preview) as client:
+        by_app, by_haproxy = client.ask(("/forbidden", proxy)), client.ask(("/refused", proxy))
     assert (by_app.status, by_app.lost) == (403, False)
     assert (by_haproxy.status, by_haproxy.error, by_haproxy.lost) == (None, KEY_REFUSED, True)
-    with Visitor(MANNER) as visitor:
-        assert visitor.ask(("/refused", proxy)).status == 403
+    with ProbeClient(OPTIONS) as client:
+        assert client.ask(("/refused", proxy)).status == 403
 
 
 def test_where_a_redirect_leads_is_shown_on_one_line_and_not_at_length(proxy: Any) -> None:
-    with Visitor(MANNER) as visitor:
-        shown = said(visitor.ask(("/old", proxy)))
+    with ProbeClient(OPTIONS) as client:
+        shown = described(client.ask(("/old", proxy)))
     assert shown.startswith("status 301 to https://www.example.com/?[31mxxx")
     assert shown.endswith("…, allowed are 200 to 299")
     assert len(shown) < 200
@@ -189,13 +189,13 @@ def test_an_answer_that_does_not_end_well_is_the_release_s_failure_and_in_time(
     proxy: Any, monkeypatch: pytest.MonkeyPatch, path: str, what: str | None
 ) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.4)
-    with Visitor(MANNER) as visitor:
-        sample = visitor.ask((path, proxy))
+    with ProbeClient(OPTIONS) as client:
+        sample = client.ask((path, proxy))
         # What is left of an answer is not taken for the next one.
-        assert visitor.ask(("/", proxy)).status == 200
+        assert client.ask(("/", proxy)).status == 200
     assert (sample.failed, sample.lost) == (True, False)
     if what:
-        assert said(sample) == f"no whole answer ({what})"
+        assert described(sample) == f"no whole answer ({what})"
 
 
 def test_an_answer_without_an_end_is_given_up_after_some_megabytes(
@@ -203,22 +203,22 @@ def test_an_answer_without_an_end_is_given_up_after_some_megabytes(
 ) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 60)
     tracemalloc.start()
-    with Visitor(MANNER) as visitor:
-        sample = visitor.ask(("/chunked-endless", proxy))
+    with ProbeClient(OPTIONS) as client:
+        sample = client.ask(("/chunked-endless", proxy))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert said(sample) == "no whole answer (status 200, but the body is larger than 8 MiB)"
+    assert described(sample) == "no whole answer (status 200, but the body is larger than 8 MiB)"
     assert sample.size == pytest.approx(8 << 20, abs=1 << 17)
     assert most < 2 << 20
 
 
 def test_a_release_some_of_whose_bodies_stall_is_bad(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.1)
-    with Visitor(MANNER) as visitor:
+    with ProbeClient(OPTIONS) as client:
         paths = ["/", "/length-stalls"] * 20
         # One path of an app, as the judge knows it.
-        new = [replace(visitor.ask((path, proxy)), path="/") for path in paths]
-        before = [visitor.ask(("/", proxy)) for _ in range(60)]
+        new = [replace(client.ask((path, proxy)), path="/") for path in paths]
+        before = [client.ask(("/", proxy)) for _ in range(60)]
     [series] = series_of(new, before)
     assert "20 of 40 own requests to / failed (50.0%" in (series.verdict(ValidationSettings()) or "")
 
@@ -226,8 +226,8 @@ def test_a_release_some_of_whose_bodies_stall_is_bad(proxy: Any, monkeypatch: py
 @pytest.mark.parametrize("path", ["/", "/chunked"])
 def test_a_connection_is_kept_for_the_next_request(proxy: Any, path: str) -> None:
     _App.connections.clear()
-    with Visitor(MANNER) as visitor:
-        assert [visitor.ask((path, proxy)).status for _ in range(3)] == [200] * 3
+    with ProbeClient(OPTIONS) as client:
+        assert [client.ask((path, proxy)).status for _ in range(3)] == [200] * 3
     assert len(_App.connections) == 1
 
 
@@ -235,35 +235,35 @@ def test_an_answer_that_does_not_come_is_the_release_s_failure(
     proxy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.05)
-    with Visitor(MANNER) as visitor:
-        sample = visitor.ask(("/slow", proxy))
+    with ProbeClient(OPTIONS) as client:
+        sample = client.ask(("/slow", proxy))
     assert (sample.error, sample.lost) == ("no answer after 0.05 s", False)
 
 
 def test_a_proxy_that_is_not_there_is_no_release_s_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = _at(free.getsockname()[1])
-    with Visitor(MANNER) as visitor:
-        assert visitor.ask(("/", nobody)).lost
+    with ProbeClient(OPTIONS) as client:
+        assert client.ask(("/", nobody)).lost
 
 
 def seen(count: int, paths: list[str], proxy: Any, rate: float) -> list[Sample]:
     """Wait until so many requests have been made, however long a busy machine takes for them."""
-    with Sampler(targets_of(paths, [proxy]), rate=rate, visitors=VISITORS, manner=MANNER) as sampler:
+    with Sampler(targets_of(paths, [proxy]), rate=rate, clients=PROBE_CLIENTS, options=OPTIONS) as sampler:
         until(lambda: len(sampler.samples()) >= count, seconds=60)
         return sampler.samples()
 
 
 def seconds_of_a_round(samples: list[Sample]) -> float:
-    """In which as many requests begin as there are visitors: the median, which no single delay changes."""
+    """In which as many requests begin as there are clients: the median, which no single delay changes."""
     begun = sorted(sample.at for sample in samples)
-    return median(later - earlier for earlier, later in zip(begun, begun[VISITORS:], strict=False))
+    return median(later - earlier for earlier, later in zip(begun, begun[PROBE_CLIENTS:], strict=False))
 
 
 def test_every_path_is_asked_equally_often_at_the_rate(proxy: Any) -> None:
     samples = seen(60, ["/", "/a", "/b"], proxy, rate=60)
     # Not more often, however much later on a busy machine.
-    assert seconds_of_a_round(samples) > 0.8 * VISITORS / 60
+    assert seconds_of_a_round(samples) > 0.8 * PROBE_CLIENTS / 60
     counts = [sum(sample.path == path for sample in samples) for path in ("/", "/a", "/b")]
     assert max(counts) - min(counts) <= 4
 
@@ -275,17 +275,17 @@ def test_a_slow_path_does_not_keep_the_others_waiting(proxy: Any) -> None:
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(proxy: Any) -> None:
-    with Visitor(MANNER) as visitor:
-        assert visitor.ask(("/", proxy)).status == 200
-        for connection in visitor._http._connections.values():
+    with ProbeClient(OPTIONS) as client:
+        assert client.ask(("/", proxy)).status == 200
+        for connection in client._http._connections.values():
             assert connection.sock is not None
             connection.sock.shutdown(socket.SHUT_RDWR)
-        assert visitor.ask(("/", proxy)).status == 200
+        assert client.ask(("/", proxy)).status == 200
 
 
 def test_requests_that_hang_at_the_end_are_waited_for(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.4)
-    with Sampler(targets_of(["/length-stalls"], [proxy]), rate=50, visitors=4, manner=MANNER) as sampler:
+    with Sampler(targets_of(["/length-stalls"], [proxy]), rate=50, clients=4, options=OPTIONS) as sampler:
         until(lambda: len(sampler._threads) == 4)
         time.sleep(0.2)
         assert sampler.samples() == []
@@ -293,5 +293,5 @@ def test_requests_that_hang_at_the_end_are_waited_for(proxy: Any, monkeypatch: p
 
 
 def test_nothing_to_ask_is_no_trouble() -> None:
-    with Sampler([], rate=50, visitors=4, manner=MANNER) as sampler:
+    with Sampler([], rate=50, clients=4, options=OPTIONS) as sampler:
         assert sampler.samples() == []

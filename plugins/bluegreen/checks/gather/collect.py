@@ -134,9 +134,9 @@ class _Collector:
         return attempt(lambda: haproxy_config(self.app, fleet, min(versions), running, ipv6=ipv6))
 
     def _proxy(self, hook: ProxyHook, facts: Facts, config: str | BlueGreenError | None) -> Reading[Proxy]:
-        fleet, told = facts.fleet, facts.readable.values()
-        ports = {server.name: server.port for color in Color for server in servers_of(color, told)}
-        live = next((server for server in servers_of(facts.live, told) if server.up), None)
+        fleet, statuses = facts.fleet, facts.readable.values()
+        ports = {server.name: server.port for color in Color for server in servers_of(color, statuses)}
+        live = next((server for server in servers_of(facts.live, statuses) if server.up), None)
         request = {
             "kind": "proxy",
             "unit": "haproxy.service",

@@ -84,8 +84,8 @@ def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> fro
         answer = run_git(*where, stdin=wanted, timeout=SECONDS)
     if answer.status != 0:
         raise RefError(f"the repository's {ATTRIBUTES} cannot be read: {answer.complaint}")
-    said = answer.stdout.split("\0")
-    ignored = {path for path, value in zip(said[::3], said[2::3], strict=False) if value == "set"}
+    fields = answer.stdout.split("\0")
+    ignored = {path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == "set"}
     return frozenset(path for path in committed if path in ignored or ignored.intersection(parents[path]))
 
 

@@ -9,7 +9,7 @@ import pytest
 from bluegreen.checks.facts import (
     Comparison,
 )
-from bluegreen.checks.not_checked import untold
+from bluegreen.checks.not_checked import not_checked
 from tests.unit.compared_release import app_server_facts, compared
 from tests.unit.facts import facts, server
 from tests.unit.facts_verb import NEEDS_ROOT
@@ -117,6 +117,6 @@ def test_of_many_files_the_first_are_named_and_the_rest_counted() -> None:
 @pytest.mark.parametrize("lost", ["rm -r /opt/shop/repo.git", "rm -r /opt/shop/repo.git/objects/*"])
 def test_why_a_release_was_not_compared_is_told(lost: str) -> None:
     why = compared(by_hand=lost)["problem"]
-    [line] = untold(facts(servers={"green-1": server(compared=Comparison(problem=why))}))
+    [line] = not_checked(facts(servers={"green-1": server(compared=Comparison(problem=why))}))
     assert line.startswith("whether the release on green-1 is as it was committed: ")
     assert len(line) > 60

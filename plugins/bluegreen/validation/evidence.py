@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from bluegreen.validation.client_requests import RealTraffic
+from bluegreen.validation.client_requests import ClientRequests
 from bluegreen.validation.own_requests import Sample
 
 
-class RestsOn(BaseModel):
+class Evidence(BaseModel):
     """The evidence of a verdict.
 
     :param own_requests: the task's requests to the new color, to paths that prove something.
@@ -55,13 +55,13 @@ def proving_paths(paths: Collection[str], unproven: Collection[str], health_path
     return proving - {health_path} if set(unproven) & set(paths) else proving
 
 
-class ClientsRequests:
+class ClientRequestCounter:
     """Counts clients' requests: all that HAProxy has counted, without the task's own."""
 
     def __init__(self) -> None:
         self.total = 0
 
-    def count(self, traffic: Iterable[RealTraffic], own: Sequence[Sample]) -> None:
+    def count(self, traffic: Iterable[ClientRequests], own: Sequence[Sample]) -> None:
         """Take the last reading of the counters.
 
         Own requests go on while the counters are read, so more of them may have been made than were counted.
