@@ -101,7 +101,7 @@ def network(facts: Facts) -> Iterator[Finding]:
         if home and droplet.vpc and droplet.vpc != home:
             yield warning(
                 droplet.name,
-                "it is in another VPC network than the settings say",
+                "it is not in the VPC network of the settings",
                 "correct fleet.vpc, or new droplets will not reach it",
             )
 

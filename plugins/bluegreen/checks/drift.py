@@ -44,7 +44,7 @@ def haproxy_file(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 f"{droplet.name} haproxy.service",
                 f"it is changed by {proxy.unit.DropInPaths}",
-                "make sure that this is meant",
+                "make sure that this is intended",
             )
 
 
@@ -107,7 +107,7 @@ def units(facts: Facts) -> Iterator[Finding]:
         meant = f"{path}.d/local.conf"
         if foreign := " ".join(one for one in server.unit.DropInPaths.split() if one != meant):
             yield warning(
-                subject, f"it is changed by {foreign}", f"make sure that this is meant; {meant} always is"
+                subject, f"it is changed by {foreign}", f"make sure that this is intended; {meant} always is"
             )
         if server.unit.NeedDaemonReload == "yes":
             yield warning(
@@ -126,16 +126,16 @@ def releases(facts: Facts) -> Iterator[Finding]:
     """The release that ``current`` names is running, and is as it was committed."""
     for droplet, server in _with_release(facts):
         current = f"{droplet.name} /opt/{facts.app.system_name}/current"
-        advice = "the next deploy to this droplet mends it"
+        advice = "the next deploy to this droplet repairs it"
         if server.current not in server.releases:
-            yield warning(current, f"it leads to {server.current}, which is no release there", advice)
+            yield warning(current, f"it points to {server.current}, which is not a release there", advice)
             continue
         if server.current not in server.activated:
             yield warning(current, f"{server.current} was never healthy there", advice)
         if server.stated != server.current:
-            yield warning(current, f"the release's REVISION says {server.stated or 'nothing'}", advice)
+            yield warning(current, f"the release's file REVISION has {server.stated or 'nothing'}", advice)
         if server.running is not None and server.running != server.current:
-            yield warning(current, f"it leads to {server.current}, but {server.running} runs", advice)
+            yield warning(current, f"it points to {server.current}, but {server.running} runs", advice)
         expected = expected_start(facts.app, droplet)
         if server.start != expected:
             yield warning(

@@ -95,7 +95,7 @@ def _unhealthy(facts: Facts, droplet: Droplet, color: Color, revision: str | Non
     for name, status in facts.readable.items():
         for seen in status.servers.get(color, ()):
             if seen.name == droplet.name and not seen.up:
-                yield f"{name} takes it for down ({seen.check or 'not checked yet'})"
+                yield f"{name} considers it down ({seen.check or 'not checked yet'})"
     for proxy, facts_there in facts.read_proxies():
         probe = facts_there.probes.get(droplet.name)
         if probe is None:

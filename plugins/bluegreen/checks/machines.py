@@ -50,14 +50,14 @@ def room(facts: Facts) -> Iterator[Finding]:
         if machine.disk_free_mb + reserved < needed:
             yield judge(droplet.name, f"{free}, {needed} are needed", advice)
         elif machine.disk_free_mb < needed:
-            yield warning(droplet.name, f"{free}; the next deploy has {reserved} MB that are kept", advice)
-        files = f"its file system has room for {machine.inodes_free} more files only"
+            yield warning(droplet.name, f"{free}; the next deploy may use a reserve of {reserved} MB", advice)
+        files = f"its file system has room for only {machine.inodes_free} more files"
         if machine.inodes_free is None or machine.inodes_free >= MIN_FREE_INODES:
             pass
         elif machine.inodes_free + files_reserved < MIN_FREE_INODES:
             yield judge(droplet.name, f"{files}, {MIN_FREE_INODES} are needed", "remove what is not needed")
         else:
-            kept = f"{files}; the next deploy has {files_reserved} that are kept"
+            kept = f"{files}; the next deploy may use a reserve of {files_reserved}"
             yield warning(droplet.name, kept, "remove what is not needed")
         if machine.memory_free_mb < MIN_FREE_MEMORY_MB:
             yield warning(

@@ -34,7 +34,8 @@ def _releases(facts: Facts) -> Iterator[str]:
             yield f"whether the release on {droplet.name} is as it was committed: {compared.problem}"
         elif compared is not None and compared.unclear:
             files = ", ".join(compared.unclear)
-            yield f"whether {files} on {droplet.name} is as it was committed: git fills $Format: in anew"
+            why = "git expands $Format: again at each export"
+            yield f"whether {files} on {droplet.name} is as it was committed: {why}"
 
 
 def _certificates(facts: Facts) -> Iterator[str]:
@@ -52,7 +53,7 @@ def _why_not_judged(load: Load) -> str:
 
 def _why_not_loaded(facts: Facts, source: Source) -> str:
     if facts.idle is None:
-        return "who is live is not known"
+        return "which color is live is not known"
     if any(source.revision in server.releases for _, server in facts.read_servers()):
         return "the droplets that have it cannot load it beside what they do"
     return "no droplet has built it yet"

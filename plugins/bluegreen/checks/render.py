@@ -8,7 +8,7 @@ from bluegreen.checks.finding import Finding, Severity
 
 # Reading cannot reveal these, so no finding covers them.
 NEVER_CHECKED = (
-    "not checked, because only a change would tell: whether the token may create droplets, and whether a "
+    "not checked, because only a change could show it: whether the token may create droplets, and whether a "
     "release that is not built yet builds and answers"
 )
 

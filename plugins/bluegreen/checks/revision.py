@@ -155,7 +155,7 @@ def loading(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 droplet.name,
                 f"the app was not loaded: {load.cause}",
-                "mend that, or whether the revision loads is not known before a deploy",
+                "fix that; until then only a deploy shows whether the revision loads",
             )
         elif load.is_judged:
             judge = error if facts.is_needed(droplet) else warning

@@ -95,7 +95,7 @@ def lines_of(status: Status) -> list[str]:
     known = "" if status.is_live_known else " (not every proxy could be asked, or they disagree)"
     lines = [f"live: {status.live or 'nothing'}{known}", ""]
     lines += _aligned(
-        ("droplet", "color", "", "revision", "service", "HAProxy says", "answers"),
+        ("droplet", "color", "", "revision", "service", "HAProxy's check", "answers"),
         [
             (
                 one.name,

@@ -166,7 +166,7 @@ class _Judge:
         return Objection(
             droplet,
             f"it carries the tag of the live color ({self.tag}) and is not proven to belong there: {why}",
-            f"mend that, or remove the tag {self.tag} or the droplet; nothing was changed",
+            f"fix that, or remove the tag {self.tag} or the droplet; nothing was changed",
         )
 
 

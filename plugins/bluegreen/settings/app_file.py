@@ -34,7 +34,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                    None, None, f"the key {key!r} is defined twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -67,7 +67,7 @@ def _read(path: Path) -> str:
     """Return a regular file's text. Another kind, such as a FIFO, could block the DAGs of all apps."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise SettingsError(f"{path}: is no regular file")
+            raise SettingsError(f"{path}: is not a regular file")
         with path.open(encoding="utf-8") as file:
             text = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def _count(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
     :raises ValueError: if there are too many, if they refer to themselves, or if one is not text.
     """
     if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
-        raise ValueError(f"{node.value!r} has half of a character, which no database can keep")
+        raise ValueError(f"{node.value!r} has half of a surrogate pair, which no database can store")
     if depth > DEEPEST:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels, or refers to itself")
     if id(node) not in counted:
@@ -105,7 +105,7 @@ def _count(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
         parts += node.value if isinstance(node, yaml.SequenceNode) else []
         counted[id(node)] = 1 + sum(_count(part, counted, depth + 1) for part in parts)
     if counted[id(node)] > MOST_NODES:
-        raise ValueError(f"its aliases (*name) make more than {MOST_NODES} values of it")
+        raise ValueError(f"its aliases (*name) expand to more than {MOST_NODES} values")
     return counted[id(node)]
 
 

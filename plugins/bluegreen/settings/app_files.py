@@ -41,7 +41,7 @@ def unused_files() -> list[str]:
     directories = apps_directories()
     there = [directory for directory in directories if directory.exists()] or directories
     lines = [line for directory in there for line in _unused(directory)]
-    more = [f"{len(lines) - SHOWN} more files make no app"] if len(lines) > SHOWN else []
+    more = [f"{len(lines) - SHOWN} more files are not app files"] if len(lines) > SHOWN else []
     return lines[:SHOWN] + more
 
 
@@ -62,17 +62,17 @@ def _unused(directory: Path) -> Iterator[str]:
 def _why_unused(name: str, *, is_directory: bool) -> str:
     if is_directory:
         return (
-            "files in a directory of this directory are not read; move them here, or list the directory in "
+            "files in a subdirectory are not read; move them here, or list the subdirectory in "
             "BLUEGREEN_APPS_DIR"
         )
     stem, suffix = Path(name).stem, Path(name).suffix
     if name.startswith(".") or name.endswith("~") or suffix.lower() not in (SUFFIX, ".yml"):
-        return f"this is no app's file; an app's file is called like the app, and ends with {SUFFIX}"
+        return f"this is not an app file; an app file is called like its app, and ends with {SUFFIX}"
     if suffix != SUFFIX and re.fullmatch(APP_ID, stem):
         return f"it is not read, because its name does not end with {SUFFIX}; rename it"
     return (
-        f"{stem!r} is no app's name, so it is not read: an app's name is 1 to 28 lower-case letters, digits "
-        "and underscores, and begins with a letter; rename the file"
+        f"{stem!r} is not an app's name, so it is not read: an app's name is 1 to 28 lower-case letters, "
+        "digits and underscores, and begins with a letter; rename the file"
     )
 
 

@@ -13,4 +13,4 @@ def check_app_id(app_id: str) -> None:
     :raises ValueError: with the value that was found.
     """
     if not re.fullmatch(APP_ID, app_id):
-        raise ValueError(f"{app_id!r} is no app's id")
+        raise ValueError(f"{app_id!r} is not an app's id")

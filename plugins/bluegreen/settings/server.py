@@ -21,7 +21,7 @@ def _command(command: list[str]) -> list[str]:
                     f"unknown placeholder {{{placeholder}}}; there are {', '.join(PLACEHOLDERS)}"
                 )
     if not any("{listen}" in word for word in command):
-        raise ValueError("the command never says {listen}, so it could not be reached")
+        raise ValueError("the command does not contain {listen}, so the app could not be reached")
     return command
 
 

@@ -46,7 +46,10 @@ def _public_url(url: str) -> str:
 def _not_everybody(networks: list[Network]) -> list[Network]:
     for network in networks:
         if network.prefixlen == 0:
-            raise ValueError(f"{network} is everybody: every client could say who it is, and by https or not")
+            raise ValueError(
+                f"{network} contains every address, so any client could forge its address and scheme; "
+                "list the networks of your proxies only"
+            )
     return networks
 
 

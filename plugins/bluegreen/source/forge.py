@@ -69,7 +69,7 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
         waited = time.monotonic() - troubled_since
         if waited + pause > PATIENCE_SECONDS:
             raise ForgeError(
-                f"{repository} is in trouble; it was asked for {waited:.0f} s and said last: {complaint}; "
+                f"{repository} has been failing for {waited:.0f} s; its last error: {complaint}; "
                 "trigger a new run when it answers again"
             )
         time.sleep(pause)

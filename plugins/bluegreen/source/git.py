@@ -129,7 +129,7 @@ def _read(process: subprocess.Popen[bytes], timeout: float, arguments: Sequence[
     deadline = time.monotonic() + timeout
     stdout, stderr = bytearray(), bytearray()
     streams: list[tuple[IO[bytes] | None, bytearray]] = [(process.stdout, stdout), (process.stderr, stderr)]
-    late = GitTimeoutError(f"git {arguments[0]} was not done within {timeout:g} s")
+    late = GitTimeoutError(f"git {arguments[0]} did not finish within {timeout:g} s")
     with selectors.DefaultSelector() as selector:
         for stream, read in streams:
             if stream is not None:

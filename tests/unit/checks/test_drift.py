@@ -40,5 +40,5 @@ def test_files_of_a_release_that_differ_are_warnings_and_unclear_ones_are_told()
     )
     assert any("3 more of its files" in one for one in told)
     assert not_checked(sick) == [
-        "whether stamp on green-1 is as it was committed: git fills $Format: in anew"
+        "whether stamp on green-1 is as it was committed: git expands $Format: again at each export"
     ]

@@ -35,10 +35,10 @@ def test_what_is_live_is_judged_more_mildly_than_what_a_deploy_needs() -> None:
 def test_a_full_disk_is_a_warning_as_long_as_a_deploy_has_room_that_is_kept_for_it() -> None:
     [found] = machines.room(facts(servers={"green-1": server(disk_free_mb=3, disk_reserved_mb=200)}))
     assert found.severity == "warning"
-    assert found.what == "only 3 MB of disk are free; the next deploy has 200 MB that are kept"
+    assert found.what == "only 3 MB of disk are free; the next deploy may use a reserve of 200 MB"
 
 
 def test_too_few_files_are_a_warning_as_long_as_a_deploy_has_some_that_are_kept_for_it() -> None:
     [found] = machines.room(facts(servers={"green-1": server(inodes_free=3, inodes_reserved=20_000)}))
     assert found.severity == "warning"
-    assert found.what.endswith("room for 3 more files only; the next deploy has 20000 that are kept")
+    assert found.what.endswith("room for only 3 more files; the next deploy may use a reserve of 20000")

@@ -92,7 +92,7 @@ def test_every_message_is_on_the_page() -> None:
     "text",
     [
         "connection … has no password; store a DigitalOcean API token there",
-        "the key … is there twice",
+        "the key … is defined twice",
         "the user … does not exist",
         "it has no release yet, so a rollback is not possible",
         "No space left on the disk of …: … MB are free, … MB are needed",

@@ -141,9 +141,9 @@ def test_job_is_named_after_app_and_revision() -> None:
 
 @pytest.mark.parametrize("app", ["", "a b", "../x", "a;id", "A", "a" * 40, "my-app"])
 def test_app_that_is_none_is_refused(app: str) -> None:
-    with pytest.raises(ValueError, match="no app's id"):
+    with pytest.raises(ValueError, match="not an app's id"):
         deploy_unit(app, REVISION)
-    with pytest.raises(ValueError, match="no app's id"):
+    with pytest.raises(ValueError, match="not an app's id"):
         facts_script(app)
 
 

@@ -93,10 +93,10 @@ def _is_setting(line: str) -> bool:
         (
             "# trusted_proxies: []",
             "trusted_proxies: ['::/0']",
-            r"trusted_proxies: found .*::/0 is everybody",
+            r"trusted_proxies: found .*::/0 contains every address",
         ),
         ("# preview_allow: []", "preview_allow: 10.0.0.1", r"preview_allow: found '10\.0\.0\.1': .*list"),
-        ("region: nyc3", "region: nyc3\n  region: ams3", r"the key 'region' is there twice"),
+        ("region: nyc3", "region: nyc3\n  region: ams3", r"the key 'region' is defined twice"),
         ("ssh_keys: [airflow]", "ssh_keys: []", r"fleet\.ssh_keys: found \[\]"),
         ("# command: [starman", "command: [sh, '{rm}'", r"unknown placeholder \{rm\}; there are listen"),
         (
@@ -225,7 +225,7 @@ def test_a_file_that_is_not_settings_at_all_is_refused_in_one_line(write: Write,
 
 def test_a_file_that_is_none_holds_nothing_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "shop.yaml")
-    with pytest.raises(SettingsError, match=r"shop\.yaml: is no regular file"):
+    with pytest.raises(SettingsError, match=r"shop\.yaml: is not a regular file"):
         load_app("shop", tmp_path)
 
 
@@ -261,19 +261,19 @@ def test_tags_that_differ_in_case_only_are_the_same_to_digitalocean(write: Write
     [
         ("shop.yml", "its name does not end with .yaml; rename it"),
         ("shop.YAML", "its name does not end with .yaml; rename it"),
-        ("Shop.yaml", "'Shop' is no app's name"),
-        ("my-shop.yaml", "'my-shop' is no app's name"),
-        ("my shop.yaml", "'my shop' is no app's name"),
-        (f"{'a' * 32}.yaml", "is no app's name"),
-        (f"{'a' * 240}.yaml", "is no app's name"),
-        ("1shop.yaml", "is no app's name"),
-        (".shop.yaml", "this is no app's file"),
-        ("shop.yaml~", "this is no app's file"),
-        ("shop.yaml.bak", "this is no app's file"),
-        (".shop.yaml.swp", "this is no app's file"),
-        ("#shop.yaml#", "this is no app's file"),
-        ("notes.txt", "this is no app's file"),
-        ("team/", "files in a directory of this directory are not read"),
+        ("Shop.yaml", "'Shop' is not an app's name"),
+        ("my-shop.yaml", "'my-shop' is not an app's name"),
+        ("my shop.yaml", "'my shop' is not an app's name"),
+        (f"{'a' * 32}.yaml", "is not an app's name"),
+        (f"{'a' * 240}.yaml", "is not an app's name"),
+        ("1shop.yaml", "is not an app's name"),
+        (".shop.yaml", "this is not an app file"),
+        ("shop.yaml~", "this is not an app file"),
+        ("shop.yaml.bak", "this is not an app file"),
+        (".shop.yaml.swp", "this is not an app file"),
+        ("#shop.yaml#", "this is not an app file"),
+        ("notes.txt", "this is not an app file"),
+        ("team/", "files in a subdirectory are not read"),
         ("shop2.yaml/", None),
     ],
 )
@@ -299,7 +299,7 @@ def test_of_many_files_that_make_no_app_some_are_named_and_all_can_be_stored(tmp
     for number in range(30):
         (tmp_path / os.fsdecode(b"shop-\xff-%d.yaml" % number)).touch()
     lines = unused_files_of(tmp_path)
-    assert (len(lines), lines[-1]) == (21, "10 more files make no app")
+    assert (len(lines), lines[-1]) == (21, "10 more files are not app files")
     assert "; ".join(lines).encode()
 
 

@@ -125,7 +125,7 @@ def test_a_forge_that_stays_in_trouble_is_given_up_in_one_line(
     monkeypatch.setattr(mirror, "LISTING_SECONDS", 0.5)
     monkeypatch.setattr(forge, "PATIENCE_SECONDS", 1.0)
     local.misbehave(**TROUBLE[fault])
-    with pytest.raises(RefError, match=r"shop\.git is in trouble; it was asked for \d s and said") as caught:
+    with pytest.raises(RefError, match=r"shop\.git has been failing for \d s; its last error") as caught:
         resolve(app_of(f"{local.url}/shop.git"), "main")
     assert "\n" not in str(caught.value)
 
@@ -143,7 +143,7 @@ def test_a_refusal_is_not_asked_again(local: Forge, status: int, says: str) -> N
 
 def test_nothing_at_the_address_is_asked_again_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forge, "PATIENCE_SECONDS", 0.3)
-    with pytest.raises(RefError, match=r"is in trouble.*Failed to connect|Connection refused"):
+    with pytest.raises(RefError, match=r"has been failing.*Failed to connect|Connection refused"):
         resolve(app_of("http://127.0.0.1:9/shop.git"), "main")
 
 
@@ -313,7 +313,7 @@ def test_git_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "git").write_text("#!/bin/sh\nsleep 3600 & sleep 3600\n")
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(git.GitTimeoutError, match=r"git status was not done within 0\.3 s"):
+    with pytest.raises(git.GitTimeoutError, match=r"git status did not finish within 0\.3 s"):
         git.run_git("status", timeout=0.3)
 
 
