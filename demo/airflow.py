@@ -1,4 +1,4 @@
-"""A real Airflow on this machine: scheduler, DAG processor and API server, each a process of its own."""
+"""A real Airflow on this machine: scheduler, DAG processor and API server, each in its own process."""
 
 from __future__ import annotations
 
@@ -108,24 +108,24 @@ class AirflowStack:
             raise
 
     def wait_healthy(self, seconds: float = START_SECONDS) -> None:
-        """Wait until every part says that it is healthy.
+        """Wait until every part reports that it is healthy.
 
-        :raises DemoError: a part has ended, or is not healthy in time.
+        :raises DemoError: a part has ended, or does not become healthy in time.
         """
         deadline = time.monotonic() + seconds
         client = self.client()
-        while sick := self._sick(client):
+        while unhealthy := self._unhealthy(client):
             self._check_parts()
             if time.monotonic() > deadline:
-                raise DemoError(f"Airflow is not healthy: {', '.join(sick)}; its logs: {self.home.logs}")
+                raise DemoError(f"Airflow is not healthy: {', '.join(unhealthy)}; its logs: {self.home.logs}")
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """End every part and all that they have started; nothing is left when this returns.
+        """Stop every part and every process that it has started.
 
-        :raises DemoError: if something cannot be ended; the rest has been.
+        :raises DemoError: if a process cannot be stopped; the others have been.
         """
-        # The scheduler first, while its tasks can still say that they end.
+        # The scheduler first, while its tasks can still report their ends.
         for part in self._parts.values():
             part.terminate()
         problems = []
@@ -146,7 +146,7 @@ class AirflowStack:
         self.stop()
 
     def _warm_up(self, deadline: float) -> None:
-        """Ask for what the API server loads at the first request of a task only: 4 s, while others start."""
+        """Make the API server load now what it would load at the first task's request, which takes 4 s."""
         while True:
             self._check_parts()
             try:
@@ -156,7 +156,7 @@ class AirflowStack:
                     raise
                 time.sleep(POLL_SECONDS)
 
-    def _sick(self, client: AirflowClient) -> list[str]:
+    def _unhealthy(self, client: AirflowClient) -> list[str]:
         try:
             health = client.health()
         except ApiUnreachableError:

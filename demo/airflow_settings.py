@@ -45,7 +45,7 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """What the parts say; task logs are in ``logs``."""
+        """The logs of the parts; task logs are in ``logs``."""
         return self.directory / "parts"
 
     def write_passwords(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ SSH_KEY = "airflow"
 
 
 def app_settings(app: str, repository: str) -> dict[str, Any]:
-    """Return what the app's file says.
+    """Return the content of the app's file.
 
     :param app: the app's id.
     :param repository: where droplets and Airflow fetch it.

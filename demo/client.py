@@ -43,7 +43,7 @@ class Task:
     """A task instance as it is now.
 
     :param map_index: -1 unless the task is mapped.
-    :param label: how the UI names a mapped instance; the index until the task has said otherwise.
+    :param label: how the UI names a mapped instance; its index until the task has set a name.
     :param state: Airflow's word, ``none`` for not scheduled yet.
     :param attempt: 1 for the first.
     :param seconds: how long it ran or has been running; 0.0 before.
@@ -86,7 +86,7 @@ class AirflowClient:
         self.url = url
         self._credentials = {"username": user, "password": password}
         self._session = requests.Session()
-        # Neither a proxy nor a .netrc has a say here.
+        # Ignore proxies and .netrc of the environment.
         self._session.trust_env = False
 
     def login(self) -> None:
@@ -176,7 +176,7 @@ class AirflowClient:
         self._authorized("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 
     def write_xcom(self, run: Run, task_id: str, key: str, value: Any) -> None:
-        """Change what a task has left, or make it up, as whoever may edit XComs can.
+        """Change or create an XCom of a task, as every user who may edit XComs can.
 
         :raises ApiError: the API refused.
         """
@@ -292,7 +292,7 @@ class AirflowClient:
         return "\n".join(_log_line(event) for event in events)
 
     def last_line(self, run: Run) -> str:
-        """Return the one line that says how a run ended.
+        """Return the line that describes how a run ended.
 
         It is the message of the task ``report``; in a run without one, the first failed task's error.
         """

@@ -29,7 +29,7 @@ def prepare(cache: Path = CACHE) -> Path:
         with tempfile.TemporaryDirectory(dir=cache) as directory:
             home = Home(Path(directory))
             _migrate(home)
-            # Whoever looks at the same time finds it whole or not at all.
+            # Renamed into place, so that a reader never sees half of it.
             whole = home.directory / "whole.db"
             copy(home.database, whole)
             whole.rename(path)

@@ -82,7 +82,7 @@ class Deploys:
 
     def _measured(self, ref: str, run: Run, ended: Ended) -> Deploy:
         client = self._client
-        said: dict[str, Any] = client.xcom(run, "report", "report") or {}
+        report: dict[str, Any] = client.xcom(run, "report", "report") or {}
         switches = list((client.xcom(run, "switch_traffic") or {}).values())
         moved = [switch for switch in switches if switch["at"] is not None]
         tasks = client.tasks(run)
@@ -91,8 +91,8 @@ class Deploys:
             revision=self._environment.revisions[ref],
             run_id=run.run_id,
             state=ended.state,
-            outcome=said.get("outcome", "unknown"),
-            live=said.get("live"),
+            outcome=report.get("outcome", "unknown"),
+            live=report.get("live"),
             triggered=run.triggered,
             ended=ended.at,
             switched=max((switch["at"] for switch in moved), default=None),
@@ -102,17 +102,17 @@ class Deploys:
         )
 
     def _script_seconds(self, run: Run, task: Task) -> float:
-        """A failed task does not tell how long the script took; then the task's own time stands for it."""
+        """Return how long the script took; a failed task has no such figure, so its own time counts."""
         if task.task_id != "deploy":
             return 0.0
-        told = self._client.xcom(run, "deploy", map_index=task.map_index)
-        return float(told["script_seconds"]) if told else task.seconds
+        result = self._client.xcom(run, "deploy", map_index=task.map_index)
+        return float(result["script_seconds"]) if result else task.seconds
 
     def _bake_seconds(self, run: Run, task: Task) -> float:
         if task.task_id != "final_validation":
             return 0.0
-        told = self._client.xcom(run, "final_validation")
-        return float(told["bake_seconds"]) if told else task.seconds
+        result = self._client.xcom(run, "final_validation")
+        return float(result["bake_seconds"]) if result else task.seconds
 
     def _soak(self) -> None:
         """Wait until clients have asked often enough for the numbers to mean something."""

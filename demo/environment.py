@@ -1,4 +1,4 @@
-"""What Airflow is told about the sandbox: an app file, connections, an SSH key."""
+"""Airflow's configuration for the sandbox: an app file, connections, an SSH key."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class DemoEnvironment:
         file.write_text(yaml.safe_dump(settings, sort_keys=False))
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables that Airflow needs on top of its own."""
+        """Return the environment variables that Airflow needs besides its own."""
         sandbox = self.sandbox
         connections = {
             "DIGITALOCEAN": {

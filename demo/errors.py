@@ -1,10 +1,10 @@
-"""What goes wrong in the demo, said in one line."""
+"""Errors of the demo, each a message of one line."""
 
 from __future__ import annotations
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message says what, why, and where to look."""
+    """The demo cannot go on; the message describes what, why, and where to look."""
 
 
 class ApiError(DemoError):

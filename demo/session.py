@@ -97,13 +97,13 @@ def _has_mark(process: ProcessId, mark: str) -> bool:
 
 
 class Part:
-    """One long-lived process, started in a session of its own.
+    """One long-lived process, started in its own session.
 
     :param name: what it is called; names its log file.
     :param command: what to run.
     :param environment: all of its environment.
     :param log: file for its output; appended to.
-    :param record: file in which the session is remembered, for whoever has to clean up after a crash.
+    :param record: file that records the session, so that a later process can clean up after a crash.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Part:
         return self._process.pid
 
     def alive(self) -> bool:
-        """Tell whether its first process runs."""
+        """Return whether its first process runs."""
         return self._process is not None and self._process.poll() is None
 
     def check(self) -> None:
@@ -167,9 +167,9 @@ class Part:
             )
 
     def last_line(self) -> str:
-        """Return what it said last."""
+        """Return the last line of its log."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else "it said nothing"
+        return lines[-1].strip() if lines else "it wrote nothing"
 
     def terminate(self) -> None:
         """Ask its first process to end, without waiting."""

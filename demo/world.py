@@ -109,7 +109,7 @@ class World:
         self._judge.stop()
 
     def down(self) -> bool:
-        """Stop whatever is up, also what an earlier process has left; tell whether there was anything.
+        """Stop everything that is up, also an earlier process's leftovers; return whether anything was.
 
         :raises DemoError: if something cannot be ended.
         """

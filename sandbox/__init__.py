@@ -1,4 +1,4 @@
-"""A DigitalOcean of one's own on one Linux machine: API, droplets, network, faults, traffic."""
+"""An emulation of DigitalOcean on one Linux machine: API, droplets, network, faults, traffic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A managed load balancer: a HAProxy that is told about droplets as they come and go."""
+"""A managed load balancer: a HAProxy whose droplets are added and removed while it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.balancer_config import SOCKET, backend_name, render, server_name, s
 from sandbox.errors import SandboxError
 from sandbox.processes import JOIN_AND_EXEC, ProcessId, kill_cgroup, make_cgroups, run
 
-# Debian keeps it where only root's PATH looks.
+# Debian installs HAProxy in a directory that only root's PATH has.
 SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 UP = "2"
 
@@ -27,8 +27,8 @@ class Balancer:
 
     :param directory: for its configuration, log and process id.
     :param cgroup: the control group of its processes, below each hierarchy's root.
-    :param public_address: where clients come to; it must be this machine's.
-    :param private_address: where the droplets see it come from; it must be this machine's.
+    :param public_address: the address that clients connect to; it must be this machine's.
+    :param private_address: the address that droplets see as its source; it must be this machine's.
     """
 
     def __init__(self, directory: Path, cgroup: str, public_address: str, private_address: str) -> None:
@@ -38,7 +38,7 @@ class Balancer:
         self._cgroup = cgroup
         self._process: subprocess.Popen[bytes] | None = None
         self._balancing: Balancing | None = None
-        # What each backend has been told, by the droplet's id.
+        # The servers that each backend has, by the droplet's id.
         self._servers: dict[str, dict[int, str]] = {}
 
     def start(self, balancing: Balancing, seconds: float = 10) -> None:
@@ -77,7 +77,7 @@ class Balancer:
         self._balancing = balancing
 
     def balance(self, balancing: Balancing, targets: Mapping[int, str]) -> bool:
-        """Do what is wanted now; ``False`` if a droplet that has gone still has connections: call again.
+        """Apply the wanted droplets; ``False`` if a removed droplet still has connections: call again.
 
         :raises SandboxError: HAProxy refuses.
         """
@@ -98,7 +98,7 @@ class Balancer:
         return complete
 
     def stop(self) -> None:
-        """End it at once and remove what it had."""
+        """Kill it and remove its files."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -136,7 +136,7 @@ class Balancer:
         """Add a droplet that gets no traffic before it has passed its checks."""
         server = f"{backend_name(rule)}/{server_name(droplet)}"
         self._tell(f"add server {server} {server_words(address, rule, balancing)}", "registered")
-        # A server that becomes ready is taken for healthy, until it is told otherwise.
+        # HAProxy considers a server that becomes ready healthy until its health is set.
         self._tell(f"set server {server} weight 0")
         self._tell(f"enable health {server}")
         self._tell(f"set server {server} state ready")
@@ -182,7 +182,7 @@ class Balancer:
             raise SandboxError(f"HAProxy refuses `{command}`: {' '.join(answer.split())}")
 
     def _ask(self, command: str) -> str:
-        # By way of the directory's descriptor, because the path of a socket has 107 characters at most.
+        # Through the directory's descriptor, because the path of a socket has at most 107 characters.
         directory = os.open(self._directory, os.O_PATH)
         try:
             with socket.socket(socket.AF_UNIX) as connection:

@@ -26,8 +26,8 @@ def render(
 ) -> str:
     """Render ``haproxy.cfg``.
 
-    :param public_address: where clients come to.
-    :param private_address: where it comes from when it turns to the droplets.
+    :param public_address: the address that clients connect to.
+    :param private_address: the source address of its connections to droplets.
     :param servers: private addresses of droplets that are known to be healthy; the others are added later,
         because HAProxy takes every server of its configuration for healthy at first.
     """
@@ -41,7 +41,7 @@ def render(
 
 
 def backend_name(rule: Rule) -> str:
-    """Return the name of the backend that a rule leads to."""
+    """Return the name of a rule's backend."""
     return f"droplets-{rule.entry_port}"
 
 
@@ -51,7 +51,7 @@ def server_name(droplet: int) -> str:
 
 
 def server_words(address: str, rule: Rule, balancing: Balancing) -> str:
-    """Return what HAProxy is told about a server, after its name."""
+    """Return the options of a server line, after the name."""
     check = balancing.check
     words = [
         f"{address}:{rule.target_port} check port {check.port}",
@@ -92,7 +92,7 @@ def _backend(rule: Rule, balancing: Balancing, source: str, servers: Mapping[int
         f"    timeout check {check.timeout}s",
     ]
     if rule.mode == "http":
-        # Another client's request on the same connection would seem to come from the first client.
+        # On a shared connection, another client's request would seem to come from the first client.
         lines.append("    option http-server-close")
     if check.protocol != "tcp":
         lines += [f"    option httpchk GET {check.path}", "    http-check expect status 200-399"]

@@ -24,7 +24,7 @@ DEFAULT_DIRECTORY = Path("build/sandbox")
 class Sandbox:
     """A sandbox that is up.
 
-    :param layout: where it is.
+    :param layout: its files.
     :param owned: whether leaving the ``with`` block takes it down.
     """
 
@@ -57,7 +57,7 @@ class Sandbox:
 
     @classmethod
     def attach(cls, directory: Path | str = DEFAULT_DIRECTORY) -> Self:
-        """Use a sandbox that somebody else has started, and leave it up."""
+        """Use a sandbox that another process has started, and leave it up."""
         layout = Layout.of(directory)
         if not lifecycle.is_up(layout):
             raise SandboxError(f"no sandbox is up in {layout.directory}: python -m sandbox up")
@@ -73,7 +73,7 @@ class Sandbox:
             self.down()
 
     def down(self) -> None:
-        """Stop it and remove what it made."""
+        """Stop it and remove its processes, network and disks."""
         lifecycle.down(self.layout)
 
     def machines(self) -> list[Machine]:
@@ -81,13 +81,13 @@ class Sandbox:
         return [Machine(self, shown) for shown in self.droplets() if not shown["phantom"]]
 
     def droplets(self) -> list[dict[str, Any]]:
-        """Return what is known of all its droplets."""
+        """Return the description of each droplet."""
         return list(self.request("GET", "machines")["machines"])
 
     def machine(self, name: str) -> Machine:
         """Find a machine by its droplet's name or id, or by one of its addresses.
 
-        :raises SandboxError: there is none, or more than one.
+        :raises SandboxError: no machine matches, or several do.
         """
         return Machine(self, self.request("GET", f"machines/{urllib.parse.quote(name)}")["machine"])
 
@@ -114,9 +114,9 @@ class Sandbox:
         self.request("POST", "limits", limits)
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask the sandbox's own controls, which stand beside its API.
+        """Call the sandbox's own controls, which are served beside its API.
 
-        :raises SandboxError: it refused, or is not there.
+        :raises SandboxError: the call was refused, or the sandbox is not up.
         """
         request = urllib.request.Request(  # noqa: S310 (always https)
             f"{self.api_url}/sandbox/{path}",
@@ -124,7 +124,7 @@ class Sandbox:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.token}"},
         )
-        # A proxy of the environment cannot reach the sandbox's network.
+        # A proxy from the environment cannot reach the sandbox's network.
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca_file)),
@@ -142,7 +142,7 @@ class Machine:
     """A droplet's machine.
 
     :param box: its sandbox.
-    :param shown: what the sandbox says about it.
+    :param shown: the sandbox's description of it.
     """
 
     def __init__(self, box: Sandbox, shown: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ class Machine:
     def wait_ready(self, seconds: float = 30) -> None:
         """Wait until its first boot is over, user data included.
 
-        :raises SandboxError: that takes more than ``seconds``, or the user data had errors.
+        :raises SandboxError: the first boot takes more than ``seconds``, or the user data has errors.
         """
         deadline = time.monotonic() + seconds
         while self._show()["init"] is None:
@@ -210,11 +210,11 @@ class Machine:
             raise SandboxError(f"first boot of {self.name}: {done.stdout.strip()}")
 
     def power_off(self) -> None:
-        """Take its power away; nothing in it can react."""
+        """Cut its power; no process in it can react."""
         self._fault("power-off")
 
     def power_on(self) -> None:
-        """Give it power again; its disk is as it was."""
+        """Restore its power; its disk is unchanged."""
         self._fault("power-on")
 
     def cut_link(self) -> None:
@@ -226,7 +226,7 @@ class Machine:
         self._fault("restore-link")
 
     def delay(self, milliseconds: int) -> None:
-        """Make the round trips of new TCP connections to it longer."""
+        """Lengthen the round trips of new TCP connections to it."""
         self._fault("delay", str(milliseconds))
 
     def undelay(self) -> None:
@@ -244,7 +244,7 @@ class Machine:
     def kill(self, pattern: str) -> str:
         """Kill its processes whose command line matches; returns their names and pids.
 
-        :raises SandboxError: none matches.
+        :raises SandboxError: no process matches.
         """
         return str(self._fault("kill", pattern))
 

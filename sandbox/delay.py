@@ -1,4 +1,4 @@
-"""Making a machine seem far away: a TCP relay that holds everything back, for kernels without netem."""
+"""Delays to a machine: a TCP relay that holds every packet back, for kernels without netem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Delays:
-    """The delays of one sandbox. They hold for connections opened afterwards, and end for all at once.
+    """The delays of one sandbox. A delay applies to connections opened afterwards, and ends for all at once.
 
     :param net: the sandbox's network.
     """
@@ -66,7 +66,7 @@ class Delays:
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
     ) -> None:
-        """Pass one direction on, each piece half a round trip late."""
+        """Relay one direction, each chunk half a round trip late."""
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
 
         async def read() -> None:
@@ -89,7 +89,7 @@ class Delays:
 
 
 def _original_destination(connection: socket.socket) -> tuple[str, int]:
-    """Return where a redirected connection was meant to go."""
+    """Return the original destination of a redirected connection."""
     packed = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
     port, address = struct.unpack("!2xH4s8x", packed)
     return socket.inet_ntoa(address), port

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sandbox.processes import run
 
-# What a machine can write, for each gigabyte of a droplet's disk; most tests order the small sizes.
+# Mebibytes that a machine can write for each gigabyte of a droplet's disk; most tests order small sizes.
 MEBIBYTES_PER_GIGABYTE = 20
 SMALLEST_MEBIBYTES = 512
 
-# How many files a machine can make: of memory, each takes about 1 KB, however empty it is.
+# The number of files that a machine can create: even an empty one takes about 1 KB of memory.
 INODES = 100_000
 
 
@@ -53,7 +53,7 @@ class Disk:
         run(["mount", "-t", "overlay", "-o", options, "bluegreen-sandbox", str(self.root)])
 
     def fill(self) -> int:
-        """Take all the space that is left, out of the machine's sight; returns the bytes taken."""
+        """Take all free space, outside the machine's view of its disk; returns the bytes taken."""
         taken = 0
         with self._filler.open("ab") as filler:
             size = self._free_bytes()
@@ -61,7 +61,7 @@ class Disk:
                 try:
                     os.posix_fallocate(filler.fileno(), filler.tell(), size)
                 except OSError as error:
-                    # The machine is at work, and wrote something just now.
+                    # The machine is writing at the same time.
                     if error.errno != errno.ENOSPC:
                         raise
                     size //= 2
@@ -76,7 +76,7 @@ class Disk:
         return free.f_bavail * free.f_frsize
 
     def free(self) -> None:
-        """Give back what :meth:`fill` took."""
+        """Release the space that :meth:`fill` took."""
         self._filler.unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -90,7 +90,7 @@ class Disk:
 
 
 def unmount_below(directory: Path) -> None:
-    """Unmount everything that is mounted in a directory, the innermost first."""
+    """Unmount every mount point in a directory, the innermost first."""
     prefix = f"{directory.resolve()}/"
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for mount in reversed([mount for mount in map(_unescape, mounts) if mount.startswith(prefix)]):

@@ -23,7 +23,7 @@ BOOT_ADDRESSES = "etc/sandbox-network"
 class Edge:
     """Runs load balancers and moves reserved IPs; the :class:`~sandbox.api.edge.Edge` of the API.
 
-    :param layout: where the sandbox keeps its things.
+    :param layout: the sandbox's files.
     :param net: the sandbox's network.
     :param machines: the droplets' machines.
     """
@@ -59,7 +59,7 @@ class Edge:
         return balancer.public_address
 
     def balance(self, identifier: str, balancing: Balancing, targets: Mapping[int, str]) -> bool:
-        """Give a load balancer its droplets; ``False`` if that has to be repeated."""
+        """Set a load balancer's droplets; ``False`` if the call has to be repeated."""
         return self._balancers[identifier].balance(balancing, targets)
 
     def stop_balancer(self, identifier: str) -> None:
@@ -77,7 +77,7 @@ class Edge:
             self.stop_balancer(identifier)
 
     def reserve_ip(self) -> str:
-        """Choose an address that no other reserved IP has."""
+        """Choose an address that no reserved IP has."""
         with self._lock:
             addresses = [self._network.public_address(host) for host in RESERVED_HOSTS]
             free = next((address for address in addresses if address not in self._holders), None)
@@ -87,7 +87,7 @@ class Edge:
         return free
 
     def assign_ip(self, address: str, droplet: int | None) -> None:
-        """Lead a reserved address to a machine, and to no other any more."""
+        """Route a reserved address to a machine, and no longer to any other."""
         with self._moving:
             self._move(address, droplet)
 
@@ -100,7 +100,7 @@ class Edge:
         machine = self._machines.machine(droplet) if droplet is not None else None
         holder = self._holders[address]
         if holder is not None:
-            # It may have been destroyed.
+            # The machine may have been destroyed.
             with suppress(SandboxError):
                 _take(self._machines.machine(holder), address)
         self._holders[address] = droplet

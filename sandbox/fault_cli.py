@@ -27,7 +27,7 @@ MACHINE_FAULTS = {
 def add_parser(subparsers: Any) -> None:
     """Add the command ``fault``; its ``handler`` takes the parsed arguments and returns the exit status."""
     parser = subparsers.add_parser(
-        "fault", help="break something on purpose", description="Break something on purpose, or mend it."
+        "fault", help="break something on purpose", description="Break something on purpose, or repair it."
     )
     faults = parser.add_subparsers(required=True, metavar="FAULT")
     for name, text in MACHINE_FAULTS.items():

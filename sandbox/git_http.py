@@ -17,7 +17,7 @@ LARGEST_REQUEST = 64 * 2**20
 def make_app(repositories: Path, faults: Faults) -> web.Application:
     """Serve the bare repositories of a directory, read-only, as ``/git/<name>.git``.
 
-    :param faults: what is done wrong on purpose; its patterns see ``/git/…`` paths.
+    :param faults: the faults to inject; their patterns match ``/git/…`` paths.
     """
 
     @web.middleware
@@ -36,11 +36,11 @@ async def _serve(request: web.Request) -> web.Response:
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "GIT_PROJECT_ROOT": str(request.app[REPOSITORIES]),
         "GIT_HTTP_EXPORT_ALL": "1",
-        # The repositories may belong to whoever started the sandbox; the server is root.
+        # The server is root, but the repositories may belong to the user who started the sandbox.
         "GIT_CONFIG_COUNT": "3",
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",
-        # Forges let a client leave files out, and serve every object that they have by its id.
+        # As forges do: allow partial clones, and serve every object by its id.
         "GIT_CONFIG_KEY_1": "uploadpack.allowFilter",
         "GIT_CONFIG_VALUE_1": "true",
         "GIT_CONFIG_KEY_2": "uploadpack.allowAnySHA1InWant",

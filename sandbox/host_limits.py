@@ -1,4 +1,4 @@
-"""What the kernel of this machine has to allow, so that droplets boot."""
+"""Kernel limits that this machine must have so that droplets boot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_USER_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 def allow_many_machines(limit: Path = _MAX_USER_INSTANCES) -> None:
     """Raise the number of inotify instances that root may have; it is never lowered.
 
-    In a container that may not do so, it stays as it is.
+    In a container that may not change it, it stays as it is.
 
     :param limit: the kernel's file.
     """

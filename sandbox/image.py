@@ -18,7 +18,7 @@ CACHE = Path("/var/cache/bluegreen-sandbox")
 SUITES = ("bookworm", "trixie")
 GUEST = Path(__file__).parent / "guest"
 PACKAGES = (GUEST / "packages").read_text().split()
-# What a machine must not inherit; its argument is the image's root.
+# Removes what a machine must not inherit; its argument is the image's root.
 PREPARE = GUEST / "prepare"
 
 

@@ -1,4 +1,4 @@
-"""Where a sandbox keeps its things."""
+"""The files of a sandbox."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 class Layout:
     """The files of one sandbox.
 
-    :param directory: absolute; all of them are in it.
-    :param name: what the sandbox is called.
+    :param directory: absolute path; it holds all of the files.
+    :param name: the sandbox's name.
     """
 
     directory: Path
@@ -20,33 +20,33 @@ class Layout:
 
     @classmethod
     def of(cls, directory: Path | str, name: str | None = None) -> Layout:
-        """Return the layout of a sandbox in a directory, which names it if nothing else does."""
+        """Return the layout of a sandbox in a directory; the directory's name is the default name."""
         path = Path(directory).resolve()
         return cls(path, name or path.name)
 
     @property
     def description(self) -> Path:
-        """``sandbox.json``: how to reach it; there only while it is up."""
+        """``sandbox.json``: how to reach the sandbox; it exists only while the sandbox is up."""
         return self.directory / "sandbox.json"
 
     @property
     def server(self) -> Path:
-        """Which process serves it."""
+        """The record of the process that serves the sandbox."""
         return self.directory / "server.json"
 
     @property
     def log(self) -> Path:
-        """What the server has to say."""
+        """The server's log."""
         return self.directory / "server.log"
 
     @property
     def lock(self) -> Path:
-        """Held while it goes up or down."""
+        """The lock that is held while the sandbox starts or stops."""
         return self.directory / "lock"
 
     @property
     def certificate_authority(self) -> Path:
-        """The certificate that its API's certificate is signed with."""
+        """The certificate authority of the API's certificate."""
         return self.directory / "ca.pem"
 
     @property
@@ -61,5 +61,5 @@ class Layout:
 
     @property
     def repositories(self) -> Path:
-        """Bare git repositories that it serves."""
+        """The bare git repositories that the sandbox serves."""
         return self.directory / "repositories"

@@ -27,9 +27,9 @@ START_SECONDS, STOP_SECONDS = 20, 60
 
 
 def up(layout: Layout, say: Callable[[str], None] = print) -> None:
-    """Start a sandbox; one that is up already stays as it is.
+    """Start a sandbox; one that is already up is left alone.
 
-    :raises SandboxError: this machine cannot run it, or it does not start.
+    :raises SandboxError: this machine cannot run a sandbox, or the server does not start.
     """
     _check_machine()
     allow_many_machines()
@@ -71,9 +71,9 @@ def up(layout: Layout, say: Callable[[str], None] = print) -> None:
 
 
 def down(layout: Layout) -> bool:
-    """Stop a sandbox and remove everything of it but its log and repositories.
+    """Stop a sandbox and remove all of it except its log and repositories.
 
-    :return: whether there was anything to stop or to remove.
+    :return: whether there was anything to stop or remove.
     """
     if not layout.directory.is_dir():
         return False
@@ -87,20 +87,20 @@ def down(layout: Layout) -> bool:
 
 
 def is_up(layout: Layout) -> bool:
-    """Tell whether the sandbox's server runs and is ready."""
+    """Return whether the sandbox's server runs and is ready."""
     server = _server(layout)
     return server is not None and server.alive() and layout.description.exists()
 
 
 def clean(layout: Layout) -> None:
-    """Remove what a sandbox has left behind: processes, mounts, bridge, rules, files; nobody else's."""
+    """Remove the leftovers of a sandbox, and only its own: processes, mounts, bridge, rules, files."""
     server = _server(layout)
     if server:
         server.kill()
     for record in layout.machines.glob("*/processes.json"):
         for process in map(ProcessId.from_json, json.loads(record.read_text())):
             process.kill()
-        # Made by systemd-nspawn, which removes it unless it is killed.
+        # systemd-nspawn makes this directory, and leaves it behind if it is killed.
         with contextlib.suppress(OSError):
             (PROPAGATED / record.parent.name).rmdir()
     kill_cgroup(layout.cgroup)

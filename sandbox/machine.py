@@ -1,4 +1,4 @@
-"""One machine: a systemd-nspawn container with a disk, a cable and a systemd of its own."""
+"""One machine: a systemd-nspawn container with its own disk, cable and systemd."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.errors import SandboxError
 from sandbox.processes import JOIN_AND_EXEC, ProcessId, kill_cgroup, make_cgroups, run
 from sandbox.seed import Seed, plant
 
-# systemd-nspawn's way to say that the machine wants to be started again.
+# systemd-nspawn's exit status when the machine asks for a restart.
 REBOOT_STATUS = 133
 SYSTEMD_POWEROFF = signal.SIGRTMIN + 4
 SYSTEMD_REBOOT = signal.SIGRTMIN + 5
@@ -29,10 +29,10 @@ class Machine:
     """A machine of one sandbox. Its methods block, and are safe to call from several threads.
 
     :param name: short and unique on this host, since interface names have 15 characters at most.
-    :param directory: where its disk, log and process ids are kept.
+    :param directory: holds its disk, log and process ids.
     :param bridge: the sandbox's bridge.
     :param cgroup: the control group of all its processes, below each hierarchy's root.
-    :param stopped: called when the machine has stopped otherwise than by :meth:`power_off`.
+    :param stopped: called when the machine has stopped, unless :meth:`power_off` stopped it.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Machine:
 
     @property
     def running(self) -> bool:
-        """Whether it has power and its systemd lives."""
+        """Whether it has power and its systemd runs."""
         return self.init is not None and self.init.alive()
 
     def install(self, image: Path, seed: Seed, gigabytes: int) -> None:
         """Give it a disk made from an image, and write its seed there.
 
-        :param gigabytes: what the droplet's size promises; the disk is smaller, and in memory.
+        :param gigabytes: the disk size of the droplet's size; the real disk is smaller, and in memory.
         """
         self._hostname = seed.hostname
         self.disk.mount(image, max(SMALLEST_MEBIBYTES, MEBIBYTES_PER_GIGABYTE * gigabytes))
@@ -73,7 +73,7 @@ class Machine:
     def power_on(self, seconds: float = 15) -> None:
         """Start it; returns when its systemd runs, which is before its sshd answers.
 
-        :raises SandboxError: it did not start within ``seconds``.
+        :raises SandboxError: the machine did not start within ``seconds``.
         """
         with self._lock:
             if self.running:
@@ -94,7 +94,7 @@ class Machine:
                 network.set_link(self.interface, up=False)
 
     def power_off(self) -> None:
-        """Cut its power: nothing in it gets a chance to react. Its disk stays."""
+        """Cut its power: no process in it can react. Its disk stays."""
         with self._lock:
             self._process = None
             for process, grace in ((self.init, 0.0), (self._supervisor, 5.0)):
@@ -137,14 +137,14 @@ class Machine:
     def execute(self, *command: str) -> str:
         """Run a command inside, as root, and return its output.
 
-        :raises SandboxError: it is off, or the command failed.
+        :raises SandboxError: the machine is off, or the command failed.
         """
         if self.init is None or not self.running:
             raise SandboxError(f"{self._hostname} is off")
         return run([*enter(self.init.pid), *command])
 
     def destroy(self) -> None:
-        """Stop it and remove all that it had."""
+        """Stop it and remove its disk and files."""
         with self._lock:
             self.power_off()
             self.disk.remove()

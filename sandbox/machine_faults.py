@@ -1,4 +1,4 @@
-"""What can happen to a machine, by name."""
+"""The faults of a machine, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEW_HOST_KEY = (
 def kill(machine: Machine, pattern: str) -> str:
     """Kill the processes in a machine whose command line matches a pattern; none matching is an error."""
     if not pattern:
-        raise SandboxError("say which process: a pattern of its command line")
+        raise SandboxError("which process? Give a pattern that matches its command line")
     try:
         return machine.execute("pkill", "--echo", "--signal", "KILL", "--full", "--", pattern).strip()
     except SandboxError as error:

@@ -18,7 +18,7 @@ from sandbox.seed import Seed
 
 @dataclass
 class _Place:
-    """A droplet's place: its addresses, and its machine once there is one, until the droplet is removed."""
+    """A droplet's addresses, and its machine once it exists, until the droplet is removed."""
 
     host: int
     hostname: str = ""
@@ -30,7 +30,7 @@ class _Place:
 class Machines:
     """Runs the machines of a sandbox; the :class:`~sandbox.api.hypervisor.Hypervisor` of its API.
 
-    :param layout: where the sandbox keeps its things.
+    :param layout: the sandbox's files.
     :param net: the sandbox's network.
     """
 
@@ -44,7 +44,7 @@ class Machines:
         self._lock = threading.Lock()
 
     def reserve(self, droplet: int) -> Addresses:
-        """Choose addresses; those longest unused come first."""
+        """Choose addresses, the longest unused ones first."""
         with self._lock:
             taken = {place.host for place in self._places.values()}
             free = (next(self._hosts) for _ in range(FIRST_HOST, LAST_HOST + 1))
@@ -83,11 +83,11 @@ class Machines:
             place.machine.power_on()
 
     def power_on(self, droplet: int) -> None:
-        """Give a machine power."""
+        """Power a machine on."""
         self.machine(droplet).power_on()
 
     def power_off(self, droplet: int) -> None:
-        """Take a machine's power away."""
+        """Cut a machine's power."""
         self.machine(droplet).power_off()
 
     def shutdown(self, droplet: int) -> bool:
@@ -127,7 +127,7 @@ class Machines:
     def machine(self, droplet: int) -> Machine:
         """Return a droplet's machine.
 
-        :raises SandboxError: it has none.
+        :raises SandboxError: the droplet has no machine.
         """
         machine = self._place(droplet).machine
         if machine is None:

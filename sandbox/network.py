@@ -13,7 +13,7 @@ from sandbox.processes import run
 
 PREFIX = "bgs"
 NUMBERS = range(1, 200)
-# For droplets that exist in the API only (sandbox.api.account): routed to the bridge, where nothing answers.
+# Addresses of droplets that exist only in the API (sandbox.api.account): nothing on the bridge answers there.
 PHANTOMS = range(200, 208)
 BROADCAST, ARP = bytes([0xFF] * 6), bytes([0x08, 0x06])
 FIRST_HOST, LAST_HOST = 10, 250
@@ -42,7 +42,7 @@ class Network:
 
     @property
     def relay(self) -> str:
-        """The host's address that delayed connections seem to come from."""
+        """The host's address that machines see as the source of delayed connections."""
         return f"198.18.{self.number}.2"
 
     @property
@@ -65,9 +65,9 @@ class Network:
 
 
 def create(owner: Path) -> Network:
-    """Make the bridge of a sandbox, on the first number that no other sandbox has.
+    """Create the bridge of a sandbox, with the first number that no other sandbox has.
 
-    :param owner: the sandbox's directory; the bridge carries it, so that :func:`remove` finds its own.
+    :param owner: the sandbox's directory; it is stored with the bridge, so that :func:`remove` finds it.
     """
     for number in NUMBERS:
         network = Network(number)
@@ -103,12 +103,12 @@ def set_link(interface: str, *, up: bool) -> None:
 
 
 def forget(network: Network, address: str) -> None:
-    """Drop what the host has learnt about an address, so that its next holder is found at once."""
+    """Drop the host's neighbour entry of an address, so that its next holder is found at once."""
     run(["ip", "neigh", "flush", "dev", network.bridge, "to", address], check=False)
 
 
 def add_address(network: Network, address: str) -> None:
-    """Let the host answer at one more address of the sandbox."""
+    """Give the host one more address of the sandbox."""
     run(["ip", "address", "add", f"{address}/24", "dev", network.bridge])
 
 
@@ -118,7 +118,7 @@ def remove_address(network: Network, address: str) -> None:
 
 
 def announce(network: Network, address: str, hardware_address: str) -> None:
-    """Tell all machines at which hardware address they find an address from now on: a gratuitous ARP request.
+    """Announce the new hardware address of an address to all machines, by a gratuitous ARP request.
 
     :param hardware_address: six bytes, in hexadecimal with colons.
     """
@@ -167,7 +167,7 @@ def _configure(network: Network) -> None:
 
 
 def _rules(bridge: str) -> list[tuple[str, list[str]]]:
-    """Return what the firewall may have to be told: machines reach each other and the host, nothing else."""
+    """Return the firewall's rules: machines reach each other and the host, nothing else."""
     return [
         ("FORWARD", ["-i", bridge, "-o", bridge, "-j", "ACCEPT"]),
         ("FORWARD", ["-i", bridge, "!", "-o", bridge, "-j", "DROP"]),
@@ -180,7 +180,7 @@ def _forwards() -> bool:
 
 
 def _drops(chain: str) -> bool:
-    """Tell whether frames between machines, or from them to the host, may be dropped without a rule."""
+    """Return whether the host may drop packets between machines, or from them to itself, without a rule."""
     filters = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
     if chain == "FORWARD" and filters.exists() and filters.read_text().strip() == "1":
         return True

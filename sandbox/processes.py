@@ -18,13 +18,13 @@ from typing import Any
 
 from sandbox.errors import SandboxError
 
-# Joins the control groups named before "--", then becomes the command after it.
+# Joins the control groups before "--", then executes the command after it.
 JOIN_AND_EXEC = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
 
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process that cannot be mistaken for a later one with the same pid.
+    """A process, distinguished by its start time from a later one with the same pid.
 
     :param pid: process id.
     :param started: start time in clock ticks since boot.
@@ -53,11 +53,11 @@ class ProcessId:
         return cls(int(value["pid"]), int(value["started"]), str(value["boot"]))
 
     def to_json(self) -> dict[str, Any]:
-        """Return a form that JSON can hold."""
+        """Return the process as JSON data."""
         return asdict(self)
 
     def alive(self) -> bool:
-        """Tell whether this very process still runs."""
+        """Return whether this very process still runs."""
         return ProcessId.of(self.pid) == self
 
     def signal(self, number: int) -> bool:

@@ -14,7 +14,7 @@ PATCHES = EXAMPLES / "my_perl_app.releases"
 
 MAIN = "v2"
 
-# Tag, the tag that it is made from, and when its commit was made (seconds since the epoch).
+# Tag, the tag it is based on, and the time of its commit (seconds since the epoch).
 RELEASES = (
     ("v1", None, 1_767_600_000),
     ("v2", "v1", 1_767_686_400),
@@ -27,20 +27,20 @@ RELEASES = (
     ("v9-mounted", "v2", 1_768_291_200),
 )
 
-# What `carton install` leaves behind where somebody tries the example.
+# `carton install` leaves these behind when somebody tries the example.
 LEFTOVERS = shutil.ignore_patterns("local", ".carton")
 
 AUTHOR = {"NAME": "My Perl app", "EMAIL": "my-perl-app@example.com"}
 
 
 def build_repository(path: Path) -> dict[str, str]:
-    """Make the bare repository, or bring its tags and ``main`` up to date if it is there.
+    """Create the bare repository, or bring its tags and ``main`` up to date if it exists.
 
     Commits are the same on every machine as long as the example is. Other branches and tags are left alone.
 
-    :param path: where the repository is, or is to be; its parent directory must exist.
+    :param path: path of the repository; its parent directory must exist.
     :return: the revision of each tag.
-    :raises RuntimeError: if git fails; its words are in the message.
+    :raises RuntimeError: if git fails; the message has git's output.
     """
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
         work_tree = Path(directory) / "work"
@@ -84,7 +84,7 @@ def _publish(work_tree: Path, bare: Path) -> None:
 
 
 def _git(directory: Path, *arguments: str, seconds: int = RELEASES[0][2]) -> str:
-    # Nobody's own settings (signing, hooks, line ends) may change what is committed.
+    # A developer's git settings (signing, hooks, line ends) must not change the commits.
     environment = {
         "PATH": os.environ["PATH"],
         "GIT_CONFIG_NOSYSTEM": "1",

@@ -1,4 +1,4 @@
-"""What is written into a machine's disk before it boots for the first time."""
+"""The files that are written to a machine's disk before its first boot."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Seed:
-    """What makes a machine the one that was asked for.
+    """The identity of a machine, as the API request describes it.
 
     :param hostname: the droplet's name.
     :param public_address: its public address, in a /24.
     :param private_address: its private address, in a /24.
-    :param gateway: where its default route leads.
+    :param gateway: the next hop of its default route.
     :param public_keys: OpenSSH lines for root's ``authorized_keys``.
-    :param user_data: as given to the API; cloud-init's format.
+    :param user_data: the API request's, in cloud-init's format.
     """
 
     hostname: str

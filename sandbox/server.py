@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def serve(layout: Layout) -> None:
     """Run a sandbox until SIGTERM or SIGINT, then take it down.
 
-    :param layout: its directory, in which nothing of an earlier sandbox is left.
+    :param layout: its files; nothing of an earlier sandbox may be left there.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
@@ -91,7 +91,7 @@ def _certificate(layout: Layout, net: Network) -> ssl.SSLContext:
 
 
 def _describe(layout: Layout, net: Network, token: str, me: ProcessId) -> None:
-    """Write sandbox.json, which says that the sandbox is ready."""
+    """Write sandbox.json; its existence means that the sandbox is ready."""
     description = {
         "name": layout.name,
         "api_url": f"https://{net.gateway}:{API_PORT}",

@@ -106,7 +106,7 @@ async def _run_until_signal(traffic: Traffic) -> dict[str, Any]:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Whoever waits for the file finds it whole or not at all."""
+    """Write the file atomically, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sandbox.traffic_records import Outcome, Record
 
 READ_LIMIT = 1 << 20
-# Of a body; forty clients have to fit into memory whatever an app sends them.
+# The largest body that is read: forty clients must fit into memory, whatever an app sends.
 LONGEST_BODY = 8 << 20
 
 
@@ -32,7 +32,7 @@ class RequestFailedError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What to send; a body that is given must come back as it is."""
+    """A request to send; the app must return a given body unchanged."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What came back; header names are in lower case."""
+    """An answer; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,7 +61,7 @@ class Response:
 
 @dataclass(frozen=True)
 class _Head:
-    """What precedes a body; header names are in lower case."""
+    """The head of an answer; header names are in lower case."""
 
     version: str
     status: int
@@ -84,7 +84,7 @@ class Client:
         self._port = port
         self._timeout = timeout
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        # The head of the answer under way, once it is whole: it tells who has broken off.
+        # The head of the current answer, once it is complete: it shows which side broke off.
         self._head: _Head | None = None
 
     async def perform(self, request: Request) -> Record:
@@ -157,7 +157,7 @@ async def _read_head(reader: asyncio.StreamReader) -> _Head:
 
 
 async def _read_body(reader: asyncio.StreamReader, head: _Head) -> tuple[bytes, bool]:
-    """Return the body, and whether its end was told by anything but the end of the connection."""
+    """Return the body, and whether a length or a last chunk marked its end."""
     if head.status in (204, 304):
         return b"", True
     try:
@@ -198,7 +198,7 @@ def _bounded(size: int) -> int:
 
 
 def _judge(request: Request, response: Response) -> tuple[Outcome, str, str]:
-    """Only an answer with a revision is the application's; any other error was made on the way to it."""
+    """Return whether the application made the answer: errors from the way to it have no revision."""
     if response.status >= 400:
         if "x-revision" in response.headers:
             return Outcome.APP_ERROR, "", ""

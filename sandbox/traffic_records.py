@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     """How a request ended."""
 
     OK = "ok"
-    # The application itself answered with an error: not what a deploy costs a client.
+    # The application itself answered with an error; a deploy is not the cause.
     APP_ERROR = "app_error"
     FAILED = "failed"
 
@@ -111,7 +111,7 @@ class Summary:
 
 
 def read(path: Path) -> list[Record]:
-    """All whole records of a file; none if the file is not there yet.
+    """Return all complete records of a file; none if the file does not exist yet.
 
     :raises ValueError: naming the line, if the file is not a records file.
     """

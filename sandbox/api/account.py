@@ -128,7 +128,7 @@ class Account:
         return self.vpcs[identifier]
 
     def default_vpc(self, region: str) -> Vpc:
-        """Return the VPC that a region's droplets are put in if nothing else is said."""
+        """Return the default VPC of a region."""
         return next(vpc for vpc in self.vpcs.values() if vpc.region == region and vpc.default)
 
     def members(self, vpc: str) -> list[Droplet]:

@@ -41,7 +41,7 @@ class HealthCheck:
 class Balancing:
     """What a load balancer does.
 
-    :param proxy_protocol: tell droplets the client's address in PROXY protocol version 1, in checks too.
+    :param proxy_protocol: send the client's address in PROXY protocol version 1, in health checks too.
     :param idle_timeout: seconds.
     """
 

@@ -89,10 +89,10 @@ class EdgeOperations:
             log.error("load balancer %s: %s", balancer.name, error)
             balancer.status = "errored"
             return
-        # An address can be shown before anything has been sent to a droplet; the status says so.
+        # An address may be shown before the load balancer is ready; its status shows that it is not.
         balancer.ip = address
         done: object = None
-        said = ""
+        reported = ""
         while balancer.id in self.account.load_balancers:
             targets = {
                 droplet.id: droplet.private_address
@@ -104,7 +104,7 @@ class EdgeOperations:
                 try:
                     complete = await asyncio.to_thread(self.edge.balance, balancer.id, *wanted)
                 except SandboxError as error:
-                    if said != (said := str(error)):
+                    if reported != (reported := str(error)):
                         log.error("load balancer %s: %s", balancer.name, error)
                     complete = False
                 done = wanted if complete else None

@@ -14,7 +14,7 @@ from sandbox.api.records import Droplet, Json, now
 class LoadBalancer:
     """A managed load balancer.
 
-    :param settings: what a request may set, but for what has a parameter of its own; defaults filled in.
+    :param settings: the other settings of a request, with defaults filled in.
     :param tag: droplets that have it are its targets; if empty, ``droplet_ids`` are.
     """
 

@@ -70,7 +70,7 @@ class Fault:
         return fault
 
     def concerns(self, method: str, path: str) -> bool:
-        """Tell whether a request is to be disturbed."""
+        """Return whether a request is to fail."""
         return self.method in ("*", method) and fnmatchcase(path, self.path) and self.count != 0
 
 

@@ -15,7 +15,7 @@ class Limits:
     """Counts requests in sliding windows.
 
     :param hourly: requests an hour.
-    :param burst: requests a minute; beyond, the answer says when to come back.
+    :param burst: requests a minute; beyond that, the answer has Retry-After.
     :param key_lists: requests a minute for the list of SSH keys.
     :param clock: seconds since the epoch.
     """

@@ -56,13 +56,13 @@ def traffic_map(facts: Facts) -> Iterator[Finding]:
                 yield warning(
                     f"{name} {MAP_PATH}",
                     "the running HAProxy has no usable map, so clients may get no answer, or a wrong color",
-                    "deploy: its task render_and_reload sets what the file says",
+                    "deploy: its task render_and_reload applies the file",
                 )
         elif not status.consistent:
             yield warning(
                 f"{name} {MAP_PATH}",
                 "it differs from what the running HAProxy uses",
-                "the next deploy writes what runs; a restart before that takes what the file says",
+                "the next deploy writes the running map to the file; a restart before that applies the file",
                 difference(MAP_PATH, _map(status.map_file), _map(status.map_running)),
             )
 

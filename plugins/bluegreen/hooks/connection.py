@@ -1,4 +1,4 @@
-"""Airflow connections, with an error that says what to do."""
+"""Airflow connections; a missing one is an error with advice."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def usable_connection(conn_id: str) -> Iterator[None]:
-    """Turn Airflow's ways to say that a connection is missing or wrong into one line.
+    """Turn Airflow's errors about a missing or wrong connection into one line.
 
-    :param conn_id: the connection that is used inside.
+    :param conn_id: the connection that the ``with`` block uses.
     :raises SettingsError: naming the connection.
     """
     try:
@@ -36,7 +36,7 @@ def usable_connection(conn_id: str) -> Iterator[None]:
 def get_connection(conn_id: str) -> Connection:
     """Return an Airflow connection.
 
-    :raises SettingsError: if it is not there.
+    :raises SettingsError: if it is missing or not usable.
     """
     with usable_connection(conn_id):
         return BaseHook.get_connection(conn_id)

@@ -18,9 +18,9 @@ from bluegreen.hooks.connection import get_connection
 if TYPE_CHECKING:
     from pydo import Client
 
-# The most that one page may hold (API description, parameter per_page).
+# The largest page that the API's description allows (parameter per_page).
 PER_PAGE = 200
-# 20,000 droplets: more than an account has; an answer that never ends is not followed further.
+# A bound for lists that never end: 100 pages hold 20,000 droplets, more than any account has.
 MOST_PAGES = 100
 
 CONNECT_TIMEOUT = 5
@@ -28,7 +28,7 @@ READ_TIMEOUT = 5
 
 
 class DigitalOceanError(BlueGreenError):
-    """DigitalOcean's API did not do what was asked; the text is one line for the user.
+    """DigitalOcean's API refused a request or failed; the text is one line for the user.
 
     :param transient: whether the same request may succeed later.
     """
@@ -55,10 +55,11 @@ class DigitalOceanHook(BaseHook):
     def client(self) -> Client:
         """The pydo client; it never retries by itself.
 
-        pydo repeats creating requests after a 500 or 503 (twin droplets), and sleeps as long as a 429's
-        Retry-After says, an hour included. Airflow's own task retries do this where it is safe.
+        pydo repeats requests that create something after a 500 or 503, which makes twin droplets, and after a
+        429 it sleeps for the whole Retry-After, which may be an hour. Airflow's task retries are used
+        instead, where they are safe.
         """
-        # Imported here because it costs 0.25 s and 68 MB at each parse of a DAG file otherwise.
+        # Imported here, because at module level it would cost each parse of a DAG file 0.25 s and 68 MB.
         from azure.core.pipeline.policies import RetryPolicy
         from pydo import Client
 
@@ -84,7 +85,7 @@ class DigitalOceanHook(BaseHook):
     def droplets(self, tag: str) -> list[Droplet]:
         """Return every droplet with a tag.
 
-        :raises DigitalOceanError: also when the list is not complete.
+        :raises DigitalOceanError: if the API fails, or its list is not complete.
         """
         items = list(self._list("droplets", self.client.droplets.list, tag_name=tag))
         with described("droplets"):
@@ -93,17 +94,16 @@ class DigitalOceanHook(BaseHook):
         return [self._droplet(item, reserved) for item in items]
 
     def is_name_taken(self, name: str) -> bool:
-        """Tell whether any droplet of the account has a name; DigitalOcean itself allows twins."""
+        """Return whether any droplet of the account has a name; DigitalOcean itself allows duplicates."""
         items = list(self._list("droplets", self.client.droplets.list, name=name))
         with described("droplets"):
             return any(item["name"] == name for item in items)
 
     def create_droplet(self, request: dict[str, Any]) -> Droplet:
-        """Create one droplet; it is not ready yet, and may have no addresses.
+        """Create one droplet; it is returned before it is ready, perhaps without addresses.
 
         :param request: the body of ``POST /v2/droplets``.
-        :raises DigitalOceanError: transient ones leave open whether the droplet was created: list before
-            trying again.
+        :raises DigitalOceanError: after a transient error the droplet may exist: list before trying again.
         """
         answer = self._call(f"create droplet {request['name']}", self.client.droplets.create, body=request)
         return self._droplet(self._member(answer, "droplet", dict))
@@ -111,7 +111,7 @@ class DigitalOceanHook(BaseHook):
     def ssh_key_ids(self, wanted: list[str]) -> list[int]:
         """Return the ids of SSH keys in the account, by name or fingerprint.
 
-        :raises DigitalOceanError: naming the keys that are not there.
+        :raises DigitalOceanError: naming the keys that are missing.
         """
         keys = list(self._list("ssh_keys", self.client.ssh_keys.list))
         with described("ssh_keys"):
@@ -146,7 +146,10 @@ class DigitalOceanHook(BaseHook):
             return Droplet.from_api(item, reserved)
 
     def _reserved_addresses(self) -> frozenset[str]:
-        """Return the account's reserved IPs; without them a droplet's first public address is its own."""
+        """Return the account's reserved IPs; none if they cannot be read.
+
+        Without them, a droplet's first public address counts as its own.
+        """
         try:
             items = list(self._list("reserved_ips", self.client.reserved_ips.list))
             with described("reserved_ips"):
@@ -160,9 +163,10 @@ class DigitalOceanHook(BaseHook):
             return frozenset()
 
     def _list(self, key: str, operation: Callable[..., Any], **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Yield every item over all pages; a list that is not as long as its own total is an error.
+        """Yield every item over all pages.
 
-        So is one that has an item twice: something came or went between two pages.
+        A list that is shorter than its own total, or has an item twice, is an error: something was created
+        or deleted between two pages.
         """
         what = f"list {key}"
         seen: list[str] = []
@@ -200,11 +204,11 @@ class DigitalOceanHook(BaseHook):
         return value
 
     def _call(self, what: str, operation: Callable[..., Any], **arguments: Any) -> Any:
-        """Call pydo and turn each of its many ways to fail into one error with one line."""
+        """Call pydo, and turn each of its kinds of errors into a DigitalOceanError of one line."""
         from azure.core.exceptions import AzureError, HttpResponseError
 
         def keep_status(response: Any, data: Any, _headers: Any) -> Any:
-            # Several operations return the error's body of a 404 as if it were the answer.
+            # Several of pydo's operations return the body of a 404 as if it were the answer.
             return response.http_response.status_code, data
 
         try:
@@ -240,7 +244,7 @@ class DigitalOceanHook(BaseHook):
                 f"DigitalOcean's rate limit is used up (429, {what}); trigger a new run {when}",
                 transient=wait is None or (wait.isdigit() and int(wait) <= READ_TIMEOUT),
             )
-        # azure-core writes "(None) " where a service other than Azure gives no code of its own.
+        # azure-core writes "(None) " if a service sends no error code, as DigitalOcean's does.
         reason = _first_line(message).removeprefix("(None) ")
         return DigitalOceanError(
             f"DigitalOcean refused to {what} ({status}): {reason}", transient=status >= 500
@@ -249,7 +253,7 @@ class DigitalOceanHook(BaseHook):
 
 @contextmanager
 def described(what: str, item: Any = None) -> Iterator[None]:
-    """Turn what comes of an answer that is not as DigitalOcean describes it into one line."""
+    """Turn errors in reading an answer that differs from DigitalOcean's description into one line."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:

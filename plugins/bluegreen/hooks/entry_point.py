@@ -1,4 +1,4 @@
-"""DigitalOcean's API for what stands in front of an app's load balancers."""
+"""DigitalOcean's API for what stands in front of an app's proxies: load balancers and reserved IPs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class EntryPointHook(DigitalOceanHook):
         return self._balancer(answer)
 
     def create_load_balancer(self, request: Json) -> Json:
-        """Create a managed load balancer; it is not ready yet.
+        """Create a managed load balancer; it is returned before it is ready.
 
-        :raises DigitalOceanError: transient ones leave open whether it was created: list before the next try.
+        :raises DigitalOceanError: after a transient error it may exist: list before trying again.
         """
         what = f"create load balancer {request['name']}"
         return self._balancer(self._call(what, self.client.load_balancers.create, body=request))
 
     def update_load_balancer(self, identifier: str, request: Json) -> Json:
-        """Change a managed load balancer; what the request leaves out gets its default."""
+        """Change a managed load balancer; DigitalOcean resets what the request leaves out."""
         what = f"change load balancer {request['name']}"
         answer = self._call(what, self.client.load_balancers.update, lb_id=identifier, body=request)
         return self._balancer(answer)
@@ -47,9 +47,9 @@ class EntryPointHook(DigitalOceanHook):
             return [ReservedIp.from_api(one) for one in items]
 
     def reserve_ip(self, droplet: Droplet) -> ReservedIp:
-        """Reserve an IP and begin to assign it to a droplet.
+        """Reserve an IP, and start to assign it to a droplet.
 
-        :raises DigitalOceanError: transient ones leave open whether it was: list before the next try.
+        :raises DigitalOceanError: after a transient error the IP may be reserved: list before trying again.
         """
         what = f"reserve an IP for {droplet.name}"
         answer = self._call(what, self.client.reserved_ips.create, body={"droplet_id": droplet.id})
@@ -57,7 +57,7 @@ class EntryPointHook(DigitalOceanHook):
             return ReservedIp.from_api(self._member(answer, "reserved_ip", dict))
 
     def assign_ip(self, address: IPv4Address, droplet: Droplet) -> None:
-        """Begin to move a reserved IP to a droplet."""
+        """Start to move a reserved IP to a droplet."""
         self._call(
             f"assign {address} to {droplet.name}",
             self.client.reserved_ips_actions.post,
@@ -66,7 +66,7 @@ class EntryPointHook(DigitalOceanHook):
         )
 
     def tag_droplets(self, tag: str, droplets: Iterable[Droplet]) -> None:
-        """Give droplets a tag, which is made if it does not exist."""
+        """Tag droplets; the tag is created if it does not exist."""
         resources = [{"resource_id": str(one.id), "resource_type": "droplet"} for one in droplets]
         if not resources:
             return

@@ -1,4 +1,4 @@
-"""HAProxy's configuration for a fleet, with what only an Airflow connection knows."""
+"""HAProxy's configuration for a fleet, with the secrets of Airflow connections."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def haproxy_config(
     """Render ``haproxy.cfg`` for a fleet, with the stats page's login from its Airflow connection.
 
     :param app: the settings.
-    :param fleet: who exists.
-    :param haproxy_version: the lowest of the proxies.
-    :param running: the live color's servers as HAProxy knows them. They keep their port and their limit until
-        they are idle: the release that they run was started with those, and not with today's settings.
-    :param ipv6: whether all proxies know IPv6.
-    :raises SettingsError: if that connection has no login or no password, or there is no usable preview key.
-    :raises FleetError: if clients come through a managed load balancer, and its network is not known.
+    :param fleet: the droplets to render.
+    :param haproxy_version: the lowest version among the proxies.
+    :param running: the live color's servers as HAProxy has them. They keep their port and their limit until
+        they are idle, because their release was started with those and not with today's settings.
+    :param ipv6: whether all proxies support IPv6.
+    :raises SettingsError: if that connection has no login or password, or no preview key is usable.
+    :raises FleetError: if clients come through a managed load balancer whose network is not known.
     """
     stats = get_connection(app.connections.haproxy_stats)
     if not stats.login or not stats.password:

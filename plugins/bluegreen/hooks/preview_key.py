@@ -20,7 +20,7 @@ def preview_key(app: App) -> str:
     It is the password of ``connections.preview`` or, without that setting, derived from the password of
     ``connections.haproxy_stats``.
 
-    :raises SettingsError: if the connection is missing, has no password, or one that cannot be a key.
+    :raises SettingsError: if the connection is missing, or its password is missing or not usable as a key.
     """
     if app.connections.preview is not None:
         key = checked_key(get_connection(app.connections.preview).password, app.connections.preview)

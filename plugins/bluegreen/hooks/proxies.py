@@ -1,4 +1,4 @@
-"""All proxies of an app, as one."""
+"""Every proxy of an app, addressed as one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class ProxiesHook(BaseHook):
-    """Every proxy of an app; what is done to one is done to all or to none.
+    """Every proxy of an app: a change is made on all of them or on none.
 
     :param app: the app.
     :param droplets: its proxies.
-    :param tokens: lock tokens by droplet name; needed by everything that changes something.
+    :param tokens: lock tokens by droplet name; every method that changes something needs them.
     """
 
     def __init__(self, app: App, droplets: Iterable[Droplet], tokens: dict[str, int] | None = None) -> None:
@@ -39,11 +39,11 @@ class ProxiesHook(BaseHook):
 
     @classmethod
     def holding(cls, app: App, lock: HeldLock) -> ProxiesHook:
-        """Return the proxies that a lock was taken on."""
+        """Return the proxies on which a lock was taken."""
         return cls(app, lock.proxies, lock.tokens)
 
     def close(self) -> None:
-        """Close every connection that is open."""
+        """Close every open connection."""
         for member in self.members:
             member.close()
 
@@ -61,17 +61,17 @@ class ProxiesHook(BaseHook):
         record_at_start: dict[str, Any] | None = None,
         last_token: Callable[[], int] | None = None,
     ) -> dict[str, int]:
-        """Take the lock on all, in the order of their names, so that two runs cannot each hold one.
+        """Take the lock on all proxies, in the order of their names, so that two runs cannot each hold one.
 
-        All give the same token: see the agent's ``LockStore``.
+        All proxies give the same token.
 
         :param owner: who triggered the run.
         :param run_id: the run.
         :param ref: what the run is for.
-        :param has_ended: tells of another run's id whether that run has ended; its lock is taken over then.
-        :param lease: seconds that it lasts without being renewed; default: the app's.
-        :param record_at_start: the beginning of the run's record, for whoever has to complete it.
-        :param last_token: asked only if no proxy knows any token: the greatest that others know.
+        :param has_ended: whether the run with another run's id has ended; its lock is taken over then.
+        :param lease: seconds that the lock lasts without being renewed; default: ``timeouts.lease``.
+        :param record_at_start: the run's record so far, so that a later run can complete it.
+        :param last_token: returns the greatest token that droplets know; called only if no proxy knows any.
         :return: tokens by droplet name.
         :raises ProxyError: with code ``locked``, naming the holder, or ``unsupported`` if a HAProxy is
             too old; nothing stays locked then.
@@ -84,7 +84,7 @@ class ProxiesHook(BaseHook):
             at_least = (last_token() if last_token and self.members else 0) + 1
         request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref, "begun": record_at_start}
         request["lease"] = lease or self.app.timeouts.lease
-        # unlock() gives back what this has taken, also if it fails halfway.
+        # If a later proxy refuses, unlock() gives back the locks that were taken before.
         self.tokens = {}
         try:
             self._lock_each(request, statuses, at_least, has_ended)
@@ -92,7 +92,7 @@ class ProxiesHook(BaseHook):
             try:
                 self.unlock()
             except BlueGreenError as error:
-                # The next run takes it over; why this one failed matters more.
+                # The next run takes the lock over; the first error matters more.
                 self.log.warning("%s", error)
             raise
         return self.tokens
@@ -119,59 +119,59 @@ class ProxiesHook(BaseHook):
             if answer.get("took_over") and not over:
                 self.log.warning("%s: the lease had run out of %s", member.name, answer["took_over"])
             self.tokens[member.name] = at_least = max(at_least, answer["token"])
-        # Only where another run's lock was taken and given back since they were asked.
+        # A token is too small only where another run took and returned the lock after the statuses were read.
         for member in self.members:
             if self.tokens[member.name] < at_least:
                 answer = member.call(Verb.LOCK, **request, at_least=at_least)
                 self.tokens[member.name] = answer["token"]
 
     def install_agents(self) -> None:
-        """Put this project's version of the agent on each, where it is not there yet."""
+        """Install this project's version of the agent on each proxy that lacks it."""
         on_all(self.members, lambda member: member.install_agent())
 
     def record(self, line: dict[str, Any]) -> None:
-        """Add how a run ended to the ledger of each; harmless if it is there already.
+        """Append a run's record to the ledger of each proxy; a record that is there already is left alone.
 
-        :raises BlueGreenError: if one could not do so; the others did.
+        :raises BlueGreenError: if one proxy could not write it; the others have.
         """
         on_all(self.members, lambda member: member.call(Verb.RECORD, record=line))
 
     def unlock(self) -> None:
-        """Give the lock back where it is still held; harmless where it is not.
+        """Return the lock where it is still held; proxies without it are left alone.
 
-        :raises BlueGreenError: if one could not be asked; the others were.
+        :raises BlueGreenError: if one proxy could not be reached; the others were.
         """
         held = [member for member in self.members if member.name in self.tokens]
         on_all(held, lambda member: member.call(Verb.UNLOCK, token=self.tokens[member.name]))
 
     def renew(self, lease: float | None = None) -> None:
-        """Check that the lock is still this run's, and keep it for another lease.
+        """Check that the lock is still this run's, and hold it for another lease.
 
-        :param lease: seconds that it lasts from now on without being renewed; default: as long as before.
-        :raises ProxyError: with code ``lock_lost`` if it is not; nothing is to be changed then.
+        :param lease: seconds until it ends unless it is renewed again; default: as before.
+        :raises ProxyError: with code ``lock_lost`` if another run has it; then nothing may be changed.
         """
         self._each(Verb.RENEW, **({} if lease is None else {"lease": lease}))
 
     def make_known(self, token: int) -> None:
-        """Let the next run's token be greater than one that a droplet knows.
+        """Make the next run's token greater than a token that a droplet knows.
 
-        :raises ProxyError: with code ``lock_lost`` if another run holds the lock by now, whose token
-            that may be.
+        :raises ProxyError: with code ``lock_lost`` if another run holds the lock by now; the droplet's token
+            may be that run's.
         """
         self._each(Verb.RENEW, known_token=token)
 
     def require_idle(self, color: Color) -> None:
-        """Renew the lock, and make sure that a color's droplets may be changed.
+        """Renew the lock, and require that a color's droplets may be changed.
 
-        A switch of a dead run that could not be taken back to that color never will be from now on.
+        From now on no proxy reverts a dead run's switch to this color.
 
-        :raises ProxyError: with code ``not_idle`` if it has traffic, or this run may yet send traffic
-            back to it; with code ``lock_lost`` as :meth:`renew` does.
+        :raises ProxyError: with code ``not_idle`` if the color has traffic, or this run may still revert to
+            it; with code ``lock_lost`` as :meth:`renew` does.
         """
         self._each(Verb.RENEW, touches=color)
 
     def renew_in_time(self) -> None:
-        """Renew the lock if it has not been for a quarter of the lease; for loops that take long."""
+        """Renew the lock if a quarter of the lease has passed; for long loops."""
         if time.monotonic() - self._renewed > self.app.timeouts.lease / 4:
             try:
                 self.renew()
@@ -183,12 +183,12 @@ class ProxiesHook(BaseHook):
             self._renewed = time.monotonic()
 
     def sync(self, config: str, live: Color | None, idle: Color) -> list[str]:
-        """Install the configuration everywhere, or, if one refuses it, nowhere.
+        """Install the configuration on every proxy, or, if one of them refuses it, on none.
 
-        :return: the names of those where something changed.
         :param config: text of ``haproxy.cfg``.
-        :param live: where a proxy that is new sends traffic; others keep what they have.
+        :param live: where a new proxy sends traffic; the others keep their color.
         :param idle: the other color.
+        :return: the names of the proxies where something changed.
         """
         request: dict[str, Any] = {"config": config, "initial": {"live": live, "idle": idle}}
         request["peers"] = [member.peer_address for member in self.members]
@@ -198,12 +198,12 @@ class ProxiesHook(BaseHook):
         return [name for name, answer in answers.items() if answer["changed"]]
 
     def switch(self, **request: Any) -> dict[str, SwitchResult]:
-        """Move traffic: prepare on all, then commit on all; if one fails to commit, all go back.
+        """Move traffic: prepare on all proxies, then switch all of them; if one fails, all revert.
 
-        :return: each one's result by droplet name.
+        :return: results by droplet name.
         """
         if len(self.members) > 1:
-            # A single one checks the same things again before it moves anything.
+            # A single proxy needs no preparation: it makes the same checks before it moves traffic.
             self._each(Verb.SWITCH, prepare_only=True, **request)
             request["peers"] = [member.peer_address for member in self.members]
             answers = TwoPhase(self.members, self.tokens, request).run()
@@ -212,9 +212,11 @@ class ProxiesHook(BaseHook):
         return {name: SwitchResult.parse(answer) for name, answer in answers.items()}
 
     def confirm(self, revision: str) -> None:
-        """Keep the switch on all: once all have agreed, those that cannot be told keep it by themselves.
+        """Confirm the switch on all proxies.
 
-        :raises BlueGreenError: if one did not agree, or none could be told.
+        Once all have prepared, a proxy that cannot be reached keeps the switch because its peers do.
+
+        :raises BlueGreenError: if a proxy did not prepare, or none could be reached afterwards.
         """
         if len(self.members) > 1:
             self._each(Verb.CONFIRM, revision=revision, prepare_only=True)
@@ -225,31 +227,31 @@ class ProxiesHook(BaseHook):
             self.log.warning("%s; it keeps the switch by itself, because the others do", error)
 
     def align(self, to: Color) -> list[str]:
-        """Let all send traffic to one color, and return the names of those that did not.
+        """Make all proxies send traffic to one color, and return the names of those that did not before.
 
-        :param to: the color; at least one of its servers has to be healthy.
+        :param to: the color; each proxy needs at least one healthy server of it.
         """
         path = self.app.health.path
         answers = self._each(Verb.ALIGN, to=to, path=path, **self.app.asked_like(path))
         return [name for name, answer in answers.items() if answer["moved"]]
 
     def revert(self) -> dict[str, RevertResult]:
-        """Take an unconfirmed switch back on all; harmless where there is none.
+        """Revert an unconfirmed switch on all proxies; proxies without one are left alone.
 
-        :raises ProxyError: with code ``unhealthy`` if one sees no healthy server to go back to: then
-            all stay where they are, and their timers try again.
-        :raises BlueGreenError: if one did not do so; the others did, whatever became of that one.
+        :raises ProxyError: with code ``unhealthy`` if a proxy sees no healthy server to go back to: then
+            traffic stays where it is, and the proxies' timers try again.
+        :raises BlueGreenError: if a proxy failed to revert; the others have reverted.
         """
         if len(self.members) > 1:
             errors = self._failures(Verb.REVERT, prepare_only=True)
-            # One that cannot be reached keeps no other from going back.
+            # A proxy that cannot be reached must not keep the others from reverting.
             if refused := [error for error in errors if getattr(error, "code", "") == Code.UNHEALTHY]:
                 raise combined(refused)
         answers = self._each(Verb.REVERT)
         return {name: RevertResult.parse(answer) for name, answer in answers.items()}
 
     def _failures(self, verb: Verb, **request: Any) -> list[BlueGreenError]:
-        """Do something on all, and return what came in between."""
+        """Call a verb on all proxies, and return the errors."""
 
         def attempt(member: ProxyHook) -> BlueGreenError | None:
             try:

@@ -1,4 +1,4 @@
-"""The key by which tasks seal what they tell each other."""
+"""The key that seals what tasks pass to each other."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bluegreen.settings.app import App
 
 
 def sealing_key(app: App) -> bytes:
-    """Derive the key from the SSH key: who has that needs no approval of anybody.
+    """Derive the key from the SSH key: its owner can change every droplet anyway.
 
-    :raises SettingsError: if the SSH connection is not there, or has no key that can be read.
+    :raises SettingsError: if the SSH connection is missing, or has no readable key.
     """
     name = app.connections.ssh
     connection = get_connection(name)

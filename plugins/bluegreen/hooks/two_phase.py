@@ -1,4 +1,4 @@
-"""Doing one thing on several proxies at once, and undoing it where it must not stay."""
+"""One change on several proxies at once, undone on all of them if one fails."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bluegreen.hooks.proxy import ProxyHook
 
 T = TypeVar("T")
 
-# Once one has moved, the others have this long to follow.
+# Seconds in which all proxies must have moved after the first one has.
 TOGETHER_SECONDS = 1.0
 
 
 def on_all(members: Sequence[ProxyHook], ask: Callable[[ProxyHook], T]) -> dict[str, T]:
-    """Do something on all at once and wait for all of them.
+    """Call a function for all proxies at once, and wait for all of them.
 
-    :return: the answers by name.
-    :raises BlueGreenError: the error of the only one that failed, or all errors as one.
+    :return: the answers by droplet name.
+    :raises BlueGreenError: the error of the only proxy that failed, or all errors combined.
     """
     if not members:
         return {}
@@ -33,9 +33,9 @@ def on_all(members: Sequence[ProxyHook], ask: Callable[[ProxyHook], T]) -> dict[
 
 
 def errors_of(futures: Any) -> list[BlueGreenError]:
-    """Collect what those that have ended could not do.
+    """Return the errors of the calls that have ended.
 
-    :raises Exception: what is not an error that a user can cause.
+    :raises Exception: an error that no user can cause.
     """
     found = []
     for future in futures:
@@ -48,7 +48,7 @@ def errors_of(futures: Any) -> list[BlueGreenError]:
 
 
 def combined(errors: Sequence[BlueGreenError]) -> BlueGreenError:
-    """Make one error of several."""
+    """Combine several errors into one; it is transient if all of them are."""
     if len(errors) == 1:
         return errors[0]
     one = ProxyError("; ".join(map(str, errors)), code=getattr(errors[0], "code", ""))
@@ -57,11 +57,11 @@ def combined(errors: Sequence[BlueGreenError]) -> BlueGreenError:
 
 
 class TwoPhase:
-    """The second half of a switch: all move within a second of each other, or all go back.
+    """The second phase of a switch: all proxies move within a second of each other, or all revert.
 
-    :param members: the proxies, prepared.
-    :param tokens: lock tokens by name.
-    :param request: what ``switch`` is asked.
+    :param members: the proxies; each has prepared the switch.
+    :param tokens: lock tokens by droplet name.
+    :param request: the request of the verb ``switch``.
     """
 
     def __init__(self, members: Sequence[ProxyHook], tokens: dict[str, int], request: dict[str, Any]) -> None:
@@ -73,10 +73,10 @@ class TwoPhase:
         self._moved: list[ProxyHook] = []
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Return the answers by name.
+        """Return the answers by droplet name.
 
-        :raises ProxyError: naming who failed and what is live on each; all that can be reached have
-            gone back, the timers of the others take them back.
+        :raises ProxyError: naming the proxies that failed and what is live on each; the proxies that can be
+            reached have reverted, the timers of the others revert them.
         """
         with ThreadPoolExecutor(len(self.members)) as pool:
             futures = {member.name: pool.submit(self._move, member) for member in self.members}
@@ -88,7 +88,7 @@ class TwoPhase:
                 self._given_up = not moved_all
             if moved_all:
                 return {name: future.result() for name, future in futures.items()}
-            # Before waiting for the late: clients are being answered by two colors.
+            # Revert before waiting for late proxies: two colors are answering clients.
             back = self._go_back()
         raise self._failure(futures, late, back)
 
@@ -99,7 +99,7 @@ class TwoPhase:
                 self._moved.append(member)
                 return answer
         self._revert(member)
-        raise ProxyError(f"{member.name}: moved too late, and went back", code="late")
+        raise ProxyError(f"{member.name}: moved too late, and reverted", code="late")
 
     def _revert(self, member: ProxyHook) -> None:
         member.call(Verb.REVERT, token=self.tokens[member.name])
@@ -120,7 +120,7 @@ class TwoPhase:
         where = ", ".join(f"{name}: {color}" for name, color in sorted(live.items()))
         code = next((code for error in errors if (code := getattr(error, "code", ""))), Code.NOT_MOVED)
         return ProxyError(
-            f"the switch failed on a proxy, so all go back: {reasons}; live now on {where}", code=code
+            f"the switch failed on a proxy, so all of them revert: {reasons}; live now: {where}", code=code
         )
 
 
@@ -128,4 +128,4 @@ def _live(member: ProxyHook) -> str:
     try:
         return str(member.status().live or "none")
     except BlueGreenError:
-        return "unknown, its own timer takes the switch back"
+        return "unknown, its own timer reverts the switch"

@@ -29,20 +29,20 @@ def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
     try:
         figures = watched.begun(dag_run.start_date.timestamp(), load_app(watched.app_id), conf)
     except (SettingsError, ValueError):
-        # Its first task says so, and ends it.
+        # The run's first task fails with this error.
         return
     _emit_from_airflow(figures)
 
 
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
-    """Say how a run ended."""
+    """Emit how the run ended."""
     _report_end(dag_run)
 
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
-    """Say how a run ended."""
+    """Emit how the run ended."""
     _report_end(dag_run)
 
 

@@ -215,7 +215,7 @@ def test_one_that_does_not_follow_in_time_goes_back_when_it_can_and_the_others_a
     first.call.side_effect, second.call.side_effect = prompt, late
     with pytest.raises(ProxyError, match="lb-2: moved too late") as raised:
         both(first, second).switch(**REQUEST)
-    assert "live now on lb-1: blue, lb-2: unknown" in str(raised.value)
+    assert "live now: lb-1: blue, lb-2: unknown" in str(raised.value)
     assert late_reverts == ["revert"]
 
 

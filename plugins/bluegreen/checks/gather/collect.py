@@ -1,4 +1,4 @@
-"""Gathering the facts, from everywhere at once; nothing is changed anywhere."""
+"""Gather the facts from all machines at once; nothing is changed anywhere."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ RUNS_SHOWN = 5
 
 
 def collect(app: App, ref: str | None, *, allow_older: bool = False) -> Facts:
-    """Ask the account, the repository and every droplet.
+    """Read the account, the repository and every droplet.
 
-    What cannot be read becomes part of the facts, and hides nothing else.
+    An error becomes part of the facts, and hides no other fact.
 
-    :param ref: what a deploy would be of; ``None`` to leave the repository out.
-    :param allow_older: whether it may be older than what is live, if the app's file lets a run decide that.
+    :param ref: the ref of the deploy; ``None`` to leave the repository out.
+    :param allow_older: whether the revision may be older than the live one, if the policy lets a run decide.
     """
     facts = follow_up(_Collector(app, ref).collect())
     return replace(facts, age=attempt(lambda: _age(facts)), allow_older=allow_older)
@@ -61,7 +61,7 @@ def _age(facts: Facts) -> Age | None:
 
 
 def read_runs(facts: Facts) -> list[Record]:
-    """Return the last runs of the app, oldest first, as the proxies that can be asked know them."""
+    """Return the last runs of the app, oldest first, from the ledgers of the proxies that answer."""
     members = [one for one in facts.fleet.proxies if one.name in facts.readable]
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
         read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app)), members)
@@ -87,19 +87,19 @@ class _Collector:
             made = {one.name: attempt(partial(ProxyHook.of, one, self.app)) for one in members}
             hooks = {name: one for name, one in made.items() if isinstance(one, ProxyHook)}
             refused = {name: one for name, one in made.items() if isinstance(one, BlueGreenError)}
-            said = dict(zip(hooks, pool.map(lambda hook: attempt(hook.status), hooks.values()), strict=True))
-            statuses = {**refused, **said}
+            read = pool.map(lambda hook: attempt(hook.status), hooks.values())
+            statuses = {**refused, **dict(zip(hooks, read, strict=True))}
             facts = Facts(
                 self.app, account, fleet, asked_source.result(), statuses, {}, {}, None, time.time()
             )
             servers = _reachable(fleet.blue + fleet.green)
             asked = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
             answers = {one.name: each.result() for one, each in zip(servers, asked, strict=True)}
-            # Who is in the configuration depends on what they say.
+            # Which servers the configuration has depends on the droplets' answers.
             facts = replace(facts, servers=answers)
             config = self._config(facts)
-            read = pool.map(lambda hook: self._proxy(hook, facts, config), hooks.values())
-            proxies = dict(zip(hooks, read, strict=True))
+            asked_proxies = pool.map(lambda hook: self._proxy(hook, facts, config), hooks.values())
+            proxies = dict(zip(hooks, asked_proxies, strict=True))
         return replace(facts, proxies=proxies, config=config)
 
     def _source(self) -> Source | None:
@@ -121,7 +121,7 @@ class _Collector:
         if settings.entry_point is EntryPoint.MANAGED_LOAD_BALANCER:
             questions["entry_point"] = hook.load_balancers
         answers = {key: attempt(question) for key, question in questions.items()}
-        problems = {key: str(said) for key, said in answers.items() if isinstance(said, DigitalOceanError)}
+        problems = {key: str(one) for key, one in answers.items() if isinstance(one, DigitalOceanError)}
         return Account(droplets, None if "vpc" in problems else str(answers["vpc"]), problems)
 
     def _config(self, facts: Facts) -> str | BlueGreenError | None:
@@ -186,12 +186,12 @@ class _Collector:
 
 
 def _fleet(account: Account, app: App) -> Fleet:
-    """Sort out who can be: a droplet without a role must not hide the problems of the others."""
+    """Return the droplets that have a role: one without must not hide the problems of the others."""
     if isinstance(account.droplets, BlueGreenError):
         return Fleet(proxies=(), blue=(), green=())
     return Fleet.sorted(account.droplets, app.fleet.tags)[0]
 
 
 def _reachable(droplets: Iterable[Droplet]) -> list[Droplet]:
-    """Leave out those that the API says cannot be reached; they are found wanting for that."""
+    """Leave out the droplets that cannot be reached according to the API; a check reports each of them."""
     return [one for one in droplets if one.public is not None and one.status == "active"]

@@ -1,4 +1,4 @@
-"""What would be on the machines if nobody but this project had written there."""
+"""The files that would be on the machines if only this project had written there."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ MAP_PATH = "/etc/haproxy/traffic.map"
 # The link by which the boot unit is enabled: who can read the unit here knows both.
 BOOT_UNIT_PATH = f"/{UNITS}/{ENABLED}"
 
-# No release is needed to render what is the same for all.
+# The unit and the start script are the same for every revision.
 _ANY_REVISION = "0" * 40
 
 
 def unit_path(app: App) -> str:
-    """Where the app's systemd unit is."""
+    """Return the path of the app's systemd unit."""
     return f"/etc/systemd/system/{app.system_name}.service"
 
 
 def environment_path(app: App) -> str:
-    """Where the app's environment is, which people write."""
+    """Return the path of the app's environment file, which people write."""
     return f"/etc/default/{app.system_name}"
 
 
 def watched_files(app: App, *, proxy: bool) -> tuple[str, ...]:
-    """Return the files that are read whole from a droplet."""
+    """Return the paths of the files whose text is compared."""
     if proxy:
         return CONFIG_PATH, MAP_PATH, BOOT_UNIT_PATH
     return (unit_path(app),)

@@ -1,4 +1,4 @@
-"""What is asked of a droplet once all have said what is on them."""
+"""Questions to a droplet that depend on the answers of all droplets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.settings.app import App
 
-# One more copy of the app must not take from the service what its requests need.
+# Megabytes that must be free to load a second copy of the app, so that the service keeps what it needs.
 LIVE_FREE_MB = 256
 
 
 @dataclass(frozen=True)
 class _Question:
-    """A request to a droplet; its kind is also the name of the fact."""
+    """A request to a droplet; its kind is also the name of the fact that it fills in."""
 
     droplet: Droplet
     request: dict[str, Any]
@@ -30,7 +30,7 @@ class _Question:
 
 
 def follow_up(facts: Facts) -> Facts:
-    """Return the facts with the answers to what could not be asked before."""
+    """Return the facts with the answers of the second round filled in."""
     questions = [*_loading(facts), *_distributions(facts)]
     servers = dict(facts.servers)
     with ThreadPoolExecutor(max(1, len(questions))) as pool:
@@ -44,7 +44,7 @@ def follow_up(facts: Facts) -> Facts:
 
 
 def _loading(facts: Facts) -> Iterator[_Question]:
-    """Load the revision beside the service, where there is most room, if it is built nowhere else."""
+    """Load the revision beside the live service, where most memory is free, if no idle droplet has it."""
     source = facts.source
     if not isinstance(source, Source) or facts.idle is None:
         return
@@ -67,7 +67,7 @@ def _loading(facts: Facts) -> Iterator[_Question]:
 
 
 def _distributions(facts: Facts) -> Iterator[_Question]:
-    """Look for what a deploy would have to fetch, from where it would fetch it."""
+    """Look for the distributions that a deploy would fetch, from the droplets that would fetch them."""
     source = facts.source
     if not isinstance(source, Source) or source.cpanfile is None or not not_vendored(source):
         return

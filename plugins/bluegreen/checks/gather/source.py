@@ -1,4 +1,4 @@
-"""What is in the revision that a deploy would build, as the mirror on Airflow's machine has it."""
+"""The contents of the revision that a deploy would build, from the mirror on Airflow's machine."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bluegreen.source.mirror import LINK, SUBMODULE, FileTooLargeError, Mirror, 
 from bluegreen.source.policy import allowed
 
 CPANFILE, SNAPSHOT, ATTRIBUTES = "cpanfile", "cpanfile.snapshot", ".gitattributes"
-# What of them is in deeper directories than so many others is not asked for.
+# At most so many .gitattributes are read, those of the upper directories first.
 MOST_ATTRIBUTES = 100
-# What each of so many links leads to is asked for.
+# The targets of at most so many links are read.
 MOST_LINKS = 200
 SECONDS = 30.0
 
-# What the dependencies are made from.
+# The files that dependencies are built from.
 DEPENDENCIES = ("cpanfile", "cpanfile.snapshot", "vendor/cache")
 
 
 def read_source(app: App, ref: str) -> Source:
-    """Resolve a ref as a deploy does, and list what it leads to.
+    """Resolve a ref as a deploy does, and list the files of its revision.
 
-    :raises RefError: if the ref is malformed or not there, or the repository does not answer.
+    :raises RefError: if the ref is malformed or missing, or the repository does not answer.
     :raises PolicyError: if the revision may not be deployed.
     """
     return with_mirror(app.repository, lambda mirror: _read(mirror, app, ref))
@@ -61,7 +61,7 @@ def _read(mirror: Mirror, app: App, ref: str) -> Source:
 
 
 def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> frozenset[str]:
-    """Return the files that ``git archive``, which makes a release, leaves out.
+    """Return the files that ``git archive`` leaves out of a release.
 
     :param attributes: the text of each ``.gitattributes`` by its path.
     :raises RefError: if git cannot read them.
@@ -71,7 +71,7 @@ def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> fro
     parents = {path: [str(one) for one in PurePosixPath(path).parents][:-1] for path in committed}
     asked = sorted(committed.union(*parents.values()))
     with TemporaryDirectory(prefix="bluegreen-") as directory:
-        # Git reads attributes from a work tree; one with nothing else is enough.
+        # git reads attributes from a work tree; one with only the attribute files is enough.
         place = Path(directory)
         run_git("init", "--quiet", "--template=", directory, timeout=SECONDS)
         for path, text in attributes.items():
@@ -90,8 +90,8 @@ def left_out_by(attributes: Mapping[str, str], committed: frozenset[str]) -> fro
 
 
 def made_from(mirror: Mirror, revision: str) -> str:
-    """Return what ``build.sh`` on a droplet puts into the key of a set of dependencies."""
-    # A link may lead to any file.
+    """Return the part of a dependency set's key that depends on the revision, as the build computes it."""
+    # A link may point to any file of the revision.
     if any(
         line.startswith(f"{LINK} ") for line in mirror.listed(revision, *DEPENDENCIES, "vendor").splitlines()
     ):
