@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bluegreen.operators.support.seals import LockSeals, Seals
 from tests.unit.local_haproxy import Deployed, LocalHaproxy, local_haproxy
 
 
@@ -19,16 +20,9 @@ def _sealing_key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tasks believe the revision and the plan that a test gives them, and ask for no approval."""
-    for operator in (
-        "confirm",
-        "deploy",
-        "lifecycle_commands",
-        "previous_release",
-        "resolve_ref",
-        "switch_traffic",
-    ):
-        for check in ("vouch_for", "demand_vouched", "demand_approval", "demand_plan", "demand_done"):
-            monkeypatch.setattr(f"bluegreen.operators.{operator}.{check}", lambda *_: None, raising=False)
+    monkeypatch.setattr(Seals, "seal_revision", lambda *_: None)
+    for name in ("revision", "plan", "done", "result", "approval"):
+        monkeypatch.setattr(LockSeals, f"require_{name}", lambda *_: None)
 
 
 @pytest.fixture

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from bluegreen.errors import BlueGreenError, PolicyError
-from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.failures import failures_reported
+from bluegreen.operators.support.holding_lock import HoldsLock
 from bluegreen.operators.support.notifications import notify
-from bluegreen.operators.support.seals import record_answer
 from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by, refuse_approver
 from bluegreen.run.events import Event
-from bluegreen.run.plan import HeldLock, Plan
-from bluegreen.settings.app_file import load_app
+from bluegreen.run.plan import Plan
 from bluegreen.source.policy import commits_between
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ class NotApprovedError(BlueGreenError):
     """Somebody said no, or nobody said anything in time."""
 
 
-class SwitchApprovalOperator(ApprovalOperator):
+class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
     """Show what is to be switched, and wait for a person to approve or reject; no answer is a no.
 
     Ends at once in a run that needs no approval by the app's file. It is not skipped then: what follows a
@@ -62,10 +60,11 @@ class SwitchApprovalOperator(ApprovalOperator):
         """Make the lock last, and ask, if the policy demands it; the task then waits without a process.
 
         :raises ProxyError: (as a failed task) if the lock is not this run's any more.
-        :raises PolicyError: (as a failed task) if it cannot be known who else might have triggered the run.
+        :raises PolicyError: (as a failed task) if it cannot be known who else might have triggered the run,
+            or if what would be shown is not what this run's own tasks have found.
         """
         run = ThisRun(context)
-        demand = demanded_by(load_app(self.app_id), run.params)
+        demand = demanded_by(self.app, run.params)
         if demand is None:
             self.log.info("this run requires no approval")
             return None
@@ -75,18 +74,24 @@ class SwitchApprovalOperator(ApprovalOperator):
                     f"this run needs an approval ({demand}), and was cleared; Airflow does not say by whom, "
                     "so it is not known who may approve it; trigger a new run"
                 )
-            timeouts = load_app(self.app_id).timeouts
-            self._proxies().renew(lease=timeouts.approval + timeouts.lease)
+            self._require_seals(run)
+            self.proxies().renew(lease=self.app.timeouts.approval + self.app.timeouts.lease)
             self.body = self._request(run)
         # Before there is something to answer: an answer that comes before the task waits makes Airflow ask
         # again, so nothing that takes long may stand between the two.
         self._notify(run)
         return super().execute(context)
 
+    def _require_seals(self, run: ThisRun) -> None:
+        seals = self.seals(run)
+        seals.require_revision(self.revision)
+        seals.require_plan(self.revision, Plan.model_validate(self.plan))
+        seals.require_result("preview_check", self.revision, self.baseline)
+
     def _notify(self, run: ThisRun) -> None:
         page = f"{run.page}/tasks/{self.task_id}/required_actions"
         message = f"{self.app_id} waits for an approval: {self.subject}"
-        notify(load_app(self.app_id), Event.APPROVAL, message, page)
+        notify(self.app, Event.APPROVAL, message, page)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on with the answer.
@@ -94,29 +99,26 @@ class SwitchApprovalOperator(ApprovalOperator):
         :raises NotApprovedError: (as a failed task) saying who said no.
         :raises PolicyError: (as a failed task) if whoever said yes may not.
         """
-        app, user = load_app(self.app_id), event.get("responded_by_user") or {}
+        user = event.get("responded_by_user") or {}
         with failures_reported(context):
             if event.get("chosen_options") != [self.APPROVE]:
                 raise NotApprovedError(f"not approved by {self._who(event)}")
             names = [str(user[key]) for key in ("name", "id") if user.get(key)]
-            refuse_approver(app, names, context["dag_run"].triggering_user_name)
-            self._proxies().renew(lease=app.timeouts.lease)
-            lock = HeldLock.model_validate(self.lock)
-            record_answer(ThisRun(context), app, self.revision, lock, self._who(event), event["responded_at"])
+            refuse_approver(self.app, names, context["dag_run"].triggering_user_name)
+            self.proxies().renew(lease=self.app.timeouts.lease)
+            seals = self.seals(ThisRun(context))
+            seals.seal_approval(self.revision, self._who(event), event["responded_at"])
         self.log.info("approved by %s", self._who(event))
         return super().execute_complete(context, event)
 
     def _who(self, event: Mapping[str, Any]) -> str:
         if user := event.get("responded_by_user"):
             return str(user["name"] or user["id"])
-        return f"anybody within {load_app(self.app_id).timeouts.approval} s (setting timeouts.approval)"
-
-    def _proxies(self) -> ProxiesHook:
-        return ProxiesHook.holding(load_app(self.app_id), HeldLock.model_validate(self.lock))
+        return f"anybody within {self.app.timeouts.approval} s (setting timeouts.approval)"
 
     def _request(self, run: ThisRun) -> str:
         request = Request(
-            app=load_app(self.app_id),
+            app=self.app,
             plan=Plan.model_validate(self.plan),
             revision=self.revision,
             baseline=self.baseline["samples"],

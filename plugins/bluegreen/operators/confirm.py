@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.operators.support.holding_lock import LockedOperator
-from bluegreen.operators.support.seals import demand_done
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
@@ -24,11 +23,17 @@ class ConfirmOperator(LockedOperator):
         super().__init__(**kwargs)
         self.revision = revision
 
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that a bake has found the revision good, whatever state its task is in.
+
+        :raises PolicyError: if none has.
+        """
+        self.seals(run).require_revision(self.revision)
+        self.seals(run).require_done("final_validation", self.revision)
+
     def act(self, run: ThisRun) -> None:
         """Confirm on every proxy.
 
-        :raises PolicyError: if no bake has found the revision good, whatever state its task is in.
         :raises ProxyError: with code ``reverted`` if a timer was faster.
         """
-        demand_done(run, self.app, "final_validation", self.revision, self.held_lock)
         self.proxies().confirm(self.revision)

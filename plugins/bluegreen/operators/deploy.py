@@ -11,10 +11,9 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletHook, DropletUnreachableError, output_of
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.claims import refusals_explained
-from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.holding_lock import ReleaseOperator
 from bluegreen.operators.support.job_log import JobLog
 from bluegreen.operators.support.links import CommitLink, DropletLink
-from bluegreen.operators.support.seals import demand_plan, demand_vouched
 from bluegreen.release.jobs import (
     Claim,
     JobReport,
@@ -43,34 +42,29 @@ RECONNECT_INTERVAL = 2.0
 JOB_LEFT = "the deploy job may still be at work (%s); its time limit or the next run ends it"
 
 
-class DeployReleaseOperator(PlannedOperator):
+class DeployReleaseOperator(ReleaseOperator):
     """Build, load-test and start a release on one droplet, as a transient systemd unit there.
 
     The unit outlives this task: a retry, or a new run of the same revision after this one died, attaches to
     it; any other run that claims the droplet stops it.
 
-    :param revision: what to deploy; templated.
     :param ip: public address of the droplet; templated.
     """
 
-    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision", "ip")
+    template_fields: Sequence[str] = (*ReleaseOperator.template_fields, "ip")
     operator_extra_links = (DropletLink(), CommitLink())
 
-    def __init__(self, *, revision: Any, ip: Any, **kwargs: Any) -> None:
+    def __init__(self, *, ip: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.revision = revision
         self.ip = ip
 
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the droplet's name and the seconds that its script took.
 
         :raises BlueGreenError: with the cause that the script gave, if it failed.
-        :raises PolicyError: if the revision or the plan is not what this run's own tasks have found.
         """
         droplet = self.run_plan.idle_droplet(self.ip)
         run.context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
-        demand_vouched(run, self.app, self.revision)
-        demand_plan(run, self.app, self.revision, self.held_lock, self.run_plan)
         proxies = self.proxies()
         # Also in a run that was cleared from here on after its switch.
         proxies.require_idle(self.run_plan.idle)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.preview_key import preview_key
-from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.holding_lock import ReleaseOperator
 from bluegreen.operators.support.links import HaproxyLink
-from bluegreen.operators.support.seals import record_done
 from bluegreen.run.plan import Plan
 from bluegreen.settings.validation import OWN_REQUESTS_PER_SECOND
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
@@ -52,27 +51,32 @@ PROBE_CLIENTS = 4
 HEALTH_RATE = 4.0
 
 
-class FinalValidationOperator(PlannedOperator):
+class FinalValidationOperator(ReleaseOperator):
     """Watch the new color until the bake is over or a limit is broken, whichever comes first.
 
-    :param revision: what every answer must come from; templated.
     :param switched: the answers of :class:`SwitchTrafficOperator`; templated.
     :param baseline: the result of :class:`PreviewCheckOperator`; templated.
     :param goes_back: whether the run is a rollback. A bad release may be quicker than any good one, since
         pages that are empty or missing are, so times are not compared; and the way back needs no proof.
     """
 
-    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision", "switched", "baseline")
+    template_fields: Sequence[str] = (*ReleaseOperator.template_fields, "switched", "baseline")
     operator_extra_links = (HaproxyLink(),)
 
-    def __init__(
-        self, *, revision: Any, switched: Any, baseline: Any, goes_back: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, switched: Any, baseline: Any, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.goes_back = goes_back
-        self.revision = revision
         self.switched = switched
         self.baseline = baseline
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that the new color is judged by what this run's own tasks have measured.
+
+        :raises PolicyError: if it is not.
+        """
+        super().require_seals(run)
+        self.seals(run).require_result("preview_check", self.revision, self.baseline)
+        self.seals(run).require_result("switch_traffic", self.revision, self.switched)
 
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return what was seen.
@@ -127,7 +131,7 @@ class FinalValidationOperator(PlannedOperator):
             "rests_on": self._rests_on(series, proving, clients, settings).model_dump(mode="json"),
         }
         self.log.info("the bake is over, no limit broken: %s", seen)
-        record_done(run, self.app, self.revision, self.held_lock)
+        self.seals(run).seal_result(self.revision, seen)
         return seen
 
     def _rests_on(

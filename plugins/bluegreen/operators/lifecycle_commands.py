@@ -14,7 +14,6 @@ from bluegreen.hooks.droplet import DropletHook, output_of
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.job_log import JobLog
-from bluegreen.operators.support.seals import demand_approval, demand_vouched
 from bluegreen.release.jobs import (
     Claim,
     JobReport,
@@ -56,6 +55,18 @@ class CommandHooksOperator(LockedOperator):
         self.moment = moment
         self.revision = revision
 
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure, before the switch, that revision, plan and approval are what the run's own tasks found.
+
+        :raises PolicyError: if they are not.
+        """
+        if not self.moment.stops_the_deploy:
+            return
+        self.seals(run).require_revision(self.revision)
+        self.seals(run).require_plan(self.revision, run.plan)
+        if self.moment is Moment.BEFORE_SWITCH:
+            self.seals(run).require_approval(self.revision)
+
     def act(self, run: ThisRun) -> None:
         """Run them; what fails stops a deploy only before traffic moves, and is a warning after that.
 
@@ -73,9 +84,6 @@ class CommandHooksOperator(LockedOperator):
         if self.moment.stops_the_deploy:
             # Also in a run that was cleared from here on after its switch.
             proxies.require_idle(plan.idle)
-            demand_vouched(run, self.app, self.revision)
-            if self.moment is Moment.BEFORE_SWITCH:
-                demand_approval(run, self.app, self.revision, self.held_lock)
         else:
             proxies.renew()
         warnings = []

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.preview_key import preview_key
-from bluegreen.operators.support.holding_lock import PlannedOperator
-from bluegreen.operators.support.seals import record_done
+from bluegreen.operators.support.holding_lock import ReleaseOperator
 from bluegreen.polling import Deadline
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.good_answer import advice
@@ -33,22 +32,18 @@ PREVIEW_INTERVAL = 0.2
 ENOUGH_ANSWERS = 5
 
 
-class PreviewCheckOperator(PlannedOperator):
+class PreviewCheckOperator(ReleaseOperator):
     """Ask for every path of ``validation.paths`` by the preview host, through every proxy.
 
     A path that is broken in the live release too proves nothing and is a warning: refusing all releases would
     not fix it. A deploy of which no path proves anything is refused; the health path does not count then.
 
-    :param revision: what must answer; templated.
     :param goes_back: whether the run is a rollback. The release that it goes back to may be older than the
         settings, so a path that it does not know is a warning, even if it is the only one.
     """
 
-    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision")
-
-    def __init__(self, *, revision: Any, goes_back: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.revision = revision
         self.goes_back = goes_back
 
     def act(self, run: ThisRun) -> dict[str, Any]:
@@ -86,8 +81,9 @@ class PreviewCheckOperator(PlannedOperator):
                     "%s of %s requests to %s failed before the switch already",
                     *(rate.failed, rate.requests, series.path),
                 )
-        record_done(run, self.app, self.revision, self.held_lock)
-        return {"samples": [asdict(sample) for sample in before], "unproven": sorted(unproven)}
+        baseline = {"samples": [asdict(sample) for sample in before], "unproven": sorted(unproven)}
+        self.seals(run).seal_result(self.revision, baseline)
+        return baseline
 
     def _check_preview(self, plan: Plan, live: Sampler, options: ProbeOptions) -> list[Sample]:
         """Ask until all answers are right; HAProxy's own checks may not have noticed the new release yet.

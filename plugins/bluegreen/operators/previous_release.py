@@ -20,7 +20,6 @@ from bluegreen.hooks.droplet import (
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
-from bluegreen.operators.support.seals import demand_plan, vouch_for
 from bluegreen.operators.support.this_run import REVISION_KEY, ThisRun
 from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
 from bluegreen.release.release import DropletFacts, facts_script, parse_facts
@@ -59,10 +58,9 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """Return the public addresses of the droplets that do not run it, and push it as XCom ``revision``.
 
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
-        :raises PolicyError: if it was never live, or if the plan is not what this run's check has made.
+        :raises PolicyError: if it was never live.
         """
         plan = self.run_plan
-        demand_plan(run, self.app, None, self.held_lock, plan)
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
@@ -70,7 +68,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         revision, to_activate = self._find(plan, asked_for)
         self._demand_was_live(plan, revision, named=bool(asked_for))
         run.push(REVISION_KEY, revision)
-        vouch_for(run, self.app, revision)
+        self.seals(run).seal_revision(revision)
         addresses = [str(droplet.public) for droplet in to_activate]
         if not addresses:
             self.log.info("%s runs %s", plan.idle, revision)

@@ -12,7 +12,6 @@ from bluegreen.fleet.joining import RunningRelease, joining, strangers
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.holding_lock import LockedOperator
-from bluegreen.operators.support.seals import record_plan
 from bluegreen.operators.support.this_run import PLAN_KEY, ThisRun
 from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, DropletFacts, facts_script, parse_facts
 from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
@@ -48,6 +47,14 @@ class ProvisionCheckOperator(LockedOperator):
         super().__init__(**kwargs)
         self.revision = revision
         self.goes_back = goes_back
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that a deploy is of the revision that its first task has found.
+
+        :raises PolicyError: if it is not.
+        """
+        if self.revision:
+            self.seals(run).require_revision(self.revision)
 
     def act(self, run: ThisRun) -> list[str]:
         """Return the idle droplets' public addresses, and push the :class:`Plan` as XCom ``plan``.
@@ -103,7 +110,7 @@ class ProvisionCheckOperator(LockedOperator):
         )
         # Airflow maps over return values only: the addresses are returned, and the plan is pushed.
         run.push(PLAN_KEY, plan.model_dump(mode="json"))
-        record_plan(run, self.app, self.revision, self.held_lock, plan)
+        self.seals(run).seal_plan(self.revision, plan)
         return [str(droplet.public) for droplet in plan.idle_droplets]
 
     def _ask(

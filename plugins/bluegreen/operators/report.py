@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
@@ -18,10 +17,10 @@ from bluegreen.operators.lock import FOUND_KEY
 from bluegreen.operators.stop_idle import STOPS_AT_KEY
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
-from bluegreen.operators.support.failures import ERROR_KEY, NOTHING_TO_DO_KEY, POLICY_KEY
+from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY
 from bluegreen.operators.support.run_end import End, end_of
 from bluegreen.operators.support.run_record import record_at_end, record_at_start
-from bluegreen.operators.support.seals import approver_of, older_than_live
+from bluegreen.operators.support.seals import Seals, older_than_live
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.run.plan import HeldLock
@@ -34,11 +33,6 @@ if TYPE_CHECKING:
     from bluegreen.run.ledger import Record
 
 REPORT_KEY = "report"
-# What asks the app's policy.
-ASKING = (
-    *("resolve_ref", "previous_release", "provision_check", "approval", "before_switch"),
-    "switch_traffic",
-)
 
 
 class ReportOperator(BlueGreenOperator):
@@ -106,7 +100,7 @@ class ReportOperator(BlueGreenOperator):
             good = not facts.errors and all(state == "success" for state in others)
             outcome = "done" if good else "failed"
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
-        approver, older = approver_of(run, self.app), older_than_live(run, self.app)
+        approver, older = Seals(run, self.app).approver(), older_than_live(run, self.app)
         message += "".join(f"; {note}" for note in (older, approver and f"approved by {approver}") if note)
         for moment in [one for one in Moment if one.value in run.task_ids]:
             for warning in run.output(moment.value, WARNINGS_KEY) or []:
@@ -125,7 +119,7 @@ class ReportOperator(BlueGreenOperator):
 
     def _facts(self, run: ThisRun, end: End) -> Facts:
         """Bring together what the tasks and the proxies say; where they differ, the latter count."""
-        states, errors = run.states, self._errors(run)
+        states, errors = run.states, {key: one.message for key, one in run.failures.items()}
         # A switch that was confirmed before a run ended, and was cleared, is not what it has done since.
         kept = end.kept and (end.locked or may_have_switched(states))
         settled = self._settled(run)
@@ -158,7 +152,7 @@ class ReportOperator(BlueGreenOperator):
             drain=Drain.model_validate(drain) if drain else None,
             still_running=end.still_running,
             rests_on=Evidence.model_validate(bake["rests_on"]) if bake else None,
-            by_policy=any(states.get(one) == "failed" and run.output(one, POLICY_KEY) for one in ASKING),
+            by_policy=any(one.by_policy for one in run.failures.values()),
         )
 
     def _subject(self, run: ThisRun) -> str:
@@ -174,22 +168,6 @@ class ReportOperator(BlueGreenOperator):
             if found := run.xcom_of(task_id, NOTHING_TO_DO_KEY):
                 return Outcome(found["outcome"]), found["message"]
         return None
-
-    @staticmethod
-    def _errors(run: ThisRun) -> dict[str, str]:
-        """Collect what the failed tasks said."""
-        errors = {}
-        task_ids = run.task_ids
-        failed = []
-        for key in (key for key, state in run.states.items() if state == "failed"):
-            mapped = re.fullmatch(r"(.+)_(\d+)", key)
-            task_id, index = (mapped[1], int(mapped[2])) if mapped and key not in task_ids else (key, -1)
-            failed.append((task_ids.index(task_id), index, task_id, key))
-        # In the order of the procedure, so that the root cause comes first.
-        for _, index, task_id, key in sorted(failed):
-            if said := run.xcom_of(task_id, ERROR_KEY, index):
-                errors[key] = str(said)
-        return errors
 
     def _held(self, run: ThisRun) -> ProxiesHook | None:
         """The proxies that this run has locked, if any."""

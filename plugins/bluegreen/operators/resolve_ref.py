@@ -11,7 +11,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.links import CommitLink
-from bluegreen.operators.support.seals import vouch_for
+from bluegreen.operators.support.seals import Seals
 from bluegreen.source.policy import resolve
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
                 "%s is revision %s of %s, which may be deployed: %s%s",
                 *(self.ref, found.revision, self.app.repository, found.why, signed),
             )
-            vouch_for(run, self.app, found.revision)
+            Seals(run, self.app).seal_revision(found.revision)
             # The skip ends the task without a return value.
             run.push(BaseXCom.XCOM_RETURN_KEY, found.revision)
         not_taken = self.begins_deploy if dry_run else self.begins_dry_run

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import NothingToDoError
-from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.holding_lock import ReleaseOperator
 from bluegreen.operators.support.links import CommitLink, HaproxyLink
-from bluegreen.operators.support.seals import demand_approval, demand_done, demand_plan, demand_vouched
 from bluegreen.run.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -17,36 +15,37 @@ if TYPE_CHECKING:
 ANSWERED = range(200, 500)
 
 
-class SwitchTrafficOperator(PlannedOperator):
+class SwitchTrafficOperator(ReleaseOperator):
     """Move traffic to a color on every proxy, until confirmed.
 
-    :param revision: what the color must run; templated.
     :param goes_back: whether the run is a rollback, which has nothing left to do if traffic is there already.
     """
 
-    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision")
     operator_extra_links = (HaproxyLink(), CommitLink())
 
-    def __init__(self, *, revision: Any, goes_back: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.revision = revision
         self.goes_back = goes_back
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that revision, plan and preview are what this run's own tasks have found good.
+
+        :raises PolicyError: if they are not, or if the app's file wants an approval that the run does not
+            have. A rollback needs none: traffic goes back to what was approved, and nobody should have to be
+            found for it.
+        """
+        super().require_seals(run)
+        self.seals(run).require_done("preview_check", self.revision)
+        if not self.goes_back and (approver := self.seals(run).require_approval(self.revision)):
+            self.log.info("approved by %s", approver)
 
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return each proxy's :class:`SwitchResult` by droplet name.
 
         :raises ProxyError: if one refuses; then traffic is where it was.
-        :raises PolicyError: if revision, plan or preview are not what this run's own tasks have found good.
-        :raises PolicyError: if the app's file wants an approval that the run does not have. A rollback needs
-            none: traffic goes back to what was approved, and nobody should have to be found for it.
         :raises NothingToDoError: if a dead run's timer has brought a rollback's traffic back meanwhile.
         """
         plan = self.run_plan
-        demand_vouched(run, self.app, self.revision)
-        demand_plan(run, self.app, self.revision, self.held_lock, plan)
-        demand_done(run, self.app, "preview_check", self.revision, self.held_lock)
-        if not self.goes_back and (approver := demand_approval(run, self.app, self.revision, self.held_lock)):
-            self.log.info("approved by %s", approver)
         hook = self.proxies()
         asked = self.app.asked_like(self.app.health.path)
         if self.goes_back:
@@ -64,4 +63,6 @@ class SwitchTrafficOperator(PlannedOperator):
             raise NothingToDoError(f"traffic came back to {plan.idle} by itself", Outcome.ALREADY_LIVE)
         for name, result in results.items():
             self.log.info("%s: traffic moved to %s in %.0f ms", name, result.to, result.milliseconds)
-        return {name: result.model_dump(mode="json", by_alias=True) for name, result in results.items()}
+        switched = {name: one.model_dump(mode="json", by_alias=True) for name, one in results.items()}
+        self.seals(run).seal_result(self.revision, switched)
+        return switched

@@ -19,6 +19,8 @@ from bluegreen.release.release import NEEDED_TOOLS, DropletFacts
 from tests.unit import facts as calm
 from tests.unit.operators.test_provision_check import FLEET, V2, Check, status
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 APP_TAG, ROLES = "app:my_perl_app", {"lb": "role:loadbalancer", "blue": "env:blue", "green": "env:green"}
 
 

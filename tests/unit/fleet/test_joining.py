@@ -16,6 +16,8 @@ from bluegreen.fleet.droplets import Droplet, Fleet
 from tests.unit import facts as calm
 from tests.unit.operators.test_provision_check import FLEET, V1, V2, Check, droplet, facts, status
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 NAME = "my-perl-app-blue-2"
 UNREACHABLE = BlueGreenError(f"{NAME} cannot be reached by SSH")
 REFUSED = DropletRefusedError(f"{NAME} refused the login")

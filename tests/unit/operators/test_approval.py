@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock, create_autospec
+from unittest.mock import create_autospec
 
 import pytest
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -24,6 +24,8 @@ from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from tests.unit.repositories import app_of
+
+pytestmark = pytest.mark.usefixtures("trusting")
 
 APP = load_app("my_perl_app")
 OLD, NEW = "a" * 40, "b" * 40
@@ -90,9 +92,7 @@ def test_without_an_old_revision_there_are_no_commits_in_between() -> None:
 @pytest.fixture
 def proxies(monkeypatch: pytest.MonkeyPatch) -> Any:
     hook = create_autospec(ProxiesHook, instance=True)
-    factory = MagicMock()
-    factory.holding.return_value = hook
-    monkeypatch.setattr(approval, "ProxiesHook", factory)
+    monkeypatch.setattr(ProxiesHook, "holding", lambda *_: hook)
     return hook
 
 
@@ -156,7 +156,7 @@ class Asked:
             task_id="approval",
             subject="Switch v2 live?",
             lock=LOCK,
-            plan=None,
+            plan=PLAN.model_dump(mode="json"),
             revision=NEW,
             baseline=None,
         )
@@ -190,7 +190,7 @@ def test_whoever_is_to_approve_is_told_where_before_airflow_is_asked_so_that_a_s
 def with_policy(monkeypatch: pytest.MonkeyPatch, **policy: Any) -> App:
     """Let the app's file have this policy."""
     app = app_of(APP.repository, **policy)
-    monkeypatch.setattr(approval, "load_app", lambda _: app)
+    monkeypatch.setattr(SwitchApprovalOperator, "app", app)
     return app
 
 

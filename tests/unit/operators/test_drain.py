@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock, create_autospec
+from unittest.mock import create_autospec
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -16,6 +16,9 @@ from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import drain
 from bluegreen.run.plan import HeldLock, Plan
+from tests.unit.runs import Run
+
+pytestmark = pytest.mark.usefixtures("trusting")
 
 MOVED_AT = 1000.0
 
@@ -59,7 +62,7 @@ class Fake:
         task = drain.DrainOperator(
             task_id="drain", app_id="my_perl_app", lock=held, plan=plan.model_dump(mode="json")
         )
-        result: dict[str, Any] = task.execute({"ti": MagicMock()})
+        result: dict[str, Any] = task.execute(Run().context)
         return result
 
 

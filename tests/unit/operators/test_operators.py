@@ -464,6 +464,15 @@ def test_a_report_asks_airflow_for_the_states_once_and_for_no_xcom_twice(proxies
     assert len(pulled) == len(set(pulled))
 
 
+def test_a_deploy_that_was_given_a_revision_by_hand_was_refused_by_policy(proxies: Any) -> None:
+    """Of a mapped task, each instance has what it left."""
+    proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    states = {"lock": "success", "deploy_0": "success", "deploy_1": "failed"}
+    run = context(states, lock=LOCK, deploy__error="it may not be used", deploy__refused_by_policy=True)
+    run["dag"].task_ids = ["lock", "deploy"]
+    assert report_of(run).startswith("deploy of v2: refused by policy: it may not be used; live is blue")
+
+
 def test_the_line_of_a_run_that_failed_is_in_its_log(proxies: Any) -> None:
     proxies.statuses.return_value = {"lb-1": status(Color.BLUE)}
     with capture_logs() as logged:

@@ -20,6 +20,8 @@ from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.traffic.test_agent_answers import answer
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 KEY = generate().public
 V1, V2 = "a" * 40, "b" * 40
 Answer = ProxyStatus | BlueGreenError

@@ -14,6 +14,9 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import render_and_reload as haproxy
 from bluegreen.run.plan import HeldLock, Plan
 from tests.unit.operators.test_provision_check import FLEET, status
+from tests.unit.runs import Run
+
+pytestmark = pytest.mark.usefixtures("trusting")
 
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
 LOCK = HeldLock(proxies=FLEET.proxies, tokens={"lb-1": 7}).model_dump(mode="json")
@@ -37,7 +40,7 @@ def render() -> None:
     task: Any = haproxy.RenderAndReloadOperator(
         app_id="my_perl_app", task_id="render_and_reload", lock=LOCK, plan=PLAN
     )
-    task.execute({"ti": Mock(), "params": {}})
+    task.execute(Run().context)
 
 
 @pytest.mark.parametrize(

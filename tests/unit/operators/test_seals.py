@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -14,20 +15,19 @@ from airflow.sdk.exceptions import AirflowFailException
 from bluegreen.color import Color
 from bluegreen.errors import PolicyError
 from bluegreen.hooks.proxies import ProxiesHook
-from bluegreen.operators import confirm, deploy, previous_release
-from bluegreen.operators import switch_traffic as switch
-from bluegreen.operators.support.seals import (
-    approver_of,
-    demand_approval,
-    demand_done,
-    demand_plan,
-    demand_vouched,
-    older_than_live,
-    record_answer,
-    record_done,
-    record_plan,
-    vouch_for,
+from bluegreen.operators import (
+    align,
+    approval,
+    confirm,
+    deploy,
+    drain,
+    final_validation,
+    preview_check,
+    previous_release,
+    render_and_reload,
 )
+from bluegreen.operators import switch_traffic as switch
+from bluegreen.operators.support.seals import LockSeals, Seals, older_than_live
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.run.seal import key_from, opened, sealed
 from bluegreen.settings.app import App
@@ -40,47 +40,50 @@ LOCK = HeldLock(proxies=(LB,), tokens={"lb-1": 7})
 LATER = LOCK.model_copy(update={"tokens": {"lb-1": 8}})
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET)
+BASELINE: dict[str, Any] = {"samples": [], "unproven": []}
+SWITCHED = {"lb-1": {"from": "blue", "to": "green", "milliseconds": 4.5, "at": 1764500000.25}}
+RESULTS = {"preview_check": BASELINE, "switch_traffic": SWITCHED, "final_validation": {"bake_seconds": 10.0}}
 APP: App = app_of("https://example.com/shop.git", approval="always")
 
 
 def test_a_revision_is_believed_only_as_the_first_task_found_it() -> None:
     run = Run()
-    vouch_for(run.this, APP, GOOD)
-    demand_vouched(run.this, APP, GOOD)
+    Seals(run.this, APP).seal_revision(GOOD)
+    Seals(run.this, APP).require_revision(GOOD)
     with pytest.raises(
         PolicyError, match="eeeeeeeeeeee may not be used: the task resolve_ref did not find it"
     ):
-        demand_vouched(run.this, APP, EVIL)
+        Seals(run.this, APP).require_revision(EVIL)
     run.xcoms["resolve_ref", "sealed"] |= {"revision": EVIL}
     with pytest.raises(PolicyError, match="changed by hand"):
-        demand_vouched(run.this, APP, EVIL)
+        Seals(run.this, APP).require_revision(EVIL)
     with pytest.raises(PolicyError):
-        demand_vouched(Run().this, APP, GOOD)
+        Seals(Run().this, APP).require_revision(GOOD)
 
 
 def test_what_was_found_in_another_run_does_not_count() -> None:
     old, run = Run("yesterday"), Run()
-    vouch_for(old.this, APP, GOOD)
+    Seals(old.this, APP).seal_revision(GOOD)
     run.xcoms = old.xcoms
     with pytest.raises(PolicyError):
-        demand_vouched(run.this, APP, GOOD)
+        Seals(run.this, APP).require_revision(GOOD)
 
 
 def test_a_rollback_believes_the_task_that_found_its_release() -> None:
     run = Run(first="previous_release")
-    vouch_for(run.this, APP, GOOD)
-    demand_vouched(run.this, APP, GOOD)
+    Seals(run.this, APP).seal_revision(GOOD)
+    Seals(run.this, APP).require_revision(GOOD)
 
 
 def checked(run: Run, lock: HeldLock = LOCK, plan: Plan = PLAN) -> Run:
     """Let the tasks before the switch have done their work."""
     first = run.task_id
-    vouch_for(run.this, APP, GOOD)
+    Seals(run.this, APP).seal_revision(GOOD)
     run.task_id = "provision_check"
-    record_plan(run.this, APP, None if first == "previous_release" else GOOD, lock, plan)
-    for task_id in ("preview_check", "final_validation"):
+    LockSeals(run.this, APP, lock).seal_plan(None if first == "previous_release" else GOOD, plan)
+    for task_id in RESULTS:
         run.task_id = task_id
-        record_done(run.this, APP, GOOD, lock)
+        LockSeals(run.this, APP, lock).seal_result(GOOD, RESULTS[task_id])
     return run
 
 
@@ -90,9 +93,9 @@ def test_what_the_tasks_of_a_run_have_found_counts(first: str) -> None:
     # As Airflow hands it over.
     plan = Plan.model_validate_json(PLAN.model_dump_json())
     for revision in (GOOD, GOOD if first == "resolve_ref" else None):
-        demand_plan(run.this, APP, revision, LOCK, plan)
+        LockSeals(run.this, APP, LOCK).require_plan(revision, plan)
     for task_id in ("preview_check", "final_validation"):
-        demand_done(run.this, APP, task_id, GOOD, LOCK)
+        LockSeals(run.this, APP, LOCK).require_done(task_id, GOOD)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_a_plan_that_the_run_has_not_made_as_things_are_now_is_not_followed(
     run: Callable[[], Run], revision: str, plan: Plan
 ) -> None:
     with pytest.raises(PolicyError, match="the task provision_check has not done this under the lock"):
-        demand_plan(run().this, APP, revision, LOCK, plan)
+        LockSeals(run().this, APP, LOCK).require_plan(revision, plan)
 
 
 @pytest.mark.parametrize("task_id", ["preview_check", "final_validation"])
@@ -131,7 +134,7 @@ def test_work_that_a_task_has_not_done_does_not_count(
     task_id: str, run: Callable[[], Run], revision: str
 ) -> None:
     with pytest.raises(PolicyError, match=f"the task {task_id} has not done this under the lock"):
-        demand_done(run().this, APP, task_id, revision, LOCK)
+        LockSeals(run().this, APP, LOCK).require_done(task_id, revision)
 
 
 def swapped(run: Run) -> Run:
@@ -174,6 +177,78 @@ def test_a_switch_that_no_bake_has_watched_is_not_confirmed() -> None:
     hook.confirm.assert_called_once_with(GOOD)
 
 
+PLANNED: dict[str, Any] = {
+    "render_and_reload": render_and_reload.RenderAndReloadOperator,
+    "drain": drain.DrainOperator,
+    "align": align.AlignOperator,
+    "preview_check": preview_check.PreviewCheckOperator,
+}
+
+
+@pytest.mark.parametrize("task_id", PLANNED)
+def test_no_task_follows_a_plan_that_was_changed_by_hand(task_id: str) -> None:
+    run, plan = checked(Run()), PLAN.model_copy(update={"live": Color.GREEN, "idle": Color.BLUE})
+    run.xcoms["resolve_ref", "return_value"] = GOOD
+    hook = create_autospec(ProxiesHook, instance=True)
+    fields = {"revision": GOOD} if task_id == "preview_check" else {}
+    task = PLANNED[task_id](
+        task_id=task_id, app_id="my_perl_app", lock=LOCK.model_dump(mode="json"), plan=plan, **fields
+    )
+    task.__dict__ |= {"app": APP, "proxies": lambda: hook}
+    with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
+        task.execute(run.context)
+    assert hook.method_calls == []
+
+
+def test_a_person_is_not_asked_to_approve_by_a_baseline_that_was_changed_by_hand() -> None:
+    run, hook = checked(Run()), create_autospec(ProxiesHook, instance=True)
+    run.context["dag_run"].clear_number = 0
+    task: Any = approval.SwitchApprovalOperator(
+        task_id="approval",
+        app_id="my_perl_app",
+        subject="Switch?",
+        lock=LOCK.model_dump(mode="json"),
+        plan=PLAN.model_dump(mode="json"),
+        revision=GOOD,
+        baseline={"samples": [], "unproven": ["/broken"]},
+    )
+    task.__dict__ |= {"app": APP, "proxies": lambda: hook}
+    with pytest.raises(AirflowFailException, match="the task preview_check has not done this"):
+        task.execute(run.context)
+    hook.renew.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    ("task_id", "changed"),
+    [
+        ("preview_check", {"baseline": {"samples": [], "unproven": ["/"]}}),
+        ("switch_traffic", {"switched": {"lb-1": {**SWITCHED["lb-1"], "counters": {}}}}),
+    ],
+)
+def test_a_release_is_not_judged_by_figures_that_were_changed_by_hand(
+    monkeypatch: pytest.MonkeyPatch, task_id: str, changed: dict[str, Any]
+) -> None:
+    baked: list[str] = []
+    monkeypatch.setattr(
+        final_validation.FinalValidationOperator, "act", lambda self, _run: baked.append(self.revision)
+    )
+
+    def bake(**changes: Any) -> None:
+        # As Airflow hands it over.
+        given = json.loads(json.dumps({"baseline": BASELINE, "switched": SWITCHED, **changes}))
+        plan = PLAN.model_dump(mode="json")
+        hook = create_autospec(ProxiesHook, instance=True)
+        task_of(final_validation.FinalValidationOperator, hook, plan=plan, **given).execute(
+            checked(Run()).context
+        )
+
+    bake()
+    assert baked == [GOOD]
+    with pytest.raises(AirflowFailException, match=f"the task {task_id} has not done this"):
+        bake(**changed)
+    assert baked == [GOOD]
+
+
 def test_nothing_is_built_by_a_plan_that_the_run_has_not_made() -> None:
     run, plan = checked(Run()), PLAN.model_copy(update={"good": EVIL}).model_dump(mode="json")
     hook = create_autospec(ProxiesHook, instance=True)
@@ -200,13 +275,13 @@ def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> No
 
 def approved(run: Run, revision: str = GOOD, lock: HeldLock = LOCK) -> Run:
     run.task_id = "approval"
-    record_answer(run.this, APP, revision, lock, "alice", NOW)
+    LockSeals(run.this, APP, lock).seal_approval(revision, "alice", NOW)
     return run
 
 
 def test_an_approval_that_was_given_counts() -> None:
-    assert demand_approval(approved(Run()).this, APP, GOOD, LOCK) == "alice"
-    assert approver_of(approved(Run()).this, APP) == "alice"
+    assert LockSeals(approved(Run()).this, APP, LOCK).require_approval(GOOD) == "alice"
+    assert Seals(approved(Run()).this, APP).approver() == "alice"
 
 
 REFUSAL = r"nobody has approved this switch, and it needs that \(setting policy\.approval: always\)"
@@ -224,7 +299,7 @@ REFUSAL = r"nobody has approved this switch, and it needs that \(setting policy\
 )
 def test_an_approval_that_was_not_given_does_not_count(run: Callable[[], Run]) -> None:
     with pytest.raises(PolicyError, match=REFUSAL):
-        demand_approval(run().this, APP, GOOD, LOCK)
+        LockSeals(run().this, APP, LOCK).require_approval(GOOD)
 
 
 def renamed(run: Run) -> Run:
@@ -242,7 +317,7 @@ def forged(run: Run) -> Run:
 
 def test_a_run_that_needs_no_approval_is_not_asked_for_one() -> None:
     free = app_of("https://example.com/shop.git", approval="never")
-    assert demand_approval(Run(require_approval=True).this, free, GOOD, LOCK) is None
+    assert LockSeals(Run(require_approval=True).this, free, LOCK).require_approval(GOOD) is None
 
 
 @pytest.mark.parametrize("goes_back", [False, True])

@@ -16,6 +16,8 @@ from tests.unit.local_haproxy import Deployed
 from tests.unit.operators.test_operators import droplet
 from tests.unit.operators.test_provision_check import FLEET, Check, status
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 ONE, TWO, ADDED = (droplet(number, f"lb-{number}") for number in (1, 2, 3))
 AWAY = BlueGreenError("lb-3 cannot be reached")
 

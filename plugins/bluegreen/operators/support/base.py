@@ -20,7 +20,21 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class BlueGreenOperator(BaseOperator):
+class TaskOfApp:
+    """A task of one app; also a sensor, or an operator of Airflow's own.
+
+    :ivar app_id: which app; its settings are read when the task runs.
+    """
+
+    app_id: str
+
+    @cached_property
+    def app(self) -> App:
+        """The app's settings as they are now."""
+        return load_app(self.app_id)
+
+
+class BlueGreenOperator(TaskOfApp, BaseOperator):
     """A task of one app; subclasses do their work in :meth:`act`.
 
     :param app_id: which app; its settings are read when the task runs.
@@ -31,9 +45,17 @@ class BlueGreenOperator(BaseOperator):
         self.app_id = app_id
 
     def execute(self, context: Context) -> Any:
-        """Run :meth:`act`; errors that a user can cause become one line."""
+        """Run :meth:`act` after :meth:`require_seals`; errors that a user can cause become one line."""
         with failures_reported(context):
-            return self.act(ThisRun(context))
+            run = ThisRun(context)
+            self.require_seals(run)
+            return self.act(run)
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that what other tasks left for this one is what they left; nothing for most tasks.
+
+        :raises PolicyError: if it was changed by hand.
+        """
 
     @abstractmethod
     def act(self, run: ThisRun) -> Any:
@@ -41,11 +63,6 @@ class BlueGreenOperator(BaseOperator):
 
         :raises BlueGreenError: with the one line to show.
         """
-
-    @cached_property
-    def app(self) -> App:
-        """The app's settings as they are now."""
-        return load_app(self.app_id)
 
     def validation(self, run: ThisRun) -> ValidationSettings:
         """How this run judges the new color: as the app's settings say, for as long as the run's ``bake``."""

@@ -1,16 +1,48 @@
-"""What the tasks share that come after the lock is taken."""
+"""What the tasks share that come after the lock is taken.
+
+Before such a task does anything, it requires the seals of whatever it was given by other tasks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bluegreen.hooks.proxies import ProxiesHook
-from bluegreen.operators.support.base import BlueGreenOperator
+from bluegreen.operators.support.base import BlueGreenOperator, TaskOfApp
+from bluegreen.operators.support.seals import LockSeals
 from bluegreen.run.plan import HeldLock, Plan
 
+if TYPE_CHECKING:
+    from bluegreen.operators.support.this_run import ThisRun
 
-class LockedOperator(BlueGreenOperator):
+
+class HoldsLock(TaskOfApp):
+    """A task of a run that holds the app's lock; also a sensor, or an operator of Airflow's own.
+
+    :ivar lock: the run's :class:`HeldLock`; templated.
+    """
+
+    lock: Any
+    _seals: LockSeals | None = None
+
+    @property
+    def held_lock(self) -> HeldLock:
+        """What this run has locked."""
+        return HeldLock.model_validate(self.lock)
+
+    def proxies(self) -> ProxiesHook:
+        """Return the proxies that this run has locked."""
+        return ProxiesHook.holding(self.app, self.held_lock)
+
+    def seals(self, run: ThisRun) -> LockSeals:
+        """Return the statements of the run's tasks under this lock."""
+        if self._seals is None or self._seals.run is not run:
+            self._seals = LockSeals(run, self.app, self.held_lock)
+        return self._seals
+
+
+class LockedOperator(HoldsLock, BlueGreenOperator):
     """A task of a run that holds the app's lock.
 
     :param lock: the run's :class:`HeldLock`; templated.
@@ -21,15 +53,6 @@ class LockedOperator(BlueGreenOperator):
     def __init__(self, *, lock: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.lock = lock
-
-    @property
-    def held_lock(self) -> HeldLock:
-        """What this run has locked."""
-        return HeldLock.model_validate(self.lock)
-
-    def proxies(self) -> ProxiesHook:
-        """Return the proxies that this run has locked."""
-        return ProxiesHook.holding(self.app, self.held_lock)
 
 
 class PlannedOperator(LockedOperator):
@@ -48,3 +71,31 @@ class PlannedOperator(LockedOperator):
     def run_plan(self) -> Plan:
         """Who is live, who is idle, and which droplets there are."""
         return Plan.model_validate(self.plan)
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that the plan is the one that this run's check has made.
+
+        :raises PolicyError: if it is not.
+        """
+        self.seals(run).require_plan(run.output("resolve_ref"), self.run_plan)
+
+
+class ReleaseOperator(PlannedOperator):
+    """A task of a run that also has its revision.
+
+    :param revision: what is deployed, or gone back to; templated.
+    """
+
+    template_fields: Sequence[str] = (*PlannedOperator.template_fields, "revision")
+
+    def __init__(self, *, revision: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.revision = revision
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that revision and plan are what this run's own tasks have found.
+
+        :raises PolicyError: if they are not.
+        """
+        self.seals(run).require_revision(self.revision)
+        self.seals(run).require_plan(self.revision, self.run_plan)

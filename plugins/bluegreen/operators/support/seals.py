@@ -1,10 +1,15 @@
-"""What tasks of a run demand of each other: that the policy allowed its revision, and somebody approved."""
+"""Sealed statements: what the tasks of a run require of each other, whatever was changed by hand in Airflow.
+
+Whoever may edit XComs or mark tasks in Airflow could otherwise let a run deploy what no policy allowed,
+switch by a plan that no check made, or confirm a release that no bake watched.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError, PolicyError
@@ -25,100 +30,132 @@ DONE_KEY = "done"
 FINDS_REVISION = ("resolve_ref", "previous_release")
 
 
-def vouch_for(run: ThisRun, app: App, revision: str) -> None:
-    """Push what the tasks that follow believe: this task found the revision, and it may be used."""
-    statement = {"run": run.holder, "revision": revision}
-    run.push(SEALED_KEY, sealed(sealing_key(app), statement))
+class Seals:
+    """Statements of a run that need no lock.
 
-
-def demand_vouched(run: ThisRun, app: App, revision: str) -> None:
-    """Make sure that a revision is the one that the run's first task has found.
-
-    :raises PolicyError: if it is not: the task's result was changed, or it was marked successful by hand.
+    :param run: the run; a statement of another one does not count.
+    :param app: the app, whose SSH key the seal is made with.
     """
-    task_id = next(one for one in FINDS_REVISION if one in run.task_ids)
-    if opened(sealing_key(app), run.output(task_id, SEALED_KEY)) != {
-        "run": run.holder,
-        "revision": revision,
-    }:
-        raise PolicyError(
-            f"{str(revision)[:12]} may not be used: the task {task_id} did not find it and check it against "
-            "the settings in policy, so its result or its state was changed by hand; trigger a new run"
-        )
+
+    def __init__(self, run: ThisRun, app: App) -> None:
+        self.run = run
+        self._app = app
+
+    @cached_property
+    def _key(self) -> bytes:
+        return sealing_key(self._app)
+
+    def seal_revision(self, revision: str) -> None:
+        """State that this task found the revision, and that it may be used."""
+        self._push(SEALED_KEY, {"run": self.run.holder, "revision": revision})
+
+    def require_revision(self, revision: str) -> None:
+        """Make sure that a revision is the one that the run's first task has found.
+
+        :raises PolicyError: if it is not: the task's result was changed, or it was marked successful by hand.
+        """
+        task_id = next(one for one in FINDS_REVISION if one in self.run.task_ids)
+        if self._opened(task_id, SEALED_KEY) != {"run": self.run.holder, "revision": revision}:
+            raise PolicyError(
+                f"{str(revision)[:12]} may not be used: the task {task_id} did not find it and check it "
+                "against the settings in policy, so its result or its state was changed by hand; trigger a "
+                "new run"
+            )
+
+    def approver(self) -> str | None:
+        """Return who approved a switch in this run, for its record; ``None`` if nobody did."""
+        if self.run.output("approval", ANSWER_KEY) is None:
+            return None
+        try:
+            answer = self._opened("approval", ANSWER_KEY)
+        except BlueGreenError:
+            return None
+        return answer.get("approver") if answer.get("run") == self.run.holder else None
+
+    def _push(self, key: str, statement: dict[str, Any]) -> None:
+        self.run.push(key, sealed(self._key, statement))
+
+    def _opened(self, task_id: str, key: str) -> dict[str, Any]:
+        """Return a task's statement; empty without one, or with one that has another seal."""
+        return opened(self._key, self.run.output(task_id, key)) or {}
 
 
-def record_plan(run: ThisRun, app: App, revision: str | None, lock: HeldLock, plan: Plan) -> None:
-    """Push that this task made the plan; it counts for this lock only: later another run may switch."""
-    _record(run, app, {**_about_plan(run, revision, lock), "plan": _digest(plan)})
+class LockSeals(Seals):
+    """Statements that count for one lock only: later another run may have switched.
 
-
-def demand_plan(run: ThisRun, app: App, revision: str | None, lock: HeldLock, plan: Plan) -> None:
-    """Make sure that a plan is the one that this run's check has made for this revision under this lock.
-
-    :raises PolicyError: if it is not.
+    :param lock: the run's lock as it is now.
     """
-    about = {**_about_plan(run, revision, lock), "plan": _digest(plan)}
-    _demand(run, app, "provision_check", about)
 
+    def __init__(self, run: ThisRun, app: App, lock: HeldLock) -> None:
+        super().__init__(run, app)
+        self._lock = lock
 
-def record_done(run: ThisRun, app: App, revision: str, lock: HeldLock) -> None:
-    """Push that this task has found the revision good; it counts for this lock only."""
-    _record(run, app, _about(run, revision, lock))
+    def seal_plan(self, revision: str | None, plan: Plan) -> None:
+        """State that this task made the plan for a revision."""
+        self._seal({**self._about_plan(revision), "plan": _digest_of(plan)})
 
+    def require_plan(self, revision: str | None, plan: Plan | None) -> None:
+        """Make sure that a plan is the one that this run's check has made for this revision.
 
-def demand_done(run: ThisRun, app: App, task_id: str, revision: str, lock: HeldLock) -> None:
-    """Make sure that a task has found a revision good, whatever state it is in.
+        :raises PolicyError: if it is not.
+        """
+        self._require("provision_check", {**self._about_plan(revision), "plan": _digest_of(plan)})
 
-    :raises PolicyError: if it has not.
-    """
-    _demand(run, app, task_id, _about(run, revision, lock))
+    def seal_result(self, revision: str, result: Any) -> None:
+        """State that this task has found a revision good, and with which result."""
+        self._seal({**self._about(revision), "result": _digest(result)})
 
+    def require_done(self, task_id: str, revision: str) -> None:
+        """Make sure that a task has found a revision good, whatever state it is in.
 
-def _record(run: ThisRun, app: App, about: dict[str, Any]) -> None:
-    run.push(DONE_KEY, sealed(sealing_key(app), {**about, "task": run.context["ti"].task_id}))
+        :raises PolicyError: if it has not.
+        """
+        self._require(task_id, self._about(revision))
 
+    def require_result(self, task_id: str, revision: str, result: Any) -> None:
+        """Make sure that a result of a task is the one that it had when it found a revision good.
 
-def _demand(run: ThisRun, app: App, task_id: str, about: dict[str, Any]) -> None:
-    if opened(sealing_key(app), run.output(task_id, DONE_KEY)) != {**about, "task": task_id}:
-        raise PolicyError(
-            f"the task {task_id} has not done this under the lock that the run has now, so its result or its "
-            "state was changed by hand; trigger a new run"
-        )
+        :raises PolicyError: if it is not.
+        """
+        self._require(task_id, {**self._about(revision), "result": _digest(result)})
 
+    def seal_approval(self, revision: str, approver: str, at: datetime) -> None:
+        """State who approved the switch to a revision, for the switch and the run's record."""
+        self._push(ANSWER_KEY, {"at": at.isoformat(), "approver": approver, **self._about(revision)})
 
-def record_answer(run: ThisRun, app: App, revision: str, lock: HeldLock, approver: str, at: datetime) -> None:
-    """Push who approved what, for the switch and the run's record; it counts for this lock only."""
-    statement = {"at": at.isoformat(), "approver": approver, **_about(run, revision, lock)}
-    run.push(ANSWER_KEY, sealed(sealing_key(app), statement))
+    def require_approval(self, revision: str) -> str | None:
+        """Return who approved the switch; ``None`` if the app's file does not ask for that in this run.
 
+        :raises PolicyError: if it does, and nobody has; whatever state the task ``approval`` is in.
+        """
+        demand = demanded_by(self._app, self.run.params)
+        if demand is None:
+            return None
+        answer = self._opened("approval", ANSWER_KEY)
+        if any(answer.get(name) != value for name, value in self._about(revision).items()):
+            raise PolicyError(
+                f"nobody has approved this switch, and it needs that ({demand}); the task approval has no "
+                "answer of a person, however it came to its state; trigger a new run"
+            )
+        return str(answer["approver"])
 
-def demand_approval(run: ThisRun, app: App, revision: str, lock: HeldLock) -> str | None:
-    """Return who approved the switch; ``None`` if the app's file does not ask for that in this run.
+    def _seal(self, about: dict[str, Any]) -> None:
+        self._push(DONE_KEY, {**about, "task": self.run.context["ti"].task_id})
 
-    :raises PolicyError: if it does, and nobody has; whatever state the task ``approval`` is in.
-    """
-    demand = demanded_by(app, run.params)
-    if demand is None:
-        return None
-    answer = opened(sealing_key(app), run.output("approval", ANSWER_KEY)) or {}
-    if any(answer.get(name) != value for name, value in _about(run, revision, lock).items()):
-        raise PolicyError(
-            f"nobody has approved this switch, and it needs that ({demand}); the task approval has no answer "
-            "of a person, however it came to its state; trigger a new run"
-        )
-    return str(answer["approver"])
+    def _require(self, task_id: str, about: dict[str, Any]) -> None:
+        statement = self._opened(task_id, DONE_KEY)
+        if any(statement.get(name) != value for name, value in {**about, "task": task_id}.items()):
+            raise PolicyError(
+                f"the task {task_id} has not done this under the lock that the run has now, so its result or "
+                "its state was changed by hand; trigger a new run"
+            )
 
+    def _about(self, revision: str | None) -> dict[str, Any]:
+        return {"run": self.run.holder, "revision": revision, "token": self._lock.fencing_token}
 
-def approver_of(run: ThisRun, app: App) -> str | None:
-    """Return who approved a switch in this run, for its record; ``None`` if nobody did."""
-    found = run.output("approval", ANSWER_KEY)
-    if found is None:
-        return None
-    try:
-        answer = opened(sealing_key(app), found) or {}
-    except BlueGreenError:
-        return None
-    return answer.get("approver") if answer.get("run") == run.holder else None
+    def _about_plan(self, revision: str | None) -> dict[str, Any]:
+        """Describe a plan; a rollback finds its revision by its plan, so its plan is made for none."""
+        return self._about(revision if "resolve_ref" in self.run.task_ids else None)
 
 
 def older_than_live(run: ThisRun, app: App) -> str | None:
@@ -130,14 +167,10 @@ def older_than_live(run: ThisRun, app: App) -> str | None:
     return f"{plan.older}, forced by {run.triggered_by}" if forced else plan.older
 
 
-def _about_plan(run: ThisRun, revision: str | None, lock: HeldLock) -> dict[str, Any]:
-    """Describe a plan; a rollback finds its revision by its plan, so that is not of a revision."""
-    return _about(run, revision if "resolve_ref" in run.task_ids else None, lock)
+def _digest_of(plan: Plan | None) -> str:
+    return _digest(plan.model_dump(mode="json") if plan else None)
 
 
-def _digest(plan: Plan) -> str:
-    return hashlib.sha256(json.dumps(plan.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-
-
-def _about(run: ThisRun, revision: str | None, lock: HeldLock) -> dict[str, Any]:
-    return {"run": run.holder, "revision": revision, "token": lock.fencing_token}
+def _digest(data: Any) -> str:
+    """Return the digest of plain data, which is the same after its way through an XCom."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.xcom import BaseXCom
 
 from bluegreen.errors import BlueGreenError
+from bluegreen.operators.support.failures import ERROR_KEY, POLICY_KEY
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.good_answer import one_line
 
@@ -22,6 +25,18 @@ AIRFLOW_KEYS = ("airflow/", "openlineage")
 
 PLAN_KEY = "plan"
 REVISION_KEY = "revision"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a failed task instance left.
+
+    :param message: one line for people.
+    :param by_policy: whether the app's policy is why.
+    """
+
+    message: str
+    by_policy: bool
 
 
 class ThisRun:
@@ -166,6 +181,28 @@ class ThisRun:
             or self.xcom_of("check", REVISION_KEY)
         )
         return found
+
+    @cached_property
+    def failures(self) -> dict[str, Failure]:
+        """The failures of this run's task instances that could report them, keyed like :attr:`states`.
+
+        They are in the order of the procedure, so that the root cause comes first.
+        """
+        found = {}
+        for _, index, task_id, key in sorted(map(self._place, self._failed)):
+            if message := self.xcom_of(task_id, ERROR_KEY, index):
+                found[key] = Failure(str(message), bool(self.xcom_of(task_id, POLICY_KEY, index)))
+        return found
+
+    @property
+    def _failed(self) -> list[str]:
+        return [key for key, state in self.states.items() if state == "failed"]
+
+    def _place(self, key: str) -> tuple[int, int, str, str]:
+        """Return a task instance's place in the procedure, its map index or -1, its task and its key."""
+        mapped = re.fullmatch(r"(.+)_(\d+)", key)
+        task_id, index = (mapped[1], int(mapped[2])) if mapped and key not in self.task_ids else (key, -1)
+        return self.task_ids.index(task_id), index, task_id, key
 
     def push(self, key: str, value: Any) -> None:
         """Leave an XCom of this task."""
