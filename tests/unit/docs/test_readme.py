@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.sandbox.chaos import bad_releases, cells
+
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # A command in backticks, or at the start of a line of code; prose has the verb *make*, too.
@@ -28,3 +30,9 @@ def test_every_make_target_that_a_page_names_exists() -> None:
     named = {name for page in pages for name in re.findall(COMMAND, page.read_text(encoding="utf-8"))}
     assert {"demo", "docs", "chaos"} <= named
     assert named - targets == set()
+
+
+def test_the_readme_counts_what_chaos_does() -> None:
+    assert f"{len(cells.CELLS)} cells, and {len(bad_releases.CELLS)} bad releases" in README
+    security = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    assert f"deploys {len(bad_releases.CELLS)} releases that try" in security
