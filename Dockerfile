@@ -6,7 +6,7 @@ COPY examples/ci/airflow-role.json hosting/init.py /opt/airflow/setup/
 COPY dags /opt/airflow/dags
 COPY plugins /opt/airflow/plugins
 COPY include /opt/airflow/include
-# Whoever cloned this may have a umask that lets nobody else read.
+# The umask of the clone may keep others from reading the files.
 USER root
 RUN cd /opt/airflow && chmod -R go=u-w setup dags plugins include
 USER airflow

@@ -1,4 +1,4 @@
-"""What has to be there before Airflow starts: tables, the first user, and CI's user with a role for each app.
+"""Preparation before Airflow starts: tables, the first user, and CI's user with a role for each app.
 
 Run again, it changes only what differs from that.
 """
@@ -18,7 +18,7 @@ from bluegreen.settings.app_files import app_ids
 
 # Where containers have them, unless this names another place.
 SECRETS = Path(os.environ.get("SECRETS_DIRECTORY", "/run/secrets"))
-# Written for one app; docs/ci.md tells what each permission is for.
+# Written for one app; docs/ci.md explains each permission.
 ROLE = Path(__file__).with_name("airflow-role.json")
 ROLE_IS_FOR = "my_perl_app"
 # What Airflow does not work without, or worse: works with an empty one.

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The official image's user; who is not root runs the containers as himself, so that they can read his files.
+# The official image's user. Without root, the containers run as the user of `make env`, who owns the files.
 AIRFLOW_UID = 50000
 
 TEMPLATE = """\
@@ -20,7 +20,7 @@ TEMPLATE = """\
 
 # Encrypts connections in the metadata database: without it a backup's connections are lost.
 FERNET_KEY={fernet_key}
-# Sign what the parts of Airflow say to each other and to browsers.
+# Sign what the parts of Airflow send to each other and to browsers.
 JWT_SECRET={jwt_secret}
 API_SECRET_KEY={api_secret_key}
 
@@ -50,7 +50,7 @@ AIRFLOW_UID={uid}
 SSH_KEY_FILE=./secrets/ssh_key
 KNOWN_HOSTS_FILE=./secrets/known_hosts
 
-# Who hears Airflow's metrics, by StatsD; docs/operations.md has what there is to hear.
+# The receiver of Airflow's metrics (StatsD); docs/operations.md lists the metrics.
 # STATSD_HOST=192.0.2.10
 """
 
@@ -75,7 +75,7 @@ def main(root: Path = ROOT) -> int:
     if os.geteuid() == 0:
         for path in (directory, key, known_hosts):
             os.chown(path, uid, -1)
-    # Last, so that whoever finds it finds all; and never readable by others, not even for an instant.
+    # Last, because an existing .env means that everything else exists; and never readable by others.
     with os.fdopen(os.open(env, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(contents(uid))
     print(f"wrote {env} and {directory}/; the public key for DigitalOcean is in {key}.pub")

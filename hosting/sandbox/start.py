@@ -23,7 +23,7 @@ SANDBOX = Path("/var/lib/bluegreen-sandbox")
 
 
 def main() -> int:
-    """Start it, tell Airflow about it, and wait; return the exit status."""
+    """Start the sandbox, share its addresses with Airflow, and wait; return the exit status."""
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
