@@ -122,7 +122,7 @@ def test_what_is_broken_is_named(watched: Watched, fault: Fault) -> None:
     app = changed(watched.app, fault.settings)
     with fault.there(watched):
         found = watched.findings(fault.ref, app)
-        refused = refusal(app) if fault.stops or fault.severity == "warning" else ""
+        refused = refusal(app)
     demand_named(fault, found)
     assert fault.says in refused if fault.stops else not refused
 

@@ -43,7 +43,8 @@ class Fault:
     :param broken: command that breaks it; ``mended`` undoes that.
     :param settings: settings that are wrong instead, by their keys.
     :param around: breaks and mends what a command cannot.
-    :param stops: whether ``provision_check`` refuses because of it, and says the same.
+    :param stops: whether ``provision_check`` refuses because of it, and says the same. It refuses because of
+        nothing else.
     """
 
     name: str
@@ -405,6 +406,7 @@ FAULTS = [
         on=BLUE,
         broken="printf 'NAME=\\377\\n' > /etc/default/app-watched",
         mended="rm /etc/default/app-watched",
+        stops=True,
     ),
     Fault(
         "environment of which systemd ignores lines",

@@ -13,10 +13,11 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.joining import Joining, RunningRelease, joining
+from bluegreen.run.nothing_to_do import live_revision
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
-from bluegreen.traffic.live import confirmed_revision, live_color
+from bluegreen.traffic.live import live_color
 
 T = TypeVar("T")
 
@@ -272,6 +273,8 @@ class Facts:
     :param config: what a deploy would install as ``haproxy.cfg``; it holds a password.
     :param age: how the revision compares with what is live; ``None`` if there is nothing to compare.
     :param allow_older: whether the run asks for a revision that is older than what is live.
+    :param chosen: which color is live, where the proxies disagree and somebody has decided.
+    :param all_needed: whether what is wrong with any droplet counts, as if each were deployed to.
     """
 
     app: App
@@ -285,6 +288,8 @@ class Facts:
     taken_at: float
     age: Age | BlueGreenError | None = None
     allow_older: bool = False
+    chosen: Color | None = None
+    all_needed: bool = False
 
     @property
     def readable(self) -> dict[str, ProxyStatus]:
@@ -295,7 +300,7 @@ class Facts:
     def live(self) -> Color | None:
         """Who has the traffic; ``None`` if nobody has, or it is not known."""
         try:
-            return live_color(self.readable)
+            return live_color(self.readable, self.chosen)
         except ProxyError:
             return None
 
@@ -303,7 +308,7 @@ class Facts:
     def is_live_known(self) -> bool:
         """Whether every proxy could be asked, and they agree."""
         try:
-            live_color(self.readable)
+            live_color(self.readable, self.chosen)
         except ProxyError:
             return False
         return len(self.readable) == len(self.fleet.proxies)
@@ -311,12 +316,7 @@ class Facts:
     @property
     def live_revision(self) -> str | None:
         """Which revision is live, as the proxies or else its droplets know."""
-        if self.live is None:
-            return None
-        known = confirmed_revision(self.live, self.readable.values())
-        live = self.fleet.color(self.live)
-        running = {server.current for droplet, server in self.read_servers() if droplet in live}
-        return known or (running.pop() if len(running) == 1 else None)
+        return live_revision(self.live, self.fleet, self.readable.values(), self.seen)
 
     @property
     def idle(self) -> Color | None:
@@ -341,16 +341,19 @@ class Facts:
 
     def is_needed(self, droplet: Droplet) -> bool:
         """Tell whether the next deploy needs this droplet; it leaves the color alone that is not idle."""
-        return self.idle is None or droplet not in self.fleet.color(self.idle.other)
+        return self.all_needed or self.idle is None or droplet not in self.fleet.color(self.idle.other)
 
     @cached_property
     def joining(self) -> Joining:
         """Which droplets of the live color a deploy refuses, or leaves out."""
         if not self.is_live_known:
             return Joining()
-        servers = self.fleet.blue + self.fleet.green
-        seen = {droplet: self._seen(droplet) for droplet in servers}
-        return joining(self.app, self.fleet, self.live, self.readable.values(), seen)
+        return joining(self.app, self.fleet, self.live, self.readable.values(), self.seen)
+
+    @property
+    def seen(self) -> dict[Droplet, RunningRelease | BlueGreenError]:
+        """What each application droplet runs, or why that is not known."""
+        return {droplet: self._seen(droplet) for droplet in self.fleet.blue + self.fleet.green}
 
     def _seen(self, droplet: Droplet) -> RunningRelease | BlueGreenError:
         reading = self.servers.get(droplet.name)

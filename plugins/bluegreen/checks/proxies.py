@@ -21,7 +21,7 @@ FULL_VERSION = (2, 6)
 
 
 def answering(facts: Facts) -> Iterator[Finding]:
-    """Every proxy can be asked, and runs HAProxy."""
+    """Every proxy can be asked, and has an HAProxy that is new enough."""
     for name, status in facts.statuses.items():
         if isinstance(status, BlueGreenError):
             yield error(name, str(status), "which color is live is not known until then")
@@ -35,7 +35,12 @@ def answering(facts: Facts) -> Iterator[Finding]:
                 f"HAProxy {version_text} has no idle-close-on-response, so connections are not kept alive",
                 f"upgrade to {'.'.join(map(str, FULL_VERSION))} or later",
             )
-        if version is not None and not status.haproxy.running:
+
+
+def running(facts: Facts) -> Iterator[Finding]:
+    """HAProxy runs on every proxy. A deploy starts it again."""
+    for name, status in facts.readable.items():
+        if version_of(status) is not None and not status.haproxy.running:
             yield error(
                 name, "HAProxy does not run", "run systemctl start haproxy there, and read its journal"
             )
@@ -44,7 +49,7 @@ def answering(facts: Facts) -> Iterator[Finding]:
 def agreement(facts: Facts) -> Iterator[Finding]:
     """All proxies send traffic to the same color."""
     try:
-        live_color(facts.readable)
+        live_color(facts.readable, facts.chosen)
     except DisagreementError as disagreement:
         yield error("proxies", str(disagreement), "a deploy refuses to start until then")
     except ProxyError:

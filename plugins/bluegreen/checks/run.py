@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     account.roles,
     machines.reachable,
     proxies.answering,
+    proxies.running,
     proxies.agreement,
     account.joining,
     proxies.gradual,
@@ -48,6 +49,23 @@ CHECKS: tuple[Check, ...] = (
     drift.releases,
     machines.clock,
     machines.jobs,
+)
+
+# Those because of which no deploy begins: the task `provision_check` runs them before anything is touched.
+# A deploy finds what the others look at where it gets there: the repository and the revision in `resolve_ref`
+# and `deploy`, HAProxy's configuration in `render_and_reload`. What clients suffer from already stops no
+# deploy, which may be the remedy.
+BLOCKING: tuple[Check, ...] = (
+    account.roles,
+    machines.reachable,
+    proxies.answering,
+    proxies.agreement,
+    proxies.gradual,
+    machines.login,
+    machines.room,
+    machines.tools,
+    machines.environment,
+    account.network,
 )
 
 _log = logging.getLogger(__name__)

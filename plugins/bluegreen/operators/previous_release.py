@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
-from bluegreen.errors import BlueGreenError, DropletRefusedError, PolicyError
+from agent.protocol import Code, Verb
+from bluegreen.checks.gather.ask_machine import ask_app_server
+from bluegreen.errors import AgentRefusedError, BlueGreenError, DropletRefusedError, PolicyError
 from bluegreen.hooks.droplet import (
     CONNECTIONS_AT_ONCE,
-    CommandError,
-    DropletHook,
     DropletUnreachableError,
-    output_of,
 )
+from bluegreen.hooks.droplet_agent import DropletAgentHook
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.this_run import REVISION_KEY, ThisRun
-from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS, Claim, claim_script
-from bluegreen.release.release import DropletFacts, facts_script, parse_facts
 from bluegreen.run.ledger import read_ledger
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
@@ -85,17 +84,16 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """
         proxies = self.proxies()
         proxies.renew()
-        script = claim_script(Claim(self.app_id, self.held_lock.fencing_token))
         with refusals_explained(proxies), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
             # As a list, because errors come with the results.
-            list(pool.map(lambda droplet: self._claim_one(droplet, script), droplets))
+            list(pool.map(self._claim_one, droplets))
 
-    def _claim_one(self, droplet: Droplet, script: str) -> None:
+    def _claim_one(self, droplet: Droplet) -> None:
         try:
-            with DropletHook.of(droplet, self.app) as hook:
-                output_of(hook, script)
-        except (CommandError, DropletUnreachableError, DropletRefusedError) as error:
-            if isinstance(error, CommandError) and error.status in (CLAIMED_STATUS, BUSY_STATUS):
+            with closing(DropletAgentHook.of(droplet, self.app)) as agent:
+                agent.call(Verb.CLAIM, app=self.app.system_name, token=self.held_lock.fencing_token)
+        except (AgentRefusedError, DropletUnreachableError, DropletRefusedError) as error:
+            if isinstance(error, AgentRefusedError) and error.code in (Code.CLAIMED, Code.BUSY):
                 raise
             self.log.warning(
                 "%s; if a run that died left a deploy at work there, it may yet restart the app: see "
@@ -128,9 +126,12 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 "deploy it instead (the parameter emergency judges it by absolute limits only)"
             )
 
-    def _facts(self, droplet: Droplet) -> DropletFacts:
-        with DropletHook.of(droplet, self.app) as hook:
-            return parse_facts(output_of(hook, facts_script(self.app_id)))
+    def _releases(self, droplet: Droplet) -> tuple[str, ...]:
+        """Return the releases that are built on a droplet."""
+        answer = ask_app_server(self.app, droplet).answer
+        if isinstance(answer, BlueGreenError):
+            raise answer
+        return answer.releases
 
     def _find(self, plan: Plan, asked_for: str | None) -> tuple[str, Sequence[Droplet]]:
         """Return the revision to go back to, and the droplets on which it has to be started first."""
@@ -144,8 +145,8 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         if wanted is None or running.startswith(wanted):
             return running, []
         try:
-            facts = {droplet: self._facts(droplet) for droplet in plan.idle_droplets}
-            revision = _whole(wanted, facts, plan.idle)
+            built = [self._releases(droplet) for droplet in plan.idle_droplets]
+            revision = _whole(wanted, built, plan.idle)
         except BlueGreenError:
             if asked_for or not sick:
                 raise
@@ -182,9 +183,9 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         return next(iter(found.values()))
 
 
-def _whole(wanted: str, facts: dict[Droplet, DropletFacts], color: Color) -> str:
+def _whole(wanted: str, built: Iterable[Sequence[str]], color: Color) -> str:
     """Return the one revision that begins like this and is built on every droplet."""
-    on_all = set.intersection(*(set(fact.releases) for fact in facts.values()))
+    on_all = set.intersection(*map(set, built))
     found = [revision for revision in on_all if revision.startswith(wanted)]
     if len(found) == 1:
         return found[0]

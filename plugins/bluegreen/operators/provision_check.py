@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bluegreen.checks.facts import Account, AppServer, Facts, Reading
+from bluegreen.checks.finding import Finding, Severity
+from bluegreen.checks.gather.ask_machine import ask_app_server, attempt
+from bluegreen.checks.gather.collect import reachable
+from bluegreen.checks.proxies import answering
+from bluegreen.checks.run import BLOCKING, Check, findings_in
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
-from bluegreen.fleet.joining import RunningRelease, joining, strangers
-from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook
+from bluegreen.fleet.joining import strangers
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import PLAN_KEY, ThisRun
-from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, DropletFacts, facts_script, parse_facts
 from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
 from bluegreen.source.policy import compare, require_new_enough, resolve
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
-from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
 from bluegreen.traffic.own_switch import is_own_pending
 from bluegreen.traffic.reached import not_reached
 
@@ -72,17 +78,10 @@ class ProvisionCheckOperator(LockedOperator):
         only_moves = self.goes_back and not params.get("revision")
         if not self.goes_back and (problems := fleet.problems(of=fleet.proxies)):
             raise FleetError("; ".join(problems))
-        statuses, facts = self._ask(fleet)
-        if self.goes_back:
-            known = without_the_new(fleet, statuses)
-            for droplet in set(fleet.droplets) - set(known.droplets):
-                self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
-            fleet, statuses = known, {one: statuses[one] for one in known.proxies}
-            if problems := fleet.problems(of=fleet.proxies):
-                raise FleetError("; ".join(problems))
         choice = Color(params["live"]) if params.get("live") else None
-        plan = self._plan(fleet, statuses, facts, choice, only_moves)
-        told = [status for status in statuses.values() if isinstance(status, ProxyStatus)]
+        facts = self._read(fleet)
+        plan = self._plan(facts, choice, only_moves)
+        told = list(facts.readable.values())
         _refuse_own_switch(run, told)
         rollbacks = f"bluegreen_rollback__{self.app_id}/"
         if only_moves and not choice and (back := moved_back(plan, told, rollbacks)):
@@ -91,14 +90,14 @@ class ProvisionCheckOperator(LockedOperator):
                 "set `revision` to a release there",
                 Outcome.ALREADY_LIVE,
             )
-        whole = plan.fleet == fleet
-        if self.revision and not params.get("force") and whole and is_live(plan, self.revision, told, facts):
+        may_be_live = self.revision and not params.get("force") and plan.fleet == facts.fleet
+        if may_be_live and is_live(plan, self.revision, told, facts.seen):
             raise NothingToDoError(
                 f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
                 "set `force` to deploy it again",
                 Outcome.ALREADY_LIVE,
             )
-        if self.revision and (older := self._older(plan, told, facts, bool(params.get("allow_older")))):
+        if self.revision and (older := self._older(plan, facts, bool(params.get("allow_older")))):
             plan = plan.model_copy(update={"older": older})
         for warning in plan.warnings:
             self.log.warning("%s", warning)
@@ -113,11 +112,26 @@ class ProvisionCheckOperator(LockedOperator):
         self.seals(run).seal_plan(self.revision, plan)
         return [str(droplet.public) for droplet in plan.idle_droplets]
 
+    def _read(self, fleet: Fleet) -> Facts:
+        """Return what is known of a fleet; a rollback leaves out what no deploy has reached yet.
+
+        :raises FleetError: if nothing would be left.
+        """
+        statuses, servers = self._ask(fleet)
+        if self.goes_back:
+            known = without_the_new(fleet, statuses)
+            for droplet in set(fleet.droplets) - set(known.droplets):
+                self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
+            fleet, statuses = known, {one: statuses[one] for one in known.proxies}
+            if problems := fleet.problems(of=fleet.proxies):
+                raise FleetError("; ".join(problems))
+        return self._facts_of(fleet, statuses, servers)
+
     def _ask(
         self, fleet: Fleet
-    ) -> tuple[dict[Droplet, ProxyStatus | BlueGreenError], dict[Droplet, DropletFacts | BlueGreenError]]:
+    ) -> tuple[dict[Droplet, ProxyStatus | BlueGreenError], dict[Droplet, AppServer | BlueGreenError]]:
         """Ask every droplet at once; return what proxies say, and what application droplets say."""
-        servers = fleet.blue + fleet.green
+        servers = reachable(fleet.blue + fleet.green)
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
             statuses = pool.map(self._status, fleet.proxies)
             facts = pool.map(self._facts, servers)
@@ -127,60 +141,59 @@ class ProvisionCheckOperator(LockedOperator):
             )
 
     def _status(self, droplet: Droplet) -> ProxyStatus | BlueGreenError:
-        try:
-            return ProxyHook.of(droplet, self.app).status()
-        except BlueGreenError as error:
-            return error
+        return attempt(lambda: ProxyHook.of(droplet, self.app).status())
 
-    def _facts(self, droplet: Droplet) -> DropletFacts | BlueGreenError:
-        if droplet.off:
-            return FleetError(droplet.off)
-        try:
-            result = DropletHook.of(droplet, self.app).run_script(facts_script(self.app_id))
-            if result.status != 0:
-                return CommandError(f"{droplet.label}: {result.stderr.strip()[-200:]}", result.status)
-            return parse_facts(result.stdout)
-        except BlueGreenError as error:
-            return error
+    def _facts(self, droplet: Droplet) -> AppServer | BlueGreenError:
+        return ask_app_server(self.app, droplet).answer
 
-    def _plan(
+    def _facts_of(
         self,
         fleet: Fleet,
-        statuses: dict[Droplet, ProxyStatus | BlueGreenError],
-        facts: dict[Droplet, DropletFacts | BlueGreenError],
-        choice: Color | None,
-        only_moves: bool,
-    ) -> Plan:
-        sick = [str(status) for status in statuses.values() if isinstance(status, BlueGreenError)]
-        sick += [
-            f"{droplet.label}: {problem}"
-            for droplet, status in statuses.items()
-            if isinstance(status, ProxyStatus) and (problem := no_haproxy(status))
-        ]
-        if sick:
+        statuses: Mapping[Droplet, ProxyStatus | BlueGreenError],
+        servers: Mapping[Droplet, AppServer | BlueGreenError],
+    ) -> Facts:
+        """Return what the checks look at, as far as it is known before a deploy."""
+        now = time.time()
+        return Facts(
+            app=self.app,
+            # Whoever has no role was found by read_fleet already.
+            account=Account(()),
+            fleet=fleet,
+            source=None,
+            statuses={droplet.name: said for droplet, said in statuses.items()},
+            proxies={},
+            servers={one.name: Reading(said, now, now) for one, said in servers.items()},
+            config=None,
+            taken_at=now,
+        )
+
+    def _plan(self, facts: Facts, choice: Color | None, only_moves: bool) -> Plan:
+        """Make the plan.
+
+        :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
+        """
+        if _errors(facts, [answering]):
             # Who is idle is not known then, so every droplet's problem may matter.
-            servers = fleet.blue + fleet.green
-            sick += [problem for one in servers for problem in _problems(one, facts[one])]
-            raise BlueGreenError("; ".join(sick))
-        readable = {
-            droplet.name: status for droplet, status in statuses.items() if isinstance(status, ProxyStatus)
-        }
+            raise BlueGreenError("; ".join(map(_line, _errors(facts))))
+        readable, fleet = facts.readable, facts.fleet
         live = self._live(readable, choice)
+        facts = replace(facts, chosen=live)
         idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
-        problems = [problem for one in fleet.color(idle) for problem in _problems(one, facts[one])]
-        if shift := gradual_shift(idle, readable.values()):
-            problems.append(shift)
+        found, others = (
+            _errors(replace(facts, all_needed=True)),
+            {one.name for one in fleet.color(idle.other)},
+        )
+        problems = [_line(one) for one in found if one.subject not in others]
         warnings = [f"idle: {problem}" for problem in problems]
         if not self.goes_back:
-            seen = {droplet: _seen(said) for droplet, said in facts.items()}
-            judged = joining(self.app, fleet, live, readable.values(), seen)
+            judged = facts.joining
             problems += [str(one) for one in judged.refused]
             warnings += [str(one) for one in judged.left_out]
             fleet = judged.for_deploy(fleet)
         if problems and not only_moves:
             raise BlueGreenError("; ".join(problems))
-        live_droplets = fleet.color(live) if live else ()
-        warnings += [f"live: {problem}" for one in live_droplets for problem in _problems(one, facts[one])]
+        serving = {one.name for one in fleet.color(live)} if live else set()
+        warnings += [f"live: {_line(one)}" for one in found if one.subject in serving]
         return Plan(
             live=live,
             idle=idle,
@@ -193,18 +206,12 @@ class ProvisionCheckOperator(LockedOperator):
             good=_last_good(idle, readable.values()),
         )
 
-    def _older(
-        self,
-        plan: Plan,
-        statuses: Collection[ProxyStatus],
-        facts: Mapping[Droplet, DropletFacts | BlueGreenError],
-        forced: bool,
-    ) -> str | None:
+    def _older(self, plan: Plan, facts: Facts, forced: bool) -> str | None:
         """Return by how much the revision is older than what is live, if it is and may be.
 
         :raises PolicyError: if it may not be.
         """
-        live = live_revision(plan, statuses, facts)
+        live = live_revision(plan.live, plan.fleet, facts.readable.values(), facts.seen)
         if live is None:
             return None
         age = compare(self.app, self.revision, live)
@@ -241,22 +248,11 @@ def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> str | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _seen(facts: DropletFacts | BlueGreenError) -> RunningRelease | BlueGreenError:
-    if isinstance(facts, BlueGreenError):
-        return facts
-    return RunningRelease(facts.revision, is_active=facts.service == "active")
+def _errors(facts: Facts, checks: Sequence[Check] = BLOCKING) -> list[Finding]:
+    return [one for one in findings_in(facts, checks) if one.severity is Severity.ERROR]
 
 
-def _problems(droplet: Droplet, facts: DropletFacts | BlueGreenError) -> list[str]:
-    if isinstance(facts, BlueGreenError):
-        return [str(facts)]
-    found = [] if droplet.private else ["it has no private address; it must be in the VPC"]
-    found += [f"{tool} is not installed" for tool, version in facts.versions.items() if version is None]
-    found += [f"the user {user} does not exist" for user in facts.missing_users]
-    if facts.disk_free_mb < MIN_FREE_MB:
-        found.append(f"only {facts.disk_free_mb} MB of disk are free, {MIN_FREE_MB} are needed")
-    if facts.inodes_free is not None and facts.inodes_free < MIN_FREE_INODES:
-        found.append(
-            f"its disk has room for {facts.inodes_free} more files only, {MIN_FREE_INODES} are needed"
-        )
-    return [f"{droplet.label}: {problem}" for problem in found]
+def _line(finding: Finding) -> str:
+    """Return what is wrong, with its subject unless that begins it."""
+    subject, what = finding.subject, finding.what
+    return what if what.startswith(subject) else f"{subject}: {what}"

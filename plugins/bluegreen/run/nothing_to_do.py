@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from bluegreen.fleet.droplets import Droplet
-from bluegreen.release.release import DropletFacts
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.joining import RunningRelease
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.live import confirmed_revision
@@ -34,38 +36,39 @@ def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) ->
 
 
 def live_revision(
-    plan: Plan, statuses: Collection[ProxyStatus], facts: Mapping[Droplet, DropletFacts | Exception]
+    live: Color | None,
+    fleet: Fleet,
+    statuses: Collection[ProxyStatus],
+    seen: Mapping[Droplet, RunningRelease | BlueGreenError],
 ) -> str | None:
     """Return the live revision, from the proxies or else from the droplets.
 
+    :param live: who has the traffic; ``None`` if nobody has.
     :param statuses: the answer of each proxy.
-    :param facts: the answer of each application droplet, or the reason why there is none.
+    :param seen: what each application droplet runs, or the reason why that is not known.
     """
-    if plan.live is None:
+    if live is None:
         return None
-    answers = (facts[droplet] for droplet in plan.fleet.color(plan.live))
-    running = {one.revision for one in answers if isinstance(one, DropletFacts)}
-    return confirmed_revision(plan.live, statuses) or (running.pop() if len(running) == 1 else None)
+    answers = (seen[droplet] for droplet in fleet.color(live))
+    running = {one.revision for one in answers if isinstance(one, RunningRelease)}
+    return confirmed_revision(live, statuses) or (running.pop() if len(running) == 1 else None)
 
 
 def is_live(
     plan: Plan,
     revision: str,
     statuses: Collection[ProxyStatus],
-    facts: Mapping[Droplet, DropletFacts | Exception],
+    seen: Mapping[Droplet, RunningRelease | BlueGreenError],
 ) -> bool:
     """Whether a revision is live everywhere, was judged, and is healthy.
 
     :param statuses: the answer of each proxy.
-    :param facts: the answer of each application droplet, or the reason why there is none.
+    :param seen: what each application droplet runs, or the reason why that is not known.
     """
     if plan.live is None:
         return False
     droplets = plan.fleet.color(plan.live)
-    return all(
-        isinstance(one, DropletFacts) and one.revision == revision and one.service == "active"
-        for one in (facts[droplet] for droplet in droplets)
-    ) and all(
+    return all(seen[droplet] == RunningRelease(revision, is_active=True) for droplet in droplets) and all(
         status.live is plan.live
         and status.consistent
         # An unconfirmed revision, like the first release of a run that died, was never judged.

@@ -15,7 +15,6 @@ from bluegreen.checks.run import findings_in
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.release.release import NEEDED_TOOLS, DropletFacts
 from tests.unit import facts as calm
 from tests.unit.operators.test_provision_check import FLEET, V2, Check, status
 
@@ -55,27 +54,12 @@ class World:
         check = Check(monkeypatch, revision=V2)
         check.fleet, check.statuses = self.fleet, self.statuses
         for droplet in self.fleet.blue + self.fleet.green:
-            check.facts[droplet.name] = self._seen_by_deploy(droplet)
+            check.facts[droplet.name] = self._said(droplet)
         try:
             check.run()
         except AirflowException as refused:
             return str(refused)
         return ""
-
-    def _seen_by_deploy(self, droplet: Droplet) -> DropletFacts | BlueGreenError:
-        said = self._said(droplet)
-        if isinstance(said, BlueGreenError):
-            return said
-        return DropletFacts(
-            revision=said.current,
-            service=said.unit.ActiveState,
-            main_pid=1,
-            disk_free_mb=said.disk_free_mb,
-            inodes_free=said.inodes_free,
-            versions={tool: said.tools.get(tool) for tool in NEEDED_TOOLS},
-            missing_users=said.missing_users,
-            releases=said.releases,
-        )
 
     def _said(self, droplet: Droplet) -> AppServer | BlueGreenError:
         if droplet.off or droplet.public is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from bluegreen.checks.facts import Account, Reading
+from bluegreen.checks.facts import Account, Reading, Unit
 from bluegreen.checks.finding import Finding
 from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError
@@ -57,7 +57,7 @@ def deployed(
 
 def dry_run(member: Droplet, said: Said, *, known: bool = False) -> list[Finding]:
     """Return what a dry run finds about the droplet."""
-    told = calm.server(current=said.revision) if not isinstance(said, BlueGreenError) else None
+    told = calm.server(current=said.current) if not isinstance(said, BlueGreenError) else None
     fleet = with_blue(member)
     reading = told or Reading[Any](said, 1.0, 2.0)
     servers = {name: calm.server() for name in ("blue-1", "green-1")}
@@ -108,7 +108,11 @@ def test_a_droplet_that_proves_itself_joins(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("said", "has"),
-    [(facts(V2), "bbbbbbbbbbbb"), (facts(None), "no release"), (facts(service="failed"), "stopped")],
+    [
+        (facts(V2), "bbbbbbbbbbbb"),
+        (facts(None), "no release"),
+        (facts(unit=Unit(ActiveState="failed")), "stopped"),
+    ],
 )
 def test_a_droplet_that_is_new_in_the_live_color_gets_no_traffic_and_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, said: Said, has: str
@@ -173,7 +177,7 @@ def test_where_all_that_was_live_is_gone_a_deploy_goes_on_with_what_came_in_its_
 ) -> None:
     check = Check(monkeypatch, revision=V2)
     check.fleet = FLEET.model_copy(update={"blue": (stranger(),)})
-    check.facts[NAME] = facts(None, service="inactive")
+    check.facts[NAME] = facts(None, unit=Unit(ActiveState="inactive"))
     assert check.run() == ["198.18.0.4"]
     assert [one["name"] for one in check.said["plan"]["fleet"]["blue"]] == [NAME]
 

@@ -11,12 +11,12 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, DownstreamTasksSkipped
 
+from bluegreen.checks.facts import AppServer
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import previous_release
-from bluegreen.release.release import DropletFacts
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.traffic.agent_answers import Probe
 from tests.unit.operators.test_provision_check import FLEET as ONE_EACH
@@ -48,7 +48,7 @@ def go_back(
     monkeypatch: pytest.MonkeyPatch,
     revision: str | None,
     *,
-    on_droplets: list[DropletFacts],
+    on_droplets: list[AppServer],
     good: str | None = None,
     running: str | BlueGreenError = V2,
 ) -> tuple[Any, str | None, list[str]]:
@@ -64,7 +64,7 @@ def go_back(
         task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="activate")]
     monkeypatch.setattr(type(task), "_claim", lambda self, droplets: None)
     named = dict(zip(["green-1", "green-2"], on_droplets, strict=True))
-    monkeypatch.setattr(type(task), "_facts", lambda self, one: named[one.name])
+    monkeypatch.setattr(type(task), "_releases", lambda self, one: named[one.name].releases)
 
     def runs(_task: Any, _plan: Plan) -> str:
         if isinstance(running, BlueGreenError):

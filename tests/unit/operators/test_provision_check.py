@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from bluegreen.checks.facts import AppServer, Unit
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.host_keys import generate
 from bluegreen.operators import provision_check
-from bluegreen.release.release import DropletFacts
 from bluegreen.run.plan import HeldLock
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("trusting")
 KEY = generate().public
 V1, V2 = "a" * 40, "b" * 40
 Answer = ProxyStatus | BlueGreenError
-Facts = DropletFacts | BlueGreenError
+Facts = AppServer | BlueGreenError
 
 
 def droplet(number: int, name: str) -> Droplet:
@@ -58,17 +58,28 @@ def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> Pro
     return ProxyStatus.parse(answer(live=live, **{**calm, **changes}))
 
 
-def facts(revision: str | None = V1, **changes: Any) -> DropletFacts:
-    return DropletFacts(
+def facts(revision: str | None = V1, **changes: Any) -> AppServer:
+    return AppServer(
         **{
-            "revision": revision,
-            "service": "active",
-            "main_pid": 1,
+            "uid": 0,
+            "clock": 1.0,
             "disk_free_mb": 5000,
             "inodes_free": 70_000,
-            "versions": {"perl": "5.36.0", "carton": "1.0", "git": "2.39"},
+            "memory_mb": 2000,
+            "memory_free_mb": 1000,
+            "files": {},
+            "unit": Unit(ActiveState="active"),
+            "tools": dict.fromkeys(("perl", "carton", "git", "cc", "make"), "1.0"),
             "missing_users": (),
+            "perl_key": "",
+            "current": revision,
+            "running": revision,
             "releases": (),
+            "activated": (),
+            "cache": (),
+            "jobs": (),
+            "remote": None,
+            "compared": None,
             **changes,
         }
     )
@@ -188,7 +199,7 @@ def test_what_is_live_by_a_map_that_the_next_haproxy_would_not_have_is_deployed_
     ("name", "said"),
     [
         ("blue-1", facts(V2)),
-        ("blue-1", facts(service="failed")),
+        ("blue-1", facts(unit=Unit(ActiveState="failed"))),
         ("blue-1", BlueGreenError("blue-1 cannot be reached")),
         ("lb-2", status(up=False)),
         ("lb-2", status(live=None)),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from agent.protocol import Verb
-from bluegreen.agent_bundle import agent_bundle, memory_runner
-from bluegreen.checks.facts import Reading
-from bluegreen.errors import BlueGreenError
+from bluegreen.checks.facts import AppServer, Reading
+from bluegreen.checks.gather.expected import environment_path, watched_files
+from bluegreen.errors import AgentRefusedError, BlueGreenError
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.hooks.agent import AgentHook
 from bluegreen.hooks.droplet import DropletHook
 from bluegreen.release.cage import CAGE
+from bluegreen.release.system_names import BUILD_USER, FETCH_USER
+from bluegreen.settings.app import App
 
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
 SPARE_SECONDS = 4
@@ -35,18 +38,6 @@ def attempt(question: Callable[[], T]) -> T | BlueGreenError:
         return error
 
 
-def facts_command() -> list[str]:
-    """Return the command that reads :func:`facts_input` from standard input, and prints an answer as JSON."""
-    bundle = agent_bundle()
-    runner = ["python3", "-I", "-B", "-c", memory_runner()]
-    return [*runner, bundle.name, str(len(bundle.data)), Verb.FACTS.value, "-"]
-
-
-def facts_input(request: dict[str, Any]) -> bytes:
-    """Return a request, after the agent that answers it."""
-    return agent_bundle().data + json.dumps({**request, "cage": CAGE}).encode()
-
-
 def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Reading[Answer]:
     """Ask a droplet, close the connection, and say when that was."""
     asked = time.time()
@@ -55,19 +46,48 @@ def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Readi
     return Reading(answer, asked, time.time())
 
 
+def ask_app_server(
+    app: App,
+    droplet: Droplet,
+    *,
+    patterns: Sequence[str] = (),
+    compare: bool = False,
+    load: str | None = None,
+) -> Reading[AppServer]:
+    """Ask an application droplet what a deploy finds there.
+
+    :param patterns: what its repository is asked for from there; nothing if there are none.
+    :param compare: whether its release is compared with the commit.
+    :param load: a revision to load there.
+    """
+    request = {
+        "kind": "app_server",
+        "app": app.system_name,
+        "unit": f"{app.system_name}.service",
+        "files": list(watched_files(app, proxy=False)),
+        "fetch_user": FETCH_USER,
+        "build_user": BUILD_USER,
+        "run_user": app.system_name,
+        "environment": environment_path(app),
+        "repository": app.repository if patterns else "",
+        "patterns": list(patterns),
+        "compare": compare,
+        "load": load,
+    }
+    hook = attempt(lambda: DropletHook.of(droplet, app))
+    if isinstance(hook, BlueGreenError):
+        return Reading(hook, time.time(), time.time())
+    return ask(hook, request, AppServer)
+
+
 def _answer(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
-    limited = {**request, "seconds": hook.command_timeout - SPARE_SECONDS}
-    result = hook.run(facts_command(), facts_input(limited))
+    seconds = hook.command_timeout - SPARE_SECONDS
     try:
-        said = json.loads(result.stdout)
-        ok = said["ok"]
-    except (ValueError, TypeError, KeyError):
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        said = AgentHook(hook).read(Verb.FACTS, seconds, **request, seconds=seconds, cage=CAGE)
+        return kind.model_validate(said["facts"])
+    except AgentRefusedError as error:
+        reason = str(error).removeprefix(f"{hook.droplet.name}: ")
         raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {reason[:200]}") from None
-    if not ok:
-        raise FactsError(f"{hook.droplet.label}: its facts cannot be read: {said.get('message', '')[:200]}")
-    try:
-        return kind.model_validate(said.get("facts"))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise FactsError(f"{hook.droplet.label}: its facts are not whole: {place}") from None

@@ -18,8 +18,8 @@ from bluegreen.checks.facts import (
     Source,
     version_of,
 )
-from bluegreen.checks.gather.ask_machine import ask, attempt
-from bluegreen.checks.gather.expected import environment_path, watched_files
+from bluegreen.checks.gather.ask_machine import ask, ask_app_server, attempt
+from bluegreen.checks.gather.expected import watched_files
 from bluegreen.checks.gather.second_round import follow_up
 from bluegreen.checks.gather.source import read_source
 from bluegreen.color import Color
@@ -31,7 +31,6 @@ from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxy import ProxyHook
-from bluegreen.release.system_names import BUILD_USER, FETCH_USER
 from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.settings.app import App
 from bluegreen.settings.fleet import EntryPoint
@@ -83,7 +82,7 @@ class _Collector:
             asked_source = pool.submit(attempt, self._source)
             account = self._account()
             fleet = _fleet(account, self.app)
-            members = _reachable(fleet.proxies)
+            members = reachable(fleet.proxies)
             made = {one.name: attempt(partial(ProxyHook.of, one, self.app)) for one in members}
             hooks = {name: one for name, one in made.items() if isinstance(one, ProxyHook)}
             refused = {name: one for name, one in made.items() if isinstance(one, BlueGreenError)}
@@ -92,7 +91,7 @@ class _Collector:
             facts = Facts(
                 self.app, account, fleet, asked_source.result(), statuses, {}, {}, None, time.time()
             )
-            servers = _reachable(fleet.blue + fleet.green)
+            servers = reachable(fleet.blue + fleet.green)
             asked = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
             answers = {one.name: each.result() for one, each in zip(servers, asked, strict=True)}
             # Which servers the configuration has depends on the droplets' answers.
@@ -164,25 +163,13 @@ class _Collector:
         source = facts.source if isinstance(facts.source, Source) else None
         is_idle = facts.idle is not None and droplet in facts.fleet.color(facts.idle)
         wanted = [source.ref, source.revision] if source else []
-        request = {
-            "kind": "app_server",
-            "app": self.app.system_name,
-            "unit": f"{self.app.system_name}.service",
-            "files": list(watched_files(self.app, proxy=False)),
-            "fetch_user": FETCH_USER,
-            "build_user": BUILD_USER,
-            "run_user": self.app.system_name,
-            "environment": environment_path(self.app),
-            "repository": self.app.repository,
-            "patterns": patterns_of(wanted[0]) if wanted else ["HEAD"],
-            "compare": True,
-            "load": source.revision if source and is_idle else None,
-        }
-        try:
-            hook = DropletHook.of(droplet, self.app)
-        except BlueGreenError as error:
-            return Reading(error, time.time(), time.time())
-        return ask(hook, request, AppServer)
+        return ask_app_server(
+            self.app,
+            droplet,
+            patterns=patterns_of(wanted[0]) if wanted else ["HEAD"],
+            compare=True,
+            load=source.revision if source and is_idle else None,
+        )
 
 
 def _fleet(account: Account, app: App) -> Fleet:
@@ -192,6 +179,6 @@ def _fleet(account: Account, app: App) -> Fleet:
     return Fleet.sorted(account.droplets, app.fleet.tags)[0]
 
 
-def _reachable(droplets: Iterable[Droplet]) -> list[Droplet]:
+def reachable(droplets: Iterable[Droplet]) -> list[Droplet]:
     """Leave out the droplets that cannot be reached according to the API; a check reports each of them."""
     return [one for one in droplets if one.public is not None and one.status == "active"]
