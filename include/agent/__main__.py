@@ -20,13 +20,20 @@ from importlib import import_module
 from typing import Any
 
 from agent.call import Call
-from agent.protocol import ALARM_AFTER, DEADLINES, READERS, AgentError, Code, Json, Verb
+from agent.protocol import ALARM_AFTER, DEADLINES, JOBS, READERS, AgentError, Code, Json, Verb
 from agent.system import CallDeadline, parts_of, since_boot
 
 # Where the function of each verb is; it is called like the verb. What a machine is not asked is not read.
 MODULES = {
     Verb.INSTALL_AGENT: "agent.installation",
     Verb.FACTS: "agent.facts.verb",
+    Verb.CLAIM: "agent.droplet.claims",
+    Verb.TOKEN: "agent.droplet.claims",
+    Verb.START_JOB: "agent.droplet.jobs",
+    Verb.FOLLOW_JOB: "agent.droplet.following",
+    Verb.END_JOB: "agent.droplet.jobs",
+    Verb.RUN: "agent.droplet.running",
+    Verb.STOP: "agent.droplet.stopping",
     Verb.STATUS: "agent.proxy.reading",
     Verb.PROBE: "agent.proxy.reading",
     Verb.LEDGER: "agent.proxy.reading",
@@ -73,7 +80,7 @@ def answer_to(arguments: list[str]) -> Json:
     signal.setitimer(signal.ITIMER_REAL, DEADLINES[verb] + ALARM_AFTER)
     request = request_in(arguments[1] if len(arguments) > 1 else "{}", call.deadline)
     answer: Callable[[Call, Json], Json] = getattr(import_module(MODULES[verb]), verb.value)
-    if verb in READERS:
+    if verb in READERS or verb in JOBS:
         return {"ok": True, **answer(call, request)}
     with call.lock.held():
         return {"ok": True, **answer(call, request)}

@@ -27,6 +27,14 @@ class Verb(str, Enum):
     # Every machine.
     INSTALL_AGENT = "install_agent"
     FACTS = "facts"
+    # Droplets that run an app.
+    CLAIM = "claim"
+    TOKEN = "token"  # noqa: S105
+    START_JOB = "start_job"
+    FOLLOW_JOB = "follow_job"
+    END_JOB = "end_job"
+    RUN = "run"
+    STOP = "stop"
     # Proxies: verbs that only read.
     STATUS = "status"
     PROBE = "probe"
@@ -51,10 +59,22 @@ class Verb(str, Enum):
 # Seconds, the longest that facts may take. Each request says how long its own may.
 FACTS_SECONDS = 600.0
 
+# Seconds, the longest that a job on a droplet may take.
+LONGEST_JOB = 86400.0
+# Seconds after which a job that is followed and writes nothing is reported to be alive.
+HEARTBEAT = 2.0
+
 # Seconds within which each verb ends, whatever happens. The wait for another call of the agent counts.
 DEADLINES: dict[Verb, float] = {
     Verb.INSTALL_AGENT: 60.0,
     Verb.FACTS: FACTS_SECONDS,
+    Verb.CLAIM: 60.0,
+    Verb.TOKEN: 10.0,
+    Verb.START_JOB: 60.0,
+    Verb.FOLLOW_JOB: LONGEST_JOB,
+    Verb.END_JOB: 60.0,
+    Verb.RUN: LONGEST_JOB,
+    Verb.STOP: 60.0,
     Verb.STATUS: 25.0,
     Verb.PROBE: 65.0,
     Verb.LEDGER: 10.0,
@@ -73,7 +93,9 @@ DEADLINES: dict[Verb, float] = {
 ALARM_AFTER = 5.0
 
 # Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
-READERS = frozenset({Verb.FACTS, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
+READERS = frozenset({Verb.FACTS, Verb.TOKEN, Verb.FOLLOW_JOB, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
+# Verbs that are a job: their unit limits them, and they end with an exit status instead of an answer.
+JOBS = frozenset({Verb.RUN})
 
 
 class Code(str, Enum):
@@ -93,6 +115,8 @@ class Code(str, Enum):
     BUSY = "busy"
     # The agent itself, or the unit that runs it at boot, cannot be installed.
     NOT_INSTALLED = "not_installed"
+    # A later run has claimed the droplet.
+    CLAIMED = "claimed"
     # Another run holds the lock.
     LOCKED = "locked"
     # This run does not hold the lock any more.
@@ -123,6 +147,42 @@ class Code(str, Enum):
     def __str__(self) -> str:
         """Return the word itself, as in an answer."""
         return str(self.value)
+
+
+class JobState(str, Enum):
+    """Where a job on a droplet stands."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    # There is no such unit: never started, cleaned up, or the droplet was restarted.
+    MISSING = "missing"
+
+    def __str__(self) -> str:
+        """Return the word itself, as in an answer."""
+        return str(self.value)
+
+
+class JobProgress(TypedDict):
+    """What a job that is followed has written since, and up to where its output was read."""
+
+    lines: list[str]
+    cursor: int
+
+
+class JobEnd(TypedDict):
+    """The answer of ``follow_job``.
+
+    ``result`` is systemd's word for how the job ended: ``success``, ``exit-code``, ``signal``, ``timeout`` …;
+    ``exit_status`` is null until it has. ``run_id`` is of the run that started it, ``seconds`` its duration.
+    """
+
+    state: str
+    result: str
+    exit_status: int | None
+    run_id: str
+    seconds: float
+    cursor: int
 
 
 class AgentError(Exception):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from agent.installation import file_name
 from agent.paths import AGENTS
+from agent.protocol import Verb
 
 AGENT_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "agent"
 # The earliest date that a zip can hold: what is packed says the contents, not when it was made.
@@ -49,6 +53,18 @@ def agent_bundle() -> AgentBundle:
 def memory_runner() -> str:
     """Return the program that runs the bundle without writing it anywhere."""
     return (AGENT_DIRECTORY / _FROM_MEMORY).read_text(encoding="utf-8")
+
+
+def memory_command(verb: Verb) -> list[str]:
+    """Return the command that runs a verb from memory; it reads :func:`memory_input`."""
+    bundle = agent_bundle()
+    runner = ["python3", "-I", "-B", "-c", memory_runner(), bundle.name, str(len(bundle.data))]
+    return [*runner, verb.value, "-"]
+
+
+def memory_input(request: Mapping[str, Any]) -> bytes:
+    """Return the agent and a request, for the standard input of :func:`memory_command`."""
+    return agent_bundle().data + json.dumps(request).encode()
 
 
 def agent_text(name: str) -> str:

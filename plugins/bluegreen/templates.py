@@ -1,7 +1,8 @@
-"""Files and templates that are sent to machines."""
+"""Configuration for machines, rendered from ``include/templates``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 TEMPLATES_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "templates"
 
-
-def template_text(name: str) -> str:
-    """Return a file that is sent unchanged, for example ``droplet/wait_healthy.pl``."""
-    return (TEMPLATES_DIRECTORY / name).read_text(encoding="utf-8")
+# What a value in a systemd unit may consist of: nothing that systemd splits, expands or ends a line at.
+_UNIT_WORD = re.compile(r"[A-Za-z0-9_./:@~-]+")
 
 
 def environment(finalize: Callable[[object], object] | None = None) -> Environment:
@@ -31,3 +30,20 @@ def environment(finalize: Callable[[object], object] | None = None) -> Environme
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def render_unit(name: str, **values: object) -> str:
+    """Render a systemd unit; values are plain words (letters, digits and ``_ . / : @ ~ -``) only.
+
+    :param name: path of the template below ``include/templates``.
+    :raises jinja2.UndefinedError: if the template needs a value that is not given.
+    :raises ValueError: if a value holds anything else.
+    """
+    return environment(_check_unit_word).get_template(name).render(values)
+
+
+def _check_unit_word(value: object) -> str:
+    text = str(value)
+    if not _UNIT_WORD.fullmatch(text):
+        raise ValueError(f"{text!r} cannot be part of a systemd unit")
+    return text

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.release.jobs import Claim, JobState, claim_script, clean_script, start_script
-from bluegreen.release.release import RESERVE_INODES, RESERVE_MB, deploy_unit, failure_cause
-from bluegreen.release.stop_idle import stop_script
+from agent.protocol import Verb
+from bluegreen.release.jobs import JobState
+from bluegreen.release.release import (
+    NEEDED_TOOLS,
+    RESERVE_INODES,
+    RESERVE_MB,
+    deploy_program,
+    deploy_unit,
+    failure_cause,
+)
 from sandbox import Sandbox
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
 from tests.sandbox.releases import Commit, answering, comes_back, refused, running
@@ -28,15 +35,16 @@ def bare_droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
 
 def test_first_release_then_another_over_it(bare_droplet: AppDroplet, revisions: dict[str, str]) -> None:
     empty = bare_droplet.facts()
-    assert (empty.revision, empty.main_pid, empty.releases, empty.missing_users) == (None, None, (), ())
+    assert (empty.current, bare_droplet.main_pid()) == (None, 0)
+    assert (empty.releases, empty.missing_users) == ((), ())
     for tag in ("v1", "v2"):
         running(bare_droplet, revisions[tag])
         assert f"<h1>My Perl app {tag}</h1>" in bare_droplet.get().text
         facts = bare_droplet.facts()
-        assert (facts.revision, facts.service) == (revisions[tag], "active")
+        assert (facts.current, facts.unit.ActiveState) == (revisions[tag], "active")
         assert f"{ROOT}/releases/{revisions[tag]}/local/lib/perl5/Try/Tiny.pm" in loaded_modules(bare_droplet)
     assert facts.releases == tuple(sorted((revisions["v1"], revisions["v2"])))
-    assert all(facts.versions.values())
+    assert all(facts.tools[tool] for tool in NEEDED_TOOLS)
     owner = bare_droplet.machine.run(["stat", "-c", "%U", f"{ROOT}/current/", f"{ROOT}/current/lib"]).stdout
     assert owner.split() == ["root", "root"]
     assert bare_droplet.machine.run(["systemctl", "is-enabled", SYSTEM_NAME]).stdout == "enabled\n"
@@ -67,14 +75,14 @@ def test_unchanged_dependencies_are_not_built_again(droplet: AppDroplet, revisio
 
 def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
     running(droplet, revisions["v2"])
-    before = droplet.facts()
+    before = droplet.facts(), droplet.main_pid()
     cause = refused(droplet, revisions["v3-broken"])
     assert cause.startswith("the app does not load: syntax error at lib/MyPerlApp.pm line 57")
-    after = droplet.facts()
-    assert (after.revision, after.main_pid, after.releases) == (
-        before.revision,
-        before.main_pid,
-        before.releases,
+    after = droplet.facts(), droplet.main_pid()
+    assert (after[0].current, after[1], after[0].releases) == (
+        before[0].current,
+        before[1],
+        before[0].releases,
     )
     assert droplet.get("/health").status_code == 200
     leftovers = droplet.machine.run(f"ls {ROOT}/releases | grep partial", check=False).stdout
@@ -83,7 +91,7 @@ def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions
 
 def test_full_disk_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
     running(droplet, revisions["v2"])
-    before = droplet.facts()
+    before = droplet.facts().current, droplet.main_pid()
     droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v1']}", f"{ROOT}/reserve"])
     droplet.machine.fill_disk()
     try:
@@ -92,8 +100,7 @@ def test_full_disk_is_refused(droplet: AppDroplet, revisions: dict[str, str]) ->
         )
         # Without the check beforehand, the first write that fails must tell the same.
         assert f"No space left on the disk of {ROOT}" in refused(droplet, revisions["v1"], min_free_mb=0)
-        after = droplet.facts()
-        assert (after.revision, after.main_pid) == (before.revision, before.main_pid)
+        assert (droplet.facts().current, droplet.main_pid()) == before
         assert droplet.get("/version").status_code == 200
     finally:
         droplet.machine.free_disk()
@@ -109,7 +116,8 @@ def test_a_release_that_fills_the_disk_leaves_room_for_the_next_one(
     droplet.machine.run(
         f"runuser -u {SYSTEM_NAME} -- dd if=/dev/zero of={filler} bs=1M status=none", check=False
     )
-    assert droplet.facts().disk_free_mb == RESERVE_MB
+    facts = droplet.facts()
+    assert facts.disk_free_mb + facts.disk_reserved_mb == RESERVE_MB
     running(droplet, revisions["v1"])
     assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve"], check=False).returncode == 1
     droplet.machine.run(["rm", filler])
@@ -129,7 +137,8 @@ def test_a_release_that_fills_the_disk_with_files_leaves_room_for_the_next_one(
     try:
         # What other programs on the machine make and remove meanwhile is not much.
         assert int(droplet.machine.run("df --output=iavail /opt | tail -n 1").stdout) < 20
-        assert RESERVE_INODES <= (droplet.facts().inodes_free or 0) < RESERVE_INODES + 30
+        facts = droplet.facts()
+        assert RESERVE_INODES <= (facts.inodes_free or 0) + facts.inodes_reserved < RESERVE_INODES + 30
         running(droplet, revisions["v1"])
         assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve"], check=False).returncode == 1
     finally:
@@ -147,7 +156,7 @@ def test_release_that_is_not_healthy_gives_way_to_the_one_before(
         "the app was started but did not become healthy within 5 s: it answers 404, asked as http://"
     )
     assert cause.endswith(f" (this droplet runs {revisions['v2'][:12]} again)")
-    assert droplet.facts().revision == revisions["v2"]
+    assert droplet.facts().current == revisions["v2"]
     comes_back(droplet, revisions["v2"])
 
 
@@ -165,7 +174,7 @@ def test_first_release_that_is_not_healthy_leaves_nothing_running(
     cause = refused(bare_droplet, revisions["v1"], health_path="/nothing", health_timeout=5)
     assert "it answers 404, asked as http://" in cause
     facts = bare_droplet.facts()
-    assert (facts.revision, facts.service) == (None, "inactive")
+    assert (facts.current, facts.unit.ActiveState) == (None, "inactive")
 
 
 def test_server_command_that_does_not_run_the_wrapper(droplet: AppDroplet, revisions: dict[str, str]) -> None:
@@ -274,10 +283,10 @@ def test_killed_at_any_moment_and_run_again(
     unit = droplet.start(droplet.release(second))
     killer = f"sleep {chance.uniform(0, 1.2):.3f}; systemctl kill --signal=KILL {unit}.service"
     droplet.machine.run(killer, check=False)
-    current = droplet.facts().revision
+    current = droplet.facts().current
     assert current in (first, second)
     assert droplet.machine.run(["test", "-x", f"{ROOT}/releases/{current}/.bluegreen/start"]).returncode == 0
-    droplet.script(clean_script(unit=unit))
+    droplet.clean(unit)
     running(droplet, second)
     assert "partial" not in droplet.machine.run(["ls", f"{ROOT}/releases"]).stdout
 
@@ -288,19 +297,19 @@ def test_job_survives_its_connection_and_is_attached_to(
     unit = deploy_unit(APP, revisions["v1"])
     script = "echo begin; sleep 2; echo end; exit 7"
     for _ in range(2):
-        droplet.script(start_script(unit=unit, run_id="run-1", script=script, timeout=60))
+        droplet.start_command(unit, script, "run-1")
     report = droplet.poll(unit, wait=0)
     assert (report.state, report.run_id) == (JobState.RUNNING, "run-1")
     # Another run meets it while it is at work, and waits for it as well.
-    droplet.script(start_script(unit=unit, run_id="run-2", script=script, timeout=60))
+    droplet.start_command(unit, script, "run-2")
     report = droplet.finish(unit)
     assert (report.state, report.exit_status, report.lines) == (JobState.FAILED, 7, ("begin", "end"))
     # Its end is kept for its own run, and no obstacle for the next.
-    droplet.script(start_script(unit=unit, run_id="run-1", script="echo again", timeout=60))
+    droplet.start_command(unit, "echo again", "run-1")
     assert droplet.finish(unit).exit_status == 7
-    droplet.script(start_script(unit=unit, run_id="run-2", script="echo again", timeout=60))
+    droplet.start_command(unit, "echo again", "run-2")
     assert droplet.finish(unit).lines == ("again",)
-    droplet.script(clean_script(unit=unit))
+    droplet.clean(unit)
     assert droplet.poll(unit).state is JobState.MISSING
 
 
@@ -309,26 +318,26 @@ def test_job_is_heard_to_the_last_half_line_while_the_journal_takes_nothing(drop
     droplet.machine.run(["systemctl", "kill", "--signal=STOP", "systemd-journald.service"])
     try:
         script = "echo one; printf two; sleep 1; echo ' halves'; printf three >&2; exit 7"
-        droplet.script(start_script(unit=unit, run_id="run-1", script=script, timeout=60))
+        droplet.start_command(unit, script, "run-1")
         report = droplet.finish(unit)
     finally:
         droplet.machine.run(["systemctl", "kill", "--signal=CONT", "systemd-journald.service"])
     assert (report.exit_status, report.lines) == (7, ("one", "two halves", "three"))
-    droplet.script(clean_script(unit=unit))
+    droplet.clean(unit)
 
 
 def test_job_that_takes_too_long(droplet: AppDroplet) -> None:
     unit = deploy_unit(APP, "e" * 40)
-    droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=1))
+    droplet.start_command(unit, "sleep 60", timeout=1)
     report = droplet.finish(unit)
     assert (report.state, report.result) == (JobState.FAILED, "timeout")
-    droplet.script(clean_script(unit=unit))
+    droplet.clean(unit)
 
 
 def test_job_that_is_stopped(droplet: AppDroplet) -> None:
     unit = deploy_unit(APP, "e" * 40)
-    droplet.script(start_script(unit=unit, run_id="run-1", script="sleep 60", timeout=60))
-    droplet.script(clean_script(unit=unit))
+    droplet.start_command(unit, "sleep 60", "run-1")
+    droplet.clean(unit)
     assert droplet.poll(unit).state is JobState.MISSING
 
 
@@ -336,9 +345,9 @@ def test_two_deploys_at_once_take_turns(droplet: AppDroplet, revisions: dict[str
     units = [droplet.start(droplet.release(revisions[tag])) for tag in ("v1", "v2")]
     reports = [droplet.finish(unit) for unit in units]
     assert [report.state for report in reports] == [JobState.SUCCESS] * 2, reports
-    assert answering(droplet) == droplet.facts().revision
+    assert answering(droplet) == droplet.facts().current
     for unit in units:
-        droplet.script(clean_script(unit=unit))
+        droplet.clean(unit)
 
 
 @pytest.fixture
@@ -349,11 +358,10 @@ def claimed(droplet: AppDroplet) -> Iterator[AppDroplet]:
     droplet.machine.run("rm -f /run/bluegreen/*.token /var/lib/bluegreen/*.token")
 
 
-def start_job(droplet: AppDroplet, unit: str, token: int, app: str = APP) -> None:
+def start_job(droplet: AppDroplet, unit: str, token: int, app: str = SYSTEM_NAME) -> None:
     """Start a job that does not end by itself."""
-    claim = Claim(app, token)
-    droplet.script(start_script(unit=unit, run_id=f"run-{token}", script="sleep 60", timeout=60, claim=claim))
-    assert droplet.poll(unit, wait=0).state is JobState.RUNNING
+    droplet.start_command(unit, "sleep 60", f"run-{token}", token=token, app=app)
+    assert droplet.poll(unit, wait=0, app=app).state is JobState.RUNNING
 
 
 def hold_back(droplet: AppDroplet) -> None:
@@ -370,16 +378,17 @@ def wait_until_locked(droplet: AppDroplet) -> None:
 
 def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisions: dict[str, str]) -> None:
     running(claimed, revisions["v1"])
-    before = claimed.facts()
-    claimed.script(claim_script(Claim(APP, 8)))
+    before = claimed.main_pid()
+    claimed.claim(8)
     unit = deploy_unit(APP, "e" * 40)
-    start = start_script(unit=unit, run_id="run-7", script="id", timeout=60, claim=Claim(APP, 7))
-    assert claimed.refusal(start) == (
+    program = deploy_program(claimed.release("e" * 40))
+    start = {"unit": unit, "run_id": "run-7", "timeout": 60, "token": 7, "program": program}
+    assert claimed.refusal(Verb.START_JOB, **start) == (
         "another run has claimed this droplet since (its token 8 is newer than 7); "
         "nothing was started, trigger a new run"
     )
     assert claimed.poll(unit).state is JobState.MISSING
-    assert claimed.facts().main_pid == before.main_pid
+    assert claimed.main_pid() == before
     shown = claimed.machine.run(["stat", "-c", "%U %a", f"/var/lib/bluegreen/{SYSTEM_NAME}.token"]).stdout
     assert shown == "root 600\n"
 
@@ -387,25 +396,24 @@ def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisi
 def test_claim_stops_the_jobs_of_earlier_runs_and_no_other_app_s(claimed: AppDroplet) -> None:
     earlier, other = deploy_unit(APP, "e" * 40), deploy_unit(f"{APP}_2", "e" * 40)
     start_job(claimed, earlier, 7)
-    start_job(claimed, other, 7, app=f"{APP}_2")
+    start_job(claimed, other, 7, app=f"{SYSTEM_NAME}_2")
     half_built = f"{ROOT}/releases/{'e' * 40}.partial.x"
     claimed.machine.run(["mkdir", "-p", half_built, f"{ROOT}/cache"])
-    claimed.script(claim_script(Claim(APP, 8)))
+    claimed.claim(8)
     assert claimed.machine.run(["test", "-e", half_built], check=False).returncode == 1
     assert claimed.poll(earlier, wait=0).state is JobState.MISSING
-    assert claimed.poll(other, wait=0).state is JobState.RUNNING
-    claimed.script(clean_script(unit=other, claim=Claim(f"{APP}_2", 7)))
+    assert claimed.poll(other, wait=0, app=f"{SYSTEM_NAME}_2").state is JobState.RUNNING
+    claimed.clean(other, token=7, app=f"{SYSTEM_NAME}_2")
 
 
 def test_claim_is_not_stopped_by_what_the_job_of_an_earlier_run_has_filled(claimed: AppDroplet) -> None:
-    claimed.machine.run("mount -t tmpfs -o size=1M tmpfs /run/bluegreen")
+    claimed.machine.run("mount -t tmpfs -o size=200k tmpfs /run/bluegreen")
     try:
-        unit, claim = deploy_unit(APP, "e" * 40), Claim(APP, 7)
-        script = "yes | head -c 5M; sleep 60"
-        claimed.script(start_script(unit=unit, run_id="run-7", script=script, timeout=60, claim=claim))
+        unit = deploy_unit(APP, "e" * 40)
+        claimed.start_command(unit, "yes | head -c 5M; sleep 60", "run-7", token=7)
         is_full = "df --output=avail /run/bluegreen | grep -x ' *0'"
         until(lambda: claimed.machine.run(is_full, check=False).returncode == 0, "its log fills all there is")
-        claimed.script(claim_script(Claim(APP, 8)))
+        claimed.claim(8)
         assert claimed.poll(unit, wait=0).state is JobState.MISSING
         assert claimed.machine.run(["cat", f"/run/bluegreen/{SYSTEM_NAME}.token"]).stdout == "8\n"
     finally:
@@ -420,11 +428,11 @@ def test_an_app_that_was_stopped_stays_so_until_a_release_is_activated(
         return claimed.machine.run(ask, check=False).stdout.split()
 
     running(claimed, revisions["v1"])
-    claimed.script(claim_script(Claim(APP, 8)))
-    assert "another run has claimed this droplet" in claimed.refusal(stop_script(Claim(APP, 7)))
+    claimed.claim(8)
+    assert "another run has claimed this droplet" in claimed.refusal(Verb.STOP, token=7)
     assert service() == ["active", "enabled"]
     for _ in range(2):
-        claimed.script(stop_script(Claim(APP, 9)))
+        assert claimed.call(Verb.STOP, token=9)["stopped"]
         assert service() == ["inactive", "disabled"]
     claimed.machine.run("rm -f /run/bluegreen/*.token /var/lib/bluegreen/*.token")
     running(claimed, revisions["v1"])
@@ -437,22 +445,22 @@ def test_deploy_of_another_revision_does_not_wait_for_what_a_dead_run_left_at_wo
     running(claimed, revisions["v1"])
     left = deploy_unit(APP, "e" * 40)
     # For longer than a deploy waits for the lock.
-    script = f"exec 9>/run/bluegreen/{SYSTEM_NAME}.lock; flock 9; sleep 600"
-    claim = Claim(APP, 7)
-    claimed.script(start_script(unit=left, run_id="run-7", script=script, timeout=600, claim=claim))
+    lock, directory = f"/run/bluegreen/{SYSTEM_NAME}.lock", f"/run/bluegreen/{left}"
+    claimed.machine.run(f"mkdir {directory}; echo 7 >{directory}/token")
+    claimed.machine.run(["systemd-run", "--quiet", f"--unit={left}", "flock", lock, "sleep", "600"])
     wait_until_locked(claimed)
     unit = claimed.start(claimed.release(revisions["v2"]), "run-8", token=8)
     report = claimed.finish(unit)
     assert report.state is JobState.SUCCESS, report.lines
     assert claimed.poll(left, wait=0).state is JobState.MISSING
-    claimed.script(clean_script(unit=unit, claim=Claim(APP, 8)))
+    claimed.clean(unit, token=8)
 
 
 def test_release_that_was_built_while_another_run_claimed_the_droplet_is_not_activated(
     claimed: AppDroplet, revisions: dict[str, str]
 ) -> None:
     running(claimed, revisions["v1"])
-    before = claimed.facts()
+    before = claimed.facts().current, claimed.main_pid()
     hold_back(claimed)
     unit = claimed.start(claimed.release(revisions["v2"]), "run-7", token=7)
     # As if the claim had come where its script could stop nothing.
@@ -460,10 +468,9 @@ def test_release_that_was_built_while_another_run_claimed_the_droplet_is_not_act
     report = claimed.finish(unit)
     assert report.state is JobState.FAILED
     assert failure_cause(report.lines) == "another run has claimed this droplet; nothing was activated"
-    after = claimed.facts()
-    assert (after.revision, after.main_pid) == (before.revision, before.main_pid)
+    assert (claimed.facts().current, claimed.main_pid()) == before
     assert answering(claimed) == revisions["v1"]
-    claimed.script(clean_script(unit=unit))
+    claimed.clean(unit)
 
 
 def test_job_that_is_attached_to_is_the_later_run_s(claimed: AppDroplet, revisions: dict[str, str]) -> None:
@@ -473,13 +480,12 @@ def test_job_that_is_attached_to_is_the_later_run_s(claimed: AppDroplet, revisio
     unit = claimed.start(release, "run-7", token=7)
     assert claimed.start(release, "run-8", token=8) == unit
     assert claimed.poll(unit, wait=0).run_id == "run-7"
-    stop = clean_script(unit=unit, claim=Claim(APP, 7))
-    assert claimed.refusal(stop).endswith("its job was left alone")
+    assert claimed.refusal(Verb.END_JOB, unit=unit, token=7).endswith("its job was left alone")
     claimed.machine.run("systemctl stop holder")
     report = claimed.finish(unit)
     assert report.state is JobState.SUCCESS, report.lines
     assert answering(claimed) == revisions["v2"]
-    claimed.script(clean_script(unit=unit, claim=Claim(APP, 8)))
+    claimed.clean(unit, token=8)
 
 
 def test_release_that_turns_out_bad_is_left_to_the_run_that_has_claimed_the_droplet_since(
@@ -490,13 +496,12 @@ def test_release_that_turns_out_bad_is_left_to_the_run_that_has_claimed_the_drop
     unit = claimed.start(release, "run-7", token=7)
     waits = f"waiting for http://{release.listen_address}:8080/nothing"
     until(lambda: waits in claimed.poll(unit, wait=0).lines, "it is started")
-    started = claimed.facts().main_pid
+    started = claimed.main_pid()
     claimed.machine.run(f"echo 8 >/var/lib/bluegreen/{SYSTEM_NAME}.token")
     cause = failure_cause(claimed.finish(unit).lines)
     assert cause.endswith("(another run has claimed this droplet, so nothing was done about that)")
-    facts = claimed.facts()
-    assert (facts.revision, facts.main_pid) == (revisions["v1"], started)
-    claimed.script(clean_script(unit=unit))
+    assert (claimed.facts().current, claimed.main_pid()) == (revisions["v1"], started)
+    claimed.clean(unit)
 
 
 def test_secrets_of_the_app_s_environment_do_not_leave_the_droplet(

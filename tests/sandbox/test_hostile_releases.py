@@ -12,15 +12,16 @@ from typing import Any, cast
 
 import pytest
 
+from agent.protocol import Verb
 from bluegreen.checks.dependencies import cache_key
 from bluegreen.checks.facts import Source
-from bluegreen.checks.gather.ask_machine import facts_command, facts_input
 from bluegreen.checks.gather.source import made_from
-from bluegreen.release.jobs import JobState, clean_script, start_script
-from bluegreen.release.lifecycle_commands import Moment, hook_script, hook_unit
+from bluegreen.release.jobs import JobState
+from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit
 from bluegreen.release.release import failure_cause
 from bluegreen.settings.hooks import Hook
 from bluegreen.source.mirror import with_mirror
+from tests.facts_call import facts_command, facts_input
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet
 from tests.sandbox.releases import Commit, comes_back, refused, running
 from tests.waiting import until
@@ -252,10 +253,11 @@ def test_an_app_that_needs_more_than_the_cage_can_be_deployed(droplet: AppDrople
 def hook(droplet: AppDroplet, command: Hook) -> tuple[str, ...]:
     """Run a command as a run does, and return what it wrote."""
     unit = hook_unit(APP, Moment.BEFORE_SWITCH, 1)
-    script = hook_script(APP, unit, command, "0" * 40, {"REF": "it's $HOME $$ ${X} %n"})
-    droplet.script(start_script(unit=unit, run_id="run-1", script=script, timeout=60))
+    program = command_program(APP, unit, command, "0" * 40, {"REF": "it's $HOME $$ ${X} %n"})
+    token, about = droplet.token(), {"unit": unit, "run_id": "run-1", "timeout": 60}
+    droplet.call(Verb.START_JOB, **about, token=token, program=program)
     lines = droplet.finish(unit).lines
-    droplet.script(clean_script(unit=unit))
+    droplet.clean(unit)
     return lines
 
 
@@ -276,7 +278,7 @@ def test_a_release_that_talks_without_end_fills_nothing(
     size = int(droplet.machine.run(["du", "-sb", "/run/bluegreen"]).stdout.split()[0])
     assert size < 2_000_000
     assert any("KB of this output are left out here" in line for line in report.lines)
-    droplet.script(clean_script(unit=unit))
+    droplet.clean(unit)
 
 
 # Prints when the service loads the app, and not when a deploy does: only services know of the journal.
@@ -302,9 +304,9 @@ def test_the_last_words_of_an_app_that_is_not_healthy_are_bounded_in_bytes(
         "the app was started but did not become healthy within 15 s"
     )
     assert any(line.startswith("xxx") for line in report.lines)
-    size = int(droplet.machine.run(["stat", "-c", "%s", f"/run/bluegreen/{unit}.log"]).stdout)
+    size = int(droplet.machine.run(["stat", "-c", "%s", f"/run/bluegreen/{unit}/log"]).stdout)
     assert 60_000 < size < 90_000
-    droplet.script(clean_script(unit=unit))
+    droplet.clean(unit)
     comes_back(droplet, revisions["v1"])
 
 

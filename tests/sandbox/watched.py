@@ -21,11 +21,11 @@ from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.droplet_agent import DropletAgentHook
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxies import ProxiesHook
-from bluegreen.release.jobs import clean_script, parse_job_report, poll_script, start_script
-from bluegreen.release.release import Release, deploy_script, deploy_unit
+from bluegreen.hooks.remote_job import RemoteJob
+from bluegreen.release.release import Release, deploy_program, deploy_unit
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from sandbox import Machine
@@ -130,16 +130,13 @@ class Watched:
     def deploy(self, droplet: Droplet, tag: str) -> None:
         """Build and start a release on a droplet."""
         unit, revision = deploy_unit(APP, self.revisions[tag]), self.revisions[tag]
-        script = deploy_script(Release.of(self.app, revision, str(droplet.private)))
-        with DropletHook.of(droplet, self.app) as hook:
-            run = hook.run_script(start_script(unit=unit, run_id="deploy/run-1", script=script, timeout=120))
-            assert run.status == 0, run.stderr
-            while (
-                report := parse_job_report(hook.run_script(poll_script(app=APP, unit=unit)).stdout)
-            ).state == "running":
-                pass
-            assert report.state == "success", report
-            hook.run_script(clean_script(unit=unit))
+        program = deploy_program(Release.of(self.app, revision, str(droplet.private)))
+        written: list[str] = []
+        with RemoteJob(DropletAgentHook.of(droplet, self.app), APP, unit, token=1) as job:
+            job.start("deploy/run-1", program, timeout=120)
+            report = job.follow(written.extend)
+            assert report.state == "success", written
+            job.end()
 
 
 def settings(repository: str) -> dict[str, Any]:

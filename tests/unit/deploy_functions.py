@@ -6,10 +6,12 @@ import os
 import subprocess
 from pathlib import Path
 
-from bluegreen.release.release import Release, deploy_script
+from agent.droplet.jobs import files_of
+from agent.shell import assignments
+from bluegreen.release.release import Release, deploy_program
 
 # Where the script begins to act; what is before that only defines.
-_BEGINS = "\ninstall -d -m 700 /run/bluegreen\n"
+_BEGINS = b"\ninstall -d -m 700 /run/bluegreen\n"
 
 
 def run_functions(
@@ -19,20 +21,19 @@ def run_functions(
 
     :param programs: what stands for a program, as lines of a shell.
     """
-    script, found, _ = deploy_script(release).partition(_BEGINS)
-    assert found
-    places = directory / "bin"
-    places.mkdir(exist_ok=True)
+    program = deploy_program(release)
+    job, places, root = directory / "job", directory / "bin", directory / "root"
+    for place in (job, places, root):
+        place.mkdir(exist_ok=True)
+    for name, data in files_of(program["script"]).items():
+        (job / name).write_bytes(data)
+    (job / "settings.sh").write_text(assignments(program["settings"]))
     for name, lines in programs.items():
         (places / name).write_text(f"#!/bin/bash\n{lines}\n")
         (places / name).chmod(0o755)
-    root = directory / "root"
-    root.mkdir(exist_ok=True)
+    script = job / program["script"]
+    begin, found, _ = script.read_bytes().partition(_BEGINS)
+    assert found
     ours = f"root={root}\nreserve=$root/reserve\nlog=$root/log\nPATH={places}:$PATH\n"
-    return subprocess.run(
-        ["bash", "-c", f"{script}\n{ours}\n{commands}\n"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=dict(os.environ),
-    )
+    script.write_bytes(begin + f"\n{ours}\n{commands}\n".encode())
+    return subprocess.run(["bash", script], capture_output=True, text=True, check=False, env=dict(os.environ))

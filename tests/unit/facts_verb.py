@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bluegreen.checks.gather.ask_machine import facts_command, facts_input
+from tests.facts_call import facts_command, facts_input
 
 
 def run_facts(machine: list[str], request: dict[str, Any]) -> str:

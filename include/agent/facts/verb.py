@@ -31,11 +31,11 @@ KINDS: dict[str, Callable[[CallDeadline, Json], Json]] = {
 
 
 def facts(call: Call, request: Json) -> Json:
-    """Return the facts of one kind, under the key ``facts``.
+    """Read what a deploy finds on this machine.
 
-    :param request: ``kind``, ``seconds`` after which Airflow takes the machine for lost, and what the
-        function of that kind reads.
-    :raises AgentError: with the code ``bad_request`` if there is no such kind; ``too_slow`` or ``too_large``.
+    Request: ``kind`` (``app_server``, ``proxy``, ``load`` or ``mirror``), ``seconds`` (after which Airflow
+    takes the machine for lost), and what the function of that kind reads. Answer: ``facts``, the model of
+    that kind in ``bluegreen.checks.facts``. Codes: ``too_slow``, ``too_large``. A kill leaves nothing.
     """
     os.environ.update(LC_ALL="C.UTF-8", PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     os.chdir("/")

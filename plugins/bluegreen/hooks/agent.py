@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseHook
 
 from agent.protocol import ALARM_AFTER, DEADLINES, Verb
-from bluegreen.agent_bundle import agent_bundle, memory_runner
+from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.errors import AgentRefusedError
 from bluegreen.hooks.droplet import CommandResult, DropletHook
 
@@ -100,11 +100,8 @@ class AgentHook(BaseHook):
     def _run_from_memory(
         self, verb: Verb, request: dict[str, Any], within: float | None = None
     ) -> CommandResult:
-        data = self.bundle.data
-        runner = ["python3", "-I", "-B", "-c", memory_runner(), self.bundle.name, str(len(data))]
-        stdin = data + json.dumps(request).encode()
         seconds = _seconds(verb, within)
-        return self.droplet_hook.run([*runner, verb.value, "-"], stdin, silence=seconds)
+        return self.droplet_hook.run(memory_command(verb), memory_input(request), silence=seconds)
 
     def _answer(self, verb: Verb, result: CommandResult) -> dict[str, Any]:
         try:

@@ -16,14 +16,13 @@ from airflow.sdk import BaseHook
 
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError, SettingsError
 from bluegreen.hooks.connection import usable_connection
-from bluegreen.release.jobs import BUSY_STATUS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-    from paramiko import Transport
+    from paramiko import Channel, Transport
 
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.settings.app import App
@@ -34,24 +33,14 @@ CONNECTIONS_AT_ONCE = 16
 # What is read of one command's output, and how many times the longest silence it may take to end.
 MOST_BYTES = 8 << 20
 LONGEST_COMMAND = 20
+# What is read of a command that is followed. A job's output is bounded there; this is for one that is not.
+MOST_STREAMED = 64 << 20
 
 
 class DropletUnreachableError(BlueGreenError):
     """A droplet cannot be reached by SSH, or the connection was lost."""
 
     transient = True
-
-
-class CommandError(BlueGreenError):
-    """A command on a droplet failed.
-
-    :param status: its exit status; with ``BUSY_STATUS`` it is worth another attempt.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-        self.transient = status == BUSY_STATUS
 
 
 @dataclass(frozen=True)
@@ -112,15 +101,6 @@ class DropletHook(BaseHook):
     ) -> None:
         self.close()
 
-    def run_script(self, script: str) -> CommandResult:
-        """Run a shell script; neither it nor its input appears in a process list.
-
-        :param script: its text, sent on standard input.
-        :raises DropletUnreachableError: if the droplet does not answer or stops answering.
-        :raises DropletRefusedError: if the host key or the login is refused.
-        """
-        return self.run(["bash", "-s"], script)
-
     def run(self, command: Sequence[str], stdin: str | bytes = "", silence: float = 0) -> CommandResult:
         """Run one command; each word reaches it exactly as it is here.
 
@@ -130,12 +110,44 @@ class DropletHook(BaseHook):
         :raises DropletUnreachableError: if the droplet does not answer or stops answering.
         :raises DropletRefusedError: if the host key or the login is refused.
         """
+        silence = max(silence, self.command_timeout)
+        with self._losses_named(silence):
+            return self._exchange(self._connect(), shlex.join(command), stdin, silence)
+
+    def stream(self, command: Sequence[str], stdin: str | bytes = "") -> Generator[str]:
+        """Run one command, and yield each line that it prints, errors included, as it comes.
+
+        :param command: the words of the command; it may say nothing for ``command_timeout`` seconds.
+        :param stdin: its standard input.
+        :raises DropletUnreachableError: if the droplet does not answer or stops answering.
+        :raises DropletRefusedError: if the host key or the login is refused, or if it prints too much.
+        """
+        with self._losses_named(self.command_timeout):
+            transport = self._connect()
+            with self._started(transport, shlex.join(command), stdin, self.command_timeout) as channel:
+                channel.set_combine_stderr(True)
+                yield from self._lines(channel)
+                with self._limit(transport):
+                    if channel.recv_exit_status() == -1:
+                        raise EOFError("the command ended without an exit status")
+
+    def _lines(self, channel: Channel) -> Iterator[str]:
+        received, left = b"", MOST_STREAMED
+        while part := channel.recv(1 << 16):
+            *lines, received = (received + part).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+            left -= len(part)
+            if left < 0 or len(received) > MOST_BYTES:
+                self.close()
+                raise DropletRefusedError(f"{self.droplet.label}: a command was given up: it wrote too much")
+
+    @contextmanager
+    def _losses_named(self, silence: float) -> Iterator[None]:
+        """Close a connection that was lost, and say how."""
         from paramiko import SSHException
 
-        transport = self._connect()
-        silence = max(silence, self.command_timeout)
         try:
-            return self._exchange(transport, shlex.join(command), stdin, silence)
+            yield
         except TimeoutError:
             self.close()
             raise DropletUnreachableError(
@@ -203,22 +215,29 @@ class DropletHook(BaseHook):
             milliseconds = self.command_timeout * 1000
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
-    def _exchange(
+    @contextmanager
+    def _started(
         self, transport: Transport, command: str, stdin: str | bytes, silence: float
-    ) -> CommandResult:
-        channel = transport.open_session(timeout=self.command_timeout)
-        with channel:
+    ) -> Iterator[Channel]:
+        """Start a command, and send its input."""
+        with transport.open_session(timeout=self.command_timeout) as channel:
             channel.settimeout(silence)
             with self._limit(transport):
                 channel.exec_command(command)
             try:
-                channel.sendall(stdin.encode() if isinstance(stdin, str) else stdin)
+                channel.sendall(stdin if isinstance(stdin, bytes) else stdin.encode())
                 channel.shutdown_write()
             except TimeoutError:
                 raise
             except OSError:
                 # It ended without reading all; its output and status say why.
                 self.log.debug("%s: the command did not read all of its input", self.droplet.label)
+            yield channel
+
+    def _exchange(
+        self, transport: Transport, command: str, stdin: str | bytes, silence: float
+    ) -> CommandResult:
+        with self._started(transport, command, stdin, silence) as channel:
             seconds = silence * LONGEST_COMMAND
             # Standard error gets less than a channel's window (2 MB), so it does not block the rest.
             stdout = self._read(channel.recv, seconds)
@@ -254,18 +273,6 @@ class DropletHook(BaseHook):
             yield
         finally:
             timer.cancel()
-
-
-def output_of(hook: DropletHook, script: str) -> str:
-    """Run a shell script on a droplet and return what it printed.
-
-    :raises CommandError: with the last line that it wrote to standard error, if it failed.
-    """
-    result = hook.run_script(script)
-    if result.status != 0:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise CommandError(f"{hook.droplet.label}: {reason}", result.status)
-    return result.stdout
 
 
 def _parse_host_key(line: str) -> object:

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import chain
 from airflow.sdk.exceptions import AirflowSkipException
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import DropletHook, output_of
+from bluegreen.hooks.droplet_agent import DropletAgentHook
+from bluegreen.hooks.remote_job import RemoteJob
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.job_log import JobLog
-from bluegreen.release.jobs import (
-    Claim,
-    JobReport,
-    JobState,
-    clean_script,
-    parse_job_report,
-    poll_script,
-    start_script,
-)
-from bluegreen.release.lifecycle_commands import Moment, hook_script, hook_unit, hooks_at
+from bluegreen.release.jobs import JobState
+from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit, hooks_at
 from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 
@@ -130,39 +122,25 @@ class CommandHooksOperator(LockedOperator):
             "RUN_ID": run.run_id,
         }
         unit = hook_unit(self.app_id, self.moment, number)
-        script = hook_script(self.app_id, unit, hook, self.revision, facts)
-        claim = Claim(self.app_id, self.held_lock.fencing_token)
-        start = start_script(unit=unit, run_id=run.run_id, script=script, timeout=hook.timeout, claim=claim)
+        program = command_program(self.app_id, unit, hook, self.revision, facts)
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)
-        with DropletHook.of(droplet, self.app) as connection:
+        agent, log = DropletAgentHook.of(droplet, self.app), JobLog(self.log)
+        with RemoteJob(agent, self.app_id, unit, self.held_lock.fencing_token) as job:
             with refusals_explained(proxies):
-                output_of(connection, start)
-            report = self._follow(connection, unit, proxies)
-            self._clean(connection, unit, claim)
+                job.start(run.run_id, program, hook.timeout)
+            report = job.follow(log.write, proxies.renew_in_time)
+            self._clean(job)
         if report.state is not JobState.SUCCESS:
             took = f"took longer than {hook.timeout} s" if report.result == "timeout" else ""
             status = took or f"ended with {report.exit_status if report.exit_status else report.result}"
-            said = f": {report.lines[-1]}" if report.lines else ""
+            said = f": {log.last[-1]}" if log.last else ""
             raise BlueGreenError(f"{what} {status}{said}")
 
-    def _follow(self, connection: DropletHook, unit: str, proxies: ProxiesHook) -> JobReport:
-        """Log what the command writes until it has ended; return how, with the last lines it wrote."""
-        cursor, log = 0, JobLog(self.log)
-        while True:
-            report = parse_job_report(
-                output_of(connection, poll_script(app=self.app_id, unit=unit, cursor=cursor))
-            )
-            cursor = report.cursor
-            log.write(report.lines)
-            if report.state is not JobState.RUNNING:
-                return replace(report, lines=tuple(log.last))
-            proxies.renew_in_time()
-
-    def _clean(self, connection: DropletHook, unit: str, claim: Claim) -> None:
+    def _clean(self, job: RemoteJob) -> None:
         """Remove the command's traces; how it ended is known by now, so nothing depends on it."""
         try:
-            output_of(connection, clean_script(unit=unit, claim=claim))
+            job.end()
         except BlueGreenError as error:
             self.log.warning("traces of the command are left, a later one removes them: %s", error)
 

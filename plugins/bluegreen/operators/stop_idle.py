@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletHook, output_of
+from agent.protocol import Code, Verb
+from bluegreen.errors import AgentRefusedError, BlueGreenError
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
+from bluegreen.hooks.droplet_agent import DropletAgentHook
 from bluegreen.hooks.two_phase import combined
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import ThisRun
-from bluegreen.release.jobs import CLAIMED_STATUS, Claim
-from bluegreen.release.stop_idle import seconds_left, stop_script, switched_since
+from bluegreen.release.stop_idle import seconds_left, switched_since
 from bluegreen.run.plan import HeldLock
 from bluegreen.traffic.agent_answers import ProxyStatus, utc
 from bluegreen.traffic.drain import requests, sessions_on
@@ -116,7 +118,6 @@ class StopIdleOperator(LockedOperator):
         return left if left > after * EARLY else 0
 
     def _stop_all(self, hook: ProxiesHook, color: Color, droplets: Sequence[Droplet]) -> None:
-        script = stop_script(Claim(self.app_id, self.held_lock.fencing_token))
         failed: list[BlueGreenError] = []
         for first in range(0, len(droplets), CONNECTIONS_AT_ONCE):
             # It refuses if that color has traffic, or a share of it. It also renews the lock, whose lease may
@@ -124,18 +125,18 @@ class StopIdleOperator(LockedOperator):
             hook.require_idle(color)
             few = droplets[first : first + CONNECTIONS_AT_ONCE]
             with refusals_explained(hook), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-                failed += filter(None, pool.map(lambda droplet: self._stop(droplet, script), few))
+                failed += filter(None, pool.map(self._stop, few))
         if failed:
             self.log.warning("%s is not stopped everywhere", color)
             raise combined(failed)
 
-    def _stop(self, droplet: Droplet, script: str) -> BlueGreenError | None:
+    def _stop(self, droplet: Droplet) -> BlueGreenError | None:
         """Stop one, and return what went wrong, unless it is another run's by now."""
         try:
-            with DropletHook.of(droplet, self.app) as hook:
-                output_of(hook, script)
+            with closing(DropletAgentHook.of(droplet, self.app)) as agent:
+                agent.call(Verb.STOP, app=self.app.system_name, token=self.held_lock.fencing_token)
         except BlueGreenError as error:
-            if isinstance(error, CommandError) and error.status == CLAIMED_STATUS:
+            if isinstance(error, AgentRefusedError) and error.code == Code.CLAIMED:
                 raise
             return error
         self.log.info("%s is stopped", droplet.label)

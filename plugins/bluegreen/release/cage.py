@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from bluegreen.templates import template_text
-
 # systemd's properties, one a line of a unit. An app's service, its build, its load check, its hooks and the
 # load of a dry run all have them; each adds only what it may write.
 CAGE = (
@@ -45,8 +41,3 @@ CAGE = (
     # The metadata service knows the droplet's user data, host key included.
     "IPAddressDeny=link-local",
 )
-
-
-def cage_values() -> dict[str, Any]:
-    """Return what ``droplet/cage.sh.j2`` needs, for a script that includes it."""
-    return {"cage": CAGE, "limit_output": template_text("droplet/limit_output.pl")}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
-from bluegreen.release.cage import cage_values
+from agent.protocol import Verb
+from bluegreen.release.cage import CAGE
 from bluegreen.release.system_names import BUILD_USER, system_name
-from bluegreen.scripts import render_script
 from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 
@@ -38,20 +39,21 @@ def hook_unit(app_id: str, moment: Moment, number: int) -> str:
     return f"bluegreen-{system_name(app_id)}-{moment.value}-{number}"
 
 
-def hook_script(app_id: str, unit: str, hook: Hook, revision: str, facts: Mapping[str, str]) -> str:
-    """The script that runs a command in the cage; it is a job, see :mod:`bluegreen.release.jobs`.
+def command_program(
+    app_id: str, unit: str, hook: Hook, revision: str, facts: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the job does that runs a command in the cage, see :class:`bluegreen.hooks.remote_job.RemoteJob`.
 
     :param unit: the job's name, see :func:`hook_unit`.
     :param facts: what the command finds in its environment, with the prefix ``BLUEGREEN_``.
     """
-    assignments = [f"BLUEGREEN_{name}={value}" for name, value in facts.items()]
-    return render_script(
-        "droplet/run_hook.sh.j2",
-        system_name=system_name(app_id),
-        user=BUILD_USER if hook.user == "build" else system_name(app_id),
-        unit=unit,
-        revision=revision,
-        # systemd takes a $ for a variable unless it is doubled.
-        words=[word.replace("$", "$$") for word in (*assignments, *hook.command)],
-        **cage_values(),
-    )
+    request = {
+        "app": system_name(app_id),
+        "unit": unit,
+        "user": BUILD_USER if hook.user == "build" else system_name(app_id),
+        "revision": revision,
+        "environment": {f"BLUEGREEN_{name}": value for name, value in facts.items()},
+        "command": list(hook.command),
+        "cage": CAGE,
+    }
+    return {"verb": Verb.RUN.value, "request": request}

@@ -1,30 +1,27 @@
-"""A release on a droplet: the scripts that build, start and describe it, and what they answer.
-
-Everything here is pure, as in :mod:`bluegreen.release.jobs`, and the scripts are to be run in the same way.
-"""
+"""A release on a droplet: what the job that builds and starts it is told, and why one failed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from agent.shell import Settings, with_head
 from bluegreen.agent_bundle import agent_text
-from bluegreen.errors import BlueGreenError
-from bluegreen.release.cage import CAGE, cage_values
+from bluegreen.patterns import REVISION
+from bluegreen.release.cage import CAGE
 from bluegreen.release.system_names import BUILD_USER, FETCH_USER, system_name
-from bluegreen.scripts import render_script, render_unit
 from bluegreen.settings.app import App
 from bluegreen.settings.app_id import check_app_id
 from bluegreen.source.forge import PATIENCE_SECONDS, REFUSALS
-from bluegreen.templates import template_text
+from bluegreen.templates import render_unit
 
 # Seconds in which an app must load, and by which systemd's patience is longer than the longest request.
 LOAD_TIMEOUT = 60
 STOP_MARGIN = 10
 
 _CAUSE_MARK = "bluegreen: "
-_REVISION = re.compile(r"[0-9a-f]{40}")
 # What a deploy needs on a droplet: programs, and room for a release, its dependencies and logs.
 NEEDED_TOOLS = ("perl", "carton", "git")
 MIN_FREE_MB = 200
@@ -33,10 +30,6 @@ RESERVE_MB = MIN_FREE_MB
 # The same in files: a release with its dependencies has some thousands.
 MIN_FREE_INODES = 5_000
 RESERVE_INODES = 4 * MIN_FREE_INODES
-
-
-class ReleaseError(BlueGreenError):
-    """A droplet's answer about its releases is not usable."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +58,19 @@ class Release:
     port: int
     workers: int
     command: Sequence[str]
-    psgi: str = "app.psgi"
-    keep_releases: int = 5
-    longest_request: int = 60
-    health_path: str = "/health"
-    health_host: str | None = None
-    https: bool = False
-    health_statuses: tuple[int, ...] = ()
-    health_consecutive: int = 3
-    health_timeout: float = 60
-    min_free_mb: int = 100
-    min_free_inodes: int = MIN_FREE_INODES // 2
+    psgi: str
+    keep_releases: int
+    longest_request: int
+    health_path: str
+    health_host: str | None
+    https: bool
+    health_statuses: tuple[int, ...]
+    health_consecutive: int
+    health_timeout: float
     kept: str | None = None
+    # What a run has found free before may be less by now: another app is deployed there.
+    min_free_mb: int = MIN_FREE_MB // 2
+    min_free_inodes: int = MIN_FREE_INODES // 2
 
     @classmethod
     def of(cls, app: App, revision: str, listen_address: str, kept: str | None = None) -> Release:
@@ -104,30 +98,6 @@ class Release:
         )
 
 
-@dataclass(frozen=True)
-class DropletFacts:
-    """What is on a droplet now.
-
-    :param revision: what ``current`` points to, or ``None`` before the first deploy.
-    :param service: systemd's word: ``active``, ``inactive``, ``failed`` …
-    :param main_pid: of the service, or ``None``.
-    :param disk_free_mb: megabytes free where releases go.
-    :param inodes_free: how many files can be made there; ``None`` if the file system does not count.
-    :param versions: of ``perl``, ``carton`` and ``git``; ``None`` for what is not installed.
-    :param missing_users: which of the users needed are not there.
-    :param releases: complete releases on the droplet.
-    """
-
-    revision: str | None
-    service: str
-    main_pid: int | None
-    disk_free_mb: int
-    inodes_free: int | None
-    versions: Mapping[str, str | None]
-    missing_users: tuple[str, ...]
-    releases: tuple[str, ...]
-
-
 def deploy_unit(app: str, revision: str) -> str:
     """Name of the transient unit that deploys a revision: ``bluegreen-app-shop-0123456789ab``."""
     check_app_id(app)
@@ -135,8 +105,10 @@ def deploy_unit(app: str, revision: str) -> str:
     return f"bluegreen-{system_name(app)}-{revision[:12]}"
 
 
-def deploy_script(release: Release) -> str:
-    """Return the job that builds, loads, activates and proves a release, see :mod:`bluegreen.release.jobs`.
+def deploy_program(release: Release) -> dict[str, Any]:
+    """What the job does that builds, loads, activates and proves a release.
+
+    See :class:`bluegreen.hooks.remote_job.RemoteJob`.
 
     :raises ValueError: if app or a revision are none.
     """
@@ -144,37 +116,37 @@ def deploy_script(release: Release) -> str:
     _check_revision(release.revision)
     if release.kept:
         _check_revision(release.kept)
-    return render_script(
-        "droplet/deploy_release.sh.j2",
-        system_name=system_name(release.app),
-        fetch_user=FETCH_USER,
-        build_user=BUILD_USER,
-        repository=release.repository,
-        forge_refusals=REFUSALS,
-        forge_patience=round(PATIENCE_SECONDS),
-        revision=release.revision,
-        unit=deploy_unit(release.app, release.revision),
-        health_url=f"http://{release.listen_address}:{release.port}{release.health_path}",
-        health_host=release.health_host or f"{release.listen_address}:{release.port}",
-        health_proto="https" if release.https else "http",
-        health_statuses=",".join(map(str, release.health_statuses)),
-        health_consecutive=release.health_consecutive,
-        health_timeout=release.health_timeout,
-        keep_releases=release.keep_releases,
-        kept_revision=release.kept or "",
-        min_free_mb=release.min_free_mb,
-        reserve_mb=RESERVE_MB,
-        min_free_inodes=release.min_free_inodes,
-        reserve_inodes=RESERVE_INODES,
-        load_timeout=LOAD_TIMEOUT,
-        unit_text=service_unit(release),
-        start_text=start_text(release),
-        wrapper_text=template_text("droplet/revision.psgi"),
-        wait_healthy=template_text("droplet/wait_healthy.pl"),
-        inspect=template_text("droplet/inspect.pl"),
-        local_cage=agent_text("droplet/local_cage.py"),
-        **cage_values(),
-    )
+    return {"script": "deploy_release.sh", "settings": _settings(release)}
+
+
+def _settings(release: Release) -> dict[str, str | int | float | list[str]]:
+    """What the script finds in its variables."""
+    return {
+        "system_name": system_name(release.app),
+        "fetch_user": FETCH_USER,
+        "build_user": BUILD_USER,
+        "repository": release.repository,
+        "forge_refusals": REFUSALS,
+        "forge_patience": round(PATIENCE_SECONDS),
+        "revision": release.revision,
+        "unit": deploy_unit(release.app, release.revision),
+        "health_url": f"http://{release.listen_address}:{release.port}{release.health_path}",
+        "health_host": release.health_host or f"{release.listen_address}:{release.port}",
+        "health_proto": "https" if release.https else "http",
+        "health_statuses": ",".join(map(str, release.health_statuses)),
+        "health_consecutive": release.health_consecutive,
+        "health_timeout": release.health_timeout,
+        "keep_releases": release.keep_releases,
+        "kept_revision": release.kept or "",
+        "min_free_mb": release.min_free_mb,
+        "reserve_mb": RESERVE_MB,
+        "min_free_inodes": release.min_free_inodes,
+        "reserve_inodes": RESERVE_INODES,
+        "load_timeout": LOAD_TIMEOUT,
+        "unit_text": service_unit(release),
+        "start_text": start_text(release),
+        "cage": list(CAGE),
+    }
 
 
 def service_unit(release: Release) -> str:
@@ -185,38 +157,6 @@ def service_unit(release: Release) -> str:
         stop_timeout=release.longest_request + STOP_MARGIN,
         cage=CAGE,
     )
-
-
-def facts_script(app: str) -> str:
-    """Print facts of the droplet, see :func:`parse_facts`; changes nothing on it."""
-    check_app_id(app)
-    return render_script(
-        "droplet/facts.sh.j2", system_name=system_name(app), fetch_user=FETCH_USER, build_user=BUILD_USER
-    )
-
-
-def parse_facts(output: str) -> DropletFacts:
-    """Parse what the facts script printed.
-
-    :raises ReleaseError: if it is not a whole answer.
-    """
-    pairs = [line.partition("=")[::2] for line in output.splitlines()]
-    single = dict(pairs)
-    try:
-        if pairs[-1:] != [("end", "")]:
-            raise ValueError("its end is missing")
-        return DropletFacts(
-            revision=single["revision"] if _REVISION.fullmatch(single["revision"]) else None,
-            service=single["service"],
-            main_pid=int(single["main_pid"]) or None,
-            disk_free_mb=int(single["disk_free_mb"]),
-            inodes_free=int(single["inodes_free"]) if single["inodes_free"] else None,
-            versions={tool: single[tool] or None for tool in NEEDED_TOOLS},
-            missing_users=tuple(value for key, value in pairs if key == "missing_user"),
-            releases=tuple(sorted(value for key, value in pairs if key == "release")),
-        )
-    except (KeyError, ValueError) as error:
-        raise ReleaseError(f"the droplet's facts are not whole: {error}") from None
 
 
 def failure_cause(lines: Sequence[str]) -> str:
@@ -235,9 +175,10 @@ def start_text(release: Release) -> str:
     words = [
         re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), word) for word in release.command
     ]
-    return render_script("droplet/start.sh.j2", psgi=release.psgi, command=words, load_timeout=LOAD_TIMEOUT)
+    settings: Settings = {"psgi": release.psgi, "load_timeout": LOAD_TIMEOUT, "command": words}
+    return with_head(agent_text("droplet/start.sh"), settings)
 
 
 def _check_revision(revision: str) -> None:
-    if not _REVISION.fullmatch(revision):
+    if not re.fullmatch(REVISION, revision):
         raise ValueError(f"a revision is 40 hex digits, not {revision!r}")

@@ -1,16 +1,11 @@
-"""When the idle color is stopped, and how."""
+"""When the idle color is stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS, Claim
-from bluegreen.scripts import render_script
 from bluegreen.traffic.agent_answers import ProxyStatus
-
-# Seconds that a droplet is waited for; what is left of its last requests ends by itself.
-STOP_WAIT = 15
 
 
 def switched_since(statuses: Iterable[ProxyStatus], token: int) -> str | None:
@@ -37,17 +32,3 @@ def seconds_left(statuses: Iterable[ProxyStatus], after: int) -> float:
     if not ages:
         raise BlueGreenError("no proxy knows when its switch was confirmed; nothing was stopped")
     return max(0.0, after - min(ages))
-
-
-def stop_script(claim: Claim) -> str:
-    """Stop the app on a droplet and keep it stopped when that restarts; the next activation enables it again.
-
-    It ends with ``CLAIMED_STATUS`` if a later run has claimed the droplet.
-    """
-    return render_script(
-        "droplet/stop_idle.sh.j2",
-        claim=claim,
-        claimed_status=CLAIMED_STATUS,
-        busy_status=BUSY_STATUS,
-        wait=STOP_WAIT,
-    )

@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
+from bluegreen.agent_bundle import agent_text
 from bluegreen.checks import links
 from bluegreen.checks.facts import Source
 from bluegreen.checks.gather import source as reading
 from bluegreen.checks.gather.source import read_source
-from bluegreen.templates import TEMPLATES_DIRECTORY
 from tests.unit.checks.test_source import repository
 from tests.unit.facts import facts
 from tests.unit.repositories import Repository, app_of
@@ -56,7 +56,7 @@ def test_a_link_that_a_deploy_refuses_is_named_in_its_words(repository: Reposito
     target, why = OUT[path]
     source = source_of(repository, {**SAFE, path: target})
     assert found_in(source) == [(path, why)]
-    program = (TEMPLATES_DIRECTORY / "droplet" / "inspect.pl").read_text()
+    program = agent_text("droplet/inspect.pl")
     shutil.rmtree(repository.path / ".git")
     said = subprocess.run(
         ["perl", "-e", program, str(repository.path)], capture_output=True, text=True, check=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -48,7 +49,7 @@ def hook(server: SshServer, one: Droplet | None = None) -> DropletHook:
 
 def failure(server: SshServer, kind: type[BlueGreenError], one: Droplet | None = None) -> str:
     with pytest.raises(kind) as raised, hook(server, one) as unlucky:
-        unlucky.run_script("true")
+        unlucky.run(["true"])
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -228,7 +229,7 @@ def test_the_kernel_is_told_how_long_a_link_may_be_silent(server: SshServer) -> 
 
 def test_an_answer_without_end_is_given_up(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(channel: paramiko.Channel, _command: bytes) -> None:
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             while True:
                 channel.sendall(b"x" * 65536)
 
@@ -246,3 +247,56 @@ def test_an_answer_that_drips_is_given_up(server: SshServer, monkeypatch: pytest
     monkeypatch.setattr("bluegreen.hooks.droplet.LONGEST_COMMAND", 1)
     server.answer = answer
     assert failure(server, DropletRefusedError).endswith("a command was given up: it did not end within 1 s")
+
+
+def streamed(channel: paramiko.Channel, _command: bytes) -> None:
+    channel.makefile("rb").read()
+    channel.sendall(b"one\ntwo ha")
+    channel.sendall_stderr(b"lves\n")
+    channel.sendall(b"three")
+    channel.send_exit_status(0)
+    channel.close()
+
+
+def test_lines_come_one_by_one_and_a_half_one_at_the_end_is_none(server: SshServer) -> None:
+    server.answer = streamed
+    with hook(server) as one:
+        assert list(one.stream(["follow"], b"input")) == ["one", "two halves"]
+
+
+def test_a_stream_that_breaks_off_is_a_lost_connection(server: SshServer) -> None:
+    heard = threading.Event()
+
+    def breaks(channel: paramiko.Channel, _command: bytes) -> None:
+        channel.sendall(b"one\n")
+        heard.wait(20)
+        channel.get_transport().close()
+
+    server.answer = breaks
+    with hook(server) as one:
+        lines = one.stream(["follow"])
+        assert next(lines) == "one"
+        heard.set()
+        with pytest.raises(DropletUnreachableError, match="was lost"):
+            next(lines)
+
+
+def test_a_stream_that_says_nothing_is_a_lost_connection(server: SshServer) -> None:
+    def waits(_channel: paramiko.Channel, _command: bytes) -> None:
+        server.stopped.wait(20)
+
+    server.answer = waits
+    with hook(server) as one, pytest.raises(DropletUnreachableError, match="said nothing for 1 s"):
+        next(one.stream(["follow"]))
+
+
+def test_a_line_without_an_end_is_given_up(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def floods(channel: paramiko.Channel, _command: bytes) -> None:
+        with suppress(OSError, EOFError):
+            while True:
+                channel.sendall(b"x" * 65536)
+
+    monkeypatch.setattr("bluegreen.hooks.droplet.MOST_BYTES", 1 << 20)
+    server.answer = floods
+    with hook(server) as one, pytest.raises(DropletRefusedError, match="it wrote too much"):
+        next(one.stream(["follow"]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock, create_autospec
+from unittest.mock import MagicMock
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -16,16 +18,17 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from structlog.testing import capture_logs
 
+from agent.protocol import Code, Verb
+from bluegreen.agent_bundle import AGENT_DIRECTORY
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
-from bluegreen.hooks.droplet import CommandResult, DropletHook
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import lifecycle_commands as command_hooks
-from bluegreen.release.jobs import BUSY_STATUS, CLAIMED_STATUS
-from bluegreen.release.lifecycle_commands import Moment, hook_script
+from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook
+from tests.unit.droplet_agents import DropletAgents, Refusal, ended
 from tests.unit.operators.test_operators import APP, BLUE, FLEET, GREEN, LOCK, REVISION, context, droplet
 
 pytestmark = pytest.mark.usefixtures("trusting")
@@ -43,10 +46,17 @@ def test_a_command_is_handed_to_systemd_word_for_word_with_the_run_s_facts(tmp_p
     systemd_run.write_text("#!/bin/bash\nprintf '%s\\n' \"$@\"\n")
     systemd_run.chmod(0o755)
     hook = Hook(command=["bash", "it's $HOME", '"two" words', "%n"])
-    script = hook_script(APP, "unit", hook, REVISION, {"REF": "v2'; id; '"})
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    unit = hook_unit(APP, Moment.BEFORE_SWITCH, 1)
+    program = command_program(APP, unit, hook, REVISION, {"REF": "v2'; id; '"})
+    # The agent looks for the programs of the system only.
+    call = f"import os; os.environ['PATH'] = {str(tmp_path)!r}; from agent.droplet import running; "
+    call += "running.PATH = os.environ['PATH']; from agent.__main__ import main; main()"
     done = subprocess.run(
-        ["bash", "-s"], input=script, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", call, program["verb"], json.dumps(program["request"])],
+        env={**os.environ, "PYTHONPATH": str(AGENT_DIRECTORY.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     properties, _, words = done.stdout.partition("--\n")
     assert f"--property=User=app-{APP}\n" in properties
@@ -96,35 +106,19 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
         moment: Moment,
         *hooks: Hook,
         failing: bool = False,
-        refused: dict[str, int] | None = None,
+        refused: dict[Verb, Code] | None = None,
         xcoms: Any = XCOMS,
         not_idle: ProxyError | None = None,
         **states: str,
     ) -> tuple[Any, dict[str, list[str]]]:
-        started: dict[str, list[str]] = {}
-        said = (
-            "a line\n" * failing + "@bluegreen state={} result={} exit={} milliseconds=9 cursor=1 run_id=run"
-        )
-        answer = said.format("failed", "exit-code", 3) if failing else said.format("success", "success", 0)
-
-        def connect(on: Any, _app: Any) -> Any:
-            one = create_autospec(DropletHook, instance=True, droplet=on)
-            one.__enter__.return_value = one
-            started.setdefault(on.name, [])
-
-            def send(script: str) -> CommandResult:
-                if refused and script in refused:
-                    return CommandResult(refused[script], "", f"no {script} now")
-                if script == "start":
-                    started[on.name].append(moment.value)
-                return CommandResult(0, answer if script == "poll" else "", "")
-
-            one.run_script.side_effect = send
-            return one
-
-        monkeypatch.setattr(DropletHook, "of", connect)
-        for name in ("start", "poll", "clean"):
-            monkeypatch.setattr(command_hooks, f"{name}_script", lambda word=name, **_: word)
+        agents = DropletAgents(monkeypatch)
+        lines = {"lines": ["a line"], "cursor": 1}
+        end = [lines, *ended("failed", "exit-code", 3)] if failing else ended("success")
+        for one in TWO.green:
+            agents.answers[one.name, Verb.FOLLOW_JOB] = end
+            agents.answers |= {
+                (one.name, verb): Refusal(f"no {verb} now", code) for verb, code in (refused or {}).items()
+            }
         holding = MagicMock()
         holding.return_value.require_idle.side_effect = not_idle
         monkeypatch.setattr(ProxiesHook, "holding", holding)
@@ -140,6 +134,10 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
             task.execute(self)
         except AirflowFailException as error:
             self["failed"] = str(error)
+        started: dict[str, list[str]] = {}
+        for name, verb in agents.sent:
+            if verb is Verb.START_JOB:
+                started.setdefault(name, []).append(moment.value)
         return self, started
 
     return run
@@ -172,19 +170,19 @@ def test_a_command_that_fails_before_the_switch_stops_the_deploy_with_its_last_l
 
 
 def test_a_droplet_that_is_busy_starting_a_release_is_asked_again(run_at: Any) -> None:
-    with pytest.raises(AirflowException, match="no start now"):
-        run_at(Moment.BEFORE_SWITCH, Hook(command=["warm-up"]), refused={"start": BUSY_STATUS}, **READY)
+    with pytest.raises(AirflowException, match="no start_job now"):
+        run_at(Moment.BEFORE_SWITCH, Hook(command=["warm-up"]), refused={Verb.START_JOB: Code.BUSY}, **READY)
 
 
-@pytest.mark.parametrize("status", [CLAIMED_STATUS, BUSY_STATUS])
-def test_traces_of_a_command_that_stay_are_no_failure_of_the_command(run_at: Any, status: int) -> None:
+@pytest.mark.parametrize("code", [Code.CLAIMED, Code.BUSY])
+def test_traces_of_a_command_that_stay_are_no_failure_of_the_command(run_at: Any, code: Code) -> None:
     with capture_logs() as logs:
         run, started = run_at(
-            Moment.BEFORE_SWITCH, Hook(command=["warm-up"]), refused={"clean": status}, **READY
+            Moment.BEFORE_SWITCH, Hook(command=["warm-up"]), refused={Verb.END_JOB: code}, **READY
         )
     assert "failed" not in run
     assert len(started) == 2
-    assert [one for one in logs if one["log_level"] == "warning" and "no clean now" in one["event"]]
+    assert [one for one in logs if one["log_level"] == "warning" and "no end_job now" in one["event"]]
 
 
 def test_a_command_that_fails_later_is_a_warning_and_the_others_run(run_at: Any) -> None:

@@ -21,10 +21,11 @@ from airflow.sdk.exceptions import (
 )
 from structlog.testing import capture_logs
 
+from agent.protocol import Verb
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, NothingToDoError, RefError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.hooks.droplet import CommandResult, DropletHook, DropletUnreachableError
+from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import deploy, lock, report, resolve_ref, rollback
@@ -38,6 +39,7 @@ from bluegreen.sensors import health_check as health
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Allowed
 from bluegreen.traffic.agent_answers import Counters, RevertResult, SwitchResult
+from tests.unit.droplet_agents import Answer, DropletAgents, Refusal, ended
 
 pytestmark = pytest.mark.usefixtures("trusting")
 
@@ -126,24 +128,17 @@ def confirmed(at: float = 200.0, color: Color = Color.GREEN) -> SimpleNamespace:
     return SimpleNamespace(run_id="deploy/run", color=color, revision=REVISION, at=at, token=token_at(at))
 
 
-class OneDroplet:
-    """A droplet whose job ends as the test says."""
+def one_droplet(
+    monkeypatch: pytest.MonkeyPatch, state: str, result: str = "success", **failing: Answer
+) -> DropletAgents:
+    """A droplet whose job ends as the test says.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, state: str, result: str = "success") -> None:
-        self.hook = create_autospec(DropletHook, instance=True, droplet=GREEN)
-        self.hook.__enter__.return_value = self.hook
-        self.hook.run_script.side_effect = self._run
-        self.failing: dict[str, BlueGreenError | CommandResult] = {}
-        self.report = f"@bluegreen state={state} result={result} exit=0 milliseconds=1500 cursor=1 run_id=run"
-        monkeypatch.setattr(DropletHook, "of", lambda _droplet, _app: self.hook)
-        for script in ("start_script", "poll_script", "clean_script"):
-            monkeypatch.setattr(deploy, script, lambda name=script, **_values: name)
-
-    def _run(self, script: str) -> CommandResult:
-        failure = self.failing.get(script)
-        if isinstance(failure, BlueGreenError):
-            raise failure
-        return failure or CommandResult(0, self.report if script == "poll_script" else "", "")
+    :param failing: what a verb answers instead, by its name.
+    """
+    agents = DropletAgents(monkeypatch)
+    agents.answers["green-1", Verb.FOLLOW_JOB] = ended(state, result)
+    agents.answers |= {("green-1", Verb(name)): answer for name, answer in failing.items()}
+    return agents
 
 
 def deploy_task() -> deploy.DeployReleaseOperator:
@@ -159,12 +154,12 @@ def deploy_task() -> deploy.DeployReleaseOperator:
     return task
 
 
-@pytest.mark.parametrize("failure", [LOST, CommandResult(1, "", "no")])
+@pytest.mark.parametrize("failure", [LOST, Refusal("no")])
 @pytest.mark.usefixtures("proxies")
 def test_traces_that_cannot_be_removed_do_not_make_a_good_deploy_a_failed_one(
     monkeypatch: pytest.MonkeyPatch, failure: Any
 ) -> None:
-    OneDroplet(monkeypatch, "success").failing = {"clean_script": failure}
+    one_droplet(monkeypatch, "success", end_job=failure)
     assert deploy_task().execute(context()) == {"droplet": "green-1", "script_seconds": 1.5}
 
 
@@ -172,14 +167,14 @@ def test_traces_that_cannot_be_removed_do_not_make_a_good_deploy_a_failed_one(
 def test_the_cause_of_a_failed_deploy_is_not_hidden_by_traces_that_cannot_be_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    OneDroplet(monkeypatch, "failed", "exit-code").failing = {"clean_script": LOST}
+    one_droplet(monkeypatch, "failed", "exit-code", end_job=LOST)
     with pytest.raises(AirflowFailException, match="its script ended with exit-code"):
         deploy_task().execute(context())
 
 
 @pytest.mark.usefixtures("proxies")
 def test_a_job_that_vanished_is_called_so_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    OneDroplet(monkeypatch, "missing")
+    one_droplet(monkeypatch, "missing")
     with pytest.raises(AirflowException, match=r"job is gone .* restarted") as raised:
         deploy_task().execute(context())
     assert not isinstance(raised.value, AirflowFailException)
@@ -187,7 +182,7 @@ def test_a_job_that_vanished_is_called_so_and_may_be_tried_again(monkeypatch: py
 
 @pytest.mark.usefixtures("proxies")
 def test_a_deploy_that_took_too_long_names_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    OneDroplet(monkeypatch, "failed", "timeout")
+    one_droplet(monkeypatch, "failed", "timeout")
     with pytest.raises(AirflowFailException, match=r"not done within 900 s \(setting timeouts.build\)"):
         deploy_task().execute(context())
 
@@ -196,26 +191,27 @@ def test_a_deploy_that_took_too_long_names_the_limit(monkeypatch: pytest.MonkeyP
 def test_a_worker_is_left_for_health_checks_when_haproxy_keeps_all_others_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    OneDroplet(monkeypatch, "success")
-    script = MagicMock(return_value="")
-    monkeypatch.setattr(deploy, "deploy_script", script)
+    one_droplet(monkeypatch, "success")
+    program = MagicMock(return_value={})
+    monkeypatch.setattr(deploy, "deploy_program", program)
     task = deploy_task()
     task.execute(context())
-    [release] = script.call_args.args
+    [release] = program.call_args.args
     assert release.workers == task.app.server.workers + 1
 
 
 @pytest.mark.usefixtures("proxies")
 def test_a_deploy_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = OneDroplet(monkeypatch, "success")
+    one = one_droplet(monkeypatch, "success")
     deploy_task().execute(context())
-    one.hook.__exit__.assert_called_once()
+    [hook] = one.hooks
+    hook.close.assert_called_once()
 
 
 def test_a_task_that_is_killed_while_its_droplet_is_away_raises_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    OneDroplet(monkeypatch, "running").failing = {"clean_script": LOST}
+    one_droplet(monkeypatch, "running", end_job=LOST)
     deploy_task().on_kill()
 
 

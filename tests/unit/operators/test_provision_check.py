@@ -148,7 +148,7 @@ def test_an_idle_droplet_without_room_for_files_is_refused(monkeypatch: pytest.M
     check = Check(monkeypatch)
     check.facts["green-1"] = facts(inodes_free=4999)
     with pytest.raises(
-        AirflowFailException, match=r"green-1.*room for 4999 more files only, 5000 are needed"
+        AirflowFailException, match=r"green-1.*room for only 4999 more files, 5000 are needed"
     ):
         check.run()
 

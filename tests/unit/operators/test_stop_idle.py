@@ -11,17 +11,17 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 from airflow.sdk import DAG
 
+from agent.protocol import Code, Verb
 from bluegreen.checks import drift, health
 from bluegreen.checks.facts import Unit
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.fleet.droplets import Fleet
-from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, CommandError, DropletUnreachableError
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletUnreachableError
+from bluegreen.hooks.droplet_agent import DropletAgentHook
 from bluegreen.hooks.proxies import ProxiesHook
-from bluegreen.operators import stop_idle as module
 from bluegreen.operators.stop_idle import StopIdleLaterOperator, StopIdleOperator
 from bluegreen.operators.support.this_run import ThisRun
-from bluegreen.release.jobs import CLAIMED_STATUS
 from bluegreen.release.stop_idle import seconds_left
 from bluegreen.run.plan import HeldLock
 from bluegreen.settings.app_file import load_app
@@ -68,22 +68,20 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
         hook.statuses.return_value = {f"lb-{number}": one for number, one in enumerate(statuses, 1)}
         stopped: list[str] = []
 
-        def ask(droplet_hook: Any, script: str) -> str:
-            assert len(stopped) < hook.require_idle.call_count * CONNECTIONS_AT_ONCE
-            assert "systemctl stop" in script
-            if trouble:
-                raise trouble
-            stopped.append(droplet_hook.name)
-            return ""
-
         def of(droplet: Any, _: Any) -> Any:
             assert not droplet.off
-            found = MagicMock()
-            found.__enter__.return_value = SimpleNamespace(name=droplet.name)
-            return found
 
-        monkeypatch.setattr(module, "DropletHook", SimpleNamespace(of=of))
-        monkeypatch.setattr(module, "output_of", ask)
+            def call(verb: Verb, **request: Any) -> dict[str, Any]:
+                assert len(stopped) < hook.require_idle.call_count * CONNECTIONS_AT_ONCE
+                assert (verb, request) == (Verb.STOP, {"app": "app-my_perl_app", "token": 7})
+                if trouble:
+                    raise trouble
+                stopped.append(droplet.name)
+                return {"stopped": True}
+
+            return MagicMock(call=call)
+
+        monkeypatch.setattr(DropletAgentHook, "of", of)
         task = StopIdleOperator(app_id="my_perl_app", task_id="stop_idle", lock=LOCK)
         task.__dict__["app"] = app(drain)
         monkeypatch.setattr(StopIdleOperator, "read_fleet", lambda _: fleet)
@@ -173,7 +171,7 @@ def test_nothing_is_stopped_if_nobody_knows_since_when_it_is_idle(stop: Any) -> 
 
 def test_a_droplet_that_does_not_stop_is_named(stop: Any) -> None:
     with pytest.raises(BlueGreenError, match=r"^blue-1: gone"):
-        stop(confirmed(AFTER + 1), trouble=CommandError("blue-1: gone", 1))
+        stop(confirmed(AFTER + 1), trouble=AgentRefusedError("blue-1: gone"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +194,7 @@ def test_trouble_that_passes_is_retried(stop: Any) -> None:
 def test_a_token_that_no_proxy_gave_keeps_no_color_warm_for_ever(stop: Any) -> None:
     newer = "another run has claimed this droplet since (its token 8000 is newer than 7); nothing was stopped"
     with pytest.raises(BlueGreenError, match="a new run is let in"):
-        stop(confirmed(AFTER + 1), trouble=CommandError(f"blue-1: {newer}", CLAIMED_STATUS))
+        stop(confirmed(AFTER + 1), trouble=AgentRefusedError(f"blue-1: {newer}", Code.CLAIMED))
 
 
 def test_that_a_color_is_idle_is_asked_again_before_each_few_of_many_droplets(stop: Any) -> None:

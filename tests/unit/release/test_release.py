@@ -1,4 +1,4 @@
-"""The scripts for a droplet, as they are rendered, and what those of a release answer, as it is parsed."""
+"""What a droplet is told of a release."""
 
 from __future__ import annotations
 
@@ -9,20 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.release.jobs import Claim, claim_script, clean_script, poll_script, start_script
-from bluegreen.release.lifecycle_commands import hook_script
-from bluegreen.release.release import (
-    Release,
-    ReleaseError,
-    deploy_script,
-    deploy_unit,
-    facts_script,
-    failure_cause,
-    parse_facts,
-    service_unit,
-)
-from bluegreen.release.stop_idle import stop_script
-from bluegreen.settings.hooks import Hook
+from agent.shell import assignments
+from bluegreen.agent_bundle import AGENT_DIRECTORY
+from bluegreen.release.release import Release, deploy_program, deploy_unit, failure_cause, service_unit
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 UNIT = "bluegreen-app-my_perl_app-0123456789ab"
@@ -35,6 +24,15 @@ RELEASE = Release(
     port=8080,
     workers=8,
     command=["starman", "--listen", "{listen}", "--workers", "{workers}", "--disable-keepalive", "{psgi}"],
+    psgi="app.psgi",
+    keep_releases=5,
+    longest_request=60,
+    health_path="/health",
+    health_host=None,
+    https=False,
+    health_statuses=(),
+    health_consecutive=3,
+    health_timeout=60,
 )
 
 HOSTILE = replace(
@@ -45,47 +43,28 @@ HOSTILE = replace(
     health_path="/health?a=1&b=$(id)'",
 )
 
-CLAIM = Claim("my_perl_app", 1795403984)
-
-SCRIPTS = {
-    "deploy": deploy_script(RELEASE),
-    "deploy, hostile": deploy_script(HOSTILE),
-    "start": start_script(unit=UNIT, run_id="manual__2026-11-23T03:00:00+00:00", script="id\n", timeout=900),
-    "start, hostile": start_script(
-        unit=UNIT, run_id="'; id; '$(id)", script=deploy_script(HOSTILE), timeout=9
-    ),
-    "start, claimed": start_script(unit=UNIT, run_id="run-1", script="id\n", timeout=900, claim=CLAIM),
-    "claim": claim_script(CLAIM),
-    "poll": poll_script(app="my_perl_app", unit=UNIT, cursor=63),
-    "poll, first": poll_script(app="my_perl_app", unit=UNIT),
-    "clean": clean_script(unit=UNIT),
-    "clean, claimed": clean_script(unit=UNIT, claim=CLAIM),
-    "stop": stop_script(CLAIM),
-    "facts": facts_script("my_perl_app"),
-    "hook": hook_script(
-        "my_perl_app", "unit", Hook(command=["bin/warm-up", "'; id; '"]), "a" * 40, {"REF": "$(id)"}
-    ),
-}
+SCRIPTS = sorted(str(path.relative_to(AGENT_DIRECTORY)) for path in AGENT_DIRECTORY.rglob("*.sh"))
 
 
 def start_of_app(release: Release) -> str:
     """The start script as the deploy script would write it."""
-    script = deploy_script(release)
-    assignments = script[script.index("\nstart_text=") : script.index("\nwrapper_text=")]
+    script = assignments(deploy_program(release)["settings"])
     return subprocess.run(
-        ["bash", "-c", f"{assignments}\nprintf '%s' \"$start_text\""],
-        capture_output=True,
-        text=True,
-        check=True,
+        ["bash", "-c", f"{script}\nprintf '%s' \"$start_text\""], capture_output=True, text=True, check=True
     ).stdout
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 @pytest.mark.parametrize("name", [*SCRIPTS, "app's start"])
 def test_shellcheck_finds_nothing(name: str) -> None:
-    script = SCRIPTS.get(name) or start_of_app(RELEASE)
+    text = (AGENT_DIRECTORY / name).read_text() if name in SCRIPTS else start_of_app(RELEASE)
     found = subprocess.run(
-        ["shellcheck", "--shell=bash", "-"], input=script, capture_output=True, text=True, check=False
+        ["shellcheck", "--external-sources", "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=AGENT_DIRECTORY / "droplet",
     )
     assert found.returncode == 0, found.stdout
 
@@ -144,7 +123,7 @@ def test_app_that_is_none_is_refused(app: str) -> None:
     with pytest.raises(ValueError, match="not an app's id"):
         deploy_unit(app, REVISION)
     with pytest.raises(ValueError, match="not an app's id"):
-        facts_script(app)
+        deploy_program(replace(RELEASE, app=app))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +131,7 @@ def test_app_that_is_none_is_refused(app: str) -> None:
 )
 def test_revision_that_is_none_is_refused(revision: str) -> None:
     with pytest.raises(ValueError, match="40 hex digits"):
-        deploy_script(replace(RELEASE, revision=revision))
+        deploy_program(replace(RELEASE, revision=revision))
 
 
 def test_service_waits_longer_than_the_longest_request() -> None:
@@ -166,46 +145,3 @@ def test_cause_is_the_last_one_told() -> None:
     lines = ["building", "bluegreen: line 7 failed", "more", "bluegreen: No space left", "Killed"]
     assert failure_cause(lines) == "No space left"
     assert failure_cause(["Killed"]) == ""
-
-
-FACTS = f"""\
-revision={REVISION}
-service=active
-main_pid=234
-disk_free_mb=506
-inodes_free=70000
-perl=5.36.0
-carton=1.0.35
-git=2.39.5
-release={"f" * 40}
-release={REVISION}
-end=
-"""
-
-
-def test_facts() -> None:
-    facts = parse_facts(FACTS)
-    assert (facts.revision, facts.service, facts.main_pid) == (REVISION, "active", 234)
-    assert (facts.disk_free_mb, facts.inodes_free) == (506, 70000)
-    assert parse_facts(FACTS.replace("=70000", "=")).inodes_free is None
-    assert facts.versions == {"perl": "5.36.0", "carton": "1.0.35", "git": "2.39.5"}
-    assert facts.missing_users == ()
-    assert facts.releases == (REVISION, "f" * 40)
-
-
-def test_facts_of_a_bare_droplet() -> None:
-    output = FACTS.replace(f"revision={REVISION}", "revision=").replace("main_pid=234", "main_pid=0")
-    output = output.replace("carton=1.0.35", "carton=").replace(
-        "end=", "missing_user=deploy\nmissing_user=x\nend="
-    )
-    facts = parse_facts(output)
-    assert (facts.revision, facts.main_pid, facts.versions["carton"]) == (None, None, None)
-    assert facts.missing_users == ("deploy", "x")
-
-
-@pytest.mark.parametrize(
-    "output", ["", FACTS[:-5], FACTS.replace("disk_free_mb=506\n", ""), FACTS.replace("=234", "=x")]
-)
-def test_facts_that_are_not_whole(output: str) -> None:
-    with pytest.raises(ReleaseError, match="not whole"):
-        parse_facts(output)

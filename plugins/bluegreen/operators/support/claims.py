@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from logging import getLogger
 from typing import TYPE_CHECKING
 
-from bluegreen.errors import BlueGreenError
-from bluegreen.hooks.droplet import (
-    CONNECTIONS_AT_ONCE,
-    CommandError,
-    DropletHook,
-    output_of,
-)
-from bluegreen.release.jobs import CLAIMED_STATUS, token_script
+from agent.protocol import Code, Verb
+from bluegreen.errors import AgentRefusedError, BlueGreenError
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
+from bluegreen.hooks.droplet_agent import DropletAgentHook
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
@@ -40,9 +36,9 @@ def refusals_explained(proxies: ProxiesHook) -> Iterator[None]:
     """
     try:
         yield
-    except CommandError as error:
+    except AgentRefusedError as error:
         found = re.search(r"its token (\d+) ", str(error))
-        if error.status != CLAIMED_STATUS or found is None:
+        if error.code != Code.CLAIMED or found is None:
             raise
         file = f"/var/lib/bluegreen/{proxies.app.system_name}.token"
         if int(found[1]) >= NO_TOKEN:
@@ -65,12 +61,12 @@ def newest_token(app: App, droplets: Sequence[Droplet]) -> int:
 
     def ask(droplet: Droplet) -> int:
         try:
-            with DropletHook.of(droplet, app) as hook:
-                said = output_of(hook, token_script(app.id)).strip()
+            with closing(DropletAgentHook.of(droplet, app)) as agent:
+                token: int = agent.read(Verb.TOKEN, app=app.system_name)["token"]
         except BlueGreenError as error:
             log.warning("not asked for the last run's token: %s", error)
             return 0
-        return int(said) if re.fullmatch(r"[0-9]{1,15}", said) and int(said) < NO_TOKEN else 0
+        return token if token < NO_TOKEN else 0
 
     if not droplets:
         return 0

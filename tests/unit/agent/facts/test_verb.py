@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bluegreen.agent_bundle import AGENT_DIRECTORY
-from bluegreen.checks.gather.ask_machine import facts_command, facts_input
+from tests.facts_call import facts_command, facts_input
 
 MACHINE: dict[str, Any] = {
     "kind": "proxy",

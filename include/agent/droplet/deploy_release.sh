@@ -7,32 +7,17 @@ umask 022
 cd /
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-system_name={{ system_name }}
-repository={{ repository }}
-forge_refusals={{ forge_refusals }}
-forge_patience={{ forge_patience }}
-revision={{ revision }}
-unit={{ unit }}
-fetch_user={{ fetch_user }}
-build_user={{ build_user }}
+here=${BASH_SOURCE[0]%/*}
+# What is to be deployed, and how: the assignments that the agent has written. Those with a colon are never empty.
+# shellcheck source=/dev/null
+. "$here/settings.sh"
+: "${system_name:?}" "${repository:?}" "${revision:?}" "${kept_revision?}" "${keep_releases:?}"
+: "${fetch_user:?}" "${build_user:?}" "${forge_refusals:?}" "${forge_patience:?}" "${load_timeout:?}" "${cage[0]:?}"
+: "${unit:?}" "${unit_text:?}" "${start_text:?}"
+: "${health_url:?}" "${health_host:?}" "${health_proto:?}" "${health_statuses?}"
+: "${health_consecutive:?}" "${health_timeout:?}"
+: "${min_free_mb:?}" "${reserve_mb:?}" "${min_free_inodes:?}" "${reserve_inodes:?}"
 run_user=$system_name
-health_url={{ health_url }}
-health_host={{ health_host }}
-health_proto={{ health_proto }}
-health_statuses={{ health_statuses }}
-health_consecutive={{ health_consecutive }}
-health_timeout={{ health_timeout }}
-keep_releases={{ keep_releases }}
-kept_revision={{ kept_revision }}
-min_free_mb={{ min_free_mb }}
-reserve_mb={{ reserve_mb }}
-min_free_inodes={{ min_free_inodes }}
-reserve_inodes={{ reserve_inodes }}
-unit_text={{ unit_text }}
-start_text={{ start_text }}
-wrapper_text={{ wrapper_text }}
-wait_healthy={{ wait_healthy }}
-local_cage={{ local_cage }}
 
 root=/opt/$system_name
 mirror=$root/repo.git
@@ -43,11 +28,14 @@ unit_file=/etc/systemd/system/$service
 # In memory, so that the cause can be told when the disk is full.
 log=/run/bluegreen/$system_name.log
 
-{% include "droplet/tokens.sh.j2" %}
-
-{% include "droplet/leftovers.sh.j2" %}
-
-{% include "droplet/cage.sh.j2" %}
+# shellcheck source=tokens.sh
+. "$here/tokens.sh"
+# shellcheck source=leftovers.sh
+. "$here/leftovers.sh"
+# shellcheck source=cage.sh
+. "$here/cage.sh"
+# shellcheck source=build.sh
+. "$here/build.sh"
 
 say() {
     echo "$*"
@@ -217,8 +205,6 @@ update_mirror() {
         patiently fetch -- "$repository" "+$revision:refs/bluegreen/$revision"
 }
 
-{% include "droplet/build.sh.j2" %}
-
 # The server's command is a setting, not part of the revision, so it may change while the release stays.
 write_start_script() {
     local new=$1/.bluegreen/start.new
@@ -240,14 +226,13 @@ load() {
     local status=0 said
     local -a loosened
     say "loading the app"
-    said=$(python3 -I -c "$local_cage" "$unit_file.d/local.conf"{% for one in cage %} \
-        {{ one }}{% endfor %})
+    said=$(python3 -I "$here/local_cage.py" "$unit_file.d/local.conf" "${cage[@]}")
     mapfile -t loosened < <(printf '%s' "$said")
     run_caged load "$run_user" "${loosened[@]}" "WorkingDirectory=$1" "EnvironmentFile=-/etc/default/$system_name" \
         "StateDirectory=$system_name" -- "$1/.bluegreen/start" check </dev/null 2>&1 | tee "$log" || status=$?
     case $status in
         0) ;;
-        124 | 137) die "the app does not load: not within {{ load_timeout }} s" ;;
+        124 | 137) die "the app does not load: not within $load_timeout s" ;;
         *) die "the app does not load: $(perl_cause "$1")" ;;
     esac
 }
@@ -259,7 +244,7 @@ perl_cause() {
 
 # While the service changes hands: nobody can claim this droplet before it is done, or it is not begun.
 hold_own_claim() {
-    lock_claims && [ "$(newest_token)" -le "$(token_in "/run/bluegreen/$unit.token")" ]
+    lock_claims && [ "$(newest_token)" -le "$(token_in "$here/token")" ]
 }
 
 give_claim_up() {
@@ -283,7 +268,7 @@ activate() {
     run_release "$revision"
     give_claim_up
     say "waiting for $health_url"
-    if ! perl -e "$wait_healthy" "$health_url" "$health_host" "$health_proto" "$health_statuses" \
+    if ! perl "$here/wait_healthy.pl" "$health_url" "$health_host" "$health_proto" "$health_statuses" \
         "$revision" "$health_consecutive" "$health_timeout" </dev/null >"$log" 2>&1; then
         last_words
         give_up "the app was started but did not become healthy within $health_timeout s: $(cause)"

@@ -1,4 +1,6 @@
-# Part of the scripts that may change this droplet: whose it is. The token of a later run is greater.
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # variables are shared with deploy_release.sh
+# Part of deploy_release.sh: whose this droplet is, as claims.py has it. The token of a later run is greater.
 
 # In memory, because a full disk must not stop a claim; on the disk, because a claim outlives a restart.
 token_files=("/run/bluegreen/$system_name.token" "/var/lib/bluegreen/$system_name.token")

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "include/templates/droplet/wait_healthy.pl"
+from bluegreen.agent_bundle import AGENT_DIRECTORY
+
+SCRIPT = AGENT_DIRECTORY / "droplet" / "wait_healthy.pl"
 REVISION = "a" * 40
 GOOD = f"HTTP/1.1 200 OK\r\nX-Revision: {REVISION}\r\n".encode()
 BLANK = b"\r\n"

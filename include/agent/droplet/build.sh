@@ -1,5 +1,6 @@
-# A release is built from here: what others have made is inspected by root before it is root's.
-inspect={{ inspect }}
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # variables are shared with deploy_release.sh
+# Part of deploy_release.sh: a release is built here, and what others have made is inspected before it is root's.
 
 build() {
     say "building $revision"
@@ -111,7 +112,7 @@ take_over() {
     make_root_s "$tree"
     [ -z "$cached" ] || add_dependencies
     mkdir "$own/.bluegreen"
-    printf '%s' "$wrapper_text" >"$own/.bluegreen/revision.psgi"
+    install -m 644 "$here/revision.psgi" "$own/.bluegreen/revision.psgi"
     write_start_script "$own"
     printf '%s\n' "$revision" >"$own/REVISION"
     mv -T "$own/.bluegreen" "$tree/.bluegreen"
@@ -133,7 +134,7 @@ make_root_s() {
     if [ -L "$1" ] || [ ! -d "$1" ]; then
         die "the release is refused: ${1##*/} is no directory"
     fi
-    attempt "the release is refused" perl -e "$inspect" "$1"
+    attempt "the release is refused" perl "$here/inspect.pl" "$1"
     chown -hR root:root "$1"
     chmod -R u+rwX,go+rX,go-w "$1"
 }

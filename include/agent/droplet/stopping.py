@@ -1,0 +1,37 @@
+"""Stopping the app on a droplet of the idle color."""
+
+from __future__ import annotations
+
+from agent.call import Call
+from agent.droplet.app_paths import AppPaths
+from agent.droplet.claims import Claims, token_of
+from agent.protocol import Json
+
+# Seconds that the service is waited for. Requests in progress have their time; nobody waits for all of it.
+STOP_WAIT = 15.0
+
+
+def stop(call: Call, request: Json) -> Json:
+    """Stop the app. It stays stopped when the droplet restarts; the next activation enables it again.
+
+    Request: ``app``, ``token``. Answer: ``stopped``, false if its last requests are still in progress, after
+    which it ends by itself. Codes: ``busy``, ``claimed``; nothing was stopped then. Killed anywhere, the app
+    runs or ends; the next call finishes.
+    """
+    app = AppPaths.of(call.paths, request)
+    claims, token = Claims(app, call.deadline), token_of(request)
+
+    def shown(name: str) -> str:
+        return call.deadline.run("systemctl", "show", f"--property={name}", "--value", app.service)[1].strip()
+
+    # Nobody starts a release meanwhile.
+    with claims.held(token, "nothing was stopped, trigger a new run"):
+        claims.take(token)
+        if shown("LoadState") == "not-found":
+            return {"stopped": True}
+        call.deadline.run("systemctl", "disable", "--quiet", app.service)
+        call.deadline.run("systemctl", "stop", "--no-block", app.service)
+        is_stopped = call.deadline.wait_for(
+            STOP_WAIT, lambda: shown("ActiveState") in ("inactive", "failed") or None, pause=0.1
+        )
+        return {"stopped": bool(is_stopped)}

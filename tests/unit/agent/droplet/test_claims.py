@@ -1,0 +1,255 @@
+"""A droplet belongs to the last run that claimed it; what earlier runs left behind changes nothing there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from agent.call import Call
+from agent.droplet import claims
+from agent.droplet.claims import claim, token
+from agent.droplet.jobs import end_job, start_job
+from agent.droplet.stopping import stop
+from agent.protocol import AgentError, Code, Verb
+from bluegreen.errors import AgentRefusedError, BlueGreenError
+from bluegreen.hooks.proxies import ProxiesHook
+from bluegreen.operators.support.claims import refusals_explained
+from bluegreen.settings.app_file import load_app
+
+APP = "my_perl_app"
+NAME = f"app-{APP}"
+UNIT = f"bluegreen-{NAME}-{'a' * 12}"
+OLD_UNIT = f"bluegreen-{NAME}-{'b' * 12}"
+
+SYSTEMCTL = """#!/bin/bash
+# Knows units by files that are named after them, and hold their properties.
+cd "$UNITS" || exit 1
+case $1 in
+    list-units) compgen -G "${!#}" ;;
+    show) [ -e "$2" ] && cat "$2" ;;
+    stop)
+        shift
+        mapfile -t there < <(for one; do compgen -G "$one"; done)
+        [ -z "${there[*]}" ] || { echo "stop ${there[*]}" >>"$SAID" && rm -f "${there[@]}"; }
+        ;;
+esac
+exit 0
+"""
+SYSTEMD_RUN = """#!/bin/bash
+echo "start" >>"$SAID"
+"""
+RUNNING = "LoadState=loaded\nActiveState=active\nSubState=running\n"
+VERBS = {
+    Verb.CLAIM: claim,
+    Verb.TOKEN: token,
+    Verb.START_JOB: start_job,
+    Verb.END_JOB: end_job,
+    Verb.STOP: stop,
+}
+
+
+class Machine:
+    """The agent on this machine, with directories and a systemd of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.said = path / "said"
+        for name in ("bin", "units", "run/bluegreen", "var/lib/bluegreen"):
+            (path / name).mkdir(parents=True)
+        for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
+            (path / "bin" / name).write_text(text, encoding="utf-8")
+            (path / "bin" / name).chmod(0o755)
+
+    def ask(self, verb: Verb, number: int, **request: Any) -> str:
+        """Call a verb with a token, and return what systemd was told."""
+        self.said.write_text("")
+        VERBS[verb](Call.of(verb), {"app": NAME, "token": number, **request})
+        return self.said.read_text()
+
+    def refusal(self, verb: Verb, number: int, **request: Any) -> AgentError:
+        """Call a verb that must be refused; systemd was told nothing."""
+        with pytest.raises(AgentError) as raised:
+            self.ask(verb, number, **request)
+        assert self.said.read_text() == ""
+        return raised.value
+
+    def start(self, number: int, **request: Any) -> str:
+        return self.ask(Verb.START_JOB, number, **{**JOB, **request})
+
+    def job(self, unit: str, number: int, program: Any = None) -> None:
+        """Let a job be at work."""
+        directory = self.path / "run/bluegreen" / unit
+        directory.mkdir(exist_ok=True)
+        (self.path / "units" / f"{unit}.service").write_text(RUNNING)
+        (directory / "token").write_text(f"{number}\n")
+        (directory / "program.json").write_text(json.dumps(program, sort_keys=True))
+
+    def jobs(self) -> set[str]:
+        return {one.stem for one in (self.path / "units").iterdir()}
+
+
+def program(**settings: Any) -> dict[str, Any]:
+    return {"script": "deploy_release.sh", "settings": settings}
+
+
+JOB: dict[str, Any] = {"unit": UNIT, "run_id": "run", "timeout": 9, "program": program(a=1)}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setenv("BLUEGREEN_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("UNITS", str(tmp_path / "units"))
+    monkeypatch.setenv("SAID", str(tmp_path / "said"))
+    return Machine(tmp_path)
+
+
+def test_a_later_run_starts_its_job_and_an_earlier_one_none(machine: Machine) -> None:
+    assert machine.start(7) == "start\n"
+    assert machine.start(8) == "start\n"
+    refused = machine.refusal(Verb.START_JOB, 7, **JOB)
+    assert refused.code is Code.CLAIMED
+    assert str(refused) == (
+        "another run has claimed this droplet since (its token 8 is newer than 7); "
+        "nothing was started, trigger a new run"
+    )
+
+
+def test_a_stop_that_is_refused_speaks_of_what_was_not_stopped(machine: Machine) -> None:
+    machine.ask(Verb.CLAIM, 8)
+    refused = machine.refusal(Verb.STOP, 7)
+    assert (refused.code, str(refused)) == (
+        Code.CLAIMED,
+        "another run has claimed this droplet since (its token 8 is newer than 7); "
+        "nothing was stopped, trigger a new run",
+    )
+
+
+def test_a_droplet_reports_the_token_of_its_last_run_and_nothing_else_changes(machine: Machine) -> None:
+    def newest() -> Any:
+        return token(Call.of(Verb.TOKEN), {"app": NAME})
+
+    assert newest() == {"token": 0}
+    machine.ask(Verb.CLAIM, 8)
+    before = sorted(machine.path.rglob("*"))
+    assert newest() == {"token": 8}
+    assert sorted(machine.path.rglob("*")) == before
+
+
+def test_what_a_droplet_that_refuses_a_run_says_is_understood(machine: Machine) -> None:
+    machine.ask(Verb.CLAIM, 8)
+    proxies: Any = create_autospec(ProxiesHook, instance=True, app=load_app(APP))
+    refused = machine.refusal(Verb.START_JOB, 7, **JOB)
+    with pytest.raises(BlueGreenError, match="no other run holds"), refusals_explained(proxies):
+        raise AgentRefusedError(str(refused), refused.code)
+    proxies.make_known.assert_called_once_with(8)
+
+
+@pytest.mark.parametrize("lost", ["run", "var/lib"])
+def test_a_claim_outlives_a_restart_and_needs_no_disk(machine: Machine, lost: str) -> None:
+    machine.ask(Verb.CLAIM, 8)
+    (machine.path / lost / "bluegreen" / f"{NAME}.token").unlink()
+    assert machine.refusal(Verb.START_JOB, 7, **JOB).code is Code.CLAIMED
+
+
+def test_a_disk_that_takes_nothing_does_not_stop_a_claim(machine: Machine) -> None:
+    (machine.path / "var/lib/bluegreen").rmdir()
+    (machine.path / "var/lib/bluegreen").write_text("no directory, so nothing can be written there")
+    machine.ask(Verb.CLAIM, 8)
+    assert machine.refusal(Verb.START_JOB, 7, **JOB).code is Code.CLAIMED
+
+
+def test_memory_that_takes_nothing_is_named(machine: Machine) -> None:
+    (machine.path / "run/bluegreen" / f".{NAME}.token.new").mkdir()
+    refused = machine.refusal(Verb.CLAIM, 8)
+    assert "app-my_perl_app.token cannot be written; see what fills it" in str(refused)
+
+
+def test_a_claim_stops_the_jobs_of_earlier_runs_and_of_nobody_else(machine: Machine) -> None:
+    others = {f"bluegreen-{NAME}_2-{'b' * 12}", f"bluegreen-{NAME}-before_deploy-1"}
+    machine.job(OLD_UNIT, 7)
+    for unit in others:
+        machine.job(unit, 7 if "_2-" in unit else 8)
+    assert machine.ask(Verb.CLAIM, 8) == f"stop {OLD_UNIT}.service\n"
+    assert machine.jobs() == others
+    # One of the time before there were tokens.
+    machine.job(OLD_UNIT, 7)
+    (machine.path / "run/bluegreen" / OLD_UNIT / "token").unlink()
+    machine.start(8)
+    assert machine.jobs() == others
+
+
+def test_what_a_dead_run_left_at_work_is_attached_to_if_it_does_the_very_same(machine: Machine) -> None:
+    machine.job(UNIT, 7, program(a=1))
+    assert machine.start(8) == ""
+    machine.ask(Verb.END_JOB, 8, unit=UNIT)
+    machine.job(UNIT, 8, program(a=1, b="other"))
+    assert machine.start(9) == f"stop {UNIT}.service\nstart\n"
+
+
+def test_a_job_that_is_attached_to_becomes_the_run_s_own(machine: Machine) -> None:
+    machine.job(UNIT, 7, program(a=1))
+    machine.start(8)
+    assert machine.ask(Verb.CLAIM, 8) == ""
+    assert machine.jobs() == {UNIT}
+
+
+def test_a_job_is_stopped_by_its_own_run_only(machine: Machine) -> None:
+    machine.start(7)
+    machine.job(UNIT, 7)
+    machine.ask(Verb.CLAIM, 7)
+    assert machine.refusal(Verb.END_JOB, 6, unit=UNIT).code is Code.CLAIMED
+    assert machine.jobs() == {UNIT}
+    machine.ask(Verb.END_JOB, 7, unit=UNIT)
+    assert machine.jobs() == set()
+    assert not (machine.path / "run/bluegreen" / UNIT).exists()
+
+
+def test_nothing_is_claimed_while_a_release_is_being_started(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As long as the real limit, the test would only be slower.
+    monkeypatch.setattr(claims, "CLAIM_WAIT", 0.1)
+    with (machine.path / "run/bluegreen" / f"{NAME}.claim").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused = machine.refusal(Verb.CLAIM, 8)
+    assert refused.code is Code.BUSY
+    machine.ask(Verb.CLAIM, 8)
+
+
+@pytest.mark.parametrize("run_id", ["", " ", "a\nb", "a\x1bb"])
+def test_a_run_id_that_is_no_line_is_refused(machine: Machine, run_id: str) -> None:
+    assert machine.refusal(Verb.START_JOB, 7, **{**JOB, "run_id": run_id}).code is Code.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"app": "../etc"},
+        {"unit": "ssh"},
+        {"unit": f"bluegreen-{NAME}_2-x"},
+        {"token": "7"},
+        {"program": None},
+        {"program": {"script": "/bin/sh", "settings": {}}},
+        {"program": {"verb": "claim", "request": {}}},
+        {"program": {"script": "deploy_release.sh", "settings": {"a;id": 1}}},
+    ],
+    ids=str,
+)
+def test_a_job_that_is_none_is_refused(machine: Machine, changes: dict[str, Any]) -> None:
+    assert machine.refusal(Verb.START_JOB, 7, **{**JOB, **changes}).code is Code.BAD_REQUEST
+
+
+def test_what_a_killed_build_left_is_removed_by_a_claim(machine: Machine) -> None:
+    root = machine.path / "opt" / NAME
+    for name in ("releases/a.partial.1/x", "cache/k.partial.2/x", "releases/whole/x", "repo.git/refs"):
+        (root / name).mkdir(parents=True)
+    (root / "repo.git/refs/heads.lock").touch()
+    machine.ask(Verb.CLAIM, 8)
+    left = sorted(str(path.relative_to(root)) for path in root.rglob("*") if not any(path.glob("*")))
+    assert left == ["cache", "releases/whole/x", "repo.git/refs"]
