@@ -69,7 +69,7 @@ def deploy_dag(app: App) -> DAG:
             revision=revision,
             map_index_template="{{ droplet_name }}",
         ).expand(ip=idle_ips)
-        health_check = HealthCheckSensor.partial(
+        health_check = HealthCheckSensor(
             app_id=app.id,
             task_id="health_check",
             lock=lock.output,
@@ -77,8 +77,7 @@ def deploy_dag(app: App) -> DAG:
             revision=revision,
             poke_interval=app.health.interval,
             timeout=app.health.timeout * 2,
-            map_index_template="{{ droplet_name }}",
-        ).expand(ip=idle_ips)
+        )
         preview_check = PreviewCheckOperator(
             app_id=app.id, task_id="preview_check", lock=lock.output, plan=plan, revision=revision
         )

@@ -44,8 +44,8 @@ def test_tasks_lead_to_the_proxy_to_their_droplet_and_to_the_commit(stack: Stack
     assert found == expected
 
     on_droplets = [task for task in tasks if task.map_index >= 0]
-    assert {task.task_id for task in on_droplets} == {"deploy", "health_check"}
+    assert {task.task_id for task in on_droplets} == {"deploy"}
     for task in on_droplets:
         droplet = stack.sandbox.machine(task.label.split()[0]).droplet_id
         panel = {"Droplet at DigitalOcean": f"https://cloud.digitalocean.com/droplets/{droplet}"}
-        assert links(stack, run, task) == (panel | commit if task.task_id == "deploy" else panel)
+        assert links(stack, run, task) == panel | commit

@@ -19,6 +19,7 @@ from bluegreen.hooks.droplet import (
 )
 from bluegreen.hooks.droplet_agent import DropletAgentHook
 from bluegreen.hooks.proxy import ProxyHook
+from bluegreen.hooks.two_phase import on_all
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.this_run import REVISION_KEY, ThisRun
@@ -65,7 +66,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         self._claim(plan.idle_droplets)
         asked_for = run.params.get("revision")
         revision, to_activate = self._find(plan, asked_for)
-        self._demand_was_live(plan, revision, named=bool(asked_for))
+        self._require_was_live(plan, revision, named=bool(asked_for))
         run.push(REVISION_KEY, revision)
         self.seals(run).seal_revision(revision)
         addresses = [str(droplet.public) for droplet in to_activate]
@@ -102,7 +103,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 self.app.system_name,
             )
 
-    def _demand_was_live(self, plan: Plan, revision: str, *, named: bool) -> None:
+    def _require_was_live(self, plan: Plan, revision: str, *, named: bool) -> None:
         """Make sure that a release was live before: a bake has judged it, and whoever had to has approved it.
 
         A release that was rejected, or taken back, stays on the idle droplets. What merely runs there, where
@@ -161,26 +162,36 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """
         found: dict[str, str] = {}
         problems = []
-        for proxy in plan.fleet.proxies:
-            hook = ProxyHook.of(proxy, self.app)
-            servers = {server.name: server for server in hook.status().servers[plan.idle]}
-            for droplet in plan.idle_droplets:
-                server = servers.get(droplet.name)
-                if server is None or not server.up:
-                    said = server.check if server else f"{proxy.name} does not know it"
-                    problems.append(f"{droplet.label} is not healthy: {said}")
-                    continue
-                address = str(server.address)
-                answer = hook.probe(address=address, port=server.port, **self.app.health_question)
-                if answer.revision:
-                    found[droplet.name] = answer.revision
-                else:
-                    problems.append(f"{droplet.label} does not answer: {answer.error or answer.status}")
+        proxies = [ProxyHook.of(proxy, self.app) for proxy in plan.fleet.proxies]
+        for running, sick in on_all(proxies, lambda proxy: self._seen_by(proxy, plan)).values():
+            found |= running
+            problems += sick
         if len(set(found.values())) > 1:
             problems.append("the idle droplets run different revisions: " + str(found))
         if problems:
             raise BlueGreenError(f"{plan.idle} cannot take the traffic: {'; '.join(problems)}")
         return next(iter(found.values()))
+
+    def _seen_by(self, proxy: ProxyHook, plan: Plan) -> tuple[dict[str, str], list[str]]:
+        """Return the idle droplets' revisions by name, and their problems, as one proxy sees them."""
+        known = {server.name: server for server in proxy.status().servers[plan.idle]}
+        problems, asked = [], []
+        for droplet in plan.idle_droplets:
+            server = known.get(droplet.name)
+            if server is not None and server.up:
+                asked.append((droplet, (str(server.address), server.port)))
+            else:
+                check = server.check if server else f"{proxy.name} does not know it"
+                problems.append(f"{droplet.label} is not healthy: {check}")
+        servers = [server for _, server in asked]
+        answers = proxy.probe_all(servers, **self.app.health_question) if servers else []
+        found = {}
+        for (droplet, _), answer in zip(asked, answers, strict=True):
+            if answer.revision:
+                found[droplet.name] = answer.revision
+            else:
+                problems.append(f"{droplet.label} does not answer: {answer.error or answer.status}")
+        return found, problems
 
 
 def _whole(wanted: str, built: Iterable[Sequence[str]], color: Color) -> str:

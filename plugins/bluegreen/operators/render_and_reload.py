@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxies import ProxiesHook
+from bluegreen.hooks.proxy import ProxyHook
+from bluegreen.hooks.two_phase import on_all
 from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.traffic.agent_answers import ProxyStatus
@@ -35,7 +38,7 @@ class RenderAndReloadOperator(PlannedOperator):
         statuses = hook.statuses()
         if plan.live is not None:
             require_live(plan.live, statuses)
-            self._demand_health_path(plan.live, hook, statuses)
+            self._require_health_path(plan.live, hook, statuses)
         version = min(status.version for status in statuses.values())
         ipv6 = all(status.haproxy.ipv6 for status in statuses.values())
         running = servers_of(plan.live, statuses.values())
@@ -47,19 +50,25 @@ class RenderAndReloadOperator(PlannedOperator):
             self.log.warning("sent to %s, where the others send traffic: %s", plan.live, moved or "none")
         return changed
 
-    def _demand_health_path(
+    def _require_health_path(
         self, live: Color, hook: ProxiesHook, statuses: Mapping[str, ProxyStatus]
     ) -> None:
         """Refuse settings with which HAProxy would take live droplets out of the traffic."""
-        app, members = self.app, {droplet.name for droplet in self.run_plan.fleet.color(live)}
-        found: dict[str, None] = {}
-        for member in hook.members:
-            for server in statuses[member.name].servers.get(live, ()):
-                if server.up and server.name in members:
-                    address = str(server.address)
-                    answer = member.probe(address=address, port=server.port, **app.health_question)
-                    if lost := lost_by_health_path(app, answer.status):
-                        # Several proxies may say the same.
-                        found[f"{server.name} {lost}; {HEALTH_PATH_ADVICE}"] = None
-        if found:
+        members = {droplet.name for droplet in self.run_plan.fleet.color(live)}
+
+        def lost(proxy: ProxyHook) -> list[str]:
+            known = statuses[proxy.name].servers.get(live, ())
+            servers = [server for server in known if server.up and server.name in members]
+            if not servers:
+                return []
+            asked = [(str(server.address), server.port) for server in servers]
+            answers = proxy.probe_all(asked, **self.app.health_question)
+            return [
+                f"{server.name} {lost}; {HEALTH_PATH_ADVICE}"
+                for server, answer in zip(servers, answers, strict=True)
+                if (lost := lost_by_health_path(self.app, answer.status))
+            ]
+
+        # Several proxies may say the same.
+        if found := dict.fromkeys(chain.from_iterable(on_all(hook.members, lost).values())):
             raise BlueGreenError("; ".join(found))

@@ -27,7 +27,6 @@ from bluegreen.errors import BlueGreenError, NothingToDoError, RefError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
-from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import deploy, lock, report, resolve_ref, rollback
 from bluegreen.operators import switch_traffic as switch
 from bluegreen.operators.judge import JudgeOperator
@@ -35,7 +34,6 @@ from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY, failures_rep
 from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import HeldLock, Plan
-from bluegreen.sensors import health_check as health
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Allowed
 from bluegreen.traffic.agent_answers import Counters, RevertResult, SwitchResult
@@ -651,19 +649,3 @@ def test_a_run_that_was_cleared_in_part_is_not_run_again(proxies: Any) -> None:
         task >> judge >> EmptyOperator(task_id="announce").as_teardown()
     with pytest.raises(AirflowFailException, match=r"ended before \(judge\) .* trigger a new run"):
         task.execute(context({"lock": "running", "judge": "success", "announce": "success"}))
-
-
-def test_one_lost_connection_does_not_make_a_droplet_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = SimpleNamespace(error=None, status=200, revision=REVISION)
-    proxy = create_autospec(ProxyHook, instance=True)
-    proxy.probe.side_effect = [LOST, good, good, good]
-    monkeypatch.setattr(ProxyHook, "of", lambda _droplet, _app: proxy)
-    sensor = health.HealthCheckSensor(
-        task_id="health_check",
-        app_id=APP,
-        lock=LOCK,
-        plan=plan(Color.BLUE),
-        revision=REVISION,
-        ip=str(GREEN.public),
-    )
-    assert [sensor.poke(context()) for _ in range(4)] == [False, False, False, True]

@@ -274,7 +274,7 @@ def test_whether_the_idle_color_is_well_is_haproxy_s_to_say(
     hook = create_autospec(ProxyHook, instance=True)
     hook.name = "lb-1"
     hook.status.return_value = status(servers={"blue": [], "green": [known]})
-    hook.probe.return_value = Probe(color=None, milliseconds=1.0, **{"error": None, **answer})
+    hook.probe_all.return_value = [Probe(color=None, milliseconds=1.0, **{"error": None, **answer})]
     monkeypatch.setattr(ProxyHook, "of", lambda *_: hook)
     task: Any = previous_release.PreviousReleaseOperator(
         app_id="my_perl_app", task_id="previous_release", lock=LOCK, plan=PLAN, activation=[]
@@ -282,7 +282,7 @@ def test_whether_the_idle_color_is_well_is_haproxy_s_to_say(
     plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=ONE_EACH)
     if text is None:
         assert task._running(plan) == V1
-        assert hook.probe.call_args.kwargs["port"] == 9090
+        assert hook.probe_all.call_args.args == ([("10.0.0.4", 9090)],)
     else:
         with pytest.raises(BlueGreenError, match=text):
             task._running(plan)

@@ -28,7 +28,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     hook = Mock(members=[Mock(), Mock()])
     for number, member in enumerate(hook.members, 1):
         member.name = f"lb-{number}"
-        member.probe.return_value = SimpleNamespace(status=200)
+        member.probe_all.return_value = [SimpleNamespace(status=200)]
     hook.statuses.return_value = {"lb-1": status(), "lb-2": status()}
     hook.sync.return_value = hook.align.return_value = []
     monkeypatch.setattr(ProxiesHook, "holding", lambda *_: hook)
@@ -53,7 +53,7 @@ def test_a_health_path_that_the_live_release_does_not_know_is_refused(
 ) -> None:
     server = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
     hook.statuses.return_value["lb-2"] = status(servers={"blue": [server], "green": []})
-    hook.members[1].probe.return_value.status = answer
+    hook.members[1].probe_all.return_value[0].status = answer
     if refused:
         with pytest.raises(
             AirflowFailException, match=r"blue-1 is live and answers /health .* with status 404"
