@@ -58,7 +58,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("ref", REFUSED)
-def test_a_malformed_ref_is_refused_and_the_rule_is_told(ref: str) -> None:
+def test_a_malformed_ref_is_refused_with_the_rule(ref: str) -> None:
     with pytest.raises(RefError, match="a ref is a branch, a tag or a commit"):
         check_ref(ref)
     # The trigger form and the REST API use the same pattern with re.search.

@@ -14,7 +14,7 @@ from bluegreen.settings.app_file import load_app
 from tests.unit.facts import V1, facts, server
 
 
-def test_a_drop_in_named_local_is_meant_and_any_other_is_named() -> None:
+def test_only_the_drop_in_local_conf_is_no_drift() -> None:
     path = "/etc/systemd/system/app-my_perl_app.service"
     files = {path: expected_unit(load_app("my_perl_app"))}
 
@@ -28,7 +28,7 @@ def test_a_drop_in_named_local_is_meant_and_any_other_is_named() -> None:
     ]
 
 
-def test_files_of_a_release_that_differ_are_warnings_and_unclear_ones_are_told() -> None:
+def test_changed_files_of_a_release_are_warnings_and_unclear_ones_are_listed() -> None:
     file = ChangedFile(path="lib/Shop.pm", what="it is not there", diff=())
     there = server(
         activated=(V1,), compared=Comparison(problem=None, files=(file,), more=3, unclear=("stamp",))

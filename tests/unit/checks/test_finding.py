@@ -8,7 +8,7 @@ from bluegreen.checks.finding import difference, error, masked, warning, worst_f
 from bluegreen.checks.render import summary, table
 
 
-def test_the_worst_comes_first_and_is_the_last_line() -> None:
+def test_the_worst_finding_comes_first_and_is_in_the_summary() -> None:
     found = worst_first([warning("a", "odd", "look"), error("b", "bad", "mend"), warning("a", "odd", "look")])
     assert summary(found) == "1 error, 1 warning; the worst: b: bad; mend"
     assert [line.split()[0] for line in table(found)] == ["error", "->", "warning", "->"]
@@ -29,7 +29,7 @@ def test_passwords_are_not_shown(line: str) -> None:
     assert "Secret1" not in "\n".join(difference("file", line, "other"))
 
 
-def test_that_only_a_password_differs_is_told_without_it() -> None:
+def test_a_changed_password_is_reported_without_showing_it() -> None:
     [line] = difference("file", "stats auth admin:Secret1", "stats auth admin:Secret2")
     assert "password" in line
     assert "Secret" not in line

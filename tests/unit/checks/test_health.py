@@ -17,7 +17,7 @@ from tests.unit.facts import MACHINE, NOW, V1, facts, server
 from tests.unit.operators.test_provision_check import status
 
 
-def test_before_a_second_deploy_there_is_nothing_to_go_back_to() -> None:
+def test_before_the_second_deploy_a_rollback_is_reported_as_impossible() -> None:
     empty = server(current=None, unit=Unit(ActiveState="inactive"))
     found = health.serving(facts(servers={"blue-1": server(), "green-1": empty}))
     assert [one.subject for one in found] == ["green"]
@@ -26,7 +26,7 @@ def test_before_a_second_deploy_there_is_nothing_to_go_back_to() -> None:
 @pytest.mark.parametrize(
     ("answer", "up", "found"), [(404, True, 1), (200, True, 0), (404, False, 0), (None, True, 0)]
 )
-def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
+def test_a_health_path_unknown_to_the_live_release_is_an_error(
     answer: int | None, up: bool, found: int
 ) -> None:
     known = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
@@ -50,7 +50,7 @@ def test_a_health_path_that_the_live_release_does_not_know_is_an_error(
         ({"/": 301, "/a": 200}, "/ with status 301 .* proves nothing by that$"),
     ],
 )
-def test_pages_of_the_live_release_by_which_nothing_is_proven_are_a_warning(
+def test_bad_answers_of_the_live_release_to_validation_paths_are_a_warning(
     pages: dict[str, int | None], what: str | None
 ) -> None:
     proxy = Proxy(**MACHINE, config_error="", certificates=None, probes={}, pages=pages)

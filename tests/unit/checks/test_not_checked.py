@@ -26,7 +26,7 @@ from tests.unit.facts import MAIN, V2, facts, load, server
         ({"green-1": server(load=load(124, "no end within 15 s"))}, "no end within 15 s"),
     ],
 )
-def test_why_a_revision_was_not_seen_to_load_is_told(
+def test_the_reason_why_a_revision_was_not_loaded_is_listed(
     servers: dict[str, Reading[AppServer]], why: str
 ) -> None:
     [line] = not_checked(facts(source=MAIN, servers=servers))
@@ -35,6 +35,6 @@ def test_why_a_revision_was_not_seen_to_load_is_told(
 
 
 @pytest.mark.parametrize("ended", [load(), load(2, "Can't locate Nowhere.pm")])
-def test_nothing_is_untold_of_a_revision_that_was_seen_to_load_or_not_to(ended: Load) -> None:
+def test_a_revision_that_was_loaded_is_not_listed_as_unchecked(ended: Load) -> None:
     servers = {"green-1": server(load=ended), "blue-1": server(load=load(124))}
     assert not_checked(facts(source=MAIN, servers=servers)) == []

@@ -18,7 +18,7 @@ from tests.unit.operators.test_provision_check import status
 
 
 @pytest.mark.parametrize("version", ["0.0", "2", "unknown"])
-def test_a_version_of_haproxy_that_tells_nothing_is_refused(version: str) -> None:
+def test_an_unreadable_version_of_haproxy_is_an_error(version: str) -> None:
     told = status()
     told = told.model_copy(update={"haproxy": told.haproxy.model_copy(update={"version": version})})
     [found] = proxies.answering(facts(statuses={"lb-1": told}))
@@ -37,7 +37,7 @@ def test_an_old_haproxy_is_a_warning() -> None:
     ("days", "severity", "said"),
     [(-0.1, "error", "has ended, at 2027-01-15"), (11.5, "warning", "ends in 11 days"), (30.5, None, "")],
 )
-def test_a_certificate_that_has_ended_is_an_error_and_one_that_ends_soon_a_warning(
+def test_an_expired_certificate_is_an_error_and_one_about_to_expire_a_warning(
     days: float, severity: str | None, said: str
 ) -> None:
     pem = self_signed(datetime.fromtimestamp(NOW, UTC) + timedelta(days=days))

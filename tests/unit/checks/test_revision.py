@@ -27,7 +27,7 @@ from tests.unit.facts import MAIN, V1, facts, load, server
         (HALF_VENDORED, Mirror(error=None), "vendor/cache", "warning", "would fetch that from CPAN"),
     ],
 )
-def test_distributions_that_cannot_be_had_are_named(
+def test_missing_distributions_are_named(
     source: Source, mirror: Mirror, subject: str, severity: str, says: str
 ) -> None:
     sick = facts(source=source, servers={"green-1": server(mirror=mirror)})
@@ -36,7 +36,7 @@ def test_distributions_that_cannot_be_had_are_named(
     assert says in found.what
 
 
-def test_distributions_that_can_be_had_are_no_finding_and_unasked_ones_are_told() -> None:
+def test_available_distributions_are_no_finding_and_unasked_ones_are_listed() -> None:
     well = facts(source=NOT_VENDORED, servers={"green-1": server(mirror=Mirror(error=None, unasked=3))})
     assert [*revision.vendored(well), *revision.mirror(well)] == []
     assert any(line.startswith("whether CPAN has 3 of the distributions") for line in not_checked(well))
@@ -50,7 +50,7 @@ def test_an_app_that_does_not_load_on_a_live_droplet_stops_no_deploy() -> None:
     assert {one.subject: str(one.severity) for one in found} == {"blue-1": "warning", "green-1": "error"}
 
 
-def test_an_app_that_was_not_loaded_because_it_could_not_be_confined_is_told() -> None:
+def test_an_app_that_could_not_be_confined_is_a_warning() -> None:
     why = load(None, "it could not be kept from writing: mount: /srv: permission denied")
     [found] = revision.loading(facts(source=MAIN, servers={"green-1": server(load=why)}))
     assert found.severity == "warning"

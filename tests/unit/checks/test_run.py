@@ -25,7 +25,7 @@ def test_an_unreadable_proxy_does_not_hide_what_is_wrong_with_a_droplet() -> Non
     assert "only 3 MB of disk are free" in told
 
 
-def test_a_check_that_breaks_is_a_finding_and_hides_no_other() -> None:
+def test_a_broken_check_is_a_finding_and_hides_no_other() -> None:
     def broken(_: Facts) -> Iterator[Finding]:
         yield warning("before", "found", "do")
         raise KeyError("secret")

@@ -14,7 +14,7 @@ from bluegreen.errors import BlueGreenError
 from tests.unit.facts import NOW, facts
 
 
-def test_a_status_is_told_although_nothing_can_be_read() -> None:
+def test_a_status_is_shown_even_if_nothing_can_be_read() -> None:
     gone = Reading[Any](BlueGreenError("green-1 cannot be reached"), NOW, NOW)
     sick = facts(
         statuses={"lb-1": BlueGreenError("lb-1 cannot be reached")},

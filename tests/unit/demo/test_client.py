@@ -52,7 +52,7 @@ def test_a_run_is_triggered_with_a_token_and_the_logical_date_that_the_api_deman
     )
 
 
-def test_each_change_is_told_once_and_the_last_one_too(client: AirflowClient, api: FakeApi) -> None:
+def test_each_state_change_is_yielded_once_the_last_one_included(client: AirflowClient, api: FakeApi) -> None:
     api.answers[f"GET {PATH}/taskInstances"] = [
         tasks(a=None, b=None),
         tasks(a="running", b=None),
@@ -84,9 +84,7 @@ def test_a_listing_is_read_to_its_end(client: AirflowClient, api: FakeApi) -> No
     assert client.dag_ids() == {"a", "b", "c"}
 
 
-def test_a_run_that_does_not_end_is_given_up_and_says_where_it_hangs(
-    client: AirflowClient, api: FakeApi
-) -> None:
+def test_the_timeout_of_a_run_names_the_tasks_that_hang(client: AirflowClient, api: FakeApi) -> None:
     api.answers[f"GET {PATH}/taskInstances"] = tasks(a="success", b="running")
     with pytest.raises(RunTimeoutError, match=r"deploy run\+1 has not ended after 0.05 s: .*b running"):
         followed(client, 0.05)
@@ -154,7 +152,7 @@ def test_a_wrong_password_is_a_refusal(client: AirflowClient, api: FakeApi) -> N
 
 
 @pytest.mark.parametrize("answer", ["<html>hello</html>", "[]"])
-def test_something_else_at_the_address_is_said_to_be_something_else(
+def test_another_service_at_the_address_is_recognized(
     client: AirflowClient, api: FakeApi, answer: str
 ) -> None:
     api.answers["GET /api/v2/monitor/health"] = answer

@@ -103,7 +103,7 @@ def test_a_rollback_leaves_out_droplets_without_a_role(monkeypatch: pytest.Monke
         ({"name": "shop-2"}, "2 droplets are named shop-2"),
     ],
 )
-def test_what_is_wrong_with_a_droplet_is_said(changes: dict[str, Any], expected: str) -> None:
+def test_each_problem_of_a_droplet_is_named(changes: dict[str, Any], expected: str) -> None:
     problems = fleet_of(*WHOLE[:2], api_droplet(3, "env:green", **changes)).problems()
     assert any(expected in problem for problem in problems), problems
 

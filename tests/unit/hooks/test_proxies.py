@@ -156,7 +156,7 @@ def test_who_holds_the_lock_is_not_hidden_by_what_went_wrong_afterwards() -> Non
     assert first.asked == ["lock", "unlock"]
 
 
-def test_all_are_asked_at_once_and_everybodys_trouble_is_told() -> None:
+def test_all_proxies_are_called_at_once_and_every_error_is_reported() -> None:
     first = member("lb-1", confirm=ProxyError("lb-1: taken back", code="reverted"))
     second = member("lb-2", confirm=GONE)
     with pytest.raises(ProxyError, match="lb-1: taken back; lb is gone") as raised:
@@ -164,7 +164,7 @@ def test_all_are_asked_at_once_and_everybodys_trouble_is_told() -> None:
     assert (raised.value.code, raised.value.transient) == ("reverted", False)
 
 
-def test_nobody_confirms_before_all_have_agreed() -> None:
+def test_no_proxy_confirms_before_all_have_prepared() -> None:
     first, second = member("lb-1"), member("lb-2", confirm=GONE)
     with pytest.raises(DropletUnreachableError):
         both(first, second).confirm("a" * 40)
@@ -172,7 +172,7 @@ def test_nobody_confirms_before_all_have_agreed() -> None:
     assert [each.kwargs.get("prepare_only") for each in first.call.mock_calls] == [True]
 
 
-def test_one_that_cannot_be_told_after_all_have_agreed_does_not_undo_the_others() -> None:
+def test_an_unreachable_proxy_does_not_undo_a_prepared_confirmation() -> None:
     first, second = member("lb-1"), member("lb-2")
 
     def lost(_verb: str, **request: Any) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_one_that_cannot_be_told_after_all_have_agreed_does_not_undo_the_others(
     assert first.asked == ["confirm", "confirm"]
 
 
-def test_one_that_refuses_to_prepare_moves_nobody() -> None:
+def test_a_proxy_that_refuses_to_prepare_keeps_traffic_where_it_is() -> None:
     sick = ProxyError("green is sick", code="unhealthy")
     first, second = member("lb-1", switch={}), member("lb-2", switch=sick)
     with pytest.raises(ProxyError, match="green is sick"):
@@ -193,7 +193,7 @@ def test_one_that_refuses_to_prepare_moves_nobody() -> None:
     assert first.asked == second.asked == ["switch"]
 
 
-def test_one_that_does_not_follow_in_time_goes_back_when_it_can_and_the_others_at_once() -> None:
+def test_a_late_proxy_reverts_when_it_can_and_the_others_at_once() -> None:
     first_went_back = Event()
     first, second = member("lb-1"), member("lb-2")
     first.status.return_value.live = "blue"

@@ -87,7 +87,7 @@ def test_commands_of_the_apps_own_have_their_time() -> None:
     assert Watched("deploy", APP).longest(app, {}) == 3030 + 120
 
 
-def test_a_run_that_ended_is_due_no_more_and_says_how_it_ended_and_what_its_switch_cost(
+def test_the_end_of_a_run_clears_its_due_time_and_reports_outcome_and_switch(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end(monkeypatch, {"outcome": "live and confirmed", "message": "…", "record": RECORD})
@@ -115,7 +115,7 @@ def test_a_run_that_is_marked_failed_has_not_ended_until_its_report_is_done(
 
 
 @pytest.mark.parametrize("dag_id", ["etl", f"bluegreen_status__{APP}", "bluegreen_deploy__no_such_app"])
-def test_nothing_is_said_of_other_dags_nor_of_an_app_without_settings(sink: Sink, dag_id: str) -> None:
+def test_no_metrics_of_other_dags_or_of_an_app_without_settings(sink: Sink, dag_id: str) -> None:
     metrics.on_dag_run_running(dag_run(dag_id), "started")
     assert sink.last() == {}
 

@@ -60,7 +60,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-def test_a_run_is_noted_as_its_report_says(world: World) -> None:
+def test_a_runs_note_is_its_reports_message(world: World) -> None:
     run = world.run("bluegreen_rollback__shop", {})
     assert run.note is None
     assert world.ended(run) == SAID

@@ -22,7 +22,7 @@ from tests.unit.facts import MAIN, V2, facts
 @pytest.mark.parametrize(
     ("source", "pushed"), [(MAIN, V2), (BlueGreenError("there is no branch or tag 'main'"), None)]
 )
-def test_a_dry_run_tells_which_revision_it_was_of(
+def test_a_dry_run_reports_its_revision(
     monkeypatch: pytest.MonkeyPatch, source: Source | BlueGreenError, pushed: str | None
 ) -> None:
     known: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from tests.unit.facts import facts
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_a_status_is_left_as_the_return_value_whether_or_not_it_can_be_told_who_is_live(
+def test_the_status_is_returned_whether_or_not_the_live_color_is_known(
     monkeypatch: pytest.MonkeyPatch, readable: bool
 ) -> None:
     found = facts() if readable else facts(statuses={"lb-1": BlueGreenError("lb-1 cannot be reached")})

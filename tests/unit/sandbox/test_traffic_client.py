@@ -100,7 +100,7 @@ def test_a_body_that_no_client_could_keep_is_not_read(response: bytes) -> None:
     assert (record.kind, record.detail) == ("bad_response", "a body of more than 8 MiB")
 
 
-def test_error_of_the_application_is_told_apart() -> None:
+def test_an_error_of_the_application_is_distinguished() -> None:
     head = f"HTTP/1.1 500 Oops\r\nX-Revision: {REVISION}\r\nContent-Length: 0\r\n\r\n"
     assert one(answering(head.encode())) == (Outcome.APP_ERROR, "")
 

@@ -206,9 +206,7 @@ def damage(path: Path, how: str) -> None:
         "its configuration is another's",
     ],
 )
-def test_a_damaged_mirror_is_made_anew(
-    repository: Repository, local: Forge, tmp_path: Path, how: str
-) -> None:
+def test_a_damaged_mirror_is_rebuilt(repository: Repository, local: Forge, tmp_path: Path, how: str) -> None:
     app = app_of(f"{local.url}/shop.git")
     resolve(app, "main")
     damage(mirror_of(tmp_path), how)

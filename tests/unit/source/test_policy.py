@@ -176,7 +176,7 @@ def test_newer_equal_and_later_on_another_line_are_not_older(repository: Reposit
     assert compare(app, main, beside) == Age(beside, 1, is_older=True)
 
 
-def test_a_live_revision_that_nobody_has_any_more_cannot_be_compared(repository: Repository) -> None:
+def test_a_live_revision_that_the_repository_has_lost_cannot_be_compared(repository: Repository) -> None:
     age = compare(app_of(repository.url), revision(repository, "main"), "ab" * 20)
     assert (age.lacks, age.is_older) == (None, True)
     with pytest.raises(PolicyError, match=r"not comparable with abababababab, which was live .*allow_older"):
@@ -267,7 +267,7 @@ def test_a_signed_tag_that_may_not_be_deployed_signs_nothing(
         resolve(app_of(repository.url, signed_by=[alice.line], tags=["v*"]), "main")
 
 
-def test_a_replacement_that_somebody_pushed_replaces_nothing(repository: Repository) -> None:
+def test_a_pushed_replace_ref_replaces_nothing(repository: Repository) -> None:
     good, app = revision(repository, "main"), app_of(repository.url)
     repository.git("checkout", "-q", "--detach", "v1")
     evil = repository.commit(**{"app.psgi": "evil"})

@@ -108,12 +108,12 @@ def test_live_is_what_all_proxies_say(live: str | None) -> None:
     assert live_color({"lb-1": status(live), "lb-2": status(live)}) == live
 
 
-def test_a_disagreement_says_who_says_what() -> None:
+def test_a_disagreement_lists_the_color_of_each_proxy() -> None:
     with pytest.raises(DisagreementError, match="lb-1: blue, lb-2: green"):
         live_color({"lb-2": status("green"), "lb-1": status("blue")})
 
 
-def test_without_a_proxy_nothing_can_be_said() -> None:
+def test_without_a_proxy_no_color_is_known() -> None:
     with pytest.raises(ProxyError, match="no proxy"):
         live_color({})
 
@@ -148,7 +148,7 @@ def test_a_person_may_say_who_is_live_only_where_proxies_disagree() -> None:
         live_color({"lb-1": status("blue")}, Color.GREEN)
 
 
-def test_where_haproxy_is_stopped_its_file_says_who_is_live() -> None:
+def test_while_haproxy_is_stopped_the_map_file_decides_the_live_color() -> None:
     stopped = ProxyStatus.parse(answer(live=None, idle=None, map_running=None))
     assert live_color({"lb-1": stopped}) is Color.BLUE
     new = ProxyStatus.parse(answer(live=None, idle=None, map_running=None, map_file=None))
@@ -177,7 +177,7 @@ def test_the_color_from_before_an_interrupted_switch_is_known() -> None:
 CLOCK_WAS_AHEAD = {**answer()["last_revert"], "from": "blue", "to": "green", "at": 4600.0, "token": 7}
 
 
-def test_a_later_run_is_known_by_its_token_whatever_the_clock_said() -> None:
+def test_runs_are_ordered_by_token_even_if_the_clock_was_wrong() -> None:
     later = {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 1000.0, "token": 9}
     assert interrupted("blue", last_revert=CLOCK_WAS_AHEAD, confirmed=later).unacknowledged_revert is None
     earlier = {**later, "at": 9000.0, "token": 5}
@@ -186,7 +186,7 @@ def test_a_later_run_is_known_by_its_token_whatever_the_clock_said() -> None:
     )
 
 
-def test_the_color_from_before_is_that_of_the_last_run_whatever_the_clock_said() -> None:
+def test_the_color_from_before_is_the_last_runs_even_if_the_clock_was_wrong() -> None:
     pending = {**answer()["pending"], "from": "blue", "to": "green", "deadline": 1060.0, "token": 9}
     waiting = interrupted("green", pending=pending)
     clock_was_ahead = interrupted("blue", last_revert=CLOCK_WAS_AHEAD)
@@ -231,7 +231,7 @@ def test_a_switch_whose_run_died_while_confirming_is_kept_only_if_all_had_agreed
         ({"map_running": None, "moved_at": None, "confirmed": None}, False),
     ],
 )
-def test_a_proxy_is_new_until_a_deploy_has_told_its_haproxy(
+def test_a_proxy_is_new_until_a_deploy_has_reached_its_haproxy(
     change: dict[str, Any], deployed_to: bool
 ) -> None:
     assert ProxyStatus.parse({**answer(), **change}).is_deployed_to is deployed_to

@@ -84,7 +84,7 @@ def test_the_file_does_not_say_who_is_live() -> None:
         "timeout http-keep-alive 5s",
     ],
 )
-def test_what_the_shell_scripts_had_and_what_measurements_added_is_there(said: str) -> None:
+def test_the_configuration_has_each_required_line(said: str) -> None:
     assert said in render()
 
 
@@ -290,7 +290,7 @@ def test_a_dead_server_costs_no_request(deployed: Deployed) -> None:
     assert {deployed.world.get()[:2] for _ in range(20)} == {(200, "blue")}
 
 
-def test_a_server_is_told_about_its_client_and_a_client_cannot_lie(deployed: Deployed) -> None:
+def test_a_server_sees_its_clients_address_and_clients_cannot_forge_it(deployed: Deployed) -> None:
     seen = deployed.world.seen_headers(
         {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https", "Host": "example.com"}
     )
@@ -312,7 +312,9 @@ REQUEST = "GET /headers HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6\r\nConne
 
 
 @pytest.mark.parametrize(("port", "proto"), [(80, "http"), (443, "https")])
-def test_a_managed_load_balancer_says_who_the_client_is(deployed: Deployed, port: int, proto: str) -> None:
+def test_a_managed_load_balancer_passes_the_clients_address_on(
+    deployed: Deployed, port: int, proto: str
+) -> None:
     deployed.sync(deployed.world.render(balanced_from=BALANCED_FROM))
     client = f"PROXY TCP4 203.0.113.7 198.51.100.1 40000 {port}\r\n"
     assert "200 OK" in ask_as("127.0.9.1", deployed.world.http_port, client + REQUEST)
@@ -330,7 +332,7 @@ def test_only_the_managed_load_balancer_is_believed(deployed: Deployed) -> None:
     assert seen.get_all("X-Forwarded-For") == ["127.0.0.1"]
 
 
-def test_a_managed_load_balancer_is_told_that_traffic_is_taken_though_the_app_is_ill(
+def test_the_monitor_reports_that_haproxy_takes_traffic_even_if_the_app_is_unhealthy(
     deployed: Deployed,
 ) -> None:
     deployed.sync(deployed.world.render(balanced_from=BALANCED_FROM))
@@ -341,7 +343,7 @@ def test_a_managed_load_balancer_is_told_that_traffic_is_taken_though_the_app_is
     assert "200 OK" in ask_as("127.0.9.1", deployed.world.monitor_port, check)
 
 
-def test_without_a_managed_load_balancer_nobody_is_believed_and_there_is_no_monitor() -> None:
+def test_without_a_managed_load_balancer_there_is_no_proxy_protocol_and_no_monitor() -> None:
     assert "expect-proxy" not in render()
     assert "8405" not in render()
 

@@ -50,7 +50,7 @@ def test_a_switch_waits_until_it_is_kept_and_still_is_when_the_lock_was_given_ba
 
 
 @pytest.mark.parametrize("by", ["a task", "the timer"])
-def test_a_switch_is_taken_back_whoever_does_it(locked: Deployed, by: str) -> None:
+def test_a_revert_is_recognized_whether_a_task_or_the_timer_made_it(locked: Deployed, by: str) -> None:
     locked.switch(Color.GREEN)
     if by == "the timer":
         fire(locked.world, 0)

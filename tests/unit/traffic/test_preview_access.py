@@ -98,7 +98,9 @@ def test_who_may_look_sees_the_idle_color_as_clients_would(
         (OWN, "", "X-Forwarded-For: 6.6.6.6\r\n"),
     ],
 )
-def test_nobody_else_reaches_the_idle_color(world: PsgiWorld, source: str, before: str, headers: str) -> None:
+def test_only_allowed_clients_reach_the_idle_color(
+    world: PsgiWorld, source: str, before: str, headers: str
+) -> None:
     status, fields, seen = world.ask(headers, source=source, before=before, host=PREVIEW_HOST)
     assert status == (400 if before and source == STRANGER else 403)
     assert ("x-color" in fields, seen) == (False, {})

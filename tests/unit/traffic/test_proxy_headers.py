@@ -171,7 +171,7 @@ def test_a_client_that_speaks_http_2_cannot_pretend_either(world: PsgiWorld) -> 
         ("6.6.6.6, 203.0.113.1, 203.0.113.2, 203.0.113.3, 203.0.113.4, 203.0.113.5", "203.0.113.1"),
     ],
 )
-def test_the_client_is_the_one_that_the_trusted_proxies_name(
+def test_the_client_address_is_taken_from_trusted_proxies(
     behind_cdn: PsgiWorld, said: str, client: str
 ) -> None:
     seen = behind_cdn.seen(f"X-Forwarded-For: {said}\r\n", source=TRUSTED)
@@ -203,9 +203,7 @@ def test_a_kept_alive_connection_of_a_cdn_carries_many_clients(behind_cdn: PsgiW
         ("", "http"),
     ],
 )
-def test_a_trusted_proxy_says_whether_the_client_came_by_https(
-    behind_cdn: PsgiWorld, said: str, scheme: str
-) -> None:
+def test_a_trusted_proxys_scheme_is_believed(behind_cdn: PsgiWorld, said: str, scheme: str) -> None:
     seen = behind_cdn.seen(f"X-Forwarded-Proto: {said}\r\n", source=TRUSTED)
     assert seen["HTTP_X_FORWARDED_PROTO"] == scheme
 
@@ -240,7 +238,7 @@ def test_a_client_by_ipv6_is_served_and_named(world: PsgiWorld) -> None:
     assert seen["HTTP_X_FORWARDED_PROTO"] == "https"
 
 
-def test_somebody_on_the_proxy_may_say_how_he_asks(world: PsgiWorld) -> None:
+def test_requests_from_the_proxy_itself_may_set_their_scheme(world: PsgiWorld) -> None:
     assert world.seen("X-Forwarded-Proto: https\r\n", source=OWN)["HTTP_X_FORWARDED_PROTO"] == "https"
     # A program there that passes on what others ask.
     headers = "X-Forwarded-Proto: https\r\nX-Forwarded-For: 6.6.6.6\r\n"
@@ -248,7 +246,7 @@ def test_somebody_on_the_proxy_may_say_how_he_asks(world: PsgiWorld) -> None:
 
 
 @pytest.mark.parametrize("named", ["TCP4 127.0.0.1 127.0.0.1", "TCP6 ::1 ::1"])
-def test_a_managed_load_balancer_cannot_speak_as_somebody_on_the_proxy(
+def test_a_managed_load_balancer_is_not_treated_as_the_proxy_itself(
     behind_cdn: PsgiWorld, named: str
 ) -> None:
     proxy = f"PROXY {named} 40000 80\r\n"

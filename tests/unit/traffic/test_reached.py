@@ -26,7 +26,7 @@ def knows(*reached: Droplet) -> ProxyStatus:
     return status(reached=[str(one.public) for one in reached])
 
 
-def test_a_silent_proxy_that_nobody_knows_is_not_reached_yet() -> None:
+def test_a_silent_proxy_that_no_other_proxy_knows_is_not_reached_yet() -> None:
     assert not_reached({ONE: knows(ONE, TWO), TWO: knows(ONE, TWO), ADDED: AWAY}) == [ADDED]
 
 
@@ -43,7 +43,7 @@ def test_a_silent_proxy_that_one_of_the_others_knows_may_serve_clients() -> None
     ],
     ids=["nobody has noted it", "nobody answers", "its address is not known"],
 )
-def test_a_silent_proxy_that_nobody_can_vouch_for_is_not_left_out(one: Any, added: Droplet) -> None:
+def test_a_silent_proxy_counts_as_reached_if_the_others_have_no_note(one: Any, added: Droplet) -> None:
     assert not_reached({ONE: one, added: AWAY}) == []
 
 
@@ -78,7 +78,7 @@ def test_before_a_configuration_is_installed_anywhere_all_proxies_know_of_all(
     assert reached == frozenset(f"198.18.0.{one}" for one in (1, 2, 3))
 
 
-def test_each_is_told_of_all_even_if_there_is_one() -> None:
+def test_each_proxy_gets_the_addresses_of_all_even_if_there_is_only_one() -> None:
     asked: list[dict[str, Any]] = []
 
     def call(_verb: str, **request: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_attempts_that_failed_are_a_verdict_even_if_the_next_one_succeeded() -> 
     assert not traffic().verdict(look(10_100, retries=3, redispatches=3), SETTINGS)
 
 
-def test_a_mended_release_need_not_be_as_quick_as_error_pages_were() -> None:
+def test_a_fixed_release_is_not_compared_with_fast_error_pages() -> None:
     seen = traffic(Counters(requests=5000, responses_5xx=2500))
     assert not any(seen.verdict(one, SETTINGS) for one in slowed_down(50, 250, 10))
 

@@ -38,7 +38,7 @@ def alternating(good: int, bad: int, **fields: object) -> list[Sample]:
     return [replace(sample, **fields) for sample in each * bad]  # type: ignore[arg-type]
 
 
-def test_errors_are_told_with_path_and_both_rates() -> None:
+def test_too_many_errors_are_reported_with_path_and_both_rates() -> None:
     said = verdict(alternating(80, 20), answers(100))
     assert said == (
         "20 of 100 own requests to / failed (20.0%, the last through lb-1 with status 500; the old release "
@@ -121,7 +121,7 @@ def test_what_fails_in_the_old_release_now_is_not_the_new_one_s_fault() -> None:
     assert not verdict(alternating(190, 10), answers(100), alternating(57, 3))
 
 
-def test_a_request_that_reached_no_proxy_says_nothing_about_a_release() -> None:
+def test_a_request_that_reached_no_proxy_is_not_counted() -> None:
     assert not verdict(answers(100, status=None, lost=True), answers(100))
     assert verdict(answers(100, status=None, error="ReadTimeout"), answers(100))
 
@@ -133,7 +133,7 @@ def test_a_quick_app_that_gets_ten_times_slower_is_noticed() -> None:
     )
 
 
-def test_slowness_that_nobody_notices_is_not_held_against_a_release() -> None:
+def test_latency_below_the_floor_is_not_held_against_a_release() -> None:
     assert not verdict(answers(50, 9), answers(50, 1))
 
 
@@ -161,7 +161,7 @@ def test_quick_error_pages_do_not_make_a_release_look_fast() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 302])
-def test_pages_that_the_old_release_did_not_have_are_not_what_a_mended_one_must_be_as_quick_as(
+def test_new_pages_are_not_compared_with_fast_404s(
     status: int,
 ) -> None:
     quick = answers(50, 2, status)
