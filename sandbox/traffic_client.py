@@ -198,7 +198,7 @@ def _bounded(size: int) -> int:
 
 
 def _judge(request: Request, response: Response) -> tuple[Outcome, str, str]:
-    """Return outcome, kind and detail; an error is the application's own only if the answer has a revision."""
+    """Return outcome, kind and detail; an error is the application's only if the answer has a revision."""
     if response.status >= 400:
         if "x-revision" in response.headers:
             return Outcome.APP_ERROR, "", ""

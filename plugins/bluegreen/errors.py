@@ -1,4 +1,4 @@
-"""Errors that a user can cause or meet; each message says what happened and what to do next."""
+"""Errors that a user can cause or meet; each message describes what happened and what to do next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agent.protocol import Code
 class BlueGreenError(Exception):
     """Base class: its text is shown to the user as it is, in one line.
 
-    ``transient`` says whether the same attempt may succeed a little later.
+    ``transient`` is whether the same attempt may succeed a little later.
     """
 
     transient = False
@@ -17,8 +17,8 @@ class BlueGreenError(Exception):
 class NothingToDoError(BlueGreenError):
     """The run's goal is reached already: the rest of the run is skipped, and it succeeds.
 
-    :param message: what was found, one line.
-    :param outcome: how the run ended, for its report.
+    :param message: what was found, in one line.
+    :param outcome: the run's outcome, for its report.
     """
 
     def __init__(self, message: str, outcome: str) -> None:

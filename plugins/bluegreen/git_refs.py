@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bluegreen.errors import RefError
 
-# What `git check-ref-format --branch` allows, as JSON Schema (which Airflow's form checks in JavaScript and
+# The rule of `git check-ref-format --branch`, as JSON Schema (which Airflow's form checks in JavaScript and
 # its REST API with Python's re.search, so `$` alone would let a final line break through). Beyond git's rule,
 # characters that cannot be seen, or that reorder a line, are refused: a ref stands in logs and approvals.
 REF_PATTERN = (
@@ -32,7 +32,7 @@ _REMOTE = ("refs/remotes/origin/", "remotes/origin/", "origin/")
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a ref may stand for.
+    """The possible meanings of a ref.
 
     :param names: full names of branches and tags, the preferred ones first.
     :param otherwise: full names to try if none of these exists.
@@ -49,7 +49,7 @@ class Meaning:
 def check_ref(ref: object) -> str:
     """Return the ref if it is well-formed.
 
-    :raises RefError: saying what was found and what a ref may be.
+    :raises RefError: with the text that was found and the rule.
     """
     if not isinstance(ref, str) or not re.fullmatch(REF_PATTERN, ref):
         shown = ref if not isinstance(ref, str) or len(ref) <= 60 else f"{ref[:60]}… ({len(ref)} characters)"
@@ -58,11 +58,11 @@ def check_ref(ref: object) -> str:
 
 
 def meaning_of(ref: str) -> Meaning:
-    """Return what a ref may stand for, by its spelling alone.
+    """Return the possible meanings of a ref, judged by its spelling alone.
 
     CI systems hand over ``refs/heads/main``, ``origin/main``, ``HEAD`` and commit ids in capitals.
 
-    :raises RefError: if it is malformed, or names something that is neither branch nor tag.
+    :raises RefError: if the ref is malformed, or names neither a branch nor a tag.
     """
     check_ref(ref)
     if ref in ("HEAD", "origin/HEAD", "refs/remotes/origin/HEAD"):
@@ -95,6 +95,6 @@ def patterns_of(ref: str) -> list[str]:
 def revision_in(listing: Mapping[str, str], ref: str) -> str | None:
     """Return the commit of a branch or tag in a remote's listing, or ``None`` if it is not listed."""
     patterns = [name for name in patterns_of(ref) if name in listing]
-    # What an annotated tag names comes after the tag itself.
+    # The commit of an annotated tag is listed after the tag itself.
     names = {name.removesuffix("^{}"): name for name in patterns}
     return listing[next(iter(names.values()))] if names else None

@@ -81,7 +81,7 @@ class Load(_Fact):
 
     @property
     def is_judged(self) -> bool:
-        """Whether it tells how the app would load in a deploy, which has more time and may write."""
+        """Whether the result is conclusive: a deploy has more time, and its app may write."""
         return self.status == 0 or (self.status not in (None, 124) and not self.read_only)
 
 
@@ -195,7 +195,7 @@ class HealthAnswer(_Fact):
 
 
 class Proxy(Machine):
-    """A proxy, besides what its agent says.
+    """A proxy, apart from its agent's status.
 
     :param config_error: why HAProxy refuses the configuration that a deploy would install; empty if it does
         not, ``None`` if there was none to show it.
@@ -213,7 +213,7 @@ class Proxy(Machine):
 
 
 def version_of(status: ProxyStatus) -> tuple[int, int] | None:
-    """Return HAProxy's version, or ``None`` if it tells none that is usable: then it is not installed."""
+    """Return HAProxy's version, or ``None`` if it is not readable: then HAProxy is not installed."""
     return status.version if status.version > (0, 0) else None
 
 
@@ -244,7 +244,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Account:
-    """What DigitalOcean's API says besides the droplets.
+    """The account, as DigitalOcean's API describes it.
 
     :param problems: why something else that provisioning needs could not be read, by what it is.
     :param vpc: id of the network that the settings name.
@@ -293,7 +293,7 @@ class Facts:
 
     @property
     def readable(self) -> dict[str, ProxyStatus]:
-        """What those proxies say that can be asked."""
+        """The status of each proxy that could be read."""
         return {name: one for name, one in self.statuses.items() if isinstance(one, ProxyStatus)}
 
     @cached_property
@@ -340,7 +340,7 @@ class Facts:
                 yield droplet, reading.answer
 
     def is_needed(self, droplet: Droplet) -> bool:
-        """Tell whether the next deploy needs this droplet; it leaves the color alone that is not idle."""
+        """Return whether the next deploy needs this droplet: it touches no droplet of the live color."""
         return self.all_needed or self.idle is None or droplet not in self.fleet.color(self.idle.other)
 
     @cached_property
@@ -364,7 +364,7 @@ class Facts:
         return RunningRelease(reading.answer.current, is_active=reading.answer.unit.ActiveState == "active")
 
     def is_stopped_on_purpose(self, droplet: Droplet, server: AppServer) -> bool:
-        """Tell whether a droplet is as `server.stop_idle_after` leaves those of the idle color."""
+        """Return whether a droplet of the idle color was stopped by `server.stop_idle_after`."""
         is_idle = self.idle is not None and droplet in self.fleet.color(self.idle)
         unit = server.unit.ActiveState, server.unit.UnitFileState
         return self.app.server.stop_idle_after is not None and is_idle and unit == ("inactive", "disabled")

@@ -54,7 +54,7 @@ def _not_everybody(networks: list[Network]) -> list[Network]:
 
 
 class TrafficSettings(Section):
-    """What HAProxy is told."""
+    """How HAProxy treats clients' requests."""
 
     preview_host: HostName
     preview_allow: Networks = []

@@ -35,7 +35,7 @@ def cache_directory() -> Path:
 
 @contextmanager
 def locked_mirror(repository: str) -> Iterator[tuple[Path, int]]:
-    """Give the directory of a repository's mirror to one run at a time; the directory itself may be missing.
+    """Lock a repository's mirror, and yield its directory, which may not exist yet.
 
     :param repository: URL of the repository.
     :return: the directory, and the lock's file descriptor, which programs that write there have to inherit.
@@ -61,7 +61,7 @@ def locked_mirror(repository: str) -> Iterator[tuple[Path, int]]:
 
 
 def size_of(directory: Path) -> int:
-    """Return how many bytes the files of a directory have."""
+    """Return the total size of a directory's files in bytes."""
     return sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file())
 
 

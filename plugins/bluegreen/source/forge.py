@@ -35,7 +35,7 @@ _DAMAGE = re.compile(
 
 
 class ForgeError(RefError):
-    """The repository cannot be read: it refuses, or it was in trouble for too long."""
+    """The repository cannot be read: it refuses, or it failed for too long."""
 
 
 class DamagedError(Exception):
@@ -43,14 +43,14 @@ class DamagedError(Exception):
 
 
 def ask(question: Callable[[], Answer], repository: str) -> Answer:
-    """Ask a repository until it answers, refuses, or has been in trouble for :data:`PATIENCE_SECONDS`.
+    """Ask a repository until it answers, refuses, or has failed for :data:`PATIENCE_SECONDS`.
 
     :param question: runs git.
     :param repository: for the message.
-    :raises ForgeError: with what it said last.
-    :raises DamagedError: if the mirror is why git failed.
+    :raises ForgeError: with its last error.
+    :raises DamagedError: if git failed because of the mirror.
     """
-    pause, troubled_since = FIRST_PAUSE, None
+    pause, failing_since = FIRST_PAUSE, None
     while True:
         try:
             answer = question()
@@ -64,9 +64,9 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
             if _DAMAGE.search(answer.stderr):
                 raise DamagedError(answer.complaint)
             complaint = answer.complaint
-        # From the first failure on: the first fetch of a large repository may take longer than all patience.
-        troubled_since = troubled_since or time.monotonic()
-        waited = time.monotonic() - troubled_since
+        # Count from the first failure: the first fetch of a large repository may take longer than that.
+        failing_since = failing_since or time.monotonic()
+        waited = time.monotonic() - failing_since
         if waited + pause > PATIENCE_SECONDS:
             raise ForgeError(
                 f"{repository} has been failing for {waited:.0f} s; its last error: {complaint}; "
@@ -77,7 +77,7 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
 
 
 def _clear(answer: Answer) -> str:
-    """What a forge said, with the cause where git's own words hide it."""
+    """Return a forge's error, with the cause where git's message hides it."""
     if "File too large" in answer.stderr:
         return f"it sends a file larger than {LARGEST_FILE // 2**20} MB"
     if re.search("could not read Username|terminal prompts disabled", answer.stderr):

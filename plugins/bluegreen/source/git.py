@@ -24,7 +24,7 @@ LARGEST_FILE = 4 * 2**30
 LARGEST_ANSWER = 64 * 2**20
 LARGEST_COMPLAINT = 64 * 2**10
 
-# These tell git where a repository is, and are not for the mirror.
+# Variables that point git to another repository; the mirror must not inherit them.
 _NOT_INHERITED = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -38,7 +38,7 @@ _NOT_INHERITED = (
     "GIT_TRACE",
 )
 
-# A dead connection is noticed; http has limits of its own, see the mirror's configuration.
+# ssh notices a dead connection by these options; the mirror's configuration has the limits for http.
 _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
 
 
@@ -70,18 +70,18 @@ def run_git(
     stdin: str = "",
     held: Sequence[int] = (),
 ) -> Answer:
-    """Run git and wait for its end.
+    """Run git and wait until it ends.
 
-    :param timeout: seconds after which it is ended.
+    :param timeout: seconds after which it is killed.
     :param directory: the repository.
     :param stdin: its standard input.
     :param held: file descriptors that it and its children keep open, such as a lock's.
-    :raises RefError: if git is not installed, or says more than :data:`LARGEST_ANSWER` bytes.
+    :raises RefError: if git is not installed, or prints more than :data:`LARGEST_ANSWER` bytes.
     :raises GitTimeoutError: after ``timeout`` seconds.
     """
     where = [f"--git-dir={directory}"] if directory else []
-    # The limit of file sizes, in blocks of 512 bytes, holds for all children too; without the signal they say
-    # what went wrong.
+    # The limit of file sizes, in blocks of 512 bytes, applies to all children too. With the signal ignored,
+    # they report the error instead of dying.
     limited = 'trap "" XFSZ; ulimit -f "$0" 2>/dev/null; exec git "$@"'
     command = ["sh", "-c", limited, str(LARGEST_FILE // 512), *where, *arguments]
     with tempfile.TemporaryFile() as given:
@@ -143,7 +143,7 @@ def _read(process: subprocess.Popen[bytes], timeout: float, arguments: Sequence[
                 if not chunk:
                     selector.unregister(key.fileobj)
                 key.data.extend(chunk)
-            # The last words explain a failure.
+            # The end of the output explains a failure.
             del stderr[:-LARGEST_COMPLAINT]
             if len(stdout) > LARGEST_ANSWER:
                 raise RefError(f"git {arguments[0]} answers with more than {LARGEST_ANSWER // 2**20} MB")
@@ -155,7 +155,7 @@ def _read(process: subprocess.Popen[bytes], timeout: float, arguments: Sequence[
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End git and its children, which have a session of their own."""
+    """Kill git and its children, which run in their own session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

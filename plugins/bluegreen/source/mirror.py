@@ -32,10 +32,10 @@ MOST_PACKS = 20
 # Git's modes of tree entries.
 LINK, SUBMODULE = "120000", "160000"
 
-# Of a file that is read, such as a cpanfile; the largest cpanfile.snapshot seen had 0.4 MB.
+# The largest file that is read, such as a cpanfile; the largest cpanfile.snapshot seen had 0.4 MB.
 LARGEST_TEXT = 4 * 2**20
 
-# `promisor` lets git accept a repository without its files; larger ones than bigFileThreshold are not held in
+# `promisor` lets git accept a repository without its files. Files above bigFileThreshold are not held in
 # memory.
 _CONFIG = """\
 [core]
@@ -90,7 +90,7 @@ def with_mirror(repository: str, work: Callable[[Mirror], T], *, commits: Collec
 
 
 def _made_anew(repository: str, path: Path, lock: int) -> Mirror:
-    """Replace a mirror; until the new one is whole, the old one stays."""
+    """Replace a mirror; the old one stays until the new one is complete."""
     new = path.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     try:
@@ -104,7 +104,7 @@ def _made_anew(repository: str, path: Path, lock: int) -> Mirror:
 
 
 class Mirror:
-    """A repository's branches, tags and history as they were a moment ago.
+    """A repository's branches, tags and history as of the last update.
 
     :param repository: URL of the repository.
     :param path: directory of the mirror; created if it is missing.
@@ -120,10 +120,10 @@ class Mirror:
         self._prepare()
 
     def update(self) -> None:
-        """Fetch what is new.
+        """Fetch new commits, branches and tags.
 
-        :raises ForgeError: if the repository refuses, or is in trouble for too long.
-        :raises DamagedError: if the mirror is not whole.
+        :raises ForgeError: if the repository refuses, or fails for too long.
+        :raises DamagedError: if the mirror is damaged.
         """
         listing = self._listing()
         if listing != self.refs:
@@ -134,7 +134,7 @@ class Mirror:
 
     @cached_property
     def refs(self) -> dict[str, str]:
-        """Object ids of branches and tags by their full names; of an annotated tag, the tag's own."""
+        """Object ids of branches and tags by full name; for an annotated tag, the id of the tag object."""
         shown = self.git("for-each-ref", "--format=%(objectname) %(refname)", HEADS, TAGS)
         return {name: value for value, _, name in (line.partition(" ") for line in shown.splitlines())}
 
@@ -145,17 +145,17 @@ class Mirror:
     def commit(self, name: str) -> str | None:
         """Return the commit of a full ref name, a commit id or its beginning, or ``None``.
 
-        :raises DamagedError: if a commit is missing that has to be there.
+        :raises DamagedError: if the mirror lacks a commit that it should have.
         """
         found = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         if found.status == 0:
             return found.stdout.strip()
-        # Before somebody is told that it is not there.
+        # Check the mirror before reporting that the commit is missing.
         self.git("rev-list", "--quiet", "--all")
         return None
 
     def branches_with(self, revision: str) -> list[str]:
-        """Return the full names of the branches that a commit is in."""
+        """Return the full names of the branches that contain a commit."""
         return self.git("for-each-ref", f"--contains={revision}", "--format=%(refname)", HEADS).split("\n")[
             :-1
         ]
@@ -182,7 +182,7 @@ class Mirror:
         shown = self.git(
             *("log", f"--max-count={most}", "--no-show-signature", "--no-mailmap", *options, between, "--")
         )
-        # A subject may have what looks like the end of a line, or cannot be seen.
+        # A subject may contain control characters, such as other line ends.
         seen = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
         return seen.split("\n")[:-1]
 
@@ -203,17 +203,17 @@ class Mirror:
         return True
 
     def modes(self, revision: str) -> dict[str, str]:
-        """Return the paths of all files of a revision, with git's mode of each: :data:`LINK`, say."""
+        """Return the paths of all files of a revision, with git's mode of each, for example :data:`LINK`."""
         shown = self.git("ls-tree", "-r", "-z", revision)
         entries = (entry.partition("\t")[::2] for entry in shown.split("\0") if entry)
         return {path: about.split()[0] for about, path in entries}
 
     def listed(self, revision: str, *paths: str) -> str:
-        """Return those of these paths that a revision has, a line each, with the ids of their contents."""
+        """Return the paths that a revision has of these, a line each, with the ids of their contents."""
         return self.git("ls-tree", revision, "--", *paths)
 
     def texts(self, revision: str, paths: Sequence[str]) -> dict[str, str]:
-        """Return the text of those of these files that a revision has.
+        """Return the text of each of these files that the revision has.
 
         :raises FileTooLargeError: if one has more than :data:`LARGEST_TEXT` bytes; it is not read then.
         """
@@ -230,7 +230,7 @@ class Mirror:
         return {path: self.git("cat-file", "blob", blob) for path, blob in blobs.items()}
 
     def git(self, *arguments: str, stdin: str = "", timeout: float = LOCAL_SECONDS) -> str:
-        """Run a command that needs nothing but the mirror.
+        """Run a git command that needs only the mirror.
 
         :raises DamagedError: if it fails.
         """
@@ -265,14 +265,14 @@ class Mirror:
         new = self.path / "config.new"
         new.write_text(_CONFIG.format(url=url), encoding="utf-8")
         new.replace(self.path / "config")
-        # Whoever made these is dead: it would hold the lock.
+        # The process that made these is dead: it would hold the lock.
         for left in [*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")]:
             left.unlink(missing_ok=True)
         for left in self.path.glob("objects/**/tmp_*"):
             left.unlink(missing_ok=True)
 
     def _listing(self) -> dict[str, str]:
-        """Return the repository's branches and tags, and find out which branch is its default."""
+        """Return the repository's branches and tags, and read its default branch."""
         patterns = ("HEAD", "refs/heads/*", "refs/tags/*")
         answer = ask(lambda: self._listed(patterns), self.repository)
         lines = [line.partition("\t")[::2] for line in answer.stdout.split("\n")[:-1]]
@@ -282,7 +282,7 @@ class Mirror:
         return {name: value for name, value in listing.items() if not name.endswith("^{}")}
 
     def _listed(self, patterns: Sequence[str]) -> Answer:
-        """Ask for the listing; a page of another server counts for git as one with nothing in it."""
+        """Ask for the listing; to git another server's web page is an empty listing, which is an error."""
         answer = self.run("ls-remote", "--symref", "origin", *patterns, timeout=LISTING_SECONDS)
         if answer.status == 0 and f"\t{HEADS}" not in answer.stdout:
             return Answer(1, "", "fatal: it answers, and lists no branch")
@@ -294,7 +294,7 @@ class Mirror:
         return int(answer.stdout) if answer.status == 0 else None
 
     def _fetch_blobs(self, blobs: Sequence[str]) -> None:
-        """Fetch files; by their ids, so that a filter that leaves all files out does not concern them."""
+        """Fetch files by their ids, which the filter without files does not apply to."""
         if not blobs:
             return
         wanted = "".join(f"{blob}\n" for blob in blobs)
@@ -302,7 +302,7 @@ class Mirror:
         self._fetch("--no-tags", "--filter=blob:none", "--stdin", "origin", options=options, stdin=wanted)
 
     def _tidy(self) -> None:
-        """Keep the mirror small, whatever is pushed."""
+        """Pack the mirror, and check its size."""
         if len(list(self.path.glob("objects/pack/*.pack"))) > MOST_PACKS:
             self.git("gc", "--quiet", "--prune=now", timeout=TIDY_SECONDS)
         if (size := size_of(self.path)) > LARGEST_MIRROR:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from bluegreen.errors import RefError
 from bluegreen.source.mirror import Mirror
 
-# Only keys of the app's file count, neither keyrings nor lists of signers of Airflow's user.
+# Only the keys of the app's file count, not the keyrings and signer lists of Airflow's user.
 _ONLY_THESE_KEYS = ("gpg.program=false", "gpg.x509.program=false", "gpg.minTrustLevel=fully")
 
 _GOOD = re.compile(r'^Good "git" signature for (.+) with \S+ key SHA256:\S+$', re.MULTILINE)

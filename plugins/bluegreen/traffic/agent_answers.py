@@ -157,7 +157,7 @@ class LastRevert(AgentAnswer):
     refused: bool = False
 
     def __str__(self) -> str:
-        """What happened, without a run to tell about it."""
+        """Describe the revert, for people."""
         done = "could not be taken back at once" if self.refused else "was taken back"
         return (
             f"an unconfirmed switch by {self.run_id} {done} from {self.from_color} to {self.to or 'none'} "
@@ -176,7 +176,7 @@ class InstalledAgent(AgentAnswer):
 
 
 class ProxyStatus(AgentAnswer):
-    """Everything the agent's ``status`` says.
+    """The answer to the agent's ``status``.
 
     ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is

@@ -28,7 +28,7 @@ from bluegreen.traffic.preview_key import PREVIEW_KEY_HEADER
 
 PUBLIC_HOST = HOST_NAME + r"(:[0-9]{1,5})?"
 
-# Where HAProxy says that it takes traffic, with GET; see haproxy.cfg.j2.
+# Port and path at which HAProxy reports, by GET, that it takes traffic; see haproxy.cfg.j2.
 MONITOR_PORT, MONITOR_PATH = 8405, "/monitor"
 # The longest chain of trusted proxies that is followed: a CDN, its inner shield, and one more.
 LONGEST_CHAIN = 5
@@ -72,29 +72,29 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigValues:
-    """Everything that ``haproxy.cfg`` is rendered from; it does not say who is live.
+    """The values that ``haproxy.cfg`` is rendered from; the live color is none of them.
 
     :param app: id of the app, for the file's heading.
     :param servers: the fleet; both colors need at least one server.
-    :param health_path: what HAProxy asks each server for, with GET.
-    :param health_statuses: what a healthy one answers; 200 to 299 if that is nothing.
-    :param public_host: ``Host`` of that question, perhaps with a port; ``None`` for none, with HTTP/1.0.
-    :param https: whether clients come by https, so that the question says so, too, as do requests with the
-        preview key.
+    :param health_path: the path of HAProxy's health checks, which use GET.
+    :param health_statuses: the statuses of a healthy server; if empty, 200 to 299.
+    :param public_host: ``Host`` of the health checks, perhaps with a port; ``None``: HTTP/1.0 without a host.
+    :param https: whether clients use https; health checks and requests with the preview key then have
+        ``X-Forwarded-Proto: https``.
     :param stats_user: name for the statistics page.
     :param stats_password: password for the statistics page; never part of an error's text.
-    :param preview_host: host name that always leads to the idle color, for those who may see that.
-    :param preview_key: value of the header by which they show that they may; never part of an error's text.
-    :param preview_allow: where they may come from without it.
+    :param preview_host: host name that always leads to the idle color, for clients who may see it.
+    :param preview_key: value of the header that lets a client see it; never part of an error's text.
+    :param preview_allow: networks from which no key is needed.
     :param certificate: path of a PEM file on the proxy; adds port 443.
-    :param balanced_from: where a managed load balancer in front of HAProxy comes from. Connections from there
-        begin with the client's address in the PROXY protocol; all others are taken for clients.
-    :param trusted_proxies: whose headers about their clients are believed.
-    :param ipv6: whether the proxies' kernels know IPv6; without it, HAProxy could not start.
+    :param balanced_from: network of a managed load balancer in front of HAProxy. Its connections begin with
+        the client's address in the PROXY protocol; all other connections are clients'.
+    :param trusted_proxies: networks whose headers about their clients are believed.
+    :param ipv6: whether the proxies' kernels support IPv6; if not, HAProxy would not start with it.
     :param timeout_client: seconds a client may be silent within a request.
-    :param timeout_server: seconds a server may think about a request.
+    :param timeout_server: seconds a server may take to answer.
     :param timeout_tunnel: seconds that both sides of an upgraded connection may be silent.
-    :param haproxy_version: of the proxy, see :attr:`ProxyStatus.version`.
+    :param haproxy_version: the proxy's version of HAProxy, see :attr:`ProxyStatus.version`.
     :raises BlueGreenError: if a value could mean anything else in a HAProxy configuration.
     """
 

@@ -33,7 +33,7 @@ def holds_lock(statuses: Mapping[str, ProxyStatus], run: str) -> bool:
 
 
 def is_taken_back(statuses: Mapping[str, ProxyStatus], run: str) -> bool:
-    """Whether a switch of this run was taken back, whoever did it: a task, a timer, or a restart."""
+    """Whether a switch of this run was taken back, by a task, a timer or a restart."""
     return any(
         one.last_revert is not None
         and not one.last_revert.refused

@@ -71,7 +71,7 @@ def misspelled_patterns() -> list[str]:
 
 
 def framing_patterns() -> list[str]:
-    """Return patterns for other spellings of the headers that say where a request ends."""
+    """Return patterns for other spellings of the headers that delimit a request."""
     return list(_joined(one for name in _names(FRAMING) for one in _other_spellings(name)))
 
 

@@ -46,7 +46,7 @@ class ProbeOptions:
 
     @classmethod
     def of_clients(cls, app: App, key: str) -> Self:
-        """Request the live color as clients do: HAProxy accepts the scheme of whoever has the preview key."""
+        """Request the live color as clients do: HAProxy takes the scheme from who has the preview key."""
         host = app.traffic.public_host
         return cls({PREVIEW_KEY_HEADER: key} | ({"Host": host} if host else {}), app.validation.statuses)
 
