@@ -12,11 +12,8 @@ from bluegreen.checks import links
 from bluegreen.checks.facts import Source
 from bluegreen.checks.gather import source as reading
 from bluegreen.checks.gather.source import read_source
-from tests.unit.checks.test_source import repository
 from tests.unit.facts import facts
 from tests.unit.repositories import Repository, app_of
-
-__all__ = ["repository"]
 
 
 def source_of(repository: Repository, targets: dict[str, str]) -> Source:

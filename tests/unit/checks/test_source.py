@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-from pathlib import Path
 
 import pytest
 
@@ -15,15 +14,8 @@ from tests.unit.repositories import Repository, app_of
 
 SMALL = {"app.psgi": "1;\n", "cpanfile": "requires 'X';\n", "cpanfile.snapshot": "# snapshot\n"}
 
+
 NEEDED = "".join(f"{path} !export-ignore\n" for path in (*SMALL, "vendor", "vendor/**"))
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
-    # A path is what a test has; the transports of real repositories are allowed elsewhere.
-    monkeypatch.setattr("bluegreen.source.git.ALLOWED_PROTOCOLS", "file")
-    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path / "cache"))
-    return Repository(tmp_path / "repository")
 
 
 def source_of(repository: Repository, files: dict[str, str]) -> Source:

@@ -18,7 +18,7 @@ from bluegreen.operators import provision_check
 from bluegreen.run.plan import HeldLock
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
-from tests.unit.traffic.test_agent_answers import answer
+from tests.unit.agent_status import answer
 
 pytestmark = pytest.mark.usefixtures("trusting")
 

@@ -20,18 +20,10 @@ from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import ServerState
 from bluegreen.traffic.haproxy_config import Server, rendered_servers
-from tests.haproxy_values import rendered
 from tests.unit.local_haproxy import REVISIONS, Deployed
 from tests.unit.operators.test_provision_check import FLEET
+from tests.unit.shop_config import BLUE, GREEN, SECOND, render
 from tests.waiting import until
-
-BLUE = Server("my-perl-app-blue-1", IPv4Address("10.0.0.1"), 8080, 8)
-GREEN = Server("my-perl-app-green-1", IPv4Address("10.0.0.3"), 8080, 8)
-SECOND = Server("my-perl-app-blue-2", IPv4Address("10.0.0.2"), 8080, 8)
-
-
-def render(**changes: Any) -> str:
-    return rendered(**{"servers": {Color.BLUE: [BLUE, SECOND], Color.GREEN: [GREEN]}, **changes})
 
 
 def test_every_server_of_the_fleet_is_in_the_backend_of_its_color() -> None:
@@ -124,7 +116,11 @@ HOSTILE = (
     "{{ 7*7 }}",
     None,
 )
+
+
 HOSTILE_NAMES = [value for value in HOSTILE if value]
+
+
 HOSTILE_PATHS = [f"/{value}" for value in HOSTILE_NAMES] + ["", "x"]
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from bluegreen.checks.finding import difference
 from bluegreen.patterns import PREVIEW_KEY as ALLOWED_KEYS
+from tests.unit.ipv6 import needs_ipv6
 from tests.unit.local_haproxy import PREVIEW_KEY
 from tests.unit.psgi_app import PsgiWorld, psgi_world
-from tests.unit.traffic.test_haproxy_config import render
-from tests.unit.traffic.test_proxy_headers import needs_ipv6
+from tests.unit.shop_config import render
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("haproxy") and shutil.which("starman")), reason="haproxy or starman is not installed"

@@ -9,17 +9,21 @@ from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
-from tests.unit.local_haproxy import PREVIEW_KEY, has_ipv6
+from tests.unit.ipv6 import needs_ipv6
+from tests.unit.local_haproxy import PREVIEW_KEY
 from tests.unit.psgi_app import PsgiWorld, psgi_world
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("haproxy") and shutil.which("starman")), reason="haproxy or starman is not installed"
 )
 
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 
 STRANGER, TRUSTED, OWN = "127.0.8.1", "127.0.7.1", "127.0.0.1"
+
+
 BALANCER = "127.0.9.1"
+
+
 TRUSTED_PROXIES = [IPv4Network("127.0.7.0/24"), IPv4Network("203.0.113.0/24"), IPv6Network("2001:db8::/32")]
 
 
@@ -45,11 +49,15 @@ FORWARDED = _names(
     "CDN-Src-IP X-CDN-Src-IP Ali-CDN-Real-IP X-User X-Username X-Email X-Userinfo Shib-Session-ID EPPN",
     "X-Sandstorm-User-ID X-Request-Scheme X-Requested-Proto X-Is-SSL X-Country-Code X-GeoIP-Country",
 )
+
+
 # Nobody may send these; HAProxy sets the first three itself.
 NOBODYS = _names(
     "X-Forwarded-For X-Forwarded-Proto X-Real-IP X-Preview-Key X-Color X-Revision Proxy X-Sendfile-Type",
     "X-Accel-Mapping",
 )
+
+
 # What a client says about itself, and those on its way.
 CLIENTS = _names(
     "X-HTTP-Method-Override X-Requested-With X-Request-ID traceparent Via API_KEY X-Api-Key Authorization",

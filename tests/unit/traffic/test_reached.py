@@ -11,10 +11,10 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.reached import not_reached
-from tests.unit.hooks.test_proxies import both, member
 from tests.unit.local_haproxy import Deployed
 from tests.unit.operators.test_operators import droplet
 from tests.unit.operators.test_provision_check import FLEET, Check, status
+from tests.unit.proxy_members import both, member
 
 pytestmark = pytest.mark.usefixtures("trusting")
 
