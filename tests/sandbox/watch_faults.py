@@ -459,7 +459,7 @@ FAULTS = [
         "certificate that ends",
         "warning",
         LB,
-        "the certificate /etc/haproxy/cert.pem ends in 11 days",
+        "the certificate /etc/haproxy/cert.pem expires in 11 days",
         settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
         around=certificate_until(timedelta(days=12)),
     ),

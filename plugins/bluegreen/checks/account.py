@@ -37,11 +37,11 @@ def roles(facts: Facts) -> Iterator[Finding]:
     if not isinstance(facts.account.droplets, BlueGreenError):
         for problem in facts.fleet.problems(of=()):
             subject = next((one.name for one in facts.fleet.droplets if one.name in problem), "fleet")
-            yield error(subject, problem, "a deploy refuses to start until then")
+            yield error(subject, problem, "no deploy starts until this is fixed")
         for droplet in facts.fleet.droplets:
             for problem in droplet.problems:
                 if facts.is_needed(droplet):
-                    yield error(droplet.name, problem, "a deploy refuses to start until then")
+                    yield error(droplet.name, problem, "no deploy starts until this is fixed")
                 else:
                     yield warning(droplet.name, problem, "it has no traffic until then")
 

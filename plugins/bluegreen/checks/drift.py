@@ -37,7 +37,7 @@ def haproxy_file(facts: Facts) -> Iterator[Finding]:
         elif status is not None and status.haproxy.config_sha256 != wanted:
             yield warning(
                 f"{droplet.name} haproxy.service",
-                "HAProxy was started or reloaded by something else since the last deploy",
+                "something else has started or reloaded HAProxy since the last deploy",
                 "the next deploy reloads it",
             )
         if proxy.unit.DropInPaths:
@@ -169,7 +169,7 @@ def _confirmed(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 f"{droplet.name} /opt/{facts.app.system_name}/current",
                 f"it is {(server.current or 'nothing')[:12]}, but {revision[:12]} was confirmed to be live",
-                "somebody has deployed past this project: deploy again",
+                "somebody has deployed without this project: deploy again",
             )
 
 

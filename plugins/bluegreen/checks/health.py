@@ -65,7 +65,7 @@ def pages(facts: Facts) -> Iterator[Finding]:
         yield warning(
             str(facts.live),
             f"its release answers {proxy.name} {each} (asked {facts.app.traffic.asked}); a deploy whose "
-            f"release answers so, too, proves {proof}",
+            f"release answers in the same way proves {proof}",
             "set traffic.public_url to how clients ask, good answers in validation.statuses, or other paths "
             "in validation.paths",
         )

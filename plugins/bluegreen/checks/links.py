@@ -29,7 +29,7 @@ def links(facts: Facts) -> Iterator[Finding]:
         yield error(
             _shown(path),
             f"in {source.ref} it {why}{more if path == refused[0][0] else ''}",
-            "commit what it leads to, or let the app find that by a path in its environment",
+            "commit the file that it points to, or give the app its path in the environment",
         )
     if source.links_unread:
         yield warning(

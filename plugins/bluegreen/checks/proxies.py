@@ -51,7 +51,7 @@ def agreement(facts: Facts) -> Iterator[Finding]:
     try:
         live_color(facts.readable, facts.chosen)
     except DisagreementError as disagreement:
-        yield error("proxies", str(disagreement), "a deploy refuses to start until then")
+        yield error("proxies", str(disagreement), "no deploy starts until this is fixed")
     except ProxyError:
         return
 
@@ -59,13 +59,13 @@ def agreement(facts: Facts) -> Iterator[Finding]:
 def gradual(facts: Facts) -> Iterator[Finding]:
     """The idle color has no share of the traffic, so it may be touched."""
     if facts.idle and (problem := gradual_shift(facts.idle, facts.readable.values())):
-        yield error("proxies", problem, "a deploy refuses to start until then")
+        yield error("proxies", problem, "no deploy starts until this is fixed")
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
     """HAProxy accepts the configuration that a deploy would install."""
     if isinstance(facts.config, BlueGreenError):
-        yield error("haproxy.cfg", str(facts.config), "it cannot be rendered until then")
+        yield error("haproxy.cfg", str(facts.config), "no deploy starts until this is fixed")
     usable = {name for name, status in facts.readable.items() if version_of(status)}
     for droplet, proxy in facts.read_proxies():
         if proxy.config_error and droplet.name in usable:
@@ -104,9 +104,9 @@ def _certificate(subject: str, path: str, found: Certificate, now: datetime) -> 
     if begins > now:
         yield error(subject, f"the certificate {path} is not valid before {begins:%Y-%m-%d}", "replace it")
     elif ends < now:
-        yield error(subject, f"the certificate {path} has ended, at {when}", "renew it")
+        yield error(subject, f"the certificate {path} expired on {when}", "renew it")
     elif (left := (ends - now).days) < CERTIFICATE_DAYS:
-        yield warning(subject, f"the certificate {path} ends in {left} days, at {when}", "renew it")
+        yield warning(subject, f"the certificate {path} expires in {left} days, on {when}", "renew it")
 
 
 def unfinished(facts: Facts) -> Iterator[Finding]:
@@ -123,8 +123,8 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
             pending = status.pending
             yield warning(
                 name,
-                f"{pending.run_id} has switched to {pending.to} and not confirmed it",
-                f"that reverts at {utc(pending.deadline)}",
+                f"{pending.run_id} has switched to {pending.to} and has not confirmed it",
+                f"the switch reverts at {utc(pending.deadline)}",
             )
         if status.unacknowledged_revert:
             yield warning(

@@ -27,7 +27,7 @@ def ref(facts: Facts) -> Iterator[Finding]:
     elif isinstance(facts.source, BlueGreenError):
         yield error("ref", str(facts.source), "correct the ref, or the repository")
     elif facts.source is not None and facts.source.problem:
-        yield warning(facts.source.ref, facts.source.problem, "what is in it was not checked")
+        yield warning(facts.source.ref, facts.source.problem, "its files were not checked")
 
 
 def age(facts: Facts) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def repository(facts: Facts) -> Iterator[Finding]:
                 yield judge(
                     droplet.name,
                     f"there {source.ref} is {(there or 'nothing')[:12]}, here {source.revision[:12]}",
-                    "try again; if it stays so, a proxy on the way is out of date",
+                    "try again; if it persists, a proxy in between is out of date",
                 )
 
 
@@ -130,7 +130,7 @@ def mirror(facts: Facts) -> Iterator[Finding]:
             yield error(
                 droplet.name,
                 f"it cannot reach {CPAN_MIRRORS[0]}, where the distributions are: {server.mirror.error}",
-                "open the way, or commit vendor/cache (carton bundle)",
+                "allow the connection, or commit vendor/cache (carton bundle)",
             )
         if server.mirror is not None and server.mirror.missing:
             yield error(

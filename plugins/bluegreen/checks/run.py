@@ -85,7 +85,7 @@ def findings_in(facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Finding]
             found.append(
                 error(
                     f"check {check.__name__}",
-                    f"it broke ({type(problem).__name__}), so what it looks at is not known",
+                    f"it failed ({type(problem).__name__}), so its subject was not checked",
                     "report this, with the log of this task",
                 )
             )

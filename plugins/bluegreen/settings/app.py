@@ -30,7 +30,7 @@ def _repository_url(url: str) -> str:
     if not scp_like and (parts.scheme not in ("https", "http", "ssh") or not parts.hostname):
         raise ValueError("allowed are https://…, http://…, ssh://… and user@host:path")
     if parts.password or (parts.username and parts.scheme in ("http", "https")):
-        raise ValueError("a password or token does not belong into this file; use a deploy key")
+        raise ValueError("a password or token does not belong in this file; use a deploy key")
     return url
 
 
@@ -71,7 +71,7 @@ class App(Section):
         for path in self.validation.statuses:
             if path not in asked:
                 raise ValueError(
-                    f"validation.statuses: found {path!r}, which is asked by nobody; allowed are the paths "
+                    f"validation.statuses: found {path!r}, which no request asks for; allowed are the paths "
                     f"of validation.paths and health.path: {', '.join(asked)}"
                 )
         return self

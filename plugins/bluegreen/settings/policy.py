@@ -35,7 +35,7 @@ def _allowed_signer(line: str) -> str:
     try:
         blob = base64.b64decode(key[2], validate=True)
     except binascii.Error:
-        raise ValueError(f"the key is not whole; {allowed}") from None
+        raise ValueError(f"the key is incomplete; {allowed}") from None
     kind = key[1].encode()
     if blob[: 4 + len(kind)] != len(kind).to_bytes(4) + kind:
         raise ValueError(f"the key is not of the type {key[1]}; {allowed}")

@@ -87,8 +87,8 @@ def _own_directory(directory: Path) -> Path:
         raise _unusable(directory, error) from None
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise RefError(
-            f"{directory} belongs to somebody else, or others may write to it, so a mirror there cannot be "
-            "believed; set BLUEGREEN_CACHE_DIR to a directory of Airflow's user alone"
+            f"{directory} belongs to another user, or others may write to it, so a mirror there cannot be "
+            "trusted; set BLUEGREEN_CACHE_DIR to a directory of Airflow's user alone"
         )
     return directory
 

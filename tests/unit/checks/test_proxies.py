@@ -35,7 +35,7 @@ def test_an_old_haproxy_is_a_warning() -> None:
 
 @pytest.mark.parametrize(
     ("days", "severity", "said"),
-    [(-0.1, "error", "has ended, at 2027-01-15"), (11.5, "warning", "ends in 11 days"), (30.5, None, "")],
+    [(-0.1, "error", "expired on 2027-01-15"), (11.5, "warning", "expires in 11 days"), (30.5, None, "")],
 )
 def test_an_expired_certificate_is_an_error_and_one_about_to_expire_a_warning(
     days: float, severity: str | None, said: str

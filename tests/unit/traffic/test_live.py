@@ -82,7 +82,7 @@ def test_the_color_from_before_is_the_last_runs_even_if_the_clock_was_wrong() ->
     assert color_from_before({"lb-1": waiting, "lb-2": clock_was_ahead}) is Color.BLUE
 
 
-def test_a_switch_that_was_taken_back_before_another_was_kept_does_not_say_where_traffic_was() -> None:
+def test_a_revert_before_a_later_confirmation_does_not_decide_the_color() -> None:
     kept = {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 1000.0, "token": 9}
     forgotten = interrupted("blue", last_revert=CLOCK_WAS_AHEAD, confirmed=kept)
     with pytest.raises(DisagreementError, match="none of them knows"):
