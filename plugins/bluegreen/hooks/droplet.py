@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.settings.app import App
 
-# Of one task, which asks that many droplets at the same time.
+# Maximum parallel SSH connections per task.
 CONNECTIONS_AT_ONCE = 16
 
-# What is read of one command's output, and how many times the longest silence it may take to end.
+# The most bytes of one command's output, and its longest run, as a multiple of its longest silence.
 MOST_BYTES = 8 << 20
 LONGEST_COMMAND = 20
-# What is read of a command that is followed. A job's output is bounded there; this is for one that is not.
+# The most bytes of a followed command. A job's output is bounded on the droplet; this is the backstop.
 MOST_STREAMED = 64 << 20
 
 
@@ -45,7 +45,7 @@ class DropletUnreachableError(BlueGreenError):
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command left: exit status, standard output and standard error."""
+    """The result of a command: exit status, standard output and standard error."""
 
     status: int
     stdout: str
@@ -55,7 +55,7 @@ class CommandResult:
 class DropletHook(BaseHook):
     """One droplet over SSH, with the host key that was recorded for it.
 
-    :param droplet: whom to talk to; its public address is used.
+    :param droplet: the droplet, which is reached by its public address.
     :param conn_id: Airflow connection of type ``ssh`` with login and key; its host is not used.
     :param connect_timeout: seconds to open the connection.
     :param command_timeout: seconds without any output after which a command counts as lost.
@@ -106,7 +106,7 @@ class DropletHook(BaseHook):
 
         :param command: the words of the command.
         :param stdin: its standard input.
-        :param silence: seconds that it may say nothing, if that is longer than ``command_timeout``.
+        :param silence: seconds that it may print nothing, if that is longer than ``command_timeout``.
         :raises DropletUnreachableError: if the droplet does not answer or stops answering.
         :raises DropletRefusedError: if the host key or the login is refused.
         """
@@ -117,7 +117,7 @@ class DropletHook(BaseHook):
     def stream(self, command: Sequence[str], stdin: str | bytes = "") -> Generator[str]:
         """Run one command, and yield each line that it prints, errors included, as it comes.
 
-        :param command: the words of the command; it may say nothing for ``command_timeout`` seconds.
+        :param command: the words of the command; it may print nothing for ``command_timeout`` seconds.
         :param stdin: its standard input.
         :raises DropletUnreachableError: if the droplet does not answer or stops answering.
         :raises DropletRefusedError: if the host key or the login is refused, or if it prints too much.
@@ -143,7 +143,7 @@ class DropletHook(BaseHook):
 
     @contextmanager
     def _losses_named(self, silence: float) -> Iterator[None]:
-        """Close a connection that was lost, and say how."""
+        """Close a lost connection, and raise the error that describes it."""
         from paramiko import SSHException
 
         try:
@@ -191,7 +191,7 @@ class DropletHook(BaseHook):
             raise DropletUnreachableError(
                 f"{self.droplet.label} cannot be reached by SSH (powered off, or cut off?): {_reason(error)}"
             ) from None
-        # A line in known_hosts goes before the recorded key, so paramiko's own check is not enough.
+        # A line in known_hosts overrides the recorded key, so paramiko's own check is not enough.
         if self.ssh.host_key is not None and transport.get_remote_server_key() != self.ssh.host_key:
             self.close()
             raise self._wrong_host_key(self.ssh.host_key)

@@ -18,7 +18,7 @@ class DropletAgentHook(AgentHook):
 
     @property
     def name(self) -> str:
-        """What the droplet is called in messages."""
+        """The droplet's name in messages."""
         return self.droplet_hook.droplet.label
 
     def follow(self, verb: Verb, **request: Any) -> Generator[JobProgress | dict[str, Any]]:

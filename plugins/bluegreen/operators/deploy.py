@@ -111,7 +111,7 @@ class DeployReleaseOperator(ReleaseOperator):
             raise
 
     def _end_what_is_left(self, job: RemoteJob) -> None:
-        """End the job; why the task fails matters more than if that works."""
+        """End the job; the task's own error matters more than a failure to end the job."""
         try:
             job.end()
         except BlueGreenError as error:

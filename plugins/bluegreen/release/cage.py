@@ -1,9 +1,9 @@
-"""The cage: in what the code of a repository runs, before a release is live and after."""
+"""The cage that a repository's code runs in, before and after a release is live."""
 
 from __future__ import annotations
 
-# systemd's properties, one a line of a unit. An app's service, its build, its load check, its hooks and the
-# load of a dry run all have them; each adds only what it may write.
+# systemd's properties, one per line of a unit. An app's service, its build, its load check, its hooks and the
+# load of a dry run all have them; each adds only the directories that it may write to.
 CAGE = (
     "NoNewPrivileges=yes",
     "CapabilityBoundingSet=",

@@ -1,4 +1,4 @@
-"""How a job on a droplet ended, as its agent says."""
+"""The end of a job on a droplet, from the agent's answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class JobReport(BaseModel):
     :param result: systemd's word for how it ended: ``success``, ``exit-code``, ``signal``, ``timeout`` …
     :param run_id: the run that started the job.
     :param seconds: how long the job has run, or ran.
-    :param cursor: up to where its output was read.
+    :param cursor: the position up to which its output was read.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -1,4 +1,4 @@
-"""Commands of an app's own at certain moments of a deploy, on the droplets that the run deploys to."""
+"""An app's own commands at certain moments of a deploy, on the droplets that the run deploys to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bluegreen.settings.hooks import Hook
 
 
 class Moment(StrEnum):
-    """When commands may run; each is a key of the setting ``hooks``."""
+    """The moments at which commands run; each is a key of the setting ``hooks``."""
 
     BEFORE_DEPLOY = "before_deploy"
     BEFORE_SWITCH = "before_switch"
@@ -29,7 +29,7 @@ class Moment(StrEnum):
 
 
 def hooks_at(app: App, moment: Moment) -> list[Hook]:
-    """Return the commands that an app has for a moment."""
+    """Return an app's commands for a moment."""
     hooks: list[Hook] = getattr(app.hooks, moment.value)
     return hooks
 
@@ -45,7 +45,7 @@ def command_program(
     """What the job does that runs a command in the cage, see :class:`bluegreen.hooks.remote_job.RemoteJob`.
 
     :param unit: the job's name, see :func:`hook_unit`.
-    :param facts: what the command finds in its environment, with the prefix ``BLUEGREEN_``.
+    :param facts: variables of the command's environment, without their prefix ``BLUEGREEN_``.
     """
     request = {
         "app": system_name(app_id),

@@ -1,4 +1,4 @@
-"""A release on a droplet: what the job that builds and starts it is told, and why one failed."""
+"""A release on a droplet: the input of the job that builds and starts it, and the cause of a failure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bluegreen.settings.app_id import check_app_id
 from bluegreen.source.forge import PATIENCE_SECONDS, REFUSALS
 from bluegreen.templates import render_unit
 
-# Seconds in which an app must load, and by which systemd's patience is longer than the longest request.
+# Seconds an app has to load; seconds added to `server.stop_timeout` for systemd's `TimeoutStopSec`.
 LOAD_TIMEOUT = 60
 STOP_MARGIN = 10
 
 _CAUSE_MARK = "bluegreen: "
-# What a deploy needs on a droplet: programs, and room for a release, its dependencies and logs.
+# Programs that a deploy needs on a droplet, and megabytes for a release, its dependencies and logs.
 NEEDED_TOOLS = ("perl", "carton", "git")
 MIN_FREE_MB = 200
-# What a droplet keeps of its disk, so that the next release can be built after one that has filled the rest.
+# The reserve of a droplet's disk: the next release can be built even after one that has filled the rest.
 RESERVE_MB = MIN_FREE_MB
 # The same in files: a release with its dependencies has some thousands.
 MIN_FREE_INODES = 5_000
@@ -34,7 +34,7 @@ RESERVE_INODES = 4 * MIN_FREE_INODES
 
 @dataclass(frozen=True)
 class Release:
-    """What is to run on a droplet, in plain values.
+    """The release to run on a droplet, as plain values.
 
     :param app: the app's id.
     :param repository: URL that the droplet fetches from.
@@ -42,7 +42,7 @@ class Release:
     :param listen_address: address that the app listens on, usually the droplet's private one.
     :param command: the server's command; ``{listen}``, ``{workers}`` and ``{psgi}`` are filled in here.
     :param longest_request: seconds that a request may take while the service stops.
-    :param health_host: what the app is asked as; its own address if that is ``None``.
+    :param health_host: the ``Host`` of health requests; the app's own address if ``None``.
     :param https: whether clients come by https.
     :param health_statuses: good answers to ``health_path``; 200 to 299 if there are none.
     :param health_timeout: seconds within which the started app must be healthy.
@@ -68,7 +68,7 @@ class Release:
     health_consecutive: int
     health_timeout: float
     kept: str | None = None
-    # What a run has found free before may be less by now: another app is deployed there.
+    # Less may be free than when the run looked: another app may be deployed there meanwhile.
     min_free_mb: int = MIN_FREE_MB // 2
     min_free_inodes: int = MIN_FREE_INODES // 2
 
@@ -82,7 +82,7 @@ class Release:
             revision=revision,
             listen_address=listen_address,
             port=server.port,
-            # One more than HAProxy uses, so that a health check finds one even among long requests.
+            # One more than HAProxy uses, so that a health check finds a free worker despite long requests.
             workers=server.workers + 1,
             command=server.command,
             psgi=server.psgi,
@@ -160,7 +160,7 @@ def service_unit(release: Release) -> str:
 
 
 def failure_cause(lines: Sequence[str]) -> str:
-    """The cause that a failed job gave in its last words; empty if it gave none."""
+    """Return the cause in the last lines of a failed job; empty if there is none."""
     causes = [line.removeprefix(_CAUSE_MARK) for line in lines if line.startswith(_CAUSE_MARK)]
     return causes[-1] if causes else ""
 

@@ -1,4 +1,4 @@
-"""When the idle color is stopped."""
+"""The time when the idle color is stopped."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from bluegreen.traffic.agent_answers import ProxyStatus
 
 
 def switched_since(statuses: Iterable[ProxyStatus], token: int) -> str | None:
-    """Return the run of a later switch, whether that was kept or taken back; ``None`` if there is none.
+    """Return the run of a later switch, whether it was kept or reverted; ``None`` if there is none.
 
-    :param token: that of the run after which the idle color is to be stopped.
+    :param token: the token of the run that scheduled the stop.
     """
     known = [done for one in statuses for done in (one.confirmed, one.last_revert) if done]
     later = [done.run_id or "another run" for done in known if (done.token or 0) > token]
@@ -19,10 +19,10 @@ def switched_since(statuses: Iterable[ProxyStatus], token: int) -> str | None:
 
 
 def seconds_left(statuses: Iterable[ProxyStatus], after: int) -> float:
-    """Return how long the idle color stays warm from now on, by the proxies' own clocks.
+    """Return how many more seconds the idle color stays warm, by the proxies' own clocks.
 
-    :param after: seconds from the last switch that was confirmed, or from when traffic moved since.
-    :raises BlueGreenError: if no proxy knows of such a switch.
+    :param after: seconds since the last confirmed switch, or since traffic last moved if that was later.
+    :raises BlueGreenError: if no proxy knows such a switch.
     """
     ages = [
         one.now - max(one.confirmed.at, one.moved_at or 0)

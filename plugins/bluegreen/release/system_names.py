@@ -1,4 +1,4 @@
-"""Names on a droplet; whatever an app is called, they cannot be names of the system's."""
+"""Names on a droplet; they never collide with the system's, whatever an app's id is."""
 
 from __future__ import annotations
 
