@@ -32,7 +32,7 @@ COMMANDS = {
 class AirflowStack:
     """Airflow with its database and logs in one directory.
 
-    :param directory: AIRFLOW_HOME; made anew by :meth:`start`.
+    :param directory: AIRFLOW_HOME; :meth:`start` empties it.
     :param extra: more environment variables for all parts: connections, ``BLUEGREEN_APPS_DIR``, settings.
     """
 

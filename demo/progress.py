@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from demo.client import AirflowClient, Run, Task
 
-# States in which nothing happens yet that anybody would want to see.
+# States that are not worth a line.
 QUIET = ("none", "scheduled", "queued", "removed")
 
 
@@ -16,7 +16,7 @@ QUIET = ("none", "scheduled", "queued", "removed")
 class Ended:
     """A run that has ended.
 
-    :param at: seconds since the epoch when that was noticed.
+    :param at: seconds since the epoch when its end was noticed.
     """
 
     state: str

@@ -1,8 +1,7 @@
-"""A process with everything that it starts, as one thing that can be ended.
+"""A process and all of its descendants, which can be stopped together.
 
-A process group is not enough: Airflow's task processes make groups of their own, and a task may start a
-program in a session of its own. Who belongs together is known by the session, or else by a mark in the
-environment.
+A process group is not enough: Airflow's task processes make their own groups, and a task may start a program
+in a new session. A descendant is known by its session, or else by a mark in its environment.
 """
 
 from __future__ import annotations
