@@ -6,11 +6,12 @@ import http.client
 import io
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agent.fields import HOST, PATH, text
-from agent.protocol import AgentError, Code, Json, Probe
+from agent.protocol import AgentError, Code, Probe, QuestionRecord
 from agent.system import since_boot
 
 # Bytes of an answer's head.
@@ -34,7 +35,7 @@ class Question:
     statuses: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, request: Json, path_key: str = "path") -> Question:
+    def of(cls, request: Mapping[str, Any], path_key: str = "path") -> Question:
         """Read it from a request.
 
         :param path_key: the request's key of the path.
@@ -58,7 +59,7 @@ class Question:
         is_range = not self.statuses or self.statuses == tuple(range(first, last + 1))
         return f"{first} to {last}" if is_range and first < last else " or ".join(map(str, self.statuses))
 
-    def as_json(self) -> Json:
+    def as_json(self) -> QuestionRecord:
         """Return what :meth:`of` makes the same question of."""
         return {"path": self.path, "host": self.host, "https": self.https, "statuses": list(self.statuses)}
 

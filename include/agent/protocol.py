@@ -204,6 +204,23 @@ class QuestionFields(TypedDict, total=False):
     statuses: list[int] | None
 
 
+class QuestionRecord(TypedDict):
+    """How an app is asked, with nothing left out."""
+
+    path: str
+    host: str | None
+    https: bool
+    statuses: list[int]
+
+
+class DeadlineRecord(TypedDict):
+    """A moment ``within`` seconds of another one: ``end`` seconds after the boot that ``boot`` names."""
+
+    within: float
+    end: float
+    boot: str
+
+
 class Probe(TypedDict):
     """One GET: status, ``X-Revision`` and ``X-Color`` of the answer, or why there was none."""
 

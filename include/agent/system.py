@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-from agent.protocol import AgentError, Code, Json
+from agent.protocol import AgentError, Code, DeadlineRecord, Json
 
 T = TypeVar("T")
 
@@ -81,8 +81,8 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def deadline_of(seconds: float) -> Json:
-    """A moment so many seconds from now, for :func:`time_left`; the clock may be set meanwhile."""
+def deadline_of(seconds: float) -> DeadlineRecord:
+    """A moment so many seconds from now, whatever the settable clock says meanwhile."""
     return {"within": seconds, "end": since_boot() + seconds, "boot": boot_id()}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from bluegreen.agent_bundle import agent_bundle, memory_runner
+from bluegreen.agent_bundle import AgentBundle, agent_bundle, memory_runner
 from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
@@ -22,11 +22,13 @@ from bluegreen.traffic.haproxy_config import Server
 from sandbox import Machine, Sandbox
 from tests.haproxy_values import rendered
 from tests.sandbox.local_applications import ADDRESSES, APPLICATIONS, REVISIONS
+from tests.unit.local_haproxy import edited_bundle
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
 INSTALLED = agent_bundle().path
+BOOT_UNIT = "/etc/systemd/system/bluegreen-boot.service"
 STOPPED = """
 python3 %s switch - </run/request >/run/answer 2>&1 &
 until grep -q 'live green' /etc/haproxy/traffic.map; do sleep 0.02; done
@@ -34,22 +36,14 @@ kill -STOP $!
 """
 
 
-def install_agent(machine: Machine) -> None:
-    """Let the agent install itself."""
-    bundle = agent_bundle()
+def install_agent(machine: Machine, bundle: AgentBundle) -> dict[str, Any]:
+    """Let a version of the agent install itself, and return its answer."""
     # As text: what is sent to a machine here is no bytes.
     machine.run(["tee", "/run/agent.base64"], text=base64.b64encode(bundle.data).decode())
-    command = [
-        "python3",
-        "-I",
-        "-B",
-        "-c",
-        memory_runner(),
-        bundle.name,
-        str(len(bundle.data)),
-        "install_agent",
-    ]
-    machine.run(f"base64 -d /run/agent.base64 | {shlex.join(command)}")
+    request = [bundle.name, str(len(bundle.data)), "install_agent"]
+    command = shlex.join(["python3", "-I", "-B", "-c", memory_runner(), *request])
+    answer: dict[str, Any] = json.loads(machine.run(f"base64 -d /run/agent.base64 | {command}").stdout)
+    return answer
 
 
 class Proxy:
@@ -138,7 +132,7 @@ def machine(sandbox: Sandbox) -> Iterator[Machine]:
         until(lambda: bool(sandbox.machine("agent-test-lb-1").address), seconds=30)
         made = sandbox.machine("agent-test-lb-1")
         made.wait_ready()
-        install_agent(made)
+        install_agent(made, agent_bundle())
         behind = [(str(color), REVISIONS[color], ADDRESSES[color]) for color in Color]
         made.run(["tee", "/run/applications.py"], text=APPLICATIONS % behind)
         made.run("systemd-run --unit=applications python3 /run/applications.py")
@@ -250,6 +244,25 @@ def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirm
     assert blue_is_live.status().consistent
     assert machine.run("pgrep -f '[/]agent-.*pyz'", check=False).stdout == ""
     blue_is_live.switch(Color.GREEN)
+
+
+def test_a_version_whose_timer_is_armed_outlives_the_next_version(blue_is_live: Proxy) -> None:
+    machine, before = blue_is_live.machine, edited_bundle("__init__.py", lambda text: text + "# before\n")
+    install_agent(machine, before)
+    request = {"to": Color.GREEN, "revision": REVISIONS[Color.GREEN], "min_servers": 2}
+    request |= {"confirm_within": 8, "health_path": "/health", "token": blue_is_live.token}
+    machine.run(["python3", before.path, "switch", "-"], text=json.dumps(request))
+    assert f"ExecStart=/usr/bin/python3 {before.path} boot\n" in machine.run(f"cat {BOOT_UNIT}").stdout
+    # Now nothing but the timer names it.
+    machine.run(f"truncate -s 0 {BOOT_UNIT}")
+    assert install_agent(machine, agent_bundle())["pruned"] == []
+    until(lambda: blue_is_live.answers() == (200, "blue"))
+    until(lambda: blue_is_live.status().pending is None)
+    until(lambda: install_agent(machine, agent_bundle())["pruned"] == [before.name])
+
+    blue_is_live.ok("lock", owner="deploy", run_id="run-1", ref="v1")
+    assert f"ExecStart=/usr/bin/python3 {INSTALLED} boot\n" in machine.run(f"cat {BOOT_UNIT}").stdout
+    assert machine.run("systemctl is-enabled bluegreen-boot").stdout == "enabled\n"
 
 
 def test_a_revert_that_finds_the_old_color_sick_waits_until_it_is_well(blue_is_live: Proxy) -> None:

@@ -97,6 +97,16 @@ def installed_haproxy() -> tuple[int, int]:
     return int(major), int(minor)
 
 
+def edited_bundle(name: str, edit: Callable[[str], str]) -> AgentBundle:
+    """Return a version of the agent of which one file is another."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = shutil.copytree(AGENT_DIRECTORY, Path(directory) / "agent")
+        text = (copy / name).read_text()
+        assert edit(text) != text
+        (copy / name).write_text(edit(text))
+        return pack(copy)
+
+
 class Backend:
     """One application server: answers with its revision, and ``/health`` as healthy as it is told to be."""
 
@@ -233,12 +243,7 @@ class LocalHaproxy:
 
     def install_edited(self, name: str, edit: Callable[[str], str]) -> None:
         """Let a version of the agent be called from now on of which one file is another."""
-        with tempfile.TemporaryDirectory() as directory:
-            copy = shutil.copytree(AGENT_DIRECTORY, Path(directory) / "agent")
-            text = (copy / name).read_text()
-            assert edit(text) != text
-            (copy / name).write_text(edit(text))
-            self.install(pack(copy))
+        self.install(edited_bundle(name, edit))
 
     def command(self, verb: str, request: dict[str, Any]) -> list[str]:
         """Command line of one call of the agent."""

@@ -19,7 +19,8 @@ def record_of_an_abandoned_run(proxy: Proxy, begun: Json, found_by: str) -> Json
     run_id, state, running = f"{begun['dag_id']}/{begun['run_id']}", proxy.state.read(), None
     with contextlib.suppress(AgentError):
         running = proxy.traffic.running().live_color
-    kept, taken_back = state["confirmed"] or {}, state["last_revert"] or {}
+    kept: Json = {**(state["confirmed"] or {})}
+    taken_back: Json = {**(state["last_revert"] or {})}
     fate, way = "its lock was left behind", {}
     if kept.get("run_id") == run_id:
         fate, way = "its switch is kept", {"to": kept["color"]}

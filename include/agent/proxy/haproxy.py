@@ -8,19 +8,12 @@ import socket
 from pathlib import Path
 
 from agent.paths import Paths
-from agent.protocol import COLORS, OLDEST_HAPROXY, AgentError, Code, Json
+from agent.protocol import COLORS, OLDEST_HAPROXY, AgentError, Code
+from agent.proxy.messages import Counters, Server
 from agent.proxy.processes import Processes
 from agent.proxy.traffic_map import TrafficMap
 from agent.system import CallDeadline, since_boot
 
-# Each counter of a color, and the column of HAProxy's statistics that holds it.
-COUNTERS = {
-    "requests": "req_tot",
-    "responses_5xx": "hrsp_5xx",
-    "connection_errors": "econ",
-    "retries": "wretr",
-    "redispatches": "wredis",
-}
 # Seconds for a reload, and for one answer of HAProxy's sockets; bytes of such an answer.
 RELOAD_WAIT, SOCKET_WAIT, SOCKET_LIMIT = 15.0, 5.0, 1 << 23
 
@@ -150,21 +143,34 @@ class Haproxy:
     def _ask_old(self, pid: int, command: str) -> str:
         return self._talk(self.paths.master_socket, f"@!{pid} {command}")
 
-    def servers(self, color: str) -> list[Json]:
+    def servers(self, color: str) -> list[Server]:
         """What HAProxy's health checks say; a server counts as up after its first check, not before."""
-        found = []
+        found: list[Server] = []
         for row in self._rows(f"{color}_backend"):
             if row["svname"] != "BACKEND":
                 (address, _, port), check = row["addr"].rpartition(":"), row["check_status"].lstrip("* ")
                 up = row["status"].startswith("UP") and check.startswith("L7OK")
-                at = {"name": row["svname"], "address": address, "port": int(port)}
-                found.append({**at, "maxconn": int(row["slim"] or 0) or None, "up": up, "check": check})
+                server: Server = {
+                    "name": row["svname"],
+                    "address": address,
+                    "port": int(port),
+                    "maxconn": int(row["slim"] or 0) or None,
+                    "up": up,
+                    "check": check,
+                }
+                found.append(server)
         return found
 
-    def counters(self, color: str) -> Json:
+    def counters(self, color: str) -> Counters:
         """What HAProxy counted for a color since its last reload."""
         backend = self._backend(color)
-        return {name: int(backend.get(field) or 0) for name, field in COUNTERS.items()}
+        return {
+            "requests": int(backend.get("req_tot") or 0),
+            "responses_5xx": int(backend.get("hrsp_5xx") or 0),
+            "connection_errors": int(backend.get("econ") or 0),
+            "retries": int(backend.get("wretr") or 0),
+            "redispatches": int(backend.get("wredis") or 0),
+        }
 
     def answer_time(self, color: str) -> int:
         """Milliseconds in the queue and until the answer's head, on average of the last 1024 requests.

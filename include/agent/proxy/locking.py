@@ -10,9 +10,10 @@ from agent.protocol import AgentError, Code, Json
 from agent.proxy.abandoned_run import record_of_an_abandoned_run
 from agent.proxy.lock import LEASE
 from agent.proxy.machine import Proxy
+from agent.proxy.messages import LockAnswer, RecordAnswer, RenewAnswer
 
 
-def lock(call: Call, request: Json) -> Json:
+def lock(call: Call, request: Json) -> LockAnswer:
     """Give a run the lock, and decide what becomes of another run's switch.
 
     Request: ``owner``, ``run_id``, ``ref``; ``lease`` in seconds (120); ``begun``, the beginning of the run's
@@ -33,7 +34,7 @@ def lock(call: Call, request: Json) -> Json:
     holder = proxy.lock_store.holder()
     at_least = int(number({"at_least": 0, **request}, "at_least", 0, 1e15))
     taken = proxy.lock_store.take(who, lease, over, at_least)
-    answer = {"token": taken["token"], "until": taken["until"], "took_over": None}
+    answer: LockAnswer = {"token": taken["token"], "until": taken["until"], "took_over": None}
     if holder and holder["run_id"] != taken["run_id"]:
         answer["took_over"] = proxy.lock_store.describe(holder)
     proxy.pending.settle(keep=bool(request.get("keep")))
@@ -54,7 +55,7 @@ def _enable_boot_unit(proxy: Proxy, token: int) -> None:
         raise
 
 
-def renew(call: Call, request: Json) -> Json:
+def renew(call: Call, request: Json) -> RenewAnswer:
     """Keep the lock for another lease.
 
     Request: ``token``; ``lease`` in seconds (as long as before); ``touches``, the color whose droplets are
@@ -110,7 +111,7 @@ def unlock(call: Call, request: Json) -> Json:
     return {}
 
 
-def record(call: Call, request: Json) -> Json:
+def record(call: Call, request: Json) -> RecordAnswer:
     """Write down how a run has ended. It needs no lock: a run that did not get it has ended too.
 
     Request: ``record`` with ``dag_id``, ``run_id``, ``attempt`` and whatever is to be kept. Answer:

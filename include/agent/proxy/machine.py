@@ -10,6 +10,7 @@ from agent.proxy.configuration import Configuration
 from agent.proxy.haproxy import Haproxy
 from agent.proxy.ledger import Ledger
 from agent.proxy.lock import LockStore
+from agent.proxy.messages import Counters
 from agent.proxy.pending_switch import PendingSwitch
 from agent.proxy.revert_timer import RevertTimer
 from agent.proxy.switch_state import SwitchState
@@ -40,10 +41,10 @@ class Proxy:
         proxy.pending.leave_time_for_the_way_back(request)
         return proxy
 
-    def counters(self) -> Json:
+    def counters(self) -> dict[str, Counters]:
         """Events since HAProxy's last reload, by color."""
         return {color: self.haproxy.counters(color) for color in COLORS}
 
-    def answer_times(self) -> Json:
+    def answer_times(self) -> dict[str, int]:
         """Milliseconds, by color."""
         return {color: self.haproxy.answer_time(color) for color in COLORS}

@@ -7,11 +7,19 @@ from agent.fields import COLOR, REVISION, number, text
 from agent.http_client import Question
 from agent.protocol import AgentError, Json
 from agent.proxy.machine import Proxy
+from agent.proxy.messages import (
+    AlignAnswer,
+    BootAnswer,
+    ConfirmAnswer,
+    RevertAnswer,
+    SwitchAnswer,
+    SyncAnswer,
+)
 from agent.proxy.traffic_map import TrafficMap
 from agent.system import digest
 
 
-def sync(call: Call, request: Json) -> Json:
+def sync(call: Call, request: Json) -> SyncAnswer:
     """Let HAProxy run a configuration, and file and running map say the same.
 
     Request: ``token``; ``config``, the text; ``initial`` (``live``, ``idle``), what a new proxy starts with;
@@ -55,7 +63,7 @@ def sync(call: Call, request: Json) -> Json:
     return {"changed": changed, "reloaded": reload}
 
 
-def switch(call: Call, request: Json) -> Json:
+def switch(call: Call, request: Json) -> SwitchAnswer:
     """Move traffic to a color, checked, atomic, and temporary until it is confirmed.
 
     Request: ``token``, ``to``, ``revision``; ``confirm_within`` in seconds; ``min_servers``; ``health_path``
@@ -81,14 +89,19 @@ def switch(call: Call, request: Json) -> Json:
             proxy.traffic.write_file(running)
         return {"from": to, "to": to, "already": True}
     proxy.traffic.demand_health(to, revision, minimum, question)
-    answer = {"from": origin, "to": to, "already": running.live == to}
-    answer |= {"counters": proxy.counters(), "answer_times": proxy.answer_times()}
+    answer: SwitchAnswer = {
+        "from": origin,
+        "to": to,
+        "already": running.live == to,
+        "counters": proxy.counters(),
+        "answer_times": proxy.answer_times(),
+    }
     if request.get("prepare_only"):
         return {**answer, "prepared": True}
     return {**answer, **proxy.pending.begin(to, origin, request, holder, within)}
 
 
-def confirm(call: Call, request: Json) -> Json:
+def confirm(call: Call, request: Json) -> ConfirmAnswer:
     """Keep the switch; or agree to do so, and let the other proxies decide.
 
     Request: ``token``, ``revision``, ``prepare_only``. Answer: ``live``, ``prepared`` (with
@@ -101,7 +114,7 @@ def confirm(call: Call, request: Json) -> Json:
     return proxy.pending.confirm(revision, prepare_only=bool(request.get("prepare_only")))
 
 
-def align(call: Call, request: Json) -> Json:
+def align(call: Call, request: Json) -> AlignAnswer:
     """Send traffic where the other proxies, or a person, know that it belongs.
 
     Request: ``token``, ``to``, ``path`` and ``protocol.QuestionFields``. Answer: ``from``, ``to``, ``moved``.
@@ -119,7 +132,7 @@ def align(call: Call, request: Json) -> Json:
     return {"from": running.live_color, "to": to, "moved": running != wanted}
 
 
-def revert(call: Call, request: Json) -> Json:
+def revert(call: Call, request: Json) -> RevertAnswer:
     """Take the pending switch back; harmless if there is none.
 
     Request: ``token`` of the run whose switch it is; ``deadline``, as the timer calls it: only if that is the
@@ -138,7 +151,7 @@ def revert(call: Call, request: Json) -> Json:
     return proxy.pending.revert(holder, request.get("deadline"), prepare_only=prepare_only)
 
 
-def boot(call: Call, request: Json) -> Json:
+def boot(call: Call, request: Json) -> BootAnswer:
     """Take an unconfirmed switch back before HAProxy starts: its timer did not outlive the restart.
 
     Request: nothing. Answer: ``reverted``, and then ``from`` and ``to``.

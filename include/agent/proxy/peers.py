@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.http_client import Question, http_get
-from agent.protocol import Json
+from agent.proxy.messages import PendingRecord
 from agent.proxy.switch_state import time_left
 from agent.system import CallDeadline
 
@@ -23,14 +23,14 @@ class Peers:
     def __init__(self, port: int, deadline: CallDeadline) -> None:
         self.port, self.deadline = port, deadline
 
-    def colors(self, pending: Json) -> set[str]:
+    def colors(self, pending: PendingRecord) -> set[str]:
         """Where they send traffic; those that do not answer are left out."""
         question, colors = Question.of(pending), set()
         for peer in pending.get("peers", []):
             colors.add(http_get(peer, self.port, question, self.deadline.left(PEER_WAIT))["color"])
         return {color for color in colors if color}
 
-    def keep(self, pending: Json) -> bool:
+    def keep(self, pending: PendingRecord) -> bool:
         """Whether they keep the switch, once all have decided; silence is a yes."""
         self.deadline.sleep(min(PEERS_WAIT, time_left(pending) + PEERS_WAIT))
         return pending["from"] not in self.colors(pending)

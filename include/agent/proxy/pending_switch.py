@@ -10,6 +10,7 @@ from agent.call import Call
 from agent.http_client import Question, answered, http_get
 from agent.protocol import AgentError, Code, Json, Verb
 from agent.proxy.boot_unit import BootUnit
+from agent.proxy.messages import BootAnswer, ConfirmAnswer, Moved, PendingRecord, RevertAnswer
 from agent.proxy.peers import PEERS_WAIT, Peers
 from agent.proxy.revert_timer import RevertTimer
 from agent.proxy.switch_state import SwitchState, time_left
@@ -76,7 +77,7 @@ class PendingSwitch:
     def _end_within(self, seconds: float) -> None:
         self.call.lock.end_within(seconds, "the time to confirm the switch is over, it is taken back")
 
-    def begin(self, to: str, origin: str | None, request: Json, holder: Json, within: float) -> Json:
+    def begin(self, to: str, origin: str | None, request: Json, holder: Json, within: float) -> Moved:
         """Arm, move, and return when traffic moved and how long that took.
 
         :param origin: the color that traffic came from; an unfinished switch knows it better than the map.
@@ -92,14 +93,23 @@ class PendingSwitch:
             self.boot_unit.enable()
             self.timer.arm(within, deadline)
             self._end_within(within)
-        pending = {"revision": revision, "deadline": deadline, **deadline_of(within), **question.as_json()}
-        pending |= {key: holder[key] for key in ("run_id", "token")}
-        pending["peers"] = [str(IPv4Address(peer)) for peer in request.get("peers") or []]
         # Whom to ask at boot, when no HAProxy is there to name them.
         known = self.haproxy.servers(origin) if origin else []
-        pending["servers"] = [{key: server[key] for key in ("address", "port")} for server in known]
+        pending: PendingRecord = {
+            **question.as_json(),
+            **deadline_of(within),
+            "from": origin,
+            "to": to,
+            "revision": revision,
+            "run_id": holder["run_id"],
+            "token": holder["token"],
+            "deadline": deadline,
+            "peers": [str(IPv4Address(peer)) for peer in request.get("peers") or []],
+            "servers": [{"address": server["address"], "port": server["port"]} for server in known],
+            "prepared": False,
+        }
         # After the timer: the timer of an unfinished switch stays good until this is written.
-        self.state.remember(pending={"from": origin, "to": to, **pending})
+        self.state.remember(pending=pending)
         back = TrafficMap.back(to, origin)
         try:
             return self.traffic.move_or_put_back(TrafficMap.to(to), back, question, revision)
@@ -109,7 +119,7 @@ class PendingSwitch:
                 self.forget()
             raise
 
-    def confirm(self, revision: str, *, prepare_only: bool) -> Json:
+    def confirm(self, revision: str, *, prepare_only: bool) -> ConfirmAnswer:
         """Keep the switch, or agree to do so: see the verb ``confirm``."""
         state = self.state.read()
         live, pending = self.traffic.running().live, state["pending"]
@@ -132,7 +142,9 @@ class PendingSwitch:
         self.timer.disarm()
         return {"live": live}
 
-    def revert(self, holder: Json | None, deadline: float | None = None, *, prepare_only: bool) -> Json:
+    def revert(
+        self, holder: Json | None, deadline: float | None = None, *, prepare_only: bool
+    ) -> RevertAnswer:
         """Take the switch back: see the verb ``revert``."""
         asked = f"run {holder['run_id']}" if holder else "hand"
         pending = self.state.pending
@@ -189,7 +201,7 @@ class PendingSwitch:
         self.state.remember(pending=None)
         self.timer.disarm()
 
-    def at_boot(self) -> Json:
+    def at_boot(self) -> BootAnswer:
         """Take the switch back before HAProxy starts: see the verb ``boot``."""
         pending = self.state.pending
         if not pending or pending["from"] is None:
@@ -209,24 +221,25 @@ class PendingSwitch:
         return {"reverted": True, "from": pending["to"], "to": pending["from"]}
 
     @staticmethod
-    def _nothing_moved(live: str | None) -> Json:
+    def _nothing_moved(live: str | None) -> RevertAnswer:
         return {"from": live, "to": live, "milliseconds": 0.0, "reverted": False}
 
-    def _take_back(self, pending: Json, reason: str) -> Json:
+    def _take_back(self, pending: PendingRecord, reason: str) -> RevertAnswer:
         """Move traffic to where it was before a switch, if it is not there yet."""
         target = TrafficMap.back(pending["to"], pending["from"])
-        answer = {**self._nothing_moved(target.live_color), "from": pending["to"]}
+        answer = self._nothing_moved(target.live_color)
+        answer["from"] = pending["to"]
         if self.haproxy.is_down():
             self._start_with(target, pending)
         elif not self.traffic.is_at(target):
             if target.live_color:
                 self.traffic.demand_one_server(target.live, pending["to"])
             moved = self.traffic.move_back(target, Question.of(pending))
-            answer = {**answer, "milliseconds": moved["milliseconds"], "reverted": True}
+            answer["milliseconds"], answer["reverted"] = moved["milliseconds"], True
         self.state.taken_back(pending, reason)
         return answer
 
-    def _follows_peers(self, pending: Json) -> bool:
+    def _follows_peers(self, pending: PendingRecord) -> bool:
         """At boot: whether the peers keep the switch, or may still do so.
 
         A proxy that had agreed to keep it leaves the decision to its timer. A proxy that had not was away
@@ -244,13 +257,13 @@ class PendingSwitch:
             self.timer.disarm()
         return True
 
-    def _start_with(self, target: TrafficMap, pending: Json) -> None:
+    def _start_with(self, target: TrafficMap, pending: PendingRecord) -> None:
         """While HAProxy does not run: let it start with what was live before a switch, if that answers."""
         if target.live_color:
             self._demand_an_answer(pending)
         self.traffic.write_file(target)
 
-    def _demand_an_answer(self, pending: Json) -> None:
+    def _demand_an_answer(self, pending: PendingRecord) -> None:
 
         def any_answer() -> bool | None:
             for one in pending.get("servers", []):

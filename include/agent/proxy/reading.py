@@ -16,22 +16,23 @@ from agent.protocol import COLORS, AgentError, Code, Json
 from agent.proxy.haproxy import knows_ipv6
 from agent.proxy.ledger import Ledger
 from agent.proxy.machine import Proxy
+from agent.proxy.messages import LedgerAnswer, ProbeAnswer, Status
 
 # Servers that one call asks, and bytes of the stack of the thread that asks one of them.
 MOST_SERVERS, STACK_SIZE = 256, 1 << 18
 
 
-def status(call: Call, _request: Json) -> Json:
+def status(call: Call, _request: Json) -> Status:
     """Return everything that is known of this proxy.
 
-    Request: nothing. Answer: ``protocol.Status``. Codes: ``bad_state``, ``too_slow``. HAProxy's sockets that
+    Request: nothing. Answer: ``messages.Status``. Codes: ``bad_state``, ``too_slow``. HAProxy's sockets that
     are silent are asked once, and their part of the answer is empty. It is read while no other call changes
     anything, if there is such a moment. A kill leaves nothing.
     """
     return in_peace(call.lock, lambda: _status(Proxy(call)))
 
 
-def _status(proxy: Proxy) -> Json:
+def _status(proxy: Proxy) -> Status:
     proxy.haproxy.ask_until_silent()
     processes, running = proxy.haproxy.processes(), proxy.haproxy.running_map()
     in_file, state = proxy.traffic.in_file(), proxy.state.read()
@@ -55,8 +56,7 @@ def _status(proxy: Proxy) -> Json:
         "sessions": proxy.haproxy.sessions(),
         "lock": _lock_for_people(proxy),
         "last_token": proxy.lock_store.last_token(),
-        **{key: state[key] for key in ("pending", "confirmed", "good", "last_revert", "moved_at")},
-        "reached": state["reached"],
+        **state,
         "agent": {"path": str(proxy.installation.path), "difference": proxy.installation.difference()},
         "now": time.time(),
     }
@@ -67,7 +67,7 @@ def _lock_for_people(proxy: Proxy) -> Json | None:
     return holder and {**holder, "until": proxy.lock_store.until(holder)}
 
 
-def probe(_call: Call, request: Json) -> Json:
+def probe(_call: Call, request: Json) -> ProbeAnswer:
     """Make one GET to each of some servers from this proxy, all at once.
 
     Request: ``servers``, each with ``address`` (IPv4) and ``port``; ``timeout`` in seconds, ``path``, and
@@ -95,7 +95,7 @@ def _servers_in(request: Json) -> list[tuple[str, int]]:
     return found
 
 
-def ledger(call: Call, request: Json) -> Json:
+def ledger(call: Call, request: Json) -> LedgerAnswer:
     """Return how the last runs have ended.
 
     Request: ``last``, how many (10). Answer: ``records``, oldest first. Codes: ``bad_request``. A kill leaves

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from agent.protocol import Json
+from agent.proxy.messages import ConfirmedRecord, PendingRecord, RevertRecord, SwitchRecords
 from agent.system import boot_id, read_json, since_boot, write_json
 
 
@@ -22,16 +22,22 @@ class SwitchState:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self) -> Json:
+    def read(self) -> SwitchRecords:
         """Return everything; a key that no call has written is there, too."""
-        empty = dict.fromkeys(("pending", "last_revert", "confirmed", "moved_at", "reached"))
-        return {**empty, "good": {}, **read_json(self.path)}
+        empty: SwitchRecords = {
+            "pending": None,
+            "confirmed": None,
+            "last_revert": None,
+            "good": {},
+            "moved_at": None,
+            "reached": None,
+        }
+        return cast(SwitchRecords, {**empty, **read_json(self.path)})
 
     @property
-    def pending(self) -> Json | None:
+    def pending(self) -> PendingRecord | None:
         """The switch that waits to be confirmed."""
-        pending: Json | None = self.read()["pending"]
-        return pending
+        return self.read()["pending"]
 
     def remember(self, **changes: Any) -> None:
         """Replace some keys."""
@@ -44,10 +50,15 @@ class SwitchState:
         if addresses and reached != known:
             self.remember(reached=reached)
 
-    def keep(self, pending: Json) -> None:
+    def keep(self, pending: PendingRecord) -> None:
         """A pending switch becomes the confirmed one."""
-        confirmed = {"revision": pending["revision"], "color": pending["to"]}
-        confirmed |= {"run_id": pending["run_id"], "token": pending.get("token"), "at": time.time()}
+        confirmed: ConfirmedRecord = {
+            "revision": pending["revision"],
+            "color": pending["to"],
+            "run_id": pending["run_id"],
+            "token": pending.get("token"),
+            "at": time.time(),
+        }
         state = self.read()
         before = state["confirmed"]
         # An agent that did not remember `good` has confirmed this one.
@@ -55,22 +66,27 @@ class SwitchState:
         good |= {**state["good"], pending["to"]: pending["revision"]}
         self.remember(pending=None, confirmed=confirmed, good=good)
 
-    def taken_back(self, pending: Json, reason: str) -> None:
+    def taken_back(self, pending: PendingRecord, reason: str) -> None:
         """A pending switch becomes the last one that was taken back."""
         self.remember(pending=None, last_revert=self._revert_of(pending, reason))
 
-    def not_taken_back(self, pending: Json, reason: str) -> None:
+    def not_taken_back(self, pending: PendingRecord, reason: str) -> None:
         """The switch stays pending; the next run is told anyway."""
         self.remember(last_revert={**self._revert_of(pending, reason), "refused": True})
 
     @staticmethod
-    def _revert_of(pending: Json, reason: str) -> Json:
-        way = {"from": pending["to"], "to": pending["from"]}
-        whose = {"run_id": pending["run_id"], "token": pending.get("token")}
-        return {**way, **whose, "at": time.time(), "reason": reason}
+    def _revert_of(pending: PendingRecord, reason: str) -> RevertRecord:
+        return {
+            "from": pending["to"],
+            "to": pending["from"],
+            "run_id": pending["run_id"],
+            "token": pending.get("token"),
+            "at": time.time(),
+            "reason": reason,
+        }
 
 
-def time_left(pending: Json) -> float:
+def time_left(pending: PendingRecord) -> float:
     """Seconds until a switch is to be taken back; less than none if they are over.
 
     After a restart only the settable clock knows. If it was set meanwhile, there is no more time left than

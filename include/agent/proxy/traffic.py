@@ -11,6 +11,7 @@ from agent.http_client import Question, http_get
 from agent.paths import Paths
 from agent.protocol import NOTHING, AgentError, Code, Json
 from agent.proxy.haproxy import Haproxy
+from agent.proxy.messages import Moved, Server
 from agent.proxy.switch_state import SwitchState
 from agent.proxy.traffic_map import TrafficMap
 from agent.system import write_atomically
@@ -76,7 +77,7 @@ class Traffic:
         :raises AgentError: with the code ``unhealthy``, naming the server and its answer.
         """
 
-        def all_up() -> list[Json] | None:
+        def all_up() -> list[Server] | None:
             servers = self.haproxy.servers(color)
             return servers if len(servers) >= minimum and all(server["up"] for server in servers) else None
 
@@ -110,7 +111,7 @@ class Traffic:
             message = f"{color} has no healthy server to go back to; live is still {live}"
             raise AgentError(Code.UNHEALTHY, message)
 
-    def move(self, wanted: TrafficMap, question: Question, revision: str | None = None) -> Json:
+    def move(self, wanted: TrafficMap, question: Question, revision: str | None = None) -> Moved:
         """Move traffic and prove it: the file, the running map, and a real answer.
 
         :raises AgentError: with the code ``not_moved``.
@@ -134,7 +135,7 @@ class Traffic:
 
     def move_or_put_back(
         self, wanted: TrafficMap, back: TrafficMap, question: Question, revision: str | None = None
-    ) -> Json:
+    ) -> Moved:
         """Move traffic, or leave it where it was.
 
         :raises AgentError: with the code ``not_moved`` or ``too_slow``; the message says what is live.
@@ -165,7 +166,7 @@ class Traffic:
         os.kill(writer, signal.SIGKILL)
         return True
 
-    def move_back(self, wanted: TrafficMap, question: Question) -> Json:
+    def move_back(self, wanted: TrafficMap, question: Question) -> Moved:
         """Move traffic whatever becomes of the file: clients come first.
 
         :raises AgentError: with the code ``not_written`` if traffic moved and the file was not written.
