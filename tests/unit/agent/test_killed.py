@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from bluegreen.color import Color
-from tests.unit.local_haproxy import Deployed, fire
+from tests.unit.local_haproxy import BLUE_LIVE, GREEN_LIVE, REVISIONS, Deployed, fire
 from tests.waiting import until
 
 ATTEMPTS = 30
@@ -25,6 +28,26 @@ def seconds_of(call: Callable[[], object]) -> float:
     began = time.monotonic()
     call()
     return time.monotonic() - began
+
+
+# Put before the agent's first line: it ends at the n-th line of what arms, moves and remembers.
+KILL_AT_A_LINE = """
+import os, signal, sys
+_lines, _in = 0, ("pending_switch.py", "revert_timer.py", "switch_state.py", "traffic.py")
+def _trace(frame, event, _):
+    global _lines
+    # Of functions only: a module's own lines run while it is imported.
+    if not frame.f_code.co_filename.endswith(_in) or not frame.f_code.co_flags & 1:
+        return None
+    _lines += event == "line"
+    if _lines == int(os.environ["KILL_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _trace
+if "KILL_AT" in os.environ:
+    sys.settrace(_trace)
+"""
+# Of so many lines one after the other, the agent is killed at one; a call has more than so many.
+STRIDE, AT_LEAST = 3, 20
 
 
 def pending(root: Path) -> dict[str, object] | None:
@@ -69,6 +92,85 @@ def test_a_killed_switch_has_not_moved_or_moves_back_by_itself(deployed: Deploye
         assert deployed.maps() == (f"live {live}\nidle {live.other}\nidle_share 0\n",) * 2
         assert deployed.status()["consistent"]
         assert world.get()[:2] == (200, live)
+
+
+def killed_at_any_line(deployed: Deployed, verb: str, request: Callable[[], dict[str, Any]]) -> Iterator[int]:
+    """Let a call be killed at one line after the other, until it ends before it is killed.
+
+    :param request: made anew for each call.
+    """
+    world = deployed.world
+    world.install_edited(
+        "__main__.py", lambda text: text.replace("\nimport json\n", f"{KILL_AT_A_LINE}\nimport json\n", 1)
+    )
+    for line in count(1, STRIDE):
+        environment = {**world.environment, "KILL_AT": str(line)}
+        command = world.command(verb, request())
+        call = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+        yield line
+        if call.returncode == 0:
+            assert line > AT_LEAST, "it was killed nowhere"
+            return
+        assert call.returncode == -signal.SIGKILL
+
+
+def demand_a_way_back(deployed: Deployed) -> None:
+    """Of traffic that has moved, or may have, a timer knows which switch to take back."""
+    waiting = pending(deployed.world.root)
+    assert waiting is not None
+    assert (waiting["from"], waiting["to"]) == ("blue", "green")
+    assert json.loads(deployed.world.timers()[-1][-1]) == {"deadline": waiting["deadline"]}
+
+
+def test_a_switch_that_is_killed_at_any_line_has_not_moved_or_moves_back_by_itself(
+    deployed: Deployed,
+) -> None:
+    for _ in killed_at_any_line(deployed, "switch", lambda: deployed.switch_request(Color.GREEN)):
+        if deployed.maps() != BLUE_LIVE or pending(deployed.world.root):
+            demand_a_way_back(deployed)
+            assert fire(deployed.world, -1)["ok"]
+        assert deployed.maps() == BLUE_LIVE
+        assert deployed.status()["consistent"]
+
+
+def test_a_confirmation_killed_at_any_line_is_done_by_the_next_or_its_timer_decides(
+    deployed: Deployed,
+) -> None:
+    request = {"token": deployed.token, "revision": REVISIONS[Color.GREEN]}
+
+    def switched() -> dict[str, Any]:
+        deployed.switch(Color.GREEN)
+        return request
+
+    for line in killed_at_any_line(deployed, "confirm", switched):
+        assert deployed.maps() == GREEN_LIVE
+        if pending(deployed.world.root):
+            demand_a_way_back(deployed)
+        if line % 2:
+            deployed.world.ok("confirm", **request)
+            assert (deployed.maps(), deployed.pending()) == (GREEN_LIVE, None)
+        fire(deployed.world, -1)
+        assert deployed.pending() is None
+        if deployed.maps() == GREEN_LIVE:
+            assert deployed.status()["confirmed"]["revision"] == REVISIONS[Color.GREEN]
+            deployed.world.ok("align", token=deployed.token, to="blue", path="/health")
+        assert deployed.maps() == BLUE_LIVE
+
+
+def test_a_revert_killed_at_any_line_is_done_by_the_next_or_by_the_timer(deployed: Deployed) -> None:
+    def switched() -> dict[str, Any]:
+        deployed.switch(Color.GREEN)
+        return {"token": deployed.token}
+
+    for line in killed_at_any_line(deployed, "revert", switched):
+        if deployed.maps() != BLUE_LIVE:
+            demand_a_way_back(deployed)
+        if line % 2:
+            deployed.world.ok("revert", token=deployed.token)
+        else:
+            assert fire(deployed.world, -1)["ok"]
+        assert (deployed.maps(), deployed.pending()) == (BLUE_LIVE, None)
+        assert deployed.status()["last_revert"]["to"] == "blue"
 
 
 def runs_after_sync(deployed: Deployed, config: str) -> bool:
