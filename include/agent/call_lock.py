@@ -49,12 +49,12 @@ class Holder:
 
 
 class CallLock:
-    """The flock that keeps calls apart, and that nobody has for longer than the call may take.
+    """The flock that keeps calls apart; no call has it for longer than its deadline allows.
 
     The holder writes its process id into the locked file, which is in memory. A call that waits for an
     overdue holder, which is stopped or waits for a disk, ends it and goes on: a call that is killed leaves
-    nothing half done. If the flock stays locked nevertheless, the file is replaced by a new one: nobody is
-    left who would execute another instruction under the old one.
+    nothing half done. If the flock stays locked nevertheless, the file is replaced by a new one: no process
+    is left that would execute another instruction under the old one.
     """
 
     def __init__(self, path: Path, deadline: CallDeadline) -> None:
@@ -68,7 +68,7 @@ class CallLock:
 
         :raises AgentError: with the code ``busy`` if another call has it, and may have it, for too long.
         """
-        # So that whoever ends this call ends the programs that it runs, too. A session's leader is its own.
+        # Ending the process group ends the programs of this call, too. A session's leader leads a group.
         with contextlib.suppress(PermissionError):
             os.setpgid(0, 0)
         try:
@@ -95,7 +95,7 @@ class CallLock:
             os.ftruncate(self._descriptor, len(line))
 
     def wait_until_free(self) -> bytes | None:
-        """Wait a moment for a call that is at work; what the file says, or None if it still is."""
+        """Wait a moment for a call that is at work; the file's content, or None if the call still works."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -175,10 +175,10 @@ class CallLock:
         return None
 
     def _replace(self) -> None:
-        """Let all go on with a new file, whoever has the flock of the old one."""
+        """Let all calls go on with a new file, whichever process has the flock of the old one."""
         guard = os.open(self.path.with_name(f"{self.path.name}.replace"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            # Nobody waits for anything while holding this one.
+            # No call waits for anything while it holds this one.
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._is_current():
                 self.path.unlink()
@@ -193,7 +193,7 @@ class CallLock:
 def in_peace(lock: CallLock, read: Callable[[], T]) -> T:
     """Read while no call changes anything, if there is such a moment; beside a call that hangs, too.
 
-    A reader holds nothing while it reads, so that it keeps nobody waiting whatever becomes of it.
+    A reader holds nothing while it reads, so a reader that hangs keeps no call waiting.
     """
     answer: T | None = None
     for _ in range(READ_AGAIN):

@@ -1,7 +1,7 @@
 """Runs the agent without writing it anywhere: ``python3 -I -B -c THIS NAME LENGTH VERB [JSON]``.
 
 Standard input is the zip, LENGTH bytes of it, and then what the verb reads. NAME is the file name of an
-installed agent: it says which version this is, also to people who look at the list of processes.
+installed agent: it names the version, also for people who look at the list of processes.
 """
 
 import hashlib

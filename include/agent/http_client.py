@@ -16,7 +16,7 @@ from agent.system import since_boot
 
 # Bytes of an answer's head.
 HEAD_LIMIT = 1 << 16
-# Characters that are kept of what an app says about itself.
+# Characters that are kept of a header.
 HEADER_LIMIT = 100
 
 
@@ -25,7 +25,7 @@ class Question:
     """How an app is asked: for which path, by which host and scheme. It answers as it does to its clients.
 
     :param host: of the ``Host`` header; the address that is asked if there is none.
-    :param https: whether the app is told that its client came by https.
+    :param https: whether the request looks as if its client came by https (``X-Forwarded-Proto``).
     :param statuses: those of a good answer; 200 to 299 if there are none.
     """
 
@@ -71,7 +71,7 @@ class Question:
         return status in self.statuses if self.statuses else 200 <= status < 300
 
     def lines_for(self, address: str) -> bytes:
-        """The request, for a connection of its own."""
+        """Return the request, for a connection that is used once."""
         lines = (
             f"GET {self.path} HTTP/1.1",
             f"Host: {self.host or address}",
@@ -83,7 +83,7 @@ class Question:
 
 
 def http_get(address: str, port: int, question: Question, seconds: float) -> Probe:
-    """One GET on a connection of its own, until the answer's head has come. No answer is a result, too.
+    """Make one GET on a new connection, and read the answer's head. No answer is a result, too.
 
     :param seconds: for all of it, from the connection to the end of the head.
     """

@@ -67,12 +67,12 @@ def digest(data: bytes) -> str:
 
 
 def since_boot() -> float:
-    """Seconds since this machine was started: a clock that nobody sets, and that no two boots share."""
+    """Seconds since this machine was started: a clock that cannot be set, and that no two boots share."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def since_start() -> float:
-    """Seconds since the first process began. A container has its host's clock, but a start of its own."""
+    """Seconds since the first process began. A container has its host's clock, but its own first process."""
     return since_boot() - int(started_at(1) or 0) / os.sysconf("SC_CLK_TCK")
 
 
@@ -87,7 +87,7 @@ def deadline_of(seconds: float) -> DeadlineRecord:
 
 
 def started_at(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks: tells it from a later one with the same number."""
+    """When a process started, in the kernel's ticks: a later process with the same number has another."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -101,7 +101,7 @@ def utc(seconds: float, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
 
 
 def alert(output: str) -> str:
-    """The line of HAProxy's or systemd's output that says what is wrong."""
+    """Return the line of HAProxy's or systemd's output that names the error."""
     found = re.search(r"\[ALERT\][^:]*:\s*(.+)", output)
     return found[1] if found else (output.splitlines() or ["no reason given"])[-1]
 

@@ -69,7 +69,7 @@ class Configuration:
             # A reload that is under way, for example a killed call's, keeps the master from answering.
             before = self.deadline.wait_for(RELOAD_WAIT, self.haproxy.processes)
             if before is None:
-                raise AgentError(Code.RELOAD_FAILED, f"nobody answers on {self.paths.master_socket}")
+                raise AgentError(Code.RELOAD_FAILED, f"nothing answers on {self.paths.master_socket}")
         else:
             self.deadline.run("systemctl", "reset-failed", "haproxy")
         status, output = self.deadline.run("systemctl", "reload" if before else "start", "haproxy")

@@ -27,7 +27,7 @@ class Haproxy:
         self._silent: set[Path] | None = None
 
     def ask_until_silent(self) -> None:
-        """From now on, ask nobody again who does not answer in time: a reader has more to say than that."""
+        """From now on, ask a socket that did not answer in time no more: a reader has other questions."""
         self._silent = set()
 
     def ask(self, command: str) -> str:
@@ -51,7 +51,7 @@ class Haproxy:
         return self.processes() is None and self.deadline.run("systemctl", "is-active", "haproxy")[0] != 0
 
     def running_map(self) -> TrafficMap | None:
-        """HAProxy's copy of the map; None if it says nothing sensible."""
+        """HAProxy's copy of the map; None if there is none, or it is not complete."""
         return self._map_of(self.ask(self._show_map))
 
     @property
@@ -74,8 +74,8 @@ class Haproxy:
             raise AgentError(
                 Code.NOT_MOVED, "HAProxy knows no traffic map, nothing has changed; deploy again to repair it"
             )
-        self._demand_silence(f"add map @{version} {self.paths.map} <<\n{wanted}")
-        self._demand_silence(f"commit map @{version} {self.paths.map}")
+        self._require_silence(f"add map @{version} {self.paths.map} <<\n{wanted}")
+        self._require_silence(f"commit map @{version} {self.paths.map}")
         self._lead_old_workers(wanted)
 
     def version(self) -> str:
@@ -84,7 +84,7 @@ class Haproxy:
         found = re.search(r"[Vv]ersion:? (\d+\.\d+(?:\.\d+)?)", text)
         return found[1] if found else "0.0"
 
-    def demand_support(self) -> None:
+    def require_support(self) -> None:
         """Refuse a version that cannot do what is asked of it; one that is not known is refused elsewhere."""
         version = self.version()
         if (0, 0) < tuple(int(number) for number in version.split(".")[:2]) < OLDEST_HAPROXY:
@@ -187,7 +187,7 @@ class Haproxy:
         lines = (self.ask("show stat") if table is None else table).lstrip("# ").splitlines()
         return [dict(row) for row in csv.DictReader(lines) if row["pxname"] == proxy]
 
-    def _demand_silence(self, command: str) -> None:
+    def _require_silence(self, command: str) -> None:
         # HAProxy reports a failed command in its answer only; success is an empty line.
         answer = self.ask(command).strip()
         if answer:

@@ -23,14 +23,14 @@ class LockStore:
     which keep the token of the run that changed them last. A droplet that was not asked then, and knows a
     greater token, refuses the run; that is written down here (``know``), and the next run's token is greater.
 
-    A lease is counted by the clock that nobody sets (``since_boot``); people are shown the settable clock.
+    A lease is counted by a clock that cannot be set (``since_boot``); people are shown the settable clock.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def holder(self) -> Json | None:
-        """The run that has the lock, also after its lease has run out; None if nobody has."""
+        """The run that has the lock, also after its lease has run out; None if no run has it."""
         return read_json(self.path).get("holder")
 
     def last_token(self) -> int | None:
@@ -100,8 +100,8 @@ class LockStore:
     def until(holder: Json) -> float:
         """When the lease ends by the clock that people read, which may have been set since it began."""
         until = time.time() + LockStore.lease_left(holder)
-        said: float = holder.get("until", until)
-        return said if abs(said - until) < 1 else until
+        recorded: float = holder.get("until", until)
+        return recorded if abs(recorded - until) < 1 else until
 
     def _write(self, token: int, holder: Json | None) -> None:
         write_json(self.path, {"last_token": max(self.last_token() or 0, token), "holder": holder})
@@ -119,7 +119,7 @@ class LockStore:
     def require(self, request: Json, lease: float | None = None) -> Json:
         """Renew the lease, and return the holder, if the request's token is its token.
 
-        A lease that has run out is good as long as nobody else has taken the lock.
+        A lease that has run out is good as long as no other run has taken the lock.
 
         :param lease: the new length; as long as before if there is none.
         :raises AgentError: with the code ``lock_lost``.

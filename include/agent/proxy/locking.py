@@ -17,9 +17,9 @@ def lock(call: Call, request: Json) -> LockAnswer:
     """Give a run the lock, and decide what becomes of another run's switch.
 
     Request: ``owner``, ``run_id``, ``ref``; ``lease`` in seconds (120); ``begun``, the beginning of the run's
-    record, for whoever has to complete it; ``over``, the token of a holder whose run is known to have ended;
-    ``at_least``, the smallest token that is greater than all that are known elsewhere; ``keep``, whether a
-    prepared switch is known to have been decided.
+    record, for the run that may have to complete it; ``over``, the token of a holder whose run is known to
+    have ended; ``at_least``, the smallest token that is greater than all that are known elsewhere; ``keep``,
+    whether a prepared switch is known to have been decided.
     Answer: ``token``, ``until``, ``took_over`` (who had it, for people, or None).
     Codes: ``locked``, ``bad_request``, ``not_installed`` (nothing stays locked then).
     Killed anywhere, it has given the lock or not; the same request again gives the same lock, settles a
@@ -68,13 +68,13 @@ def renew(call: Call, request: Json) -> RenewAnswer:
     lease = number(request, "lease", 1, 86400) if "lease" in request else None
     holder = proxy.lock_store.require(request, lease)
     if "touches" in request:
-        _demand_idle(proxy, text(request, "touches", COLOR), holder)
+        _require_idle(proxy, text(request, "touches", COLOR), holder)
     if "known_token" in request:
         proxy.lock_store.know(int(number(request, "known_token", 0, 1e15)))
     return {"until": proxy.lock_store.until(holder)}
 
 
-def _demand_idle(proxy: Proxy, color: str, holder: Json) -> None:
+def _require_idle(proxy: Proxy, color: str, holder: Json) -> None:
     """Refuse if a color has the traffic, or this run has moved it away from there and may yet go back.
 
     Another run's switch that could not be taken back so far never will be: its way back ends here.

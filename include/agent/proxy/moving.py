@@ -32,7 +32,7 @@ def sync(call: Call, request: Json) -> SyncAnswer:
     """
     proxy = Proxy.to_change(call, request)
     proxy.lock_store.require(request)
-    proxy.haproxy.demand_support()
+    proxy.haproxy.require_support()
     config = text(request, "config", r"[^\x00]+").encode()
     wanted = proxy.traffic.wanted(request.get("initial") or {})
     # HAProxy checks that the map is there, so it has to be made before the configuration is checked.
@@ -88,7 +88,7 @@ def switch(call: Call, request: Json) -> SwitchAnswer:
         if proxy.traffic.in_file() != running:
             proxy.traffic.write_file(running)
         return {"from": to, "to": to, "already": True}
-    proxy.traffic.demand_health(to, revision, minimum, question)
+    proxy.traffic.require_health(to, revision, minimum, question)
     answer: SwitchAnswer = {
         "from": origin,
         "to": to,
@@ -126,7 +126,7 @@ def align(call: Call, request: Json) -> AlignAnswer:
     to, question = text(request, "to", COLOR), Question.of(request)
     running, wanted = proxy.traffic.running(), TrafficMap.to(to)
     if running != wanted or proxy.traffic.in_file() != wanted:
-        proxy.traffic.demand_one_server(to, running.live)
+        proxy.traffic.require_one_server(to, running.live)
         proxy.traffic.move_or_put_back(wanted, running, question)
     proxy.pending.forget()
     return {"from": running.live_color, "to": to, "moved": running != wanted}

@@ -29,8 +29,8 @@ class PendingSwitch:
 
     What is pending stands in ``traffic.json`` (``pending``): ``from`` (None before the first release) and
     ``to``, ``revision``, ``run_id`` and ``token`` of its run, ``deadline`` by people's clock, ``end`` and
-    ``boot`` by the clock that nobody sets, how to ask the app, ``peers`` (the other proxies), ``servers`` of
-    the color before, and ``prepared`` once its run has begun to confirm. Its states::
+    ``boot`` by the clock that cannot be set, how to ask the app, ``peers`` (the other proxies), ``servers``
+    of the color before, and ``prepared`` once its run has begun to confirm. Its states::
 
         (none) --arm--> armed --move--> moved --prepare--> prepared --keep--> kept
                           |               |                   |
@@ -47,8 +47,8 @@ class PendingSwitch:
     * **kept**: nothing is pending, ``confirmed`` is this switch; the timer is disarmed.
     * **taken back**: traffic is where it was, ``last_revert`` says why; nothing is pending.
     * **refused**: the color before has no healthy server. Traffic stays, the switch stays pending,
-      ``last_revert.refused`` tells the next run, and the timer tries again every 5 seconds. The end of that
-      is a healthy server, a person's ``align``, or a run that begins to change the color before.
+      ``last_revert.refused`` is there for the next run, and the timer tries again every 5 seconds. That ends
+      with a healthy server, a person's ``align``, or a run that begins to change the color before.
 
     Five callers take a switch back: its run (``revert``), its timer (``revert`` with ``deadline``), its
     run's end (``unlock``), the next run's beginning (``lock``), and a restart of the machine (``boot``). A
@@ -93,7 +93,7 @@ class PendingSwitch:
             self.boot_unit.enable()
             self.timer.arm(within, deadline)
             self._end_within(within)
-        # Whom to ask at boot, when no HAProxy is there to name them.
+        # The servers to ask at boot, when no HAProxy is there to name them.
         known = self.haproxy.servers(origin) if origin else []
         pending: PendingRecord = {
             **question.as_json(),
@@ -155,7 +155,7 @@ class PendingSwitch:
         if prepare_only:
             # Where HAProxy is down, servers are asked when it is committed, as at boot.
             if pending["from"] and not self.haproxy.is_down():
-                self.traffic.demand_one_server(pending["from"], pending["to"])
+                self.traffic.require_one_server(pending["from"], pending["to"])
             return {**self._nothing_moved(pending["to"]), "prepared": True}
         if deadline is not None and pending.get("prepared") and self.peers.keep(pending):
             self.state.keep(pending)
@@ -164,7 +164,7 @@ class PendingSwitch:
         try:
             answer = self._take_back(pending, reason)
         except AgentError as error:
-            # The next run is told; the switch stays pending, and the timer tries again.
+            # The next run reads it; the switch stays pending, and the timer tries again.
             with contextlib.suppress(OSError):
                 self.state.not_taken_back(pending, f"{reason}, but {error}")
             raise
@@ -173,7 +173,7 @@ class PendingSwitch:
         return answer
 
     def settle(self, *, keep: bool) -> None:
-        """Keep or take back a switch that nobody is left to confirm, before the lock's new holder goes on.
+        """Keep or take back a switch that no run is left to confirm, before the lock's new holder goes on.
 
         Its run has lost the lock, or was cleared and begins anew. A switch that cannot be taken back stays
         pending: the color before may become healthy, and the timer tries again. A first release stays:
@@ -233,7 +233,7 @@ class PendingSwitch:
             self._start_with(target, pending)
         elif not self.traffic.is_at(target):
             if target.live_color:
-                self.traffic.demand_one_server(target.live, pending["to"])
+                self.traffic.require_one_server(target.live, pending["to"])
             moved = self.traffic.move_back(target, Question.of(pending))
             answer["milliseconds"], answer["reverted"] = moved["milliseconds"], True
         self.state.taken_back(pending, reason)
@@ -260,10 +260,10 @@ class PendingSwitch:
     def _start_with(self, target: TrafficMap, pending: PendingRecord) -> None:
         """While HAProxy does not run: let it start with what was live before a switch, if that answers."""
         if target.live_color:
-            self._demand_an_answer(pending)
+            self._require_an_answer(pending)
         self.traffic.write_file(target)
 
-    def _demand_an_answer(self, pending: PendingRecord) -> None:
+    def _require_an_answer(self, pending: PendingRecord) -> None:
 
         def any_answer() -> bool | None:
             for one in pending.get("servers", []):

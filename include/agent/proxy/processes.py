@@ -18,9 +18,9 @@ class Processes:
 
     @classmethod
     def parse(cls, text: str) -> Processes | None:
-        """What ``show proc`` says, by the names of its columns: 2.4 has one more than later versions.
+        """Read ``show proc`` by the names of its columns: 2.4 has one more than later versions.
 
-        A reload that fails counts too, but replaces nobody; from 2.6 on ``[failed: N]`` says how many failed.
+        A reload that fails counts too, but replaces no worker; from 2.6 on ``[failed: N]`` counts those.
         """
         names: list[str] = []
         failed, masters, workers = 0, [], []

@@ -1,4 +1,4 @@
-"""The verbs that read a proxy: they change nothing, wait for nobody, and are run from memory."""
+"""The verbs that read a proxy: they change nothing, hold no lock, and are run from memory."""
 
 from __future__ import annotations
 

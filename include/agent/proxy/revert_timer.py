@@ -1,4 +1,4 @@
-"""The timer that takes an unconfirmed switch back, whoever is dead by then."""
+"""The timer that takes an unconfirmed switch back, even if Airflow is dead by then."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agent.system import CallDeadline
 
 
 class RevertTimer:
-    """A timer of systemd's that runs ``revert`` unless it is disarmed; it needs nobody to stay alive.
+    """A systemd timer that runs ``revert`` unless it is disarmed; nothing of this project has to stay alive.
 
-    systemd's timers are accurate to a minute unless told otherwise (``AccuracySec``, systemd.timer(5)).
+    systemd's timers are accurate to a minute by default (``AccuracySec``, systemd.timer(5)).
     """
 
     UNIT = "bluegreen-revert"

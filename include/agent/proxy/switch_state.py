@@ -71,7 +71,7 @@ class SwitchState:
         self.remember(pending=None, last_revert=self._revert_of(pending, reason))
 
     def not_taken_back(self, pending: PendingRecord, reason: str) -> None:
-        """The switch stays pending; the next run is told anyway."""
+        """The switch stays pending; the next run finds out from the record."""
         self.remember(last_revert={**self._revert_of(pending, reason), "refused": True})
 
     @staticmethod

@@ -34,7 +34,7 @@ class Traffic:
         self.deadline = haproxy.deadline
 
     def in_file(self) -> TrafficMap | None:
-        """What the file says; None if it says nothing sensible."""
+        """The file's map; None if there is none, or it is not complete."""
         file = self.paths.map
         return TrafficMap.parse(file.read_text(errors="replace")) if file.exists() else None
 
@@ -43,9 +43,9 @@ class Traffic:
         write_atomically(self.paths.map, str(wanted).encode(), 0o644)
 
     def running(self) -> TrafficMap:
-        """What HAProxy does.
+        """HAProxy's copy of the map.
 
-        :raises AgentError: with the code ``haproxy_down`` if it does not say so.
+        :raises AgentError: with the code ``haproxy_down`` if HAProxy does not answer, or has none.
         """
         running = self.haproxy.running_map()
         if running is None:
@@ -56,11 +56,11 @@ class Traffic:
         return running
 
     def is_at(self, wanted: TrafficMap) -> bool:
-        """Whether HAProxy and the file say so."""
+        """Whether this is HAProxy's map and the file's."""
         return self.haproxy.running_map() == wanted == self.in_file()
 
     def wanted(self, initial: Json) -> TrafficMap:
-        """What runs, else what the file says, else what the caller starts with."""
+        """The running map, else the file's, else what the caller starts with."""
         known = self.haproxy.running_map() or self.in_file()
         if known is None and self.paths.map.exists():
             advice = "correct it, or remove it to start with nothing live"
@@ -71,7 +71,7 @@ class Traffic:
             raise AgentError(Code.BAD_REQUEST, f"initial: {initial!r:.60} is not usable")
         return wanted
 
-    def demand_health(self, color: str, revision: str, minimum: int, question: Question) -> None:
+    def require_health(self, color: str, revision: str, minimum: int, question: Question) -> None:
         """Every server that HAProxy would use has to give a good answer, with the revision.
 
         :raises AgentError: with the code ``unhealthy``, naming the server and its answer.
@@ -92,13 +92,13 @@ class Traffic:
             seconds = self.deadline.left(APP_WAIT)
             answer = http_get(server["address"], server["port"], question, seconds)
             if not question.is_good(answer) or answer["revision"] != revision:
-                said = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
+                got = answer["error"] or f"status {answer['status']}, revision {answer['revision']}"
                 asked = f" (Host {question.host})" if question.host else ""
-                wrong = f"{server['name']} answers {question.path}{asked} with {said}"
+                wrong = f"{server['name']} answers {question.path}{asked} with {got}"
                 wanted = f"not with status {question.good} and {revision[:12]}"
                 raise AgentError(Code.UNHEALTHY, f"{wrong}, {wanted}; nothing moved")
 
-    def demand_one_server(self, color: str, live: str) -> None:
+    def require_one_server(self, color: str, live: str) -> None:
         """Refuse to move traffic to a color that cannot answer.
 
         :raises AgentError: with the code ``unhealthy``.
@@ -153,11 +153,11 @@ class Traffic:
             raise AgentError(error.code, f"{error}; {became}") from None
 
     def _disk_hangs(self, wanted: TrafficMap) -> bool:
-        """Write the file, in a process of its own: one that waits for a disk cannot be called back."""
+        """Write the file in a child process: a process that waits for a disk cannot be interrupted."""
         writer = os.fork()
         if writer == 0:
             with contextlib.suppress(BaseException):
-                # The flock among them: what hangs here must not keep it.
+                # The flock among them: a child that hangs must not keep it.
                 os.closerange(3, 1024)
                 self.write_file(wanted)
             os._exit(0)

@@ -18,7 +18,7 @@ class TrafficMap:
 
     @classmethod
     def parse(cls, text: str) -> TrafficMap | None:
-        """None unless the text says exactly one sensible thing."""
+        """None unless the text is one complete map."""
         rows = [line.split() for line in text.splitlines() if line.strip()]
         found = {row[0]: row[1] for row in rows if len(row) == 2}
         live, idle, share = (found.get(key, "") for key in ("live", "idle", "idle_share"))

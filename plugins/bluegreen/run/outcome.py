@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.proxy import messages
 from bluegreen.color import Color
 from bluegreen.traffic.drain import Drain, requests
 from bluegreen.validation.evidence import Evidence
 
 # The outcome of a run whose report died, so that the place of the traffic is unknown.
-WITHOUT_A_WORD = "ended without a word"
+WITHOUT_A_WORD = messages.WITHOUT_A_WORD
 
 
 class Outcome(StrEnum):
