@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, XComArg, chain
 
-from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app, stop_idle_later
+from bluegreen.dag_building.every_app import dag_of, dags_for_every_app, report_and_announce, stop_idle_later
 from bluegreen.dag_building.trigger_form import deploy_params
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.operators.check import DryRunOperator
@@ -15,16 +16,16 @@ from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.operators.judge import JudgeOperator
-from bluegreen.operators.lifecycle_commands import add_command_hooks
+from bluegreen.operators.lifecycle_commands import lifecycle_commands
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
-from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
 from bluegreen.operators.rollback import RollbackOperator
 from bluegreen.operators.support.this_run import PLAN_KEY
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
+from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.sensors.health_check import HealthCheckSensor
 from bluegreen.settings.app import App
 
@@ -35,102 +36,77 @@ SUBJECT = f"{{{{ {KIND} }}}} of {{{{ params.ref }}}}"
 
 def deploy_dag(app: App) -> DAG:
     """Build the deploy DAG of one app."""
-    with DAG(
-        f"bluegreen_deploy__{app.id}",
-        schedule=None,
-        max_active_runs=1,
-        default_args=DEFAULT_ARGS,
-        doc_md=__doc__,
-        tags=["bluegreen", app.id],
-        params=deploy_params(app),
-    ) as dag:
+    with dag_of("deploy", app, __doc__, params=deploy_params(app)) as dag:
         resolve_ref = ResolveRefOperator(
-            app_id=app.id, task_id="resolve_ref", begins_deploy="lock", begins_dry_run="check", retries=0
+            task_id="resolve_ref", begins_deploy="lock", begins_dry_run="check", retries=0
         )
-        check = DryRunOperator(app_id=app.id, task_id="check", instead=True, retries=0)
-        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=PURPOSE)
+        check = DryRunOperator(task_id="check", instead=True, retries=0)
+        lock = AcquireLockOperator(task_id="lock", purpose=PURPOSE)
         revision = resolve_ref.output
         provision_check = ProvisionCheckOperator(
-            app_id=app.id, task_id="provision_check", lock=lock.output, revision=revision
+            task_id="provision_check", lock=lock.output, revision=revision
         )
-        idle_ips = provision_check.output
-        plan = XComArg(provision_check, PLAN_KEY)
+        planned: dict[str, Any] = {"lock": lock.output, "plan": XComArg(provision_check, PLAN_KEY)}
+        release = planned | {"revision": revision}
 
-        render_and_reload = RenderAndReloadOperator(
-            app_id=app.id, task_id="render_and_reload", lock=lock.output, plan=plan
-        )
-        # Requests that began before the last switch end on the color that this run is about to stop.
-        drain = DrainOperator(app_id=app.id, task_id="drain", lock=lock.output, plan=plan)
+        render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
+        # What began before the last switch ends on the color that this run is about to stop.
+        drain = DrainOperator(task_id="drain", **planned)
         deploy = DeployReleaseOperator.partial(
-            app_id=app.id,
-            task_id="deploy",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
-            map_index_template="{{ droplet_name }}",
-        ).expand(ip=idle_ips)
+            task_id="deploy", map_index_template="{{ droplet_name }}", **release
+        ).expand(ip=provision_check.output)
         health_check = HealthCheckSensor(
-            app_id=app.id,
             task_id="health_check",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
             poke_interval=app.health.interval,
+            # A backstop; the sensor ends by itself and names what is not healthy.
             timeout=app.health.timeout * 2,
+            **release,
         )
-        preview_check = PreviewCheckOperator(
-            app_id=app.id, task_id="preview_check", lock=lock.output, plan=plan, revision=revision
-        )
+        preview_check = PreviewCheckOperator(task_id="preview_check", **release)
         approval = SwitchApprovalOperator(
-            app_id=app.id,
             task_id="approval",
             subject="Switch {{ params.ref }} live?",
             response_timeout=timedelta(seconds=app.timeouts.approval),
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
             baseline=preview_check.output,
+            **release,
         )
-        switch_traffic = SwitchTrafficOperator(
-            app_id=app.id, task_id="switch_traffic", lock=lock.output, plan=plan, revision=revision
-        )
+        switch_traffic = SwitchTrafficOperator(task_id="switch_traffic", **release)
         final_validation = FinalValidationOperator(
-            app_id=app.id,
             task_id="final_validation",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
             switched=switch_traffic.output,
             baseline=preview_check.output,
             retries=0,
+            **release,
         )
         judge = JudgeOperator(task_id="judge", trigger_rule="all_done")
-        confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
-        rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output)
-        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT).as_teardown(
-            on_failure_fail_dagrun=True
-        )
+        confirm = ConfirmOperator(task_id="confirm", lock=lock.output, revision=revision)
+        rollback = RollbackOperator(task_id="rollback", lock=lock.output)
+        report = report_and_announce(SUBJECT)
+        commands = lifecycle_commands(app, lock=lock.output, revision=revision)
 
         chain(
             resolve_ref,
             lock,
             provision_check,
             [render_and_reload, drain],
+            *commands(Moment.BEFORE_DEPLOY),
             deploy,
             health_check,
             preview_check,
             approval,
+            *commands(Moment.BEFORE_SWITCH),
             switch_traffic,
             final_validation,
             judge,
             [confirm, rollback],
             report,
         )
-        chain(judge, report)
-        stop_idle_later(app, lock, [confirm, rollback], report)
         chain(resolve_ref, check, report)
-        add_command_hooks(dag, app, lock=lock.output, revision=revision)
-        announce(report)
+        chain(judge, report)
+        chain(switch_traffic, *commands(Moment.AFTER_SWITCH), report)
+        chain(rollback, *commands(Moment.AFTER_ROLLBACK), report)
+        chain([confirm, rollback], *commands(Moment.ON_FAILURE), report)
+        stop_idle_later(app, lock, [confirm, rollback], report)
     return dag
 
 

@@ -9,13 +9,15 @@ the interrupted switch, or on the one that `live` names.
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.dag_building.every_app import (
-    DEFAULT_ARGS,
-    announce,
+    dag_of,
     dags_for_every_app,
     only_after,
+    report_and_announce,
     stop_idle_later,
 )
 from bluegreen.dag_building.trigger_form import rollback_params
@@ -30,7 +32,6 @@ from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.previous_release import PreviousReleaseOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
-from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.rollback import RollbackOperator
 from bluegreen.operators.support.this_run import PLAN_KEY, REVISION_KEY
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
@@ -41,77 +42,42 @@ SUBJECT = "rollback{% if params.revision %} to {{ params.revision }}{% endif %}"
 
 def rollback_dag(app: App) -> DAG:
     """Build the rollback DAG of one app."""
-    with DAG(
-        f"bluegreen_rollback__{app.id}",
-        schedule=None,
-        max_active_runs=1,
-        default_args=DEFAULT_ARGS,
-        doc_md=__doc__,
-        tags=["bluegreen", app.id],
-        params=rollback_params(),
-    ) as dag:
-        lock = AcquireLockOperator(app_id=app.id, task_id="lock", purpose=SUBJECT, goes_back=True)
-        provision_check = ProvisionCheckOperator(
-            app_id=app.id, task_id="provision_check", lock=lock.output, goes_back=True
-        )
-        plan = XComArg(provision_check, PLAN_KEY)
-        align = AlignOperator(app_id=app.id, task_id="align", lock=lock.output, plan=plan)
+    with dag_of("rollback", app, __doc__, params=rollback_params()) as dag:
+        lock = AcquireLockOperator(task_id="lock", purpose=SUBJECT, goes_back=True)
+        provision_check = ProvisionCheckOperator(task_id="provision_check", lock=lock.output, goes_back=True)
+        planned: dict[str, Any] = {"lock": lock.output, "plan": XComArg(provision_check, PLAN_KEY)}
+        align = AlignOperator(task_id="align", **planned)
         previous_release = PreviousReleaseOperator(
-            app_id=app.id,
-            task_id="previous_release",
-            lock=lock.output,
-            plan=plan,
-            activation=["render_and_reload", "drain", "activate"],
+            task_id="previous_release", activation=["render_and_reload", "drain", "activate"], **planned
         )
         revision = XComArg(previous_release, REVISION_KEY)
+        release = planned | {"revision": revision}
         # What is started is started with today's settings, and HAProxy has to know them.
-        render_and_reload = RenderAndReloadOperator(
-            app_id=app.id, task_id="render_and_reload", lock=lock.output, plan=plan
-        )
-        drain = DrainOperator(app_id=app.id, task_id="drain", lock=lock.output, plan=plan)
+        render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
+        drain = DrainOperator(task_id="drain", **planned)
         activate = DeployReleaseOperator.partial(
-            app_id=app.id,
-            task_id="activate",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
-            map_index_template="{{ droplet_name }}",
+            task_id="activate", map_index_template="{{ droplet_name }}", **release
         ).expand(ip=previous_release.output)
         preview_check = PreviewCheckOperator(
-            app_id=app.id,
             task_id="preview_check",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
             goes_back=True,
             # Whether there was something to activate or not.
             trigger_rule="none_failed_min_one_success",
+            **release,
         )
-        switch_traffic = SwitchTrafficOperator(
-            app_id=app.id,
-            task_id="switch_traffic",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
-            goes_back=True,
-        )
+        switch_traffic = SwitchTrafficOperator(task_id="switch_traffic", goes_back=True, **release)
         final_validation = FinalValidationOperator(
-            app_id=app.id,
             task_id="final_validation",
-            lock=lock.output,
-            plan=plan,
-            revision=revision,
             switched=switch_traffic.output,
             baseline=preview_check.output,
             goes_back=True,
             retries=0,
+            **release,
         )
         judge = JudgeOperator(task_id="judge", trigger_rule="all_done")
-        confirm = ConfirmOperator(app_id=app.id, task_id="confirm", lock=lock.output, revision=revision)
-        rollback = RollbackOperator(app_id=app.id, task_id="rollback", lock=lock.output)
-        report = ReportOperator(app_id=app.id, task_id="report", subject=SUBJECT).as_teardown(
-            on_failure_fail_dagrun=True
-        )
+        confirm = ConfirmOperator(task_id="confirm", lock=lock.output, revision=revision)
+        rollback = RollbackOperator(task_id="rollback", lock=lock.output)
+        report = report_and_announce(SUBJECT)
 
         chain(lock, provision_check, align, previous_release)
         chain(previous_release, [render_and_reload, drain], activate, preview_check)
@@ -120,7 +86,6 @@ def rollback_dag(app: App) -> DAG:
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
         stop_idle_later(app, lock, [confirm, rollback], report)
-        announce(report)
     return dag
 
 

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from bluegreen.dag_building.every_app import DEFAULT_ARGS, dags_for_every_app
+from bluegreen.dag_building.every_app import dag_of, dags_for_every_app
 from bluegreen.operators.status import StatusOperator
 from bluegreen.settings.app import App
 
 
 def status_dag(app: App) -> DAG:
     """Build the status DAG of one app."""
-    with DAG(
-        f"bluegreen_status__{app.id}",
-        schedule=None,
-        default_args=DEFAULT_ARGS,
-        doc_md=__doc__,
-        tags=["bluegreen", app.id],
-    ) as dag:
-        StatusOperator(app_id=app.id, task_id="status", retries=0)
+    with dag_of("status", app, __doc__, max_active_runs=16) as dag:
+        StatusOperator(task_id="status", retries=0)
     return dag
 
 

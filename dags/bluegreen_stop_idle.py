@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, chain
 
-from bluegreen.dag_building.every_app import DEFAULT_ARGS, announce, dags_for_every_app
+from bluegreen.dag_building.every_app import dag_of, dags_for_every_app, report_and_announce
 from bluegreen.operators.lock import AcquireLockOperator
-from bluegreen.operators.report import ReportOperator
-from bluegreen.operators.stop_idle import TOKEN, StopIdleOperator, stop_idle_dag_id
+from bluegreen.operators.stop_idle import TOKEN, StopIdleOperator
 from bluegreen.settings.app import App
 
 SUBJECT = (
@@ -23,28 +22,17 @@ SUBJECT = (
 
 def stop_idle_dag(app: App) -> DAG:
     """Build the DAG of one app."""
-    with DAG(
-        stop_idle_dag_id(app.id),
-        schedule=None,
-        max_active_runs=1,
-        default_args=DEFAULT_ARGS,
-        doc_md=__doc__,
-        tags=["bluegreen", app.id],
-    ) as dag:
+    with dag_of("stop_idle", app, __doc__) as dag:
         lock = AcquireLockOperator(
-            app_id=app.id,
             task_id="lock",
             purpose="stop of the idle color",
             conf_keys=[TOKEN],
             # No other run does this work, so it outwaits a deploy that waits for its approval.
             wait=max(app.timeouts.lock_wait, app.timeouts.approval + app.timeouts.build),
         )
-        stop_idle = StopIdleOperator(app_id=app.id, task_id="stop_idle", lock=lock.output)
-        report = ReportOperator(
-            app_id=app.id, task_id="report", subject=SUBJECT, needs_confirmation=False
-        ).as_teardown(on_failure_fail_dagrun=True)
+        stop_idle = StopIdleOperator(task_id="stop_idle", lock=lock.output)
+        report = report_and_announce(SUBJECT, needs_confirmation=False)
         chain(lock, stop_idle, report)
-        announce(report)
     return dag
 
 

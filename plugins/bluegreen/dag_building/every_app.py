@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, chain, task
 from airflow.sdk.definitions.mappedoperator import MappedOperator
@@ -87,6 +88,24 @@ def dags_for_every_app(
     return dags
 
 
+def dag_of(kind: str, app: App, doc: str | None, *, schedule: str | None = None, **settings: Any) -> DAG:
+    """Begin one DAG of an app; every task in it is one of the app.
+
+    :param kind: with the app's id, the DAG's id.
+    :param doc: the module's documentation, shown in Airflow.
+    :param schedule: when Airflow begins runs by itself; default: never.
+    :param settings: other arguments of this kind of DAG.
+    """
+    return DAG(
+        f"bluegreen_{kind}__{app.id}",
+        schedule=schedule,
+        **{"max_active_runs": 1, **settings},
+        default_args=DEFAULT_ARGS | {"app_id": app.id},
+        doc_md=doc,
+        tags=["bluegreen", app.id],
+    )
+
+
 def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> None:
     """Make a task's trigger rule count only the given tasks.
 
@@ -97,11 +116,17 @@ def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> 
         task.dag.get_task(task_id).downstream_task_ids.discard(task.task_id)
 
 
-def announce(report: ReportOperator) -> None:
-    """Add the task that emits events and notifications after the report."""
-    after = AnnounceOperator(app_id=report.app_id, task_id="announce", subject=report.subject, retries=0)
-    # A teardown, so that it does not decide how the run ends.
-    chain(report, after.as_teardown())
+def report_and_announce(subject: str, *, needs_confirmation: bool = True) -> ReportOperator:
+    """Return the task that reports how a run ended, and decides so; the task that announces it follows.
+
+    :param subject: what the run is to do; templated.
+    :param needs_confirmation: whether only a confirmed switch is a good end.
+    """
+    report = ReportOperator(task_id="report", subject=subject, needs_confirmation=needs_confirmation)
+    # Not one of the tasks that decide how the run ends.
+    announce = AnnounceOperator(task_id="announce", subject=subject, retries=0).as_teardown()
+    chain(report.as_teardown(on_failure_fail_dagrun=True), announce)
+    return report
 
 
 def stop_idle_later(
@@ -114,7 +139,6 @@ def stop_idle_later(
     """
     if app.seconds_until_stop is not None:
         later = StopIdleLaterOperator(
-            app_id=app.id,
             task_id="stop_idle_later",
             seconds=app.seconds_until_stop,
             lock=lock.output,

@@ -37,7 +37,7 @@ class AnnounceOperator(BlueGreenOperator):
 
     template_fields = ("subject",)
 
-    def __init__(self, *, app_id: str, subject: str, **kwargs: Any) -> None:
+    def __init__(self, *, subject: str, app_id: str = "", **kwargs: Any) -> None:
         # An alias has an event only if one is added, an asset with every success of the task.
         outlets = [run_asset(app_id), AssetAlias(f"bluegreen_live__{app_id}")]
         super().__init__(app_id=app_id, outlets=outlets, **kwargs)

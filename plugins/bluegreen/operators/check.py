@@ -19,6 +19,14 @@ from bluegreen.run.outcome import Outcome
 
 FINDINGS_KEY = "findings"
 SUMMARY_KEY = "summary"
+# The subject of a dry run's report, with what was found. A report of a failure names that as the cause.
+SUBJECT = (
+    "dry run of {{ params.ref }}"
+    "{% set revision = ti.xcom_pull(task_ids='check', key='revision') %}"
+    "{% if revision %} ({{ revision[:12] }}){% endif %}"
+    "{% set found = ti.xcom_pull(task_ids='check', key='summary') %}"
+    "{% if found and not ti.xcom_pull(task_ids='check', key='error') %} ({{ found }}){% endif %}"
+)
 
 
 class DryRunOperator(BlueGreenOperator):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import chain
 from airflow.sdk.exceptions import AirflowSkipException
 
 from bluegreen.errors import BlueGreenError
@@ -20,8 +19,6 @@ from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG
-
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.operators.support.this_run import ThisRun
@@ -145,24 +142,25 @@ class CommandHooksOperator(LockedOperator):
             self.log.warning("traces of the command are left, a later one removes them: %s", error)
 
 
-def add_command_hooks(dag: DAG, app: App, *, lock: Any, revision: Any) -> None:
-    """Put a task for each moment that the app has commands for into a deploy's DAG; none for the others."""
+def lifecycle_commands(
+    app: App, *, lock: Any, revision: Any
+) -> Callable[[Moment], list[CommandHooksOperator]]:
+    """Return a function that makes the task of a moment, for the place where the procedure has it.
 
-    def add(moment: Moment, before: str, after: Iterable[str]) -> None:
+    The function returns a list of that one task; an empty list if the app has no commands for the moment.
+    """
+
+    def task_at(moment: Moment) -> list[CommandHooksOperator]:
         if not hooks_at(app, moment):
-            return
-        task = CommandHooksOperator(
-            app_id=app.id,
-            task_id=moment.value,
-            moment=moment,
-            lock=lock,
-            revision=revision,
-            trigger_rule=RULES.get(moment, "all_success"),
-        )
-        chain([dag.get_task(name) for name in after], task, dag.get_task(before))
+            return []
+        return [
+            CommandHooksOperator(
+                task_id=moment.value,
+                moment=moment,
+                lock=lock,
+                revision=revision,
+                trigger_rule=RULES.get(moment, "all_success"),
+            )
+        ]
 
-    add(Moment.BEFORE_DEPLOY, "deploy", dag.get_task("deploy").upstream_task_ids)
-    add(Moment.BEFORE_SWITCH, "switch_traffic", dag.get_task("switch_traffic").upstream_task_ids)
-    add(Moment.AFTER_SWITCH, "report", ["switch_traffic"])
-    add(Moment.AFTER_ROLLBACK, "report", ["rollback"])
-    add(Moment.ON_FAILURE, "report", ["confirm", "rollback"])
+    return task_at

@@ -51,7 +51,7 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
 
     template_fields: Sequence[str] = (*TriggerDagRunOperator.template_fields, "lock")
 
-    def __init__(self, *, app_id: str, seconds: int, lock: Any, **kwargs: Any) -> None:
+    def __init__(self, *, seconds: int, lock: Any, app_id: str = "", **kwargs: Any) -> None:
         super().__init__(trigger_dag_id=stop_idle_dag_id(app_id), **kwargs)
         self.seconds = seconds
         self.lock = lock

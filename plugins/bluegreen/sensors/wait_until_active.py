@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class ActiveDropletsSensor(BaseSensorOperator):
     """Wait until every droplet of the app is active and has its addresses.
 
-    :param app_id: which app.
+    :param app_id: which app; default: the one in the DAG's ``default_args``.
     """
 
-    def __init__(self, *, app_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, app_id: str = "", **kwargs: Any) -> None:
         super().__init__(mode="poke", **kwargs)
         self.app_id = app_id
         self._deadline = Deadline()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, timezone
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.serialization.serialized_objects import DagSerialization as SerializedDAG
 from airflow.timetables.base import TimeRestriction
 
@@ -199,6 +200,18 @@ def test_a_task_that_was_killed_though_nothing_was_wrong_is_tried_again(dags: di
     for kind, *names in (("deploy", "health_check", "report"), ("rollback", "report"), ("dry_run", "report")):
         for name in names:
             assert dags[f"bluegreen_{kind}__my_perl_app"].get_task(name).retries == 2
+
+
+def test_every_task_knows_its_app(dags: dict[str, DAG]) -> None:
+    given: dict[str, Any] = {task: {"ip": "198.18.0.1"} for task in ("deploy", "activate")}
+    given["wait_for_ssh"] = {"droplet": {}}
+    tasks: list[Any] = [
+        task.unmap(given[task.task_id]) if isinstance(task, MappedOperator) else task
+        for dag in dags.values()
+        for task in dag.tasks
+    ]
+    known = {task.app_id for task in tasks if task.task_id not in ("judge", "settings")}
+    assert known == {"my_perl_app"}
 
 
 def test_a_dry_run_has_no_task_that_changes_anything(dags: dict[str, DAG]) -> None:

@@ -37,10 +37,10 @@ class TaskOfApp:
 class BlueGreenOperator(TaskOfApp, BaseOperator):
     """A task of one app; subclasses do their work in :meth:`act`.
 
-    :param app_id: which app; its settings are read when the task runs.
+    :param app_id: which app; default: the one in the DAG's ``default_args``.
     """
 
-    def __init__(self, *, app_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, app_id: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.app_id = app_id
 
