@@ -240,6 +240,11 @@ class Mirror:
         return answer.stdout
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = LOCAL_SECONDS) -> Answer:
+        """Run git in the mirror, and return its result, whatever its exit status.
+
+        :param stdin: text for its standard input.
+        :param timeout: seconds after which git is killed.
+        """
         return run_git(*arguments, directory=self.path, stdin=stdin, timeout=timeout, held=self._held)
 
     def _ask(self, *arguments: str, timeout: float, stdin: str = "") -> Answer:

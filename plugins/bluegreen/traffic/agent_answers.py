@@ -21,6 +21,8 @@ def utc(seconds: float) -> str:
 
 
 class AgentAnswer(BaseModel):
+    """An answer of the agent, or a part of one; members that this version does not know are ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     @classmethod
@@ -287,5 +289,8 @@ class RevertResult(AgentAnswer):
 
 
 def run_order(token: int | None, moment: float | None) -> tuple[int, float]:
-    """What runs have done is sorted by this, the last at the end: by their tokens first, which only grow."""
+    """Return a sort key for the actions of runs, the last action last.
+
+    Tokens only grow, so they come first; the clock, which may be set back, decides only within one run.
+    """
     return token or 0, moment or 0.0
