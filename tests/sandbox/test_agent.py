@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from bluegreen.agent_bundle import AgentBundle, agent_bundle, memory_runner
+from agent.protocol import Verb
+from bluegreen.agent_bundle import AgentBundle, agent_bundle, memory_command, memory_input
 from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
@@ -39,9 +40,8 @@ kill -STOP $!
 def install_agent(machine: Machine, bundle: AgentBundle) -> dict[str, Any]:
     """Let a version of the agent install itself, and return its answer."""
     # As text: what is sent to a machine here is no bytes.
-    machine.run(["tee", "/run/agent.base64"], text=base64.b64encode(bundle.data).decode())
-    request = [bundle.name, str(len(bundle.data)), "install_agent"]
-    command = shlex.join(["python3", "-I", "-B", "-c", memory_runner(), *request])
+    machine.run(["tee", "/run/agent.base64"], text=base64.b64encode(memory_input({}, bundle)).decode())
+    command = shlex.join(memory_command(Verb.INSTALL_AGENT, bundle))
     answer: dict[str, Any] = json.loads(machine.run(f"base64 -d /run/agent.base64 | {command}").stdout)
     return answer
 

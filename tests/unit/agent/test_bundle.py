@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_runner, pack
+from agent.protocol import Verb
+from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_command, pack
 
 CODE = "import sys; from bluegreen.agent_bundle import agent_bundle; sys.stdout.write(agent_bundle().sha256)"
 
@@ -62,8 +64,8 @@ def test_the_members_are_plain_text(tmp_path: Path) -> None:
         assert archive.read("agent/protocol.py") == (AGENT_DIRECTORY / "protocol.py").read_bytes()
 
 
-def run(*command: str, stdin: bytes = b"") -> dict[str, object]:
-    done = subprocess.run([sys.executable, *command], input=stdin, capture_output=True, check=False)
+def run(command: Sequence[str], stdin: bytes = b"") -> dict[str, object]:
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     answer: dict[str, object] = json.loads(done.stdout)
     assert done.returncode == (0 if answer["ok"] else 1)
     return answer
@@ -72,7 +74,7 @@ def run(*command: str, stdin: bytes = b"") -> dict[str, object]:
 def test_it_is_run_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / agent_bundle().name
     file.write_bytes(agent_bundle().data)
-    assert "usage" in str(run(str(file))["message"])
+    assert "usage" in str(run([sys.executable, str(file)])["message"])
 
 
 @pytest.mark.parametrize("request_text", [b"[]", b"{"])
@@ -81,30 +83,25 @@ def test_from_memory_it_reads_its_request_after_itself_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BLUEGREEN_ROOT", str(tmp_path))
-    bundle = agent_bundle()
-    command = ["-I", "-B", "-c", memory_runner(), bundle.name, str(len(bundle.data)), "probe", "-"]
-    answer = run(*command, stdin=bundle.data + request_text)
+    answer = run(memory_command(Verb.PROBE), agent_bundle().compressed + request_text)
     assert answer["error"] == "bad_request"
     assert "not JSON" in str(answer["message"]) or "not a JSON object" in str(answer["message"])
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:1000] + b"?" + data[1001:]])
+def another_version(_sent: bytes) -> bytes:
+    """As many bytes as were sent, of which the first are another version."""
+    other = zlib.compress(b"another version")
+    return other + bytes(len(_sent) - len(other))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda sent: sent[:-1], lambda sent: sent[:1000] + b"??" + sent[1002:], another_version]
+)
 def test_an_agent_that_is_damaged_on_its_way_into_memory_does_nothing(
     damage: Callable[[bytes], bytes],
 ) -> None:
-    bundle = agent_bundle()
-    command = [
-        sys.executable,
-        "-I",
-        "-B",
-        "-c",
-        memory_runner(),
-        bundle.name,
-        str(len(bundle.data)),
-        "probe",
-        "{}",
-    ]
-    done = subprocess.run(command, input=damage(bundle.data), capture_output=True, text=False, check=False)
+    command, sent = memory_command(Verb.PROBE), damage(agent_bundle().compressed)
+    done = subprocess.run(command, input=sent, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"did not arrive as it was sent" in done.stderr

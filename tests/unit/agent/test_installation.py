@@ -13,7 +13,7 @@ import pytest
 
 from agent.protocol import ALARM_AFTER, DEADLINES, Verb
 from agent.proxy.boot_unit import ENABLED, unit_text
-from bluegreen.agent_bundle import agent_bundle, memory_runner
+from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
 from bluegreen.hooks.droplet import CommandResult
@@ -78,11 +78,8 @@ WHO = {"owner": "alice", "run_id": "run-1", "ref": "v1"}
 
 
 def from_memory(world: LocalHaproxy, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
-    ours = agent_bundle()
-    command = [sys.executable, "-I", "-B", "-c", memory_runner(), ours.name, str(len(ours.data))]
-    return subprocess.run(
-        [*command, "install_agent", "-"], input=stdin, env=world.environment, capture_output=True, check=False
-    )
+    command = memory_command(Verb.INSTALL_AGENT)
+    return subprocess.run(command, input=stdin, env=world.environment, capture_output=True, check=False)
 
 
 def test_the_lock_enables_the_unit_that_runs_this_version_at_boot(versions: Versions) -> None:
@@ -146,11 +143,11 @@ def lengths(whole: bytes) -> Iterator[int]:
 
 def test_an_agent_that_is_cut_anywhere_installs_nothing(versions: Versions) -> None:
     versions.world.installed_agent.unlink()
-    data = versions.ours.data
+    data = versions.ours.compressed
     cut = (from_memory(versions.world, data[:length]) for length in lengths(data))
     assert [done for done in cut if done.returncode == 0] == []
     assert versions.files() == []
-    assert from_memory(versions.world, data + b"{}").returncode == 0
+    assert from_memory(versions.world, memory_input({})).returncode == 0
     assert versions.files() == [versions.ours.name]
 
 
@@ -229,7 +226,7 @@ def test_a_version_that_runs_stays(versions: Versions) -> None:
     with subprocess.Popen(command, env=versions.world.environment, stdin=subprocess.PIPE) as waiting:
         # It waits for its request.
         (versions.directory / versions.ours.name).unlink(missing_ok=True)
-        assert from_memory(versions.world, versions.ours.data + b"{}").returncode in (0, 1)
+        assert from_memory(versions.world, memory_input({})).returncode in (0, 1)
         assert old.exists()
         waiting.kill()
 

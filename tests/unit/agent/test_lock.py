@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_runner
+from agent.protocol import Verb
+from bluegreen.agent_bundle import AGENT_DIRECTORY, memory_command, memory_input
 from bluegreen.color import Color
 from tests.unit.local_haproxy import ADDRESSES, REVISIONS, Deployed, LocalHaproxy, fire, snapshot
 
@@ -167,10 +168,9 @@ def test_a_request_that_makes_no_sense_is_refused_in_one_line(
 def test_status_reads_everything_and_writes_nothing_even_from_memory(deployed: Deployed) -> None:
     deployed.switch(Color.GREEN)
     before = snapshot(deployed.world)
-    bundle = agent_bundle()
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", memory_runner(), bundle.name, str(len(bundle.data)), "status"],
-        input=bundle.data,
+        memory_command(Verb.STATUS),
+        input=memory_input({}),
         env=deployed.world.environment,
         capture_output=True,
         check=True,
