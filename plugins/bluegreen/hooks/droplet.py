@@ -55,6 +55,9 @@ class CommandResult:
 class DropletHook(BaseHook):
     """One droplet over SSH, with the host key that was recorded for it.
 
+    The SSH provider's ``SSHHook`` opens the connection, but its ``exec_ssh_client_command`` does not run the
+    commands: it logs them, and its timeout is of silence only, see docs/decisions/airflow.md.
+
     :param droplet: the droplet, which is reached by its public address.
     :param conn_id: Airflow connection of type ``ssh`` with login and key; its host is not used.
     :param connect_timeout: seconds to open the connection.
