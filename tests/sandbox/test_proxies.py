@@ -164,7 +164,7 @@ def test_a_run_that_dies_has_one_record_on_each_though_its_own_report_comes_late
     pair.switch(Color.GREEN)
     lock(3)
     pair.hook.record({**dying, "outcome": "live and confirmed"})
-    assert outcomes() == [[("run-2", "ended without a word")]] * 2
+    assert outcomes() == [[("run-2", "ended without a report")]] * 2
     assert replay(read_ledger(pair.ledgers())) == State(live=Color.BLUE, revision=REVISIONS[Color.BLUE])
     assert pair.colors() == ["blue", "blue"]
 

@@ -7,7 +7,7 @@ import time
 
 from agent.protocol import AgentError, Json
 from agent.proxy.machine import Proxy
-from agent.proxy.messages import WITHOUT_A_WORD
+from agent.proxy.messages import UNREPORTED
 from agent.system import utc
 
 
@@ -35,13 +35,13 @@ def record_of_an_abandoned_run(proxy: Proxy, begun: Json, found_by: str) -> Json
     live = {"live": running, "live_known": True}
     live["live_revision"] = kept.get("revision") if running and kept.get("color") == running else None
     found = f"{fate}, as run {found_by} found; live is {running or 'nothing'}"
-    message = f"{begun.get('subject', run_id)}: {WITHOUT_A_WORD}: {found}"
+    message = f"{begun.get('subject', run_id)}: {UNREPORTED}: {found}"
     ended = utc(time.time(), "%Y-%m-%dT%H:%M:%SZ")
     return {
         **begun,
         **way,
         **live,
-        "outcome": WITHOUT_A_WORD,
+        "outcome": UNREPORTED,
         "message": message,
         "ended": ended,
         "found_by": found_by,

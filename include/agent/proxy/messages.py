@@ -12,7 +12,7 @@ from typing import Optional, TypedDict
 from agent.protocol import Json, Probe
 
 # The outcome of a run that has left its lock behind.
-WITHOUT_A_WORD = "ended without a word"
+UNREPORTED = "ended without a report"
 
 # `from` is a word of Python's.
 _FromColor = TypedDict("_FromColor", {"from": Optional[str]})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
-from bluegreen.run.outcome import WITHOUT_A_WORD
+from bluegreen.run.outcome import UNREPORTED
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -49,7 +49,7 @@ def write_final_note(dag_run: DagRun) -> None:
         write_note(dag_run, str(report["message"]))
     # A run that was marked failed goes on until its report is done.
     elif dag_run.end_date is not None and (subject := subject_of(dag_run)):
-        write_note(dag_run, f"{subject}: {WITHOUT_A_WORD}, see the log of its task report")
+        write_note(dag_run, f"{subject}: {UNREPORTED}, see the log of its task report")
 
 
 def subject_of(dag_run: DagRun) -> str | None:

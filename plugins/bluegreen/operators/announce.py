@@ -10,7 +10,8 @@ from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.notifications import notify
 from bluegreen.operators.support.run_record import record_at_start
 from bluegreen.run.events import event_of
-from bluegreen.run.outcome import WITHOUT_A_WORD, Outcome
+from bluegreen.run.outcome import UNREPORTED, Outcome
+from bluegreen.run.report import Report
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
@@ -45,18 +46,21 @@ class AnnounceOperator(BlueGreenOperator):
 
     def act(self, run: ThisRun) -> None:
         """Tell everybody."""
-        report = run.xcom_of("report", "report") or self._unreported(run)
-        record, outcome, message = report["record"], report["outcome"], report["message"]
+        found = run.xcom_of("report", "report")
+        report = Report.model_validate(found) if found else self._unreported(run)
         events: Any = run.context["outlet_events"]
-        events[run_asset(self.app_id)].extra.update(record)
-        if outcome == Outcome.LIVE:
-            events[AssetAlias(f"bluegreen_live__{self.app_id}")].add(live_asset(self.app_id), extra=record)
-        event = event_of(outcome, good=run.states.get("report") == "success", dry_run=run.is_dry_run)
+        events[run_asset(self.app_id)].extra.update(report.record)
+        if report.outcome == Outcome.LIVE:
+            events[AssetAlias(f"bluegreen_live__{self.app_id}")].add(
+                live_asset(self.app_id), extra=report.record
+            )
+        event = event_of(report.outcome, good=run.states.get("report") == "success", dry_run=run.is_dry_run)
         if event:
-            notify(self.app, event, message, run.page)
+            notify(self.app, event, report.message, run.page)
 
-    def _unreported(self, run: ThisRun) -> dict[str, Any]:
+    def _unreported(self, run: ThisRun) -> Report:
         """The report of a run whose report died."""
-        message = f"{self.subject}: {WITHOUT_A_WORD}, see the log of its task report"
-        end = {"outcome": WITHOUT_A_WORD, "message": message}
-        return {**end, "record": record_at_start(run, self.subject).model_copy(update=end).line()}
+        message = f"{self.subject}: {UNREPORTED}, see the log of its task report"
+        end = {"outcome": UNREPORTED, "message": message}
+        record = record_at_start(run, self.subject).model_copy(update=end)
+        return Report(outcome=UNREPORTED, message=message, record=record.line())

@@ -16,6 +16,7 @@ from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by, r
 from bluegreen.run.events import Event
 from bluegreen.run.plan import Plan
 from bluegreen.source.policy import commits_between
+from bluegreen.validation.results import Baseline
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -117,12 +118,13 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
         return f"anybody within {self.app.timeouts.approval} s (setting timeouts.approval)"
 
     def _request(self, run: ThisRun) -> str:
+        baseline = Baseline.model_validate(self.baseline)
         request = Request(
             app=self.app,
             plan=Plan.model_validate(self.plan),
             revision=self.revision,
-            baseline=self.baseline["samples"],
-            unproven=self.baseline["unproven"],
+            baseline=baseline.samples,
+            unproven=baseline.unproven,
             reason=run.params["reason"] or "",
             emergency=run.is_emergency,
         )

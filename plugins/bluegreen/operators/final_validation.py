@@ -18,7 +18,6 @@ from bluegreen.validation.background import BackgroundReader, TimedValue
 from bluegreen.validation.client_requests import ClientRequests, Snapshot
 from bluegreen.validation.evidence import ClientRequestCounter, Evidence, proving_paths
 from bluegreen.validation.own_requests import (
-    Sample,
     Series,
     described,
     is_broken,
@@ -26,6 +25,7 @@ from bluegreen.validation.own_requests import (
     series_of,
     wrong_revision,
 )
+from bluegreen.validation.results import BakeResult, Baseline
 from bluegreen.validation.sampler import ProbeOptions, Sampler, Target, targets_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class FinalValidationOperator(ReleaseOperator):
         self.seals(run).require_result("switch_traffic", self.revision, self.switched)
 
     def act(self, run: ThisRun) -> dict[str, Any]:
-        """Return what was seen.
+        """Return the :class:`~bluegreen.validation.results.BakeResult`.
 
         :raises BlueGreenError: with the first limit that was broken.
         """
@@ -87,7 +87,7 @@ class FinalValidationOperator(ReleaseOperator):
         # An emergency deploy replaces a release that is not to be compared with: like the first one.
         live = None if run.is_emergency else plan.live
         hook, key = self.proxies(), preview_key(self.app)
-        before = [Sample(**sample) for sample in self.baseline["samples"]] if live else []
+        before = self._baseline.samples if live else ()
         targets = targets_of(settings.paths, plan.fleet.proxies)
         traffic = self._traffic(plan, live)
         clients = ClientRequestCounter()
@@ -123,13 +123,13 @@ class FinalValidationOperator(ReleaseOperator):
         self._judge(series, settings)
         self._stop_at(one.failed_in_a_row(settings) for one in healthy)
         self._stop_at([wrong_revision(new.samples(), self.revision)])
-        proving = self._demand_proof(series, settings)
-        seen = {
-            "bake_seconds": round(time.monotonic() - start, 1),
-            "own_requests": {one.path: one.summary() for one in series},
-            "all_requests": {name: one.summary() for name, one in traffic.items()},
-            "rests_on": self._rests_on(series, proving, clients, settings).model_dump(mode="json"),
-        }
+        proving = self._require_proof(series, settings)
+        seen = BakeResult(
+            bake_seconds=round(time.monotonic() - start, 1),
+            own_requests={one.path: one.summary() for one in series},
+            all_requests={name: one.summary() for name, one in traffic.items()},
+            rests_on=self._rests_on(series, proving, clients, settings),
+        ).model_dump(mode="json")
         self.log.info("the bake is over, no limit broken: %s", seen)
         self.seals(run).seal_result(self.revision, seen)
         return seen
@@ -170,14 +170,18 @@ class FinalValidationOperator(ReleaseOperator):
         return settings.model_copy(update=unlimited) if self.goes_back else settings
 
     @property
+    def _baseline(self) -> Baseline:
+        return Baseline.model_validate(self.baseline)
+
+    @property
     def _unproven(self) -> set[str]:
         """Paths that the new release did not answer well in the preview already; they are not judged."""
-        return set(self.baseline["unproven"])
+        return set(self._baseline.unproven)
 
     def _judge(self, series: Iterable[Series], settings: ValidationSettings) -> None:
         self._stop_at(one.verdict(settings) for one in series if one.path not in self._unproven)
 
-    def _demand_proof(self, series: Sequence[Series], settings: ValidationSettings) -> list[Series]:
+    def _require_proof(self, series: Sequence[Series], settings: ValidationSettings) -> list[Series]:
         """Return the paths that a verdict rests on.
 
         :raises BlueGreenError: if a path was not asked, or proves nothing that the preview had promised. The

@@ -92,7 +92,7 @@ class CommandHooksOperator(LockedOperator):
         if self.moment is Moment.BEFORE_SWITCH:
             return states.get("preview_check") == "success"
         if self.moment is Moment.AFTER_ROLLBACK:
-            return bool((run.output("rollback") or {}).get("taken_back"))
+            return run.rollback is not None and run.rollback.taken_back
         if self.moment is Moment.ON_FAILURE:
             return "failed" in states.values()
         return True

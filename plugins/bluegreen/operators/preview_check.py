@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
@@ -16,6 +15,7 @@ from bluegreen.traffic.good_answer import advice
 from bluegreen.traffic.preview_access import ways_to_look
 from bluegreen.validation.evidence import proving_paths
 from bluegreen.validation.own_requests import Sample, described, empty_rate_of, is_broken, rate_of, series_of
+from bluegreen.validation.results import Baseline
 from bluegreen.validation.sampler import KEY_REFUSED, ProbeClient, ProbeOptions, Sampler, Target, targets_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class PreviewCheckOperator(ReleaseOperator):
         self.goes_back = goes_back
 
     def act(self, run: ThisRun) -> dict[str, Any]:
-        """Return the baseline: samples of the live color, and the ``unproven`` paths that prove nothing.
+        """Return the :class:`~bluegreen.validation.results.Baseline`.
 
         :raises BlueGreenError: if the idle color does not answer as it should, or no path proves anything.
         """
@@ -62,7 +62,7 @@ class PreviewCheckOperator(ReleaseOperator):
                 time.sleep(max(0.0, live.started + BASELINE_SECONDS - time.monotonic()))
         before = live.samples()
         if not self.goes_back and not run.is_emergency:
-            self._demand_content(seen, before)
+            self._require_content(seen, before)
         broken = [series.new for series in series_of(seen, []) if is_broken(series.new)]
         unproven = {samples[-1].path: samples[-1] for samples in broken}
         proving = proving_paths(self.app.validation.paths, unproven, self.app.health.path)
@@ -81,7 +81,8 @@ class PreviewCheckOperator(ReleaseOperator):
                     "%s of %s requests to %s failed before the switch already",
                     *(rate.failed, rate.requests, series.path),
                 )
-        baseline = {"samples": [asdict(sample) for sample in before], "unproven": sorted(unproven)}
+        found = Baseline(samples=tuple(before), unproven=tuple(sorted(unproven)))
+        baseline = found.model_dump(mode="json")
         self.seals(run).seal_result(self.revision, baseline)
         return baseline
 
@@ -143,7 +144,7 @@ class PreviewCheckOperator(ReleaseOperator):
             excused |= {sample.path for sample in wrong} - crashed
         return excused
 
-    def _demand_content(self, seen: Sequence[Sample], before: Sequence[Sample]) -> None:
+    def _require_content(self, seen: Sequence[Sample], before: Sequence[Sample]) -> None:
         """Refuse empty pages where the live release has some; an app that lost its content answers so.
 
         :raises BlueGreenError: with the path.

@@ -24,9 +24,8 @@ from bluegreen.operators.support.seals import Seals, older_than_live
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.drain import Drain
+from bluegreen.run.report import Report
 from bluegreen.traffic.preview_access import ways_to_look
-from bluegreen.validation.evidence import Evidence
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
@@ -57,17 +56,13 @@ class ReportOperator(BlueGreenOperator):
         """
         hook = self._held(run)
         end = end_of(hook, run.holder) if hook else End()
-        said, good = self._compose(run, end)
+        report, good = self._compose(run, end)
         trouble = None
         try:
             record = record_at_end(
                 record_at_start(run, self._subject(run)),
                 run,
-                outcome=said["outcome"],
-                message=said["message"],
-                older=said["older"],
-                approved_by=said["approved_by"],
-                live=end.live,
+                report=report,
                 live_known=end.live_known,
                 statuses=end.statuses,
             )
@@ -77,16 +72,16 @@ class ReportOperator(BlueGreenOperator):
             if hook:
                 trouble = self._unlock(hook)
         if trouble and not end.trouble:
-            said, good = self._compose(run, replace(end, trouble=trouble))
-        said["record"] = record.line()
-        run.push(REPORT_KEY, said)
+            report, good = self._compose(run, replace(end, trouble=trouble))
+        report = report.model_copy(update={"record": record.line()})
+        run.push(REPORT_KEY, report.model_dump(mode="json"))
         if not good:
             # Airflow shows an exception's text at the end of a traceback, folded away.
-            self.log.error("%s", said["message"])
-            raise AirflowFailException(said["message"])
-        self.log.info("%s", said["message"])
+            self.log.error("%s", report.message)
+            raise AirflowFailException(report.message)
+        self.log.info("%s", report.message)
 
-    def _compose(self, run: ThisRun, end: End) -> tuple[dict[str, Any], bool]:
+    def _compose(self, run: ThisRun, end: End) -> tuple[Report, bool]:
         """Return the report, and whether the run ended well."""
         facts = self._facts(run, end)
         if self.needs_confirmation:
@@ -111,11 +106,17 @@ class ReportOperator(BlueGreenOperator):
             # Without a switch, an earlier run's stop may come first.
             when = "at" if facts.kept else "by"
             message += f"; {end.live.other} stops {when} {moment} (server.stop_idle_after)"
-        said: dict[str, Any] = {"outcome": outcome, "live": end.live, "message": message}
-        said |= {"older": older, "approved_by": approver}
-        drain = facts.drain.model_dump(mode="json") if facts.drain else None
-        said["rests_on"] = facts.rests_on.model_dump(mode="json") if facts.rests_on else None
-        return said | {"drain": drain, "still_running": end.still_running}, good
+        report = Report(
+            outcome=outcome,
+            live=end.live,
+            message=message,
+            older=older,
+            approved_by=approver,
+            rests_on=facts.rests_on,
+            drain=facts.drain,
+            still_running=end.still_running,
+        )
+        return report, good
 
     def _facts(self, run: ThisRun, end: End) -> Facts:
         """Bring together what the tasks and the proxies say; where they differ, the latter count."""
@@ -131,12 +132,11 @@ class ReportOperator(BlueGreenOperator):
         if end.trouble:
             errors["report"] = end.trouble
             self.log.warning("%s", end.trouble)
-        plan, drain = run.plan, run.output("drain")
-        bake = run.output("final_validation") or {}
+        plan = run.plan
         unmoved = plan is not None and end.live_known and end.live is plan.live
         # A proxy with a full disk sends traffic back, and cannot write down that it did.
         went_there_and_back = unmoved and bool(run.output("switch_traffic"))
-        rolled_back = bool((run.output("rollback") or {}).get("moved"))
+        rolled_back = run.rollback is not None and run.rollback.moved
         return Facts(
             subject=self._subject(run),
             states=states,
@@ -149,9 +149,9 @@ class ReportOperator(BlueGreenOperator):
             first=plan is not None and plan.live is None,
             unmoved=unmoved,
             settled=settled,
-            drain=Drain.model_validate(drain) if drain else None,
+            drain=run.drain,
             still_running=end.still_running,
-            rests_on=Evidence.model_validate(bake["rests_on"]) if bake else None,
+            rests_on=run.bake.rests_on if run.bake else None,
             by_policy=any(one.by_policy for one in run.failures.values()),
         )
 

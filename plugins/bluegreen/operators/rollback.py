@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import ProxyError
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.links import HaproxyLink
+from bluegreen.run.report import RollbackResult
 from bluegreen.traffic.live import live_color
 from bluegreen.traffic.own_switch import is_taken_back
 
@@ -28,7 +29,7 @@ class RollbackOperator(LockedOperator):
         self.plan: dict[str, Any] | None = None
 
     def act(self, run: ThisRun) -> dict[str, Any]:
-        """Return whether traffic was moved, whether this run's switch was taken back, and who is live now.
+        """Return the :class:`~bluegreen.run.report.RollbackResult`.
 
         :raises ProxyError: if traffic is not, or cannot be brought, where it was.
         """
@@ -52,10 +53,10 @@ class RollbackOperator(LockedOperator):
                 f"proxies, then run bluegreen_rollback__{self.app_id}"
             )
         self.log.info("live is %s; traffic moved back on: %s", live, moved or "none, it had not moved")
-        return {
-            "moved": bool(moved),
+        return RollbackResult(
+            moved=bool(moved),
             # A proxy's timer may have been faster.
-            "taken_back": is_taken_back(statuses, run.holder),
-            "live": live,
-            "milliseconds": max(moved.values(), default=None),
-        }
+            taken_back=is_taken_back(statuses, run.holder),
+            live=live,
+            milliseconds=max(moved.values(), default=None),
+        ).model_dump(mode="json")

@@ -11,8 +11,8 @@ from bluegreen.errors import PolicyError
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app import App
 from bluegreen.settings.policy import Demand
-from bluegreen.traffic.good_answer import is_good
 from bluegreen.traffic.preview_access import ways_to_look
+from bluegreen.validation.own_requests import Sample
 
 MOST_COMMITS = 30
 
@@ -66,7 +66,7 @@ class Request:
     app: App
     plan: Plan
     revision: str
-    baseline: Sequence[Mapping[str, Any]]
+    baseline: Sequence[Sample]
     reason: str = ""
     unproven: Sequence[str] = ()
     emergency: bool = False
@@ -74,7 +74,7 @@ class Request:
     @property
     def live_revision(self) -> str | None:
         """The live revision, or ``None`` if nothing is live or it is unknown."""
-        seen = Counter(sample["revision"] for sample in self.baseline if sample["revision"])
+        seen = Counter(sample.revision for sample in self.baseline if sample.revision)
         return str(seen.most_common(1)[0][0]) if seen else None
 
     @property
@@ -106,7 +106,7 @@ class Request:
     def _checks(self) -> list[str]:
         droplets = ", ".join(droplet.label for droplet in self.plan.idle_droplets)
         paths = ", ".join(dict.fromkeys([*self.app.validation.paths, self.app.health.path]))
-        failed = sum(not is_good(sample["status"], sample["statuses"]) for sample in self.baseline)
+        failed = sum(sample.failed for sample in self.baseline)
         checks = [
             f"built, started and healthy on {droplets}",
             f"the new release answers by the preview host: {paths}",

@@ -12,7 +12,7 @@ from bluegreen.traffic.drain import Drain, requests
 from bluegreen.validation.evidence import Evidence
 
 # The outcome of a run whose report died, so that the place of the traffic is unknown.
-WITHOUT_A_WORD = messages.WITHOUT_A_WORD
+UNREPORTED = messages.UNREPORTED
 
 
 class Outcome(StrEnum):
@@ -147,5 +147,5 @@ def _long_requests(facts: Facts, moved: str) -> list[str]:
 def _silent_failure(states: Mapping[str, str]) -> str:
     failed = sorted(task for task, state in states.items() if state == "failed")
     if failed:
-        return f"{', '.join(failed)} ended without a word (killed?), see its log"
+        return f"{', '.join(failed)} ended without a report (killed?), see its log"
     return "the run was ended before it was done"

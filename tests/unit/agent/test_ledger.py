@@ -86,7 +86,7 @@ def test_the_record_of_a_dead_run_is_completed_by_the_run_that_takes_its_lock_ov
     dying.world.ok("lock", **NEXT, over=dying.token)
     (found,) = records(dying)
     assert (found.run_id, found.triggered_by, found.reason) == ("run-2", "alice", "bug 7")
-    assert (found.outcome, found.found_by) == ("ended without a word", "deploy/run-3")
+    assert (found.outcome, found.found_by) == ("ended without a report", "deploy/run-3")
     assert (found.live, found.live_revision) == (Color.BLUE, REVISIONS[Color.BLUE])
     assert found.ended is not None
 
@@ -111,7 +111,7 @@ def test_it_says_that_a_dead_run_s_switch_is_kept(dying: Deployed) -> None:
 def test_a_late_report_of_a_run_that_was_thought_dead_adds_nothing(dying: Deployed) -> None:
     dying.world.ok("lock", **NEXT, over=dying.token)
     assert dying.world.ok("record", record=ENDED)["written"] is False
-    assert [one.outcome for one in records(dying)] == ["ended without a word"]
+    assert [one.outcome for one in records(dying)] == ["ended without a report"]
 
 
 def test_a_run_that_died_after_its_report_is_not_reported_again(dying: Deployed) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from agent.protocol import Code, Verb
 from bluegreen.dag_building.task_docs import TASKS
-from bluegreen.run.outcome import WITHOUT_A_WORD, Outcome
+from bluegreen.run.outcome import UNREPORTED, Outcome
 from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 from scripts.reference import agent, messages, settings
@@ -132,4 +132,4 @@ def _occurs(text: str, known: str) -> bool:
 def test_every_outcome_is_explained_and_no_other() -> None:
     page = (DOCS / "audit-and-notifications.md").read_text(encoding="utf-8")
     [section] = re.findall(r"## Outcomes\n(.*?)\n## ", page, re.DOTALL)
-    assert set(re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE)) == {*Outcome, WITHOUT_A_WORD}
+    assert set(re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE)) == {*Outcome, UNREPORTED}

@@ -12,7 +12,7 @@ from airflow.configuration import conf
 from airflow.sdk.configuration import conf as task_conf
 
 from bluegreen.operators.support.metrics import Watched, findings_of, locked
-from bluegreen.run.outcome import WITHOUT_A_WORD, Outcome
+from bluegreen.run.outcome import UNREPORTED, Outcome
 from bluegreen.settings.app_file import load_app
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,7 +66,7 @@ def test_the_alarms_ask_for_what_there_is() -> None:
     assert asked <= names | {"airflow_scheduler_heartbeat"}
 
 
-@pytest.mark.parametrize("outcome", [Outcome.UNCLEAR, Outcome.NOTHING_TO_GO_BACK_TO, WITHOUT_A_WORD])
+@pytest.mark.parametrize("outcome", [Outcome.UNCLEAR, Outcome.NOTHING_TO_GO_BACK_TO, UNREPORTED])
 def test_the_ends_after_which_nobody_knows_are_an_alarm(outcome: str) -> None:
     [slug] = [name.rpartition(".")[2] for name in RUN.ended(0, {"outcome": outcome}) if ".ended." in name]
     [pattern] = re.findall(r'outcome=~"(.*?)"', ALERTS)

@@ -100,9 +100,9 @@ def test_the_end_of_a_run_clears_its_due_time_and_reports_outcome_and_switch(
     }
 
 
-def test_a_run_whose_report_died_ended_without_a_word(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_report_died_ended_without_a_report(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     end(monkeypatch, None)
-    assert f"bluegreen.run.ended.deploy.{APP}.ended_without_a_word" in sink.last()
+    assert f"bluegreen.run.ended.deploy.{APP}.ended_without_a_report" in sink.last()
 
 
 def test_a_run_that_is_marked_failed_has_not_ended_until_its_report_is_done(

@@ -92,7 +92,7 @@ def test_a_deploy_that_left_no_report_does_not_seem_to_run_for_ever(world: World
     run.end_date = None
     assert world.ended(run) == "deploy of v2", "marked failed, its report is yet to come"
     run.end_date = "now"
-    assert world.ended(run) == "deploy of v2: ended without a word, see the log of its task report"
+    assert world.ended(run) == "deploy of v2: ended without a report, see the log of its task report"
 
 
 @pytest.mark.parametrize(

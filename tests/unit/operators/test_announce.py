@@ -158,7 +158,7 @@ def test_every_run_is_an_event_and_only_a_new_live_revision_is_one_of_the_other(
 
 def test_a_run_whose_report_died_is_announced_too(monkeypatch: pytest.MonkeyPatch) -> None:
     events, told = announced(monkeypatch, {"lock": "success", "report": "failed"}, None)
-    assert events[announce.run_asset(APP)].extra["outcome"] == "ended without a word"
+    assert events[announce.run_asset(APP)].extra["outcome"] == "ended without a report"
     [(event, message)] = told
     assert event is Event.FAILURE
-    assert message.startswith("deploy of v2: ended without a word")
+    assert message.startswith("deploy of v2: ended without a report")

@@ -23,6 +23,7 @@ from bluegreen.run.events import Event
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
+from bluegreen.validation.own_requests import Sample
 from tests.unit.repositories import app_of
 
 pytestmark = pytest.mark.usefixtures("trusting")
@@ -39,8 +40,8 @@ def droplet(number: int, name: str) -> Droplet:
 LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1")
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(proxies=(LB,), blue=(BLUE,), green=(GREEN,)))
 LOCK = HeldLock(proxies=(LB,), tokens={"lb-1": 7}).model_dump(mode="json")
-BASELINE = [{"status": 302, "revision": OLD, "statuses": [302]}] * 9
-BASELINE += [{"status": 503, "revision": None, "statuses": []}]
+BASELINE = [Sample(milliseconds=1.0, status=302, revision=OLD, statuses=[302])] * 9
+BASELINE += [Sample(milliseconds=1.0, status=503, revision=None)]
 
 
 def request(revision: str = NEW, **changes: Any) -> Request:

@@ -34,6 +34,7 @@ from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY, failures_rep
 from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import HeldLock, Plan
+from bluegreen.run.report import RollbackResult
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Allowed
 from bluegreen.traffic.agent_answers import Counters, RevertResult, SwitchResult
@@ -222,8 +223,7 @@ def test_a_mistake_of_ours_is_named_in_the_report_without_its_text() -> None:
 
 def roll_back(states: dict[str, str] | None = None, **xcoms: Any) -> dict[str, Any]:
     task = rollback.RollbackOperator(task_id="rollback", app_id=APP, lock=LOCK)
-    found: dict[str, Any] = task.execute(context(states, **xcoms))
-    return found
+    return dict(RollbackResult.model_validate(task.execute(context(states, **xcoms))))
 
 
 def test_a_first_deploy_has_nothing_to_go_back_to_and_its_rollback_does_not_pretend_trouble(

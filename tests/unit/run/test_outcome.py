@@ -83,7 +83,7 @@ def test_a_ref_that_was_refused_leaves_traffic_untouched_without_asking_anybody(
 
 
 def test_a_task_that_was_killed_is_named_although_it_said_nothing() -> None:
-    assert "deploy_1 ended without a word" in message_of(facts({"deploy_1": "failed"}), "shop")
+    assert "deploy_1 ended without a report" in message_of(facts({"deploy_1": "failed"}), "shop")
 
 
 def test_a_switch_that_the_proxy_took_back_before_the_confirmation_is_rolled_back() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bluegreen.checks.finding import Finding, Severity
 from bluegreen.run.approval_request import demanded_by
-from bluegreen.run.outcome import WITHOUT_A_WORD
+from bluegreen.run.outcome import UNREPORTED
 
 if TYPE_CHECKING:
     from bluegreen.checks.facts import Facts
@@ -57,7 +57,7 @@ class Watched:
 
         :param report: its XCom ``report``, or ``None`` if it left none.
         """
-        outcome = re.sub(r"[^a-z]+", "_", report["outcome"] if report else WITHOUT_A_WORD)
+        outcome = re.sub(r"[^a-z]+", "_", report["outcome"] if report else UNREPORTED)
         record = (report or {}).get("record", {})
         return {
             f"bluegreen.run.due.{self}": 0,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from bluegreen.operators.support.failures import ERROR_KEY
 from bluegreen.run.ledger import Record, Validation
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
-from bluegreen.traffic.drain import Drain
 from bluegreen.traffic.live import confirmed_revision
 
 if TYPE_CHECKING:
     from bluegreen.color import Color
     from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.run.report import Report
 
 
 def record_at_start(run: ThisRun, subject: str) -> Record:
@@ -42,26 +42,18 @@ def record_at_end(
     start: Record,
     run: ThisRun,
     *,
-    outcome: str,
-    message: str,
-    older: str | None,
-    approved_by: str | None,
-    live: Color | None,
+    report: Report,
     live_known: bool,
     statuses: Mapping[str, ProxyStatus],
 ) -> Record:
     """Complete the record.
 
     :param start: the record at its start.
-    :param outcome: how the run ended.
-    :param message: the report's line.
-    :param older: by how much its revision was older than what was live, if it was.
-    :param approved_by: who approved its switch, if anybody did.
-    :param live: who is live, as all proxies say.
-    :param live_known: whether they do.
+    :param report: how the run ended.
+    :param live_known: whether all proxies agree who is live.
     :param statuses: what each of them said last; empty if they could not be asked.
     """
-    plan, drain = run.plan, run.output("drain")
+    plan = run.plan
     answers = run.output("switch_traffic") or {}
     switches = {name: SwitchResult.parse(answer) for name, answer in answers.items()}
     moved = [one.at for one in switches.values() if one.at is not None]
@@ -69,10 +61,10 @@ def record_at_end(
     return start.model_copy(
         update={
             "ended": datetime.now(UTC).replace(microsecond=0),
-            "outcome": outcome,
-            "message": message,
-            "older": older,
-            "approved_by": approved_by,
+            "outcome": report.outcome,
+            "message": report.message,
+            "older": report.older,
+            "approved_by": report.approved_by,
             "from_color": plan.live if plan else None,
             "to": plan.idle if plan else None,
             "phases": run.seconds_of_tasks,
@@ -81,10 +73,10 @@ def record_at_end(
             "requests": counted.requests if counted else None,
             "failed": counted.responses_5xx if counted else None,
             "validation": _validation(run),
-            "drain": Drain.model_validate(drain) if drain else None,
-            "live": live,
+            "drain": run.drain,
+            "live": report.live,
             "live_known": live_known,
-            "live_revision": confirmed_revision(live, statuses.values()),
+            "live_revision": confirmed_revision(report.live, statuses.values()),
         }
     )
 
@@ -93,13 +85,13 @@ def _validation(run: ThisRun) -> Validation | None:
     """What the bake came to; of what it saw only the new color, so that a line stays short."""
     if verdict := run.output("final_validation", ERROR_KEY):
         return Validation(verdict=verdict)
-    if not (seen := run.output("final_validation")):
+    if (seen := run.bake) is None:
         return None
     return Validation(
-        seconds=seen["bake_seconds"],
-        own_requests={path: each["new"] for path, each in seen["own_requests"].items()},
-        all_requests={name: each["new"] for name, each in seen["all_requests"].items()},
-        rests_on=seen["rests_on"],
+        seconds=seen.bake_seconds,
+        own_requests={path: each["new"] for path, each in seen.own_requests.items()},
+        all_requests={name: each["new"] for name, each in seen.all_requests.items()},
+        rests_on=seen.rests_on,
     )
 
 

@@ -13,7 +13,10 @@ from airflow.sdk.bases.xcom import BaseXCom
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.failures import ERROR_KEY, POLICY_KEY
 from bluegreen.run.plan import Plan
+from bluegreen.run.report import RollbackResult
+from bluegreen.traffic.drain import Drain
 from bluegreen.traffic.good_answer import one_line
+from bluegreen.validation.results import BakeResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -170,6 +173,24 @@ class ThisRun:
         """
         found = self.output("provision_check", PLAN_KEY)
         return Plan.model_validate(found) if found else None
+
+    @cached_property
+    def drain(self) -> Drain | None:
+        """How the color that is deployed to became free, or ``None`` if the run did not get that far."""
+        found = self.output("drain")
+        return Drain.model_validate(found) if found else None
+
+    @cached_property
+    def bake(self) -> BakeResult | None:
+        """What the bake saw, or ``None`` if none found the release good."""
+        found = self.output("final_validation")
+        return BakeResult.model_validate(found) if found else None
+
+    @cached_property
+    def rollback(self) -> RollbackResult | None:
+        """How the task ``rollback`` ended, or ``None`` if it did not run to its end."""
+        found = self.output("rollback")
+        return RollbackResult.model_validate(found) if found else None
 
     @cached_property
     def revision(self) -> str | None:
