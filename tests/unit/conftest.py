@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
+from unittest.mock import MagicMock, create_autospec
 
 import pytest
 
+from bluegreen.hooks.proxies import ProxiesHook
+from bluegreen.operators import report
 from bluegreen.operators.support.seals import LockSeals, Seals
 from tests.unit.local_haproxy import Deployed, LocalHaproxy, local_haproxy
 
@@ -38,3 +42,12 @@ def proxy() -> Iterator[LocalHaproxy]:
 def deployed(proxy: LocalHaproxy) -> Deployed:
     """Return a proxy with blue live and confirmed."""
     return Deployed(proxy)
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the proxies that a run has locked; what they answer is the test's to say."""
+    hook = create_autospec(ProxiesHook, instance=True)
+    monkeypatch.setattr(ProxiesHook, "holding", lambda *_: hook)
+    monkeypatch.setattr(report, "ProxiesHook", MagicMock(holding=lambda *_: hook))
+    return hook

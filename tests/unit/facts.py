@@ -17,7 +17,7 @@ from bluegreen.checks.facts import (
 )
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.settings.app_file import load_app
-from tests.unit.operators.test_provision_check import status
+from tests.unit.statuses import status
 
 NOW = 1_800_000_000.0
 

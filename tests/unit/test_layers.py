@@ -44,3 +44,18 @@ def test_hooks_know_nothing_of_tasks(path: str) -> None:
 @pytest.mark.parametrize("path", paths("operators", "operators/support", "sensors"))
 def test_tasks_know_nothing_of_how_dags_are_built(path: str) -> None:
     assert imported(path, r"bluegreen\.(?:dag_building|listeners)") == []
+
+
+TESTS = Path(__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py")))
+def test_no_test_module_imports_another_test_module(path: str) -> None:
+    """What tests share has a module of its own, where a reader finds it."""
+    text = (TESTS / path).read_text(encoding="utf-8")
+    found = re.findall(
+        r"^\s*(?:from|import) tests(?:\.\w+)*\.test_.*|^\s*from tests(?:\.\w+)* import .*\btest_\w+.*",
+        text,
+        re.MULTILINE,
+    )
+    assert found == []

@@ -16,7 +16,9 @@ from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from tests.unit import facts as calm
-from tests.unit.operators.test_provision_check import FLEET, V2, Check, status
+from tests.unit.fleets import FLEET, V2
+from tests.unit.provision import Check
+from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
 

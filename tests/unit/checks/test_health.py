@@ -14,7 +14,7 @@ from bluegreen.checks.facts import (
     Unit,
 )
 from tests.unit.facts import MACHINE, NOW, V1, facts, server
-from tests.unit.operators.test_provision_check import status
+from tests.unit.statuses import status
 
 
 def test_before_the_second_deploy_a_rollback_is_reported_as_impossible() -> None:

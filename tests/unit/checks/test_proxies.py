@@ -14,7 +14,7 @@ from bluegreen.checks.facts import (
 )
 from tests.sandbox.certificates import self_signed
 from tests.unit.facts import MACHINE, NOW, facts
-from tests.unit.operators.test_provision_check import status
+from tests.unit.statuses import status
 
 
 @pytest.mark.parametrize("version", ["0.0", "2", "unknown"])

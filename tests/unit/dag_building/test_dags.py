@@ -19,28 +19,11 @@ from bluegreen.dag_building.task_docs import task_docs
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.settings.app import App
 from bluegreen.settings.schedule import SCHEDULES
-
-ROOT = Path(__file__).resolve().parents[3]
-REFERENCE = ROOT / "include" / "apps" / "my_perl_app.yaml.example"
-
-
-def read_dags() -> DagBag:
-    bag = DagBag(ROOT / "dags")
-    assert bag.import_errors == {}
-    return bag
+from tests.unit.dag_files import REFERENCE, ROOT, dags_of, read_dags
 
 
 @pytest.fixture(scope="module")
 def dags() -> dict[str, DAG]:
-    return dict(read_dags().dags)
-
-
-def dags_of(directory: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> dict[str, DAG]:
-    """The DAGs of apps with these files, by the apps' ids."""
-    for app, text in files.items():
-        text = text.replace("app:my_perl_app", f"app:{app}")
-        (directory / f"{app}.yaml").write_text(text, encoding="utf-8")
-    monkeypatch.setenv("BLUEGREEN_APPS_DIR", str(directory))
     return dict(read_dags().dags)
 
 

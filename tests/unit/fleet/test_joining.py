@@ -14,7 +14,9 @@ from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from tests.unit import facts as calm
-from tests.unit.operators.test_provision_check import FLEET, V1, V2, Check, droplet, facts, status
+from tests.unit.fleets import FLEET, V1, V2, droplet, facts
+from tests.unit.provision import Check
+from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
 

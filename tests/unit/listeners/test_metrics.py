@@ -24,9 +24,9 @@ from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook, Hooks
 from tests.statsd_sink import Sink
 from tests.unit.facts import facts
-from tests.unit.operators import test_lock_wait
-from tests.unit.operators.test_operators import context
-from tests.unit.operators.test_provision_check import status
+from tests.unit.locking import acquire
+from tests.unit.runs import context
+from tests.unit.statuses import status
 
 APP = "my_perl_app"
 BEGIN = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -127,7 +127,7 @@ def test_the_lock_is_held_from_when_it_is_got_until_it_is_given_back(
     hook.lock.return_value = {"lb-1": 7}
     monkeypatch.setattr(lock, "ProxiesHook", lambda *_: hook)
     before = datetime.now(UTC).timestamp()
-    test_lock_wait.acquire(60, reachable=True)
+    acquire(60, reachable=True)
     [(name, since)] = sink.last().items()
     assert name == f"bluegreen.lock.since.{APP}"
     assert before - 1 <= since <= before + 60

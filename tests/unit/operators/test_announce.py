@@ -14,7 +14,7 @@ from bluegreen.operators.support import notifications
 from bluegreen.run.events import Event, event_of
 from bluegreen.settings.app_file import load_app
 from tests.unit.fake_airflow import FakeApi, serving
-from tests.unit.operators.test_operators import APP, context
+from tests.unit.runs import APP, context
 
 MESSAGE = "deploy of v2: rolled back: too many errors; live is blue"
 LINK = "https://airflow/dags/deploy/runs/run"

@@ -21,7 +21,8 @@ from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook
 from tests.unit.droplet_agents import Answer, DropletAgents, Refusal, ended
-from tests.unit.operators.test_operators import APP, FLEET, GREEN, LB, REVISION, context, droplet
+from tests.unit.fleets import GREEN, LB, ONE_EACH, droplet
+from tests.unit.runs import APP, REVISION, context
 
 pytestmark = pytest.mark.usefixtures("trusting")
 
@@ -30,7 +31,7 @@ UNIT = f"bluegreen-{NAME}-{REVISION[:12]}"
 OLD_UNIT = f"bluegreen-{NAME}-{'b' * 12}"
 SECOND = droplet(4, "green-2")
 SECOND_LB = droplet(5, "lb-2")
-TWO = FLEET.model_copy(update={"green": (GREEN, SECOND)})
+TWO = ONE_EACH.model_copy(update={"green": (GREEN, SECOND)})
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json")
 LOCK = HeldLock(proxies=(LB, SECOND_LB), tokens={"lb-1": 7, "lb-2": 9}).model_dump(mode="json")
 LOCK_LOST = ProxyError("this run no longer holds the lock", code="lock_lost")

@@ -29,14 +29,15 @@ from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook
 from tests.unit.droplet_agents import DropletAgents, Refusal, ended
-from tests.unit.operators.test_operators import APP, BLUE, FLEET, GREEN, LOCK, REVISION, context, droplet
+from tests.unit.fleets import BLUE, GREEN, ONE_EACH, droplet
+from tests.unit.runs import APP, LOCK, REVISION, context
 
 pytestmark = pytest.mark.usefixtures("trusting")
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = (ROOT / "include" / "apps" / "my_perl_app.yaml.example").read_text(encoding="utf-8")
 SECOND = droplet(4, "green-2")
-TWO = FLEET.model_copy(update={"green": (GREEN, SECOND)})
+TWO = ONE_EACH.model_copy(update={"green": (GREEN, SECOND)})
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json")
 XCOMS = {"provision_check__plan": PLAN}
 

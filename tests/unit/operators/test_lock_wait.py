@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock, create_autospec
+from unittest.mock import create_autospec
 
 import pytest
-from airflow.sdk.api.datamodels._generated import DagRunType
 
 from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.droplet import DropletUnreachableError
@@ -16,8 +15,10 @@ from bluegreen.operators import lock
 from bluegreen.operators.support import base
 from bluegreen.operators.support.this_run import ThisRun
 from bluegreen.run.plan import HeldLock
-from tests.unit.operators.test_operators import LB, LOST, droplet
-from tests.unit.operators.test_provision_check import status
+from tests.unit.fleets import LB, droplet
+from tests.unit.locking import acquire
+from tests.unit.runs import LOST
+from tests.unit.statuses import status
 
 REVISION = "a" * 40
 LB_2 = droplet(9, "lb-2")
@@ -35,36 +36,6 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(lock, "ProxiesHook", lambda _app, found: one.of.append(names(found)) or one)
     monkeypatch.setattr(lock, "POLL_SECONDS", 0.01)
     return one
-
-
-def acquire(
-    lock_wait: float,
-    reachable: bool = True,
-    user: str | None = "bob",
-    fleets: Any = ((LB,),),
-    revision: str | None = None,
-    conf: dict[str, Any] | None = None,
-    **settings: Any,
-) -> Any:
-    """Run the task; DigitalOcean tells of one of the fleets after the other, of the last one then."""
-    task = lock.AcquireLockOperator(task_id="lock", app_id="my_perl_app", purpose="deploy of v2", **settings)
-    app = task.app
-    timeouts = app.timeouts.model_copy(update={"lock_wait": lock_wait})
-    task.__dict__["app"] = app.model_copy(update={"timeouts": timeouts})
-    fleets = list(fleets)
-    task.__dict__["read_fleet"] = lambda goes_back: SimpleNamespace(
-        proxies=fleets.pop(0) if len(fleets) > 1 else fleets[0]
-    )
-    task.reachable_only = not reachable
-    task.__dict__["_reachable"] = lambda _one: reachable
-    task.__dict__["_refuse_a_run_that_has_ended"] = lambda _context: None
-    run = SimpleNamespace(dag_id="deploy", run_id="r2", triggering_user_name=user)
-    run.clear_number, run.start_date, run.run_type, run.conf = 0, None, DagRunType.SCHEDULED, conf
-    dag: Any = SimpleNamespace(params={"revision": None, "live": None}, task_ids=["resolve_ref", "lock"])
-    ti = MagicMock()
-    ti.xcom_pull.return_value = REVISION
-    params = {"revision": revision, **(conf or {})}
-    return task.act(ThisRun({"ti": ti, "dag_run": run, "dag": dag, "params": params}))
 
 
 @pytest.mark.parametrize("unknown", [{"dry_run": True}, {"bake": "x"}, {"emergency": True, "live": "blue"}])

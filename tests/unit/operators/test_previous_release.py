@@ -19,9 +19,10 @@ from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import previous_release
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.traffic.agent_answers import Probe
-from tests.unit.operators.test_provision_check import FLEET as ONE_EACH
-from tests.unit.operators.test_provision_check import V1, V2, droplet, facts, status
+from tests.unit.fleets import FLEET as ONE_EACH
+from tests.unit.fleets import V1, V2, droplet, facts
 from tests.unit.repositories import app_of
+from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
 

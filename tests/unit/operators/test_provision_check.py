@@ -2,115 +2,23 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from bluegreen.checks.facts import AppServer, Unit
+from bluegreen.checks.facts import Unit
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, PolicyError
-from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.fleet.host_keys import generate
 from bluegreen.operators import provision_check
-from bluegreen.run.plan import HeldLock
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.agent_status import answer
+from tests.unit.fleets import FLEET, V1, V2, facts
+from tests.unit.provision import Check
+from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
-
-KEY = generate().public
-V1, V2 = "a" * 40, "b" * 40
-Answer = ProxyStatus | BlueGreenError
-Facts = AppServer | BlueGreenError
-
-
-def droplet(number: int, name: str) -> Droplet:
-    return Droplet(
-        id=number,
-        name=name,
-        status="active",
-        public=IPv4Address(f"198.18.0.{number}"),
-        private=IPv4Address(f"198.19.0.{number}"),
-        host_key=KEY,
-    )
-
-
-FLEET = Fleet(
-    proxies=(droplet(1, "lb-1"), droplet(2, "lb-2")),
-    blue=(droplet(3, "blue-1"),),
-    green=(droplet(4, "green-1"),),
-)
-LOCK = HeldLock(proxies=(), tokens={"lb-1": 7}).model_dump(mode="json")
-
-
-def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> ProxyStatus:
-    known = {"port": 8080, "up": up, "check": "L7OK"}
-    servers = {
-        "blue": [{"name": "blue-1", "address": "198.19.0.3", **known}],
-        "green": [{"name": "green-1", "address": "198.19.0.4", **known}],
-    }
-    confirmed = {"color": live, "revision": V1, "run_id": "p", "at": 1.0} if live else None
-    calm = {"pending": None, "last_revert": None, "confirmed": confirmed, "servers": servers}
-    return ProxyStatus.parse(answer(live=live, **{**calm, **changes}))
-
-
-def facts(revision: str | None = V1, **changes: Any) -> AppServer:
-    return AppServer(
-        **{
-            "uid": 0,
-            "clock": 1.0,
-            "disk_free_mb": 5000,
-            "inodes_free": 70_000,
-            "memory_mb": 2000,
-            "memory_free_mb": 1000,
-            "files": {},
-            "unit": Unit(ActiveState="active"),
-            "tools": dict.fromkeys(("perl", "carton", "git", "cc", "make"), "1.0"),
-            "missing_users": (),
-            "perl_key": "",
-            "current": revision,
-            "running": revision,
-            "releases": (),
-            "activated": (),
-            "cache": (),
-            "jobs": (),
-            "remote": None,
-            "compared": None,
-            **changes,
-        }
-    )
-
-
-class Check:
-    """The task over a fleet that answers as a test says."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        self.task: Any = provision_check.ProvisionCheckOperator(
-            task_id="provision_check", app_id="my_perl_app", lock=LOCK, **settings
-        )
-        self.statuses: dict[str, Answer] = {"lb-1": status(), "lb-2": status()}
-        self.facts: dict[str, Facts] = {"blue-1": facts(), "green-1": facts()}
-        self.said: dict[str, Any] = {}
-        self.fleet = FLEET
-        self.age = Age(V1, 0, is_older=False)
-        self.allowed: list[str] = []
-        monkeypatch.setattr(provision_check, "resolve", lambda _app, ref: self.allowed.append(ref))
-        monkeypatch.setattr(provision_check, "compare", lambda *_: self.age)
-        monkeypatch.setattr(self.task, "read_fleet", lambda goes_back: self.fleet)
-        monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
-        monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
-
-    def run(self, **params: Any) -> list[str]:
-        ti = SimpleNamespace(
-            task_id="provision_check", xcom_push=lambda key, value: self.said.update({key: value})
-        )
-        run, dag = SimpleNamespace(dag_id="deploy", run_id="run"), SimpleNamespace(task_ids=["resolve_ref"])
-        addresses: list[str] = self.task.execute({"ti": ti, "params": params, "dag_run": run, "dag": dag})
-        return addresses
 
 
 def test_it_returns_whom_to_deploy_to(monkeypatch: pytest.MonkeyPatch) -> None:

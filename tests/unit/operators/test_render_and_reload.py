@@ -13,8 +13,9 @@ from bluegreen.color import Color
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import render_and_reload as haproxy
 from bluegreen.run.plan import HeldLock, Plan
-from tests.unit.operators.test_provision_check import FLEET, status
+from tests.unit.fleets import FLEET
 from tests.unit.runs import Run
+from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
 

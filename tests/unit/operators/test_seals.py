@@ -31,7 +31,7 @@ from bluegreen.operators.support.seals import LockSeals, Seals, older_than_live
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.run.seal import key_from, opened, sealed
 from bluegreen.settings.app import App
-from tests.unit.operators.test_operators import FLEET, LB
+from tests.unit.fleets import LB, ONE_EACH
 from tests.unit.repositories import app_of
 from tests.unit.runs import Run
 
@@ -39,7 +39,7 @@ GOOD, EVIL = "a" * 40, "e" * 40
 LOCK = HeldLock(proxies=(LB,), tokens={"lb-1": 7})
 LATER = LOCK.model_copy(update={"tokens": {"lb-1": 8}})
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
-PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET)
+PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=ONE_EACH)
 BASELINE: dict[str, Any] = {"samples": [], "unproven": []}
 SWITCHED = {"lb-1": {"from": "blue", "to": "green", "milliseconds": 4.5, "at": 1764500000.25}}
 RESULTS = {"preview_check": BASELINE, "switch_traffic": SWITCHED, "final_validation": {"bake_seconds": 10.0}}
@@ -354,7 +354,7 @@ def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
 
 def test_the_report_says_who_forced_an_older_revision() -> None:
     run = Run(allow_older=True)
-    plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET, older="older than live (abc) by 2 commits")
+    plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=ONE_EACH, older="older than live (abc) by 2 commits")
     run.xcoms["provision_check", "plan"] = plan.model_dump(mode="json")
     assert older_than_live(run.this, APP) == "older than live (abc) by 2 commits, forced by bob"
     always = app_of("https://example.com/shop.git", allow_older="always")

@@ -26,9 +26,10 @@ from bluegreen.release.stop_idle import seconds_left
 from bluegreen.run.plan import HeldLock
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.timeouts import Timeouts
-from tests.unit.dag_building.test_dags import REFERENCE, dags_of
+from tests.unit.dag_files import REFERENCE, dags_of
 from tests.unit.facts import facts, server
-from tests.unit.operators.test_provision_check import FLEET, droplet, status
+from tests.unit.fleets import FLEET, droplet
+from tests.unit.statuses import status
 
 AFTER = 3600
 LOCK = HeldLock(proxies=FLEET.proxies, tokens={"lb-1": 7}).model_dump(mode="json")

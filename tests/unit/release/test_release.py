@@ -12,28 +12,10 @@ import pytest
 from agent.shell import assignments
 from bluegreen.agent_bundle import AGENT_DIRECTORY
 from bluegreen.release.release import Release, deploy_program, deploy_unit, failure_cause, service_unit
+from tests.unit.a_release import RELEASE
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 UNIT = "bluegreen-app-my_perl_app-0123456789ab"
-
-RELEASE = Release(
-    app="my_perl_app",
-    repository="https://git.example.com/my_perl_app.git",
-    revision=REVISION,
-    listen_address="10.0.0.5",
-    port=8080,
-    workers=8,
-    command=["starman", "--listen", "{listen}", "--workers", "{workers}", "--disable-keepalive", "{psgi}"],
-    psgi="app.psgi",
-    keep_releases=5,
-    longest_request=60,
-    health_path="/health",
-    health_host=None,
-    https=False,
-    health_statuses=(),
-    health_consecutive=3,
-    health_timeout=60,
-)
 
 HOSTILE = replace(
     RELEASE,

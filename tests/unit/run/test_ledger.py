@@ -16,7 +16,9 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import report
 from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.traffic.agent_answers import Counters
-from tests.unit.operators.test_operators import APP, LB, LOCK, REVISION, confirmed, context, plan, status
+from tests.unit.fleets import LB
+from tests.unit.runs import APP, LOCK, REVISION, context, plan
+from tests.unit.statuses import confirmed, status_at_end
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -29,7 +31,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     one.factory = factory
     monkeypatch.setattr(report, "ProxiesHook", factory)
     counted = {Color.GREEN: Counters(requests=140, responses_5xx=2), Color.BLUE: Counters()}
-    live = status(Color.GREEN, confirmed=confirmed(), counters=counted)
+    live = status_at_end(Color.GREEN, confirmed=confirmed(), counters=counted)
     one.statuses.return_value = {"lb-1": live}
     return one
 
@@ -105,7 +107,7 @@ def test_a_record_says_that_a_deploy_was_an_emergency(hook: Any) -> None:
 
 
 def test_a_record_holds_why_a_release_was_bad(hook: Any) -> None:
-    hook.statuses.return_value = {"lb-1": status(Color.BLUE)}
+    hook.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
     verdict = "the new release is bad: 9 of 80 requests failed"
     states = {"switch_traffic": "success", "final_validation": "failed", "rollback": "success"}
     line = run_report(states, good=False, lock=LOCK, final_validation__error=verdict)
@@ -113,7 +115,7 @@ def test_a_record_holds_why_a_release_was_bad(hook: Any) -> None:
 
 
 def test_a_record_does_not_call_nothing_live_because_proxies_disagree(hook: Any) -> None:
-    hook.statuses.return_value = {"lb-1": status(Color.BLUE), "lb-2": status(Color.GREEN)}
+    hook.statuses.return_value = {"lb-1": status_at_end(Color.BLUE), "lb-2": status_at_end(Color.GREEN)}
     line = run_report({**DONE, "confirm": "failed"}, good=False, lock=LOCK)
     assert not Record.model_validate(line).live_known
 

@@ -14,17 +14,8 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.run.plan import Plan
 from bluegreen.sensors import health_check
-from tests.unit.operators.test_operators import (
-    APP,
-    FLEET,
-    GREEN,
-    LB,
-    LOCK,
-    LOST,
-    REVISION,
-    context,
-    droplet,
-)
+from tests.unit.fleets import GREEN, LB, ONE_EACH, droplet
+from tests.unit.runs import APP, LOCK, LOST, REVISION, context
 
 pytestmark = pytest.mark.usefixtures("trusting")
 
@@ -33,7 +24,7 @@ PROXIES = (LB, droplet(9, "lb-2"))
 PLAN = Plan(
     live=Color.BLUE,
     idle=Color.GREEN,
-    fleet=FLEET.model_copy(update={"green": GREENS, "proxies": PROXIES}),
+    fleet=ONE_EACH.model_copy(update={"green": GREENS, "proxies": PROXIES}),
 )
 GOOD = SimpleNamespace(error=None, status=200, revision=REVISION)
 

@@ -20,8 +20,8 @@ from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import ServerState
 from bluegreen.traffic.haproxy_config import Server, rendered_servers
+from tests.unit.fleets import FLEET
 from tests.unit.local_haproxy import REVISIONS, Deployed
-from tests.unit.operators.test_provision_check import FLEET
 from tests.unit.shop_config import BLUE, GREEN, SECOND, render
 from tests.waiting import until
 

@@ -11,10 +11,11 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.traffic.agent_answers import ProxyStatus
 from bluegreen.traffic.reached import not_reached
+from tests.unit.fleets import FLEET, droplet
 from tests.unit.local_haproxy import Deployed
-from tests.unit.operators.test_operators import droplet
-from tests.unit.operators.test_provision_check import FLEET, Check, status
+from tests.unit.provision import Check
 from tests.unit.proxy_members import both, member
+from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
 

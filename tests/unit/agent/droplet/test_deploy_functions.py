@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bluegreen.release.release import RESERVE_INODES, RESERVE_MB
+from tests.unit.a_release import RELEASE
 from tests.unit.deploy_functions import run_functions
-from tests.unit.release.test_release import RELEASE
 
 
 @pytest.mark.parametrize("ends", ["", "exit 1"])

@@ -11,8 +11,8 @@ from agent.facts import loading
 from agent.facts.environment import NO_ENVIRONMENT
 from agent.system import CallDeadline
 from bluegreen.release.cage import CAGE
+from tests.unit.a_release import RELEASE
 from tests.unit.deploy_functions import run_functions
-from tests.unit.release.test_release import RELEASE
 
 LOCAL = "[Service]\nMemoryDenyWriteExecute=no\nLimitCORE=infinity\nReadWritePaths=/\n"
 

@@ -1,0 +1,61 @@
+"""Fleets that tests deploy to: droplets with their addresses, and what they say about themselves."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+from bluegreen.checks.facts import AppServer, Unit
+from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.host_keys import generate
+
+KEY = generate().public
+V1, V2 = "a" * 40, "b" * 40
+
+
+def droplet(number: int, name: str) -> Droplet:
+    return Droplet(
+        id=number,
+        name=name,
+        status="active",
+        public=IPv4Address(f"198.18.0.{number}"),
+        private=IPv4Address(f"198.19.0.{number}"),
+        host_key=KEY,
+    )
+
+
+FLEET = Fleet(
+    proxies=(droplet(1, "lb-1"), droplet(2, "lb-2")),
+    blue=(droplet(3, "blue-1"),),
+    green=(droplet(4, "green-1"),),
+)
+
+LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1")
+ONE_EACH = Fleet(proxies=(LB,), blue=(BLUE,), green=(GREEN,))
+
+
+def facts(revision: str | None = V1, **changes: Any) -> AppServer:
+    return AppServer(
+        **{
+            "uid": 0,
+            "clock": 1.0,
+            "disk_free_mb": 5000,
+            "inodes_free": 70_000,
+            "memory_mb": 2000,
+            "memory_free_mb": 1000,
+            "files": {},
+            "unit": Unit(ActiveState="active"),
+            "tools": dict.fromkeys(("perl", "carton", "git", "cc", "make"), "1.0"),
+            "missing_users": (),
+            "perl_key": "",
+            "current": revision,
+            "running": revision,
+            "releases": (),
+            "activated": (),
+            "cache": (),
+            "jobs": (),
+            "remote": None,
+            "compared": None,
+            **changes,
+        }
+    )

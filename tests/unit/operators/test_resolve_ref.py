@@ -1,0 +1,66 @@
+"""From a ref to a revision, and the choice between a deploy and a dry run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    DownstreamTasksSkipped,
+)
+
+from bluegreen.errors import RefError
+from bluegreen.operators import resolve_ref
+from bluegreen.settings.app import App
+from bluegreen.source.policy import Allowed
+from tests.unit.runs import APP, REVISION, context
+
+pytestmark = pytest.mark.usefixtures("trusting")
+
+
+def resolve(dry_run: bool, run: Any = None) -> None:
+    with DAG("deploy", schedule=None, params={"ref": "main", "dry_run": False}) as dag:
+        task = resolve_ref.ResolveRefOperator(
+            task_id="resolve_ref", app_id=APP, begins_deploy="lock", begins_dry_run="check", ref="v2"
+        )
+        task >> [EmptyOperator(task_id="lock"), EmptyOperator(task_id="check")]
+    run = run or context()
+    run["ti"].map_index = -1
+    task.execute(run | {"dag": dag, "params": {"dry_run": dry_run}})
+
+
+@pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
+def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run: bool, skipped: str) -> None:
+    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref: Allowed(ref, REVISION, "branch main"))
+    run = context()
+    with pytest.raises(DownstreamTasksSkipped) as skip:
+        resolve(dry_run, run)
+    assert list(skip.value.tasks) == [skipped]
+    assert run["ti"].said["return_value"] == REVISION
+
+
+def test_a_deploy_with_a_parameter_that_there_is_not_ends_at_its_first_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref: Allowed(ref, REVISION, "branch main"))
+    run = context()
+    run["dag_run"].conf = {"ref": "v2", "dryrun\n": True}
+    with pytest.raises(AirflowFailException, match=r"deploy has no parameter dryrun\?; it has: ref, dry_run"):
+        resolve(False, run)
+
+
+def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(_app: App, _ref: str) -> Allowed:
+        raise RefError("there is no branch or tag 'v2'")
+
+    monkeypatch.setattr(resolve_ref, "resolve", unknown)
+    with pytest.raises(DownstreamTasksSkipped) as skip:
+        resolve(dry_run=True)
+    assert list(skip.value.tasks) == ["lock"]
+    with pytest.raises(AirflowFailException, match="no branch or tag"):
+        resolve(dry_run=False)
