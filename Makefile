@@ -51,7 +51,7 @@ test: setup  ## DAGs, plugin and sandbox; without Linux and root those that need
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
-	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" --numprocesses 2 --dist loadfile $(ARGS)
 endif
 
 chaos: setup  ## Every fault at every moment of a deploy, and bad releases; writes build/chaos.md, build/bad_releases.md

@@ -1,7 +1,8 @@
-"""Run the tests that need the sandbox's machines, and beside them all others.
+"""Run all tests, in two lanes beside each other.
 
-The first mostly wait for machines, and the others keep a processor busy. What the others print follows
-at the end.
+In one lane are the tests that deploy through Airflow: they mostly wait. In the other are first the tests that
+need no machines, which keep a processor busy, then those that need machines and no Airflow. What the second
+lane prints follows at the end.
 
 Usage: run_tests.py [ARGUMENT OF PYTEST…]
 """
@@ -12,42 +13,87 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from collections.abc import Sequence
+from threading import Thread
+from typing import IO
 
 PYTEST = (
     *(sys.executable, "-m", "pytest"),
     *(f"--ignore=tests/{part}" for part in ("compose", "metrics", "plain_host")),
 )
+# Arguments of pytest for each run of a lane. The tests of a file stay together, because they share fixtures.
+WITH_AIRFLOW = (("-m", "airflow"),)
+WITHOUT_AIRFLOW = (
+    ("-m", "not sandbox", "--numprocesses", "2", "--dist", "loadfile"),
+    ("-m", "sandbox and not airflow"),
+)
 # pytest's exit status if no test was chosen: arguments may choose tests of one kind only.
 NO_TESTS = 5
 
 
+class Lane:
+    """Runs of pytest one after the other.
+
+    :param runs: arguments of pytest for each run.
+    :param arguments: further arguments, the same for all runs.
+    :param output: where pytest prints; ``None`` for where this program prints.
+    """
+
+    def __init__(
+        self, runs: Sequence[Sequence[str]], arguments: Sequence[str], output: IO[bytes] | None
+    ) -> None:
+        self._runs = runs
+        self._arguments = arguments
+        self._output = output
+        self._process: subprocess.Popen[bytes] | None = None
+        self._interrupted = False
+        self.statuses: list[int] = []
+
+    def run(self) -> None:
+        """Run everything; fill ``statuses`` with pytest's exit statuses."""
+        for run in self._runs:
+            if self._interrupted:
+                return
+            command = [*PYTEST, *run, *self._arguments]
+            # In another session than the terminal's: a signal from there is passed on, once.
+            self._process = subprocess.Popen(
+                command, start_new_session=True, stdout=self._output, stderr=self._output
+            )
+            # The signal may have come while the process was being started.
+            if self._interrupted:
+                self.interrupt()
+            self.statuses.append(abs(self._process.wait()))
+
+    def interrupt(self) -> None:
+        """Let pytest take down what it has brought up, and start nothing more."""
+        self._interrupted = True
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+
+
 def main(arguments: list[str]) -> int:
-    """Return the exit status of pytest, the worse of the two."""
-    halves: list[subprocess.Popen[bytes]] = []
-
-    def interrupt(number: int, _frame: object) -> None:
-        """Let both take down what they have brought up; they are waited for."""
-        for process in halves:
-            process.send_signal(signal.SIGINT)
-
-    # Before the halves start: where a shell has started this in the background, SIGINT is ignored, and they
-    # would inherit that. A handled signal gets its default back in them.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    """Return the exit status of pytest, the worst of all runs."""
     with tempfile.TemporaryFile() as printed:
-        halves.append(_start("sandbox", arguments))
-        halves.append(_start("not sandbox", arguments, stdout=printed, stderr=subprocess.STDOUT))
-        statuses = [process.wait() for process in halves]
+        lanes = [Lane(WITH_AIRFLOW, arguments, None), Lane(WITHOUT_AIRFLOW, arguments, printed)]
+
+        def interrupt(number: int, _frame: object) -> None:
+            for lane in lanes:
+                lane.interrupt()
+
+        # Before the lanes start: where a shell has started this in the background, SIGINT is ignored, and
+        # pytest would inherit that. A handled signal gets its default back in a child.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
+        threads = [Thread(target=lane.run) for lane in lanes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         printed.seek(0)
         sys.stdout.buffer.write(printed.read())
         sys.stdout.flush()
-    return max([abs(status) for status in statuses if status != NO_TESTS], default=NO_TESTS)
-
-
-def _start(marker: str, arguments: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start pytest where only this process gets the signals of a terminal, so that it passes each on once."""
-    return subprocess.Popen([*PYTEST, "-m", marker, *arguments], start_new_session=True, **options)
+    statuses = [status for lane in lanes for status in lane.statuses if status != NO_TESTS]
+    return max(statuses, default=NO_TESTS)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,18 @@ from tests.sandbox.releases import Commit
 from tests.sandbox.stack import Judge, Stack, running, start_judge, stop_judge
 from tests.statsd_sink import Sink
 
+# The fixtures that bring Airflow along.
+WITH_AIRFLOW = {"stack", "fleet"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that deploy through Airflow, so that they can be run beside all others."""
+    for item in items:
+        is_here = item.path.is_relative_to(Path(__file__).parent)
+        if is_here and WITH_AIRFLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker("airflow")
+
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:

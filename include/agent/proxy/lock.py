@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from agent.fields import number
 from agent.protocol import AgentError, Code, Json
@@ -118,7 +116,7 @@ class LockStore:
         """Give tokens from now on that are greater than one which was found elsewhere."""
         self._write(token, self.holder())
 
-    def require(self, request: Mapping[str, Any], lease: float | None = None) -> Json:
+    def require(self, request: Json, lease: float | None = None) -> Json:
         """Renew the lease, and return the holder, if the request's token is its token.
 
         A lease that has run out is good as long as no other run has taken the lock.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
 
 from agent.call import Call
 from agent.fields import COLOR, LINE, number, text
@@ -12,18 +10,10 @@ from agent.protocol import AgentError, Code, Json
 from agent.proxy.abandoned_run import record_of_an_abandoned_run
 from agent.proxy.lock import LEASE
 from agent.proxy.machine import Proxy
-from agent.proxy.messages import (
-    HeldRequest,
-    LockAnswer,
-    LockRequest,
-    RecordAnswer,
-    RecordRequest,
-    RenewAnswer,
-    RenewRequest,
-)
+from agent.proxy.messages import LockAnswer, RecordAnswer, RenewAnswer
 
 
-def lock(call: Call, request: LockRequest) -> LockAnswer:
+def lock(call: Call, request: Json) -> LockAnswer:
     """Give a run the lock, and decide what becomes of another run's switch.
 
     Request: ``owner``, ``run_id``, ``ref``; ``lease`` in seconds (120); ``begun``, the beginning of the run's
@@ -65,7 +55,7 @@ def _enable_boot_unit(proxy: Proxy, token: int) -> None:
         raise
 
 
-def renew(call: Call, request: RenewRequest) -> RenewAnswer:
+def renew(call: Call, request: Json) -> RenewAnswer:
     """Keep the lock for another lease.
 
     Request: ``token``; ``lease`` in seconds (as long as before); ``touches``, the color whose droplets are
@@ -102,7 +92,7 @@ def _require_idle(proxy: Proxy, color: str, holder: Json) -> None:
         proxy.pending.forget()
 
 
-def unlock(call: Call, request: HeldRequest) -> Json:
+def unlock(call: Call, request: Json) -> Json:
     """Give the lock back; harmless if another run has it by now.
 
     Request: ``token``. Answer: nothing. Codes: ``bad_request``.
@@ -121,7 +111,7 @@ def unlock(call: Call, request: HeldRequest) -> Json:
     return {}
 
 
-def record(call: Call, request: RecordRequest) -> RecordAnswer:
+def record(call: Call, request: Json) -> RecordAnswer:
     """Write down how a run has ended. It needs no lock: a run that did not get it has ended too.
 
     Request: ``record`` with ``dag_id``, ``run_id``, ``attempt`` and whatever is to be kept. Answer:
@@ -132,7 +122,7 @@ def record(call: Call, request: RecordRequest) -> RecordAnswer:
     return {"written": proxy.ledger.append(_record_in(request, "record"))}
 
 
-def _record_in(request: Mapping[str, Any], key: str) -> Json:
+def _record_in(request: Json, key: str) -> Json:
     record = request.get(key)
     if not isinstance(record, dict):
         raise AgentError(Code.BAD_REQUEST, f"{key}: {record!r:.60} is not a record")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from agent.call import Call
 from agent.installation import Installation
-from agent.protocol import COLORS
+from agent.protocol import COLORS, Json
 from agent.proxy.boot_unit import BootUnit
 from agent.proxy.configuration import Configuration
 from agent.proxy.haproxy import Haproxy
@@ -38,7 +35,7 @@ class Proxy:
         self.pending = PendingSwitch(call, self.state, self.traffic, self.timer, self.boot_unit)
 
     @classmethod
-    def to_change(cls, call: Call, request: Mapping[str, Any]) -> Proxy:
+    def to_change(cls, call: Call, request: Json) -> Proxy:
         """Begin a call that changes something: it is over when a pending switch is to be taken back."""
         proxy = cls(call)
         proxy.pending.leave_time_for_the_way_back(request)

@@ -1,4 +1,4 @@
-"""Records, requests and answers of a proxy's verbs; :mod:`agent.protocol` has the verbs and codes.
+"""Records and answers of a proxy's verbs; :mod:`agent.protocol` has the verbs and codes.
 
 The records stand in the agent's state files, and in ``status`` as they are there. Moments are seconds since
 the epoch; ``end`` is in seconds since the boot that ``boot`` names. A key that an older version did not write
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Optional, TypedDict
 
-from agent.protocol import Json, Probe, QuestionFields
+from agent.protocol import Json, Probe
 
 # The outcome of a run that has left its lock behind.
 UNREPORTED = "ended without a report"
@@ -158,118 +158,6 @@ class ProbeAnswer(TypedDict):
     """``answers`` of the servers, in the order of the request."""
 
     answers: list[Probe]
-
-
-class HeldRequest(TypedDict, total=False):
-    """``token`` is that of the run's lock on this proxy."""
-
-    token: int
-
-
-class _Lock(TypedDict):
-    owner: str
-    run_id: str
-    ref: str
-
-
-class LockRequest(_Lock, total=False):
-    """The run, and what it knows: see the verb ``lock``."""
-
-    lease: float
-    begun: Json | None
-    over: int
-    at_least: int
-    keep: bool
-
-
-class RenewRequest(HeldRequest, total=False):
-    """``touches`` is the color whose droplets are about to be changed."""
-
-    lease: float
-    touches: str
-    known_token: int
-
-
-class RecordRequest(TypedDict):
-    """``record`` of a run that has ended."""
-
-    record: Json
-
-
-class LedgerRequest(TypedDict, total=False):
-    """``last`` is how many records are wanted."""
-
-    last: int
-
-
-class StartingTraffic(TypedDict):
-    """What a new proxy begins with."""
-
-    live: str | None
-    idle: str
-
-
-class _SyncFields(TypedDict):
-    config: str
-    initial: StartingTraffic
-
-
-class SyncRequest(_SyncFields, HeldRequest, total=False):
-    """The configuration, and the addresses of all proxies: see the verb ``sync``."""
-
-    peers: list[str]
-    prepare_only: bool
-
-
-class _SwitchFields(TypedDict):
-    to: str
-    revision: str
-    confirm_within: float
-    min_servers: int
-    health_path: str
-
-
-class SwitchRequest(_SwitchFields, HeldRequest, QuestionFields, total=False):
-    """Where traffic goes, and what has to answer there: see the verb ``switch``."""
-
-    peers: list[str]
-    prepare_only: bool
-
-
-class _ConfirmFields(TypedDict):
-    revision: str
-
-
-class ConfirmRequest(_ConfirmFields, HeldRequest, total=False):
-    """The revision that was switched to."""
-
-    prepare_only: bool
-
-
-class _AlignFields(TypedDict):
-    to: str
-    path: str
-
-
-class AlignRequest(_AlignFields, HeldRequest, QuestionFields, total=False):
-    """Where traffic belongs, and how to ask whether it arrived."""
-
-
-class RevertRequest(HeldRequest, total=False):
-    """``deadline`` is that of the switch whose timer asks."""
-
-    deadline: float
-    prepare_only: bool
-
-
-class _ProbeFields(TypedDict):
-    servers: list[AppAddress]
-    timeout: float
-    path: str
-
-
-class ProbeRequest(_ProbeFields, QuestionFields, total=False):
-    """Which servers to ask, for how many seconds, and what."""
 
 
 class LockAnswer(TypedDict):

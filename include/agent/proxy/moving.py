@@ -9,22 +9,17 @@ from agent.protocol import AgentError, Json
 from agent.proxy.machine import Proxy
 from agent.proxy.messages import (
     AlignAnswer,
-    AlignRequest,
     BootAnswer,
     ConfirmAnswer,
-    ConfirmRequest,
     RevertAnswer,
-    RevertRequest,
     SwitchAnswer,
-    SwitchRequest,
     SyncAnswer,
-    SyncRequest,
 )
 from agent.proxy.traffic_map import TrafficMap
 from agent.system import digest
 
 
-def sync(call: Call, request: SyncRequest) -> SyncAnswer:
+def sync(call: Call, request: Json) -> SyncAnswer:
     """Let HAProxy run a configuration, and file and running map say the same.
 
     Request: ``token``; ``config``, the text; ``initial`` (``live``, ``idle``), what a new proxy starts with;
@@ -68,7 +63,7 @@ def sync(call: Call, request: SyncRequest) -> SyncAnswer:
     return {"changed": changed, "reloaded": reload}
 
 
-def switch(call: Call, request: SwitchRequest) -> SwitchAnswer:
+def switch(call: Call, request: Json) -> SwitchAnswer:
     """Move traffic to a color, checked, atomic, and temporary until it is confirmed.
 
     Request: ``token``, ``to``, ``revision``; ``confirm_within`` in seconds; ``min_servers``; ``health_path``
@@ -106,7 +101,7 @@ def switch(call: Call, request: SwitchRequest) -> SwitchAnswer:
     return {**answer, **proxy.pending.begin(to, origin, request, holder, within)}
 
 
-def confirm(call: Call, request: ConfirmRequest) -> ConfirmAnswer:
+def confirm(call: Call, request: Json) -> ConfirmAnswer:
     """Keep the switch; or agree to do so, and let the other proxies decide.
 
     Request: ``token``, ``revision``, ``prepare_only``. Answer: ``live``, ``prepared`` (with
@@ -119,7 +114,7 @@ def confirm(call: Call, request: ConfirmRequest) -> ConfirmAnswer:
     return proxy.pending.confirm(revision, prepare_only=bool(request.get("prepare_only")))
 
 
-def align(call: Call, request: AlignRequest) -> AlignAnswer:
+def align(call: Call, request: Json) -> AlignAnswer:
     """Send traffic where the other proxies, or a person, know that it belongs.
 
     Request: ``token``, ``to``, ``path`` and ``protocol.QuestionFields``. Answer: ``from``, ``to``, ``moved``.
@@ -137,7 +132,7 @@ def align(call: Call, request: AlignRequest) -> AlignAnswer:
     return {"from": running.live_color, "to": to, "moved": running != wanted}
 
 
-def revert(call: Call, request: RevertRequest) -> RevertAnswer:
+def revert(call: Call, request: Json) -> RevertAnswer:
     """Take the pending switch back; harmless if there is none.
 
     Request: ``token`` of the run whose switch it is; ``deadline``, as the timer calls it: only if that is the

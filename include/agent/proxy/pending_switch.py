@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
 from ipaddress import IPv4Address
-from typing import Any
 
 from agent.call import Call
 from agent.http_client import Question, answered, http_get
 from agent.protocol import AgentError, Code, Json, Verb
 from agent.proxy.boot_unit import BootUnit
-from agent.proxy.messages import BootAnswer, ConfirmAnswer, Moved, PendingRecord, RevertAnswer, SwitchRequest
+from agent.proxy.messages import BootAnswer, ConfirmAnswer, Moved, PendingRecord, RevertAnswer
 from agent.proxy.peers import PEERS_WAIT, Peers
 from agent.proxy.revert_timer import RevertTimer
 from agent.proxy.switch_state import SwitchState, time_left
@@ -68,7 +66,7 @@ class PendingSwitch:
         self.deadline, self.haproxy = call.deadline, traffic.haproxy
         self.peers = Peers(call.paths.http_port, call.deadline)
 
-    def leave_time_for_the_way_back(self, request: Mapping[str, Any]) -> None:
+    def leave_time_for_the_way_back(self, request: Json) -> None:
         """Let this call be over when a pending switch is to be taken back: the timer needs the flock then."""
         pending, verb = self.state.pending, self.call.verb
         left = time_left(pending) if pending else 0.0
@@ -79,9 +77,7 @@ class PendingSwitch:
     def _end_within(self, seconds: float) -> None:
         self.call.lock.end_within(seconds, "the time to confirm the switch is over, it is taken back")
 
-    def begin(
-        self, to: str, origin: str | None, request: SwitchRequest, holder: Json, within: float
-    ) -> Moved:
+    def begin(self, to: str, origin: str | None, request: Json, holder: Json, within: float) -> Moved:
         """Arm, move, and return when traffic moved and how long that took.
 
         :param origin: the color that traffic came from; an unfinished switch knows it better than the map.

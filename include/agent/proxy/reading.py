@@ -16,7 +16,7 @@ from agent.protocol import COLORS, AgentError, Code, Json
 from agent.proxy.haproxy import knows_ipv6
 from agent.proxy.ledger import Ledger
 from agent.proxy.machine import Proxy
-from agent.proxy.messages import LedgerAnswer, LedgerRequest, ProbeAnswer, ProbeRequest, Status
+from agent.proxy.messages import LedgerAnswer, ProbeAnswer, Status
 
 # Servers that one call asks, and bytes of the stack of the thread that asks one of them.
 MOST_SERVERS, STACK_SIZE = 256, 1 << 18
@@ -67,7 +67,7 @@ def _lock_for_people(proxy: Proxy) -> Json | None:
     return holder and {**holder, "until": proxy.lock_store.until(holder)}
 
 
-def probe(_call: Call, request: ProbeRequest) -> ProbeAnswer:
+def probe(_call: Call, request: Json) -> ProbeAnswer:
     """Make one GET to each of some servers from this proxy, all at once.
 
     Request: ``servers``, each with ``address`` (IPv4) and ``port``; ``timeout`` in seconds, ``path``, and
@@ -82,7 +82,7 @@ def probe(_call: Call, request: ProbeRequest) -> ProbeAnswer:
         return {"answers": [each.result() for each in asked]}
 
 
-def _servers_in(request: ProbeRequest) -> list[tuple[str, int]]:
+def _servers_in(request: Json) -> list[tuple[str, int]]:
     servers = request.get("servers")
     if not isinstance(servers, list) or not 1 <= len(servers) <= MOST_SERVERS:
         raise AgentError(Code.BAD_REQUEST, f"servers: they are no list of 1 to {MOST_SERVERS}")
@@ -95,7 +95,7 @@ def _servers_in(request: ProbeRequest) -> list[tuple[str, int]]:
     return found
 
 
-def ledger(call: Call, request: LedgerRequest) -> LedgerAnswer:
+def ledger(call: Call, request: Json) -> LedgerAnswer:
     """Return how the last runs have ended.
 
     Request: ``last``, how many (10). Answer: ``records``, oldest first. Codes: ``bad_request``. A kill leaves

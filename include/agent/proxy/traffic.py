@@ -6,12 +6,10 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from agent.http_client import Question, http_get
 from agent.paths import Paths
-from agent.protocol import NOTHING, AgentError, Code
+from agent.protocol import NOTHING, AgentError, Code, Json
 from agent.proxy.haproxy import Haproxy
 from agent.proxy.messages import Moved, Server
 from agent.proxy.switch_state import SwitchState
@@ -61,7 +59,7 @@ class Traffic:
         """Whether this is HAProxy's map and the file's."""
         return self.haproxy.running_map() == wanted == self.in_file()
 
-    def wanted(self, initial: Mapping[str, Any]) -> TrafficMap:
+    def wanted(self, initial: Json) -> TrafficMap:
         """The running map, else the file's, else what the caller starts with."""
         known = self.haproxy.running_map() or self.in_file()
         if known is None and self.paths.map.exists():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
 from agent.protocol import Code, Verb
-from agent.proxy.messages import LockRequest, SwitchRequest, SyncRequest
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.proxy import ProxyHook
@@ -83,13 +82,8 @@ class ProxiesHook(BaseHook):
         at_least = next_token(run_id, statuses.values())
         if at_least is None:
             at_least = (last_token() if last_token and self.members else 0) + 1
-        request: LockRequest = {
-            "owner": owner,
-            "run_id": run_id,
-            "ref": ref,
-            "begun": record_at_start,
-            "lease": lease or self.app.timeouts.lease,
-        }
+        request: dict[str, Any] = {"owner": owner, "run_id": run_id, "ref": ref, "begun": record_at_start}
+        request["lease"] = lease or self.app.timeouts.lease
         # If a later proxy refuses, unlock() gives back the locks that were taken before.
         self.tokens = {}
         try:
@@ -105,7 +99,7 @@ class ProxiesHook(BaseHook):
 
     def _lock_each(
         self,
-        request: LockRequest,
+        request: dict[str, Any],
         statuses: dict[str, ProxyStatus],
         at_least: int,
         has_ended: Callable[[str], bool],
@@ -196,17 +190,14 @@ class ProxiesHook(BaseHook):
         :param idle: the other color.
         :return: the names of the proxies where something changed.
         """
-        request: SyncRequest = {
-            "config": config,
-            "initial": {"live": live, "idle": idle},
-            "peers": [member.peer_address for member in self.members],
-        }
+        request: dict[str, Any] = {"config": config, "initial": {"live": live, "idle": idle}}
+        request["peers"] = [member.peer_address for member in self.members]
         if len(self.members) > 1:
             self._each(Verb.SYNC, prepare_only=True, **request)
         answers = self._each(Verb.SYNC, **request)
         return [name for name, answer in answers.items() if answer["changed"]]
 
-    def switch(self, **request: Unpack[SwitchRequest]) -> dict[str, SwitchResult]:
+    def switch(self, **request: Any) -> dict[str, SwitchResult]:
         """Move traffic: prepare on all proxies, then switch all of them; if one fails, all revert.
 
         :return: results by droplet name.

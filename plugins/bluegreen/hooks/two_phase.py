@@ -8,7 +8,6 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from agent.protocol import Code, Verb
-from agent.proxy.messages import SwitchRequest
 from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.proxy import ProxyHook
 
@@ -65,7 +64,7 @@ class TwoPhase:
     :param request: the request of the verb ``switch``.
     """
 
-    def __init__(self, members: Sequence[ProxyHook], tokens: dict[str, int], request: SwitchRequest) -> None:
+    def __init__(self, members: Sequence[ProxyHook], tokens: dict[str, int], request: dict[str, Any]) -> None:
         self.members = members
         self.tokens = tokens
         self.request = request
