@@ -33,6 +33,7 @@ MODULES = {
     Verb.FOLLOW_JOB: "agent.droplet.following",
     Verb.END_JOB: "agent.droplet.jobs",
     Verb.RUN: "agent.droplet.running",
+    Verb.ACTIVATE: "agent.droplet.activation",
     Verb.STOP: "agent.droplet.stopping",
     Verb.STATUS: "agent.proxy.reading",
     Verb.PROBE: "agent.proxy.reading",
@@ -62,7 +63,10 @@ def main() -> int:
     except (OSError, ValueError, RecursionError) as error:
         message = f"{type(error).__name__}: {error}"
         answer = {"ok": False, "error": Code.FAILED.value, "message": message}
-    print(json.dumps(answer))
+    if sys.argv[1:2] and sys.argv[1] in {verb.value for verb in JOBS}:
+        print(f"bluegreen: {answer['message']}")
+    else:
+        print(json.dumps(answer))
     return 0 if answer["ok"] else 1
 
 

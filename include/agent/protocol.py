@@ -34,6 +34,7 @@ class Verb(str, Enum):
     FOLLOW_JOB = "follow_job"
     END_JOB = "end_job"
     RUN = "run"
+    ACTIVATE = "activate"
     STOP = "stop"
     # Proxies: verbs that only read.
     STATUS = "status"
@@ -74,6 +75,7 @@ DEADLINES: dict[Verb, float] = {
     Verb.FOLLOW_JOB: LONGEST_JOB,
     Verb.END_JOB: 60.0,
     Verb.RUN: LONGEST_JOB,
+    Verb.ACTIVATE: LONGEST_JOB,
     Verb.STOP: 60.0,
     Verb.STATUS: 25.0,
     Verb.PROBE: 65.0,
@@ -94,8 +96,8 @@ ALARM_AFTER = 5.0
 
 # Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
 READERS = frozenset({Verb.FACTS, Verb.TOKEN, Verb.FOLLOW_JOB, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
-# Verbs that are a job: their unit limits them, and they end with an exit status instead of an answer.
-JOBS = frozenset({Verb.RUN})
+# Verbs of a job: its unit limits them, and they end with an exit status and a cause instead of an answer.
+JOBS = frozenset({Verb.RUN, Verb.ACTIVATE})
 
 
 class Code(str, Enum):

@@ -11,11 +11,9 @@ here=${BASH_SOURCE[0]%/*}
 # What is to be deployed, and how: the assignments that the agent has written. Those with a colon are never empty.
 # shellcheck source=/dev/null
 . "$here/settings.sh"
-: "${system_name:?}" "${repository:?}" "${revision:?}" "${kept_revision?}" "${keep_releases:?}"
+: "${system_name:?}" "${repository:?}" "${revision:?}"
 : "${fetch_user:?}" "${build_user:?}" "${forge_refusals:?}" "${forge_patience:?}" "${load_timeout:?}" "${cage[0]:?}"
-: "${unit:?}" "${unit_text:?}" "${start_text:?}"
-: "${health_url:?}" "${health_host:?}" "${health_proto:?}" "${health_statuses?}"
-: "${health_consecutive:?}" "${health_timeout:?}"
+: "${unit:?}" "${start_text:?}" "${agent:?}"
 : "${min_free_mb:?}" "${reserve_mb:?}" "${min_free_inodes:?}" "${reserve_inodes:?}"
 run_user=$system_name
 
@@ -251,93 +249,9 @@ give_claim_up() {
     exec 8>&-
 }
 
+# The agent goes on in Python; what it writes last is the cause if it fails.
 activate() {
-    hold_own_claim || die 'another run has claimed this droplet; nothing was activated'
-    printf '%s' "$unit_text" >"/run/bluegreen/$service"
-    if ! cmp -s "/run/bluegreen/$service" "$unit_file"; then
-        attempt "cannot install the unit $service" install -m 644 "/run/bluegreen/$service" "$unit_file.new"
-        put_in_place "$unit_file.new" "$unit_file"
-    fi
-    # Not only when it was just written: a run before this one may have been killed here.
-    if [ "$(systemctl show --property=NeedDaemonReload --value "$service")" = yes ]; then
-        systemctl daemon-reload
-    fi
-    # Enabling reloads systemd's configuration, which takes its time.
-    systemctl is-enabled --quiet "$service" || attempt "cannot enable $service" systemctl enable --quiet "$service"
-    fallback=$({ activated | grep -x "$kept_revision"; activated; } | grep -v "$revision" | head -n 1 || true)
-    run_release "$revision"
-    give_claim_up
-    say "waiting for $health_url"
-    if ! perl "$here/wait_healthy.pl" "$health_url" "$health_host" "$health_proto" "$health_statuses" \
-        "$revision" "$health_consecutive" "$health_timeout" </dev/null >"$log" 2>&1; then
-        last_words
-        give_up "the app was started but did not become healthy within $health_timeout s: $(cause)"
-    fi
-    touch "$root/activated/$revision"
-}
-
-# A message may have many megabytes. The last line is ended, so that the cause has a line of its own. On a busy machine
-# journald has not read all that the app wrote; a sync makes it do so first.
-last_words() {
-    timeout 10 journalctl --sync >/dev/null 2>&1 || true
-    journalctl --unit="$service" --lines=20 --output=cat --no-pager | head -c 65536 | awk 1 || true
-}
-
-run_release() {
-    rm -f "$root/current.new"
-    ln -s "releases/$1" "$root/current.new"
-    mv -T "$root/current.new" "$root/current"
-    attempt "cannot start $service" systemctl restart "$service"
-}
-
-# Leave the droplet with a release that can take traffic back: the one that a rollback goes to, else the last one.
-give_up() {
-    hold_own_claim || die "$1 (another run has claimed this droplet, so nothing was done about that)"
-    if [ -n "$fallback" ]; then
-        run_release "$fallback"
-        die "$1 (this droplet runs ${fallback:0:12} again)"
-    fi
-    systemctl stop "$service" || true
-    rm -f "$root/current"
-    die "$1"
-}
-
-# Releases that were healthy once, the latest activation first.
-activated() {
-    local name
-    by_age "$root/activated" | while read -r name; do
-        [ ! -d "$root/releases/$name" ] || echo "$name"
-    done
-}
-
-# Failed releases do not count; the latest one is kept for whoever wants to look at it. Nor does the one that a
-# rollback goes back to: later ones may have been healthy here, and rejected all the same.
-prune() {
-    local name old
-    # Listed before the first is removed, since that changes both lists.
-    old=$(activated | tail -n "+$((keep_releases + 1))" | sed "/^$kept_revision\$/d" && failed_releases | tail -n +2)
-    for name in $old; do
-        say "removing the release $name"
-        rm -f "$root/activated/$name"
-        # Renamed first: what is half removed must not look like a release.
-        mv -T "$root/releases/$name" "$root/releases/$name.partial.old"
-        rm -rf "$root/releases/$name.partial.old"
-    done
-    by_age "$root/cache" | tail -n "+$((keep_releases + 1))" | while read -r name; do
-        rm -rf "${root:?}/cache/$name"
-    done
-}
-
-# Names in a directory, the latest first.
-by_age() {
-    find "$1" -mindepth 1 -maxdepth 1 -printf '%T@ %f\n' | sort -rn | cut -d' ' -f2
-}
-
-failed_releases() {
-    local name
-    by_age "$root/releases" | while read -r name; do
-        [ -e "$root/activated/$name" ] || echo "$name"
-    done
+    python3 -B "$agent" activate - <"$here/activate.json" || exit 1
 }
 
 install -d -m 700 /run/bluegreen
@@ -357,6 +271,5 @@ else
     build
 fi
 activate
-prune
 keep_room
 say "$revision runs and is healthy"

@@ -39,7 +39,6 @@ SCRIPTS = {
         "local_cage.py",
         "revision.psgi",
         "tokens.sh",
-        "wait_healthy.pl",
     )
 }
 
@@ -157,6 +156,7 @@ def _check_program(request: Json) -> None:
     if isinstance(program, dict):
         is_verb = program.get("verb") == Verb.RUN.value and isinstance(program.get("request"), dict)
         is_script = program.get("script") in SCRIPTS and isinstance(program.get("settings"), dict)
+        is_script = is_script and set(program.get("requests") or ()) <= {Verb.ACTIVATE.value}
         if is_verb or is_script:
             return
     raise AgentError(Code.BAD_REQUEST, f"program: {program!r:.60} is not usable")
@@ -180,25 +180,20 @@ def _prepared(call: Call, job: Job, program: Json) -> tuple[str, ...]:
     """
     job.log.unlink(missing_ok=True)
     write_atomically(job.program, _kept(program))
+    # The version that has started it, whatever is installed by then.
+    agent = str(Installation(call.paths).path)
     if "verb" in program:
         request = job.directory / "request.json"
         write_atomically(request, json.dumps(program["request"]).encode())
-        # The version that has started it, whatever is installed by then.
-        agent = str(Installation(call.paths).path)
-        return (
-            f"--property=StandardInput=file:{request}",
-            "--",
-            sys.executable,
-            "-B",
-            agent,
-            program["verb"],
-            "-",
-        )
+        stdin = f"--property=StandardInput=file:{request}"
+        return (stdin, "--", sys.executable, "-B", agent, program["verb"], "-")
     try:
-        settings = assignments(program["settings"])
+        settings = assignments({**program["settings"], "agent": agent})
     except (TypeError, ValueError) as error:
         raise AgentError(Code.BAD_REQUEST, f"settings: {error}") from None
     write_atomically(job.directory / "settings.sh", settings.encode())
+    for verb, request in (program.get("requests") or {}).items():
+        write_atomically(job.directory / f"{verb}.json", json.dumps(request).encode())
     for name, data in files_of(program["script"]).items():
         write_atomically(job.directory / name, data)
     return "--", "/bin/bash", str(job.directory / program["script"])

@@ -56,6 +56,8 @@ def app_environment(deadline: CallDeadline, path: str, user: str) -> Environment
         *(f"--property={one}" for one in properties),
         *("--", "/usr/bin/env", "-0"),
     )
+    # systemd's words may be on their way still.
+    run(deadline, "journalctl", "--sync")
     journal = run(deadline, "journalctl", "-q", "-o", "cat", "--no-pager", "-n", "1000", "-u", unit)[1]
     # Nothing but a name is shown: the rest of a line may be a secret.
     refused = [(line, NAMED.match(line)) for line in REFUSED.findall(journal)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.protocol import Verb
 from agent.shell import Settings, with_head
 from bluegreen.agent_bundle import agent_text
 from bluegreen.patterns import REVISION
@@ -116,7 +117,28 @@ def deploy_program(release: Release) -> dict[str, Any]:
     _check_revision(release.revision)
     if release.kept:
         _check_revision(release.kept)
-    return {"script": "deploy_release.sh", "settings": _settings(release)}
+    requests = {Verb.ACTIVATE.value: _activation(release)}
+    return {"script": "deploy_release.sh", "settings": _settings(release), "requests": requests}
+
+
+def _activation(release: Release) -> dict[str, Any]:
+    """What the agent is asked for once the release is built."""
+    return {
+        "app": system_name(release.app),
+        "unit": deploy_unit(release.app, release.revision),
+        "revision": release.revision,
+        "kept": release.kept or "",
+        "keep": release.keep_releases,
+        "unit_text": service_unit(release),
+        "address": release.listen_address,
+        "port": release.port,
+        "path": release.health_path,
+        "host": release.health_host,
+        "https": release.https,
+        "statuses": list(release.health_statuses),
+        "consecutive": release.health_consecutive,
+        "timeout": release.health_timeout,
+    }
 
 
 def _settings(release: Release) -> dict[str, str | int | float | list[str]]:
@@ -130,20 +152,11 @@ def _settings(release: Release) -> dict[str, str | int | float | list[str]]:
         "forge_patience": round(PATIENCE_SECONDS),
         "revision": release.revision,
         "unit": deploy_unit(release.app, release.revision),
-        "health_url": f"http://{release.listen_address}:{release.port}{release.health_path}",
-        "health_host": release.health_host or f"{release.listen_address}:{release.port}",
-        "health_proto": "https" if release.https else "http",
-        "health_statuses": ",".join(map(str, release.health_statuses)),
-        "health_consecutive": release.health_consecutive,
-        "health_timeout": release.health_timeout,
-        "keep_releases": release.keep_releases,
-        "kept_revision": release.kept or "",
         "min_free_mb": release.min_free_mb,
         "reserve_mb": RESERVE_MB,
         "min_free_inodes": release.min_free_inodes,
         "reserve_inodes": RESERVE_INODES,
         "load_timeout": LOAD_TIMEOUT,
-        "unit_text": service_unit(release),
         "start_text": start_text(release),
         "cage": list(CAGE),
     }

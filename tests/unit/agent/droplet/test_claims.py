@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
 
 from agent.call import Call
-from agent.droplet import claims
+from agent.droplet import claims, jobs
 from agent.droplet.claims import claim, token
 from agent.droplet.jobs import end_job, start_job
 from agent.droplet.stopping import stop
@@ -106,6 +107,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.setenv("UNITS", str(tmp_path / "units"))
     monkeypatch.setenv("SAID", str(tmp_path / "said"))
+    # Here the agent is no zip.
+    monkeypatch.setattr(jobs, "Installation", lambda _: SimpleNamespace(path="/none.pyz"))
     return Machine(tmp_path)
 
 

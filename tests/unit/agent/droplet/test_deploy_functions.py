@@ -4,35 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bluegreen.release.release import RESERVE_INODES, RESERVE_MB
 from tests.unit.a_release import RELEASE
 from tests.unit.deploy_functions import run_functions
-
-
-@pytest.mark.parametrize("ends", ["", "exit 1"])
-def test_an_app_s_last_words_are_bounded_in_bytes(tmp_path: Path, ends: str) -> None:
-    done = run_functions(
-        RELEASE,
-        tmp_path,
-        "last_words\necho more",
-        journalctl=f"head -c 50000000 /dev/zero | tr '\\0' x\n{ends}",
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "x" * 65536 + "\nmore\n"
-
-
-def test_an_app_s_last_words_are_shown_as_they_are(tmp_path: Path) -> None:
-    done = run_functions(RELEASE, tmp_path, "last_words", journalctl="echo one; echo two")
-    assert done.stdout == "one\ntwo\n"
-
-
-def test_an_app_s_last_words_are_read_once_journald_has_them(tmp_path: Path) -> None:
-    synced = tmp_path / "synced"
-    journalctl = f"case $1 in --sync) touch {synced} ;; *) ls {synced} ;; esac"
-    assert run_functions(RELEASE, tmp_path, "last_words", journalctl=journalctl).stdout == f"{synced}\n"
-
 
 # A disk of which a test says what is free, as long as nothing is kept; the app's files are elsewhere.
 DF = """
