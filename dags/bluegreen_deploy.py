@@ -48,7 +48,6 @@ def deploy_dag(app: App) -> DAG:
         )
         planned: dict[str, Any] = {"lock": lock.output, "plan": XComArg(provision_check, PLAN_KEY)}
         release = planned | {"revision": revision}
-
         render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
         # What began before the last switch ends on the color that this run is about to stop.
         drain = DrainOperator(task_id="drain", **planned)
@@ -83,24 +82,11 @@ def deploy_dag(app: App) -> DAG:
         rollback = RollbackOperator(task_id="rollback", lock=lock.output)
         report = report_and_announce(SUBJECT)
         commands = lifecycle_commands(app, lock=lock.output, revision=revision)
+        before_deploy, before_switch = commands(Moment.BEFORE_DEPLOY), commands(Moment.BEFORE_SWITCH)
 
-        chain(
-            resolve_ref,
-            lock,
-            provision_check,
-            [render_and_reload, drain],
-            *commands(Moment.BEFORE_DEPLOY),
-            deploy,
-            health_check,
-            preview_check,
-            approval,
-            *commands(Moment.BEFORE_SWITCH),
-            switch_traffic,
-            final_validation,
-            judge,
-            [confirm, rollback],
-            report,
-        )
+        chain(resolve_ref, lock, provision_check, [render_and_reload, drain], *before_deploy, deploy)
+        chain(deploy, health_check, preview_check, approval, *before_switch, switch_traffic)
+        chain(switch_traffic, final_validation, judge, [confirm, rollback], report)
         chain(resolve_ref, check, report)
         chain(judge, report)
         chain(switch_traffic, *commands(Moment.AFTER_SWITCH), report)

@@ -84,8 +84,8 @@ def test_the_figures_become_what_the_alarms_ask_for(exporter: tuple[int, str]) -
     udp, url = exporter
     run = Watched("dry_run", APP)
     figures = {
-        **run.begun(1_795_000_000, load_app(APP), {}),
-        **Watched("deploy", APP).ended(1_795_000_001, {"outcome": "live and confirmed", "record": RECORD}),
+        **run.at_start(1_795_000_000, load_app(APP), {}),
+        **Watched("deploy", APP).at_end(1_795_000_001, {"outcome": "live and confirmed", "record": RECORD}),
         **locked(APP, since=0),
         **findings_of(APP, [warning("blue-1", "is slow", "look")]),
     }

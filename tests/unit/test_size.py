@@ -41,8 +41,7 @@ def test_a_file_is_short_enough_to_read_at_once(path: str) -> None:
     assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
-# The function of a DAG is the procedure itself, one task after another, and is read from top to bottom.
-@pytest.mark.parametrize("path", [path for path in programs() if not path.startswith("dags/")])
+@pytest.mark.parametrize("path", programs())
 def test_a_function_is_short_enough_to_read_at_once(path: str) -> None:
     lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions(path)}
     assert {name: length for name, length in lengths.items() if length > MOST_LINES_OF_A_FUNCTION} == {}

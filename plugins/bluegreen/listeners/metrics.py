@@ -27,7 +27,7 @@ def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
         return
     conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
     try:
-        figures = watched.begun(dag_run.start_date.timestamp(), load_app(watched.app_id), conf)
+        figures = watched.at_start(dag_run.start_date.timestamp(), load_app(watched.app_id), conf)
     except (SettingsError, ValueError):
         # The run's first task fails with this error.
         return
@@ -51,7 +51,7 @@ def _report_end(dag_run: DagRun) -> None:
     # A run that was marked failed goes on until its teardowns are done.
     if watched is None or dag_run.end_date is None or not is_attached(dag_run):
         return
-    _emit_from_airflow(watched.ended(dag_run.end_date.timestamp(), report_of(dag_run)))
+    _emit_from_airflow(watched.at_end(dag_run.end_date.timestamp(), report_of(dag_run)))
 
 
 def _emit_from_airflow(figures: Figures) -> None:

@@ -28,7 +28,7 @@ WARNINGS_KEY = "hook_warnings"
 RULES = {Moment.ON_FAILURE: "all_done"}
 
 
-class CommandHooksOperator(LockedOperator):
+class LifecycleCommandsOperator(LockedOperator):
     """Run the commands that the app's settings have for a moment, one after the other.
 
     Each is a transient unit on its droplet, which a retry attaches to; still, a command may run twice.
@@ -144,17 +144,17 @@ class CommandHooksOperator(LockedOperator):
 
 def lifecycle_commands(
     app: App, *, lock: Any, revision: Any
-) -> Callable[[Moment], list[CommandHooksOperator]]:
+) -> Callable[[Moment], list[LifecycleCommandsOperator]]:
     """Return a function that makes the task of a moment, for the place where the procedure has it.
 
     The function returns a list of that one task; an empty list if the app has no commands for the moment.
     """
 
-    def task_at(moment: Moment) -> list[CommandHooksOperator]:
+    def task_at(moment: Moment) -> list[LifecycleCommandsOperator]:
         if not hooks_at(app, moment):
             return []
         return [
-            CommandHooksOperator(
+            LifecycleCommandsOperator(
                 task_id=moment.value,
                 moment=moment,
                 lock=lock,

@@ -115,7 +115,8 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         """
         if revision == plan.good:
             return
-        found = read_ledger(ProxyHook.of(one, self.app).ledger(RECORDS_READ) for one in plan.fleet.proxies)
+        proxies = [ProxyHook.of(one, self.app) for one in plan.fleet.proxies]
+        found = read_ledger(on_all(proxies, lambda proxy: proxy.ledger(RECORDS_READ)).values())
         tried = [one for one in found if one.revision == revision]
         was_live = any(one.outcome == Outcome.LIVE for one in tried)
         # The run that made it live may have died before it could report so.

@@ -22,7 +22,7 @@ from bluegreen.operators.support.run_end import End, end_of
 from bluegreen.operators.support.run_record import record_at_end, record_at_start
 from bluegreen.operators.support.seals import Seals, older_than_live
 from bluegreen.release.lifecycle_commands import Moment
-from bluegreen.run.outcome import Facts, Outcome, cause_of, may_have_switched, message_of, outcome_of
+from bluegreen.run.outcome import Outcome, RunFacts, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.run.plan import HeldLock
 from bluegreen.run.report import Report
 from bluegreen.traffic.preview_access import ways_to_look
@@ -118,7 +118,7 @@ class ReportOperator(BlueGreenOperator):
         )
         return report, good
 
-    def _facts(self, run: ThisRun, end: End) -> Facts:
+    def _facts(self, run: ThisRun, end: End) -> RunFacts:
         """Bring together what the tasks and the proxies say; where they differ, the latter count."""
         states, errors = run.states, {key: one.message for key, one in run.failures.items()}
         # A switch that was confirmed before a run ended, and was cleared, is not what it has done since.
@@ -137,7 +137,7 @@ class ReportOperator(BlueGreenOperator):
         # A proxy with a full disk sends traffic back, and cannot write down that it did.
         went_there_and_back = unmoved and bool(run.output("switch_traffic"))
         rolled_back = run.rollback is not None and run.rollback.moved
-        return Facts(
+        return RunFacts(
             subject=self._subject(run),
             states=states,
             errors=errors,

@@ -83,7 +83,7 @@ class StopIdleOperator(LockedOperator):
         live = live_color(statuses)
         if live is None:
             return "nothing is live, so nothing was stopped"
-        self._demand_decided(statuses)
+        self._require_decided(statuses)
         after = run.conf.get(TOKEN)
         # Clocks may be wrong: only a run by hand needs them.
         if isinstance(after, int):
@@ -102,7 +102,7 @@ class StopIdleOperator(LockedOperator):
         return said
 
     @staticmethod
-    def _demand_decided(statuses: Mapping[str, ProxyStatus]) -> None:
+    def _require_decided(statuses: Mapping[str, ProxyStatus]) -> None:
         for name, status in statuses.items():
             if status.pending is not None:
                 raise BlueGreenError(

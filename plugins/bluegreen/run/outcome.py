@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     """The facts at the end of a run.
 
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
@@ -73,7 +73,7 @@ class Facts:
     by_policy: bool = False
 
 
-def outcome_of(facts: Facts) -> Outcome:
+def outcome_of(facts: RunFacts) -> Outcome:
     """Return how the run ended."""
     if facts.settled:
         return facts.settled[0]
@@ -93,7 +93,7 @@ def may_have_switched(states: Mapping[str, str]) -> bool:
     return states.get("switch_traffic") not in (None, "upstream_failed", "skipped")
 
 
-def message_of(facts: Facts, app_id: str) -> str:
+def message_of(facts: RunFacts, app_id: str) -> str:
     """Return one line: what happened, why, what is live now and what to do next."""
     outcome = outcome_of(facts)
     if facts.settled:
@@ -116,19 +116,19 @@ def message_of(facts: Facts, app_id: str) -> str:
     return "; ".join([cause, _live(facts), *_long_requests(facts, "traffic moved back"), advice])
 
 
-def cause_of(facts: Facts) -> str:
+def cause_of(facts: RunFacts) -> str:
     """Return why a run failed."""
     # Several tasks may have failed for the same reason.
     return "; ".join(dict.fromkeys(facts.errors.values())) or _silent_failure(facts.states)
 
 
-def _live(facts: Facts) -> str:
+def _live(facts: RunFacts) -> str:
     if not facts.live_known:
         return "it is not known who is live" if may_have_switched(facts.states) else "traffic was not touched"
     return f"live is {facts.live}" if facts.live else "nothing is live"
 
 
-def _long_requests(facts: Facts, moved: str) -> list[str]:
+def _long_requests(facts: RunFacts, moved: str) -> list[str]:
     said, drain = [], facts.drain
     if drain and drain.cut:
         starts = ("deploy_", "activate_")

@@ -24,8 +24,8 @@ RECORD = {"requests": 1, "failed": 0, "switch_ms": 1.0}
 
 RUN = Watched("deploy", APP)
 FIGURES = [
-    *RUN.begun(0, load_app(APP), {}),
-    *RUN.ended(0, {"outcome": "live and confirmed", "record": RECORD}),
+    *RUN.at_start(0, load_app(APP), {}),
+    *RUN.at_end(0, {"outcome": "live and confirmed", "record": RECORD}),
     *locked(APP, 0),
     *findings_of(APP, []),
 ]
@@ -68,10 +68,10 @@ def test_the_alarms_ask_for_what_there_is() -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.UNCLEAR, Outcome.NOTHING_TO_GO_BACK_TO, UNREPORTED])
 def test_the_ends_after_which_nobody_knows_are_an_alarm(outcome: str) -> None:
-    [slug] = [name.rpartition(".")[2] for name in RUN.ended(0, {"outcome": outcome}) if ".ended." in name]
+    [slug] = [name.rpartition(".")[2] for name in RUN.at_end(0, {"outcome": outcome}) if ".ended." in name]
     [pattern] = re.findall(r'outcome=~"(.*?)"', ALERTS)
     assert re.fullmatch(pattern, slug)
-    good = {name.rpartition(".")[2] for one in Outcome for name in RUN.ended(0, {"outcome": one})}
+    good = {name.rpartition(".")[2] for one in Outcome for name in RUN.at_end(0, {"outcome": one})}
     assert not any(re.fullmatch(pattern, one) for one in good & {"live_and_confirmed", "rolled_back"})
 
 

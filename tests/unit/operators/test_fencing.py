@@ -156,7 +156,7 @@ def test_a_job_whose_droplet_is_away_goes_on_for_the_retry(
 
 def test_an_app_s_own_commands_claim_their_droplet_as_well(droplets: Droplets) -> None:
     droplets.answers["green-1", Verb.FOLLOW_JOB] = ended("success")
-    task: Any = command_hooks.CommandHooksOperator(
+    task: Any = command_hooks.LifecycleCommandsOperator(
         task_id="before_deploy", app_id=APP, moment=Moment.BEFORE_DEPLOY, lock=LOCK, revision=REVISION
     )
     hooks = task.app.hooks.model_copy(update={"before_deploy": [Hook(command=["true"], droplets="one")]})

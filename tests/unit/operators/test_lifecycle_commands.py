@@ -123,7 +123,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, dict[str
         holding = MagicMock()
         holding.return_value.require_idle.side_effect = not_idle
         monkeypatch.setattr(ProxiesHook, "holding", holding)
-        task = command_hooks.CommandHooksOperator(
+        task = command_hooks.LifecycleCommandsOperator(
             task_id=moment.value, app_id=APP, moment=moment, lock=LOCK, revision=REVISION
         )
         app = load_app(APP)

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
-from bluegreen.run.outcome import Facts, Outcome, message_of, outcome_of
+from bluegreen.run.outcome import Outcome, RunFacts, message_of, outcome_of
 from bluegreen.traffic.drain import Drain
 
 
-def facts(states: dict[str, str], **changes: Any) -> Facts:
+def facts(states: dict[str, str], **changes: Any) -> RunFacts:
     """What is known if the proxies and the tasks' states say the same."""
     known: dict[str, Any] = {"errors": {}, "moved_back": False, "live": Color.BLUE, "live_known": True}
     known |= {"asked": changes.get("live_known", True), "kept": states.get("confirm") == "success"}
-    return Facts(subject="deploy of v2 (0123456789ab)", states=states, **{**known, **changes})
+    return RunFacts(subject="deploy of v2 (0123456789ab)", states=states, **{**known, **changes})
 
 
 def test_a_confirmed_switch_is_the_only_good_end() -> None:

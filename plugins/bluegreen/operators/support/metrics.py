@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from bluegreen.checks.finding import Finding, Severity
+from bluegreen.patterns import APP_ID
 from bluegreen.run.approval_request import demanded_by
 from bluegreen.run.outcome import UNREPORTED
 
@@ -41,10 +42,10 @@ class Watched:
     @classmethod
     def of(cls, dag_id: str) -> Self | None:
         """Tell it from the DAG; ``None`` for a status, whose end nobody waits for, and for other DAGs."""
-        found = re.fullmatch(r"bluegreen_(deploy|rollback|provision|dry_run)__([a-z][a-z0-9_]*)", dag_id)
+        found = re.fullmatch(rf"bluegreen_(deploy|rollback|provision|dry_run)__({APP_ID})", dag_id)
         return cls(found[1], found[2]) if found else None
 
-    def begun(self, at: float, app: App, conf: Mapping[str, Any]) -> Figures:
+    def at_start(self, at: float, app: App, conf: Mapping[str, Any]) -> Figures:
         """Say by when the run should be over.
 
         :param at: when it began.
@@ -52,7 +53,7 @@ class Watched:
         """
         return {f"bluegreen.run.due.{self}": round(at + self.longest(app, conf))}
 
-    def ended(self, at: float, report: Mapping[str, Any] | None) -> Figures:
+    def at_end(self, at: float, report: Mapping[str, Any] | None) -> Figures:
         """Say that the run is over, and how it ended.
 
         :param report: its XCom ``report``, or ``None`` if it left none.
