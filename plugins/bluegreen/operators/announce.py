@@ -1,4 +1,4 @@
-"""After the last word of a run: who wants to know is told."""
+"""The announcement after a run's report: asset events and notifications."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AnnounceOperator(BlueGreenOperator):
         self.subject = subject
 
     def act(self, run: ThisRun) -> None:
-        """Tell everybody."""
+        """Emit the events, then notify."""
         found = run.xcom_of("report", "report")
         report = Report.model_validate(found) if found else self._unreported(run)
         events: Any = run.context["outlet_events"]

@@ -1,4 +1,4 @@
-"""A person's word before traffic moves, for runs that require it."""
+"""The approval of a person before traffic moves, for runs that require one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class NotApprovedError(BlueGreenError):
-    """Somebody said no, or nobody said anything in time."""
+    """Somebody rejected the switch, or nobody answered in time."""
 
 
 class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
@@ -97,8 +97,8 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on with the answer.
 
-        :raises NotApprovedError: (as a failed task) saying who said no.
-        :raises PolicyError: (as a failed task) if whoever said yes may not.
+        :raises NotApprovedError: (as a failed task) naming who rejected the switch.
+        :raises PolicyError: (as a failed task) if the person who approved it may not.
         """
         user = event.get("responded_by_user") or {}
         with failures_reported(context):

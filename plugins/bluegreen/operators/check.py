@@ -56,16 +56,16 @@ class DryRunOperator(BlueGreenOperator):
         metrics.emit(metrics.lock_in(facts))
         if not self.instead:
             metrics.emit(metrics.findings_of(self.app_id, found))
-        said = summary(found, not_checked(facts))
+        in_short = summary(found, not_checked(facts))
         run.push(FINDINGS_KEY, [one.model_dump(mode="json") for one in found])
-        run.push(SUMMARY_KEY, said)
+        run.push(SUMMARY_KEY, in_short)
         if isinstance(facts.source, Source):
             run.push(REVISION_KEY, facts.source.revision)
         for line in table(found):
             self.log.info("%s", line)
         self.log.info("%s", NEVER_CHECKED)
         if any(one.severity is Severity.ERROR for one in found):
-            raise BlueGreenError(said)
+            raise BlueGreenError(in_short)
         if self.instead:
-            raise NothingToDoError(said, Outcome.WOULD_SUCCEED)
-        self.log.info("%s", said)
+            raise NothingToDoError(in_short, Outcome.WOULD_SUCCEED)
+        self.log.info("%s", in_short)

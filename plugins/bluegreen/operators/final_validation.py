@@ -185,7 +185,7 @@ class FinalValidationOperator(ReleaseOperator):
         """Return the paths that a verdict rests on.
 
         :raises BlueGreenError: if a path was not asked, or proves nothing that the preview had promised. The
-            old release does not excuse that here: then nothing tells a good release from a bad one.
+            old release does not excuse that here: then nothing distinguishes a good release from a bad one.
         """
         if unasked := set(settings.paths) - {one.path for one in series if one.new}:
             raise BlueGreenError(
@@ -217,7 +217,7 @@ class FinalValidationOperator(ReleaseOperator):
         return None
 
     def _traffic(self, plan: Plan, live: Color | None) -> dict[str, ClientRequests]:
-        """Return what the proxies said before the switch, by name.
+        """Return the counters of each proxy before the switch, by its name.
 
         :param live: the color to compare with, if any.
         """

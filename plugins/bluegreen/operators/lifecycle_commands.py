@@ -131,8 +131,8 @@ class LifecycleCommandsOperator(LockedOperator):
         if report.state is not JobState.SUCCESS:
             took = f"took longer than {hook.timeout} s" if report.result == "timeout" else ""
             status = took or f"ended with {report.exit_status if report.exit_status else report.result}"
-            said = f": {log.last[-1]}" if log.last else ""
-            raise BlueGreenError(f"{what} {status}{said}")
+            last_line = f": {log.last[-1]}" if log.last else ""
+            raise BlueGreenError(f"{what} {status}{last_line}")
 
     def _clean(self, job: RemoteJob) -> None:
         """Remove the command's traces; how it ended is known by now, so nothing depends on it."""

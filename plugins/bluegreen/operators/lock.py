@@ -33,7 +33,7 @@ POLL_SECONDS = 2.0
 class AcquireLockOperator(BlueGreenOperator):
     """Take the app's lock on every proxy.
 
-    :param purpose: shown to whoever finds the app locked; templated.
+    :param purpose: shown to a run that finds the app locked; templated.
     :param reachable_only: leave out proxies that cannot be reached, all of them if need be. That is
         for provisioning, which is what makes them reachable; nothing else can be at work there meanwhile,
         because every other run needs them all.
@@ -106,8 +106,8 @@ class AcquireLockOperator(BlueGreenOperator):
 
     def _deployed_to(self, proxies: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            said = pool.map(self._status, proxies)
-            left_out = not_reached(dict(zip(proxies, said, strict=True)))
+            statuses = pool.map(self._status, proxies)
+            left_out = not_reached(dict(zip(proxies, statuses, strict=True)))
         for droplet in left_out:
             self.log.warning("%s is left out: no deploy has reached it yet", droplet.label)
         return tuple(droplet for droplet in proxies if droplet not in left_out)

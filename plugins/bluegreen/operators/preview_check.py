@@ -28,7 +28,7 @@ BASELINE_CLIENTS = 2
 PREVIEW_SECONDS = 10.0
 PREVIEW_INTERVAL = 0.2
 
-# Answers of the live release, before anything is said about a path of it.
+# Answers of the live release that are needed to judge one of its paths.
 ENOUGH_ANSWERS = 5
 
 
@@ -134,7 +134,7 @@ class PreviewCheckOperator(ReleaseOperator):
         return [sample for sample in seen if sample.failed or sample.revision != self.revision]
 
     def _excused(self, wrong: Sequence[Sample], live: Sequence[Sample]) -> set[str]:
-        """Return the paths whose failures are nobody's fault: the live release does not answer them either.
+        """Return the paths whose failures are excused: the live release does not answer them either.
 
         Nor is it a release's fault that it is older than a path. A deploy's droplets have to be healthy.
         """

@@ -104,7 +104,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
             )
 
     def _require_was_live(self, plan: Plan, revision: str, *, named: bool) -> None:
-        """Make sure that a release was live before: a bake has judged it, and whoever had to has approved it.
+        """Make sure that a release was live before: judged by a bake, and approved if it had to be.
 
         A release that was rejected, or taken back, stays on the idle droplets. What merely runs there, where
         nothing is known to have been confirmed, is believed if no run is known that failed with it: a
@@ -137,23 +137,23 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
 
     def _find(self, plan: Plan, asked_for: str | None) -> tuple[str, Sequence[Droplet]]:
         """Return the revision to go back to, and the droplets on which it has to be started first."""
-        wanted, sick = asked_for or plan.good, None
+        wanted, trouble = asked_for or plan.good, None
         try:
             running = self._running(plan)
         except BlueGreenError as error:
             if wanted is None or error.transient:
                 raise
-            running, sick = "", error
+            running, trouble = "", error
         if wanted is None or running.startswith(wanted):
             return running, []
         try:
             built = [self._releases(droplet) for droplet in plan.idle_droplets]
             revision = _whole(wanted, built, plan.idle)
         except BlueGreenError:
-            if asked_for or not sick:
+            if asked_for or not trouble:
                 raise
-            raise sick from None
-        self.log.info("%s: %s is started on all droplets", sick or f"{plan.idle} runs {running}", revision)
+            raise trouble from None
+        self.log.info("%s: %s is started on all droplets", trouble or f"{plan.idle} runs {running}", revision)
         return revision, plan.idle_droplets
 
     def _running(self, plan: Plan) -> str:
@@ -164,9 +164,9 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         found: dict[str, str] = {}
         problems = []
         proxies = [ProxyHook.of(proxy, self.app) for proxy in plan.fleet.proxies]
-        for running, sick in on_all(proxies, lambda proxy: self._seen_by(proxy, plan)).values():
+        for running, trouble in on_all(proxies, lambda proxy: self._seen_by(proxy, plan)).values():
             found |= running
-            problems += sick
+            problems += trouble
         if len(set(found.values())) > 1:
             problems.append("the idle droplets run different revisions: " + str(found))
         if problems:

@@ -43,8 +43,8 @@ class ProvisionCheckOperator(LockedOperator):
         param ``force`` is set; templated.
     :param goes_back: whether the run is a rollback. Then, if the proxies disagree and nobody says
         which color is live, it is to be the one from before; there is nothing to do if traffic is back by
-        itself; and unless the DAG's param ``revision`` is set, trouble of application droplets is only told,
-        because what they serve counts, and the proxies know that.
+        itself; and unless the DAG's param ``revision`` is set, problems of application droplets are only
+        warnings, because what they serve counts, and the proxies know that.
     """
 
     template_fields: Sequence[str] = (*LockedOperator.template_fields, "revision")
@@ -81,17 +81,17 @@ class ProvisionCheckOperator(LockedOperator):
         choice = Color(params["live"]) if params.get("live") else None
         facts = self._read(fleet)
         plan = self._plan(facts, choice, only_moves)
-        told = list(facts.readable.values())
-        _refuse_own_switch(run, told)
+        readable = list(facts.readable.values())
+        _refuse_own_switch(run, readable)
         rollbacks = f"bluegreen_rollback__{self.app_id}/"
-        if only_moves and not choice and (back := moved_back(plan, told, rollbacks)):
+        if only_moves and not choice and (back := moved_back(plan, readable, rollbacks)):
             raise NothingToDoError(
                 f"traffic is back on {plan.live} already: {back}; to send it to {plan.idle} nevertheless, "
                 "set `revision` to a release there",
                 Outcome.ALREADY_LIVE,
             )
         may_be_live = self.revision and not params.get("force") and plan.fleet == facts.fleet
-        if may_be_live and is_live(plan, self.revision, told, facts.seen):
+        if may_be_live and is_live(plan, self.revision, readable, facts.seen):
             raise NothingToDoError(
                 f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
                 "set `force` to deploy it again",
@@ -160,9 +160,9 @@ class ProvisionCheckOperator(LockedOperator):
             account=Account(()),
             fleet=fleet,
             source=None,
-            statuses={droplet.name: said for droplet, said in statuses.items()},
+            statuses={droplet.name: status for droplet, status in statuses.items()},
             proxies={},
-            servers={one.name: Reading(said, now, now) for one, said in servers.items()},
+            servers={one.name: Reading(server, now, now) for one, server in servers.items()},
             config=None,
             taken_at=now,
         )
@@ -238,8 +238,8 @@ def _refuse_own_switch(run: ThisRun, statuses: Iterable[ProxyStatus]) -> None:
 
 def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, ProxyStatus | BlueGreenError]) -> Fleet:
     """Leave out what no deploy has reached yet: it must not stand in the way of going back."""
-    told = [said for said in statuses.values() if isinstance(said, ProxyStatus)]
-    return fleet.without([*not_reached(statuses), *strangers(fleet, told)])
+    readable = [status for status in statuses.values() if isinstance(status, ProxyStatus)]
+    return fleet.without([*not_reached(statuses), *strangers(fleet, readable)])
 
 
 def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> str | None:

@@ -1,4 +1,4 @@
-"""The last word of a run."""
+"""The report of a run: how it ended, for people and for the ledger."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class ReportOperator(BlueGreenOperator):
 
     @staticmethod
     def _settled(run: ThisRun) -> tuple[Outcome, str] | None:
-        """What a task found that left nothing to do; such a task is skipped."""
+        """Return the outcome and the message of a task that found nothing to do; such a task is skipped."""
         for task_id in ("check", "provision_check", "align", "switch_traffic"):
             if run.states.get(task_id) != "skipped":
                 continue
@@ -177,7 +177,7 @@ class ReportOperator(BlueGreenOperator):
         return ProxiesHook.holding(self.app, HeldLock.model_validate(lock))
 
     def _unlock(self, hook: ProxiesHook) -> str | None:
-        """Release the lock; what it says is what went wrong."""
+        """Release the lock; return what went wrong."""
         try:
             hook.unlock()
         except BlueGreenError as error:

@@ -24,7 +24,7 @@ class StatusOperator(BlueGreenOperator):
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the status as plain data; it is the task's XCom too if it fails.
 
-        :raises ProxyError: if it cannot be told who is live.
+        :raises ProxyError: if no proxy can be asked, so that it is not known who is live.
         """
         facts = collect(self.app, None)
         metrics.emit(metrics.lock_in(facts))

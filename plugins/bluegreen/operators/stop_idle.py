@@ -1,4 +1,4 @@
-"""The end of the idle color: some time after a deploy or a rollback it is stopped."""
+"""Stopping the idle color, some time after a deploy or a rollback."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ class StopIdleOperator(LockedOperator):
             self.log.warning("%s on %s is given up", requests(cut), live.other)
         droplets = fleet.color(live.other)
         self._stop_all(hook, live.other, [droplet for droplet in droplets if not droplet.off])
-        said = f"{live.other} is stopped; a rollback starts it again"
+        done = f"{live.other} is stopped; a rollback starts it again"
         if off := ", ".join(droplet.name for droplet in droplets if droplet.off):
-            said += f"; not on {off}, which is off: there the app starts with the droplet"
-        return said
+            done += f"; not on {off}, which is off: there the app starts with the droplet"
+        return done
 
     @staticmethod
     def _require_decided(statuses: Mapping[str, ProxyStatus]) -> None:

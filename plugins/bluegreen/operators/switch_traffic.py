@@ -31,7 +31,7 @@ class SwitchTrafficOperator(ReleaseOperator):
         """Make sure that revision, plan and preview are what this run's own tasks have found good.
 
         :raises PolicyError: if they are not, or if the app's file wants an approval that the run does not
-            have. A rollback needs none: traffic goes back to what was approved, and nobody should have to be
+            have. A rollback needs none: traffic goes back to what was approved, and no one should have to be
             found for it.
         """
         super().require_seals(run)

@@ -101,16 +101,16 @@ def message_of(facts: RunFacts, app_id: str) -> str:
     if outcome is Outcome.LIVE:
         trouble = "; ".join(facts.errors.values())
         first = "; it is the first release, so there is nothing to roll back to" if facts.first else ""
-        said = [f"{facts.subject}: {outcome}", f"{trouble or _live(facts)}{first}"]
+        clauses = [f"{facts.subject}: {outcome}", f"{trouble or _live(facts)}{first}"]
         if facts.rests_on:
-            said.append(str(facts.rests_on))
-        return "; ".join(said + _long_requests(facts, "the switch"))
+            clauses.append(str(facts.rests_on))
+        return "; ".join(clauses + _long_requests(facts, "the switch"))
     cause = f"{facts.subject}: {outcome}: {cause_of(facts)}"
     advice = {
         Outcome.REFUSED_BY_POLICY: "deploy what the app's file allows",
-        Outcome.REFUSED: "mend the cause and trigger a new run",
-        Outcome.ROLLED_BACK: "the bad release is still on the idle droplets to look at; deploy a mended one",
-        Outcome.NOTHING_TO_GO_BACK_TO: "clients get the bad release; deploy a mended one",
+        Outcome.REFUSED: "fix the cause and trigger a new run",
+        Outcome.ROLLED_BACK: "the bad release is still on the idle droplets to look at; deploy a fixed one",
+        Outcome.NOTHING_TO_GO_BACK_TO: "clients get the bad release; deploy a fixed one",
         Outcome.UNCLEAR: f"if traffic does not come back by itself, run bluegreen_rollback__{app_id}",
     }[outcome]
     return "; ".join([cause, _live(facts), *_long_requests(facts, "traffic moved back"), advice])
@@ -129,19 +129,19 @@ def _live(facts: RunFacts) -> str:
 
 
 def _long_requests(facts: RunFacts, moved: str) -> list[str]:
-    said, drain = [], facts.drain
+    clauses, drain = [], facts.drain
     if drain and drain.cut:
         starts = ("deploy_", "activate_")
         stopped = any(task.startswith(starts) and end == "success" for task, end in facts.states.items())
         fate = " (cut if not done within server.stop_timeout)" if stopped else ""
-        said.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")
+        clauses.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")
     elif drain and drain.seconds:
-        said.append(f"drained {drain.color} in {drain.seconds:.0f} s, nothing cut")
+        clauses.append(f"drained {drain.color} in {drain.seconds:.0f} s, nothing cut")
     if facts.still_running and facts.live and outcome_of(facts) in (Outcome.LIVE, Outcome.ROLLED_BACK):
         run = "runs" if facts.still_running == 1 else "run"
         began = f"{requests(facts.still_running)} that began before {moved}"
-        said.append(f"{began} still {run} on {facts.live.other}")
-    return said
+        clauses.append(f"{began} still {run} on {facts.live.other}")
+    return clauses
 
 
 def _silent_failure(states: Mapping[str, str]) -> str:

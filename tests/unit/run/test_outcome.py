@@ -46,7 +46,7 @@ def test_a_failure_before_the_switch_says_cause_live_and_what_to_do() -> None:
     assert outcome_of(end) is Outcome.REFUSED
     assert message_of(end, "shop") == (
         "deploy of v2 (0123456789ab): refused before the switch: shop-green-1 (198.18.0.4): "
-        "the app does not load: syntax error; live is blue; mend the cause and trigger a new run"
+        "the app does not load: syntax error; live is blue; fix the cause and trigger a new run"
     )
 
 
@@ -102,7 +102,7 @@ def test_a_first_deploy_that_is_bad_says_that_there_is_nothing_to_go_back_to() -
     end = facts(states, errors=errors, live=Color.GREEN, first=True)
     assert message_of(end, "shop") == (
         "deploy of v2 (0123456789ab): bad, but there is nothing to go back to: "
-        "the new release is bad: errors; live is green; clients get the bad release; deploy a mended one"
+        "the new release is bad: errors; live is green; clients get the bad release; deploy a fixed one"
     )
 
 

@@ -1,7 +1,7 @@
 """What is measured of runs, by name; ``docs/operations.md`` says what each figure is for.
 
-All are gauges, and what happens seldom is told by when it did: a count that goes from nothing to one looks to
-Prometheus like no change at all. Moments are in seconds since the epoch.
+All are gauges. A rare event is measured by its time, in seconds since the epoch: a counter that goes from
+nothing to one looks to Prometheus like no change at all.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Watched:
 
     @classmethod
     def of(cls, dag_id: str) -> Self | None:
-        """Tell it from the DAG; ``None`` for a status, whose end nobody waits for, and for other DAGs."""
+        """Recognize it by its DAG; ``None`` for a status, whose end nobody waits for, and for other DAGs."""
         found = re.fullmatch(rf"bluegreen_(deploy|rollback|provision|dry_run)__({APP_ID})", dag_id)
         return cls(found[1], found[2]) if found else None
 

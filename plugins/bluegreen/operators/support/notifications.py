@@ -67,5 +67,5 @@ def _send(connection: str, event: Event, title: str, body: str) -> bool:
     hook, services = AppriseHook(connection), Apprise()
     hook.set_config_from_conn(hook.get_connection(connection), services)
     kind = NotifyType.FAILURE if event.is_bad else NotifyType.INFO
-    # The hook's own method does not tell whether a service took the message.
+    # The hook's own method does not return whether a service took the message.
     return bool(services.notify(title=title, body=body, notify_type=kind))

@@ -1,4 +1,4 @@
-"""What the proxies say at the end of a run, and the end of a switch that nobody is left to confirm."""
+"""What the proxies say at the end of a run, and the end of a switch that no task is left to confirm."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class End:
 
 
 def end_of(hook: ProxiesHook, holder: str) -> End:
-    """Find out who is live, after ending a switch that nobody is left to confirm.
+    """Find out who is live, after ending a switch that no task is left to confirm.
 
     :param hook: the proxies that the run has locked.
     :param holder: the run, as the proxies know it.

@@ -51,7 +51,7 @@ def record_at_end(
     :param start: the record at its start.
     :param report: how the run ended.
     :param live_known: whether all proxies agree who is live.
-    :param statuses: what each of them said last; empty if they could not be asked.
+    :param statuses: the last status of each proxy; empty if they could not be asked.
     """
     plan = run.plan
     answers = run.output("switch_traffic") or {}
