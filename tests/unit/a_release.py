@@ -14,11 +14,11 @@ RELEASE = Release(
     command=["starman", "--listen", "{listen}", "--workers", "{workers}", "--disable-keepalive", "{psgi}"],
     psgi="app.psgi",
     keep_releases=5,
-    longest_request=60,
+    stop_timeout=60,
     health_path="/health",
     health_host=None,
     https=False,
     health_statuses=(),
-    health_consecutive=3,
+    healthy_threshold=3,
     health_timeout=60,
 )

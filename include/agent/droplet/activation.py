@@ -36,9 +36,9 @@ def activate(call: Call, request: Json) -> NoReturn:
 
     Request: ``app``, ``unit`` (the job's), ``revision``, ``kept`` (a revision that stays, or an empty text),
     ``keep`` (how many releases stay besides), ``unit_text`` (the service's unit), and how the service is
-    asked: ``address``, ``port``, ``path``, ``host``, ``https``, ``statuses``, ``consecutive``, ``timeout``.
-    Answer: none. Codes: ``claimed``, ``unhealthy``, ``failed``. Killed anywhere, the service runs one whole
-    release or the other; the next call finishes.
+    asked: ``address``, ``port``, ``path``, ``host``, ``https``, ``statuses``, ``healthy_threshold``,
+    ``timeout``. Answer: none. Codes: ``claimed``, ``unhealthy``, ``failed``. Killed anywhere, the service
+    runs one whole release or the other; the next call finishes.
     """
     os.environ["PATH"] = PATH
     activation = Activation.of(call, request)
@@ -109,7 +109,10 @@ class Activation:
 
     @contextlib.contextmanager
     def _held(self, refusal: str) -> Iterator[None]:
-        """While the service changes hands, nobody can claim this droplet; or that is not begun."""
+        """Hold the claims while the service changes hands; other runs wait.
+
+        :raises AgentError: with this refusal, if another run has claimed the droplet.
+        """
         with contextlib.ExitStack() as stack:
             try:
                 token = token_in(self.job.directory / "token")
@@ -168,7 +171,7 @@ class Activation:
             raise self.failed(what, output)
 
     def failed(self, what: str, output: str) -> AgentError:
-        """Return why something failed; not every program says so when it meets a full disk."""
+        """Return why something failed. Some programs do not name a full disk as their reason."""
         disk = os.statvfs(self.root)
         is_full = disk.f_bavail * disk.f_frsize < 1 << 20 or (disk.f_files and not disk.f_favail)
         if is_full or os.strerror(errno.ENOSPC) in output:
@@ -213,7 +216,7 @@ def last_words(service: str) -> None:
         # One message may have many megabytes.
         said = journal.stdout.read(LAST_BYTES)
         journal.kill()
-    # Ended, so that the cause has a line of its own.
+    # The last line is ended: the cause stands on the next one.
     ending = b"" if not said or said.endswith(b"\n") else b"\n"
     sys.stdout.flush()
     sys.stdout.buffer.write(said + ending)

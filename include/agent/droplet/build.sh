@@ -17,7 +17,7 @@ build() {
     rm -rf "$partial"
 }
 
-# Nothing of the repository runs here: who could write to the tree has only unpacked it.
+# Nothing of the repository runs here: the build user has only unpacked it.
 export_source() {
     install -d -m 755 -o "$build_user" "$tree"
     attempt "cannot export $revision" export_files
@@ -95,7 +95,7 @@ install_dependencies() {
         "Environment=PERL_CPANM_HOME=$dependencies/.cpanm" -- bash -c "
         rm -rf local && mkdir .home
         carton install $options || { tail -n 30 .cpanm/work/*/build.log; exit 1; }"
-    # Carton's exit status does not tell.
+    # Carton's exit status is 0 all the same.
     if grep -q -E "^! (Failed to fetch|Couldn't find|Installing)" "$log"; then
         die "cannot install the dependencies: $(cause)"
     fi

@@ -66,7 +66,7 @@ class Claims:
         :raises AgentError: if not even memory takes the token.
         """
         in_memory, on_disk = self.app.tokens
-        # First, as what they have written may fill all there is. No other job starts while the lock is held.
+        # First, because their output may fill the file system. No other job starts while the lock is held.
         self._stop_earlier_jobs(token, kept_unit)
         try:
             write_token(in_memory, token)
@@ -127,7 +127,7 @@ def stop_jobs(deadline: CallDeadline, app: AppPaths, units: list[str]) -> None:
 
 
 def remove_leftovers(deadline: CallDeadline, app: AppPaths) -> None:
-    """Remove what a build that was killed has left, or left at work; nobody builds this app here now."""
+    """Remove what a killed build has left, files and processes; no build of this app is at work now."""
     deadline.run("systemctl", "stop", f"caged-bluegreen-{app.name}-*.service")
     for directory in (app.root / "releases", app.root / "cache"):
         for path in directory.glob("*.partial.*"):

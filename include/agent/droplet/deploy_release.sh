@@ -23,7 +23,7 @@ release=$root/releases/$revision
 reserve=$root/reserve
 service=$system_name.service
 unit_file=/etc/systemd/system/$service
-# In memory, so that the cause can be told when the disk is full.
+# In memory, so that a full disk cannot hide the cause.
 log=/run/bluegreen/$system_name.log
 
 # shellcheck source=tokens.sh
@@ -66,7 +66,7 @@ free_inodes() {
     esac
 }
 
-# Not every program says so when it meets a full disk.
+# Some programs do not name a full disk as their reason.
 disk_is_full() {
     [ "$(free_mb)" -lt 1 ] || [ "$(free_inodes)" -lt 1 ]
 }
@@ -75,7 +75,7 @@ partial=
 trap 'unexpected "$LINENO" "$BASH_COMMAND"' ERR
 trap '[ -z "$partial" ] || rm -rf "$partial"' EXIT
 
-# attempt WHAT COMMAND…: run a command (not a function of several steps); if it fails, tell why.
+# attempt WHAT COMMAND…: run a command (not a function of several steps); if it fails, give the cause.
 attempt() {
     local what=$1
     shift
@@ -240,7 +240,7 @@ perl_cause() {
         sed -E ":again; s|^Error while loading [^:]+: ||; t again; s|$1/||g"
 }
 
-# While the service changes hands: nobody can claim this droplet before it is done, or it is not begun.
+# Hold the claims while the service is stopped; fails if another run has claimed the droplet.
 hold_own_claim() {
     lock_claims && [ "$(newest_token)" -le "$(token_in "$here/token")" ]
 }
@@ -258,7 +258,7 @@ install -d -m 700 /run/bluegreen
 exec 9>"/run/bluegreen/$system_name.lock"
 flock --timeout 30 9 || die "another deploy of $system_name is at work on this droplet"
 install -d -m 755 "$root" "$root/releases" "$root/cache" "$root/activated"
-# The lock is ours, so nobody builds.
+# This job holds the lock, so no build is at work.
 remove_leftovers
 make_room
 preflight

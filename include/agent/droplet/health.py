@@ -24,7 +24,7 @@ class Service:
     """An app's service on this droplet, and what makes it healthy.
 
     :param revision: what every answer has to name.
-    :param consecutive: good answers in a row.
+    :param healthy_threshold: good answers in a row.
     :param timeout: seconds until then, at most.
     """
 
@@ -32,7 +32,7 @@ class Service:
     port: int
     question: Question
     revision: str
-    consecutive: int
+    healthy_threshold: int
     timeout: float
 
     @classmethod
@@ -46,7 +46,7 @@ class Service:
             int(number(request, "port", 1, 65535)),
             Question.of(request),
             text(request, "revision", r"[0-9a-f]{40}"),
-            int(number(request, "consecutive", 1, 1000)),
+            int(number(request, "healthy_threshold", 1, 1000)),
             number(request, "timeout", 0, LONGEST_WAIT),
         )
 
@@ -66,7 +66,7 @@ def problem_of(service: Service) -> str:
             time.sleep(PAUSE)
             continue
         in_a_row += 1
-        if in_a_row >= service.consecutive:
+        if in_a_row >= service.healthy_threshold:
             return ""
     return problem or f"it gave only {in_a_row} good answers in a row"
 

@@ -1,4 +1,4 @@
-# Looks at a directory that somebody else has filled: says what root must not take over, and exits 1.
+# Inspects a directory that another user has filled: names what root must not take over, and exits 1.
 # Nobody may write there meanwhile.
 use strict;
 use warnings;

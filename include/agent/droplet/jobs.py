@@ -174,7 +174,7 @@ def _is_the_same(job: Job, program: Json) -> bool:
 
 
 def _prepared(call: Call, job: Job, program: Json) -> tuple[str, ...]:
-    """Write a job's files, and return what systemd is told of it besides its limits.
+    """Write a job's files, and return the rest of systemd's command line.
 
     :raises AgentError: with the code ``bad_request`` if a setting cannot be one.
     """

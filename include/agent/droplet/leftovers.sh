@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # variables are shared with deploy_release.sh
-# Part of deploy_release.sh: what a build that was killed has left, or left at work. For those who know that nobody
-# builds this app here; claims.py does the same for a run that only claims the droplet.
+# Part of deploy_release.sh: removes what a killed build has left, files and processes. The caller makes sure that no
+# build of this app is at work. claims.py does the same for a run that only claims the droplet.
 remove_leftovers() {
     local root=/opt/$system_name
     systemctl stop "caged-bluegreen-$system_name-*.service"

@@ -9,7 +9,7 @@ cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 export PERL5LIB="$PWD/local/lib/perl5:$PWD/lib"
 export PATH="$PWD/local/bin:/usr/local/bin:/usr/bin:/bin"
-# Every framework has a mode of its own for production; the app's environment may name another.
+# Each framework has its own mode for production; the app's environment may name another.
 export PLACK_ENV="${PLACK_ENV:-production}"
 export MOJO_MODE="${MOJO_MODE:-$PLACK_ENV}" DANCER_ENVIRONMENT="${DANCER_ENVIRONMENT:-$PLACK_ENV}"
 export BLUEGREEN_PSGI=$psgi

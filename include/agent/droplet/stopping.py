@@ -7,7 +7,7 @@ from agent.droplet.app_paths import AppPaths
 from agent.droplet.claims import Claims, token_of
 from agent.protocol import Json
 
-# Seconds that the service is waited for. Requests in progress have their time; nobody waits for all of it.
+# Seconds to wait for the service. Requests in progress may take longer; the service ends after them.
 STOP_WAIT = 15.0
 
 

@@ -5,7 +5,7 @@
 # In memory, because a full disk must not stop a claim; on the disk, because a claim outlives a restart.
 token_files=("/run/bluegreen/$system_name.token" "/var/lib/bluegreen/$system_name.token")
 
-# Until fd 8 is closed, nobody claims this droplet or starts a release on it.
+# Until fd 8 is closed, no other run claims this droplet or starts a release on it.
 lock_claims() {
     [ -d /run/bluegreen ] || install -d -m 0700 /run/bluegreen
     exec 8>"/run/bluegreen/$system_name.claim"

@@ -39,8 +39,8 @@ def run(
 ) -> tuple[int, str]:
     """Run a program, and return its exit status and the beginning of its output.
 
-    The status is 124 if it took too long or wrote more than ``LARGEST_TEXT`` bytes; the output says which. It
-    is 127 if there is no such program.
+    The status is 124 if it took too long or wrote more than ``LARGEST_TEXT`` bytes; then the output is the
+    reason. It is 127 if there is no such program.
 
     :param text: its standard input.
     """
@@ -73,7 +73,7 @@ def _feed(pipe: IO[bytes], data: bytes) -> None:
         with pipe:
             pipe.write(data)
     except OSError:
-        # The program ended without reading all; its output and status say why.
+        # The program ended without reading all its input; its output and status show why.
         return
 
 

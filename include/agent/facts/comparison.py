@@ -26,7 +26,7 @@ class _Note(Protocol):
 
 
 def compared(deadline: CallDeadline, git: Git, mirror: Path, revision: str, release: str) -> Json:
-    """Compare a release with what ``git archive`` says now: it was made so, attributes and all."""
+    """Compare a release with the output of ``git archive``, by which it was made, attributes included."""
     if not mirror.is_dir():
         return {"problem": f"there is no {mirror} to compare with"}
     process = git.start("-C", str(mirror), "archive", "--format=tar", revision)

@@ -80,7 +80,7 @@ def hidden(text: str, environment: Environment) -> str:
 
 
 def _announced() -> str:
-    """Return the shell program for systemd, which takes a single $ in a word for a variable of its own."""
+    """Return the shell program for systemd, which would expand a single $ in a word."""
     text = pkgutil.get_data("agent.facts", "announced.sh")
     assert text is not None  # noqa: S101
     return text.decode().replace("$", "$$")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Python loads it when a name is looked up first, which whoever has no rights may not be able to.
+# Python loads it at the first look-up of a name, when a process without rights may not be able to.
 import encodings.idna  # noqa: F401
 import http.client
 import urllib.error
@@ -32,7 +32,7 @@ def mirror(deadline: CallDeadline, request: Json) -> Json:
 
 
 def _asked(request: Json, ends: float) -> Json:
-    # The user who builds has no proxy of the environment either.
+    # A build has no proxy from the environment either.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(path: str) -> bool | str | None:

@@ -32,7 +32,7 @@ class NotBeneathError(OSError):
 
 
 def as_nobody(seconds: float, question: Callable[[], T]) -> tuple[T | None, str | None]:
-    """Return what a function answers in a process of its own that has no rights, and why there is no answer.
+    """Return the answer of a function in a separate process without rights, and why there is none.
 
     Root's part only reads the answer, which is JSON, within the limits.
     """
@@ -83,7 +83,7 @@ def _drop_rights(asking: int) -> None:
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     libc = ctypes.CDLL(None)
     libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    # Not before: whoever becomes another user is forgotten. It ends with the one who waits for its answer.
+    # Not earlier: a change of user resets it. The process ends with the one that waits for its answer.
     libc.prctl(_ENDS_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != asking:
         raise ProcessLookupError("nobody waits for the answer")

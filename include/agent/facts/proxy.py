@@ -1,4 +1,4 @@
-"""What a deploy finds on a proxy, besides what the verb ``status`` says."""
+"""What a deploy finds on a proxy, besides the answer of the verb ``status``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app's repository, as the user who fetches reaches it from this machine."""
+"""The app's repository, as the fetching user reaches it from this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_LINE = 300
 
 
 class Git:
-    """Git as the user who fetches."""
+    """Git, run as the fetching user."""
 
     def __init__(self, deadline: CallDeadline, user: str) -> None:
         self.deadline = deadline

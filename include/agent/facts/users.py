@@ -16,7 +16,7 @@ def has_user(name: str) -> bool:
 
 
 def as_user(user: str) -> tuple[str, ...]:
-    """Return the words that run a command as a user, and no longer than whoever runs it."""
+    """Return the words that run a command as a user; it ends with its parent process."""
     group = pwd.getpwnam(user).pw_gid
     rights = (f"--reuid={user}", f"--regid={group}", "--init-groups", "--no-new-privs")
     return ("setpriv", *rights, "--pdeathsig=KILL")

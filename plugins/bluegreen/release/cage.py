@@ -8,7 +8,7 @@ CAGE = (
     "NoNewPrivileges=yes",
     "CapabilityBoundingSet=",
     "ProtectSystem=strict",
-    # Left out by systemd 252 when it makes a /dev of its own.
+    # systemd 252 leaves it out when it makes a private /dev.
     "ReadOnlyPaths=/run",
     "ProtectHome=yes",
     "PrivateTmp=yes",

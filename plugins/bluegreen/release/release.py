@@ -42,7 +42,7 @@ class Release:
     :param revision: 40 hex digits.
     :param listen_address: address that the app listens on, usually the droplet's private one.
     :param command: the server's command; ``{listen}``, ``{workers}`` and ``{psgi}`` are filled in here.
-    :param longest_request: seconds that a request may take while the service stops.
+    :param stop_timeout: seconds that a request may take while the service stops.
     :param health_host: the ``Host`` of health requests; the app's own address if ``None``.
     :param https: whether clients come by https.
     :param health_statuses: good answers to ``health_path``; 200 to 299 if there are none.
@@ -61,12 +61,12 @@ class Release:
     command: Sequence[str]
     psgi: str
     keep_releases: int
-    longest_request: int
+    stop_timeout: int
     health_path: str
     health_host: str | None
     https: bool
     health_statuses: tuple[int, ...]
-    health_consecutive: int
+    healthy_threshold: int
     health_timeout: float
     kept: str | None = None
     # Less may be free than when the run looked: another app may be deployed there meanwhile.
@@ -88,12 +88,12 @@ class Release:
             command=server.command,
             psgi=server.psgi,
             keep_releases=server.keep_releases,
-            longest_request=server.stop_timeout,
+            stop_timeout=server.stop_timeout,
             health_path=health.path,
             health_host=app.traffic.public_host,
             https=app.traffic.https,
             health_statuses=app.good_statuses(health.path),
-            health_consecutive=health.healthy_threshold,
+            healthy_threshold=health.healthy_threshold,
             health_timeout=health.timeout,
             kept=kept,
         )
@@ -136,7 +136,7 @@ def _activation(release: Release) -> dict[str, Any]:
         "host": release.health_host,
         "https": release.https,
         "statuses": list(release.health_statuses),
-        "consecutive": release.health_consecutive,
+        "healthy_threshold": release.healthy_threshold,
         "timeout": release.health_timeout,
     }
 
@@ -167,7 +167,7 @@ def service_unit(release: Release) -> str:
     return render_unit(
         "droplet/app.service.j2",
         system_name=system_name(release.app),
-        stop_timeout=release.longest_request + STOP_MARGIN,
+        stop_timeout=release.stop_timeout + STOP_MARGIN,
         cage=CAGE,
     )
 

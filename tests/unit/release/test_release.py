@@ -117,7 +117,7 @@ def test_revision_that_is_none_is_refused(revision: str) -> None:
 
 
 def test_service_waits_longer_than_the_longest_request() -> None:
-    unit = service_unit(replace(RELEASE, longest_request=300))
+    unit = service_unit(replace(RELEASE, stop_timeout=300))
     assert "TimeoutStopSec=310\n" in unit
     assert "KillSignal=SIGQUIT\n" in unit
     assert "User=app-my_perl_app\n" in unit

@@ -27,7 +27,7 @@ NO_TOKEN = 10**15
 
 @contextmanager
 def refusals_explained(proxies: ProxiesHook) -> Iterator[None]:
-    """Where a droplet refuses the run's token, say whose its token is, and let no later run meet that again.
+    """Explain the refusal of a run's token by a droplet, and keep later runs from meeting it again.
 
     :param proxies: those that the run has locked.
     :raises ProxyError: with the code ``lock_lost`` if another run holds the lock by now.
