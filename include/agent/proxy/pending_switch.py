@@ -32,11 +32,17 @@ class PendingSwitch:
     ``boot`` by the clock that cannot be set, how to ask the app, ``peers`` (the other proxies), ``servers``
     of the color before, and ``prepared`` once its run has begun to confirm. Its states::
 
-        (none) --arm--> armed --move--> moved --prepare--> prepared --keep--> kept
-                          |               |                   |
-                          |               |                   +-- timer: as the peers do --> kept | taken back
-                          |               +-- revert, timer, unlock, next lock, boot ------> taken back
-                          +-- the same, or the move failed and traffic was put back -------> (none)
+        (none) --arm--> armed --move--> moved --prepare--> prepared --confirm--> kept
+
+        armed      a move that fails and is put back -> (none)
+                   revert, timer, unlock, lock, boot -> taken back (nothing had moved)
+        moved      confirm, if there is no other proxy -> kept
+                   revert, timer, unlock, lock, boot -> taken back, or refused
+                   boot, if its time was over before -> kept, if a peer keeps it
+        prepared   timer -> kept or taken back, as the peers have decided
+                   boot -> taken back, unless a peer keeps it: then the timer decides
+                   lock -> kept if its run is known to have decided so, else taken back
+                   revert -> taken back, or refused
 
     * **armed**: the unit of the next boot and a revert timer name this version of the agent, then ``pending``
       is written. Nothing has moved. In this order: a timer without a pending switch is harmless, a switch
