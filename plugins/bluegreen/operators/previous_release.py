@@ -147,7 +147,8 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         if wanted is None or running.startswith(wanted):
             return running, []
         try:
-            built = [self._releases(droplet) for droplet in plan.idle_droplets]
+            with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+                built = list(pool.map(self._releases, plan.idle_droplets))
             revision = _whole(wanted, built, plan.idle)
         except BlueGreenError:
             if asked_for or not trouble:

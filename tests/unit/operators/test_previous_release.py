@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -220,6 +222,22 @@ def test_a_color_that_is_not_well_is_started_again_if_it_is_known_what_was_kept_
 def test_a_release_that_is_still_there_is_started_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     there = facts(V2, releases=(V1, V2))
     assert go_back(monkeypatch, V1[:7], on_droplets=[there, there]) == (EVERYWHERE, V1, [])
+
+
+def test_all_droplets_are_asked_for_their_releases_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Barrier(2, timeout=5)
+
+    def asked(_app: Any, _droplet: Any) -> Any:
+        both.wait()
+        return SimpleNamespace(answer=facts(V2, releases=(V1, V2)))
+
+    monkeypatch.setattr(previous_release, "ask_app_server", asked)
+    plan = Plan.model_validate(PLAN)
+    task: Any = previous_release.PreviousReleaseOperator(
+        app_id="my_perl_app", task_id="previous_release", lock=LOCK, plan=PLAN, activation=[]
+    )
+    monkeypatch.setattr(type(task), "_running", lambda *_: V2)
+    assert task._find(plan, V1) == (V1, plan.idle_droplets)
 
 
 def test_a_release_that_runs_already_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
