@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.call import Call
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.claims import Claims, token_of
-from agent.protocol import Json
+from agent.protocol import AgentError, Code, Json
 
 # Seconds to wait for the service. Requests in progress may take longer; the service ends after them.
 STOP_WAIT = 15.0
@@ -15,8 +15,8 @@ def stop(call: Call, request: Json) -> Json:
     """Stop the app. It stays stopped when the droplet restarts; the next activation enables it again.
 
     Request: ``app``, ``token``. Answer: ``stopped``, false if its last requests are still in progress, after
-    which it ends by itself. Codes: ``busy``, ``claimed``; nothing was stopped then. Killed anywhere, the app
-    runs or ends; the next call finishes.
+    which it ends by itself. Codes: ``busy``, ``claimed``; nothing was stopped then.
+    ``failed`` if systemd refuses. Killed anywhere, the app runs or ends; the next call finishes.
     """
     app = AppPaths.of(call.paths, request)
     claims, token = Claims(app, call.deadline), token_of(request)
@@ -29,8 +29,11 @@ def stop(call: Call, request: Json) -> Json:
         claims.take(token)
         if shown("LoadState") == "not-found":
             return {"stopped": True}
-        call.deadline.run("systemctl", "disable", "--quiet", app.service)
-        call.deadline.run("systemctl", "stop", "--no-block", app.service)
+        for command in (("disable", "--quiet"), ("stop", "--no-block")):
+            status, output = call.deadline.run("systemctl", *command, app.service)
+            if status != 0:
+                message = f"systemctl does not {command[0]} {app.service}: {output[-300:]}"
+                raise AgentError(Code.FAILED, message)
         is_stopped = call.deadline.wait_for(
             STOP_WAIT, lambda: shown("ActiveState") in ("inactive", "failed") or None, pause=0.1
         )

@@ -133,6 +133,18 @@ def test_a_stop_that_is_refused_speaks_of_what_was_not_stopped(machine: Machine)
     )
 
 
+@pytest.mark.parametrize("action", ["disable", "stop"])
+def test_a_stop_that_systemd_refuses_is_not_reported_as_done(machine: Machine, action: str) -> None:
+    (machine.path / "units" / f"{NAME}.service").write_text(RUNNING)
+    refusing = f'[ "$1" != {action} ] || {{ echo "Access denied" >&2; exit 1; }}\ncase $1 in'
+    (machine.path / "bin/systemctl").write_text(SYSTEMCTL.replace("case $1 in", refusing))
+    refused = machine.refusal(Verb.STOP, 8)
+    assert (refused.code, str(refused)) == (
+        Code.FAILED,
+        f"systemctl does not {action} {NAME}.service: Access denied",
+    )
+
+
 def test_a_droplet_reports_the_token_of_its_last_run_and_nothing_else_changes(machine: Machine) -> None:
     def newest() -> Any:
         return token(Call.of(Verb.TOKEN), {"app": NAME})
