@@ -11,7 +11,7 @@ from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.holding_lock import HoldsLock
 from bluegreen.operators.support.notifications import notify
-from bluegreen.operators.support.this_run import ThisRun
+from bluegreen.operators.support.this_run import ThisRun, left_as
 from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by, refuse_approver
 from bluegreen.run.events import Event
 from bluegreen.run.plan import Plan
@@ -86,7 +86,7 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
     def _require_seals(self, run: ThisRun) -> None:
         seals = self.seals(run)
         seals.require_revision(self.revision)
-        seals.require_plan(self.revision, Plan.model_validate(self.plan))
+        seals.require_plan(self.revision, left_as(Plan, self.plan))
         seals.require_result("preview_check", self.revision, self.baseline)
 
     def _notify(self, run: ThisRun) -> None:

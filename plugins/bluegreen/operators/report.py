@@ -21,6 +21,7 @@ from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY
 from bluegreen.operators.support.run_end import End, end_of
 from bluegreen.operators.support.run_record import record_at_end, record_at_start
 from bluegreen.operators.support.seals import Seals, older_than_live
+from bluegreen.operators.support.this_run import left_as
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.outcome import Outcome, RunFacts, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.run.plan import HeldLock
@@ -171,10 +172,9 @@ class ReportOperator(BlueGreenOperator):
 
     def _held(self, run: ThisRun) -> ProxiesHook | None:
         """The proxies that this run has locked, if any."""
-        lock = run.output("lock")
-        if not lock or not lock["proxies"]:
-            return None
-        return ProxiesHook.holding(self.app, HeldLock.model_validate(lock))
+        found = run.output("lock")
+        lock = left_as(HeldLock, found) if found else None
+        return ProxiesHook.holding(self.app, lock) if lock and lock.proxies else None
 
     def _unlock(self, hook: ProxiesHook) -> str | None:
         """Release the lock; return what went wrong."""

@@ -16,7 +16,7 @@ from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.two_phase import on_all
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.holding_lock import HoldsLock
-from bluegreen.operators.support.this_run import ThisRun
+from bluegreen.operators.support.this_run import ThisRun, left_as
 from bluegreen.polling import Deadline
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.good_answer import advice, allowed, is_good
@@ -57,7 +57,7 @@ class HealthCheckSensor(HoldsLock, BaseSensorOperator):
         :raises BlueGreenError: (as a failed task) at the deadline, with every droplet that is not healthy.
         """
         with failures_reported(context):
-            plan = Plan.model_validate(self.plan)
+            plan = left_as(Plan, self.plan)
             if self._hook is None:
                 self._require_seals(ThisRun(context), plan)
                 # One connection to each proxy for all looks.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.base import BlueGreenOperator, TaskOfApp
 from bluegreen.operators.support.seals import LockSeals
+from bluegreen.operators.support.this_run import left_as
 from bluegreen.run.plan import HeldLock, Plan
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class HoldsLock(TaskOfApp):
     @property
     def held_lock(self) -> HeldLock:
         """What this run has locked."""
-        return HeldLock.model_validate(self.lock)
+        return left_as(HeldLock, self.lock)
 
     def proxies(self) -> ProxiesHook:
         """Return the proxies that this run has locked."""
@@ -70,7 +71,7 @@ class PlannedOperator(LockedOperator):
     @property
     def run_plan(self) -> Plan:
         """Who is live, who is idle, and which droplets there are."""
-        return Plan.model_validate(self.plan)
+        return left_as(Plan, self.plan)
 
     def require_seals(self, run: ThisRun) -> None:
         """Make sure that the plan is the one that this run's check has made.

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.bases.xcom import BaseXCom
+from pydantic import BaseModel, ValidationError
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.failures import ERROR_KEY, POLICY_KEY
@@ -28,6 +29,24 @@ AIRFLOW_KEYS = ("airflow/", "openlineage")
 
 PLAN_KEY = "plan"
 REVISION_KEY = "revision"
+
+Left = TypeVar("Left", bound=BaseModel)
+
+
+def left_as(kind: type[Left], xcom: Any) -> Left:
+    """Return what another task has left, as its type.
+
+    :raises BlueGreenError: if it has another shape: another version of this project left it, before an
+        upgrade in the middle of the run.
+    """
+    try:
+        return kind.model_validate(xcom)
+    except ValidationError as error:
+        place = ".".join([kind.__name__, *map(str, error.errors()[0]["loc"])])
+        raise BlueGreenError(
+            f"what this run's tasks have left is not of this version of the project ({place}); it was "
+            "upgraded meanwhile, or the result was changed by hand; trigger a new run"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -172,25 +191,25 @@ class ThisRun:
         For tasks that run whatever happened: without a plan, one that takes it as an argument would fail.
         """
         found = self.output("provision_check", PLAN_KEY)
-        return Plan.model_validate(found) if found else None
+        return left_as(Plan, found) if found else None
 
     @cached_property
     def drain(self) -> Drain | None:
         """How the color that is deployed to became free, or ``None`` if the run did not get that far."""
         found = self.output("drain")
-        return Drain.model_validate(found) if found else None
+        return left_as(Drain, found) if found else None
 
     @cached_property
     def bake(self) -> BakeResult | None:
         """What the bake saw, or ``None`` if none found the release good."""
         found = self.output("final_validation")
-        return BakeResult.model_validate(found) if found else None
+        return left_as(BakeResult, found) if found else None
 
     @cached_property
     def rollback(self) -> RollbackResult | None:
         """How the task ``rollback`` ended, or ``None`` if it did not run to its end."""
         found = self.output("rollback")
-        return RollbackResult.model_validate(found) if found else None
+        return left_as(RollbackResult, found) if found else None
 
     @cached_property
     def revision(self) -> str | None:
