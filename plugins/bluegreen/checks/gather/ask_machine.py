@@ -21,6 +21,8 @@ from bluegreen.settings.app import App
 
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
 SPARE_SECONDS = 4
+# A droplet has these seconds even if ``timeouts.ssh_command`` is shorter: without its facts no deploy begins.
+LEAST_SECONDS = 15
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -81,7 +83,7 @@ def ask_app_server(
 
 
 def _answer(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
-    seconds = hook.command_timeout - SPARE_SECONDS
+    seconds = max(hook.command_timeout - SPARE_SECONDS, LEAST_SECONDS)
     try:
         said = AgentHook(hook).read(Verb.FACTS, seconds, **request, seconds=seconds, cage=CAGE)
         return kind.model_validate(said["facts"])
