@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -166,8 +165,7 @@ class FinalValidationOperator(ReleaseOperator):
 
     def _settings(self, run: ThisRun) -> ValidationSettings:
         settings = self.validation(run)
-        unlimited = dict.fromkeys(("max_median_ratio", "max_p99_ratio"), math.inf)
-        return settings.model_copy(update=unlimited) if self.goes_back else settings
+        return settings.without_latency_limits() if self.goes_back else settings
 
     @property
     def _baseline(self) -> Baseline:

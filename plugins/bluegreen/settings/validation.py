@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -72,6 +72,10 @@ class ValidationSettings(Section):
         long_enough = self.confirm_within is not None and self.confirm_within >= bake + 10
         confirm_within = self.confirm_within if long_enough else None
         return self.model_validate({**self.model_dump(), "bake": bake, "confirm_within": confirm_within})
+
+    def without_latency_limits(self) -> ValidationSettings:
+        """Return the same settings with every limit on latency lifted."""
+        return self.model_copy(update=dict.fromkeys(("max_median_ratio", "max_p99_ratio"), inf))
 
     @property
     def seconds_to_confirm(self) -> int:
