@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 from collections.abc import Iterator
+from importlib import import_module
 
+from bluegreen import checks
 from bluegreen.checks.facts import (
     Facts,
 )
 from bluegreen.checks.finding import Finding, warning
-from bluegreen.checks.run import findings_in
+from bluegreen.checks.run import BLOCKING, CHECKS, findings_in
 from bluegreen.errors import BlueGreenError
 from tests.unit.facts import facts, server
+
+
+def test_every_check_is_run_and_those_that_stop_a_deploy_are_among_them() -> None:
+    names = [one.name for one in pkgutil.iter_modules(checks.__path__)]
+    modules = [import_module(f"{checks.__name__}.{name}") for name in names]
+    written = {
+        function
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_")
+        and inspect.get_annotations(function) == {"facts": "Facts", "return": "Iterator[Finding]"}
+    }
+    assert written == set(CHECKS)
+    assert set(BLOCKING) <= written
 
 
 def test_an_unreadable_proxy_does_not_hide_what_is_wrong_with_a_droplet() -> None:

@@ -36,6 +36,22 @@ def test_the_settings_page_has_each_setting_and_no_other() -> None:
     assert sorted(headings) == sorted([*keys_of(App), *entries])
 
 
+def test_every_setting_that_a_page_names_exists() -> None:
+    """The changelog and the notes name what was; a file such as ``traffic.map`` is no setting."""
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / settings.REFERENCE]
+    known = {*keys_of(App)}
+    sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))
+    named = {
+        (page.relative_to(ROOT).as_posix(), name)
+        for page in pages
+        if page.name != "CHANGELOG.md" and "notes" not in page.parts
+        for name in re.findall(rf"`((?:{sections})\.[a-z0-9_.]+)", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 50
+    unknown = {(page, name) for page, name in named if name not in {*known, "traffic.map", "server.py"}}
+    assert unknown == set()
+
+
 @pytest.mark.parametrize(
     ("key", "described"),
     [

@@ -27,7 +27,7 @@ from bluegreen.operators import lifecycle_commands as command_hooks
 from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
-from bluegreen.settings.hooks import Hook
+from bluegreen.settings.hooks import Hook, Hooks
 from tests.unit.droplet_agents import DropletAgents, Refusal, ended
 from tests.unit.fleets import BLUE, GREEN, ONE_EACH, droplet
 from tests.unit.runs import APP, LOCK, REVISION, context
@@ -65,6 +65,10 @@ def test_a_command_is_handed_to_systemd_word_for_word_with_the_run_s_facts(tmp_p
     # systemd makes one $ of two.
     expected = ["/usr/bin/env", "BLUEGREEN_REF=v2'; id; '", "bash", "it's $$HOME", '"two" words', "%n"]
     assert words.splitlines() == expected
+
+
+def test_every_moment_that_the_settings_have_is_a_moment_of_a_deploy() -> None:
+    assert {moment.value for moment in Moment} == set(Hooks.model_fields)
 
 
 def dag_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hooks: str) -> DAG:
