@@ -130,3 +130,8 @@ def test_the_settings_may_name_other_statuses() -> None:
     redirect = f"HTTP/1.1 302 Found\r\nX-Revision: {REVISION}\r\n\r\n".encode()
     assert wait(says(redirect), (302, 401), timeout=20)[0] == ""
     assert wait(says(GOOD + BLANK), (302, 401))[0].startswith("it answers 200, asked as ")
+
+
+def test_an_answer_with_more_headers_than_python_reads_is_a_problem_and_no_crash() -> None:
+    many = b"".join(b"X-%d: 1\r\n" % number for number in range(200))
+    assert wait(says(GOOD + many + BLANK))[0] == "its head cannot be read: got more than 100 headers"
