@@ -67,7 +67,8 @@ HEARTBEAT = 2.0
 
 # Seconds within which each verb ends, whatever happens. The wait for another call of the agent counts.
 DEADLINES: dict[Verb, float] = {
-    Verb.INSTALL_AGENT: 60.0,
+    # Not longer than another call waits for the flock: a revert timer may come due meanwhile.
+    Verb.INSTALL_AGENT: 20.0,
     Verb.FACTS: FACTS_SECONDS,
     Verb.CLAIM: 60.0,
     Verb.TOKEN: 10.0,

@@ -38,11 +38,12 @@ def lock(call: Call, request: Json) -> LockAnswer:
     if holder and holder["run_id"] != taken["run_id"]:
         answer["took_over"] = proxy.lock_store.describe(holder)
     proxy.pending.settle(keep=bool(request.get("keep")))
-    _enable_boot_unit(proxy, taken["token"])
     if taken.get("left"):
         for begun in taken["left"]:
             proxy.ledger.append(record_of_an_abandoned_run(proxy, begun, who["run_id"]))
         proxy.lock_store.all_recorded()
+    # Last: a lock that is given back forgets the runs whose records are not complete.
+    _enable_boot_unit(proxy, taken["token"])
     return answer
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from agent.call_lock import LOCK_WAIT
 from agent.protocol import ALARM_AFTER, DEADLINES, Verb
 from agent.proxy.boot_unit import ENABLED, unit_text
 from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
@@ -220,6 +221,20 @@ def test_the_version_whose_timer_takes_a_switch_back_stays_and_does_it(
     assert not old.exists()
 
 
+def test_the_version_that_a_deploy_under_way_activates_its_release_with_stays(versions: Versions) -> None:
+    old = versions.install_old()
+    settings = versions.world.root / "run/bluegreen/bluegreen-app-shop-0123456789ab/settings.sh"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"system_name=app-shop\nagent={old}\n")
+    versions.hook().install_agent()
+    assert old.exists()
+
+    settings.unlink()
+    (versions.directory / versions.ours.name).unlink()
+    versions.hook().install_agent()
+    assert not old.exists()
+
+
 def test_a_version_that_runs_stays(versions: Versions) -> None:
     old = versions.install_old()
     command = [sys.executable, str(old), "lock", "-"]
@@ -245,6 +260,23 @@ def test_a_lock_with_which_no_boot_unit_can_be_enabled_is_given_back(versions: V
         versions.hook().call(Verb.LOCK, **WHO)
     assert refused.value.code == "not_installed"
     assert versions.world.ok("status")["lock"] is None
+
+
+def test_a_lock_that_is_given_back_has_completed_the_record_of_a_run_that_left_it_behind(
+    versions: Versions,
+) -> None:
+    begun = {"dag_id": "deploy", "run_id": "run-1", "attempt": 1}
+    token = versions.world.ok("lock", **WHO, begun=begun)["token"]
+    (versions.world.root / "etc/systemd/system" / ENABLED).unlink()
+    (versions.world.root / "bin/systemctl").write_text("#!/bin/sh\necho 'no space left'; exit 1\n")
+    with pytest.raises(ProxyError, match="cannot be enabled: no space left"):
+        versions.hook().call(Verb.LOCK, owner="bob", run_id="run-2", ref="v2", over=token)
+    [record] = versions.hook().ledger(10)
+    assert (record["run_id"], record["found_by"]) == ("run-1", "run-2")
+
+
+def test_an_installation_is_over_before_a_revert_timer_gives_up_waiting_for_it() -> None:
+    assert DEADLINES[Verb.INSTALL_AGENT] <= LOCK_WAIT
 
 
 def test_an_agent_for_which_there_is_no_room_says_so(versions: Versions) -> None:
