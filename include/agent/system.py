@@ -42,6 +42,14 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(directory)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove what is there, if it can be removed.
+
+    Not with ``shutil.rmtree``: until Python 3.13 a tree of some 1000 levels is a ``RecursionError`` there.
+    """
+    subprocess.run(["rm", "-rf", "--", str(path)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
 def read_json(path: Path) -> Json:
     """Return a file's JSON object, an empty one if there is no file.
 

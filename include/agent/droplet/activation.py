@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from agent.droplet.health import Service, problem_of
 from agent.droplet.jobs import Job
 from agent.fields import REVISION, number, text
 from agent.protocol import AgentError, Code, Json
-from agent.system import write_atomically
+from agent.system import remove_tree, write_atomically
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What is shown of an unhealthy app's last words: its lines, and their bytes.
@@ -132,7 +131,7 @@ class Activation:
                 raise self.failed(f"cannot install the unit {service}", error.strerror or "") from None
         # Not only when it was just written: a run before this one may have been killed here.
         if _output("systemctl", "show", "--property=NeedDaemonReload", "--value", service)[1] == "yes":
-            _output("systemctl", "daemon-reload")
+            self._attempt(f"cannot load {service}", "systemctl", "daemon-reload")
         # Enabling reloads systemd's configuration, which takes its time.
         if _output("systemctl", "is-enabled", "--quiet", service)[0] != 0:
             self._attempt(f"cannot enable {service}", "systemctl", "enable", "--quiet", service)
@@ -198,9 +197,9 @@ class Activation:
             # Renamed first: what is half removed must not look like a release.
             partial = self.root / "releases" / f"{name}.partial.old"
             (self.root / "releases" / name).rename(partial)
-            shutil.rmtree(partial, ignore_errors=True)
+            remove_tree(partial)
         for name in _by_age(self.root / "cache")[self.keep :]:
-            shutil.rmtree(self.root / "cache" / name, ignore_errors=True)
+            remove_tree(self.root / "cache" / name)
 
     def _was_healthy(self, name: str) -> bool:
         return (self.root / "activated" / name).exists()

@@ -14,7 +14,7 @@ from agent.call import Call
 from agent.droplet.app_paths import AppPaths
 from agent.fields import number
 from agent.protocol import AgentError, Code, Json
-from agent.system import CallDeadline, write_atomically
+from agent.system import CallDeadline, remove_tree, write_atomically
 
 # Seconds to wait for a release that is just being started.
 CLAIM_WAIT = 10.0
@@ -131,7 +131,7 @@ def remove_leftovers(deadline: CallDeadline, app: AppPaths) -> None:
     deadline.run("systemctl", "stop", f"caged-bluegreen-{app.name}-*.service")
     for directory in (app.root / "releases", app.root / "cache"):
         for path in directory.glob("*.partial.*"):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
     for path in (app.root / "repo.git").rglob("*.lock"):
         path.unlink()
 

@@ -21,8 +21,9 @@ NEW, OLD, OLDER = RELEASE.revision, "b" * 40, "c" * 40
 SYSTEMCTL = """#!/bin/bash
 echo "$@" >>"$SAID"
 case "$1 $2" in
-    "show --property=NeedDaemonReload") echo "${RELOAD:-no}" ;;
+    "show --property=NeedDaemonReload") [ "${RELOAD:-no}" = no ] && echo no || echo yes ;;
     "is-enabled --quiet") exit 1 ;;
+    "daemon-reload ") [ "${RELOAD:-no}" != refused ] || { echo "Access denied"; exit 1; } ;;
     "restart "*) echo "$RESTARTS"; [ -z "$RESTARTS" ] ;;
 esac
 """
@@ -115,6 +116,15 @@ def test_systemd_reads_its_units_again_if_it_has_to(
     monkeypatch.setenv("RELOAD", needed)
     droplet.activation().run()
     assert ("daemon-reload" in droplet.said) is (needed == "yes")
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_unit_that_systemd_does_not_read_runs_no_release(
+    droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELOAD", "refused")
+    assert str(droplet.refusal()) == f"cannot load {NAME}.service: Access denied"
+    assert droplet.current is None
 
 
 @pytest.mark.usefixtures("unhealthy")

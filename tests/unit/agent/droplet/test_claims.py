@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,7 @@ SYSTEMCTL = """#!/bin/bash
 cd "$UNITS" || exit 1
 case $1 in
     list-units) compgen -G "${!#}" ;;
-    show) [ -e "$2" ] && cat "$2" ;;
+    show) cat "$2" 2>/dev/null || echo LoadState=not-found ;;
     stop)
         shift
         mapfile -t there < <(for one; do compgen -G "$one"; done)
@@ -268,3 +269,21 @@ def test_what_a_killed_build_left_is_removed_by_a_claim(machine: Machine) -> Non
     machine.ask(Verb.CLAIM, 8)
     left = sorted(str(path.relative_to(root)) for path in root.rglob("*") if not any(path.glob("*")))
     assert left == ["cache", "releases/whole/x", "repo.git/refs"]
+
+
+def test_what_a_killed_build_left_is_removed_however_deep_it_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = machine.path / "opt" / NAME / "releases/a.partial.1"
+    left.mkdir(parents=True)
+    with monkeypatch.context() as context:
+        context.chdir(left)
+        for _ in range(1500):
+            Path("d").mkdir()
+            context.chdir("d")
+    try:
+        machine.ask(Verb.CLAIM, 8)
+        assert not left.exists()
+    finally:
+        # pytest cannot remove it either.
+        subprocess.run(["rm", "-rf", left], check=True)
