@@ -32,7 +32,6 @@ def follow_job(call: Call, request: Json) -> Json:
     job = Job.of(call, request)
     cursor = int(number(request, "cursor", 0, LARGEST_LOG))
     ends = since_boot() + number(request, "seconds", 0, LONGEST_JOB)
-    hide = mask_of(str(job.app.environment))
     said = since_boot()
     while True:
         known = job.properties(call.deadline)
@@ -40,6 +39,8 @@ def follow_job(call: Call, request: Json) -> Json:
         more = False
         if state is not JobState.MISSING:
             goes_on = state is JobState.RUNNING
+            # Read again, as people may change it while the job is at work.
+            hide = mask_of(str(job.app.environment))
             lines, cursor, more = lines_after(job.log, cursor, goes_on=goes_on, hide=hide)
             if lines or since_boot() - said >= HEARTBEAT:
                 _progress(lines, cursor)

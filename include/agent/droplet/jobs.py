@@ -24,6 +24,8 @@ from agent.system import CallDeadline, write_atomically
 
 # Seconds for a job that is stopped to end by itself.
 STOP_SECONDS = 10
+# Seconds for systemd to answer.
+SYSTEMD_WAIT = 10.0
 UNIT_PROPERTIES = (
     "LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainStartTimestampMonotonic,"
     "ExecMainExitTimestampMonotonic,Description"
@@ -78,10 +80,26 @@ class Job:
         return self.directory / "program.json"
 
     def properties(self, deadline: CallDeadline) -> dict[str, str]:
-        """Return its unit's properties in systemd's words."""
-        shown = deadline.run("systemctl", "show", f"{self.unit}.service", f"--property={UNIT_PROPERTIES}")[1]
-        pairs = (line.partition("=") for line in shown.splitlines())
-        return {key: value for key, found, value in pairs if found}
+        """Return its unit's properties in systemd's words.
+
+        :raises AgentError: with the code ``failed`` if systemd does not answer for some seconds; it does not
+            while it is replaced by an update.
+        """
+        output = ""
+
+        def ask() -> dict[str, str] | None:
+            nonlocal output
+            command = ("systemctl", "show", f"{self.unit}.service", f"--property={UNIT_PROPERTIES}")
+            status, output = deadline.run(*command)
+            pairs = (line.partition("=") for line in output.splitlines())
+            known = {key: value for key, found, value in pairs if found}
+            return known if status == 0 and "LoadState" in known else None
+
+        known = deadline.wait_for(SYSTEMD_WAIT, ask, pause=0.2)
+        if known is None:
+            message = f"systemd does not say where {self.unit} stands: {output[-300:]}"
+            raise AgentError(Code.FAILED, message)
+        return known
 
 
 def start_job(call: Call, request: Json) -> Json:

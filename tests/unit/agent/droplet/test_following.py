@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agent.call import Call
-from agent.droplet import following
+from agent.droplet import following, jobs
 from agent.droplet.following import follow_job
-from agent.protocol import Verb
+from agent.protocol import AgentError, Verb
 
 APP = "app-shop"
 UNIT = f"bluegreen-{APP}-0123"
@@ -127,3 +127,35 @@ def test_nothing_of_the_app_s_environment_is_heard(job: Job, heard: Callable[[],
     job.log.write_text("login failed: hunter22\n")
     job.follow()
     assert heard() == ["login failed: [DB_PASSWORD]"]
+
+
+def test_a_value_that_comes_into_the_environment_while_the_job_is_at_work_is_hidden(
+    job: Job, heard: Callable[[], list[str]]
+) -> None:
+    job.environment.write_text("DB_PASSWORD=hunter22\n")
+    job.unit.write_text(RUNNING)
+    job.log.write_text("")
+
+    def go_on() -> None:
+        job.environment.write_text("DB_PASSWORD=hunter33\n")
+        job.log.write_text("login failed: hunter33\n")
+        job.unit.write_text(FAILED)
+
+    threading.Timer(0.2, go_on).start()
+    job.follow()
+    assert heard() == ["login failed: [DB_PASSWORD]"]
+
+
+def test_a_systemd_that_says_nothing_for_a_moment_is_no_sign_that_the_job_is_gone(job: Job) -> None:
+    (job.path / "bin/systemctl").write_text(
+        f"#!/bin/sh\ncat {job.path}/unit || {{ echo 'Failed to connect to bus' >&2; exit 1; }}\n"
+    )
+    threading.Timer(0.2, lambda: job.unit.write_text(FAILED)).start()
+    assert job.follow()["state"] == "failed"
+
+
+def test_a_systemd_that_says_nothing_is_shown(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "SYSTEMD_WAIT", 0.1)
+    (job.path / "bin/systemctl").write_text("#!/bin/sh\necho 'Failed to connect to bus'; exit 1\n")
+    with pytest.raises(AgentError, match=r"systemd does not say where .* stands: Failed to connect to bus"):
+        job.follow()
