@@ -54,8 +54,8 @@ test: venv
 	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" --numprocesses 2 --dist loadfile $(ARGS)
 endif
 
-chaos: setup  ## Every fault at every moment of a deploy, and bad releases; writes build/chaos.md, build/bad_releases.md
-	CHAOS=whole $(BIN)/python -m pytest tests/sandbox/chaos $(ARGS)
+chaos: setup  ## Every fault at every moment of a deploy, bad releases, killed agents; writes build/chaos.md, build/bad_releases.md
+	CHAOS=whole $(BIN)/python -m pytest tests/sandbox/chaos tests/unit/agent/test_killed.py $(ARGS)
 
 test-compose: setup  ## The stack of docker-compose.yaml on a container engine of its own; needs Linux and root
 	@tests/compose/install-engine
