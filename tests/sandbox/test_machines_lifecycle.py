@@ -62,7 +62,7 @@ def test_down_leaves_nothing_and_up_starts_afresh(
     status = run_cli("status", directory=tmp_path).stdout
     assert f"one-1  active  {machine.address}" in status
     assert "env:blue" in status
-    assert f"proxy {front} leads to one-1\n" in status
+    assert f"load balancer {front} leads to one-1\n" in status
     again = run_cli("up", directory=tmp_path)
     assert json.loads(again.stdout)["pid"] == json.loads(shown.stdout)["pid"]
     assert traces(tmp_path)

@@ -445,7 +445,11 @@ FAULTS = [
         stops=True,
     ),
     Fault(
-        "HAProxy restarted", "warning", f"{LB} haproxy.service", "by something else", around=restarted_haproxy
+        "HAProxy restarted",
+        "warning",
+        f"{LB} haproxy.service",
+        "something else has started or reloaded HAProxy",
+        around=restarted_haproxy,
     ),
     Fault("stats login", "error", "haproxy.cfg", "needs a login and a password", around=no_stats_login),
     Fault(
@@ -467,7 +471,7 @@ FAULTS = [
         "certificate that has ended in a directory of several",
         "error",
         LB,
-        "the certificate /etc/haproxy/certs/old.pem has ended",
+        "the certificate /etc/haproxy/certs/old.pem expired on",
         settings={"traffic.certificate": "/etc/haproxy/certs/"},
         around=certificate_directory,
     ),
@@ -475,7 +479,7 @@ FAULTS = [
         "certificate that has ended",
         "error",
         LB,
-        "the certificate /etc/haproxy/cert.pem has ended",
+        "the certificate /etc/haproxy/cert.pem expired on",
         settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
         around=certificate_until(timedelta(days=-1)),
     ),
@@ -523,7 +527,11 @@ FAULTS = [
     ),
     Fault("lock", "warning", LB, "deploy/run-7 (somebody, v2) holds the lock", around=held_lock),
     Fault(
-        "pending switch", "warning", LB, "has switched to blue and not confirmed", around=unconfirmed_switch
+        "pending switch",
+        "warning",
+        LB,
+        "has switched to blue and has not confirmed it",
+        around=unconfirmed_switch,
     ),
     Fault("switch taken back", "warning", LB, "was taken back from blue to green", around=taken_back),
     Fault(

@@ -79,8 +79,8 @@ def test_whoever_finds_the_app_locked_reads_who_or_what_triggered_the_run(
     hook.lock.return_value = {"lb-1": 7}
     acquire(60, user=user)
     told = hook.lock.call_args.kwargs
-    assert told["owner"] == told["begun"]["triggered_by"] == owner
-    assert told["begun"]["trigger"] == "scheduled"
+    assert told["owner"] == told["record_at_start"]["triggered_by"] == owner
+    assert told["record_at_start"]["trigger"] == "scheduled"
 
 
 def test_a_run_that_nobody_waits_for_waits_longer(hook: Any) -> None:
