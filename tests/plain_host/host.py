@@ -131,7 +131,7 @@ class PlainHost:
         return self.run(
             f"AIRFLOW_URL=http://127.0.0.1:8080 AIRFLOW_USERNAME=ci"
             f" AIRFLOW_PASSWORD_FILE={CONFIG}/secrets/ci_password"
-            f" python3 {SOURCE}/ci/bluegreen_deploy.py --app {APP} --ref {ref}",
+            f" python3 {SOURCE}/examples/ci/trigger_deploy.py --app {APP} --ref {ref}",
             RUN_SECONDS,
         )
 
