@@ -21,7 +21,15 @@ NOTHING = "none"
 OLDEST_HAPROXY = (2, 4)
 
 
-class Verb(str, Enum):
+class Word(str, Enum):
+    """A word of the protocol; Python 3.11's ``StrEnum`` is too new for the machines."""
+
+    def __str__(self) -> str:
+        """Return the word itself, as in a command line or an answer."""
+        return str(self.value)
+
+
+class Verb(Word):
     """What the agent can be asked."""
 
     # Every machine.
@@ -51,10 +59,6 @@ class Verb(str, Enum):
     REVERT = "revert"
     BOOT = "boot"
     RECORD = "record"
-
-    def __str__(self) -> str:
-        """Return the word itself, as in a command line."""
-        return str(self.value)
 
 
 # Seconds, the longest that facts may take. Each request says how long its own may.
@@ -101,7 +105,7 @@ READERS = frozenset({Verb.FACTS, Verb.TOKEN, Verb.FOLLOW_JOB, Verb.STATUS, Verb.
 JOBS = frozenset({Verb.RUN, Verb.ACTIVATE})
 
 
-class Code(str, Enum):
+class Code(Word):
     """Why a verb refused. Nothing was changed, or it was put back, unless the message says more."""
 
     # The request cannot be understood.
@@ -147,12 +151,8 @@ class Code(str, Enum):
     # The switch that is to be confirmed does not wait for that any more.
     REVERTED = "reverted"
 
-    def __str__(self) -> str:
-        """Return the word itself, as in an answer."""
-        return str(self.value)
 
-
-class JobState(str, Enum):
+class JobState(Word):
     """Where a job on a droplet stands."""
 
     RUNNING = "running"
@@ -160,10 +160,6 @@ class JobState(str, Enum):
     FAILED = "failed"
     # There is no such unit: never started, cleaned up, or the droplet was restarted.
     MISSING = "missing"
-
-    def __str__(self) -> str:
-        """Return the word itself, as in an answer."""
-        return str(self.value)
 
 
 class JobProgress(TypedDict):
