@@ -41,9 +41,14 @@ class Verb(Word):
     START_JOB = "start_job"
     FOLLOW_JOB = "follow_job"
     END_JOB = "end_job"
-    RUN = "run"
-    ACTIVATE = "activate"
     STOP = "stop"
+    # The steps of a job, and the job itself, which its unit runs.
+    JOB = "job"
+    BUILD = "build"
+    INSTALL = "install"
+    LOAD = "load"
+    ACTIVATE = "activate"
+    RUN = "run"
     # Proxies: verbs that only read.
     STATUS = "status"
     PROBE = "probe"
@@ -79,9 +84,13 @@ DEADLINES: dict[Verb, float] = {
     Verb.START_JOB: 60.0,
     Verb.FOLLOW_JOB: LONGEST_JOB,
     Verb.END_JOB: 60.0,
-    Verb.RUN: LONGEST_JOB,
-    Verb.ACTIVATE: LONGEST_JOB,
     Verb.STOP: 60.0,
+    Verb.JOB: LONGEST_JOB,
+    Verb.BUILD: LONGEST_JOB,
+    Verb.INSTALL: LONGEST_JOB,
+    Verb.LOAD: LONGEST_JOB,
+    Verb.ACTIVATE: LONGEST_JOB,
+    Verb.RUN: LONGEST_JOB,
     Verb.STATUS: 25.0,
     Verb.PROBE: 65.0,
     Verb.LEDGER: 10.0,
@@ -101,8 +110,8 @@ ALARM_AFTER = 5.0
 
 # Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
 READERS = frozenset({Verb.FACTS, Verb.TOKEN, Verb.FOLLOW_JOB, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
-# Verbs of a job: its unit limits them, and they end with an exit status and a cause instead of an answer.
-JOBS = frozenset({Verb.RUN, Verb.ACTIVATE})
+# The steps of a job: its unit limits their time. They are called by the verb ``job`` only.
+STEPS = frozenset({Verb.BUILD, Verb.INSTALL, Verb.LOAD, Verb.ACTIVATE, Verb.RUN})
 
 
 class Code(Word):
@@ -169,12 +178,128 @@ class JobProgress(TypedDict):
     cursor: int
 
 
+class Step(TypedDict):
+    """One step of a job: a verb of :data:`STEPS`, and its request."""
+
+    verb: str
+    request: dict[str, Any]
+
+
+class Program(TypedDict):
+    """What a job does: its steps, one after another, until one fails."""
+
+    steps: list[Step]
+
+
+class SentFile(TypedDict):
+    """A file in the app's directory ``incoming`` or ``outgoing`` on a droplet.
+
+    ``sha256`` is in hexadecimal digits, ``size`` in bytes. What is received is checked against both.
+    """
+
+    name: str
+    sha256: str
+    size: int
+
+
+class Dependencies(TypedDict):
+    """How the distributions that an app needs are installed; the keys are those of the setting.
+
+    ``installer`` is ``carton``, ``cpanm`` or ``none``; ``mirror`` the URL of the one CPAN mirror that is asked.
+    """
+
+    installer: str
+    without: list[str]
+    features: list[str]
+    mirror: str | None
+    run_tests: bool
+
+
+class BuildRequest(TypedDict):
+    """The request of ``build``.
+
+    ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory in
+    the repository. ``links`` are links that root adds to the release, by path: where a shared path, or a
+    delivered file, is at run time. ``packages`` has the Debian packages that are installed first.
+    """
+
+    app: str
+    unit: str
+    revision: str
+    committed: int
+    source: SentFile
+    root: str
+    perl: str
+    packages: list[str]
+    dependencies: Dependencies
+    commands: list[list[str]]
+    network: bool
+    links: dict[str, str]
+    user: str
+    cage: list[str]
+
+
+class BuildAnswer(TypedDict):
+    """The answer of ``build``: the artifact, in the directory ``outgoing``.
+
+    ``digest`` is the SHA-256 of its manifest, ``release`` the directory's name wherever it is installed.
+    """
+
+    release: str
+    digest: str
+    artifact: SentFile
+
+
+class ConfigurationFile(TypedDict):
+    """A file that is delivered with a configuration: content in base64, mode such as ``0640``."""
+
+    path: str
+    content: str
+    mode: int
+
+
+class Configuration(TypedDict):
+    """What a release runs with: its environment's variables and the delivered files, named by their digest."""
+
+    digest: str
+    variables: dict[str, str]
+    files: list[ConfigurationFile]
+
+
+class InstallRequest(TypedDict):
+    """The request of ``install``: ``artifact`` is null if the release is on the droplet already."""
+
+    app: str
+    unit: str
+    release: str
+    digest: str
+    artifact: SentFile | None
+    configuration: Configuration
+
+
+class LoadRequest(TypedDict):
+    """The request of ``load``: the words of a command that loads the app once and ends, and what it runs with.
+
+    ``properties`` are those of the service's unit that count for loading: the cage, environment, directory.
+    """
+
+    app: str
+    unit: str
+    release: str
+    command: list[str]
+    properties: list[str]
+    timeout: float
+
+
 class JobEnd(TypedDict):
     """The answer of ``follow_job``.
 
     ``result`` is systemd's word for how the job ended: ``success``, ``exit-code``, ``signal``, ``timeout`` …;
     ``exit_status`` is null until it has. ``run_id`` is of the run that started it, ``seconds`` its duration.
+    ``answers`` are those of its steps by verb; empty unless the job succeeded.
     """
+
+    answers: dict[str, Any]
 
     state: str
     result: str

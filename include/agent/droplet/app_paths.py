@@ -42,6 +42,26 @@ class AppPaths:
         return self.paths.root / "opt" / self.name
 
     @property
+    def releases(self) -> Path:
+        """A directory for each release, see :mod:`agent.release_name`."""
+        return self.root / "releases"
+
+    @property
+    def incoming(self) -> Path:
+        """What Airflow sends; root's, and removed at the end of a job."""
+        return self.root / "incoming"
+
+    @property
+    def outgoing(self) -> Path:
+        """What a build has made, until Airflow has fetched it; root's."""
+        return self.root / "outgoing"
+
+    @property
+    def configurations(self) -> Path:
+        """A directory for each configuration by its digest: ``environment``, and delivered ``files``."""
+        return self.paths.root / "var/lib/bluegreen" / self.name / "configurations"
+
+    @property
     def environment(self) -> Path:
         """The app's environment, which people write."""
         return self.paths.root / "etc/default" / self.name
