@@ -20,10 +20,11 @@ from importlib import import_module
 from typing import Any
 
 from agent.call import Call
-from agent.protocol import ALARM_AFTER, DEADLINES, JOBS, READERS, AgentError, Code, Json, Verb
+from agent.protocol import ALARM_AFTER, DEADLINES, READERS, AgentError, Code, Json, Verb
 from agent.system import CallDeadline, parts_of, since_boot
 
 # Where the function of each verb is; it is called like the verb. What a machine is not asked is not read.
+# The steps of a job are no verbs of a command line: see agent.droplet.job.
 MODULES = {
     Verb.INSTALL_AGENT: "agent.installation",
     Verb.FACTS: "agent.facts.verb",
@@ -32,8 +33,8 @@ MODULES = {
     Verb.START_JOB: "agent.droplet.jobs",
     Verb.FOLLOW_JOB: "agent.droplet.following",
     Verb.END_JOB: "agent.droplet.jobs",
-    Verb.RUN: "agent.droplet.running",
-    Verb.ACTIVATE: "agent.droplet.activation",
+    Verb.JOB: "agent.droplet.job",
+    Verb.RECEIVE: "agent.droplet.receiving",
     Verb.STOP: "agent.droplet.stopping",
     Verb.STATUS: "agent.proxy.reading",
     Verb.PROBE: "agent.proxy.reading",
@@ -63,10 +64,11 @@ def main() -> int:
     except (OSError, ValueError, RecursionError) as error:
         message = f"{type(error).__name__}: {error}"
         answer = {"ok": False, "error": Code.FAILED.value, "message": message}
-    if sys.argv[1:2] and sys.argv[1] in {verb.value for verb in JOBS}:
-        print(f"bluegreen: {answer['message']}")
-    else:
+    if sys.argv[1:2] != [Verb.JOB.value]:
         print(json.dumps(answer))
+    elif not answer["ok"]:
+        # A job's log is read by people, and its last line is the cause.
+        print(f"bluegreen: {answer['message']}")
     return 0 if answer["ok"] else 1
 
 
@@ -84,7 +86,8 @@ def answer_to(arguments: list[str]) -> Json:
     signal.setitimer(signal.ITIMER_REAL, DEADLINES[verb] + ALARM_AFTER)
     request = request_in(arguments[1] if len(arguments) > 1 else "{}", call.deadline)
     answer: Callable[[Call, Json], Json] = getattr(import_module(MODULES[verb]), verb.value)
-    if verb in READERS or verb in JOBS:
+    # A job takes longer than any call may hold the flock; its own lock keeps it apart from others of its app.
+    if verb in READERS or verb is Verb.JOB:
         return {"ok": True, **answer(call, request)}
     with call.lock.held():
         return {"ok": True, **answer(call, request)}

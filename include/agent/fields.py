@@ -32,3 +32,14 @@ def number(request: Mapping[str, Any], key: str, low: float, high: float) -> flo
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise AgentError(Code.BAD_REQUEST, f"{key}: {value!r:.60} is not a number from {low} to {high}")
     return value
+
+
+def words(request: Mapping[str, Any], key: str) -> list[str]:
+    """Return a field that has to be a list of words, none of which has a NUL byte.
+
+    :raises AgentError: with the code ``bad_request``.
+    """
+    value = request.get(key)
+    if not isinstance(value, list) or not all(isinstance(word, str) and "\0" not in word for word in value):
+        raise AgentError(Code.BAD_REQUEST, f"{key}: {value!r:.60} is no list of words")
+    return value

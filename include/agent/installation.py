@@ -97,9 +97,7 @@ class Installation:
     def _named(self) -> Iterator[str]:
         """Versions that a timer, a long job or the unit of the next boot will run, or a process runs now."""
         units = (*self.paths.units.glob("bluegreen*"), *self.paths.transient_units.glob("*.service"))
-        # A job that is a script names it there, and in no unit.
-        settings = self.paths.root.glob("run/bluegreen/*/settings.sh")
-        for file in (*units, *settings, *Path("/proc").glob("[0-9]*/cmdline")):
+        for file in (*units, *Path("/proc").glob("[0-9]*/cmdline")):
             with contextlib.suppress(OSError):
                 yield from _NAME.findall(file.read_text(errors="replace"))
 

@@ -38,6 +38,7 @@ class Verb(Word):
     # Droplets that run an app.
     CLAIM = "claim"
     TOKEN = "token"  # noqa: S105
+    RECEIVE = "receive"
     START_JOB = "start_job"
     FOLLOW_JOB = "follow_job"
     END_JOB = "end_job"
@@ -81,6 +82,7 @@ DEADLINES: dict[Verb, float] = {
     Verb.FACTS: FACTS_SECONDS,
     Verb.CLAIM: 60.0,
     Verb.TOKEN: 10.0,
+    Verb.RECEIVE: 60.0,
     Verb.START_JOB: 60.0,
     Verb.FOLLOW_JOB: LONGEST_JOB,
     Verb.END_JOB: 60.0,
@@ -205,7 +207,8 @@ class SentFile(TypedDict):
 class Dependencies(TypedDict):
     """How the distributions that an app needs are installed; the keys are those of the setting.
 
-    ``installer`` is ``carton``, ``cpanm`` or ``none``; ``mirror`` the URL of the one CPAN mirror that is asked.
+    ``installer`` is ``carton``, ``cpanm`` or ``none``; ``mirror`` the URL of the one CPAN mirror that is
+    asked.
     """
 
     installer: str
@@ -218,8 +221,8 @@ class Dependencies(TypedDict):
 class BuildRequest(TypedDict):
     """The request of ``build``.
 
-    ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory in
-    the repository. ``links`` are links that root adds to the release, by path: where a shared path, or a
+    ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory
+    in the repository. ``links`` are links that root adds to the release, by path: where a shared path, or a
     delivered file, is at run time. ``packages`` has the Debian packages that are installed first.
     """
 
@@ -259,9 +262,13 @@ class ConfigurationFile(TypedDict):
 
 
 class Configuration(TypedDict):
-    """What a release runs with: its environment's variables and the delivered files, named by their digest."""
+    """What a release runs with: its environment's variables and the delivered files, named by their digest.
+
+    ``salt``, in hexadecimal digits, is part of the digest: see :mod:`agent.configuration`.
+    """
 
     digest: str
+    salt: str
     variables: dict[str, str]
     files: list[ConfigurationFile]
 
@@ -278,7 +285,7 @@ class InstallRequest(TypedDict):
 
 
 class LoadRequest(TypedDict):
-    """The request of ``load``: the words of a command that loads the app once and ends, and what it runs with.
+    """The request of ``load``: the words of a command that loads the app once and ends, and its settings.
 
     ``properties`` are those of the service's unit that count for loading: the cage, environment, directory.
     """
@@ -291,6 +298,48 @@ class LoadRequest(TypedDict):
     timeout: float
 
 
+class ActivateRequest(TypedDict):
+    """The request of ``activate``: a release and a configuration that are on the droplet.
+
+    ``unit_text`` is the service's systemd unit, which names both. ``kept`` is a revision, or an empty text:
+    its latest release stays on the droplet and is the first to go back to. ``keep`` says how many healthy
+    releases stay besides. The rest is how the service is asked: its address, ``Host``, scheme, good statuses
+    (200 to 299 if there are none), good answers in a row, and the seconds until then.
+    """
+
+    app: str
+    unit: str
+    release: str
+    configuration: str
+    kept: str
+    keep: int
+    unit_text: str
+    address: str
+    port: int
+    path: str
+    host: str | None
+    https: bool
+    statuses: list[int]
+    healthy_threshold: int
+    timeout: float
+
+
+class RunRequest(TypedDict):
+    """The request of ``run``: a command of the app's settings, as its words, and the user that it runs as.
+
+    ``release`` is the one in whose directory it runs, or an empty text while none is known. ``cage`` has the
+    properties of its unit.
+    """
+
+    app: str
+    unit: str
+    release: str
+    user: str
+    command: list[str]
+    environment: dict[str, str]
+    cage: list[str]
+
+
 class JobEnd(TypedDict):
     """The answer of ``follow_job``.
 
@@ -299,14 +348,13 @@ class JobEnd(TypedDict):
     ``answers`` are those of its steps by verb; empty unless the job succeeded.
     """
 
-    answers: dict[str, Any]
-
     state: str
     result: str
     exit_status: int | None
     run_id: str
     seconds: float
     cursor: int
+    answers: dict[str, Any]
 
 
 class AgentError(Exception):

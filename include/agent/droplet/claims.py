@@ -7,7 +7,8 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from agent.call import Call
@@ -19,6 +20,8 @@ from agent.system import CallDeadline, remove_tree, write_atomically
 # Seconds to wait for a release that is just being started.
 CLAIM_WAIT = 10.0
 LARGEST_TOKEN = 10**18
+# Seconds, the longest that a file is on its way to or from a droplet.
+IN_TRANSIT = 3600.0
 
 
 class Claims:
@@ -126,14 +129,21 @@ def stop_jobs(deadline: CallDeadline, app: AppPaths, units: list[str]) -> None:
         shutil.rmtree(app.jobs / unit, ignore_errors=True)
 
 
-def remove_leftovers(deadline: CallDeadline, app: AppPaths) -> None:
-    """Remove what a killed build has left, files and processes; no build of this app is at work now."""
+def remove_leftovers(deadline: CallDeadline, app: AppPaths, keep: Collection[str] = ()) -> None:
+    """Remove what a killed job has left, files and processes; no deploy or build of this app is at work now.
+
+    :param keep: names of files in ``incoming`` that are still needed.
+    """
     deadline.run("systemctl", "stop", f"caged-bluegreen-{app.name}-*.service")
-    for directory in (app.root / "releases", app.root / "cache"):
+    for directory in (app.root, app.releases, app.root / "cache", app.configurations):
         for path in directory.glob("*.partial.*"):
             remove_tree(path)
-    for path in (app.root / "repo.git").rglob("*.lock"):
-        path.unlink()
+    for directory in (app.incoming, app.outgoing):
+        for path in directory.glob("*"):
+            # A later run may be sending, or fetching, one right now.
+            with contextlib.suppress(FileNotFoundError):
+                if path.name not in keep and time.time() - path.lstat().st_ctime > IN_TRANSIT:
+                    remove_tree(path)
 
 
 def token_of(request: Json) -> int:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from agent.call import Call
 from agent.droplet.job_log import lines_after
-from agent.droplet.jobs import Job, state_of
-from agent.droplet.mask import mask_of
+from agent.droplet.jobs import Job, answers_of, state_of
+from agent.droplet.masking import JobMask
 from agent.fields import number
-from agent.protocol import HEARTBEAT, LONGEST_JOB, JobEnd, JobProgress, JobState, Json
+from agent.protocol import HEARTBEAT, LONGEST_JOB, JobProgress, JobState, Json
 from agent.system import since_boot
 
 PAUSE = 0.2
@@ -23,7 +23,7 @@ def follow_job(call: Call, request: Json) -> Json:
     """Write what a job writes, as lines of progress, until the job has ended; then answer how.
 
     While the job writes nothing, there is a line of progress without lines every few seconds. A job whose
-    last lines are still to be fetched has not ended. Nothing of the app's environment is written.
+    last lines are still to be fetched has not ended. No value that the app runs with is written.
 
     Request: ``app``, ``unit``, ``cursor`` (up to where its output was read), ``seconds`` (after which the
     state is ``running``, and the job goes on). Answer: ``protocol.JobEnd``, after any number of lines
@@ -33,21 +33,23 @@ def follow_job(call: Call, request: Json) -> Json:
     cursor = int(number(request, "cursor", 0, LARGEST_LOG))
     ends = since_boot() + number(request, "seconds", 0, LONGEST_JOB)
     said = since_boot()
+    hide = JobMask(job)
     while True:
         known = job.properties(call.deadline)
         state = state_of(known)
         more = False
         if state is not JobState.MISSING:
             goes_on = state is JobState.RUNNING
-            # Read again, as people may change it while the job is at work.
-            hide = mask_of(str(job.app.environment))
+            hide.update()
             lines, cursor, more = lines_after(job.log, cursor, goes_on=goes_on, hide=hide)
             if lines or since_boot() - said >= HEARTBEAT:
                 _progress(lines, cursor)
                 said = since_boot()
         is_over = since_boot() >= ends
         if is_over or (state is not JobState.RUNNING and not more):
-            return {**_end(JobState.RUNNING if more else state, known, cursor)}
+            state = JobState.RUNNING if more else state
+            answers = answers_of(job) if state is JobState.SUCCESS else {}
+            return {**_end(state, known, cursor), "answers": answers}
         if not more:
             time.sleep(PAUSE)
 
@@ -59,7 +61,7 @@ def _progress(lines: list[str], cursor: int) -> None:
     sys.stdout.flush()
 
 
-def _end(state: JobState, known: Mapping[str, str], cursor: int) -> JobEnd:
+def _end(state: JobState, known: Mapping[str, str], cursor: int) -> Json:
     is_there = state is not JobState.MISSING
     has_ended = state in (JobState.SUCCESS, JobState.FAILED)
     return {

@@ -1,7 +1,8 @@
 """Work that takes long, as a transient systemd unit: it outlives its connection, its status is its result.
 
-A job has a directory in memory, ``/run/bluegreen/<unit>``: the token of its run, what it was asked to do, its
-files and its log. The journal would drop lines on a full disk, and they are what says that the disk is full.
+A job has a directory in memory, ``/run/bluegreen/<unit>``: the token of its run, its program, its log, and
+what its steps answer. The journal would drop lines on a full disk, and they are what says that the disk is
+full. Memory also keeps what is secret in a program off the disk.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from agent.call import Call
@@ -18,8 +18,7 @@ from agent.droplet.app_paths import AppPaths
 from agent.droplet.claims import Claims, stop_jobs, token_of, write_token
 from agent.fields import number, text
 from agent.installation import Installation
-from agent.protocol import LONGEST_JOB, AgentError, Code, JobState, Json, Verb
-from agent.shell import assignments
+from agent.protocol import LONGEST_JOB, STEPS, AgentError, Code, JobState, Json, Verb
 from agent.system import CallDeadline, write_atomically
 
 # Seconds for a job that is stopped to end by itself.
@@ -30,19 +29,10 @@ UNIT_PROPERTIES = (
     "LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainStartTimestampMonotonic,"
     "ExecMainExitTimestampMonotonic,Description"
 )
-# Scripts that a job may be, each with the files that it finds beside it.
-SCRIPTS = {
-    "deploy_release.sh": (
-        "build.sh",
-        "cage.sh",
-        "inspect.pl",
-        "leftovers.sh",
-        "limit_output.py",
-        "local_cage.py",
-        "revision.psgi",
-        "tokens.sh",
-    )
-}
+# Steps of one job.
+MOST_STEPS = 10
+# Bytes of what the steps of a job answer together.
+LARGEST_ANSWERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -76,8 +66,13 @@ class Job:
 
     @property
     def program(self) -> Path:
-        """What it was asked to do, as JSON."""
+        """What it was asked to do, as JSON; it may hold secrets."""
         return self.directory / "program.json"
+
+    @property
+    def answers(self) -> Path:
+        """What its steps have answered, as JSON, once all of them have."""
+        return self.directory / "answers.json"
 
     def properties(self, deadline: CallDeadline) -> dict[str, str]:
         """Return its unit's properties in systemd's words.
@@ -109,7 +104,7 @@ def start_job(call: Call, request: Json) -> Json:
     another run is replaced. Jobs of earlier runs are stopped before, unless they do the very same.
 
     Request: ``app``, ``unit``, ``token``, ``run_id`` (one line), ``timeout`` (seconds after which systemd
-    ends the job) and ``program``: a ``verb`` and its ``request``, or a ``script`` and its ``settings``.
+    ends the job) and ``program`` (``protocol.Program``); each of its steps is for the same app and unit.
     Answer: ``attached``. Codes: ``busy``, ``claimed``, ``failed``; nothing was started then. Killed before
     the unit is started, it leaves files that the next call replaces; after that the next call attaches to the
     job.
@@ -117,10 +112,10 @@ def start_job(call: Call, request: Json) -> Json:
     job, token = Job.of(call, request), token_of(request)
     run_id = text(request, "run_id", r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*")
     timeout = number(request, "timeout", 1, LONGEST_JOB)
-    _check_program(request)
+    program = _program_of(request)
     claims = Claims(job.app, call.deadline)
     with claims.held(token, "nothing was started, trigger a new run"):
-        claims.take(token, job.unit if _is_the_same(job, request["program"]) else "")
+        claims.take(token, job.unit if _is_the_same(job, program) else "")
         write_token(job.directory / "token", token)
         known = job.properties(call.deadline)
         if _goes_on(known, run_id):
@@ -128,8 +123,10 @@ def start_job(call: Call, request: Json) -> Json:
         if known.get("ActiveState") in ("active", "failed"):
             call.deadline.run("systemctl", "stop", f"{job.unit}.service")
             call.deadline.run("systemctl", "reset-failed", f"{job.unit}.service")
-        command = _prepared(call, job, request["program"])
-        _start(call.deadline, job, run_id, timeout, command)
+        job.log.unlink(missing_ok=True)
+        job.answers.unlink(missing_ok=True)
+        write_atomically(job.program, _kept(program))
+        _start(call, job, run_id, timeout)
     return {"attached": False}
 
 
@@ -155,6 +152,16 @@ def state_of(properties: Mapping[str, str]) -> JobState:
     return JobState.FAILED if active == "failed" else JobState.RUNNING
 
 
+def answers_of(job: Job) -> Json:
+    """Return what the steps of a job have answered, by verb; nothing if they have not."""
+    try:
+        with job.answers.open("rb") as file:
+            answers = json.loads(file.read(LARGEST_ANSWERS + 1))
+    except (OSError, ValueError):
+        return {}
+    return answers if isinstance(answers, dict) else {}
+
+
 def _goes_on(properties: Mapping[str, str], run_id: str) -> bool:
     """Return whether a job is left as it is."""
     active = properties.get("ActiveState")
@@ -165,19 +172,23 @@ def _goes_on(properties: Mapping[str, str], run_id: str) -> bool:
     return properties.get("Description") == run_id or properties.get("SubState") == "running"
 
 
-def _check_program(request: Json) -> None:
-    """Make sure that the agent can do what a job is asked to do.
+def _program_of(request: Json) -> Json:
+    """Return a request's program if the agent can do it; an error shows nothing of a step's request.
 
     :raises AgentError: with the code ``bad_request``.
     """
     program = request.get("program")
-    if isinstance(program, dict):
-        is_verb = program.get("verb") == Verb.RUN.value and isinstance(program.get("request"), dict)
-        is_script = program.get("script") in SCRIPTS and isinstance(program.get("settings"), dict)
-        is_script = is_script and set(program.get("requests") or ()) <= {Verb.ACTIVATE.value}
-        if is_verb or is_script:
-            return
-    raise AgentError(Code.BAD_REQUEST, f"program: {program!r:.60} is not usable")
+    steps = program.get("steps") if isinstance(program, dict) else None
+    if not isinstance(program, dict) or not isinstance(steps, list) or not 1 <= len(steps) <= MOST_STEPS:
+        raise AgentError(Code.BAD_REQUEST, f"program: it has no list of 1 to {MOST_STEPS} steps")
+    for step in steps:
+        verb = step.get("verb") if isinstance(step, dict) else None
+        if not isinstance(verb, str) or verb not in {one.value for one in STEPS}:
+            raise AgentError(Code.BAD_REQUEST, f"program: {verb!r:.60} is no step of a job")
+        for key in ("app", "unit"):
+            if not isinstance(step.get("request"), dict) or step["request"].get(key) != request[key]:
+                raise AgentError(Code.BAD_REQUEST, f"program: its step {verb} is not for the job's {key}")
+    return program
 
 
 def _kept(program: Json) -> bytes:
@@ -191,56 +202,28 @@ def _is_the_same(job: Job, program: Json) -> bool:
         return False
 
 
-def _prepared(call: Call, job: Job, program: Json) -> tuple[str, ...]:
-    """Write a job's files, and return the rest of systemd's command line.
-
-    :raises AgentError: with the code ``bad_request`` if a setting cannot be one.
-    """
-    job.log.unlink(missing_ok=True)
-    write_atomically(job.program, _kept(program))
-    # The version that has started it, whatever is installed by then.
-    agent = str(Installation(call.paths).path)
-    if "verb" in program:
-        request = job.directory / "request.json"
-        write_atomically(request, json.dumps(program["request"]).encode())
-        stdin = f"--property=StandardInput=file:{request}"
-        return (stdin, "--", sys.executable, "-B", agent, program["verb"], "-")
-    try:
-        settings = assignments({**program["settings"], "agent": agent})
-    except (TypeError, ValueError) as error:
-        raise AgentError(Code.BAD_REQUEST, f"settings: {error}") from None
-    write_atomically(job.directory / "settings.sh", settings.encode())
-    for verb, request in (program.get("requests") or {}).items():
-        write_atomically(job.directory / f"{verb}.json", json.dumps(request).encode())
-    for name, data in files_of(program["script"]).items():
-        write_atomically(job.directory / name, data)
-    return "--", "/bin/bash", str(job.directory / program["script"])
-
-
-def files_of(script: str) -> dict[str, bytes]:
-    """Return a script and the files that it finds beside it, by their names."""
-    directory = resources.files("agent.droplet")
-    return {name: directory.joinpath(name).read_bytes() for name in (script, *SCRIPTS[script])}
-
-
-def _start(deadline: CallDeadline, job: Job, run_id: str, timeout: float, command: tuple[str, ...]) -> None:
+def _start(call: Call, job: Job, run_id: str, timeout: float) -> None:
     """Start the unit.
 
-    Not ``--collect``: the exit status is to be read after the job's end.
+    Not ``--collect``: the exit status is to be read after the job's end. The program is standard input,
+    because everybody can read a command line.
 
     :raises AgentError: if systemd does not start it.
     """
     properties = (
         "RemainAfterExit=yes",
+        f"StandardInput=file:{job.program}",
         f"StandardOutput=append:{job.log}",
         "StandardError=inherit",
         f"RuntimeMaxSec={timeout:.0f}",
         f"TimeoutStopSec={STOP_SECONDS}",
     )
-    status, output = deadline.run(
+    # The version that has started it, whatever is installed by then.
+    agent = str(Installation(call.paths).path)
+    status, output = call.deadline.run(
         *("systemd-run", "--quiet", f"--unit={job.unit}", f"--description={run_id}"),
         *(f"--property={one}" for one in properties),
-        *command,
+        *("--", sys.executable, "-B", agent, Verb.JOB.value, "-"),
     )
     if status != 0:
         raise AgentError(Code.FAILED, f"systemd does not start {job.unit}: {output[-300:]}")

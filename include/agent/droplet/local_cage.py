@@ -1,13 +1,9 @@
-"""What an app needs beyond the cage, as root has written it into the drop-in of its unit, local.conf.
-
-As a program, its arguments are the drop-in and the cage's properties; it prints one property a line.
-"""
+"""What an app needs beyond the cage, as root has written it into the drop-in of its unit, local.conf."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Iterator, Sequence
 
 LARGEST = 1 << 16
@@ -54,7 +50,3 @@ def _service_lines(text: str) -> Iterator[str]:
         elif section == "[Service]":
             yield begun
         begun = ""
-
-
-if __name__ == "__main__":
-    print("\n".join(local_properties(sys.argv[1], sys.argv[2:])))

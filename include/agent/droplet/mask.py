@@ -8,8 +8,15 @@ import json
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+# Characters that are read of an environment file.
+LARGEST_FILE = 1 << 20
+# What ends a line for systemd.
+LINE_ENDS = "\n\r"
 SHORTEST = 4
+# A longer spelling is looked for by itself: a pattern of all would be slow to make.
+LONGEST_IN_PATTERN = 500
 # A short value is part of too many words; it is hidden only where it stands alone.
 SHORTEST_ANYWHERE = 8
 # What is no secret, and would make nonsense of what it is hidden in.
@@ -37,17 +44,17 @@ def environment_in(text: str) -> dict[str, str]:  # noqa: C901
         if state == "comment" or state == "comment, escaped":
             escaped = state == "comment, escaped"
             state = "comment, escaped" if one == "\\" and not escaped else "comment"
-            state = "before name" if one == "\n" and not escaped else state
+            state = "before name" if one in LINE_ENDS and not escaped else state
         elif state == "before name":
             if one in "#;":
                 state = "comment"
             elif not one.isspace():
                 name, state = one, "name"
         elif state == "name":
-            state = {"\n": "before name", "=": "before value"}.get(one, "name")
+            state = {"\n": "before name", "\r": "before name", "=": "before value"}.get(one, "name")
             name, value = name + one if state == "name" else name.rstrip(), ""
         elif state in ("before value", "value"):
-            if one in "\n\0":
+            if one in f"{LINE_ENDS}\0":
                 found[name], state = value.rstrip() if state == "value" else value, "before name"
             elif one == "\\":
                 state = "value, escaped"
@@ -56,7 +63,7 @@ def environment_in(text: str) -> dict[str, str]:  # noqa: C901
             elif state == "value" or not one.isspace():
                 value, state = value + one, "value"
         elif state == "value, escaped":
-            value, state = value + one.strip("\n"), "value"
+            value, state = value + one.strip(LINE_ENDS), "value"
         elif state == '", escaped':
             value, state = value + (one if one in '"\\`$' else "" if one == "\n" else f"\\{one}"), '"'
         elif one == state:
@@ -100,19 +107,22 @@ def spellings(value: str) -> Iterator[str]:
 
 
 class Mask:
-    """What is hidden, by an app's environment: each value becomes its name in brackets.
+    """What is hidden, by the app's environments: each value becomes its name in brackets.
 
     Values of fewer than 4 characters, and words that are no secrets anywhere, are left as they are.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, *environments: Mapping[str, str]) -> None:
         self.names: dict[str, str] = {}
-        for name, value in environment.items():
-            for one in spellings(value):
-                self.names.setdefault(one, name)
+        for environment in environments:
+            for name, value in environment.items():
+                for one in spellings(value):
+                    self.names.setdefault(one, name)
         # The longest first, as one may be part of another.
         known = sorted(self.names, key=len, reverse=True)
-        self.pattern = re.compile("|".join(map(self._where, known))) if known else None
+        self.long = [one for one in known if len(one) > LONGEST_IN_PATTERN]
+        short = known[len(self.long) :]
+        self.pattern = re.compile("|".join(map(self._where, short))) if short else None
 
     @staticmethod
     def _where(one: str) -> str:
@@ -120,13 +130,21 @@ class Mask:
 
     def __call__(self, text: str) -> str:
         """Return a text without the values."""
+        for one in self.long:
+            text = text.replace(one, f"[{self.names[one]}]")
         return self.pattern.sub(lambda match: f"[{self.names[match[0]]}]", text) if self.pattern else text
 
 
-def mask_of(path: str) -> Mask:
-    """Make it from an environment file; there may be none."""
+def mask_of(*paths: Path) -> Mask:
+    """Make it from environment files, of which each may be missing."""
+    return Mask(*map(environment_of, paths))
+
+
+def environment_of(path: Path) -> dict[str, str]:
+    """Return the variables in an environment file; none if there is no file."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            return Mask(environment_in(file.read(1 << 20)))
+        # Line ends stay as they are: a value may have one in it.
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            return environment_in(file.read(LARGEST_FILE))
     except FileNotFoundError:
-        return Mask({})
+        return {}

@@ -221,20 +221,6 @@ def test_the_version_whose_timer_takes_a_switch_back_stays_and_does_it(
     assert not old.exists()
 
 
-def test_the_version_that_a_deploy_under_way_activates_its_release_with_stays(versions: Versions) -> None:
-    old = versions.install_old()
-    settings = versions.world.root / "run/bluegreen/bluegreen-app-shop-0123456789ab/settings.sh"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(f"system_name=app-shop\nagent={old}\n")
-    versions.hook().install_agent()
-    assert old.exists()
-
-    settings.unlink()
-    (versions.directory / versions.ours.name).unlink()
-    versions.hook().install_agent()
-    assert not old.exists()
-
-
 def test_a_version_that_runs_stays(versions: Versions) -> None:
     old = versions.install_old()
     command = [sys.executable, str(old), "lock", "-"]

@@ -96,7 +96,8 @@ class Machine:
 
 
 def program(**settings: Any) -> dict[str, Any]:
-    return {"script": "deploy_release.sh", "settings": settings}
+    request = {"app": NAME, "unit": UNIT, **settings}
+    return {"steps": [{"verb": "install", "request": request}, {"verb": "load", "request": request}]}
 
 
 JOB: dict[str, Any] = {"unit": UNIT, "run_id": "run", "timeout": 9, "program": program(a=1)}
@@ -200,6 +201,23 @@ def test_a_claim_stops_the_jobs_of_earlier_runs_and_of_nobody_else(machine: Mach
     assert machine.jobs() == others
 
 
+def test_a_program_is_kept_in_memory_and_off_the_command_line(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.path / "bin/systemd-run").write_text('#!/bin/bash\nprintf "%s\\n" "$@" >>"$SAID"\n')
+    words = machine.start(7, program=program(secret="hunter22")).splitlines()
+    kept = machine.path / "run/bluegreen" / UNIT / "program.json"
+    assert words[-4:] == ["-B", "/none.pyz", "job", "-"]
+    assert f"--property=StandardInput=file:{kept}" in words
+    assert not any("hunter22" in word for word in words)
+    assert "hunter22" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    holding = [
+        path for path in machine.path.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()
+    ]
+    assert holding == [kept]
+
+
 def test_what_a_dead_run_left_at_work_is_attached_to_if_it_does_the_very_same(machine: Machine) -> None:
     machine.job(UNIT, 7, program(a=1))
     assert machine.start(8) == ""
@@ -251,9 +269,14 @@ def test_a_run_id_that_is_no_line_is_refused(machine: Machine, run_id: str) -> N
         {"unit": f"bluegreen-{NAME}_2-x"},
         {"token": "7"},
         {"program": None},
-        {"program": {"script": "/bin/sh", "settings": {}}},
-        {"program": {"verb": "claim", "request": {}}},
-        {"program": {"script": "deploy_release.sh", "settings": {"a;id": 1}}},
+        {"program": {"steps": []}},
+        {"program": {"steps": program()["steps"] * 6}},
+        {"program": {"steps": ["install"]}},
+        {"program": {"steps": [{"verb": "claim", "request": {"app": NAME, "unit": UNIT}}]}},
+        {"program": {"steps": [{"verb": ["run"], "request": {"app": NAME, "unit": UNIT}}]}},
+        {"program": {"steps": [{"verb": "run", "request": None}]}},
+        {"program": program(app="app-other")},
+        {"program": program(unit=OLD_UNIT)},
     ],
     ids=str,
 )
@@ -263,12 +286,28 @@ def test_a_job_that_is_none_is_refused(machine: Machine, changes: dict[str, Any]
 
 def test_what_a_killed_build_left_is_removed_by_a_claim(machine: Machine) -> None:
     root = machine.path / "opt" / NAME
-    for name in ("releases/a.partial.1/x", "cache/k.partial.2/x", "releases/whole/x", "repo.git/refs"):
+    for name in ("releases/a.partial.1/x", "cache/k.partial.2/x", "releases/whole/x", "build.partial.d/x"):
         (root / name).mkdir(parents=True)
-    (root / "repo.git/refs/heads.lock").touch()
+    configurations = machine.path / "var/lib/bluegreen" / NAME / "configurations"
+    (configurations / "c.partial.3").mkdir(parents=True)
     machine.ask(Verb.CLAIM, 8)
     left = sorted(str(path.relative_to(root)) for path in root.rglob("*") if not any(path.glob("*")))
-    assert left == ["cache", "releases/whole/x", "repo.git/refs"]
+    assert left == ["cache", "releases/whole/x"]
+    assert list(configurations.iterdir()) == []
+
+
+def test_a_file_in_transit_that_nobody_has_needed_for_an_hour_is_removed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [machine.path / "opt" / NAME / name for name in ("incoming", "outgoing")]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "a.tar.gz").touch()
+    machine.ask(Verb.CLAIM, 8)
+    assert all((place / "a.tar.gz").exists() for place in places)
+    monkeypatch.setattr(claims, "IN_TRANSIT", -1)
+    machine.ask(Verb.CLAIM, 8)
+    assert not any((place / "a.tar.gz").exists() for place in places)
 
 
 def test_what_a_killed_build_left_is_removed_however_deep_it_is(

@@ -75,9 +75,34 @@ def test_what_a_job_wrote_is_heard_to_the_last_half_line(job: Job, heard: Callab
         "run_id": "run-1",
         "seconds": 1.5,
         "cursor": 13,
+        "answers": {},
     }
     assert job.follow(cursor=8)["cursor"] == 13
     assert heard() == ["three"]
+
+
+SUCCEEDED = "LoadState=loaded\nActiveState=active\nSubState=exited\nResult=success\nDescription=run-1\n"
+
+
+@pytest.mark.parametrize(
+    ("unit", "written", "found"),
+    [
+        (SUCCEEDED, '{"build": {"release": "r"}}', {"build": {"release": "r"}}),
+        (FAILED, '{"build": {"release": "r"}}', {}),
+        (SUCCEEDED, "{", {}),
+        (SUCCEEDED, "[]", {}),
+        (SUCCEEDED, None, {}),
+        (SUCCEEDED, '{"build": "' + "x" * 70_000 + '"}', {}),
+    ],
+    ids=["success", "failed", "broken", "no object", "none", "too long"],
+)
+def test_a_job_that_succeeded_has_the_answers_of_its_steps(
+    job: Job, unit: str, written: str | None, found: dict[str, Any]
+) -> None:
+    job.unit.write_text(unit)
+    if written is not None:
+        (job.log.parent / "answers.json").write_text(written)
+    assert job.follow()["answers"] == found
 
 
 def test_lines_are_heard_while_the_job_is_at_work(job: Job, heard: Callable[[], list[str]]) -> None:
@@ -144,6 +169,21 @@ def test_a_value_that_comes_into_the_environment_while_the_job_is_at_work_is_hid
     threading.Timer(0.2, go_on).start()
     job.follow()
     assert heard() == ["login failed: [DB_PASSWORD]"]
+
+
+def test_values_of_every_configuration_on_the_droplet_and_of_the_job_s_own_are_hidden(
+    job: Job, heard: Callable[[], list[str]]
+) -> None:
+    configuration = job.path / "var/lib/bluegreen" / APP / "configurations" / ("c" * 64)
+    configuration.mkdir(parents=True)
+    (configuration / "environment").write_text('DB_PASSWORD="hunter22"\n')
+    delivered = {"configuration": {"variables": {"API_KEY": "hunter33"}}}
+    program = {"steps": [{"verb": "install", "request": delivered}, {"verb": "load", "request": {}}]}
+    (job.log.parent / "program.json").write_text(json.dumps(program))
+    job.unit.write_text(FAILED)
+    job.log.write_text("login failed: hunter22, hunter33\n")
+    job.follow()
+    assert heard() == ["login failed: [DB_PASSWORD], [API_KEY]"]
 
 
 def test_a_systemd_that_says_nothing_for_a_moment_is_no_sign_that_the_job_is_gone(job: Job) -> None:

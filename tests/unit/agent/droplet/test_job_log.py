@@ -15,7 +15,7 @@ def shown(directory: Path, log: str, environment: str) -> list[str]:
     """Show a log as a droplet does, and return its lines."""
     (directory / "log").write_text(log)
     (directory / "environment").write_text(environment)
-    hide = mask_of(str(directory / "environment"))
+    hide = mask_of(directory / "environment")
     lines, position, more = lines_after(directory / "log", 0, goes_on=False, hide=hide)
     assert (position, more) == (len(log.encode()), False)
     return lines

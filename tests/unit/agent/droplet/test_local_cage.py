@@ -11,8 +11,6 @@ from agent.facts import loading
 from agent.facts.environment import NO_ENVIRONMENT
 from agent.system import CallDeadline
 from bluegreen.release.cage import CAGE
-from tests.unit.a_release import RELEASE
-from tests.unit.deploy_functions import run_functions
 
 LOCAL = "[Service]\nMemoryDenyWriteExecute=no\nLimitCORE=infinity\nReadWritePaths=/\n"
 
@@ -50,21 +48,6 @@ def test_a_drop_in_that_is_not_root_s_alone_does_not_count(tmp_path: Path) -> No
     assert local_properties(str(link), CAGE) == []
     assert local_properties(str(tmp_path), CAGE) == []
     assert local_properties("/dev/zero", CAGE) == []
-
-
-@pytest.mark.parametrize("text", [LOCAL, None])
-def test_a_deploy_loads_an_app_with_what_its_droplet_adds(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        drop_in(tmp_path, text)
-    calls = f"unit_file={tmp_path}/app-my_perl_app.service\nload /release; run_caged build user -- true"
-    done = run_functions(RELEASE, tmp_path, calls, **{"systemd-run": 'printf "%s " "$@"; echo'})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "  " not in done.stdout
-    _, load, build = done.stdout.splitlines()
-    assert ("MemoryDenyWriteExecute=no" in load) == (text is not None)
-    assert load.find("MemoryDenyWriteExecute=no") > load.find("MemoryDenyWriteExecute=yes") or text is None
-    assert "LimitCORE" not in load
-    assert "MemoryDenyWriteExecute=no" not in build
 
 
 def test_a_dry_run_loads_an_app_with_what_its_droplet_adds_and_lets_it_write_nothing(

@@ -28,6 +28,8 @@ from agent.droplet import mask
         ("A=first\nA=second", "second"),
         ("A=", ""),
         ("no assignment\nA=x#y", "x#y"),
+        ("A=one\r\nB=two\r\n", "one"),
+        ('A="a\rb"', "a\rb"),
     ],
 )
 def test_environment_is_read_as_systemd_reads_it(text: str, value: str) -> None:
@@ -98,3 +100,8 @@ def test_what_is_no_secret_makes_no_nonsense() -> None:
     line = "no environments/production.yml at line 3 of 8080 on localhost, true"
     assert hidden(line, MODE="production", PORT="8080", HOST="localhost", X="true", Y="3", Z="") == line
     assert hidden(line) == line
+
+
+def test_a_long_value_of_one_line_is_hidden_as_a_whole() -> None:
+    value = "x" * 100_000
+    assert hidden(f"<{value}> {value[:90_000]}", KEY=value) == f"<[KEY]> {value[:90_000]}"
