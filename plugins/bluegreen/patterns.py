@@ -30,6 +30,16 @@ URL_PATH = rf"/[A-Za-z0-9._~/?=&%-]{{0,{LONGEST_PATH - 1}}}"
 # An absolute path of a file on a machine.
 FILE_PATH = rf"/[A-Za-z0-9._/-]{{1,{LONGEST_PATH - 1}}}"
 
+# A path below some directory. No part is empty, `.` or `..`, and none looks like a program's option.
+_PART = r"\.?[A-Za-z0-9_@+][A-Za-z0-9_@+.-]*"
+RELATIVE_PATH = rf"{_PART}(/{_PART})*"
+
+# A Debian package. apt-get takes a `-` at the end for an order to remove the package.
+DEBIAN_PACKAGE = r"[a-z0-9][a-z0-9+.-]{0,98}[a-z0-9+]"
+
+# An environment variable.
+VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
+
 # An Airflow connection's id.
 CONNECTION_ID = r"[A-Za-z0-9_.-]+"
 

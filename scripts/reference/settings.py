@@ -30,7 +30,7 @@ This page is made from the models in `plugins/bluegreen/settings/` and the comme
 KEY = re.compile(r"(?P<indent> *)(?P<commented># )?(?P<key>[a-z_][a-z0-9_]*):(?: .*)?")
 # In a section's comment, above the keys of its lists' entries.
 ENTRIES = "# An entry has these keys:"
-ENTRY_KEY = re.compile(r" *#   (?P<key>[a-z_]+): (?P<text>.*)")
+ENTRY_KEY = re.compile(r" *#   (?P<key>[a-z_.]+): (?P<text>.*)")
 
 Schema = Mapping[str, Any]
 
@@ -98,7 +98,7 @@ def meanings(text: str) -> dict[str, str]:
             found |= {
                 one: escaped(f"{meaning[0].upper()}{meaning[1:]}")
                 for one in known
-                if one.startswith(f"{key}.") and one.endswith(f"[].{name}")
+                if one.startswith((f"{key}.", f"{key}[].")) and one.endswith(f"[].{name}")
             }
         before, comment = found[key], []
     return found
@@ -193,7 +193,7 @@ def page(root: Path) -> str:
         if not meaning.get(setting.key):
             raise ValueError(f"{REFERENCE} has no comment on {setting.key}")
         # The lists of a section have entries of one kind.
-        key = re.sub(r"[a-z_]+\[\]", "*[]", setting.key)
+        key = re.sub(r"(?<=\.)[a-z_]+\[\]", "*[]", setting.key)
         if key in shown:
             continue
         shown.add(key)

@@ -11,6 +11,10 @@ open my $file, '<', "$release/REVISION" or die "cannot read $release/REVISION: $
 chomp( my $revision = <$file> );
 close $file or die "cannot read $release/REVISION: $!\n";
 
+# Each framework has its own mode for production; the application's environment may name another.
+$ENV{PLACK_ENV} ||= 'production';
+$ENV{$_} //= $ENV{PLACK_ENV} for qw(MOJO_MODE DANCER_ENVIRONMENT);
+
 my $app = Plack::Util::load_psgi("$release/$ENV{BLUEGREEN_PSGI}");
 
 sub {

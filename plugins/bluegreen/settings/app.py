@@ -12,7 +12,11 @@ from bluegreen.errors import RefError
 from bluegreen.git_refs import check_ref
 from bluegreen.patterns import APP_ID, whole
 from bluegreen.release.system_names import system_name
+from bluegreen.settings.build import ArtifactSettings, BuildSettings, DependencySettings
 from bluegreen.settings.connections import Connections, Notifications
+from bluegreen.settings.delivered_files import MOST_FILES, DeliveredFile, check_paths
+from bluegreen.settings.environment import Environment
+from bluegreen.settings.fields import RelativePath
 from bluegreen.settings.fleet import FleetSettings
 from bluegreen.settings.hooks import Hooks
 from bluegreen.settings.policy import PolicySettings
@@ -30,7 +34,7 @@ def _repository_url(url: str) -> str:
     if not scp_like and (parts.scheme not in ("https", "http", "ssh") or not parts.hostname):
         raise ValueError("allowed are https://…, http://…, ssh://… and user@host:path")
     if parts.password or (parts.username and parts.scheme in ("http", "https")):
-        raise ValueError("a password or token does not belong in this file; use a deploy key")
+        raise ValueError("a password or token does not belong in this file; connections.repository has it")
     return url
 
 
@@ -49,6 +53,12 @@ class App(Section):
     default_ref: Annotated[str, AfterValidator(_ref)]
     fleet: FleetSettings
     server: ServerSettings = ServerSettings()
+    dependencies: DependencySettings = DependencySettings()
+    build: BuildSettings = BuildSettings()
+    environment: Environment = {}
+    files: Annotated[list[DeliveredFile], Field(max_length=MOST_FILES)] = []
+    shared: Annotated[list[RelativePath], Field(max_length=MOST_FILES)] = []
+    artifacts: ArtifactSettings = ArtifactSettings()
     health: HealthSettings = HealthSettings()
     traffic: TrafficSettings
     validation: ValidationSettings = ValidationSettings()
@@ -63,6 +73,34 @@ class App(Section):
     def system_name(self) -> str:
         """The name of the app's unit, user and directories on a droplet."""
         return system_name(self.id)
+
+    @property
+    def etc(self) -> str:
+        """The directory of delivered files on a droplet."""
+        return f"/etc/{self.system_name}"
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Links that a build adds to a release, by path: to delivered files and to shared directories."""
+        links = {file.path: f"{self.etc}/{file.path}" for file in self.files if not file.path.startswith("/")}
+        return links | {path: f"/var/lib/{self.system_name}/shared/{path}" for path in self.shared}
+
+    @model_validator(mode="after")
+    def _paths_apart(self) -> Self:
+        """Delivered files and shared paths must not be in each other's way, or in the app's."""
+        check_paths(self.files, self.shared, self.etc, self.server.needed_paths)
+        return self
+
+    @model_validator(mode="after")
+    def _connection_of_files(self) -> Self:
+        """A file's content can be in a connection only if there is that connection."""
+        for file in self.files:
+            if file.content_from.connection is not None and self.connections.environment is None:
+                raise ValueError(
+                    f"files: the content of {file.path} is in a connection; connections.environment has to "
+                    "name it"
+                )
+        return self
 
     @model_validator(mode="after")
     def _statuses_of_asked_paths(self) -> Self:
@@ -107,11 +145,11 @@ class App(Section):
 
     @model_validator(mode="after")
     def _time_to_stop(self) -> Self:
-        """Stopping the old release counts as part of the build, and its last requests may take long."""
-        least = self.server.stop_timeout + 60
+        """A droplet's job loads the new release, and stops the old one, whose last requests may take long."""
+        least = self.server.load_timeout + self.server.stop_timeout
         if self.timeouts.build < least:
             raise ValueError(
                 f"timeouts.build is {self.timeouts.build}, but must be at least "
-                f"server.stop_timeout + 60, which is {least}"
+                f"server.load_timeout + server.stop_timeout, which is {least}"
             )
         return self

@@ -20,6 +20,9 @@ LARGEST_FILE = 1 << 20
 MOST_NODES = 10_000
 DEEPEST = 30
 
+_TEXT = "tag:yaml.org,2002:str"
+_NOT_TEXT = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp"))
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """A loader that refuses duplicate keys; PyYAML silently keeps the last one."""
@@ -86,7 +89,7 @@ def _parse(text: str) -> Any:
         if node is None:
             return None
         _count(node, {}, 0)
-        return loader.construct_document(node)
+        return loader.construct_document(_environment_as_written(node))
     finally:
         loader.dispose()
 
@@ -109,6 +112,27 @@ def _count(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
     return counted[id(node)]
 
 
+def _environment_as_written(root: yaml.Node) -> yaml.Node:
+    """Return the document with the variables of ``environment`` as the texts that stand in the file.
+
+    YAML reads ``0644`` as 420, ``1.10`` as 1.1, ``no`` as false and ``12:30`` as 750. A variable is a text.
+    """
+    if not isinstance(root, yaml.MappingNode):
+        return root
+    pairs = [(key, _as_written(value) if key.value == "environment" else value) for key, value in root.value]
+    return yaml.MappingNode(root.tag, pairs, root.start_mark, root.end_mark)
+
+
+def _as_written(node: yaml.Node) -> yaml.Node:
+    """Return a copy of a mapping, or of a text: an alias may stand for the same node elsewhere."""
+    if isinstance(node, yaml.MappingNode):
+        pairs = [(_as_written(key), _as_written(value)) for key, value in node.value]
+        return yaml.MappingNode(node.tag, pairs, node.start_mark, node.end_mark)
+    if node.tag in _NOT_TEXT:
+        return yaml.ScalarNode(_TEXT, node.value, node.start_mark, node.end_mark)
+    return node
+
+
 def _file_of(app_id: str, directories: list[Path]) -> Path:
     files = [directory / f"{app_id}.yaml" for directory in directories]
     found = [file for file in files if file.exists() or file.is_symlink()]
@@ -124,6 +148,8 @@ def _explain(item: Any) -> str:
     if item["type"] == "missing":
         return f"{key}: is required and missing"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "environment":
+        return f"{key}: {message}"
     return f"{key}: found {repr(item.get('input'))[:80]}: {message}" if item["loc"] else message
 
 

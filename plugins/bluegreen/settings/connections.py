@@ -13,6 +13,8 @@ class Connections(Section):
     ssh: ConnectionId = "bluegreen_ssh"
     haproxy_stats: ConnectionId = "haproxy_stats"
     preview: ConnectionId | None = None
+    repository: ConnectionId | None = None
+    environment: ConnectionId | None = None
 
 
 class Notifications(Section):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+import shlex
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from bluegreen.patterns import (
     CONNECTION_ID,
@@ -12,11 +14,58 @@ from bluegreen.patterns import (
     HOST_NAME,
     LONGEST_HOST_NAME,
     LONGEST_PATH,
+    RELATIVE_PATH,
     URL_PATH,
     whole,
 )
+from bluegreen.settings.section import Line
+
+MOST_WORDS = 200
 
 HostName = Annotated[str, Field(pattern=whole(HOST_NAME), max_length=LONGEST_HOST_NAME)]
 UrlPath = Annotated[str, Field(pattern=whole(URL_PATH), max_length=LONGEST_PATH)]
 AbsolutePath = Annotated[str, Field(pattern=whole(FILE_PATH), max_length=LONGEST_PATH)]
 ConnectionId = Annotated[str, Field(pattern=whole(CONNECTION_ID))]
+
+
+def relative_path(path: str) -> str:
+    """Check a path that leads down from some directory, and nowhere else.
+
+    :raises ValueError: saying what is allowed.
+    """
+    if len(path) > LONGEST_PATH or not re.fullmatch(RELATIVE_PATH, path):
+        raise ValueError(
+            "allowed are relative paths of letters, digits and . _ @ + -, without '..', of at most "
+            f"{LONGEST_PATH} characters"
+        )
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(relative_path)]
+
+
+def _list_of_words(value: Any) -> Any:
+    """Refuse a command that is written as one text, and show it as a list."""
+    if isinstance(value, str):
+        raise ValueError(f"a command is a list of words: {words_of(value)}")
+    return value
+
+
+def words_of(command: str) -> str:
+    """Return a command that is one text as the list of words that a setting has, in YAML."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    needs_shell = not words or set(command) & set("|&;<>()$`*?~\n")
+    words = ["bash", "-c", command] if needs_shell else words
+    return "[" + ", ".join(_yaml_word(word) for word in words) + "]"
+
+
+def _yaml_word(word: str) -> str:
+    plain = word.isascii() and word.replace("-", "a").replace("/", "a").replace(".", "a").isalpha()
+    return word if plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+# A command as a list of words, which no shell takes apart.
+Words = Annotated[list[Line], Field(min_length=1, max_length=MOST_WORDS), BeforeValidator(_list_of_words)]

@@ -7,10 +7,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from bluegreen.patterns import TAG, whole
+from bluegreen.patterns import DEBIAN_PACKAGE, TAG, whole
 from bluegreen.settings.section import Line, Section
 
 Tag = Annotated[str, Field(pattern=whole(TAG))]
+Package = Annotated[str, Field(pattern=whole(DEBIAN_PACKAGE))]
+MOST_PACKAGES = 200
 
 
 class EntryPoint(StrEnum):
@@ -60,4 +62,5 @@ class FleetSettings(Section):
     droplets_per_color: Annotated[int, Field(ge=1, le=100)] = 2
     proxies: Annotated[int, Field(ge=1, le=10)] = 1
     entry_point: EntryPoint = EntryPoint.DROPLET
+    packages: Annotated[list[Package], Field(max_length=MOST_PACKAGES)] = []
     tags: Tags

@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bluegreen.settings.section import Line, Section
+from bluegreen.settings.fields import Words
+from bluegreen.settings.section import Section
 
 
 class Hook(Section):
     """One of the app's own commands; ``user`` is the user that builds releases, or that runs the app."""
 
-    command: Annotated[list[Line], Field(min_length=1)]
+    command: Words
     droplets: Literal["one", "all"] = "all"
     user: Literal["build", "app"] = "app"
     timeout: Annotated[int, Field(ge=1, le=3600)] = 60

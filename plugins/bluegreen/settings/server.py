@@ -3,46 +3,157 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from bluegreen.settings.fields import UrlPath
+from bluegreen.settings.fields import AbsolutePath, RelativePath, UrlPath, Words, relative_path
 from bluegreen.settings.section import Line, Section
 
-PLACEHOLDERS = ("listen", "workers", "psgi")
+DEBIANS_PERL = "/usr/bin/perl"
+# Less does not hold one perl with a web server.
+LEAST_MEGABYTES = 64
+
+# The signals that some server takes as the order to end.
+StopSignal = Literal["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
+
+# Programs that run a PSGI file, by their names.
+_PSGI_SERVERS = frozenset(
+    {"plackup", "starman", "twiggy", "starlet", "uwsgi", "start_server", "feersum", "gazelle", "monoceros"}
+)
+
+
+class Preset(StrEnum):
+    """The servers whose command, signal and limits the project knows."""
+
+    STARMAN = "starman"
+    MOJOLICIOUS = "mojolicious"
+    TWIGGY = "twiggy"
+    STARLET = "starlet"
+    UWSGI = "uwsgi"
+
+
+class Placeholder(StrEnum):
+    """What is filled into a command of the app's own."""
+
+    LISTEN = "listen"
+    WORKERS = "workers"
+    PSGI = "psgi"
+    SCRIPT = "script"
+
+
+def placeholders(command: Sequence[str]) -> Iterator[str]:
+    """Return the names in braces in a command's words."""
+    for word in command:
+        yield from re.findall(r"\{(\w+)\}", word)
 
 
 def _command(command: list[str]) -> list[str]:
-    for word in command:
-        for placeholder in re.findall(r"\{(.*?)\}", word):
-            if placeholder not in PLACEHOLDERS:
-                raise ValueError(
-                    f"unknown placeholder {{{placeholder}}}; there are {', '.join(PLACEHOLDERS)}"
-                )
-    if not any("{listen}" in word for word in command):
+    found = set(placeholders(command))
+    unknown = sorted(found - set(Placeholder))
+    if unknown:
+        raise ValueError(f"unknown placeholder {{{unknown[0]}}}; there are {', '.join(Placeholder)}")
+    if Placeholder.LISTEN not in found:
         raise ValueError("the command does not contain {listen}, so the app could not be reached")
+    if "=" in command[0] or command[0].startswith("-"):
+        raise ValueError("the first word is the program; write variables into environment")
+    wrappers = found & {Placeholder.PSGI, Placeholder.SCRIPT}
+    if not wrappers and any(word.rpartition("/")[2] in _PSGI_SERVERS for word in command):
+        raise ValueError("the command does not contain {psgi}, so no answer would have X-Revision")
+    if len(wrappers) != 1:
+        raise ValueError(
+            "the command contains exactly one of {psgi}, for a PSGI file, and {script}, for a script of "
+            "Mojolicious: they load the app, and add X-Revision to its answers"
+        )
     return command
+
+
+def _root(root: str) -> str:
+    return root if root == "." else relative_path(root)
+
+
+def _memory(text: str) -> str:
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([MG])", text)
+    if match is None or (match[2] == "M" and int(match[1]) < LEAST_MEGABYTES):
+        raise ValueError(
+            f"allowed are megabytes or gigabytes as in 512M and 2G, and no less than {LEAST_MEGABYTES}M"
+        )
+    return text
 
 
 class ServerSettings(Section):
     """How the application is started on a droplet."""
 
+    preset: Preset = Preset.STARMAN
+    command: Annotated[Words, AfterValidator(_command)] | None = None
+    stop_signal: StopSignal | None = None
+    root: Annotated[str, AfterValidator(_root)] = "."
+    psgi: RelativePath = "app.psgi"
+    script: RelativePath | None = None
+    perl: AbsolutePath = DEBIANS_PERL
+    lib: list[RelativePath] = ["lib"]
     port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     workers: Annotated[int, Field(ge=1, le=512)] = 8
-    psgi: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$")] = "app.psgi"
-    command: Annotated[list[Line], Field(min_length=1), AfterValidator(_command)] = [
-        "starman",
-        "--listen",
-        "{listen}",
-        "--workers",
-        "{workers}",
-        "--disable-keepalive",
-        "{psgi}",
-    ]
     keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
     stop_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
     stop_idle_after: Annotated[int, Field(ge=10, le=30 * 86400)] | None = None
+    load_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
+    memory_max: Annotated[Line, AfterValidator(_memory)] | None = None
+
+    @property
+    def runs_script(self) -> bool:
+        """Whether the app is a script of Mojolicious; otherwise it is a PSGI file."""
+        if self.command is not None:
+            return Placeholder.SCRIPT in placeholders(self.command)
+        return self.preset is Preset.MOJOLICIOUS
+
+    @property
+    def started_from(self) -> str:
+        """The script, or the PSGI file, relative to ``root``."""
+        return str(self.script) if self.runs_script else self.psgi
+
+    def in_release(self, path: str) -> str:
+        """Return a path below ``root`` as one below the release's directory."""
+        return path if self.root == "." else f"{self.root}/{path}"
+
+    @property
+    def needed_paths(self) -> tuple[str, ...]:
+        """Paths in the release without which the app cannot be started."""
+        return tuple(self.in_release(path) for path in (self.started_from, *self.lib, "local"))
+
+    @model_validator(mode="after")
+    def _one_way_to_start(self) -> Self:
+        """Refuse settings of which one would have no effect."""
+        if self.command is not None and "preset" in self.model_fields_set:
+            raise ValueError("preset and command are both set; remove one of them")
+        if self.stop_signal is not None and self.command is None:
+            raise ValueError("stop_signal is for a command of the app's own; each preset has its signal")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_start(self) -> Self:
+        """Refuse a script that is missing, and one that nothing would run."""
+        if self.runs_script and self.script is None:
+            raise ValueError("script is missing: the path of the app's script, such as script/my_app")
+        if not self.runs_script and self.script is not None:
+            raise ValueError(
+                "script is for the preset mojolicious, and for a command with {script}; remove it"
+            )
+        if self.runs_script and "psgi" in self.model_fields_set:
+            raise ValueError("psgi is not used where script is; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _perl_of_the_server(self) -> Self:
+        """Refuse another perl for a server that has one built in."""
+        if self.command is None and self.preset is Preset.UWSGI and self.perl != DEBIANS_PERL:
+            raise ValueError(
+                f"perl is {self.perl}, but the preset uwsgi has {DEBIANS_PERL} built in: remove perl, or "
+                "choose another server"
+            )
+        return self
 
 
 class HealthSettings(Section):

@@ -13,6 +13,7 @@ from agent.protocol import Code, Verb
 from bluegreen.dag_building.task_docs import TASKS
 from bluegreen.run.outcome import UNREPORTED, Outcome
 from bluegreen.settings.app import App
+from bluegreen.settings.delivered_files import DeliveredFile
 from bluegreen.settings.hooks import Hook
 from scripts.reference import agent, messages, settings
 
@@ -33,6 +34,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def test_the_settings_page_has_each_setting_and_no_other() -> None:
     headings = re.findall(r"^##+ `(.*)`$", settings.page(ROOT), re.MULTILINE)
     entries = [f"hooks.*[].{name}" for name in Hook.model_fields]
+    entries += keys_of(DeliveredFile, "files[].")
     assert sorted(headings) == sorted([*keys_of(App), *entries])
 
 

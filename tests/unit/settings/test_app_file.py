@@ -98,7 +98,7 @@ def _is_setting(line: str) -> bool:
         ("# preview_allow: []", "preview_allow: 10.0.0.1", r"preview_allow: found '10\.0\.0\.1': .*list"),
         ("region: nyc3", "region: nyc3\n  region: ams3", r"the key 'region' is defined twice"),
         ("ssh_keys: [airflow]", "ssh_keys: []", r"fleet\.ssh_keys: found \[\]"),
-        ("# command: [starman", "command: [sh, '{rm}'", r"unknown placeholder \{rm\}; there are listen"),
+        ("# command: null", "command: [sh, '{rm}']", r"unknown placeholder \{rm\}; there are listen"),
         (
             '# dry_run_schedule: "0 3',
             'dry_run_schedule: "0 33',
