@@ -41,6 +41,11 @@ class Sandbox:
         self.ca_file: str = description["ca_file"]
         self.gateway: str = description["gateway"]
         self.git_url: str = description["git_url"]
+        self.forge_url: str = description["forge_url"]
+        self.forge_ssh_url: str = description["forge_ssh_url"]
+        self.forge_token: str = description["forge_token"]
+        self.forge_known_hosts = Path(description["forge_known_hosts"])
+        self.deploy_key = Path(description["deploy_key"])
         self.repositories = Path(description["repositories"])
 
     @classmethod
@@ -91,12 +96,16 @@ class Sandbox:
         """
         return Machine(self, self.request("GET", f"machines/{urllib.parse.quote(name)}")["machine"])
 
-    def api_fault(self, kind: str = "status", **fields: Any) -> None:
-        """Make the API or the git server misbehave; fields as in :class:`sandbox.api.faults.Fault`."""
-        self.request("POST", "faults", {"kind": kind, **fields})
+    def fault(self, service: str, kind: str = "status", **fields: Any) -> None:
+        """Make one of the sandbox's servers misbehave, until :meth:`clear_faults`.
 
-    def clear_api_faults(self) -> None:
-        """End all misbehaviour of the API and the git server."""
+        :param service: ``api``, ``forge``, ``cpan`` or ``debian``.
+        :param kind: and the other fields: see :class:`sandbox.api.faults.Fault`.
+        """
+        self.request("POST", "faults", {"service": service, "kind": kind, **fields})
+
+    def clear_faults(self) -> None:
+        """End all misbehaviour of the servers; the faults of machines stay."""
         self.request("DELETE", "faults")
 
     def add_phantoms(

@@ -22,6 +22,18 @@ MACHINE_FAULTS = {
     "hide-private": "leave its private address out of the API's answers",
     "show-private": "undo hide-private",
 }
+SERVICE_TEXTS = {
+    "api": "the API",
+    "forge": "the forge",
+    "cpan": "the CPAN mirror",
+    "debian": "the mirror of Debian's packages",
+}
+PATHS = {
+    "api": "/v2/droplets*",
+    "forge": "/git/*",
+    "cpan": "/cpan/modules/*",
+    "debian": "/debian/dists/*",
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -38,24 +50,25 @@ def add_parser(subparsers: Any) -> None:
         if name == "delay":
             fault.add_argument("argument", metavar="milliseconds", help="how much longer")
         fault.set_defaults(handler=_machine, fault=name)
-    _add_api(faults)
+    _add_services(faults)
     _add_others(faults)
     for fault in faults.choices.values():
         fault.add_argument("--dir", default=DEFAULT_DIRECTORY, help="the sandbox's; default: %(default)s")
 
 
-def _add_api(faults: Any) -> None:
-    api = faults.add_parser("api", help="make the API or the git server misbehave, until api-clear")
-    api.add_argument("kind", choices=KINDS)
-    api.add_argument("--status", type=int, help="HTTP status; default: 500")
-    api.add_argument("--method", help="HTTP method; default: all")
-    api.add_argument("--path", help="pattern, such as '/v2/droplets*' or '/git/*'; default: all")
-    api.add_argument("--count", type=int, help="how many requests it concerns; default: all")
-    api.add_argument("--retry-after", type=int, help="seconds that a Retry-After header names")
-    api.add_argument("--seconds", type=float, help="how late a slow answer is; default: 5")
-    api.add_argument("--after", action="store_true", help="carry the request out, then misbehave")
-    api.set_defaults(handler=_api)
-    clear = faults.add_parser("api-clear", help="end all misbehaviour of the API and the git server")
+def _add_services(faults: Any) -> None:
+    for name, text in SERVICE_TEXTS.items():
+        service = faults.add_parser(name, help=f"make {text} misbehave, until `clear`")
+        service.add_argument("kind", choices=KINDS)
+        service.add_argument("--status", type=int, help="HTTP status; default: 500")
+        service.add_argument("--method", help="HTTP method, or SSH; default: all")
+        service.add_argument("--path", help=f"pattern, such as '{PATHS[name]}'; default: all")
+        service.add_argument("--count", type=int, help="how many requests it concerns; default: all")
+        service.add_argument("--retry-after", type=int, help="seconds that a Retry-After header names")
+        service.add_argument("--seconds", type=float, help="how late a slow answer is; default: 5")
+        service.add_argument("--after", action="store_true", help="carry the request out, then misbehave")
+        service.set_defaults(handler=_service, service=name)
+    clear = faults.add_parser("clear", help="end the misbehaviour of all servers")
     clear.set_defaults(handler=_clear)
 
 
@@ -82,15 +95,15 @@ def _machine(options: argparse.Namespace) -> int:
     return 0
 
 
-def _api(options: argparse.Namespace) -> int:
+def _service(options: argparse.Namespace) -> int:
     names = ("status", "method", "path", "count", "retry_after", "seconds", "after")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    Sandbox.attach(options.dir).api_fault(options.kind, **given)
+    Sandbox.attach(options.dir).fault(options.service, options.kind, **given)
     return 0
 
 
 def _clear(options: argparse.Namespace) -> int:
-    Sandbox.attach(options.dir).clear_api_faults()
+    Sandbox.attach(options.dir).clear_faults()
     return 0
 
 

@@ -63,3 +63,8 @@ class Layout:
     def repositories(self) -> Path:
         """The bare git repositories that the sandbox serves."""
         return self.directory / "repositories"
+
+    @property
+    def forge(self) -> Path:
+        """The keys of the forge's SSH server."""
+        return self.directory / "forge"

@@ -106,7 +106,8 @@ def clean(layout: Layout) -> None:
     kill_cgroup(layout.cgroup)
     unmount_below(layout.directory)
     network.remove(layout.directory)
-    shutil.rmtree(layout.machines, ignore_errors=True)
+    for directory in (layout.machines, layout.forge):
+        shutil.rmtree(directory, ignore_errors=True)
     for file in (layout.description, layout.server, layout.certificate_authority):
         file.unlink(missing_ok=True)
 

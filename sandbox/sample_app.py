@@ -47,7 +47,7 @@ def build_repository(path: Path) -> dict[str, str]:
         revisions = _commit_releases(work_tree)
         if not path.exists():
             bare = Path(directory) / "bare.git"
-            _git(Path(directory), "init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+            run_git(Path(directory), "init", "--quiet", "--bare", "--initial-branch=main", str(bare))
             _publish(work_tree, bare)
             bare.rename(path)
         else:
@@ -57,22 +57,22 @@ def build_repository(path: Path) -> dict[str, str]:
 
 def _commit_releases(work_tree: Path) -> dict[str, str]:
     shutil.copytree(APP, work_tree, ignore=LEFTOVERS)
-    _git(work_tree, "init", "--quiet", "--initial-branch=main")
+    run_git(work_tree, "init", "--quiet", "--initial-branch=main")
     revisions: dict[str, str] = {}
     for tag, parent, seconds in RELEASES:
         if parent:
-            _git(work_tree, "checkout", "--quiet", "--detach", parent)
-            _git(work_tree, "apply", "--index", str(PATCHES / f"{tag}.patch"))
+            run_git(work_tree, "checkout", "--quiet", "--detach", parent)
+            run_git(work_tree, "apply", "--index", str(PATCHES / f"{tag}.patch"))
         else:
-            _git(work_tree, "add", "--all")
-        _git(work_tree, "commit", "--quiet", "--no-verify", "--message", f"Release {tag}", seconds=seconds)
-        _git(work_tree, "tag", tag)
-        revisions[tag] = _git(work_tree, "rev-parse", "HEAD")
+            run_git(work_tree, "add", "--all")
+        run_git(work_tree, "commit", "--quiet", "--no-verify", "--message", f"Release {tag}", seconds=seconds)
+        run_git(work_tree, "tag", tag)
+        revisions[tag] = run_git(work_tree, "rev-parse", "HEAD")
     return revisions
 
 
 def _publish(work_tree: Path, bare: Path) -> None:
-    _git(
+    run_git(
         work_tree,
         "push",
         "--quiet",
@@ -83,8 +83,12 @@ def _publish(work_tree: Path, bare: Path) -> None:
     )
 
 
-def _git(directory: Path, *arguments: str, seconds: int = RELEASES[0][2]) -> str:
-    # A developer's git settings (signing, hooks, line ends) must not change the commits.
+def run_git(directory: Path, *arguments: str, seconds: int = RELEASES[0][2]) -> str:
+    """Run git and return its output; no setting of the machine (signing, hooks, line ends) has an effect.
+
+    :param seconds: the time of a commit, since the epoch.
+    :raises RuntimeError: if git fails; the message has git's output.
+    """
     environment = {
         "PATH": os.environ["PATH"],
         "GIT_CONFIG_NOSYSTEM": "1",

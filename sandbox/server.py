@@ -1,4 +1,4 @@
-"""The one process of a sandbox: owns network and machines, serves the API and the repositories."""
+"""The one process of a sandbox: owns network and machines, runs the API and the other servers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 import secrets
 import signal
 import ssl
+from collections.abc import Mapping
 
 import trustme
-from aiohttp import web
 
 from sandbox import git_http, network
 from sandbox.api import admin
@@ -22,12 +22,14 @@ from sandbox.api.faults import Faults
 from sandbox.delay import Delays
 from sandbox.edge import Edge
 from sandbox.errors import SandboxError
+from sandbox.git_ssh import USER, SshForge
 from sandbox.layout import Layout
 from sandbox.machines import Machines
-from sandbox.network import Network
+from sandbox.network import FORGE_HTTP, FORGE_HTTPS, FORGE_SSH, Network
 from sandbox.processes import ProcessId
+from sandbox.services import SERVICES, HttpListener, Service, runner_of
 
-API_PORT, GIT_PORT = 8443, 8080
+API_PORT = 8443
 log = logging.getLogger(__name__)
 
 
@@ -59,27 +61,57 @@ async def _run(layout: Layout, net: Network, machines: Machines, edge: Edge, me:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     token = "dop_v1_" + secrets.token_hex(32)
-    faults = Faults()
-    api = make_app(token, Account(net.private), machines, edge, faults)
+    certificate = _certificate(layout, net)
+    services = {name: Service(Faults()) for name in SERVICES}
+    api = make_app(token, Account(net.private), machines, edge, services["api"].faults)
     api[admin.MACHINES] = machines
     api[admin.DELAYS] = Delays(net)
+    api[admin.SERVICES] = services
     api.add_routes(admin.ROUTES)
-    git = git_http.make_app(layout.repositories, faults)
-    await _listen(api, net.gateway, API_PORT, _certificate(layout, net))
-    await _listen(git, net.gateway, GIT_PORT, None)
-    _describe(layout, net, token, me)
+    # The API takes no part in the fault `away`: the sandbox is controlled at the same port.
+    await HttpListener(await runner_of(api), net.gateway, API_PORT, certificate).start()
+    description = {
+        "name": layout.name,
+        "api_url": f"https://{net.gateway}:{API_PORT}",
+        "token": token,
+        "ca_file": str(layout.certificate_authority),
+        "gateway": net.gateway,
+        "public_network": net.public,
+        "private_network": net.private,
+        "repositories": str(layout.repositories),
+        "pid": me.pid,
+        **await _start_forge(layout, net, services["forge"], certificate),
+    }
+    _describe(layout, description)
     log.info("up at %s", net.gateway)
     await stop.wait()
     log.info("going down")
-    faults.clear()
+    for service in services.values():
+        await service.clear()
     layout.description.unlink(missing_ok=True)
     await api[OPERATIONS].finish()
 
 
-async def _listen(app: web.Application, host: str, port: int, context: ssl.SSLContext | None) -> None:
-    runner = web.AppRunner(app, shutdown_timeout=0, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, host, port, ssl_context=context).start()
+async def _start_forge(
+    layout: Layout, net: Network, service: Service, certificate: ssl.SSLContext
+) -> dict[str, str]:
+    """Serve the repositories; return how they are reached."""
+    token = "forge_" + secrets.token_hex(16)
+    runner = await runner_of(git_http.make_app(layout.repositories, service.faults, token))
+    shell = SshForge(net.gateway, FORGE_SSH, layout.repositories, service.faults, layout.forge)
+    await service.listen(
+        HttpListener(runner, net.gateway, FORGE_HTTP),
+        HttpListener(runner, net.gateway, FORGE_HTTPS, certificate),
+        shell,
+    )
+    return {
+        "git_url": f"http://{net.gateway}:{FORGE_HTTP}/git",
+        "forge_url": f"https://{net.gateway}:{FORGE_HTTPS}/git",
+        "forge_ssh_url": f"ssh://{USER}@{net.gateway}:{FORGE_SSH}/git",
+        "forge_token": token,
+        "forge_known_hosts": str(shell.known_hosts),
+        "deploy_key": str(shell.deploy_key),
+    }
 
 
 def _certificate(layout: Layout, net: Network) -> ssl.SSLContext:
@@ -90,20 +122,8 @@ def _certificate(layout: Layout, net: Network) -> ssl.SSLContext:
     return context
 
 
-def _describe(layout: Layout, net: Network, token: str, me: ProcessId) -> None:
+def _describe(layout: Layout, description: Mapping[str, object]) -> None:
     """Write sandbox.json; its existence means that the sandbox is ready."""
-    description = {
-        "name": layout.name,
-        "api_url": f"https://{net.gateway}:{API_PORT}",
-        "token": token,
-        "ca_file": str(layout.certificate_authority),
-        "gateway": net.gateway,
-        "public_network": net.public,
-        "private_network": net.private,
-        "git_url": f"http://{net.gateway}:{GIT_PORT}/git",
-        "repositories": str(layout.repositories),
-        "pid": me.pid,
-    }
     half_written = layout.description.with_suffix(".tmp")
     half_written.touch(mode=0o600)
     half_written.write_text(json.dumps(description, indent=2) + "\n")

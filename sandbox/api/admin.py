@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from sandbox.api.context import ACCOUNT, FAULTS, LIMITS, OPERATIONS
+from sandbox.api.context import ACCOUNT, LIMITS, OPERATIONS
 from sandbox.api.faults import Fault
 from sandbox.api.records import Droplet, Json
 from sandbox.api.requests import body_of, field_of
@@ -15,9 +15,11 @@ from sandbox.delay import Delays
 from sandbox.errors import SandboxError
 from sandbox.machine_faults import FAULTS as MACHINE_FAULTS
 from sandbox.machines import Machines
+from sandbox.services import Service
 
 MACHINES = web.AppKey("machines", Machines)
 DELAYS = web.AppKey("delays", Delays)
+SERVICES = web.AppKey("services", dict[str, Service])
 POWER = {"power-on": "power_on", "power-off": "power_off"}
 
 
@@ -120,17 +122,28 @@ async def _delay(request: web.Request, droplet: Droplet, milliseconds: str) -> N
 
 
 async def list_faults(request: web.Request) -> web.Response:
-    return web.json_response({"faults": [asdict(fault) for fault in request.app[FAULTS].active]})
+    faults = [
+        {"service": name, **asdict(fault)}
+        for name, service in request.app[SERVICES].items()
+        for fault in service.faults.active
+    ]
+    return web.json_response({"faults": faults})
 
 
 async def add_fault(request: web.Request) -> web.Response:
-    fault = Fault.from_json(await body_of(request))
-    request.app[FAULTS].add(fault)
-    return web.json_response({"fault": asdict(fault)}, status=201)
+    body = await body_of(request)
+    name = field_of(body, "service", str)
+    services = request.app[SERVICES]
+    if name not in services:
+        raise SandboxError(f"no service {name!r}: there are {', '.join(services)}")
+    fault = Fault.from_json({key: value for key, value in body.items() if key != "service"})
+    await services[name].add(fault)
+    return web.json_response({"fault": {"service": name, **asdict(fault)}}, status=201)
 
 
 async def clear_faults(request: web.Request) -> web.Response:
-    request.app[FAULTS].clear()
+    for service in request.app[SERVICES].values():
+        await service.clear()
     return web.Response(status=204)
 
 

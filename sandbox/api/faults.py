@@ -1,4 +1,4 @@
-"""Making the API, or the git server, misbehave on purpose."""
+"""Making the API, or another of the sandbox's servers, misbehave on purpose."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
 
 from sandbox.errors import SandboxError
 
-KINDS = ("status", "html", "empty", "slow", "hang", "reset", "cut", "garbage")
+KINDS = ("status", "html", "empty", "slow", "hang", "reset", "cut", "garbage", "altered", "away")
 MESSAGES = {
     401: ("unauthorized", "Unable to authenticate you."),
     403: ("forbidden", "You are not authorized to perform this operation"),
@@ -29,6 +30,14 @@ HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gatew
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class FileAnswer(web.FileResponse):
+    """An answer with a file's content."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
 @dataclass
 class Fault:
     """One way to misbehave.
@@ -36,7 +45,8 @@ class Fault:
     :param kind: ``status`` (answer ``status`` with its usual body), ``html`` (with a page instead),
         ``empty`` (with nothing), ``slow`` (answer properly, ``seconds`` late), ``hang`` (never answer),
         ``reset`` (close the connection), ``cut`` (carry the request out, send half of the answer and close
-        the connection), ``garbage`` (answer ``status`` with bytes that mean nothing).
+        the connection), ``garbage`` (answer ``status`` with bytes that mean nothing), ``altered`` (answer
+        with one byte changed), ``away`` (accept no connection; see :class:`~sandbox.services.Service`).
     :param status: HTTP status.
     :param method: HTTP method, or ``*``.
     :param path: pattern of the path, as in a shell: ``/v2/droplets*``.
@@ -82,7 +92,7 @@ class Faults:
         self._cleared = asyncio.Event()
 
     def add(self, fault: Fault) -> None:
-        """Put a fault in force."""
+        """Enable a fault."""
         self.active.append(fault)
 
     def clear(self) -> None:
@@ -93,24 +103,39 @@ class Faults:
 
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request, or misbehave."""
-        fault = next((fault for fault in self.active if fault.concerns(request.method, request.path)), None)
+        fault = self.take(request.method, request.path)
         if fault is None:
             return await handler(request)
-        if fault.count is not None:
-            fault.count -= 1
         if fault.kind == "cut":
             return await self._cut(request, await handler(request))
+        if fault.kind == "altered":
+            return _altered(await handler(request))
         if fault.after:
             await handler(request)
         elif fault.kind == "slow":
-            await self._wait(fault.seconds)
+            await self.wait(fault.seconds)
             return await handler(request)
         return await self._misbehave(request, fault)
 
+    def take(self, method: str, path: str) -> Fault | None:
+        """Return the fault that a request meets, if any, and count the request."""
+        fault = next((fault for fault in self.active if fault.concerns(method, path)), None)
+        if fault is not None and fault.count is not None:
+            fault.count -= 1
+        return fault
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until the faults are cleared.
+
+        :param seconds: but no longer than this.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._cleared.wait(), seconds)
+
     async def _misbehave(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         if fault.kind in ("hang", "slow"):
-            await self._wait(None if fault.kind == "hang" else fault.seconds)
-        if fault.kind in ("hang", "slow", "reset"):
+            await self.wait(None if fault.kind == "hang" else fault.seconds)
+        if fault.kind in ("hang", "slow", "reset", "away"):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
@@ -132,9 +157,9 @@ class Faults:
     @staticmethod
     async def _cut(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
         """Send the first half of an answer and close the connection."""
-        whole = answer.body if isinstance(answer, web.Response) else None
-        if not isinstance(whole, bytes) or request.transport is None:
-            raise SandboxError("only an answer that is known as a whole can be cut")
+        whole = _content(answer)
+        if request.transport is None:
+            raise SandboxError("only an answer to a client that is connected can be cut")
         half = web.StreamResponse(status=answer.status, headers=answer.headers)
         half.content_length = len(whole)
         await half.prepare(request)
@@ -142,6 +167,19 @@ class Faults:
         request.transport.close()
         return half
 
-    async def _wait(self, seconds: float | None) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._cleared.wait(), seconds)
+
+def _altered(answer: web.StreamResponse) -> web.Response:
+    """Return an answer of the same length with another byte in its middle."""
+    content = bytearray(_content(answer))
+    if content:
+        content[len(content) // 2] ^= 0xFF
+    return web.Response(status=answer.status, headers=answer.headers, body=bytes(content))
+
+
+def _content(answer: web.StreamResponse) -> bytes:
+    if isinstance(answer, FileAnswer):
+        return answer.path.read_bytes()
+    content = answer.body if isinstance(answer, web.Response) else None
+    if not isinstance(content, bytes):
+        raise SandboxError("only an answer that is known as a whole can be cut or altered")
+    return content

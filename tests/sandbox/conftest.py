@@ -46,7 +46,7 @@ def _as_new(request: pytest.FixtureRequest) -> None:
     """Let no test suffer from the faults and the requests of an earlier one."""
     if "sandbox" in request.fixturenames:
         box: Sandbox = request.getfixturevalue("sandbox")
-        box.clear_api_faults()
+        box.clear_faults()
         box.reset_limits()
 
 

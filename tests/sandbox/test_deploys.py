@@ -292,8 +292,8 @@ API_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("fault", API_FAULTS)
 def test_digitalocean_in_trouble_ends_the_run_with_one_line(stack: Stack, fault: str) -> None:
     fields, words = API_FAULTS[fault]
-    stack.sandbox.api_fault(**fields, path="/v2/*")
+    stack.sandbox.fault("api", **fields, path="/v2/*")
     with live_untouched(stack):
         ended = stack.run("deploy", ref=stack.other_ref())
-    stack.sandbox.clear_api_faults()
+    stack.sandbox.clear_faults()
     assert_refused(ended, words)

@@ -200,11 +200,11 @@ def test_forge_in_trouble_is_asked_again_and_one_that_refuses_is_not(
 ) -> None:
     droplet.machine.run(["rm", "-rf", f"{ROOT}/repo.git", f"{ROOT}/releases/{revisions['v2']}"])
     for kind, about in (("status", {"status": 503}), ("reset", {}), ("cut", {}), ("html", {"status": 200})):
-        sandbox.api_fault(kind, path="/git/*", count=1, **about)
+        sandbox.fault("forge", kind, path="/git/*", count=1, **about)
     droplet.deploy(revisions["v2"])
-    sandbox.clear_api_faults()
+    sandbox.clear_faults()
     droplet.machine.run(["rm", "-rf", f"{ROOT}/repo.git", f"{ROOT}/releases/{revisions['v1']}"])
-    sandbox.api_fault("status", path="/git/*", status=403)
+    sandbox.fault("forge", "status", path="/git/*", status=403)
     assert "error: 403" in refused(droplet, revisions["v1"])
 
 

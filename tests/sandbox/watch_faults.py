@@ -75,9 +75,9 @@ class Fault:
 
 @contextmanager
 def no_token(watched: Watched) -> Iterator[None]:
-    watched.shop.box.api_fault("status", status=401)
+    watched.shop.box.fault("api", "status", status=401)
     yield
-    watched.shop.box.clear_api_faults()
+    watched.shop.box.clear_faults()
 
 
 def without_scope(path: str) -> Callable[[Watched], AbstractContextManager[None]]:
@@ -85,9 +85,9 @@ def without_scope(path: str) -> Callable[[Watched], AbstractContextManager[None]
 
     @contextmanager
     def there(watched: Watched) -> Iterator[None]:
-        watched.shop.box.api_fault("status", status=403, path=path)
+        watched.shop.box.fault("api", "status", status=403, path=path)
         yield
-        watched.shop.box.clear_api_faults()
+        watched.shop.box.clear_faults()
 
     return there
 

@@ -1,4 +1,4 @@
-"""The sandbox's git server on this machine, with its faults."""
+"""The sandbox's forge on this machine, with its faults."""
 
 from __future__ import annotations
 
@@ -14,23 +14,32 @@ from aiohttp import web
 
 from sandbox import git_http
 from sandbox.api.faults import Fault, Faults, Handler
+from sandbox.git_ssh import USER, SshForge
 
 
 @dataclass
 class Forge:
-    """A git server.
+    """A forge.
 
     :param url: of a repository, without its name.
     :param asked: paths and queries that were asked for.
+    :param ssh: its SSH server, with the deploy key and the known host.
     """
 
     url: str
     faults: Faults
+    ssh: SshForge | None = None
     asked: list[str] = field(default_factory=list)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
+    @property
+    def ssh_url(self) -> str:
+        """The same as :attr:`url`, over SSH."""
+        assert self.ssh is not None
+        return f"ssh://{USER}@{self.ssh.host}:{self.ssh.port}/git"
+
     def misbehave(self, kind: str, **about: Any) -> None:
-        """Put a fault in force."""
+        """Enable a fault."""
         fault = Fault.from_json({"kind": kind, **about})
         self._loop.call_soon_threadsafe(self.faults.add, fault)
 
@@ -40,14 +49,18 @@ class Forge:
 
 
 @contextmanager
-def local_forge(repositories: Path) -> Iterator[Forge]:
-    """Serve the bare repositories of a directory."""
+def local_forge(repositories: Path, token: str = "", keys: Path | None = None) -> Iterator[Forge]:
+    """Serve the bare repositories of a directory.
+
+    :param token: the password for those below ``private/``.
+    :param keys: directory for the keys of an SSH server; there is none without it.
+    """
     loop, ready, ended = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     found: list[Forge] = []
 
     async def serve() -> None:
         faults = Faults()
-        app = git_http.make_app(repositories, faults)
+        app = git_http.make_app(repositories, faults, token)
         forge = Forge("", faults, _loop=loop)
 
         @web.middleware
@@ -61,10 +74,15 @@ def local_forge(repositories: Path) -> Iterator[Forge]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         forge.url = f"http://127.0.0.1:{runner.addresses[0][1]}/git"
+        if keys is not None:
+            forge.ssh = SshForge("127.0.0.1", 0, repositories, faults, keys)
+            await forge.ssh.start()
         found.append(forge)
         ready.set()
         await ended.wait()
         faults.clear()
+        if forge.ssh is not None:
+            await forge.ssh.stop()
         await runner.cleanup()
 
     thread = threading.Thread(target=loop.run_until_complete, args=[serve()])

@@ -275,11 +275,11 @@ def _thaw_builds(scene: Scene) -> None:
 
 
 def _digitalocean(**fields: Any) -> Callable[[Scene], None]:
-    return lambda scene: scene.stack.sandbox.api_fault(path="/v2/*", **fields)
+    return lambda scene: scene.stack.sandbox.fault("api", path="/v2/*", **fields)
 
 
 def _digitalocean_is_well(scene: Scene) -> None:
-    scene.stack.sandbox.clear_api_faults()
+    scene.stack.sandbox.clear_faults()
 
 
 def _mark(state: str) -> Callable[[Scene], None]:
