@@ -16,9 +16,12 @@ NUMBERS = range(1, 200)
 # Addresses of droplets that exist only in the API (sandbox.api.account): nothing on the bridge answers there.
 PHANTOMS = range(200, 208)
 BROADCAST, ARP = bytes([0xFF] * 6), bytes([0x08, 0x06])
-FIRST_HOST, LAST_HOST = 10, 250
+# Above these are the containers that share the wire (docker-compose.yaml), then reserved IPs.
+FIRST_HOST, LAST_HOST = 10, 239
 BALANCER_HOSTS = range(3, FIRST_HOST)
-RESERVED_HOSTS = range(LAST_HOST + 1, 255)
+RESERVED_HOSTS = range(251, 255)
+# The forge: http, https, SSH. No machine reaches it: Airflow fetches the source, droplets do not.
+FORGE_HTTP, FORGE_HTTPS, FORGE_SSH = 8080, 8081, 8082
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,9 @@ def remove(owner: Path) -> None:
     """Remove the bridge and the firewall rules of the sandbox in this directory, if it has any."""
     for link in json.loads(run(["ip", "-json", "link", "show", "type", "bridge"]) or "[]"):
         if link.get("ifalias") == _alias(owner):
-            _remove_rules(link["ifname"])
-            _remove_redirects(f"{Network(int(link['ifname'].removeprefix(PREFIX))).gateway}:")
+            network = Network(int(link["ifname"].removeprefix(PREFIX)))
+            _remove_rules(network)
+            _remove_redirects(f"{network.gateway}:")
             run(["ip", "link", "delete", link["ifname"]], check=False)
 
 
@@ -161,18 +165,33 @@ def _configure(network: Network) -> None:
     for first in ("198.18", "198.19"):
         phantoms = f"{first}.{PHANTOMS.start}.0/21"
         run(["ip", "route", "add", phantoms, "dev", network.bridge, "metric", str(100 + network.number)])
-    for chain, rule in _rules(network.bridge):
-        if _forwards() if rule[-1] == "DROP" else _drops(chain):
+    for chain, rule in _rules(network):
+        if _is_needed(chain, rule[-1]):
             run(["iptables", "-w", "-I", chain, *rule])
 
 
-def _rules(bridge: str) -> list[tuple[str, list[str]]]:
-    """Return the firewall's rules: machines reach each other and the host, nothing else."""
+def _rules(network: Network) -> list[tuple[str, list[str]]]:
+    """Return the firewall's rules, the last one first: machines reach each other and the host, nothing else.
+
+    Of the host they do not reach the forge; the connection is refused, so that nothing waits for it.
+    """
+    bridge = network.bridge
+    forge = ["-p", "tcp", "--dport", f"{FORGE_HTTP}:{FORGE_SSH}", "-j", "REJECT"]
+    machines = (
+        f"{each(FIRST_HOST)}-{each(LAST_HOST)}" for each in (network.public_address, network.private_address)
+    )
     return [
         ("FORWARD", ["-i", bridge, "-o", bridge, "-j", "ACCEPT"]),
         ("FORWARD", ["-i", bridge, "!", "-o", bridge, "-j", "DROP"]),
         ("INPUT", ["-i", bridge, "-j", "ACCEPT"]),
+        *(("INPUT", ["-i", bridge, "-m", "iprange", "--src-range", each, *forge]) for each in machines),
     ]
+
+
+def _is_needed(chain: str, target: str) -> bool:
+    if target == "DROP":
+        return _forwards()
+    return target == "REJECT" or _drops(chain)
 
 
 def _forwards() -> bool:
@@ -188,11 +207,13 @@ def _drops(chain: str) -> bool:
         policy = run(["iptables", "-w", "-S", chain])
     except SandboxError:
         return False
-    return policy.strip() != f"-P {chain} ACCEPT"
+    # The rules of other sandboxes that keep machines from the forge concern their own bridges only.
+    lines = [line for line in policy.splitlines() if not (f"-i {PREFIX}" in line and "-j REJECT" in line)]
+    return lines != [f"-P {chain} ACCEPT"]
 
 
-def _remove_rules(bridge: str) -> None:
-    for chain, rule in _rules(bridge):
+def _remove_rules(network: Network) -> None:
+    for chain, rule in _rules(network):
         with contextlib.suppress(SandboxError):
             while True:
                 run(["iptables", "-w", "-D", chain, *rule])

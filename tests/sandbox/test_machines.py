@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -227,25 +228,17 @@ def test_a_changed_host_key_is_noticed(shop: Shop, machines: tuple[Machine, Mach
     assert shop.ssh(bare, "true", known_hosts=hosts).returncode == 0
 
 
-def test_repositories_are_served_to_machines(
-    sandbox: Sandbox, shop: Shop, machines: tuple[Machine, Machine], tmp_path: Path
+@pytest.mark.parametrize("url", ["git_url", "forge_url", "forge_ssh_url"])
+def test_the_forge_is_reached_from_here_and_from_no_droplet(
+    sandbox: Sandbox, machines: tuple[Machine, Machine], url: str
 ) -> None:
-    work = tmp_path / "work"
-    git = ["git", "-C", str(work), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-    subprocess.run(["git", "init", "--quiet", str(work)], check=True)
-    (work / "file").write_text("content\n" * 1000)
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "one"], check=True)
-    bare_repository = sandbox.repositories / "shop.git"
-    subprocess.run(["git", "clone", "--quiet", "--bare", str(work), str(bare_repository)], check=True)
-    clone = f"git clone --quiet {sandbox.git_url}/shop.git /root/shop && wc -l < /root/shop/file"
-    assert shop.ssh(machines[0], clone).stdout == "1000\n"
-    listing = f"git ls-remote {sandbox.git_url}/shop.git"
-    sandbox.api_fault("status", status=503, path="/git/shop.git/*")
-    assert "503" in shop.ssh(machines[0], listing).stderr
-    sandbox.clear_api_faults()
-    assert shop.ssh(machines[0], listing).returncode == 0
-    assert "not found" in shop.ssh(machines[0], listing.replace("shop.git", "none.git")).stderr
+    address = urlsplit(getattr(sandbox, url))
+    socket.create_connection((address.hostname, address.port), timeout=5).close()
+    for source in (machines[1].address, machines[1].private_address):
+        asked = (address.hostname, address.port), 5, (source, 0)
+        connect = f"import socket; socket.create_connection(*{asked!r})"
+        refused = machines[1].run(["python3", "-c", connect], check=False)
+        assert "Connection refused" in refused.stderr
 
 
 def test_a_phantom_droplet_has_addresses_and_no_machine(sandbox: Sandbox, shop: Shop) -> None:

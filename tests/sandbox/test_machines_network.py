@@ -60,6 +60,22 @@ def test_a_firewall_that_drops_is_told_to_let_machines_talk(tmp_path: Path) -> N
 @pytest.mark.usefixtures("sandbox")
 def test_a_host_that_forwards_is_told_to_keep_machines_in(tmp_path: Path) -> None:
     answer = in_namespace(tmp_path, "1", "ACCEPT")
-    assert "-A FORWARD -i bgs1 ! -o bgs1 -j DROP" in str(answer["up"])
-    assert "INPUT -i" not in str(answer["up"])
+    rules = answer["up"]
+    assert isinstance(rules, list)
+    assert "-A FORWARD -i bgs1 ! -o bgs1 -j DROP" in rules
+    assert [line for line in rules if "INPUT -i" in line and "REJECT" not in line] == []
     assert answer["clean"] is True
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_machines_are_kept_from_the_forge_before_anything_is_accepted(tmp_path: Path) -> None:
+    for policy in ("ACCEPT", "DROP"):
+        rules = in_namespace(tmp_path, "0", policy)["up"]
+        assert isinstance(rules, list)
+        about = [line for line in rules if "INPUT -i bgs1 " in line]
+        assert [("198.18.1.10-" in line, "198.19.1.10-" in line) for line in about[:2]] == [
+            (False, True),
+            (True, False),
+        ]
+        assert all("--dport 8080:8082 -j REJECT" in line for line in about[:2])
+        assert [line for line in about[2:] if "REJECT" in line] == []
