@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO
 
 from agent.droplet.manifest import (
-    CHUNK,
     DIRECTORY,
     FILE,
     LARGEST,
@@ -30,9 +29,9 @@ from agent.droplet.manifest import (
     parse,
     read,
     refused,
-    sha256_of,
     shown,
 )
+from agent.droplet.tree import CHUNK, sha256_of
 from agent.protocol import SentFile
 
 # Fast: a build is waited for, and an artifact is sent a few times only.

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from agent.droplet.links import refusal
-from agent.droplet.manifest import MOST_ENTRIES, check_path, refused, shown, target_of, walk
+from agent.droplet.manifest import MOST_ENTRIES, check_path, refused, shown
+from agent.droplet.tree import target_of, walk
 from agent.system import remove_tree
 
 

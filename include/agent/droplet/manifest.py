@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.droplet.links import may_be_linked_to, refusal
+from agent.droplet.tree import check_time, sha256_of, target_of, walk
 from agent.protocol import AgentError, Code
 from agent.release_name import DIGEST, release_name
-from agent.system import since_boot
 
 FORMAT = 1
 # Where it is in a release.
@@ -33,7 +33,6 @@ LARGEST = 64 << 20
 LONGEST_PATH = 3500
 DIRECTORY, FILE, LINK = "d", "f", "l"
 MODES = {DIRECTORY: 0o755, FILE: 0o644, LINK: 0o777}
-CHUNK = 1 << 20
 _NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]+")
 
 
@@ -120,24 +119,6 @@ def scan(directory: Path) -> tuple[Entry, ...]:
         if len(entries) > MOST_ENTRIES:
             raise refused(f"it has more than {MOST_ENTRIES} files")
     return tuple(sorted(entries, key=lambda entry: entry.path))
-
-
-def walk(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield everything below a directory with what ``lstat`` says of it; no link is followed.
-
-    :raises OSError: if something cannot be read.
-    """
-    ahead = [""]
-    while ahead:
-        parent = ahead.pop()
-        with os.scandir(directory / parent) as found:
-            names = sorted(entry.name for entry in found)
-        for name in names:
-            path = f"{parent}/{name}" if parent else name
-            about = (directory / path).lstat()
-            yield path, about
-            if stat.S_ISDIR(about.st_mode):
-                ahead.append(path)
 
 
 def parse(data: bytes, app: str) -> Manifest:
@@ -239,7 +220,7 @@ def _compared(directory: Path, manifest: Manifest, end: float | None) -> Iterato
     present: dict[str, os.stat_result] = {}
     try:
         for path, about in walk(directory):
-            _check_time(end)
+            check_time(end)
             present[path] = about
             # Enough to name what was added; the rest of it would only fill memory.
             if len(present) > MOST_ENTRIES + 1000:
@@ -252,7 +233,7 @@ def _compared(directory: Path, manifest: Manifest, end: float | None) -> Iterato
         return
     owner = directory.lstat().st_uid
     for path in sorted({*expected, *present}):
-        _check_time(end)
+        check_time(end)
         what = _difference(directory, expected.get(path), path, present.get(path), owner, end)
         if what:
             yield path, what
@@ -289,25 +270,6 @@ def _difference(
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     return "" if same else "it is not as it was built"
-
-
-def sha256_of(path: Path, end: float | None = None) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits; a link is not followed.
-
-    :raises TimeoutError: at the moment ``end``, see :func:`differences`.
-    """
-    digest = hashlib.sha256()
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        while part := file.read(CHUNK):
-            _check_time(end)
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def target_of(link: Path) -> str:
-    """Return a link's target as it is; ``Path.readlink`` would normalize it."""
-    return os.readlink(link)  # noqa: PTH115
 
 
 def refused(why: str) -> AgentError:
@@ -421,8 +383,3 @@ def check_path(path: str) -> None:
         raise refused(f"{shown(path)[:60]}… is longer than {LONGEST_PATH} bytes")
     if {"", ".", ".."} & set(path.split("/")):
         raise refused(f"{shown(path)} is no path in it")
-
-
-def _check_time(end: float | None) -> None:
-    if end is not None and since_boot() > end:
-        raise TimeoutError

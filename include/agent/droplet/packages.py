@@ -1,0 +1,92 @@
+"""Debian packages that an app needs on its droplets."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+
+from agent.protocol import AgentError, Code
+from agent.system import since_boot
+
+NAME = r"[a-z0-9][a-z0-9+.-]{1,99}"
+# Seconds to wait for another program that installs something, such as unattended upgrades after a boot.
+LOCK_SECONDS = 300.0
+# Seconds for one run of apt-get, downloads included.
+APT_SECONDS = 1800.0
+_PAUSE = 2.0
+_IS_LOCKED = re.compile(r"Could not get lock|is another process using it|Unable to lock")
+# Nobody is there to answer a question, and no service may be restarted: the app's is another step's.
+_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
+
+
+def install_packages(packages: Sequence[str]) -> None:
+    """Install those of some Debian packages that are missing; another run of apt is waited for.
+
+    :raises AgentError: with the code ``bad_request`` for a name that is none; with ``failed`` and apt's own
+        line if they cannot be installed.
+    """
+    for name in packages:
+        if not re.fullmatch(NAME, name):
+            raise AgentError(Code.BAD_REQUEST, f"packages: {name!r:.60} is no name of a Debian package")
+    wanted = missing_packages(packages)
+    if not wanted:
+        return
+    print(f"installing the Debian packages {' '.join(wanted)}", flush=True)
+    end = since_boot() + LOCK_SECONDS
+    command = ("install", "--no-install-recommends", "--", *wanted)
+    status, output = _patiently(end, *command)
+    if status != 0:
+        # The lists of an image are those of the day when it was made.
+        _patiently(end, "update")
+        status, output = _patiently(end, *command)
+    if status != 0:
+        raise AgentError(
+            Code.FAILED, f"cannot install the Debian packages {' '.join(wanted)}: {_cause(output)}"
+        )
+
+
+def missing_packages(packages: Sequence[str]) -> list[str]:
+    """Return those of some packages that are not installed."""
+    if not packages:
+        return []
+    command = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", "--", *packages]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    installed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
+    return [name for name in packages if name not in installed]
+
+
+def _patiently(end: float, *words: str) -> tuple[int, str]:
+    """Run apt-get, again while another program installs something; its exit status and what it wrote."""
+    while True:
+        status, output = _apt_get(*words)
+        if status == 0 or since_boot() > end or not _IS_LOCKED.search(output):
+            return status, output
+        time.sleep(_PAUSE)
+
+
+def _apt_get(*words: str) -> tuple[int, str]:
+    command = ["apt-get", "--assume-yes", "--quiet", "--option=Dpkg::Use-Pty=0", *words]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=APT_SECONDS,
+            env={**os.environ, **_ENVIRONMENT},
+            check=False,
+        )
+    except FileNotFoundError:
+        return 127, "E: apt-get is not installed"
+    except subprocess.TimeoutExpired:
+        return 124, f"E: apt-get did not end within {APT_SECONDS:.0f} s"
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def _cause(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("E: ")]
+    return (errors or lines[-1:] or ["no reason given"])[0]
