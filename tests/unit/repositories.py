@@ -52,8 +52,10 @@ class Repository:
         """Commit files, one minute later than the commit before; return the revision."""
         self._seconds += 60
         for name, text in files.items():
-            (self.path / name).write_text(text)
-            self.git("add", name)
+            file = self.path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            self.git("add", "--", name)
         self.git("commit", "-q", "--allow-empty", "-m", f"at {self._seconds}", *options)
         return self.git("rev-parse", "HEAD")
 

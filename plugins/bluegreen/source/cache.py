@@ -34,17 +34,19 @@ def cache_directory() -> Path:
 
 
 @contextmanager
-def locked_mirror(repository: str) -> Iterator[tuple[Path, int]]:
+def locked_mirror(repository: str, access: str = "") -> Iterator[tuple[Path, int]]:
     """Lock a repository's mirror, and yield its directory, which may not exist yet.
 
     :param repository: URL of the repository.
+    :param access: name of the credentials that it is read with, which has a mirror to itself.
     :return: the directory, and the lock's file descriptor, which programs that write there have to inherit.
     :raises RefError: if the cache cannot be used; the text names the directory and its setting.
     :raises BusyError: if another run holds it for longer than :data:`LOCK_SECONDS`.
     """
-    directory = _own_directory(cache_directory() / "repositories")
+    directory = own_directory(cache_directory() / "repositories")
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", repository.rpartition("@")[2])[-60:].strip("-.")
-    path = directory / f"{name}-{hashlib.sha256(repository.encode()).hexdigest()[:12]}.git"
+    digest = hashlib.sha256(f"{repository}\0{access}".encode()).hexdigest()[:12]
+    path = directory / f"{name}-{digest}.git"
     try:
         lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -78,8 +80,11 @@ def _wait(lock: int, repository: str) -> None:
             time.sleep(LOCK_INTERVAL)
 
 
-def _own_directory(directory: Path) -> Path:
-    """Make a directory that nobody else can write to: the contents of a mirror are trusted."""
+def own_directory(directory: Path) -> Path:
+    """Make a directory of the cache that nobody else can write to: what is in it is trusted.
+
+    :raises RefError: if it cannot be made, or others may write to it.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.stat()

@@ -80,6 +80,13 @@ def _clear(answer: Answer) -> str:
     """Return a forge's error, with the cause where git's message hides it."""
     if "File too large" in answer.stderr:
         return f"it sends a file larger than {LARGEST_FILE // 2**20} MB"
-    if re.search("could not read Username|terminal prompts disabled", answer.stderr):
-        return "it asks for a login (401); give Airflow's user a credential helper, or use an ssh:// address"
+    if re.search("could not read (Username|Password)|terminal prompts disabled", answer.stderr):
+        return "it asks for a login (401); connections.repository names the Airflow connection that has one"
+    if "Authentication failed" in answer.stderr:
+        return "it refuses the login (401); is the token of connections.repository still valid?"
+    if re.search("Host key verification failed|HOST IDENTIFICATION HAS CHANGED", answer.stderr):
+        return (
+            "its SSH host key is not the known one, or none is known; known_hosts in the Airflow connection "
+            "of connections.repository names it"
+        )
     return answer.complaint

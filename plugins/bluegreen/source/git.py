@@ -9,12 +9,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from bluegreen.errors import RefError
+from bluegreen.source.access import OWN_CONFIGURATION, Access
 
 ALLOWED_PROTOCOLS = "http:https:ssh"
 
@@ -23,6 +24,9 @@ LARGEST_FILE = 4 * 2**30
 # A listing of 300,000 branches and tags has 20 MB.
 LARGEST_ANSWER = 64 * 2**20
 LARGEST_COMPLAINT = 64 * 2**10
+# Memory of one git command in bytes, packs that it maps not counted: by export-subst (`$Format:%B$`) a small
+# repository can ask for any amount.
+LARGEST_MEMORY = 2 * 2**30
 
 # Variables that point git to another repository; the mirror must not inherit them.
 _NOT_INHERITED = (
@@ -39,7 +43,8 @@ _NOT_INHERITED = (
 )
 
 # ssh notices a dead connection by these options; the mirror's configuration has the limits for http.
-_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
+SSH_OPTIONS = "-o ConnectTimeout=15 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
+_SSH = f"ssh -o BatchMode=yes {SSH_OPTIONS}"
 
 
 class GitTimeoutError(RefError):
@@ -48,7 +53,7 @@ class GitTimeoutError(RefError):
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a git command."""
+    """The result of a git command, without the secrets of its access."""
 
     status: int
     stdout: str
@@ -56,11 +61,12 @@ class Answer:
 
     @property
     def complaint(self) -> str:
-        """The line that explains a failure; after an SSH failure it is not the last one."""
+        """The line that explains a failure; after an SSH failure it is ssh's, before git's own."""
         lines = [line for line in self.stderr.strip().splitlines() if line.strip()]
-        return next(
-            (line for line in lines if line.startswith("fatal:")), lines[-1] if lines else "no reason"
-        )
+        for before, line in zip(["", *lines], lines, strict=False):
+            if line.startswith("fatal:"):
+                return before if before and "Could not read from remote repository" in line else line
+        return lines[-1] if lines else "no reason"
 
 
 def run_git(
@@ -69,6 +75,8 @@ def run_git(
     directory: Path | None = None,
     stdin: str = "",
     held: Sequence[int] = (),
+    access: Access = OWN_CONFIGURATION,
+    environment: Mapping[str, str] | None = None,
 ) -> Answer:
     """Run git and wait until it ends.
 
@@ -76,14 +84,17 @@ def run_git(
     :param directory: the repository.
     :param stdin: its standard input.
     :param held: file descriptors that it and its children keep open, such as a lock's.
+    :param access: the credentials for a forge.
+    :param environment: further variables.
     :raises RefError: if git is not installed, or prints more than :data:`LARGEST_ANSWER` bytes.
     :raises GitTimeoutError: after ``timeout`` seconds.
     """
     where = [f"--git-dir={directory}"] if directory else []
-    # The limit of file sizes, in blocks of 512 bytes, applies to all children too. With the signal ignored,
-    # they report the error instead of dying.
-    limited = 'trap "" XFSZ; ulimit -f "$0" 2>/dev/null; exec git "$@"'
-    command = ["sh", "-c", limited, str(LARGEST_FILE // 512), *where, *arguments]
+    # The limits apply to all children too: file sizes in blocks of 512 bytes, memory in KiB. With the signal
+    # ignored, a file that is too large is reported as an error instead of ending the program.
+    limited = 'trap "" XFSZ; ulimit -f "$0" 2>/dev/null; ulimit -d "$1" 2>/dev/null; shift; exec git "$@"'
+    limits = (str(LARGEST_FILE // 512), str(LARGEST_MEMORY // 2**10))
+    command = ["sh", "-c", limited, *limits, *where, *arguments]
     with tempfile.TemporaryFile() as given:
         given.write(stdin.encode())
         given.seek(0)
@@ -92,7 +103,7 @@ def run_git(
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env={**_environment(), **access.environment, **(environment or {})},
             start_new_session=True,
             pass_fds=held,
         ) as process:
@@ -103,7 +114,9 @@ def run_git(
                 raise
     if process.returncode == 127 and b"git: not found" in stderr:
         raise RefError("git is not installed where Airflow runs its tasks")
-    return Answer(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+    return Answer(
+        process.returncode, stdout.decode(errors="replace"), access.hide(stderr.decode(errors="replace"))
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -120,6 +133,8 @@ def _environment() -> dict[str, str]:
         "GIT_NO_REPLACE_OBJECTS": "1",
         # Missing objects are fetched on purpose, or not at all.
         "GIT_NO_LAZY_FETCH": "1",
+        # Attributes of this machine must not change what a revision is.
+        "GIT_ATTR_NOSYSTEM": "1",
         "GIT_ADVICE": "0",
     }
 

@@ -7,13 +7,14 @@ nothing that is pushed can change the behavior of git.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from bluegreen.errors import BlueGreenError, RefError
 from bluegreen.git_refs import HEADS, TAGS
+from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.cache import locked_mirror, size_of
 from bluegreen.source.forge import DamagedError, ForgeError, ask
 from bluegreen.source.git import Answer, run_git
@@ -41,6 +42,9 @@ _CONFIG = """\
 [core]
 \trepositoryformatversion = 1
 \tbare = true
+\tattributesFile = /dev/null
+\tautocrlf = false
+\teol = lf
 \tbigFileThreshold = 1m
 \thooksPath = /dev/null
 \tfsmonitor = false
@@ -67,34 +71,41 @@ class FileTooLargeError(BlueGreenError):
     """A file that has to be read is larger than any genuine one."""
 
 
-def with_mirror(repository: str, work: Callable[[Mirror], T], *, commits: Collection[str] = ()) -> T:
+def with_mirror(
+    repository: str,
+    work: Callable[[Mirror], T],
+    *,
+    commits: Collection[str] = (),
+    access: Access = OWN_CONFIGURATION,
+) -> T:
     """Update the mirror of a repository, and work with it, exclusively.
 
     :param repository: URL of the repository.
     :param work: called again, with a new mirror, if the first one turns out to be damaged.
     :param commits: the commits that are needed; if the mirror has them, the repository is not asked.
+    :param access: the credentials for the repository.
     :raises RefError: if the repository cannot be read, or the mirror cannot be kept.
     """
-    with locked_mirror(repository) as (path, lock):
+    with locked_mirror(repository, access.name) as (path, lock):
         try:
-            mirror = Mirror(repository, path, lock)
+            mirror = Mirror(repository, path, lock, access)
             if not commits or not all(mirror.has(commit) for commit in commits):
                 mirror.update()
             return work(mirror)
         except DamagedError:
-            mirror = _made_anew(repository, path, lock)
+            mirror = _made_anew(repository, path, lock, access)
         try:
             return work(mirror)
         except DamagedError as error:
             raise RefError(f"a new mirror of {repository} is damaged too: {error}") from None
 
 
-def _made_anew(repository: str, path: Path, lock: int) -> Mirror:
+def _made_anew(repository: str, path: Path, lock: int, access: Access) -> Mirror:
     """Replace a mirror; the old one stays until the new one is complete."""
     new = path.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     try:
-        mirror = Mirror(repository, new, lock)
+        mirror = Mirror(repository, new, lock, access)
         mirror.update()
     except DamagedError as error:
         raise RefError(f"cannot make a mirror of {repository}: {error}") from None
@@ -109,12 +120,14 @@ class Mirror:
     :param repository: URL of the repository.
     :param path: directory of the mirror; created if it is missing.
     :param lock: file descriptor of its lock, which git holds as long as it runs.
+    :param access: the credentials for the repository; only commands that ask the repository get them.
     """
 
-    def __init__(self, repository: str, path: Path, lock: int) -> None:
+    def __init__(self, repository: str, path: Path, lock: int, access: Access = OWN_CONFIGURATION) -> None:
         self.repository = repository
         self.path = path
         self._held = (lock,)
+        self._access = access
         # The full name of the repository's default branch, or "" if it names none.
         self.default_branch = ""
         self._prepare()
@@ -172,7 +185,8 @@ class Mirror:
 
     def committed(self, revision: str) -> int:
         """Return the commit's own date, in seconds since the epoch."""
-        return int(self.git("show", "--no-patch", "--no-show-signature", "--format=%ct", revision))
+        # `git show` would look for renamed files, and for that read files that the mirror does not have.
+        return int(self.git("rev-list", "--max-count=1", "--timestamp", revision).partition(" ")[0])
 
     def log(self, between: str, *options: str, most: int) -> list[str]:
         """Return lines of ``git log``, the newest commit first.
@@ -220,14 +234,34 @@ class Mirror:
         shown = self.git("ls-tree", "-z", revision, "--", *paths)
         entries = [entry.partition("\t")[::2] for entry in shown.split("\0") if entry]
         blobs = {path: about.split()[2] for about, path in entries if about.split()[1] == "blob"}
-        self._fetch_blobs([blob for blob in blobs.values() if self._size(blob) is None])
+        sizes = self.fetched(revision, blobs.values())
         for path, blob in blobs.items():
-            size = self._size(blob) or 0
-            if size > LARGEST_TEXT:
+            if sizes[blob] > LARGEST_TEXT:
                 raise FileTooLargeError(
-                    f"{path} of {revision[:12]} has {size} bytes, and not more than {LARGEST_TEXT} are read"
+                    f"{path} of {revision[:12]} has {sizes[blob]} bytes, and not more than {LARGEST_TEXT} "
+                    "are read"
                 )
         return {path: self.git("cat-file", "blob", blob) for path, blob in blobs.items()}
+
+    def fetched(self, revision: str, blobs: Iterable[str]) -> dict[str, int]:
+        """Fetch files of a revision by their ids, those that the mirror lacks, all at once.
+
+        :return: the size of each file in bytes.
+        :raises ForgeError: if the repository refuses, or fails for too long.
+        """
+        # `cat-file` would fail at the first missing one.
+        tree = ("--objects", "--no-object-names", "--missing=print", f"{revision}^{{tree}}")
+        listed = self.git("rev-list", *tree).splitlines()
+        wanted = dict.fromkeys(blobs)
+        missing = [f"{line[1:]}\n" for line in listed if line.startswith("?") and line[1:] in wanted]
+        if missing:
+            # The filter without files does not apply to what is asked for by its id.
+            options = ("-c", "fetch.negotiationAlgorithm=noop")
+            what = ("--no-tags", "--filter=blob:none", "--stdin", "origin")
+            self._fetch(*what, options=options, stdin="".join(missing))
+        asked = "".join(f"{blob}\n" for blob in wanted)
+        shown = self.git("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=asked)
+        return {blob: int(size) for blob, _, size in (line.partition(" ") for line in shown.splitlines())}
 
     def git(self, *arguments: str, stdin: str = "", timeout: float = LOCAL_SECONDS) -> str:
         """Run a git command that needs only the mirror.
@@ -235,24 +269,63 @@ class Mirror:
         :raises DamagedError: if it fails.
         """
         answer = self.run(*arguments, stdin=stdin, timeout=timeout)
-        if answer.status != 0:
-            raise DamagedError(answer.complaint)
+        self.require(answer)
         return answer.stdout
 
-    def run(self, *arguments: str, stdin: str = "", timeout: float = LOCAL_SECONDS) -> Answer:
+    @staticmethod
+    def require(answer: Answer) -> None:
+        """Make sure that a command that needs only the mirror was successful.
+
+        :raises DamagedError: if it was not.
+        """
+        if answer.status != 0:
+            raise DamagedError(answer.complaint)
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        timeout: float = LOCAL_SECONDS,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> Answer:
         """Run git in the mirror, and return its result, whatever its exit status.
 
         :param stdin: text for its standard input.
         :param timeout: seconds after which git is killed.
+        :param environment: further variables.
+        :param directory: another repository, with the same objects.
         """
-        return run_git(*arguments, directory=self.path, stdin=stdin, timeout=timeout, held=self._held)
+        return run_git(
+            *arguments,
+            directory=directory or self.path,
+            stdin=stdin,
+            timeout=timeout,
+            held=self._held,
+            environment=environment,
+        )
 
-    def _ask(self, *arguments: str, timeout: float, stdin: str = "") -> Answer:
-        return ask(lambda: self.run(*arguments, stdin=stdin, timeout=timeout), self.repository)
+    def ask(self, *arguments: str, stdin: str = "", timeout: float = FETCH_SECONDS) -> Answer:
+        """Run git that asks the repository, again for a while if it is in trouble.
+
+        :raises ForgeError: if the repository refuses, or fails for too long.
+        :raises DamagedError: if the mirror is damaged.
+        """
+        return ask(lambda: self._remote(*arguments, stdin=stdin, timeout=timeout), self.repository)
+
+    def _remote(self, *arguments: str, timeout: float, stdin: str = "") -> Answer:
+        return run_git(
+            *arguments,
+            directory=self.path,
+            stdin=stdin,
+            timeout=timeout,
+            held=self._held,
+            access=self._access,
+        )
 
     def _fetch(self, *arguments: str, options: Sequence[str] = (), stdin: str = "") -> None:
         fetch = ("fetch", "--quiet", "--no-write-fetch-head", *arguments)
-        self._ask(*options, *fetch, stdin=stdin, timeout=FETCH_SECONDS)
+        self.ask(*options, *fetch, stdin=stdin)
 
     def _prepare(self) -> None:
         """Create the mirror, or continue one that a killed run has left."""
@@ -288,23 +361,10 @@ class Mirror:
 
     def _listed(self, patterns: Sequence[str]) -> Answer:
         """Ask for the listing; to git another server's web page is an empty listing, which is an error."""
-        answer = self.run("ls-remote", "--symref", "origin", *patterns, timeout=LISTING_SECONDS)
+        answer = self._remote("ls-remote", "--symref", "origin", *patterns, timeout=LISTING_SECONDS)
         if answer.status == 0 and f"\t{HEADS}" not in answer.stdout:
             return Answer(1, "", "fatal: it answers, and lists no branch")
         return answer
-
-    def _size(self, blob: str) -> int | None:
-        """Return how many bytes a blob has, or ``None`` if it is not in the mirror."""
-        answer = self.run("cat-file", "-s", blob)
-        return int(answer.stdout) if answer.status == 0 else None
-
-    def _fetch_blobs(self, blobs: Sequence[str]) -> None:
-        """Fetch files by their ids, which the filter without files does not apply to."""
-        if not blobs:
-            return
-        wanted = "".join(f"{blob}\n" for blob in blobs)
-        options = ("-c", "fetch.negotiationAlgorithm=noop")
-        self._fetch("--no-tags", "--filter=blob:none", "--stdin", "origin", options=options, stdin=wanted)
 
     def _tidy(self) -> None:
         """Pack the mirror, and check its size."""
