@@ -18,7 +18,7 @@ use Guestbook::Release;
 $ENV{GUESTBOOK_DIRECTORY} ||= "$home/data";
 
 # Compiled once and then called for each request, in the server's own process.
-my $guestbook = Plack::App::WrapCGI->new( script => "$home/cgi-bin/guestbook.cgi" )->to_app;
+my $script = Plack::App::WrapCGI->new( script => "$home/cgi-bin/guestbook.cgi" )->to_app;
 
 my $json = sub {
     my ( $status, $data ) = @_;
@@ -35,5 +35,8 @@ builder {
     mount '/version' => sub {
         return $json->( 200, { name => $Guestbook::Release::NAME, version => $Guestbook::Release::VERSION } );
     };
-    mount '/' => $guestbook;
+    mount '/' => sub {
+        my ($env) = @_;
+        return $env->{PATH_INFO} eq q{/} ? $script->($env) : $json->( 404, { error => 'there is nothing here' } );
+    };
 };

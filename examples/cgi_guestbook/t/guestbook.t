@@ -18,6 +18,8 @@ like $test->request( GET '/' )->content,        qr/Release v\d/,     'front page
 like $test->request( GET '/health' )->content,  qr/"status":"ok"/,   'healthy';
 like $test->request( GET '/version' )->content, qr/"name":"v\d"/,    'version';
 
+is $test->request( GET '/nothing' )->code, 404, 'no other page';
+
 my $answer = $test->request( POST '/', [ name => encode_utf8('Jürgen'), text => "<b>One</b>\n\tTwo" ] );
 is $answer->code, 303, 'written';
 is $answer->header('Location'), '/', 'and back';

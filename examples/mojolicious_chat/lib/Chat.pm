@@ -54,7 +54,8 @@ sub join_room ($c) {
     $c->send( { json => { type => 'welcome', release => $c->release, messages => $c->room->last_messages } } );
     my $listener = $c->room->on( message => sub ( $room, $message ) { $c->send( { json => $message } ) } );
     $c->on(
-        json => sub ( $c, $message ) {
+        # Of what is not JSON Mojolicious passes nothing on.
+        json => sub ( $c, $message = undef ) {
             my $error = $c->room->say( $c->release, $message );
             $c->send( { json => { type => 'error', error => $error } } ) if $error;
         }

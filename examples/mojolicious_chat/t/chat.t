@@ -27,6 +27,7 @@ path("$directory/messages.jsonl")->open('>>')->syswrite(qq({"type":"message","na
 $t->message_ok->json_message_is( '/name' => 'Grace' );
 
 $t->send_ok( { json => { name => 'Ada', text => q{ } } } )->message_ok->json_message_is( '/type' => 'error' );
+$t->send_ok('Hello?')->message_ok->json_message_is( '/type' => 'error' );
 $t->send_ok( { json => ['Ada'] } )->message_ok->json_message_is( '/type' => 'error' );
 $t->finish_ok;
 
