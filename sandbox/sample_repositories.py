@@ -6,8 +6,8 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from sandbox.example_repository import run_git
 from sandbox.git_http import lfs_file
-from sandbox.sample_app import run_git
 
 COMMITTED = 1_767_600_000
 LFS_CONTENT = bytes(range(256)) * 64
