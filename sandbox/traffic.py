@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Traffic:
     :param think: seconds that a client waits after an answer, on average.
     :param duration: seconds after which no further request is started.
     :param timeout: seconds for one request.
+    :param paths: with GET, in turn; by default the sample app's: ``/``, ``/version``, and POST to ``/echo``.
     :param records: file to write each request's record to as it ends; default: none.
     """
 
@@ -34,6 +36,7 @@ class Traffic:
     think: float = 0.08
     duration: float = 60
     timeout: float = 10
+    paths: Sequence[str] = ()
     records: Path | None = None
 
 
@@ -63,6 +66,34 @@ class _Log:
             self._file.close()
 
 
+class _Turns:
+    """One client's requests, one after another.
+
+    :param prefix: of every path.
+    :param paths: as in :class:`Traffic`.
+    :param number: the client's.
+    """
+
+    def __init__(self, prefix: str, paths: Sequence[str], number: int) -> None:
+        self.source = random.Random(number)  # noqa: S311
+        self._prefix = prefix
+        self._paths = paths
+        self._turn = number
+
+    def next(self) -> Request:
+        turn, self._turn = self._turn, self._turn + 1
+        if self._paths:
+            return Request("GET", self._prefix + self._paths[turn % len(self._paths)])
+        match turn % 3:
+            case 0:
+                return Request("GET", f"{self._prefix}/")
+            case 1:
+                return Request("GET", f"{self._prefix}/version")
+            case _:
+                body = self.source.randbytes(self.source.randint(1, LONGEST_ECHO))
+                return Request("POST", f"{self._prefix}/echo", body)
+
+
 async def run(traffic: Traffic, stop: asyncio.Event) -> dict[str, Any]:
     """Make traffic until the duration is over or ``stop`` is set; requests in flight are always finished.
 
@@ -80,7 +111,8 @@ async def run(traffic: Traffic, stop: asyncio.Event) -> dict[str, Any]:
         async with asyncio.TaskGroup() as group:
             for number in range(traffic.clients):
                 client = Client(host, port, traffic.timeout)
-                group.create_task(_keep_asking(client, number, prefix, traffic.think, stop, log.records))
+                turns = _Turns(prefix, traffic.paths, number)
+                group.create_task(_keep_asking(client, turns, traffic.think, stop, log.records))
     finally:
         ending.cancel()
         flushing.cancel()
@@ -95,16 +127,13 @@ async def run(traffic: Traffic, stop: asyncio.Event) -> dict[str, Any]:
 
 
 async def _keep_asking(
-    client: Client, number: int, prefix: str, think: float, stop: asyncio.Event, records: list[Record]
+    client: Client, turns: _Turns, think: float, stop: asyncio.Event, records: list[Record]
 ) -> None:
     # Each client begins somewhere else in its pause and in the round of requests: no marching in step.
-    pauses = random.Random(number)  # noqa: S311
-    await _pause(stop, pauses.uniform(0, think))
-    turn = number
+    await _pause(stop, turns.source.uniform(0, think))
     while not stop.is_set():
-        records.append(await client.perform(_request(prefix, turn, pauses)))
-        turn += 1
-        await _pause(stop, pauses.uniform(0.5 * think, 1.5 * think))
+        records.append(await client.perform(turns.next()))
+        await _pause(stop, turns.source.uniform(0.5 * think, 1.5 * think))
     client.close()
 
 
@@ -114,16 +143,6 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
             await stop.wait()
     except TimeoutError:
         pass
-
-
-def _request(prefix: str, turn: int, source: random.Random) -> Request:
-    match turn % 3:
-        case 0:
-            return Request("GET", f"{prefix}/")
-        case 1:
-            return Request("GET", f"{prefix}/version")
-        case _:
-            return Request("POST", f"{prefix}/echo", source.randbytes(source.randint(1, LONGEST_ECHO)))
 
 
 def _address(url: str) -> tuple[str, int, str]:

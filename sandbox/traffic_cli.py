@@ -22,13 +22,21 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "traffic",
         help="ask an address all the time and account for every request",
-        description="Clients with kept-alive connections send GET / , GET /version and POST /echo in turn. "
+        description="Clients with kept-alive connections send GET / , GET /version and POST /echo in turn, "
+        "or GET to each --path. "
         "Runs for the duration, or until SIGTERM or SIGINT; requests in flight are finished. "
         "Exit status 1 if any request failed, 2 if the judge could not do its work.",
     )
     parser.set_defaults(handler=_handle)
     parser.add_argument("--url", required=True, help="http://host[:port][/prefix]")
     parser.add_argument("--clients", type=_number(int, 1, 1000), default=40, help="default: %(default)s")
+    parser.add_argument(
+        "--path",
+        action="append",
+        default=[],
+        dest="paths",
+        help="ask for this path with GET, instead of the sample app's three; may be given several times",
+    )
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
         "--think",
@@ -79,6 +87,7 @@ def _handle(arguments: argparse.Namespace) -> int:
         think=arguments.clients / arguments.rate if arguments.rate else arguments.think,
         duration=arguments.duration,
         timeout=arguments.timeout,
+        paths=arguments.paths,
         records=arguments.records,
     )
     try:
