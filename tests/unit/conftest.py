@@ -18,7 +18,8 @@ from tests.unit.local_haproxy import Deployed, LocalHaproxy, local_haproxy
 @pytest.fixture(autouse=True)
 def _sealing_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tasks seal what they tell each other by a key that needs no connection."""
-    monkeypatch.setattr("bluegreen.operators.support.seals.sealing_key", lambda _app: b"a key")
+    for module in ("operators.support.seals", "hooks.artifact_store", "hooks.configuration"):
+        monkeypatch.setattr(f"bluegreen.{module}.sealing_key", lambda _app: b"a key")
 
 
 @pytest.fixture
