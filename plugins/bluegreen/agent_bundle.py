@@ -79,6 +79,16 @@ def memory_input(request: Mapping[str, Any], bundle: AgentBundle | None = None) 
     return (bundle or agent_bundle()).compressed + json.dumps(request).encode()
 
 
+@cache
+def droplet_version() -> str:
+    """Return the digest of the part of the agent that builds releases, and decides what is in them."""
+    digest = hashlib.sha256()
+    for name, path in sorted(_files(AGENT_DIRECTORY).items()):
+        if name.startswith("agent/droplet/"):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def agent_text(name: str) -> str:
     """Return one file of the agent, for example ``droplet/mask.py``."""
     return (AGENT_DIRECTORY / name).read_text(encoding="utf-8")
