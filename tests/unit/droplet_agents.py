@@ -26,9 +26,15 @@ class Refusal:
 Answer = BlueGreenError | Refusal | list[dict[str, Any]]
 
 
-def ended(state: str, result: str = "success", exit_status: int = 0) -> list[dict[str, Any]]:
-    """What is said of a job that is followed: a sign of life, and how it stands then."""
+def ended(
+    state: str, result: str = "success", exit_status: int = 0, **answers: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What is said of a job that is followed: a sign of life, and how it stands then.
+
+    :param answers: of the job's steps, by verb.
+    """
     end = {"state": state, "result": result, "exit_status": exit_status, "run_id": "run", "seconds": 1.5}
+    end["answers"] = answers
     return [{"lines": [], "cursor": 0}, {**end, "cursor": 1}]
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import paramiko
 
@@ -50,10 +53,87 @@ class _Session(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko has 
         self.server.answer(channel, command)
 
 
+class _Files(paramiko.SFTPServerInterface):  # type: ignore[misc]  # paramiko has no types
+    """The files below a directory, as a droplet's whole file system."""
+
+    def __init__(self, _session: Any, server: SshServer) -> None:
+        super().__init__(_session)
+        self.server = server
+
+    def _path(self, path: str) -> Path:
+        return self.server.files / path.lstrip("/")
+
+    def open(self, path: str, flags: int, attr: Any) -> Any:
+        """Open a file."""
+        if self.server.refuses_to_open:
+            return paramiko.SFTP_FAILURE
+        try:
+            descriptor = os.open(self._path(path), flags, 0o600)
+        except OSError as error:
+            return paramiko.SFTPServer.convert_errno(error.errno)
+        handle = _Handle(flags)
+        handle.server = self.server
+        handle.filename = path
+        handle.readfile = handle.writefile = os.fdopen(
+            descriptor, "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "wb"
+        )
+        return handle
+
+    def stat(self, path: str) -> Any:
+        """Return a file's attributes."""
+        return self.lstat(path)
+
+    def lstat(self, path: str) -> Any:
+        """Return a file's attributes."""
+        try:
+            return paramiko.SFTPAttributes.from_stat(os.lstat(self._path(path)))
+        except OSError as error:
+            return paramiko.SFTPServer.convert_errno(error.errno)
+
+    def remove(self, path: str) -> Any:
+        """Remove a file."""
+        self._path(path).unlink()
+        return paramiko.SFTP_OK
+
+    def posix_rename(self, oldpath: str, newpath: str) -> Any:
+        """Rename a file."""
+        self._path(oldpath).replace(self._path(newpath))
+        return paramiko.SFTP_OK
+
+
+class _Handle(paramiko.SFTPHandle):  # type: ignore[misc]  # paramiko has no types
+    """An open file."""
+
+    server: SshServer
+
+    def stat(self) -> Any:
+        """Return its attributes."""
+        return paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
+
+    def write(self, offset: int, data: bytes) -> Any:
+        """Write, unless the disk is full or the link is cut."""
+        if offset >= self.server.room:
+            if self.server.full_is_silent:
+                return paramiko.SFTP_OK
+            return paramiko.SFTP_FAILURE
+        if offset >= self.server.cut_after:
+            self.server.cut()
+        return super().write(offset, data)
+
+
 class SshServer:
-    """Accepts one login key, and runs :attr:`answer` for each command."""
+    """Accepts one login key, and runs :attr:`answer` for each command.
+
+    :ivar files: the directory that SFTP shows as ``/``.
+    :ivar room: bytes that a file may have, and whether a full disk is reported at all.
+    :ivar cut_after: bytes of a file after which every connection ends.
+    """
 
     def __init__(self) -> None:
+        self.files = Path("/nonexistent")
+        self.refuses_to_open = False
+        self.room = self.cut_after = 1 << 40
+        self.full_is_silent = False
         self.host_key: HostKeyPair = generate()
         self.login_key: HostKeyPair = generate()
         self.answer: Answer = says()
@@ -75,6 +155,11 @@ class SshServer:
         """How many clients are connected now."""
         return sum(transport.is_active() for transport in self._transports)
 
+    def cut(self) -> None:
+        """End every connection; new ones are taken."""
+        for transport in self._transports:
+            transport.close()
+
     def close(self) -> None:
         """Stop accepting; end what is open."""
         if self.stopped.is_set():
@@ -94,6 +179,7 @@ class SshServer:
                 return
             transport = paramiko.Transport(client)
             transport.add_server_key(_key(self.host_key))
+            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Files, self)
             self._transports.append(transport)
             try:
                 transport.start_server(server=_Session(self), event=threading.Event())

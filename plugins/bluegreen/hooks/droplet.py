@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from paramiko import Channel, Transport
+    from paramiko import Channel, SFTPClient, Transport
 
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.settings.app import App
@@ -133,6 +133,27 @@ class DropletHook(BaseHook):
                 with self._limit(transport):
                     if channel.recv_exit_status() == -1:
                         raise EOFError("the command ended without an exit status")
+
+    @contextmanager
+    def sftp(self) -> Iterator[SFTPClient]:
+        """Yield a client for the droplet's files; each of its answers takes ``command_timeout`` at most.
+
+        What it raises for a file, rather than for the connection, is for the caller to handle.
+
+        :raises DropletUnreachableError: if the droplet does not answer or stops answering.
+        :raises DropletRefusedError: if the host key or the login is refused.
+        """
+        from paramiko import SFTPClient
+
+        with self._losses_named(self.command_timeout):
+            transport = self._connect()
+            with self._limit(transport):
+                client = SFTPClient.from_transport(transport)
+            if client is None:
+                raise EOFError("no channel for SFTP")
+            with client:
+                client.get_channel().settimeout(self.command_timeout)
+                yield client
 
     def _lines(self, channel: Channel) -> Iterator[str]:
         received, left = b"", MOST_STREAMED

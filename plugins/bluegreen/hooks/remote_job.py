@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from airflow.sdk import BaseHook
 
-from agent.protocol import Verb
+from agent.protocol import Program, Verb
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.droplet_agent import DropletAgentHook
 from bluegreen.release.jobs import JobReport, JobState
@@ -49,14 +49,14 @@ class RemoteJob(BaseHook):
     ) -> None:
         self.agent.close()
 
-    def start(self, run_id: str, program: dict[str, Any], timeout: int) -> None:
+    def start(self, run_id: str, program: Program, timeout: int) -> None:
         """Start the job, or attach to the one that is there.
 
         A job of that name that is at work, or that ended for the same run, is left as it is. Jobs of earlier
         runs that do not do the very same are stopped before.
 
         :param run_id: the Airflow run.
-        :param program: what to do, see the agent's ``start_job``.
+        :param program: what to do.
         :param timeout: seconds after which systemd ends the job.
         :raises AgentRefusedError: with the code ``claimed`` if a later run has claimed the droplet.
         """

@@ -25,6 +25,7 @@ class JobReport(BaseModel):
     :param run_id: the run that started the job.
     :param seconds: how long the job has run, or ran.
     :param cursor: the position up to which its output was read.
+    :param answers: those of its steps by verb, if it succeeded.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,6 +36,7 @@ class JobReport(BaseModel):
     run_id: str
     seconds: float
     cursor: int
+    answers: Mapping[str, Any] = {}
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> JobReport:
