@@ -10,6 +10,7 @@ from bluegreen.errors import SettingsError
 from bluegreen.fleet.droplets import Fleet
 from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.preview_key import preview_key
+from bluegreen.release.servers import connections_of
 from bluegreen.settings.app import App
 from bluegreen.settings.fleet import EntryPoint
 from bluegreen.traffic.agent_answers import ServerState
@@ -43,7 +44,7 @@ def haproxy_config(
     def server(name: str, address: IPv4Address) -> Server:
         known = as_it_runs.get(name)
         port = known.port if known else app.server.port
-        return Server(name, address, port, (known and known.maxconn) or app.server.workers)
+        return Server(name, address, port, (known and known.maxconn) or connections_of(app))
 
     values = ConfigValues(
         app=app.id,

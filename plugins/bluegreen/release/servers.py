@@ -22,8 +22,10 @@ LEAST_HEARTBEAT = 50
 # What an app's own command is searched in, after the release's own programs and the directory of its perl.
 _SEARCHED = ("/usr/local/bin", "/usr/bin", "/bin")
 
-# Servers that finish requests in progress after a signal other than SIGTERM, by the names of their programs.
-_FINISH_ON_QUIT = frozenset({"starman", "twiggy", "prefork", "hypnotoad"})
+# Servers that finish the requests in progress after SIGQUIT only, by a word of their commands. SIGQUIT kills
+# start_server, whatever it has started.
+_FINISH_ON_QUIT = frozenset({"starman", "twiggy", "prefork"})
+_KILLED_BY_QUIT = "start_server"
 
 # Perl modules without which a preset cannot run: the load check fails if one is missing.
 _MODULES = {
@@ -200,8 +202,8 @@ def _stop_signal(server: ServerSettings) -> str:
         return server.stop_signal
     if server.command is None:
         return "SIGTERM" if server.preset in (Preset.STARLET, Preset.UWSGI) else "SIGQUIT"
-    programs = {PurePosixPath(word).name for word in server.command}
-    return "SIGQUIT" if programs & _FINISH_ON_QUIT else "SIGTERM"
+    names = {PurePosixPath(word).name for word in server.command}
+    return "SIGQUIT" if names & _FINISH_ON_QUIT and _KILLED_BY_QUIT not in names else "SIGTERM"
 
 
 def _below(directory: str, path: str) -> str:

@@ -139,7 +139,7 @@ class ServerSettings(Section):
             raise ValueError("script is missing: the path of the app's script, such as script/my_app")
         if not self.runs_script and self.script is not None:
             raise ValueError(
-                "script is for the preset mojolicious, and for a command with {script}; remove it"
+                "script is for the preset mojolicious and for a command with {script}; remove it"
             )
         if self.runs_script and "psgi" in self.model_fields_set:
             raise ValueError("psgi is not used where script is; remove it")

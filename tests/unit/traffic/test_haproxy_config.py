@@ -20,6 +20,7 @@ from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import ServerState
 from bluegreen.traffic.haproxy_config import Server, rendered_servers
+from tests.unit.app_settings import settings_of
 from tests.unit.fleets import FLEET
 from tests.unit.local_haproxy import REVISIONS, Deployed
 from tests.unit.shop_config import BLUE, GREEN, SECOND, render
@@ -44,6 +45,17 @@ def test_the_live_color_keeps_what_its_release_was_started_with(monkeypatch: pyt
         ("blue-1", 9090, 2),
         ("green-1", 8080, 8),
     ]
+
+
+def test_a_server_with_an_event_loop_is_sent_more_requests_than_it_has_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    login = SimpleNamespace(login="admin", password="Pa55-word")
+    monkeypatch.setattr(hook_module, "get_connection", lambda _: login)
+    monkeypatch.setattr(hook_module, "preview_key", lambda _: "0123456789abcdef")
+    app = settings_of(tmp_path, "preset: mojolicious\nscript: script/shop\nworkers: 3")
+    servers = rendered_servers(haproxy_config(app, FLEET, (2, 6)))
+    assert {server.maxconn for color in Color for server in servers[color]} == {3000}
 
 
 def test_the_same_fleet_in_another_order_is_the_same_file() -> None:
