@@ -32,8 +32,14 @@ def environment(finalize: Callable[[object], object] | None = None) -> Environme
     )
 
 
+class UnitText(str):
+    """Text that is quoted for a systemd unit already."""
+
+    __slots__ = ()
+
+
 def render_unit(name: str, **values: object) -> str:
-    """Render a systemd unit; values are plain words (letters, digits and ``_ . / : @ ~ -``) only.
+    """Render a systemd unit; values are plain words (letters, digits, ``_ . / : @ ~ -``) or quoted already.
 
     :param name: path of the template below ``include/templates``.
     :raises jinja2.UndefinedError: if the template needs a value that is not given.
@@ -43,6 +49,8 @@ def render_unit(name: str, **values: object) -> str:
 
 
 def _check_unit_word(value: object) -> str:
+    if isinstance(value, UnitText):
+        return value
     text = str(value)
     if not _UNIT_WORD.fullmatch(text):
         raise ValueError(f"{text!r} cannot be part of a systemd unit")

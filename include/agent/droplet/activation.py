@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,57 +11,52 @@ from pathlib import Path
 from typing import NoReturn
 
 from agent.call import Call
+from agent.droplet.activated import Activated, Pairing
 from agent.droplet.claims import Claims, token_in
 from agent.droplet.health import Service, problem_of
+from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
+from agent.droplet.reserve import is_full, no_space
 from agent.fields import REVISION, number, text
 from agent.protocol import AgentError, Code, Json
-from agent.system import remove_tree, write_atomically
+from agent.release_name import DIGEST, RELEASE, revision_of
+from agent.system import write_atomically
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What is shown of an unhealthy app's last words: its lines, and their bytes.
 LAST_LINES, LAST_BYTES = 20, 1 << 16
 # Seconds for journald to read what an app has written.
 SYNC_SECONDS = 10
 
 
-def activate(call: Call, request: Json) -> NoReturn:
+def activate(call: Call, request: Json) -> Json:
     """Let an app's service run a release, and wait until it is healthy; otherwise go back to another one.
 
-    It is the end of a job: it writes what it does, and ends with status 0 if the release is healthy. Releases
-    that are not needed any more are removed then.
+    Releases and configurations that are not needed any more are removed then.
 
-    Request: ``app``, ``unit`` (the job's), ``revision``, ``kept`` (a revision that stays, or an empty text),
-    ``keep`` (how many releases stay besides), ``unit_text`` (the service's unit), and how the service is
-    asked: ``address``, ``port``, ``path``, ``host``, ``https``, ``statuses``, ``healthy_threshold``,
-    ``timeout``. Answer: none. Codes: ``claimed``, ``unhealthy``, ``failed``. Killed anywhere, the service
-    runs one whole release or the other; the next call finishes.
+    Request: ``protocol.ActivateRequest``. Answer: nothing. Codes: ``claimed``, ``unhealthy``, ``failed``.
+    Killed anywhere, the service runs one release with its own configuration and command, or another one with
+    those; the next call finishes.
     """
-    os.environ["PATH"] = PATH
     activation = Activation.of(call, request)
-    try:
-        activation.run()
-        activation.prune()
-    except OSError as error:
-        raise activation.failed("the release cannot be activated", str(error)) from None
-    sys.exit(0)
+    activation.run()
+    activation.activated.prune(activation.keep, activation.kept, activation.pairing)
+    return {}
 
 
 @dataclass(frozen=True)
 class Activation:
     """The activation of one release.
 
-    :param kept: a revision that stays on the droplet, and is the first to go back to.
+    :param kept: a revision whose latest release stays on the droplet, and is the first to go back to.
     :param keep: how many healthy releases stay besides.
     """
 
     job: Job
     claims: Claims
     service: Service
-    revision: str
+    pairing: Pairing
     kept: str
     keep: int
-    unit_text: str
 
     @classmethod
     def of(cls, call: Call, request: Json) -> Activation:
@@ -71,15 +64,19 @@ class Activation:
 
         :raises AgentError: with the code ``bad_request``.
         """
-        job = Job.of(call, request)
+        job, release = Job.of(call, request), text(request, "release", RELEASE)
+        pairing = Pairing(
+            release,
+            text(request, "configuration", DIGEST),
+            text(request, "unit_text", r"[^\x00]{1,100000}"),
+        )
         return cls(
             job,
             Claims(job.app, call.deadline),
-            Service.of(request),
-            text(request, "revision", REVISION),
+            Service.of({**request, "revision": revision_of(release)}),
+            pairing,
             text(request, "kept", f"({REVISION})?"),
             int(number(request, "keep", 1, 1000)),
-            text(request, "unit_text", r"[^\x00]{1,100000}"),
         )
 
     @property
@@ -87,24 +84,34 @@ class Activation:
         """The app's directory."""
         return self.job.app.root
 
+    @property
+    def activated(self) -> Activated:
+        """The releases that were healthy on this droplet."""
+        return Activated(self.job.app)
+
     def run(self) -> None:
         """Start the release, and wait until it is healthy.
 
         :raises AgentError: if it is not; then the droplet runs another release, or none.
         """
+        self.activated.require(self.pairing)
+        fallback = self.activated.fallback(self.pairing, self.kept)
         with self._held("another run has claimed this droplet; nothing was activated"):
-            self._install_unit()
-            fallback = self._fallback()
-            self._start(self.revision)
+            is_new = self._write_unit(self.pairing)
+            try:
+                self._start(self.pairing, is_new)
+            except AgentError as error:
+                self._go_back(str(error), fallback)
         say(f"waiting for {self.service.url}")
         if problem := problem_of(self.service):
             last_words(self.job.app.service)
             timeout = self.service.timeout
             problem = " ".join(problem.split())
-            self._give_up(
-                f"the app was started but did not become healthy within {timeout:g} s: {problem}", fallback
-            )
-        (self.root / "activated" / self.revision).touch()
+            why = f"the app was started but did not become healthy within {timeout:g} s: {problem}"
+            with self._held(f"{why} (another run has claimed this droplet, so nothing was done about that)"):
+                self._go_back(why, fallback)
+        self.activated.record(self.pairing)
+        say(f"{self.pairing.release} runs and is healthy")
 
     @contextlib.contextmanager
     def _held(self, refusal: str) -> Iterator[None]:
@@ -120,43 +127,58 @@ class Activation:
                 raise AgentError(Code.CLAIMED, refusal) from None
             yield
 
-    def _install_unit(self) -> None:
+    def _write_unit(self, pairing: Pairing) -> bool:
+        """Let the service's unit name a release, its configuration and its command; False if it did.
+
+        :raises AgentError: if it cannot be written; then it is the old one.
+        """
+        path = self.job.app.paths.units / self.job.app.service
+        wanted = pairing.unit_text.encode()
+        if path.is_file() and path.read_bytes() == wanted:
+            return False
+        try:
+            write_atomically(path, wanted, 0o644)
+        except OSError as error:
+            raise self._failed(f"cannot install the unit {path.name}", error.strerror or "") from None
+        return True
+
+    def _start(self, pairing: Pairing, is_new: bool) -> None:
+        """Let the service run what its unit names.
+
+        :param is_new: whether the unit has just been written.
+        :raises AgentError: if it does not start.
+        """
         service = self.job.app.service
-        path = self.claims.app.paths.units / service
-        wanted = self.unit_text.encode()
-        if not path.is_file() or path.read_bytes() != wanted:
-            try:
-                write_atomically(path, wanted, 0o644)
-            except OSError as error:
-                raise self.failed(f"cannot install the unit {service}", error.strerror or "") from None
         # Not only when it was just written: a run before this one may have been killed here.
-        if _output("systemctl", "show", "--property=NeedDaemonReload", "--value", service)[1] == "yes":
+        if (
+            is_new
+            or _output("systemctl", "show", "--property=NeedDaemonReload", "--value", service)[1] == "yes"
+        ):
             self._attempt(f"cannot load {service}", "systemctl", "daemon-reload")
         # Enabling reloads systemd's configuration, which takes its time.
         if _output("systemctl", "is-enabled", "--quiet", service)[0] != 0:
             self._attempt(f"cannot enable {service}", "systemctl", "enable", "--quiet", service)
-
-    def _fallback(self) -> str:
-        """Return the release that a rollback goes to, or else the last one that was healthy, or nothing."""
-        found = [name for name in self.activated() if name != self.revision]
-        return self.kept if self.kept in found else next(iter(found), "")
-
-    def _start(self, revision: str) -> None:
-        new, service = self.root / "current.new", self.job.app.service
-        new.unlink(missing_ok=True)
-        new.symlink_to(f"releases/{revision}")
-        new.replace(self.root / "current")
         self._attempt(f"cannot start {service}", "systemctl", "restart", service)
+        # For people, and facts: nothing that runs goes by it.
+        new = self.root / "current.new"
+        new.unlink(missing_ok=True)
+        new.symlink_to(f"releases/{pairing.release}")
+        new.replace(self.root / "current")
 
-    def _give_up(self, why: str, fallback: str) -> NoReturn:
-        """Leave the droplet with a release that can take traffic back, if there is one."""
-        with self._held(f"{why} (another run has claimed this droplet, so nothing was done about that)"):
-            if fallback:
-                self._start(fallback)
-                raise AgentError(Code.UNHEALTHY, f"{why} (this droplet runs {fallback[:12]} again)")
+    def _go_back(self, why: str, fallback: Pairing | None) -> NoReturn:
+        """Leave the droplet with what can take traffic back, if there is any; the claims are held."""
+        if fallback is None:
             _output("systemctl", "stop", self.job.app.service)
             (self.root / "current").unlink(missing_ok=True)
             raise AgentError(Code.UNHEALTHY, why)
+        name = fallback.release[:12]
+        try:
+            self._start(fallback, self._write_unit(fallback))
+        except AgentError as error:
+            raise AgentError(
+                Code.UNHEALTHY, f"{why} (nor does this droplet go back to {name}: {error})"
+            ) from None
+        raise AgentError(Code.UNHEALTHY, f"{why} (this droplet runs {name} again)")
 
     def _attempt(self, what: str, *command: str) -> None:
         """Run a program.
@@ -167,42 +189,14 @@ class Activation:
         if output:
             say(output)
         if status != 0:
-            raise self.failed(what, output)
+            raise self._failed(what, output)
 
-    def failed(self, what: str, output: str) -> AgentError:
+    def _failed(self, what: str, output: str) -> AgentError:
         """Return why something failed. Some programs do not name a full disk as their reason."""
-        disk = os.statvfs(self.root)
-        is_full = disk.f_bavail * disk.f_frsize < 1 << 20 or (disk.f_files and not disk.f_favail)
-        if is_full or os.strerror(errno.ENOSPC) in output:
-            return AgentError(Code.FAILED, f"{what}: No space left on the disk of {self.root}")
+        if is_full(self.root, output):
+            return AgentError(Code.FAILED, f"{what}: {no_space(self.job.app)}")
         lines = [line for line in output.splitlines() if line.strip()]
         return AgentError(Code.FAILED, f"{what}: {lines[-1] if lines else 'no reason given'}")
-
-    def activated(self) -> list[str]:
-        """Return the releases that were healthy once, the latest activation first."""
-        return [name for name in _by_age(self.root / "activated") if (self.root / "releases" / name).is_dir()]
-
-    def prune(self) -> None:
-        """Remove releases, and installed dependencies, that are not needed any more.
-
-        Failed releases do not count; the latest of them is kept for whoever wants to look at it. Nor does the
-        one that a rollback goes back to: later ones may have been healthy here, and rejected all the same.
-        """
-        healthy = self.activated()
-        failed = [name for name in _by_age(self.root / "releases") if not self._was_healthy(name)]
-        old = [name for name in healthy[self.keep :] if name != self.kept] + failed[1:]
-        for name in old:
-            say(f"removing the release {name}")
-            (self.root / "activated" / name).unlink(missing_ok=True)
-            # Renamed first: what is half removed must not look like a release.
-            partial = self.root / "releases" / f"{name}.partial.old"
-            (self.root / "releases" / name).rename(partial)
-            remove_tree(partial)
-        for name in _by_age(self.root / "cache")[self.keep :]:
-            remove_tree(self.root / "cache" / name)
-
-    def _was_healthy(self, name: str) -> bool:
-        return (self.root / "activated" / name).exists()
 
 
 def last_words(service: str) -> None:
@@ -222,23 +216,9 @@ def last_words(service: str) -> None:
     sys.stdout.flush()
 
 
-def say(line: str) -> None:
-    """Write a line into the job's log at once."""
-    print(line, flush=True)
-
-
 def _output(*command: str) -> tuple[int, str]:
     """Run a program to its end, which the job's own limit ensures; return its status and what it wrote."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     return done.returncode, done.stdout.decode(errors="replace").strip()
-
-
-def _by_age(directory: Path) -> list[str]:
-    """Return the names in a directory, the latest first."""
-    return [path.name for path in sorted(directory.iterdir(), key=_changed, reverse=True)]
-
-
-def _changed(path: Path) -> float:
-    return path.lstat().st_mtime

@@ -59,11 +59,6 @@ def job(call: Call, request: Json) -> Json:
     return {}
 
 
-def say(line: str) -> None:
-    """Write a line into the job's log at once."""
-    print(line, flush=True)
-
-
 def _answer_of(this: Job, verb: Verb, request: Json) -> Json:
     """Do one step.
 

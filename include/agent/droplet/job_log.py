@@ -39,6 +39,11 @@ def _shown(line: bytes, hide: Hide) -> str:
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} … ({len(text)} characters)"
 
 
+def say(line: str) -> None:
+    """Write a line into the log of the job that this process is, at once."""
+    print(line, flush=True)
+
+
 def masked(line: str, hide: Hide) -> str:
     """Return a line without the environment's values, and with the mark of a cause as it is."""
     whole = hide(line)

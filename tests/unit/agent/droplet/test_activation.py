@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,81 +11,63 @@ import pytest
 
 from agent.call import Call
 from agent.droplet import activation
-from agent.droplet.activation import Activation, last_words
+from agent.droplet.activated import Activated, Pairing
+from agent.droplet.activation import activate, last_words
+from agent.droplet.configuration import install_configuration
+from agent.droplet.health import Service
 from agent.protocol import AgentError, Code, Verb
-from bluegreen.release.release import deploy_program
-from tests.unit.a_release import RELEASE
+from agent.release_name import revision_of
+from tests.unit.agent.droplet.local_droplet import SERVICE, LocalDroplet, about, configuration
+from tests.waiting import until
 
-NAME = "app-my_perl_app"
-NEW, OLD, OLDER = RELEASE.revision, "b" * 40, "c" * 40
-
-SYSTEMCTL = """#!/bin/bash
-echo "$@" >>"$SAID"
-case "$1 $2" in
-    "show --property=NeedDaemonReload") [ "${RELOAD:-no}" = no ] && echo no || echo yes ;;
-    "is-enabled --quiet") exit 1 ;;
-    "daemon-reload ") [ "${RELOAD:-no}" != refused ] || { echo "Access denied"; exit 1; } ;;
-    "restart "*) echo "$RESTARTS"; [ -z "$RESTARTS" ] ;;
-esac
-"""
+SAID = configuration({"A": "new"})
+EARLIER = configuration({"A": "old"})
 
 
-class Droplet:
-    """A droplet's directories, and a systemd that notes what it is told."""
+class Droplet(LocalDroplet):
+    """A droplet with a new release, and two that were healthy there."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.root = path / "opt" / NAME
-        self.unit = path / "etc/systemd/system" / f"{NAME}.service"
-        self.job = path / "run/bluegreen" / f"bluegreen-{NAME}-{NEW[:12]}"
-        for place in (self.job, self.unit.parent, path / "bin", self.root / "cache", self.root / "activated"):
-            place.mkdir(parents=True)
-        self.program("systemctl", SYSTEMCTL)
-        self.program("journalctl", "#!/bin/sh\n")
-        (self.job / "token").write_text("7\n")
-        for age, revision in enumerate((NEW, OLD, OLDER)):
-            (self.root / "releases" / revision).mkdir(parents=True)
-            if revision != NEW:
-                self.was_healthy(revision, age)
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(path, monkeypatch)
+        self.new = self.put("a" * 40)
+        self.old, self.older = self.put("b" * 40), self.put("c" * 40)
+        for wanted in (SAID, EARLIER):
+            install_configuration(self.app, wanted)
+        for age, release in enumerate((self.old, self.older)):
+            self.was_healthy(release, age)
 
-    def program(self, name: str, text: str) -> None:
-        (self.path / "bin" / name).write_text(text)
-        (self.path / "bin" / name).chmod(0o755)
+    def was_healthy(self, release: str, age: int = 0, configured: str = EARLIER["digest"]) -> None:
+        Activated(self.app).record(Pairing(release, configured, f"unit of {release}\n"))
+        os.utime(self.app.root / "activated" / release, (1000 - age, 1000 - age))
 
-    def was_healthy(self, revision: str, age: int) -> None:
-        mark = self.root / "activated" / revision
-        mark.touch()
-        os.utime(mark, (1000 - age, 1000 - age))
-
-    def claimed_by(self, token: int) -> None:
-        (self.path / "run/bluegreen" / f"{NAME}.token").write_text(f"{token}\n")
-
-    def activation(self, **changes: Any) -> Activation:
-        request = {**deploy_program(RELEASE)["requests"]["activate"], "timeout": 1, **changes}
-        return Activation.of(Call.of(Verb.ACTIVATE), request)
+    def activate(self, **changes: Any) -> None:
+        release = changes.get("release", self.new)
+        wanted = {
+            "release": release,
+            "configuration": SAID["digest"],
+            "unit_text": f"unit of {release}\n",
+            "kept": "",
+            "keep": 5,
+            "address": "127.0.0.1",
+            "port": 8080,
+            "path": "/health",
+            "host": None,
+            "https": False,
+            "statuses": [],
+            "healthy_threshold": 3,
+            "timeout": 1,
+        }
+        activate(Call.of(Verb.ACTIVATE), about(**{**wanted, **changes}))
 
     def refusal(self, **changes: Any) -> AgentError:
         with pytest.raises(AgentError) as raised:
-            self.activation(**changes).run()
+            self.activate(**changes)
         return raised.value
-
-    @property
-    def current(self) -> str | None:
-        link = self.root / "current"
-        return str(link.readlink()).removeprefix("releases/") if link.is_symlink() else None
-
-    @property
-    def said(self) -> list[str]:
-        return (self.path / "said").read_text().splitlines()
 
 
 @pytest.fixture
 def droplet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Droplet:
-    monkeypatch.setenv("BLUEGREEN_ROOT", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setenv("SAID", str(tmp_path / "said"))
-    monkeypatch.setenv("RESTARTS", "")
-    return Droplet(tmp_path)
+    return Droplet(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -98,37 +81,73 @@ def unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("healthy")
-def test_a_healthy_release_is_current_and_its_unit_is_installed_and_enabled(droplet: Droplet) -> None:
-    droplet.activation().run()
-    assert droplet.current == NEW
-    assert (droplet.root / "activated" / NEW).exists()
-    assert droplet.unit.read_text() == deploy_program(RELEASE)["requests"]["activate"]["unit_text"]
+def test_a_healthy_release_runs_and_its_unit_is_installed_and_enabled(droplet: Droplet) -> None:
+    droplet.activate()
+    assert droplet.read("running") == droplet.unit.read_text() == f"unit of {droplet.new}\n"
     assert droplet.unit.stat().st_mode & 0o777 == 0o644
-    told = [f"enable --quiet {NAME}.service", f"restart {NAME}.service"]
-    assert [line for line in droplet.said if line in told] == told
+    assert droplet.current == droplet.new
+    assert f"enable --quiet {SERVICE}" in droplet.told
+    recorded = Activated(droplet.app).pairings()[0]
+    assert recorded == Pairing(droplet.new, SAID["digest"], f"unit of {droplet.new}\n")
+    assert (droplet.app.root / "activated" / droplet.new).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.usefixtures("healthy")
-@pytest.mark.parametrize("needed", ["yes", "no"])
-def test_systemd_reads_its_units_again_if_it_has_to(
-    droplet: Droplet, needed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RELOAD", needed)
-    droplet.activation().run()
-    assert ("daemon-reload" in droplet.said) is (needed == "yes")
-
-
-@pytest.mark.usefixtures("healthy")
-def test_a_unit_that_systemd_does_not_read_runs_no_release(
+def test_the_app_is_asked_for_the_release_s_own_revision(
     droplet: Droplet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RELOAD", "refused")
-    assert str(droplet.refusal()) == f"cannot load {NAME}.service: Access denied"
-    assert droplet.current is None
+    asked: list[str] = []
+
+    def problem_of(service: Service) -> str:
+        asked.append(service.revision)
+        return ""
+
+    monkeypatch.setattr(activation, "problem_of", problem_of)
+    droplet.activate()
+    assert asked == [revision_of(droplet.new)]
+
+
+@pytest.mark.usefixtures("healthy")
+def test_systemd_reads_its_units_again_only_if_it_has_to(droplet: Droplet) -> None:
+    droplet.activate()
+    assert "daemon-reload" in droplet.told
+    (droplet.path / "said").unlink()
+    droplet.activate()
+    assert "daemon-reload" not in droplet.told
+    # A run before this one was killed before systemd has read the unit.
+    (droplet.path / "loaded").write_text("another unit\n")
+    droplet.activate()
+    assert "daemon-reload" in droplet.told
+    assert droplet.read("running") == f"unit of {droplet.new}\n"
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_unit_that_systemd_does_not_read_runs_no_release(droplet: Droplet) -> None:
+    droplet.activate(release=droplet.old)
+    (droplet.path / "refused").write_text("Access denied\n")
+    assert str(droplet.refusal()).startswith(
+        f"cannot load {SERVICE}: Access denied (nor does this droplet go"
+    )
+    assert droplet.read("running") == f"unit of {droplet.old}\n"
+    assert droplet.current == droplet.old
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_unit_that_cannot_be_written_leaves_what_runs_alone(
+    droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as context:
+        context.setattr(activation, "write_atomically", refuses)
+        refused = droplet.refusal()
+    assert str(refused) == f"cannot install the unit {SERVICE}: Operation not permitted"
+    assert droplet.told == []
 
 
 @pytest.mark.usefixtures("unhealthy")
-@pytest.mark.parametrize(("kept", "back"), [("", OLD), (OLDER, OLDER), ("d" * 40, OLD)])
+@pytest.mark.parametrize(("kept", "back"), [("", "b"), ("c" * 40, "c"), ("e" * 40, "b")])
 def test_a_release_that_is_not_healthy_gives_way_to_what_a_rollback_goes_to_or_to_the_last_one(
     droplet: Droplet, kept: str, back: str
 ) -> None:
@@ -136,27 +155,67 @@ def test_a_release_that_is_not_healthy_gives_way_to_what_a_rollback_goes_to_or_t
     assert refused.code is Code.UNHEALTHY
     assert str(refused) == (
         "the app was started but did not become healthy within 1 s: it answers 500 "
-        f"(this droplet runs {back[:12]} again)"
+        f"(this droplet runs {back * 12} again)"
     )
-    assert droplet.current == back
-    assert not (droplet.root / "activated" / NEW).exists()
+    assert revision_of(droplet.current or "") == back * 40
+    assert droplet.read("running") == droplet.unit.read_text() == f"unit of {droplet.current}\n"
+    assert not (droplet.app.root / "activated" / droplet.new).exists()
 
 
 @pytest.mark.usefixtures("unhealthy")
-def test_a_first_release_that_is_not_healthy_leaves_nothing_running(droplet: Droplet) -> None:
-    for revision in (OLD, OLDER):
-        (droplet.root / "activated" / revision).unlink()
+def test_a_configuration_that_is_not_healthy_gives_way_to_the_release_s_earlier_one(droplet: Droplet) -> None:
+    droplet.was_healthy(droplet.new, -1)
+    assert "(this droplet runs aaaaaaaaaaaa again)" in str(droplet.refusal(unit_text="with another one\n"))
+    assert droplet.read("running") == f"unit of {droplet.new}\n"
+
+
+def forget_configuration(droplet: Droplet) -> None:
+    (droplet.app.configurations / EARLIER["digest"]).rename(droplet.app.configurations / ("0" * 64))
+
+
+def forget_releases(droplet: Droplet) -> None:
+    for name in (droplet.old, droplet.older):
+        (droplet.app.releases / name).rename(droplet.app.releases / f"{name}.partial.x")
+
+
+def break_records(droplet: Droplet) -> None:
+    (droplet.app.root / "activated" / droplet.old).write_text("")
+    (droplet.app.root / "activated" / droplet.older).write_text(
+        '{"configuration": "../../..", "unit_text": 1}'
+    )
+
+
+@pytest.mark.usefixtures("unhealthy")
+@pytest.mark.parametrize("forget", [forget_configuration, forget_releases, break_records])
+def test_a_droplet_goes_back_only_to_what_is_there_as_a_whole(
+    droplet: Droplet, forget: Callable[[Droplet], None]
+) -> None:
+    forget(droplet)
     assert str(droplet.refusal()).endswith("within 1 s: it answers 500")
-    assert droplet.current is None
-    assert droplet.said[-1] == f"stop {NAME}.service"
+    assert (droplet.current, droplet.read("running")) == (None, None)
+    assert droplet.told[-1] == f"stop {SERVICE}"
+
+
+@pytest.mark.usefixtures("healthy")
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"release": f"{'e' * 40}-{'e' * 16}"}, f"the release {'e' * 40}-{'e' * 16} is not on this droplet"),
+        ({"configuration": "e" * 64}, f"the configuration {'e' * 16} is not on this droplet"),
+    ],
+)
+def test_what_is_not_on_the_droplet_is_not_activated(
+    droplet: Droplet, changes: dict[str, str], problem: str
+) -> None:
+    assert str(droplet.refusal(**changes)) == problem
+    assert (droplet.told, droplet.unit.exists()) == ([], False)
 
 
 @pytest.mark.usefixtures("healthy")
 def test_nothing_is_activated_on_a_droplet_that_another_run_has_claimed(droplet: Droplet) -> None:
     droplet.claimed_by(8)
     assert str(droplet.refusal()) == "another run has claimed this droplet; nothing was activated"
-    assert droplet.current is None
-    assert not droplet.unit.exists()
+    assert (droplet.current, droplet.unit.exists()) == (None, False)
 
 
 def test_what_another_run_has_claimed_meanwhile_is_left_alone(
@@ -170,7 +229,7 @@ def test_what_another_run_has_claimed_meanwhile_is_left_alone(
     assert str(droplet.refusal()).endswith(
         "it answers 500 (another run has claimed this droplet, so nothing was done about that)"
     )
-    assert droplet.current == NEW
+    assert droplet.current == droplet.new
 
 
 @pytest.mark.usefixtures("healthy")
@@ -181,26 +240,40 @@ def test_what_another_run_has_claimed_meanwhile_is_left_alone(
         ("write: No space left on device", "No space left on the disk of {root}"),
     ],
 )
-def test_a_service_that_cannot_be_started_says_why(
-    droplet: Droplet, output: str, cause: str, monkeypatch: pytest.MonkeyPatch
+def test_a_service_that_cannot_be_started_says_why_and_the_last_release_runs_again(
+    droplet: Droplet, output: str, cause: str
 ) -> None:
-    monkeypatch.setenv("RESTARTS", output)
-    assert str(droplet.refusal()) == f"cannot start {NAME}.service: {cause.format(root=droplet.root)}"
+    (droplet.path / "unstartable").write_text(f"{droplet.new}\n{output}\n")
+    why = f"cannot start {SERVICE}: {cause.format(root=droplet.app.root)}"
+    assert str(droplet.refusal()) == f"{why} (this droplet runs {'b' * 12} again)"
+    assert droplet.read("running") == f"unit of {droplet.old}\n"
+    assert droplet.current == droplet.old
 
 
+@pytest.mark.usefixtures("healthy")
 def test_what_is_not_needed_any_more_is_removed(droplet: Droplet) -> None:
-    releases = droplet.root / "releases"
-    failed = ["1" * 40, "2" * 40, "3" * 40]
-    for age, name in enumerate(failed):
-        (releases / name / "lib").mkdir(parents=True)
-        os.utime(releases / name, (1000 - age, 1000 - age))
-    droplet.was_healthy(NEW, -1)
-    for name in ("k1", "k2"):
-        (droplet.root / "cache" / name).mkdir()
-    droplet.activation(keep=1, kept=OLDER).prune()
-    assert {path.name for path in releases.iterdir()} == {NEW, OLDER, failed[0]}
-    assert {path.name for path in (droplet.root / "activated").iterdir()} == {NEW, OLDER}
-    assert len(list((droplet.root / "cache").iterdir())) == 1
+    rejected = [droplet.put(digit * 40) for digit in "123"]
+    places = [droplet.app.releases / name for name in rejected]
+
+    def last_is_latest() -> bool:
+        places[-1].chmod(0o755)
+        return places[-1].stat().st_ctime > max(place.stat().st_ctime for place in places[:-1])
+
+    until(last_is_latest, "the clock goes on")
+    unused = install_configuration(droplet.app, configuration({"A": "unused"}))
+    droplet.was_healthy(f"{'f' * 40}-{'f' * 16}")
+    droplet.activate(keep=1, kept=revision_of(droplet.older))
+    names = {path.name for path in droplet.app.releases.iterdir()}
+    assert names == {droplet.new, droplet.older, rejected[-1]}
+    assert {path.name for path in (droplet.app.root / "activated").iterdir()} == {droplet.new, droplet.older}
+    assert {path.name for path in droplet.app.configurations.iterdir()} == {SAID["digest"], EARLIER["digest"]}
+    assert not unused.exists()
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_configuration_goes_with_the_last_release_that_names_it(droplet: Droplet) -> None:
+    droplet.activate(keep=1)
+    assert {path.name for path in droplet.app.configurations.iterdir()} == {SAID["digest"]}
 
 
 @pytest.mark.parametrize("ends", ["", "exit 1"])
