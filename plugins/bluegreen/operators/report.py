@@ -22,6 +22,7 @@ from bluegreen.operators.support.run_end import End, end_of
 from bluegreen.operators.support.run_record import record_at_end, record_at_start
 from bluegreen.operators.support.seals import Seals, older_than_live
 from bluegreen.operators.support.this_run import left_as
+from bluegreen.polling import Deadline, poll
 from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.outcome import Outcome, RunFacts, cause_of, may_have_switched, message_of, outcome_of
 from bluegreen.run.plan import HeldLock
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from bluegreen.run.ledger import Record
 
 REPORT_KEY = "report"
+
+# Seconds to wait for a proxy that is away while a run without the lock ends, and between two attempts.
+# A later run completes the records of runs by their locks only.
+RECORD_SECONDS, RECORD_INTERVAL = 15.0, 1.0
 
 
 class ReportOperator(BlueGreenOperator):
@@ -203,5 +208,16 @@ class ReportOperator(BlueGreenOperator):
             self.log.warning("not recorded everywhere: %s", error)
 
     def _record_without_lock(self, record: Record, proxies: Iterable[Droplet]) -> None:
-        with closing(ProxiesHook(self.app, proxies)) as hook:
+        def is_recorded() -> bool:
             hook.record(record.line())
+            return True
+
+        with closing(ProxiesHook(self.app, proxies)) as hook:
+            poll(
+                is_recorded,
+                missing="the run is not recorded",
+                every=RECORD_INTERVAL,
+                deadline=Deadline(),
+                seconds=RECORD_SECONDS,
+                report=lambda error: self.log.info("not recorded everywhere yet: %s", error),
+            )

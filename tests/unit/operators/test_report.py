@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, create_autospec
 
 import pytest
 from airflow.sdk.exceptions import (
@@ -15,9 +15,11 @@ from structlog.testing import capture_logs
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, NothingToDoError
+from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import report
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.run.outcome import Outcome
+from tests.unit.fleets import LB
 from tests.unit.runs import APP, GONE, LOCK, REVISION, TOKEN, context, plan, report_of
 from tests.unit.statuses import confirmed, reverted, status_at_end
 
@@ -247,6 +249,32 @@ def test_a_dry_run_is_recorded_on_no_machine(monkeypatch: pytest.MonkeyPatch) ->
     run: Any = {**context({"lock": "skipped", "check": "failed"}), "params": {"dry_run": True}}
     with pytest.raises(AirflowFailException, match="dry run of v2: refused before the switch"):
         report.ReportOperator(task_id="report", app_id=APP, subject="dry run of v2").execute(run)
+
+
+def test_a_run_without_the_lock_is_recorded_once_a_proxy_that_was_away_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(report, "RECORD_INTERVAL", 0.0)
+    away = BlueGreenError("lb-1 cannot be reached")
+    away.transient = True
+    hook = create_autospec(ProxiesHook, instance=True)
+    hook.record.side_effect = [away, away, None]
+    monkeypatch.setattr(report, "ProxiesHook", MagicMock(return_value=hook))
+    run = context({"lock": "failed"}, lock__found_proxies=[LB.model_dump(mode="json")])
+    assert "refused before the switch" in report_of(run)
+    assert hook.record.call_count == 3
+    hook.close.assert_called_once()
+
+
+def test_a_run_whose_record_cannot_be_written_is_reported_nevertheless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = create_autospec(ProxiesHook, instance=True)
+    hook.record.side_effect = BlueGreenError("lb-1: its disk is full")
+    monkeypatch.setattr(report, "ProxiesHook", MagicMock(return_value=hook))
+    run = context({"lock": "failed"}, lock__found_proxies=[LB.model_dump(mode="json")])
+    assert "refused before the switch" in report_of(run)
+    hook.record.assert_called_once()
 
 
 def test_a_deploy_of_what_is_live_ends_well_and_says_so(proxies: Any) -> None:
