@@ -1,4 +1,4 @@
-"""Command line: ``python -m sandbox up | down | status | fault … | traffic …``."""
+"""Command line: ``python -m sandbox up | down | status | stock-cpan | fault … | traffic …``."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _add_directory(command)
         if name in ("up", "serve"):
             command.add_argument("--name", help="default: the directory's name")
+    text = "fetch real distributions for the CPAN mirrors of this machine's sandboxes, once: some minutes"
+    stocking = subparsers.add_parser("stock-cpan", help=text, description=text)
+    stocking.set_defaults(handler=_stock_cpan)
     fault_cli.add_parser(subparsers)
     traffic_cli.add_parser(subparsers)
     options = parser.parse_args(arguments)
@@ -62,6 +65,13 @@ def _serve(options: argparse.Namespace) -> int:
     from sandbox.server import serve
 
     serve(Layout.of(options.dir, options.name))
+    return 0
+
+
+def _stock_cpan(_options: argparse.Namespace) -> int:
+    from sandbox.cpan import stock
+
+    print(stock.ensure(say=lambda text: print(text, file=sys.stderr)))
     return 0
 
 

@@ -46,6 +46,10 @@ class Sandbox:
         self.forge_token: str = description["forge_token"]
         self.forge_known_hosts = Path(description["forge_known_hosts"])
         self.deploy_key = Path(description["deploy_key"])
+        self.cpan_url: str = description["cpan_url"]
+        self.cpan_https_url: str = description["cpan_https_url"]
+        self.private_cpan_url: str = description["private_cpan_url"]
+        self.cpan_token: str = description["cpan_token"]
         self.repositories = Path(description["repositories"])
 
     @classmethod

@@ -68,3 +68,8 @@ class Layout:
     def forge(self) -> Path:
         """The keys of the forge's SSH server."""
         return self.directory / "forge"
+
+    @property
+    def cpan(self) -> Path:
+        """The files of the CPAN mirror."""
+        return self.directory / "cpan"

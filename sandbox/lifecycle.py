@@ -106,7 +106,7 @@ def clean(layout: Layout) -> None:
     kill_cgroup(layout.cgroup)
     unmount_below(layout.directory)
     network.remove(layout.directory)
-    for directory in (layout.machines, layout.forge):
+    for directory in (layout.machines, layout.forge, layout.cpan):
         shutil.rmtree(directory, ignore_errors=True)
     for file in (layout.description, layout.server, layout.certificate_authority):
         file.unlink(missing_ok=True)

@@ -19,6 +19,8 @@ from sandbox.api.account import Account
 from sandbox.api.app import make_app
 from sandbox.api.context import OPERATIONS
 from sandbox.api.faults import Faults
+from sandbox.cpan import server as cpan
+from sandbox.cpan import stock
 from sandbox.delay import Delays
 from sandbox.edge import Edge
 from sandbox.errors import SandboxError
@@ -30,6 +32,7 @@ from sandbox.processes import ProcessId
 from sandbox.services import SERVICES, HttpListener, Service, runner_of
 
 API_PORT = 8443
+CPAN_HTTP, CPAN_HTTPS = 8083, 8084
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +84,7 @@ async def _run(layout: Layout, net: Network, machines: Machines, edge: Edge, me:
         "repositories": str(layout.repositories),
         "pid": me.pid,
         **await _start_forge(layout, net, services["forge"], certificate),
+        **await _start_cpan(layout, net, services["cpan"], certificate),
     }
     _describe(layout, description)
     log.info("up at %s", net.gateway)
@@ -111,6 +115,25 @@ async def _start_forge(
         "forge_token": token,
         "forge_known_hosts": str(shell.known_hosts),
         "deploy_key": str(shell.deploy_key),
+    }
+
+
+async def _start_cpan(
+    layout: Layout, net: Network, service: Service, certificate: ssl.SSLContext
+) -> dict[str, str]:
+    """Serve the CPAN mirror; return how it is reached."""
+    token = "cpan_" + secrets.token_hex(16)
+    mirrors = cpan.Mirrors(layout.cpan, stock.present)
+    runner = await runner_of(cpan.make_app(mirrors, service.faults, token))
+    await service.listen(
+        HttpListener(runner, net.gateway, CPAN_HTTP),
+        HttpListener(runner, net.gateway, CPAN_HTTPS, certificate),
+    )
+    return {
+        "cpan_url": f"http://{net.gateway}:{CPAN_HTTP}/cpan",
+        "cpan_https_url": f"https://{net.gateway}:{CPAN_HTTPS}/cpan",
+        "private_cpan_url": f"https://{net.gateway}:{CPAN_HTTPS}/private-cpan",
+        "cpan_token": token,
     }
 
 

@@ -1,0 +1,8 @@
+package Sandbox::FailingTest;
+
+use strict;
+use warnings;
+
+our $VERSION = '@VERSION@';
+
+1;

@@ -1,0 +1,8 @@
+package Sandbox::Hanging;
+
+use strict;
+use warnings;
+
+our $VERSION = '@VERSION@';
+
+1;
