@@ -218,7 +218,14 @@ class Dependencies(TypedDict):
     run_tests: bool
 
 
-class BuildRequest(TypedDict):
+class StepRequest(TypedDict):
+    """What the request of every step of a job has: the app and the job's unit."""
+
+    app: str
+    unit: str
+
+
+class BuildRequest(StepRequest):
     """The request of ``build``.
 
     ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory
@@ -226,8 +233,6 @@ class BuildRequest(TypedDict):
     delivered file, is at run time. ``packages`` has the Debian packages that are installed first.
     """
 
-    app: str
-    unit: str
     revision: str
     committed: int
     source: SentFile
@@ -273,32 +278,41 @@ class Configuration(TypedDict):
     files: list[ConfigurationFile]
 
 
-class InstallRequest(TypedDict):
-    """The request of ``install``: ``artifact`` is null if the release is on the droplet already."""
+class InstallRequest(StepRequest):
+    """The request of ``install``: ``artifact`` is null if the release is on the droplet already.
 
-    app: str
-    unit: str
+    ``packages`` has the Debian packages that are installed first.
+    """
+
     release: str
     digest: str
     artifact: SentFile | None
     configuration: Configuration
+    packages: list[str]
 
 
-class LoadRequest(TypedDict):
+class LoadRequest(StepRequest):
     """The request of ``load``: the words of a command that loads the app once and ends, and its settings.
 
     ``properties`` are those of the service's unit that count for loading: the cage, environment, directory.
     """
 
-    app: str
-    unit: str
     release: str
     command: list[str]
     properties: list[str]
     timeout: float
 
 
-class ActivateRequest(TypedDict):
+class QuestionRecord(TypedDict):
+    """How an app is asked, with nothing left out."""
+
+    path: str
+    host: str | None
+    https: bool
+    statuses: list[int]
+
+
+class ActivateRequest(StepRequest, QuestionRecord):
     """The request of ``activate``: a release and a configuration that are on the droplet.
 
     ``unit_text`` is the service's systemd unit, which names both. ``kept`` is a revision, or an empty text:
@@ -307,8 +321,6 @@ class ActivateRequest(TypedDict):
     (200 to 299 if there are none), good answers in a row, and the seconds until then.
     """
 
-    app: str
-    unit: str
     release: str
     configuration: str
     kept: str
@@ -316,23 +328,17 @@ class ActivateRequest(TypedDict):
     unit_text: str
     address: str
     port: int
-    path: str
-    host: str | None
-    https: bool
-    statuses: list[int]
     healthy_threshold: int
     timeout: float
 
 
-class RunRequest(TypedDict):
+class RunRequest(StepRequest):
     """The request of ``run``: a command of the app's settings, as its words, and the user that it runs as.
 
     ``release`` is the one in whose directory it runs, or an empty text while none is known. ``cage`` has the
     properties of its unit.
     """
 
-    app: str
-    unit: str
     release: str
     user: str
     command: list[str]
@@ -374,15 +380,6 @@ class QuestionFields(TypedDict, total=False):
     host: str | None
     https: bool | None
     statuses: list[int] | None
-
-
-class QuestionRecord(TypedDict):
-    """How an app is asked, with nothing left out."""
-
-    path: str
-    host: str | None
-    https: bool
-    statuses: list[int]
 
 
 class DeadlineRecord(TypedDict):
