@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 from aiohttp import web
@@ -49,11 +50,14 @@ class Forge:
 
 
 @contextmanager
-def local_forge(repositories: Path, token: str = "", keys: Path | None = None) -> Iterator[Forge]:
+def local_forge(
+    repositories: Path, token: str = "", keys: Path | None = None, tls: SSLContext | None = None
+) -> Iterator[Forge]:
     """Serve the bare repositories of a directory.
 
     :param token: the password for those below ``private/``.
     :param keys: directory for the keys of an SSH server; there is none without it.
+    :param tls: serves https instead of http.
     """
     loop, ready, ended = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     found: list[Forge] = []
@@ -71,9 +75,9 @@ def local_forge(repositories: Path, token: str = "", keys: Path | None = None) -
         app.middlewares.insert(0, remember)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        forge.url = f"http://127.0.0.1:{runner.addresses[0][1]}/git"
+        forge.url = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}/git"
         if keys is not None:
             forge.ssh = SshForge("127.0.0.1", 0, repositories, faults, keys)
             await forge.ssh.start()

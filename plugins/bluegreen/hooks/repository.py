@@ -20,6 +20,7 @@ from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.archive import Source, write_source
 from bluegreen.source.cache import cache_directory, own_directory
 from bluegreen.source.git import SSH_OPTIONS
+from bluegreen.source.needed import needed_paths
 
 if TYPE_CHECKING:
     from airflow.providers.git.hooks.git import GitHook
@@ -47,7 +48,14 @@ def with_source(app: App, revision: str) -> Iterator[Source]:
     with TemporaryDirectory(dir=sources) as directory:
         target = Path(directory) / "source.tar.gz"
         with repository_access(app) as access:
-            source = write_source(app.repository, revision, target, access=access)
+            source = write_source(
+                app.repository,
+                revision,
+                target,
+                root=app.server.root,
+                needed=needed_paths(app),
+                access=access,
+            )
         yield source
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -26,16 +24,7 @@ from bluegreen.settings.server import HealthSettings, ServerSettings
 from bluegreen.settings.timeouts import Timeouts
 from bluegreen.settings.traffic import TrafficSettings
 from bluegreen.settings.validation import ValidationSettings
-
-
-def _repository_url(url: str) -> str:
-    scp_like = re.fullmatch(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[A-Za-z0-9._~/-]+", url)
-    parts = urlsplit(url)
-    if not scp_like and (parts.scheme not in ("https", "http", "ssh") or not parts.hostname):
-        raise ValueError("allowed are https://…, http://…, ssh://… and user@host:path")
-    if parts.password or (parts.username and parts.scheme in ("http", "https")):
-        raise ValueError("a password or token does not belong in this file; connections.repository has it")
-    return url
+from bluegreen.source.addresses import check_address
 
 
 def _ref(ref: str) -> str:
@@ -49,7 +38,7 @@ class App(Section):
     """All settings of one app; ``include/apps/my_perl_app.yaml.example`` explains each key."""
 
     id: Annotated[str, Field(pattern=whole(APP_ID))]
-    repository: Annotated[Line, AfterValidator(_repository_url)]
+    repository: Annotated[Line, AfterValidator(check_address)]
     default_ref: Annotated[str, AfterValidator(_ref)]
     fleet: FleetSettings
     server: ServerSettings = ServerSettings()

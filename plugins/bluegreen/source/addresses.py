@@ -27,10 +27,7 @@ def check_address(url: str) -> str:
     if parts.scheme not in ("https", "http", "ssh") or not host or host.startswith("-"):
         raise ValueError("allowed are https://…, http://…, ssh://… and user@host:path")
     if parts.password or (user and parts.scheme in ("http", "https")):
-        raise ValueError(
-            "a password or token does not belong in this file; an Airflow connection holds it "
-            "(connections.repository)"
-        )
+        raise ValueError("a password or token does not belong in this file; connections.repository has it")
     if len(url) > LONGEST or not url.isprintable() or " " in url or (user or "").startswith("-"):
         raise ValueError(f"an address has no blanks, no control characters, and at most {LONGEST} characters")
     return url
@@ -61,7 +58,7 @@ def _without_last(address: str) -> str:
     shorter, slash, _ = path.rpartition("/")
     if slash:
         return f"{scheme}{separator}{shorter}"
-    host, colon, _ = path.rpartition(":")
-    if colon and not separator:
+    host, colon, last = path.rpartition(":")
+    if colon and last and not separator:
         return f"{host}:"
     raise ValueError("it leads above the host of its parent")

@@ -22,7 +22,7 @@ REFUSALS = (
     r"|[Rr]epository .*not found|does not appear to be a git repository|not exported|Access denied"
     r"|certificate|transport '.*' not allowed|couldn't find remote ref|unadvertised object|not our ref"
     r"|No space left|Disk quota exceeded|Read-only file system|is not installed|dubious ownership"
-    r"|File too large|ssh: .*[Nn]ot found"
+    r"|File too large|ssh: .*[Nn]ot found|\] Object does not exist|expected OID"
 )
 
 # Errors that show that the mirror's own files were damaged.
@@ -82,6 +82,9 @@ def _clear(answer: Answer) -> str:
         return f"it sends a file larger than {LARGEST_FILE // 2**20} MB"
     if re.search("could not read (Username|Password)|terminal prompts disabled", answer.stderr):
         return "it asks for a login (401); connections.repository names the Airflow connection that has one"
+    if "failed to fetch some objects" in answer.stderr:
+        # The cause is in the lines before; git-lfs has one for each file.
+        return answer.stderr.strip().splitlines()[0]
     if "Authentication failed" in answer.stderr:
         return "it refuses the login (401); is the token of connections.repository still valid?"
     if re.search("Host key verification failed|HOST IDENTIFICATION HAS CHANGED", answer.stderr):

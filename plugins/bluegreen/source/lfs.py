@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bluegreen.errors import RefError
 from bluegreen.source.addresses import check_address
+from bluegreen.source.forge import ForgeError
 from bluegreen.source.mirror import LARGEST_TEXT, Mirror
 from bluegreen.source.tree import Entry
 
@@ -26,7 +27,7 @@ _POINTER = re.compile(
 _NOBODY = {
     f"GIT_{who}_{key}": value
     for who in ("AUTHOR", "COMMITTER")
-    for key, value in (("NAME", "bluegreen"), ("EMAIL", "bluegreen"), ("DATE", "0 +0000"))
+    for key, value in (("NAME", "bluegreen"), ("EMAIL", "bluegreen"), ("DATE", "@0 +0000"))
 }
 
 
@@ -87,7 +88,12 @@ def fetch_contents(
     if address := _address(mirror, revision, entries):
         settings.append(f"lfs.url={address}")
     options = [word for setting in settings for word in ("-c", setting)]
-    mirror.ask(*options, "lfs", "fetch", "origin", _commit_of(mirror, pointers, entries))
+    commit = _commit_of(mirror, pointers, entries)
+    try:
+        mirror.ask(*options, "lfs", "fetch", "origin", commit)
+    except ForgeError as error:
+        paths = (path for path, pointer in pointers.items() if pointer.sha256 in str(error))
+        raise ForgeError(f"{next(paths, min(pointers))} is in Git LFS: {error}") from None
     directory.mkdir(exist_ok=True)
     found = {}
     for path, pointer in pointers.items():

@@ -67,8 +67,8 @@ def _urls(mirror: Mirror, revision: str, entries: Sequence[Entry]) -> dict[str, 
     if mirror.fetched(revision, [file.id])[file.id] > LARGEST_TEXT:
         raise FileTooLargeError(f"{GITMODULES} of {revision[:12]} has more than {LARGEST_TEXT} bytes")
     shown = mirror.run("config", f"--blob={file.id}", "-z", "--get-regexp", r"^submodule\..*\.(path|url)$")
-    # Status 1: it has no such key.
-    if shown.status not in (0, 1):
+    # With status 1 and no error it has no such key.
+    if shown.status != 0 and shown.stderr:
         raise RefError(f"{GITMODULES} of {revision[:12]} cannot be read: {shown.complaint}")
     paths: dict[str, str] = {}
     urls: dict[str, str] = {}
