@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from bluegreen.errors import BlueGreenError, PolicyError
+from bluegreen.hooks.repository import repository_access
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.holding_lock import HoldsLock
 from bluegreen.operators.support.notifications import notify
@@ -135,7 +136,8 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
         if request.range is None:
             return None
         try:
-            return commits_between(request.app, *request.range, most=MOST_COMMITS + 1)
+            with repository_access(request.app) as access:
+                return commits_between(request.app, *request.range, most=MOST_COMMITS + 1, access=access)
         except BlueGreenError as error:
             self.log.warning("the commits in between are not known: %s", error)
             return None

@@ -9,6 +9,7 @@ from airflow.sdk import SkipMixin
 from airflow.sdk.bases.xcom import BaseXCom
 
 from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.repository import repository_access
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.links import CommitLink
 from bluegreen.operators.support.seals import Seals
@@ -42,14 +43,16 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
         """Push the revision, 40 hex digits, as the task's return value.
 
         :raises BlueGreenError: if the run has a parameter that the DAG does not have.
-        :raises RefError: if the ref is malformed or not there.
-        :raises PolicyError: if the app's file does not allow its revision. A dry run reports both with
-            everything else that it finds.
+        :raises SettingsError: if the connection for the repository is missing or not usable.
+        :raises RefError: if the ref is malformed or not there, or the repository cannot be read.
+        :raises PolicyError: if the app's file does not allow its revision. A dry run reports each of these
+            with everything else that it finds.
         """
         run.refuse_unknown_params()
         dry_run = bool(run.params["dry_run"])
         try:
-            found = resolve(self.app, self.ref)
+            with repository_access(self.app) as access:
+                found = resolve(self.app, self.ref, access=access)
         except BlueGreenError as error:
             if not dry_run:
                 raise

@@ -13,6 +13,7 @@ from bluegreen.errors import PolicyError, RefError
 from bluegreen.git_refs import HEADS, TAGS, meaning_of
 from bluegreen.settings.app import App
 from bluegreen.settings.policy import Demand, PolicySettings
+from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.mirror import Mirror, with_mirror
 from bluegreen.source.signatures import signer_of
 
@@ -81,28 +82,40 @@ def allowed(mirror: Mirror, app: App, ref: str) -> Allowed:
     return Allowed(ref, revision, why, signer)
 
 
-def resolve(app: App, ref: str) -> Allowed:
-    """Resolve a ref in the app's repository as it is now, see :func:`allowed`."""
-    return with_mirror(app.repository, lambda mirror: allowed(mirror, app, ref))
+def resolve(app: App, ref: str, *, access: Access = OWN_CONFIGURATION) -> Allowed:
+    """Resolve a ref in the app's repository as it is now, see :func:`allowed`.
+
+    :param access: the credentials for the repository.
+    """
+    return with_mirror(app.repository, lambda mirror: allowed(mirror, app, ref), access=access)
 
 
-def compare(app: App, revision: str, live: str) -> Age:
+def compare(app: App, revision: str, live: str, *, access: Access = OWN_CONFIGURATION) -> Age:
     """Compare a revision with the one that is live, see :func:`age_of`.
 
+    :param access: the credentials for the repository.
     :raises RefError: if the repository cannot be read.
     """
     if revision == live:
         return Age(live, 0, is_older=False)
     commits = (revision, live)
-    return with_mirror(app.repository, lambda mirror: age_of(mirror, app, revision, live), commits=commits)
+    return with_mirror(
+        app.repository,
+        lambda mirror: age_of(mirror, app, revision, live),
+        commits=commits,
+        access=access,
+    )
 
 
-def commits_between(app: App, live: str, revision: str, most: int) -> list[str]:
+def commits_between(
+    app: App, live: str, revision: str, most: int, *, access: Access = OWN_CONFIGURATION
+) -> list[str]:
     """Return the commits that only one of two revisions has, the newest first, as lines.
 
     A line begins with ``>`` if the new revision has the commit, and with ``<`` if the live one has.
 
     :param most: how many lines at most.
+    :param access: the credentials for the repository.
     :raises RefError: if the repository cannot be read, or no longer has the live revision.
     """
 
@@ -111,7 +124,7 @@ def commits_between(app: App, live: str, revision: str, most: int) -> list[str]:
             raise RefError(f"{app.repository} does not have {live[:12]} any more")
         return mirror.log(f"{live}...{revision}", "--left-right", "--format=%m %h %s (%an)", most=most)
 
-    return with_mirror(app.repository, log, commits=(live, revision))
+    return with_mirror(app.repository, log, commits=(live, revision), access=access)
 
 
 def age_of(mirror: Mirror, app: App, revision: str, live: str) -> Age:

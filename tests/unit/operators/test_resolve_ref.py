@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from airflow.sdk.exceptions import (
 from bluegreen.errors import RefError
 from bluegreen.operators import resolve_ref
 from bluegreen.settings.app import App
+from bluegreen.settings.app_file import load_app
+from bluegreen.source.access import Access
 from bluegreen.source.policy import Allowed
 from tests.unit.runs import APP, REVISION, context
 
@@ -34,7 +37,7 @@ def resolve(dry_run: bool, run: Any = None) -> None:
 
 @pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
 def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run: bool, skipped: str) -> None:
-    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref: Allowed(ref, REVISION, "branch main"))
+    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref, **_: Allowed(ref, REVISION, "branch main"))
     run = context()
     with pytest.raises(DownstreamTasksSkipped) as skip:
         resolve(dry_run, run)
@@ -45,7 +48,7 @@ def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run
 def test_a_deploy_with_a_parameter_that_there_is_not_ends_at_its_first_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref: Allowed(ref, REVISION, "branch main"))
+    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref, **_: Allowed(ref, REVISION, "branch main"))
     run = context()
     run["dag_run"].conf = {"ref": "v2", "dryrun\n": True}
     with pytest.raises(AirflowFailException, match=r"deploy has no parameter dryrun\?; it has: ref, dry_run"):
@@ -55,7 +58,7 @@ def test_a_deploy_with_a_parameter_that_there_is_not_ends_at_its_first_task(
 def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def unknown(_app: App, _ref: str) -> Allowed:
+    def unknown(_app: App, _ref: str, **_: Any) -> Allowed:
         raise RefError("there is no branch or tag 'v2'")
 
     monkeypatch.setattr(resolve_ref, "resolve", unknown)
@@ -64,3 +67,22 @@ def test_a_ref_that_is_not_there_is_one_finding_of_a_dry_run_among_others(
     assert list(skip.value.tasks) == ["lock"]
     with pytest.raises(AirflowFailException, match="no branch or tag"):
         resolve(dry_run=False)
+
+
+def test_the_repository_is_read_with_the_apps_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    accesses: list[Access] = []
+
+    def seen(_app: App, ref: str, *, access: Access) -> Allowed:
+        accesses.append(access)
+        return Allowed(ref, REVISION, "branch main")
+
+    monkeypatch.setattr(resolve_ref, "resolve", seen)
+    made = json.dumps({"conn_type": "git", "password": "a token"})
+    monkeypatch.setenv("AIRFLOW_CONN_FORGE", made)
+    app = load_app(APP)
+    connections = app.connections.model_copy(update={"repository": "forge"})
+    app = app.model_copy(update={"connections": connections})
+    monkeypatch.setattr(resolve_ref.ResolveRefOperator, "app", app)
+    with pytest.raises(DownstreamTasksSkipped):
+        resolve(False)
+    assert [access.name for access in accesses] == ["forge"]
