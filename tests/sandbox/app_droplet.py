@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import requests
 
-from agent.protocol import READERS, Verb
+from agent.protocol import READERS, Configuration, Program, SentFile, Verb
 from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.checks.facts import AppServer
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.host_keys import generate
-from bluegreen.release.cage import CAGE
+from bluegreen.hooks.repository import with_source
+from bluegreen.release.artifact import BuildAnswer
+from bluegreen.release.configuration import Secrets, make_configuration
 from bluegreen.release.jobs import JobReport, JobState
 from bluegreen.release.lifecycle_commands import command_program
-from bluegreen.release.release import Release, deploy_program, deploy_unit
-from bluegreen.release.system_names import BUILD_USER, FETCH_USER, system_name
+from bluegreen.release.release import build_program, build_unit, deploy_program, deploy_unit
+from bluegreen.release.system_names import BUILD_USER, system_name
+from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
+from demo.app_settings import app_settings
 from sandbox import Machine, Sandbox
 from tests.waiting import until
 
@@ -28,7 +32,8 @@ APP = "my_perl_app"
 SYSTEM_NAME = system_name(APP)
 ROOT = f"/opt/{SYSTEM_NAME}"
 
-COMMAND = ("starman", "--listen", "{listen}", "--workers", "{workers}", "--disable-keepalive", "{psgi}")
+SALT = "5a" * 32
+QUICK: dict[str, dict[str, Any]] = {"server": {"workers": 1}, "health": {"timeout": 30}}
 
 
 @contextmanager
@@ -62,38 +67,40 @@ def _machine_with_address(box: Sandbox, name: str) -> Machine | None:
 
 
 class Ended(JobReport):
-    """How a job stands or ended, and what it wrote."""
+    """The report of a job that ended, or is at work, and what it wrote."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class Built:
+    """An artifact that was built on the droplet, and waits there to be installed."""
+
+    release: str
+    digest: str
+    artifact: SentFile
+
+
+@dataclass(frozen=True)
 class AppDroplet:
-    """A droplet and what is deployed on it."""
+    """A droplet, and the app that is built and deployed there."""
 
     machine: Machine
     repository: str
 
-    def release(self, revision: str) -> Release:
-        return Release(
-            app=APP,
-            repository=self.repository,
-            revision=revision,
-            listen_address=self.machine.private_address,
-            port=8080,
-            workers=2,
-            command=COMMAND,
-            psgi="app.psgi",
-            keep_releases=5,
-            stop_timeout=60,
-            health_path="/health",
-            health_host=None,
-            https=False,
-            health_statuses=(),
-            healthy_threshold=3,
-            health_timeout=30,
-            min_free_mb=20,
-        )
+    def app(self, **changes: Mapping[str, Any]) -> App:
+        """Return the app's settings.
+
+        :param changes: keys of sections that differ from the usual ones.
+        """
+        settings = {"id": APP, **app_settings(APP, self.repository)}
+        for section in {*QUICK, *changes}:
+            value = changes.get(section, {})
+            merged = isinstance(value, Mapping)
+            settings[section] = (
+                {**settings.get(section, {}), **QUICK.get(section, {}), **value} if merged else value
+            )
+        return App.model_validate(settings)
 
     def ask(self, verb: Verb, **request: Any) -> dict[str, Any]:
         """Call the agent as Airflow does, and return its answer, which may be a refusal."""
@@ -114,7 +121,7 @@ class AppDroplet:
         return answer
 
     def refusal(self, verb: Verb, **request: Any) -> str:
-        """Call the agent, which must refuse, and return what it says."""
+        """Call the agent, which must refuse, and return its message."""
         answer = self.ask(verb, **request)
         assert not answer["ok"]
         return str(answer["message"])
@@ -126,11 +133,78 @@ class AppDroplet:
     def claim(self, token: int) -> None:
         self.call(Verb.CLAIM, token=token)
 
-    def start(self, release: Release, run_id: str = "run-1", token: int = 1) -> str:
-        """Start a deploy, and return its unit."""
-        unit, program = deploy_unit(APP, release.revision), deploy_program(release)
-        self.call(Verb.START_JOB, unit=unit, run_id=run_id, token=token, program=program, timeout=120)
+    def start(self, unit: str, program: Program, run_id: str = "run-1", token: int | None = None) -> str:
+        """Start a job, and return its unit.
+
+        :param token: of the run; default: of the last one.
+        """
+        number = max(self.token(), 1) if token is None else token
+        self.call(Verb.START_JOB, unit=unit, run_id=run_id, token=number, program=program, timeout=120)
         return unit
+
+    def start_build(self, revision: str, token: int | None = None, **changes: Mapping[str, Any]) -> str:
+        """Send a revision's source, start its build, and return the job's unit."""
+        app = self.app(**changes)
+        with with_source(app, revision) as source:
+            sent: SentFile = {"name": "source.tar.gz", "sha256": source.sha256, "size": source.size}
+            number = max(self.token(), 1) if token is None else token
+            self.call(Verb.RECEIVE, token=number, file=sent)
+            self.machine.run(f"cat >{ROOT}/incoming/{sent['name']}", text=source.path.read_bytes())
+            program = build_program(app, revision, source.committed, sent)
+        return self.start(build_unit(APP, revision), program, token=token)
+
+    def build(self, revision: str, **changes: Mapping[str, Any]) -> tuple[Ended, Built | None]:
+        """Build a revision to the end; the artifact then waits in ``/root``."""
+        unit = self.start_build(revision, **changes)
+        report, built = self.finish(unit), None
+        if report.state is JobState.SUCCESS:
+            answer = BuildAnswer.parse(report.answers.get("build"), revision)
+            artifact = answer.artifact.sent
+            self.machine.run(["cp", f"{ROOT}/outgoing/{artifact['name']}", "/root"])
+            built = Built(answer.release, answer.digest, artifact)
+        self.clean(unit)
+        return report, built
+
+    def must_build(self, revision: str, **changes: Mapping[str, Any]) -> Built:
+        """Build a revision, which must succeed."""
+        report, built = self.build(revision, **changes)
+        assert built is not None, report.lines
+        return built
+
+    def send(self, built: Built, token: int | None = None) -> None:
+        """Put an artifact where a deploy finds it, as a run does."""
+        number = max(self.token(), 1) if token is None else token
+        self.call(Verb.RECEIVE, token=number, file=built.artifact)
+        name = built.artifact["name"]
+        self.machine.run(["cp", f"/root/{name}", f"{ROOT}/incoming/{name}"])
+
+    def program(self, built: Built, kept: str | None = None, **changes: Mapping[str, Any]) -> Program:
+        """Return the program that installs, loads and activates an artifact that was sent."""
+        app = self.app(**changes)
+        configuration = self.configuration(app)
+        address = self.machine.private_address
+        return deploy_program(app, built.release, built.digest, built.artifact, configuration, address, kept)
+
+    @staticmethod
+    def configuration(app: App) -> Configuration:
+        """Return what the app's releases run with."""
+        return make_configuration(app, Secrets(), {}, SALT)
+
+    def install(self, built: Built, kept: str | None = None, **changes: Mapping[str, Any]) -> Ended:
+        """Install and start an artifact, leaving no job behind."""
+        self.send(built)
+        unit = deploy_unit(APP, built.release.partition("-")[0])
+        report = self.finish(self.start(unit, self.program(built, kept, **changes)))
+        self.clean(unit)
+        return report
+
+    def deploy(self, revision: str, kept: str | None = None, **changes: Mapping[str, Any]) -> Ended:
+        """Build, install and start a revision; return the report of the last job, with every line."""
+        report, built = self.build(revision, **changes)
+        if built is None:
+            return report
+        installed = self.install(built, kept, **changes)
+        return installed.model_copy(update={"lines": (*report.lines, *installed.lines)})
 
     def start_command(
         self,
@@ -146,13 +220,13 @@ class AppDroplet:
         :param token: of the run; default: of the last one.
         """
         hook = Hook.model_validate({"command": ["sh", "-c", script], "user": "build"})
-        program = command_program(app.removeprefix("app-"), unit, hook, "0" * 40, {})
+        program = command_program(app.removeprefix("app-"), unit, hook, "", {})
         number = self.token(app) if token is None else token
         about = {"app": app, "unit": unit, "run_id": run_id, "timeout": timeout}
         self.call(Verb.START_JOB, **about, token=number, program=program)
 
     def poll(self, unit: str, cursor: int = 0, wait: float = 5, app: str = SYSTEM_NAME) -> Ended:
-        """Follow a job for so long; return how it stands, and what it wrote since."""
+        """Follow a job for so long; return its state, and what it wrote since."""
         answer = self.call(Verb.FOLLOW_JOB, app=app, unit=unit, cursor=cursor, seconds=wait)
         lines = [line for one in answer["progress"] for line in one["progress"]["lines"]]
         return Ended.model_validate({**answer, "lines": lines})
@@ -170,28 +244,17 @@ class AppDroplet:
         """
         self.call(Verb.END_JOB, app=app, unit=unit, token=self.token(app) if token is None else token)
 
-    def deploy(self, revision: str, **changes: object) -> Ended:
-        """Deploy to the end, leaving no job behind."""
-        unit = self.start(replace(self.release(revision), **changes))  # type: ignore[arg-type]
-        report = self.finish(unit)
-        self.clean(unit)
-        return report
-
     def facts(self) -> AppServer:
         """Read what a deploy finds there."""
         request = {
             "kind": "app_server",
             "unit": f"{SYSTEM_NAME}.service",
             "files": [],
-            "fetch_user": FETCH_USER,
-            "build_user": BUILD_USER,
-            "run_user": SYSTEM_NAME,
-            "environment": f"/etc/default/{SYSTEM_NAME}",
-            "repository": "",
-            "patterns": [],
+            "users": [BUILD_USER, SYSTEM_NAME],
+            "perl": "/usr/bin/perl",
+            "tools": [],
+            "packages": [],
             "compare": False,
-            "load": None,
-            "cage": CAGE,
             "seconds": 20,
         }
         return AppServer.model_validate(self.call(Verb.FACTS, **request)["facts"])

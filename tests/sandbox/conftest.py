@@ -59,6 +59,14 @@ def _no_run_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
         stack.end_runs()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let mirrors and artifacts of the tests be in a directory of the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def private_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A private key, with its public half beside it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -16,13 +17,18 @@ from tests.waiting import until
 Commit = Callable[[str, Callable[[Path], None]], str]
 
 
-def running(droplet: AppDroplet, revision: str, **changes: object) -> None:
-    report = droplet.deploy(revision, **changes)
+def running(droplet: AppDroplet, revision: str, kept: str | None = None, **changes: Mapping[str, Any]) -> str:
+    """Deploy what must work; return the release's name."""
+    report = droplet.deploy(revision, kept, **changes)
     assert report.state is JobState.SUCCESS, report.lines
     assert answering(droplet) == revision
+    release = droplet.facts().current
+    assert release is not None
+    return release
 
 
 def answering(droplet: AppDroplet) -> str:
+    """Return the revision that answers."""
     return droplet.get().headers["X-Revision"]
 
 
@@ -37,9 +43,9 @@ def comes_back(droplet: AppDroplet, revision: str) -> None:
     until(answers, f"{revision} answers again")
 
 
-def refused(droplet: AppDroplet, revision: str, **changes: object) -> str:
-    """Deploy what must not work; return the cause that the user is told."""
-    report = droplet.deploy(revision, **changes)
-    assert report.state is JobState.FAILED
+def refused(droplet: AppDroplet, revision: str, kept: str | None = None, **changes: Mapping[str, Any]) -> str:
+    """Deploy what must not work; return the cause that the user is shown."""
+    report = droplet.deploy(revision, kept, **changes)
+    assert report.state is JobState.FAILED, report.lines
     assert report.lines[-1].startswith("bluegreen: "), report.lines
     return failure_cause(report.lines)

@@ -36,7 +36,7 @@ SYSTEM_NAME = system_name(APP)
 # Everything on a droplet that a deploy to the other color must leave alone; not the workers, because Starman
 # replaces each of them after 1000 requests.
 _FINGERPRINT = f"""
-find /opt/{SYSTEM_NAME} /etc/systemd/system /etc/default -name reserve -prune -o -type f \
+find /opt/{SYSTEM_NAME} /etc/systemd/system /etc/default /var/lib/bluegreen/{SYSTEM_NAME} -name reserve -prune -o -type f \
     -exec sha256sum {{}} + 2>/dev/null | sort
 readlink /opt/{SYSTEM_NAME}/current
 systemctl show --property=MainPID,ExecMainStartTimestampMonotonic --value {SYSTEM_NAME}
@@ -76,10 +76,14 @@ class Judge:
 
 
 class Stack:
-    """The whole: sandbox, Airflow, and what a test asks of both."""
+    """The whole: sandbox, Airflow, and what a test asks of both.
 
-    def __init__(self, environment: DemoEnvironment, airflow: AirflowStack) -> None:
+    :param cache: Airflow's directory of mirrors and artifacts.
+    """
+
+    def __init__(self, environment: DemoEnvironment, airflow: AirflowStack, cache: Path) -> None:
         self.environment = environment
+        self.cache = cache
         self.sandbox: Sandbox = environment.sandbox
         self.revisions = environment.revisions
         self.airflow = airflow
@@ -203,11 +207,13 @@ def running(
     :param extra: more environment variables for Airflow.
     """
     environment.prepare()
-    airflow = AirflowStack(directory, extra={**NOTICED_SOON, **environment.variables(), **(extra or {})})
+    cache = directory.with_name(f"{directory.name}-cache")
+    own = {**NOTICED_SOON, "BLUEGREEN_CACHE_DIR": str(cache)}
+    airflow = AirflowStack(directory, extra={**own, **environment.variables(), **(extra or {})})
     with airflow:
         kinds = ("provision", "deploy", "rollback", "dry_run", "status")
         airflow.start([environment.dag_id(kind) for kind in kinds])
-        stack = Stack(environment, airflow)
+        stack = Stack(environment, airflow, cache)
         stack.run("provision").expect("done")
         stack.run("deploy", ref="v1").expect("live and confirmed")
         yield stack

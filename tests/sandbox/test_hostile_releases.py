@@ -6,21 +6,17 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from agent.protocol import Verb
-from bluegreen.checks.dependencies import cache_key
-from bluegreen.checks.facts import Source
-from bluegreen.checks.gather.source import made_from
+from bluegreen.release.cage import CAGE
 from bluegreen.release.jobs import JobState
 from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit
-from bluegreen.release.release import failure_cause
+from bluegreen.release.release import deploy_unit, failure_cause
 from bluegreen.settings.hooks import Hook
-from bluegreen.source.mirror import with_mirror
 from tests.facts_call import facts_command, facts_input
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet
 from tests.sandbox.releases import Commit, comes_back, refused, running
@@ -126,45 +122,11 @@ def test_a_branch_with_another_tarball_does_not_poison_the_dependencies_of_main(
         module.write_text(module.read_text().replace("use strict;", "use strict; print qq(POISONED\\n);", 1))
         subprocess.run(["tar", "-czf", tarball, "-C", clone.parent, directory.name], check=True)
 
-    droplet.machine.run(f"rm -rf {ROOT}/cache/* {ROOT}/releases/{revisions['v1']}")
+    droplet.machine.run(f"rm -rf {ROOT}/cache/* {ROOT}/releases/{revisions['v1']}-*")
     running(droplet, commit("repacked", repack))
     assert "POISONED" in droplet.machine.run(f"cat {ROOT}/current/{TINY}").stdout
     running(droplet, revisions["v1"])
     assert "POISONED" not in droplet.machine.run(f"cat {ROOT}/current/{TINY}").stdout
-
-
-def test_dependencies_are_kept_only_if_the_release_loads_and_as_a_dry_run_calls_them(
-    droplet: AppDroplet,
-    revisions: dict[str, str],
-    commit: Commit,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    droplet.machine.run(f"rm -rf {ROOT}/cache/* {ROOT}/releases/{revisions['v1']}")
-    refused(droplet, commit("dies", in_app("die;")))
-    assert droplet.machine.run(["ls", f"{ROOT}/cache"]).stdout == ""
-    running(droplet, revisions["v1"])
-    perl = "perl -MConfig -e 'print qq($Config{version} $Config{archname}\n)'; getconf GNU_LIBC_VERSION"
-    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path))
-    named = with_mirror(droplet.repository, lambda mirror: made_from(mirror, revisions["v1"]))
-    key = cache_key(droplet.machine.run(perl).stdout, Source("v1", revisions["v1"], made_from=named))
-    assert droplet.machine.run(["ls", f"{ROOT}/cache"]).stdout == f"{key}\n"
-
-
-def test_a_build_does_not_change_what_git_says_of_another_revision(
-    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
-) -> None:
-    replace = f"""
-git="git -c safe.directory=* -C {ROOT}/repo.git"
-old=$($git rev-parse {revisions["v2"]}:lib/MyPerlApp.pm)
-$git replace -f $old $($git cat-file blob $old | sed 's/My Perl app/EVIL/' | $git hash-object -w --stdin)
-"""
-    running(droplet, revisions["v1"])
-    running(droplet, commit("replaces", in_cpanfile(shell(replace))))
-    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{revisions['v2']}"])
-    running(droplet, revisions["v2"])
-    assert "My Perl app v2" in droplet.get().text
-    assert droplet.machine.run(f"find {ROOT}/repo.git/refs/replace -type f", check=False).stdout == ""
 
 
 def test_dependencies_that_are_committed_are_used_where_there_is_no_cpanfile(
@@ -190,13 +152,14 @@ FORBIDDEN = (
     "cat /proc/1/cmdline",
     "cat /proc/meminfo",
     "cat /etc/shadow",
-    "ls /home/bluegreen-fetch",
     "ls /run/bluegreen",
     "touch /opt/x",
     "touch /run/open/x",
     "touch /mnt/open/x",
     "touch /var/lib/x",
-    f"touch {ROOT}/repo.git/x",
+    f"touch {ROOT}/cache/x",
+    f"ls {ROOT}/incoming",
+    f"ls /var/lib/bluegreen/{SYSTEM_NAME}/configurations",
     "unshare --user true",
     "mount -t tmpfs none /tmp",
     "cp /bin/true /tmp/x && chmod 4755 /tmp/x",
@@ -253,7 +216,7 @@ def test_an_app_that_needs_more_than_the_cage_can_be_deployed(droplet: AppDrople
 def hook(droplet: AppDroplet, command: Hook) -> tuple[str, ...]:
     """Run a command as a run does, and return what it wrote."""
     unit = hook_unit(APP, Moment.BEFORE_SWITCH, 1)
-    program = command_program(APP, unit, command, "0" * 40, {"REF": "it's $HOME $$ ${X} %n"})
+    program = command_program(APP, unit, command, "", {"REF": "it's $HOME $$ ${X} %n"})
     token, about = droplet.token(), {"unit": unit, "run_id": "run-1", "timeout": 60}
     droplet.call(Verb.START_JOB, **about, token=token, program=program)
     lines = droplet.finish(unit).lines
@@ -271,8 +234,9 @@ def test_a_release_that_talks_without_end_fills_nothing(
     droplet: AppDroplet, revisions: dict[str, str], commit: Commit
 ) -> None:
     running(droplet, revisions["v1"])
-    revision = commit("talks", in_app("BEGIN { warn 'x' x 1000 for 1 .. 100_000 }"))
-    unit = droplet.start(droplet.release(revision))
+    built = droplet.must_build(commit("talks", in_app("BEGIN { warn 'x' x 1000 for 1 .. 100_000 }")))
+    droplet.send(built)
+    unit = droplet.start(deploy_unit(APP, built.release[:40]), droplet.program(built))
     report = droplet.finish(unit)
     assert report.state is JobState.SUCCESS, report.lines[-1]
     size = int(droplet.machine.run(["du", "-sb", "/run/bluegreen"]).stdout.split()[0])
@@ -296,11 +260,12 @@ def test_the_last_words_of_an_app_that_is_not_healthy_are_bounded_in_bytes(
     def change(clone: Path) -> None:
         (clone / "app.psgi").write_text(TALKS_IN_THE_SERVICE)
 
-    revision = commit("last-words", change)
+    built = droplet.must_build(commit("last-words", change))
+    droplet.send(built)
     # A release that talks without end leaves the unit nothing of what journald takes within some seconds.
     droplet.machine.run("journalctl --sync && systemctl restart systemd-journald")
-    # A second worker would cut the lines of the first into pieces.
-    unit = droplet.start(replace(droplet.release(revision), workers=1, health_timeout=15))
+    program = droplet.program(built, health={"timeout": 15})
+    unit = droplet.start(deploy_unit(APP, built.release[:40]), program)
     report = droplet.finish(unit)
     assert failure_cause(report.lines).startswith(
         "the app was started but did not become healthy within 15 s"
@@ -312,27 +277,22 @@ def test_the_last_words_of_an_app_that_is_not_healthy_are_bounded_in_bytes(
     comes_back(droplet, revisions["v1"])
 
 
-def loaded(droplet: AppDroplet, start: str, seconds: int = 20) -> dict[str, Any]:
-    """Load a release as a dry run does, and return what is said of it.
+def loaded(droplet: AppDroplet, script: str, seconds: int = 20) -> dict[str, Any]:
+    """Load a release as a dry run does, and return the facts of that.
 
-    :param start: what its start script does.
+    :param script: a shell script in the place of the loader's command.
     """
-    release = f"{ROOT}/releases/{'d' * 40}"
-    droplet.machine.run(["install", "-d", f"{release}/.bluegreen"])
-    droplet.machine.run(["tee", f"{release}/.bluegreen/start"], text=f"#!/bin/sh\n{start}\n")
-    droplet.machine.run(["chmod", "755", f"{release}/.bluegreen/start"])
     request = {
         "kind": "load",
         "app": SYSTEM_NAME,
-        "run_user": SYSTEM_NAME,
-        "load": "d" * 40,
-        "environment": f"/etc/default/{SYSTEM_NAME}",
+        "unit": deploy_unit(APP, "d" * 40),
+        "release": f"{'d' * 40}-{'d' * 16}",
+        "command": ["/bin/sh", "-c", script],
+        "properties": [*CAGE, "WorkingDirectory=/", f"EnvironmentFile=-/etc/default/{SYSTEM_NAME}"],
+        "timeout": 60.0,
         "seconds": seconds,
     }
-    try:
-        said = droplet.machine.run(facts_command(), text=facts_input(request)).stdout
-    finally:
-        droplet.machine.run(["rm", "-r", release])
+    said = droplet.machine.run(facts_command(), text=facts_input(request)).stdout
     return cast("dict[str, Any]", json.loads(said)["facts"])
 
 

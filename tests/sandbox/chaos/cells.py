@@ -14,6 +14,7 @@ BEFORE_THE_SWITCH = (
     "provision_check",
     "render_and_reload",
     "drain",
+    "build",
     "deploy",
     "health_check",
     "preview_check",
@@ -42,23 +43,32 @@ TABLE: dict[str, tuple[str, ...]] = {
     "a task's process is killed": (*during(*TASKS), "during rollback"),
     "a task and its worker are killed": (*during("deploy", *AFTER_IT), "during rollback"),
     "the scheduler and its workers are killed": (*during("deploy", *AFTER_IT), "before switch_traffic"),
-    "all of Airflow is killed": ("building deploy", *during("deploy", "confirm"), "after confirm"),
+    "all of Airflow is killed": ("amid build", "amid deploy", *during("deploy", "confirm"), "after confirm"),
     "all of Airflow is killed until the traffic is back": (
         "before switch_traffic",
         "amid switch_traffic",
         "after final_validation",
     ),
-    GIVEN_UP: ("building deploy",),
+    GIVEN_UP: ("amid build", "amid deploy"),
     "the API server is killed": during("deploy", "switch_traffic", "final_validation", "confirm"),
     "SSH sessions on the proxy are cut": during(*ASKING_THE_PROXY),
     "the proxy refuses SSH for 5 s": during("lock", "switch_traffic", "final_validation", "confirm"),
     "the way to the proxy is slow": ("before resolve_ref",),
-    "SSH sessions on an idle droplet are cut": (*during("provision_check", "deploy"), "building deploy"),
+    "SSH sessions on an idle droplet are cut": (
+        *during("provision_check", "build", "deploy"),
+        "amid build",
+        "amid deploy",
+    ),
     "the agent is killed": during("lock", "render_and_reload", "switch_traffic", "confirm"),
-    "the deploy job is killed": ("during deploy", "building deploy"),
-    "an idle droplet loses power": ("building deploy", "during health_check", "before switch_traffic"),
-    "an idle droplet is rebooted": ("during deploy", "building deploy"),
-    "an idle droplet's disk is full": ("before deploy", "building deploy"),
+    "the job on an idle droplet is killed": ("during deploy", "amid build", "amid deploy"),
+    "an idle droplet loses power": (
+        "amid build",
+        "amid deploy",
+        "during health_check",
+        "before switch_traffic",
+    ),
+    "an idle droplet is rebooted": ("during deploy", "amid build", "amid deploy"),
+    "an idle droplet's disk is full": ("before build", "before deploy", "amid build", "amid deploy"),
     "the proxy's disk is full": (
         "before render_and_reload",
         "before switch_traffic",
@@ -70,13 +80,14 @@ TABLE: dict[str, tuple[str, ...]] = {
     "DigitalOcean does not answer": ("before provision_check",),
     "HAProxy is reloaded by hand": during("deploy", "switch_traffic", "final_validation"),
     "the map file is damaged by hand": during("deploy", "final_validation"),
-    "the run is marked failed": during("deploy", "switch_traffic", "final_validation", "confirm"),
+    "the run is marked failed": during("build", "deploy", "switch_traffic", "final_validation", "confirm"),
     "the run is marked successful": during("final_validation"),
     "the run is cleared": ("amid switch_traffic", *during("final_validation", "confirm"), "after report"),
     "the task is marked failed": during("deploy", "switch_traffic", "confirm"),
     "the task is marked successful": during("deploy", "switch_traffic", "final_validation", "confirm"),
-    "the task is cleared": (*during("deploy", "switch_traffic", "final_validation"), "after report"),
+    "the task is cleared": (*during("build", "deploy", "switch_traffic", "final_validation"), "after report"),
     # With all that follow it, in a run that has gone on from there long ago.
+    "the task build is cleared": during("final_validation"),
     "the task deploy is cleared": during("final_validation", "confirm"),
     "the task provision_check is cleared": during("final_validation", "confirm"),
     "the run is deleted": during("deploy", "final_validation"),
@@ -108,7 +119,7 @@ TABLE_OF_ROLLBACKS: dict[str, tuple[str, ...]] = {
 }
 
 # A deploy is struck, and a rollback comes next instead of a deploy.
-TABLE_BEFORE_ROLLBACKS: dict[str, tuple[str, ...]] = {GIVEN_UP: ("building deploy",)}
+TABLE_BEFORE_ROLLBACKS: dict[str, tuple[str, ...]] = {GIVEN_UP: ("amid deploy",)}
 
 # Part of every test run: one of each kind that can hurt most.
 QUICK = {

@@ -346,7 +346,7 @@ FAULTS = {
     ),
     "SSH sessions on an idle droplet are cut": Fault(_on_idle(CUT_SESSIONS)),
     "the agent is killed": Fault(_on_proxy(KILL_AGENT)),
-    "the deploy job is killed": Fault(_on_idle(KILL_JOB)),
+    "the job on an idle droplet is killed": Fault(_on_idle(KILL_JOB)),
     "an idle droplet loses power": Fault(_power_off_one, _power_on_one, lasts=True),
     "an idle droplet is rebooted": Fault(_reboot_one),
     "an idle droplet's disk is full": Fault(
@@ -377,6 +377,7 @@ FAULTS = {
     "the task is marked failed": Fault(_mark("failed")),
     "the task is marked successful": Fault(_mark("success")),
     "the task is cleared": Fault(_clear()),
+    "the task build is cleared": Fault(_clear("build")),
     "the task deploy is cleared": Fault(_clear("deploy")),
     "the task provision_check is cleared": Fault(_clear("provision_check")),
     "the run is deleted": Fault(_delete),

@@ -25,8 +25,8 @@ EVERYWHERE = {
 # By its final name; what is being built has another, until the next deploy removes what became of it.
 HALF_RELEASES = f"""
 for release in $(find /opt/{SYSTEM_NAME}/releases -mindepth 1 -maxdepth 1 -not -name '*.partial.*'); do
-    [ "$(cat "$release/REVISION")" = "$(basename "$release")" ] && [ -x "$release/.bluegreen/start" ] ||
-        echo "$release"
+    name=$(basename "$release") digest=$(sha256sum <"$release/.bluegreen/manifest")
+    [ "$(cat "$release/REVISION")-$(echo "$digest" | cut -c1-16)" = "$name" ] || echo "$release"
 done
 """
 # Not the contents of releases, not what another good release brings along, and not what tells whose a droplet
@@ -35,7 +35,7 @@ FILES = f"""
 find /etc/haproxy /etc/systemd/system /etc/default /usr/local /var/lib/bluegreen /var/lib/{SYSTEM_NAME} \\
     /run/bluegreen /tmp /root /opt \\
     \\( -path '/opt/*/releases/*' -o -path '/opt/*/cache/*' -o -path '/opt/*/activated/*' \\
-    -o -path '/opt/*/reserve' -o -path '/opt/*/repo.git/*' -o -path '/tmp/systemd-private-*' \\
+    -o -path '/opt/*/reserve' -o -path '*/configurations/*' -o -path '/tmp/systemd-private-*' \\
     -o -path '*/bluegreen/{SYSTEM_NAME}.*' \\) -prune -o -print 2>/dev/null
 """
 

@@ -25,8 +25,8 @@ OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
 class Moment:
     """A place in a run.
 
-    :param phase: ``before``, ``during`` or ``after`` a task, as Airflow sees it; ``amid``: it has done its
-        work on one machine, not yet on all, or has not said so yet; ``building``: a release is being built.
+    :param phase: ``before``, ``during`` or ``after`` a task, as Airflow sees it; ``amid``: machines show that
+        the task's work is half done.
     :param task: a task's id.
     """
 
@@ -39,8 +39,8 @@ class Moment:
 
         :raises ValueError: if it is none.
         """
-        found = re.fullmatch(r"(before|during|after|amid|building) (\w+)", text)
-        if found is None or (found[1] in ("amid", "building") and text not in SEEN_ON_MACHINES):
+        found = re.fullmatch(r"(before|during|after|amid) (\w+)", text)
+        if found is None or (found[1] == "amid" and text not in SEEN_ON_MACHINES):
             raise ValueError(f"{text!r} is no moment")
         return cls(found[1], found[2])
 
@@ -94,17 +94,22 @@ def _first_confirmed(stack: Stack, run: Run) -> Callable[[], bool]:
     return seen
 
 
-def _half_built(stack: Stack, run: Run) -> Callable[[], bool]:
-    machine = stack.idle_machines()[0]
-    look = f"ls -d /opt/{SYSTEM_NAME}/releases/*.partial.*"
-    return lambda: machine.run(look, check=False).returncode == 0
+def _half_there(pattern: str) -> Callable[[Stack, Run], Callable[[], bool]]:
+    """Look for what is half done on the first idle droplet, which is also the builder."""
+
+    def watch(stack: Stack, run: Run) -> Callable[[], bool]:
+        machine = stack.idle_machines()[0]
+        return lambda: machine.run(f"ls -d /opt/{SYSTEM_NAME}/{pattern}", check=False).returncode == 0
+
+    return watch
 
 
 # What Airflow's database does not tell, or too late.
 SEEN_ON_MACHINES: dict[str, Callable[[Stack, Run], Callable[[], bool]]] = {
     "amid switch_traffic": _first_moved,
     "amid confirm": _first_confirmed,
-    "building deploy": _half_built,
+    "amid build": _half_there("*.partial.*"),
+    "amid deploy": _half_there("releases/*.partial.*"),
 }
 
 

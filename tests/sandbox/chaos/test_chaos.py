@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ class Trial:
         self.directory = directory
         self.struck = time.time()
         self.files = files(stack)
-        if cell.moment.phase == "building":
+        if str(cell.moment) in ("amid build", "amid deploy"):
             self._forget_release()
 
     def run(self) -> Result:
@@ -92,14 +93,17 @@ class Trial:
         )
 
     def _forget_release(self) -> None:
-        """Let there be something to build on the idle droplets."""
+        """Let there be something to build, and to install, on the idle droplets."""
+        revision = self.stack.revisions[self.ref]
         for machine in self.stack.idle_machines():
             if self.cell.ref is None:
                 # As on a new droplet.
                 machine.run(f"systemctl stop {SYSTEM_NAME}; rm -rf /opt/{SYSTEM_NAME}/*")
             else:
-                release = f"/opt/{SYSTEM_NAME}/releases/{self.stack.revisions[self.cell.ref]}"
-                machine.run(f"rm -rf {release} /opt/{SYSTEM_NAME}/cache/*")
+                root = f"/opt/{SYSTEM_NAME}"
+                machine.run(f"rm -rf {root}/releases/{revision}-* {root}/cache/*")
+        if self.cell.moment.task == "build":
+            shutil.rmtree(self.stack.cache / "artifacts", ignore_errors=True)
 
     @staticmethod
     def _conf(kind: str, ref: str) -> dict[str, str]:

@@ -1,0 +1,335 @@
+"""Releases on a real machine: built, refused, killed half way, pruned."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.droplet.reserve import RESERVE_INODES, RESERVE_MB
+from agent.protocol import Verb
+from agent.release_name import revision_of
+from bluegreen.release.jobs import JobState
+from bluegreen.release.release import deploy_unit, failure_cause
+from sandbox import Sandbox
+from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
+from tests.sandbox.releases import Commit, comes_back, refused, running
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def bare_droplet(sandbox: Sandbox, repository: Path) -> Iterator[AppDroplet]:
+    with created(sandbox, "scripts-bare") as machine:
+        yield AppDroplet(machine, f"{sandbox.git_url}/{repository.name}")
+
+
+NOTHING_THERE = {"path": "/nothing", "timeout": 5}
+
+
+def test_first_release_then_another_over_it(bare_droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    empty = bare_droplet.facts()
+    assert (empty.current, bare_droplet.main_pid()) == (None, 0)
+    assert (empty.releases, empty.missing_users) == ((), ())
+    releases = []
+    for tag in ("v1", "v2"):
+        releases.append(running(bare_droplet, revisions[tag]))
+        assert f"<h1>My Perl app {tag}</h1>" in bare_droplet.get().text
+        facts = bare_droplet.facts()
+        assert (facts.current, facts.running) == (releases[-1], releases[-1])
+        assert f"{ROOT}/releases/{releases[-1]}/local/lib/perl5/Try/Tiny.pm" in loaded_modules(bare_droplet)
+    assert sorted(facts.releases) == sorted(releases)
+    owners = bare_droplet.machine.run(
+        f"find {ROOT}/current/ -not -user root -o -perm /022 -not -type l"
+    ).stdout
+    assert owners == ""
+    assert bare_droplet.machine.run(["systemctl", "is-enabled", SYSTEM_NAME]).stdout == "enabled\n"
+    # Fails if the exposure is above 1.2.
+    bare_droplet.machine.run(["systemd-analyze", "security", "--threshold=12", f"{SYSTEM_NAME}.service"])
+
+
+def loaded_modules(droplet: AppDroplet) -> str:
+    """Where perl finds the vendored module, for the user that the app runs as."""
+    program = 'require Try::Tiny; print $INC{"Try/Tiny.pm"}'
+    library = f"PERL5LIB=$(realpath {ROOT}/current)/local/lib/perl5"
+    return droplet.machine.run(f"runuser -u {SYSTEM_NAME} -- env {library} perl -e '{program}'").stdout
+
+
+def test_every_answer_proves_its_revision(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v4-bad"])
+    answers = [droplet.get(path) for path in ["/"] * 20 + ["/nothing", "/health"]]
+    assert {answer.status_code for answer in answers} == {200, 404, 500}
+    assert {answer.headers["X-Revision"] for answer in answers} == {revisions["v4-bad"]}
+
+
+def test_unchanged_dependencies_are_not_built_again(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    first = droplet.must_build(revisions["v1"])
+    report, second = droplet.build(revisions["v2"])
+    assert "dependencies are unchanged" in report.lines
+    assert second is not None
+    assert second.digest != first.digest
+    assert droplet.must_build(revisions["v1"]) == first, "the same source makes the same bytes"
+
+
+def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v2"])
+    before = droplet.facts(), droplet.main_pid()
+    cause = refused(droplet, revisions["v3-broken"])
+    assert cause.startswith("the app does not load: syntax error at lib/MyPerlApp.pm line 57")
+    after = droplet.facts(), droplet.main_pid()
+    assert (after[0].current, after[1], after[0].releases) == (
+        before[0].current,
+        before[1],
+        before[0].releases,
+    )
+    assert droplet.get("/health").status_code == 200
+    leftovers = droplet.machine.run(f"ls {ROOT}/releases | grep partial", check=False).stdout
+    assert leftovers == ""
+
+
+def test_full_disk_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v2"])
+    before = droplet.facts().current, droplet.main_pid()
+    built = droplet.must_build(revisions["v1"])
+    droplet.send(built)
+    droplet.machine.run(f"rm -rf {ROOT}/releases/{built.release} {ROOT}/reserve")
+    droplet.machine.fill_disk()
+    try:
+        unit = droplet.start(deploy_unit(APP, revisions["v1"]), droplet.program(built))
+        cause = failure_cause(droplet.finish(unit).lines)
+        assert cause.startswith(f"No space left on the disk of {ROOT}: 0 MB are free")
+        droplet.clean(unit)
+        source = {"name": "source.tar.gz", "sha256": "0" * 64, "size": 1}
+        refusal = droplet.refusal(Verb.RECEIVE, token=droplet.token(), file=source)
+        assert refusal.startswith(f"No space left on the disk of {ROOT}: 0 MB are free")
+        assert (droplet.facts().current, droplet.main_pid()) == before
+        assert droplet.get("/version").status_code == 200
+    finally:
+        droplet.machine.free_disk()
+    running(droplet, revisions["v1"])
+
+
+def test_a_release_that_fills_the_disk_leaves_room_for_the_next_one(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v2"])
+    droplet.machine.run(f"rm -rf {ROOT}/releases/{revisions['v1']}-*")
+    filler = f"/var/lib/{SYSTEM_NAME}/filler"
+    droplet.machine.run(
+        f"runuser -u {SYSTEM_NAME} -- dd if=/dev/zero of={filler} bs=1M status=none", check=False
+    )
+    facts = droplet.facts()
+    assert facts.disk_free_mb + facts.disk_reserved_mb == RESERVE_MB
+    running(droplet, revisions["v1"])
+    assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve"], check=False).returncode == 1
+    droplet.machine.run(["rm", filler])
+    running(droplet, revisions["v2"])
+    kept = droplet.machine.run(f"stat -c '%s %U' {ROOT}/reserve/room; ls {ROOT}/reserve | wc -l").stdout
+    assert kept == f"{RESERVE_MB << 20} root\n{RESERVE_INODES + 1}\n"
+
+
+def test_a_release_that_fills_the_disk_with_files_leaves_room_for_the_next_one(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v2"])
+    droplet.machine.run(f"rm -rf {ROOT}/releases/{revisions['v1']}-*")
+    files = f"/var/lib/{SYSTEM_NAME}/files"
+    program = 'mkdir $ARGV[0]; while (open my $file, ">", "$ARGV[0]/" . $n++) { }'
+    droplet.machine.run(["runuser", "-u", SYSTEM_NAME, "--", "perl", "-e", program, files])
+    try:
+        # What other programs on the machine make and remove meanwhile is not much.
+        assert int(droplet.machine.run("df --output=iavail /opt | tail -n 1").stdout) < 20
+        facts = droplet.facts()
+        assert RESERVE_INODES <= (facts.inodes_free or 0) + facts.inodes_reserved < RESERVE_INODES + 30
+        running(droplet, revisions["v1"])
+        assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve"], check=False).returncode == 1
+    finally:
+        droplet.machine.run(["rm", "-rf", files])
+    running(droplet, revisions["v2"])
+    assert droplet.machine.run(["test", "-e", f"{ROOT}/reserve/room"], check=False).returncode == 0
+
+
+def test_release_that_is_not_healthy_gives_way_to_the_one_before(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v2"])
+    cause = refused(droplet, revisions["v1"], health=NOTHING_THERE)
+    assert cause.startswith(
+        "the app was started but did not become healthy within 5 s: it answers 404, asked as http://"
+    )
+    assert cause.endswith(f" (this droplet runs {revisions['v2'][:12]} again)")
+    assert revision_of(droplet.facts().current or "") == revisions["v2"]
+    comes_back(droplet, revisions["v2"])
+
+
+def test_an_app_that_answers_to_one_host_name_is_asked_for_that(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    cause = refused(droplet, revisions["v9-mounted"], health={"timeout": 5})
+    assert "/health; see traffic.public_url and validation.statuses" in cause
+    running(droplet, revisions["v9-mounted"], traffic={"public_url": "http://www.example.com"})
+
+
+def test_first_release_that_is_not_healthy_leaves_nothing_running(
+    bare_droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    cause = refused(bare_droplet, revisions["v1"], health=NOTHING_THERE)
+    assert "it answers 404, asked as http://" in cause
+    facts = bare_droplet.facts()
+    assert (facts.current, facts.unit.ActiveState) == (None, "inactive")
+
+
+def test_server_command_that_does_not_run_the_wrapper(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    command = ["starman", "--listen", "{listen}", "--disable-keepalive", "app.psgi", "--", "{psgi}"]
+    cause = refused(droplet, revisions["v1"], server={"command": command}, health={"timeout": 5})
+    assert "its answers have no X-Revision" in cause
+
+
+def test_dependency_that_is_not_carried(droplet: AppDroplet, commit: Commit) -> None:
+    def remove_tarball(clone: Path) -> None:
+        next(clone.glob("vendor/cache/**/*.tar.gz")).unlink()
+        (clone / "vendor/cache/.keep").touch()
+        with (clone / "cpanfile").open("a", encoding="utf-8") as cpanfile:
+            cpanfile.write("# other dependencies, as far as the cache is concerned\n")
+
+    cause = refused(droplet, commit("no-tarball", remove_tarball))
+    assert cause == "cannot install the dependencies: ! Failed to fetch distribution Try-Tiny-0.31"
+
+
+def test_links_in_the_repository_lead_root_nowhere(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
+    """What root writes into a release must not follow what the repository has put there."""
+
+    def add_links(clone: Path) -> None:
+        (clone / "REVISION").symlink_to("/etc/hostname")
+        (clone / ".bluegreen").symlink_to("/etc")
+        (clone / "local").symlink_to("/usr/local")
+
+    running(droplet, revisions["v1"])
+    before = droplet.machine.run("ls -laR /etc /usr/local | sha256sum; cat /etc/hostname").stdout
+    running(droplet, commit("links", add_links))
+    assert droplet.machine.run("ls -laR /etc /usr/local | sha256sum; cat /etc/hostname").stdout == before
+
+
+def test_only_good_releases_count_for_retention(
+    droplet: AppDroplet, revisions: dict[str, str], commit: Commit
+) -> None:
+    good = [revisions[tag] for tag in ("v1", "v2", "v4-bad")]
+    for revision in good:
+        running(droplet, revision)
+    for number in range(3):
+        bad = commit(f"bad-{number}", lambda clone, number=number: (clone / "n").write_text(f"{number}"))  # type: ignore[misc]
+        refused(droplet, bad, health={"path": "/nothing", "timeout": 1})
+    running(droplet, good[0], server={"keep_releases": 2})
+    # The running one, the one before it, and the last failed one for whoever wants to look at it.
+    assert {revision_of(release) for release in droplet.facts().releases} == {good[0], good[2], bad}
+
+
+def test_what_a_rollback_goes_back_to_outlives_what_was_healthy_and_rejected(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    kept, *rejected = (revisions[tag] for tag in ("v1", "v2", "v4-bad"))
+    running(droplet, kept)
+    for revision in rejected:
+        running(droplet, revision, kept, server={"keep_releases": 2})
+    assert {revision_of(release) for release in droplet.facts().releases} >= {kept, rejected[-1]}
+    # And it is what runs again, rather than what was rejected last.
+    cause = refused(droplet, rejected[0], kept=kept, health=NOTHING_THERE)
+    assert f"this droplet runs {kept[:12]} again" in cause
+    comes_back(droplet, kept)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_any_moment_and_run_again(
+    seed: int, droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    first, second = (revisions["v1"], revisions["v2"]) if seed % 2 else (revisions["v2"], revisions["v1"])
+    running(droplet, first)
+    droplet.machine.run(f"rm -rf {ROOT}/releases/{second}-* {ROOT}/activated/{second}-*")
+    if seed % 3 == 0:
+        droplet.machine.run(f"rm -rf {ROOT}/cache/*")
+
+    def kill(unit: str) -> None:
+        killer = f"sleep {chance.uniform(0, 1.2):.3f}; systemctl kill --signal=KILL {unit}.service"
+        droplet.machine.run(killer, check=False)
+        droplet.clean(unit)
+
+    kill(droplet.start_build(second))
+    built = droplet.must_build(second)
+    droplet.send(built)
+    kill(droplet.start(deploy_unit(APP, second), droplet.program(built)))
+    current = droplet.facts().current
+    assert revision_of(current or "") in (first, second)
+    assert droplet.machine.run(f"cat {ROOT}/releases/{current}/REVISION").stdout.strip() in (first, second)
+    report = droplet.install(built)
+    assert report.state is JobState.SUCCESS, report.lines
+    assert "partial" not in droplet.machine.run(f"ls {ROOT} {ROOT}/releases").stdout
+
+
+def test_an_artifact_or_a_release_that_was_tampered_with_is_refused_before_it_is_activated(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v2"])
+    before = droplet.facts().current, droplet.main_pid()
+    droplet.machine.run(f"rm -rf {ROOT}/releases/{revisions['v1']}-*")
+    built = droplet.must_build(revisions["v1"])
+    name = built.artifact["name"]
+    droplet.send(built)
+    droplet.machine.run(f"printf x | dd of={ROOT}/incoming/{name} bs=1 seek=1000 conv=notrunc status=none")
+    unit = droplet.start(deploy_unit(APP, revisions["v1"]), droplet.program(built))
+    assert "is not as it was sent" in failure_cause(droplet.finish(unit).lines)
+    droplet.clean(unit)
+    assert (droplet.facts().current, droplet.main_pid()) == before
+
+    report = droplet.install(built)
+    assert report.state is JobState.SUCCESS, report.lines
+    running(droplet, revisions["v2"])
+    before = droplet.facts().current, droplet.main_pid()
+    droplet.machine.run(f"echo '# changed' >>{ROOT}/releases/{built.release}/app.psgi")
+    cause = failure_cause(droplet.install(built).lines)
+    assert cause.startswith("the release is refused: app.psgi: it is not as it was built"), cause
+    assert (droplet.facts().current, droplet.main_pid()) == before
+    droplet.machine.run(["rm", "-rf", f"{ROOT}/releases/{built.release}"])
+
+
+def test_secrets_of_the_app_s_environment_do_not_leave_the_droplet(
+    droplet: AppDroplet, commit: Commit
+) -> None:
+    secrets = (
+        'DB_PASSWORD="hunter2\\"hunter3"\nDSN=dbi:Pg:host=db;password=tr0ub4dor\nPEM="line-one\nline-two"\n'
+    )
+    program = (
+        "warn \"DBI connect('host=db;password=tr0ub4dor',...) failed\";"
+        ' print STDERR "$_\\n" for $ENV{DB_PASSWORD}, split /\\n/, $ENV{PEM};'
+        " die \"DBI connect('host=db;password=tr0ub4dor',...) failed: no route\";"
+    )
+
+    def tells(clone: Path) -> None:
+        (clone / "app.psgi").write_text(program)
+
+    revision = commit("tells", tells)
+    droplet.machine.run(["tee", f"/etc/default/{SYSTEM_NAME}"], text=secrets)
+    try:
+        report = droplet.deploy(revision)
+    finally:
+        droplet.machine.run(["rm", f"/etc/default/{SYSTEM_NAME}"])
+    said = "\n".join(report.lines)
+    for secret in ("hunter2", "hunter3", "tr0ub4dor", "line-one", "line-two"):
+        assert secret not in said
+    assert "[DB_PASSWORD]" in report.lines
+    assert failure_cause(report.lines).startswith("the app does not load: DBI connect(")
+
+
+def test_facts_change_nothing(droplet: AppDroplet, revisions: dict[str, str]) -> None:
+    running(droplet, revisions["v1"])
+    droplet.machine.run(["touch", "/run/mark"])
+    droplet.facts()
+    changed = droplet.machine.run(
+        "find / -xdev -newer /run/mark -type f "
+        "-not -path '/proc/*' -not -path '/sys/*' -not -path '/var/log/*'"
+    ).stdout
+    assert changed == ""
