@@ -36,7 +36,8 @@ SYSTEM_NAME = system_name(APP)
 # Everything on a droplet that a deploy to the other color must leave alone; not the workers, because Starman
 # replaces each of them after 1000 requests.
 _FINGERPRINT = f"""
-find /opt/{SYSTEM_NAME} /etc/systemd/system /etc/default /var/lib/bluegreen/{SYSTEM_NAME} -name reserve -prune -o -type f \
+find /opt/{SYSTEM_NAME} /etc/systemd/system /etc/default /var/lib/bluegreen/{SYSTEM_NAME} \
+    -name reserve -prune -o -type f \
     -exec sha256sum {{}} + 2>/dev/null | sort
 readlink /opt/{SYSTEM_NAME}/current
 systemctl show --property=MainPID,ExecMainStartTimestampMonotonic --value {SYSTEM_NAME}

@@ -37,8 +37,8 @@ def test_a_command_that_fails_before_the_switch_stops_the_deploy_and_knew_all_ab
     ):
         ended = stack.run("deploy", ref=ref)
     assert ended.report["outcome"] == "refused before the switch"
-    release = f"/opt/app-my_perl_app/releases/{stack.revisions[ref]}"
-    assert f"ended with 7: {ref} to {idle} as app-my_perl_app in {release};" in ended.report["message"]
+    release = f"/opt/app-my_perl_app/releases/{stack.revisions[ref]}-"
+    assert f"ended with 7: {ref} to {idle} as app-my_perl_app in {release}" in ended.report["message"]
     assert stack.live() == live
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent.release_name import revision_of
 from demo.errors import ApiError
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
@@ -143,7 +144,7 @@ def stopped_release(stack: Stack) -> str | None:
     """Return a good revision that the idle droplets have, and do not run."""
     machine = stack.idle_machines()[0]
     running = machine.run(["readlink", f"/opt/{SYSTEM_NAME}/current"]).stdout
-    there = machine.run(["ls", f"/opt/{SYSTEM_NAME}/releases"]).stdout.split()
+    there = [revision_of(one) for one in machine.run(["ls", f"/opt/{SYSTEM_NAME}/releases"]).stdout.split()]
     good = [stack.revisions[ref] for ref in ("v1", "v2")]
     return next((one for one in good if one in there and one not in running), None)
 

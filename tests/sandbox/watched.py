@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
 
+from agent.protocol import Program
 from bluegreen.checks.finding import Finding
 from bluegreen.checks.gather.collect import collect
 from bluegreen.checks.run import findings_in
@@ -21,11 +23,16 @@ from bluegreen.color import Color
 from bluegreen.fleet import host_keys as hostkey
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.droplet_agent import DropletAgentHook
+from bluegreen.hooks.file_transfer import FileTransfer
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.hooks.remote_job import RemoteJob
-from bluegreen.release.release import Release, deploy_program, deploy_unit
+from bluegreen.hooks.repository import with_source
+from bluegreen.release.artifact import ArtifactFile, BuildAnswer
+from bluegreen.release.jobs import JobReport
+from bluegreen.release.release import build_program, build_unit, deploy_program, deploy_unit
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from sandbox import Machine
@@ -127,16 +134,44 @@ class Watched:
                 self.switch(hook, color)
                 hook.confirm(self.revisions["v1" if color is Color.BLUE else "v2"])
 
-    def deploy(self, droplet: Droplet, tag: str) -> None:
-        """Build and start a release on a droplet."""
-        unit, revision = deploy_unit(APP, self.revisions[tag]), self.revisions[tag]
-        program = deploy_program(Release.of(self.app, revision, str(droplet.private)))
-        written: list[str] = []
-        with RemoteJob(DropletAgentHook.of(droplet, self.app), APP, unit, token=1) as job:
-            job.start("deploy/run-1", program, timeout=120)
-            report = job.follow(written.extend)
-            assert report.state == "success", written
+    def deploy(self, tag: str, *droplets: Droplet) -> None:
+        """Build a release on the first of some droplets, and start it on all of them."""
+        with TemporaryDirectory() as directory:
+            file = Path(directory) / "artifact.tar.gz"
+            answer = self._build(droplets[0], self.revisions[tag], file)
+            for droplet in droplets:
+                self._start(droplet, answer, file)
+
+    def _build(self, droplet: Droplet, revision: str, file: Path) -> BuildAnswer:
+        with self._job(droplet, build_unit(APP, revision)) as job, with_source(self.app, revision) as source:
+            sent = ArtifactFile(name="source.tar.gz", sha256=source.sha256, size=source.size)
+            transfer = FileTransfer(job.agent, APP, job.token, 60)
+            transfer.put(source.path, sent)
+            program = build_program(self.app, revision, source.committed, sent.sent)
+            answer = BuildAnswer.parse(self._done(job, program).answers.get("build"), revision)
+            transfer.get(answer.artifact, file)
             job.end()
+        return answer
+
+    def _start(self, droplet: Droplet, answer: BuildAnswer, file: Path) -> None:
+        with self._job(droplet, deploy_unit(APP, answer.release.partition("-")[0])) as job:
+            FileTransfer(job.agent, APP, job.token, 60).put(file, answer.artifact)
+            configuration = configuration_of(self.app, {})
+            artifact, address = answer.artifact.sent, str(droplet.private)
+            about = (answer.release, answer.digest, artifact, configuration, address)
+            self._done(job, deploy_program(self.app, *about, kept=None))
+            job.end()
+
+    def _job(self, droplet: Droplet, unit: str) -> RemoteJob:
+        return RemoteJob(DropletAgentHook.of(droplet, self.app), APP, unit, token=1)
+
+    @staticmethod
+    def _done(job: RemoteJob, program: Program) -> JobReport:
+        written: list[str] = []
+        job.start("deploy/run-1", program, timeout=120)
+        report = job.follow(written.extend)
+        assert report.state == "success", written
+        return report
 
 
 def settings(repository: str) -> dict[str, Any]:
@@ -206,11 +241,11 @@ def _order(world: Watched) -> None:
 def _deploy(world: Watched) -> None:
     [blue], [green] = world.fleet.blue, world.fleet.green
 
-    def deploy_blue() -> None:
-        world.deploy(blue, "v2")
-        world.deploy(blue, "v1")
+    def deploy() -> None:
+        world.deploy("v2", green, blue)
+        world.deploy("v1", blue)
 
-    work: tuple[Callable[[], None], ...] = (deploy_blue, lambda: world.deploy(green, "v2"), world.sync)
+    work: tuple[Callable[[], None], ...] = (deploy, world.sync)
     with ThreadPoolExecutor(len(work)) as pool:
         for job in [pool.submit(one) for one in work]:
             job.result()
