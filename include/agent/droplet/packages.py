@@ -57,7 +57,7 @@ def missing_packages(packages: Sequence[str]) -> list[str]:
     """Return those of some packages that are not installed."""
     if not packages:
         return []
-    shown = "--showformat=${Package} ${db:Status-Status}\n"
+    shown = "--showformat=${Package} ${Status}\n"
     output = _output("dpkg-query", "--show", shown, "--", *packages)[1]
     installed = {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
     return [name for name in packages if name not in installed]
