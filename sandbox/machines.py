@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from sandbox import image, network
 from sandbox.api.hypervisor import Addresses, Order
+from sandbox.debian_mirror import DebianMirror
 from sandbox.errors import SandboxError
 from sandbox.layout import Layout
 from sandbox.machine import Machine
 from sandbox.network import FIRST_HOST, LAST_HOST, Network
-from sandbox.seed import Seed
+from sandbox.seed import Seed, trusted
 
 
 @dataclass
@@ -32,12 +33,14 @@ class Machines:
 
     :param layout: the sandbox's files.
     :param net: the sandbox's network.
+    :param debian: where the machines get Debian's packages from.
     """
 
-    def __init__(self, layout: Layout, net: Network) -> None:
+    def __init__(self, layout: Layout, net: Network, debian: DebianMirror) -> None:
         self.stopped: Callable[[int], None] = lambda droplet: None
         self._layout = layout
         self._network = net
+        self._debian = debian
         self._places: dict[int, _Place] = {}
         self._hosts = itertools.cycle(range(FIRST_HOST, LAST_HOST + 1))
         self._numbers = itertools.count(1)
@@ -78,6 +81,10 @@ class Machines:
                 gateway=addresses.gateway,
                 public_keys=order.public_keys,
                 user_data=order.user_data,
+                files={
+                    **self._debian.configuration(root),
+                    **trusted(self._layout.certificate_authority.read_text(), root),
+                },
             )
             place.machine.install(root, seed, order.disk)
             place.machine.power_on()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Seed:
     :param gateway: the next hop of its default route.
     :param public_keys: OpenSSH lines for root's ``authorized_keys``.
     :param user_data: the API request's, in cloud-init's format.
+    :param files: what makes it use the sandbox's servers: texts by path.
     """
 
     hostname: str
@@ -34,6 +36,7 @@ class Seed:
     gateway: str
     public_keys: list[str] = field(default_factory=list)
     user_data: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def plant(root: Path, seed: Seed) -> None:
@@ -69,4 +72,18 @@ def _files(seed: Seed) -> dict[str, str]:
         "etc/ssh/sshd_config.d/50-cloud-init.conf": "PasswordAuthentication no\nUseDNS no\n",
         "var/lib/cloud/seed/sandbox/meta-data.json": json.dumps({"public_keys": seed.public_keys}) + "\n",
         "var/lib/cloud/seed/sandbox/user-data": seed.user_data,
+        **seed.files,
+    }
+
+
+def trusted(authority: str, image: Path) -> dict[str, str]:
+    """Return the files that make a machine trust a certificate authority, as ``update-ca-certificates`` does.
+
+    :param authority: its certificate, in PEM.
+    :param image: the root directory of the machine's image.
+    """
+    bundle = "etc/ssl/certs/ca-certificates.crt"
+    return {
+        "usr/local/share/ca-certificates/sandbox.crt": authority,
+        bundle: (image / bundle).read_text() + authority,
     }

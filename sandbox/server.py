@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import trustme
 
-from sandbox import git_http, network
+from sandbox import debian_mirror, git_http, network
 from sandbox.api import admin
 from sandbox.api.account import Account
 from sandbox.api.app import make_app
@@ -21,6 +21,7 @@ from sandbox.api.context import OPERATIONS
 from sandbox.api.faults import Faults
 from sandbox.cpan import server as cpan
 from sandbox.cpan import stock
+from sandbox.debian_mirror import DebianMirror
 from sandbox.delay import Delays
 from sandbox.edge import Edge
 from sandbox.errors import SandboxError
@@ -33,6 +34,7 @@ from sandbox.services import SERVICES, HttpListener, Service, runner_of
 
 API_PORT = 8443
 CPAN_HTTP, CPAN_HTTPS = 8083, 8084
+DEBIAN_HTTP = 8085
 log = logging.getLogger(__name__)
 
 
@@ -48,10 +50,11 @@ def serve(layout: Layout) -> None:
         raise SandboxError("this process is not in /proc")
     layout.server.write_text(json.dumps(me.to_json()))
     net = network.create(layout.directory)
-    machines = Machines(layout, net)
+    debian = DebianMirror(f"http://{net.gateway}:{DEBIAN_HTTP}")
+    machines = Machines(layout, net, debian)
     edge = Edge(layout, net, machines)
     try:
-        asyncio.run(_run(layout, net, machines, edge, me))
+        asyncio.run(_run(layout, net, debian, machines, edge, me))
     finally:
         layout.description.unlink(missing_ok=True)
         edge.stop_all()
@@ -59,7 +62,9 @@ def serve(layout: Layout) -> None:
         network.remove(layout.directory)
 
 
-async def _run(layout: Layout, net: Network, machines: Machines, edge: Edge, me: ProcessId) -> None:
+async def _run(
+    layout: Layout, net: Network, debian: DebianMirror, machines: Machines, edge: Edge, me: ProcessId
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -73,6 +78,8 @@ async def _run(layout: Layout, net: Network, machines: Machines, edge: Edge, me:
     api.add_routes(admin.ROUTES)
     # The API takes no part in the fault `away`: the sandbox is controlled at the same port.
     await HttpListener(await runner_of(api), net.gateway, API_PORT, certificate).start()
+    packages = await runner_of(debian_mirror.make_app(debian, services["debian"].faults))
+    await services["debian"].listen(HttpListener(packages, net.gateway, DEBIAN_HTTP))
     description = {
         "name": layout.name,
         "api_url": f"https://{net.gateway}:{API_PORT}",

@@ -6,7 +6,6 @@ from typing import Any
 
 from agent.protocol import Verb
 from bluegreen.agent_bundle import memory_command, memory_input
-from bluegreen.release.cage import CAGE
 
 
 def facts_command() -> list[str]:
@@ -16,4 +15,4 @@ def facts_command() -> list[str]:
 
 def facts_input(request: dict[str, Any]) -> bytes:
     """Return a request for facts, after the agent that answers it."""
-    return memory_input({**request, "cage": CAGE})
+    return memory_input(request)

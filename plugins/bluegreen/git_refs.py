@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bluegreen.errors import RefError
@@ -83,18 +82,3 @@ def meaning_of(ref: str) -> Meaning:
     if ref.startswith(("heads/", "tags/")):
         otherwise += (f"refs/{ref}",)
     return Meaning(names=(TAGS + ref, HEADS + ref), otherwise=otherwise, commit=commit)
-
-
-def patterns_of(ref: str) -> list[str]:
-    """Return the patterns for ``git ls-remote`` that cover everything a ref may stand for."""
-    meaning = meaning_of(ref)
-    names = ["HEAD"] if meaning.default_branch else [*meaning.names, *meaning.otherwise]
-    return [pattern for name in names for pattern in (name, f"{name}^{{}}")]
-
-
-def revision_in(listing: Mapping[str, str], ref: str) -> str | None:
-    """Return the commit of a branch or tag in a remote's listing, or ``None`` if it is not listed."""
-    patterns = [name for name in patterns_of(ref) if name in listing]
-    # The commit of an annotated tag is listed after the tag itself.
-    names = {name.removesuffix("^{}"): name for name in patterns}
-    return listing[next(iter(names.values()))] if names else None

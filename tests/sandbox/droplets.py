@@ -12,6 +12,9 @@ from pydo import Client
 from sandbox import Machine, Sandbox
 from tests.waiting import until
 
+# Seconds for a first boot that installs packages: apt fetches and reads its lists first.
+APT_SECONDS = 120
+
 
 @dataclass
 class Shop:
@@ -30,7 +33,12 @@ class Shop:
         )
 
     def order(
-        self, *names: str, user_data: str = "", tags: tuple[str, ...] = (), size: str = "s-1vcpu-1gb"
+        self,
+        *names: str,
+        user_data: str = "",
+        tags: tuple[str, ...] = (),
+        size: str = "s-1vcpu-1gb",
+        image: str = "debian-12-x64",
     ) -> list[Machine]:
         """Order droplets and wait until they are active."""
         client = self.client()
@@ -42,7 +50,7 @@ class Shop:
             "names": list(names),
             "region": "nyc3",
             "size": size,
-            "image": "debian-12-x64",
+            "image": image,
             "ssh_keys": [keys[0]["id"]],
             "user_data": user_data,
             "tags": list(tags),

@@ -19,12 +19,16 @@ from demo.environment import DemoEnvironment
 from sandbox import Machine, Sandbox
 from sandbox.example_repository import EXAMPLES
 from sandbox.examples import NAMES, build_repositories
-from tests.sandbox.stack import NOTICED_SOON, RUN_SECONDS, Ended, live_on
+from tests.sandbox.stack import NOTICED_SOON, Ended, live_on
 from tests.waiting import until
 
 KINDS = ("provision", "deploy", "rollback")
 # What the sandbox has instead of DigitalOcean's and a forge's addresses, and a bake that is short.
 BAKE, CONFIRM_WITHIN = 5, 60
+# Room for what Debian's npm brings along: 350 packages.
+SIZE = "s-2vcpu-4gb"
+# Seconds for a run; droplets install Debian packages in it.
+RUN_SECONDS = 600
 
 
 class ExampleFleet:
@@ -134,7 +138,7 @@ def _settings(name: str, repository: str) -> dict[str, Any]:
     settings: dict[str, Any] = yaml.safe_load((EXAMPLES / name / "bluegreen.yaml").read_text())
     settings["repository"] = repository
     settings["dry_run_schedule"] = None
-    settings["fleet"]["droplets_per_color"] = 1
+    settings["fleet"] |= {"droplets_per_color": 1, "size": SIZE}
     settings["validation"] |= {"bake": BAKE, "confirm_within": CONFIRM_WITHIN}
     return settings
 

@@ -25,7 +25,7 @@ from tests.sandbox.droplets import Shop
 from tests.sandbox.example_fleets import Database, ExampleFleet, example_airflow
 from tests.waiting import until
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(1500)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def judged(fleet: ExampleFleet, directory: Path) -> Iterator[list[Summary]]:
         "--rate",
         "50",
         "--duration",
-        "900",
+        "1500",
     ]
     command += ["--records", str(records), "--out", str(directory / "traffic.json"), *paths]
     found: list[Summary] = []

@@ -211,7 +211,7 @@ def test_the_run_fails_with_the_worst_finding_and_keeps_all_as_json(watched: Wat
     assert (found["severity"], found["subject"]) == ("error", "no-psgi")
     assert task.pushed["error"] == task.pushed["summary"]
     revision = task.pushed["revision"]
-    assert f"whether no-psgi ({revision[:12]}) loads: no droplet has built it yet" in task.pushed["summary"]
+    assert f"whether no-psgi ({revision[:12]}) loads: no droplet has it yet" in task.pushed["summary"]
 
 
 def test_a_status_shows_who_is_live_and_what_is_sick(watched: Watched) -> None:

@@ -20,6 +20,9 @@ from tests.sandbox.watched import Watched
 
 UNIT = "/etc/systemd/system/app-watched.service"
 CURRENT = "/opt/app-watched/current"
+# The name of the current release, and the variables that it runs with.
+RELEASE = f"basename $(readlink {CURRENT})"
+ENVIRONMENT = "$(sed -n 's/^EnvironmentFile=\\([^-].*\\)/\\1/p' /etc/systemd/system/app-watched.service)"
 MAP = "/etc/haproxy/traffic.map"
 SET_MAP = (
     "for pair in 'live {live}' 'idle {idle}'; do"
@@ -250,10 +253,10 @@ def certificate_directory(watched: Watched) -> Iterator[None]:
 @contextmanager
 def built_on_green_only(watched: Watched) -> Iterator[None]:
     """Leave what ``main`` leads to on the live color alone, as it is between two deploys."""
-    release = f"/opt/app-watched/releases/{watched.revisions['v2']}"
-    watched.on("blue-1", f"mv {release} /root/away")
+    releases = "/opt/app-watched/releases"
+    watched.on("blue-1", f"mkdir /root/away && mv {releases}/{watched.revisions['v2']}-* /root/away")
     yield
-    watched.on("blue-1", f"mv /root/away {release}")
+    watched.on("blue-1", f"mv /root/away/* {releases} && rmdir /root/away")
 
 
 def moved(path: str) -> dict[str, Any]:
@@ -335,24 +338,51 @@ FAULTS = [
         **renamed("app-watched"),
         stops=True,
     ),
-    Fault(
-        "repository, from a droplet",
-        "error",
-        BLUE,
-        "it cannot read",
-        on=BLUE,
-        broken="git config --system http.proxy http://127.0.0.1:1",
-        mended="rm /etc/gitconfig",
-    ),
     Fault("ref", "error", "ref", "there is no branch or tag 'nowhere'", ref="nowhere"),
     Fault("commit", "error", "policy", "it is in no branch and has no tag", ref="f" * 40),
     Fault("snapshot", "error", "cpanfile.snapshot", "it is missing in no-snapshot", ref="no-snapshot"),
     Fault(
         "snapshot that is kept from the release",
         "error",
-        "cpanfile.snapshot",
+        "left-out",
         ".gitattributes keeps cpanfile.snapshot from the release",
         ref="left-out",
+    ),
+    Fault(
+        "submodule without a URL",
+        "error",
+        "submodule",
+        "is a submodule without a URL in .gitmodules",
+        ref="submodule",
+    ),
+    Fault("link out of the release", "error", "outward", "it is a link out of it, to /srv", ref="link-out"),
+    Fault(
+        "directory of the app",
+        "error",
+        "main",
+        "there is no directory backend in",
+        settings={"server.root": "backend"},
+    ),
+    Fault(
+        "template of a delivered file",
+        "error",
+        "configuration",
+        "the template config/nowhere is not in the repository",
+        settings={"files": [{"path": "config/app.conf", "content_from": {"template": "config/nowhere"}}]},
+    ),
+    Fault(
+        "connection with the app's secrets",
+        "error",
+        "configuration",
+        "nowhere",
+        settings={"connections.environment": "nowhere"},
+    ),
+    Fault(
+        "artifact store",
+        "error",
+        "artifacts.store",
+        "/proc/nowhere",
+        settings={"artifacts.store": "/proc/nowhere"},
     ),
     Fault("vendored distribution", "error", "vendor/cache", "does not have", ref="not-vendored"),
     Fault("PSGI file", "error", "no-psgi", "there is no app.psgi", ref="no-psgi"),
@@ -360,11 +390,9 @@ FAULTS = [
         "CPAN mirror",
         "error",
         BLUE,
-        "it cannot reach http://cpan.metacpan.org/",
+        "it cannot reach http://127.0.0.1:1/",
         ref="no-vendor",
-        on=BLUE,
-        broken="cp /etc/hosts /root/hosts && echo 127.0.0.1 cpan.metacpan.org >> /etc/hosts",
-        mended="cat /root/hosts > /etc/hosts && rm /root/hosts",
+        settings={"dependencies.mirror": "http://127.0.0.1:1/"},
     ),
     Fault(
         "distribution that CPAN does not have",
@@ -372,12 +400,29 @@ FAULTS = [
         "cpanfile.snapshot",
         "CPAN does not have E/ET/ETHER/Try-Tiny-",
         ref="no-vendor",
+        settings={"dependencies.mirror": "http://127.0.0.1:8888/"},
         on=BLUE,
-        broken="cp /etc/hosts /root/hosts"
-        " && echo 127.0.0.1 cpan.metacpan.org backpan.perl.org >> /etc/hosts &&"
-        " systemd-run -q --unit=cpan python3 -m http.server 80 --bind 127.0.0.1 --directory /srv &&"
-        " until curl -fsS -o /dev/null http://127.0.0.1/; do sleep 0.1; done",
-        mended="systemctl stop cpan && cat /root/hosts > /etc/hosts && rm /root/hosts",
+        broken="systemd-run -q --unit=cpan python3 -m http.server 8888 --bind 127.0.0.1 --directory /srv &&"
+        " until curl -fsS -o /dev/null http://127.0.0.1:8888/; do sleep 0.1; done",
+        mended="systemctl stop cpan",
+    ),
+    Fault(
+        "Debian package that is not installed",
+        "warning",
+        BLUE,
+        "libpq5 (fleet.packages) is not installed",
+        settings={"fleet.packages": ["libpq5"]},
+    ),
+    Fault(
+        "Debian package that does not exist",
+        "error",
+        BLUE,
+        "its package sources do not have nonesuch (fleet.packages)",
+        settings={"fleet.packages": ["nonesuch"]},
+        on=BLUE,
+        broken="apt-get -qq update",
+        mended="rm -rf /var/lib/apt/lists/*",
+        stops=True,
     ),
     Fault(
         "app that does not load",
@@ -421,7 +466,7 @@ FAULTS = [
         "app that cannot be kept from writing",
         "warning",
         BLUE,
-        "the app was not loaded: it could not be kept from writing",
+        "the app was not loaded: systemd did not start it in a cage",
         on=BLUE,
         **moved("/usr/bin/systemd-run"),
     ),
@@ -583,7 +628,7 @@ TOGETHER = [
         "there are 1 droplets of 2",
         settings={"fleet.droplets_per_color": 2},
     ),
-    Fault("git", "error", BLUE, "git is not installed", on=BLUE, **moved("/usr/bin/git"), stops=True),
+    Fault("cpanm", "error", BLUE, "cpanm is not installed", on=BLUE, **moved("/usr/bin/cpanm"), stops=True),
     Fault("carton, live", "warning", GREEN, "carton is not installed", on=GREEN, **moved("/usr/bin/carton")),
     Fault("compiler", "warning", BLUE, "no cc", on=BLUE, **moved("/usr/bin/cc")),
     Fault(
@@ -626,30 +671,62 @@ TOGETHER = [
         mended="rm -r /run/systemd/system/app-watched.service.d" + RELOAD,
     ),
     Fault(
-        "start script",
-        "warning",
-        f"{GREEN} {CURRENT}/.bluegreen/start",
-        "differs",
-        on=GREEN,
-        diff="-# by hand",
-        **edited(f"{CURRENT}/.bluegreen/start"),
-    ),
-    Fault(
         "file of a release",
         "warning",
         f"{GREEN} {CURRENT}/app.psgi",
-        "not as it was committed",
+        "it is not as it was built",
         on=GREEN,
-        diff="+# by hand",
         **edited(f"{CURRENT}/app.psgi"),
+    ),
+    Fault(
+        "mode of a file of a release",
+        "warning",
+        f"{GREEN} {CURRENT}/REVISION",
+        "its mode is 600 instead of 644",
+        on=GREEN,
+        broken=f"chmod 600 {CURRENT}/REVISION",
+        mended=f"chmod 644 {CURRENT}/REVISION",
     ),
     Fault(
         "file that was added to a release",
         "warning",
         f"{GREEN} {CURRENT}/lib/ByHand.pm",
-        "it was not committed",
+        "it was added",
         on=GREEN,
         broken=f"touch {CURRENT}/lib/ByHand.pm",
         mended=f"rm {CURRENT}/lib/ByHand.pm",
+    ),
+    Fault(
+        "manifest",
+        "warning",
+        f"{BLUE} {CURRENT}/.bluegreen/manifest",
+        "its digest is",
+        on=BLUE,
+        **edited(f"{CURRENT}/.bluegreen/manifest"),
+    ),
+    Fault(
+        "record of an activation",
+        "warning",
+        f"{BLUE} {CURRENT}",
+        "was never healthy there",
+        on=BLUE,
+        broken=f"mv /opt/app-watched/activated/$({RELEASE}) /root/record",
+        mended=f"mv /root/record /opt/app-watched/activated/$({RELEASE})",
+    ),
+    Fault(
+        "configuration",
+        "warning",
+        f"{BLUE} configuration",
+        "its files are not as they were delivered",
+        on=BLUE,
+        broken=f"cp -a {ENVIRONMENT} /root/environment && echo BY_HAND=1 | tee -a {ENVIRONMENT} >/dev/null",
+        mended=f"cp -a /root/environment {ENVIRONMENT} && rm /root/environment",
+    ),
+    Fault(
+        "environment that was changed in Airflow",
+        "warning",
+        f"{GREEN} configuration",
+        "the app's environment or files were changed in Airflow",
+        settings={"environment": {"NEW": "value"}},
     ),
 ]

@@ -51,6 +51,9 @@ BRANCHES = {
     " git rm --quiet $(git ls-files vendor/cache/authors/id | grep tar.gz)",
     "left-out": "echo 'cpanfile.snapshot export-ignore' >.gitattributes && git add .gitattributes",
     "no-vendor": "git rm --quiet -r vendor && echo >> cpanfile",
+    "submodule": "mkdir -p lib/other &&"
+    " git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),lib/other",
+    "link-out": "ln -s /srv outward && git add outward",
 }
 
 

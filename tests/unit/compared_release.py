@@ -1,52 +1,58 @@
-"""A release on a droplet, compared with its commit."""
+"""A release on a droplet, compared with its manifest."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
+from bluegreen.agent_bundle import AGENT_DIRECTORY
 from tests.unit.facts_verb import run_facts
 
-# A release of the commit that the first argument makes, and what the second does to it.
+# A release of what the third argument makes, its manifest, and then what the fourth does to it.
 RELEASE = r"""
 set -e
-mount -n -t tmpfs none /opt && mkdir -p /opt/work /opt/shop/releases && cd /opt/work
+python=$1 agent=$2
+mount -n -t tmpfs none /opt && mkdir -p /opt/app-shop/releases/new/.bluegreen && cd /opt/app-shop/releases/new
 exec 3>&1 >&2
-git init --quiet && echo one >file && touch cpanfile && eval "$1" && git add --all
-git -c user.name=test -c user.email=test@example.com commit --quiet --message test
-revision=$(git rev-parse HEAD)
-git clone --quiet --bare . /opt/shop/repo.git
-release=/opt/shop/releases/$revision
-mkdir "$release" && git archive --format=tar HEAD | tar -x -C "$release" && ln -s "$release" /opt/shop/current
-cd "$release" && rm -rf local && mkdir .bluegreen local && touch .bluegreen/start local/module
-echo "$revision" >REVISION
-eval "$2"
-shift 2
+umask 022
+echo one >file && mkdir lib && echo 1 >lib/Shop.pm && ln -s file link && touch script && chmod 755 script
+eval "$3"
+release=$("$python" -c 'import sys; sys.path.append(sys.argv[1])
+from pathlib import Path
+from agent.droplet.manifest import PLACE, Manifest, scan
+here = Path(".")
+manifest = Manifest("app-shop", "a" * 40, 1700000000, "5.36.0 x\nglibc 2.36", scan(here))
+(here / PLACE).write_bytes(manifest.data)
+print(manifest.release)' "$agent")
+cd .. && mv new "$release" && ln -s "releases/$release" ../current && cd "$release"
+eval "$4"
+shift 4
 "$@" >&3
 """
 
 
-def compared(commit: str = "true", by_hand: str = "true") -> dict[str, Any]:
-    """Compare a release with its commit, as a dry run does."""
-    found: dict[str, Any] = json.loads(app_server_facts(commit, by_hand))["compared"]
+def compared(contents: str = "true", by_hand: str = "true") -> dict[str, Any]:
+    """Compare a release with its manifest, as a dry run does."""
+    found: dict[str, Any] = app_server_facts(contents, by_hand)["compared"]
     return found
 
 
-def app_server_facts(commit: str, by_hand: str) -> str:
-    """Return what a dry run reads on a droplet with a release of a commit to which something was done."""
+def app_server_facts(contents: str = "true", by_hand: str = "true") -> dict[str, Any]:
+    """Return what a dry run reads on a droplet with a release to which something was done."""
     request = {
         "kind": "app_server",
-        "app": "shop",
-        "unit": "shop.service",
+        "app": "app-shop",
+        "unit": "app-shop.service",
         "files": [],
-        "fetch_user": "root",
-        "build_user": "root",
-        "run_user": "root",
-        "environment": "/none",
-        "repository": "https://localhost:1/shop.git",
-        "patterns": ["HEAD"],
+        "users": ["root"],
+        "perl": "perl",
+        "tools": [],
+        "packages": [],
         "compare": True,
-        "load": None,
         "seconds": 20,
     }
-    return run_facts(["unshare", "--mount", "sh", "-c", RELEASE, "sh", commit, by_hand], request)
+    places = (sys.executable, str(AGENT_DIRECTORY.parent))
+    command = ["unshare", "--mount", "sh", "-c", RELEASE, "sh", *places, contents, by_hand]
+    found: dict[str, Any] = json.loads(run_facts(command, request))
+    return found

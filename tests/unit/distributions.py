@@ -7,7 +7,7 @@ from dataclasses import replace
 from bluegreen.checks.facts import (
     Source,
 )
-from tests.unit.facts import V2
+from tests.unit.fleets import V2
 
 SNAPSHOT = """# carton snapshot format: version 1.0
 DISTRIBUTIONS
@@ -19,9 +19,13 @@ DISTRIBUTIONS
 
 
 TRY_TINY = "E/ET/ETHER/Try-Tiny-0.31.tar.gz"
+# Its place on a mirror.
+IN_CPAN = f"authors/id/{TRY_TINY}"
 
 
-NOT_VENDORED = Source("main", V2, files=frozenset(), cpanfile="requires 'X';\n", snapshot=SNAPSHOT)
+NOT_VENDORED = Source(
+    "main", V2, files=frozenset({"app.psgi"}), cpanfile="requires 'X';\n", snapshot=SNAPSHOT
+)
 
 
 HALF_VENDORED = replace(NOT_VENDORED, files=frozenset({"vendor/cache/kept"}))

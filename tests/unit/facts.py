@@ -5,24 +5,14 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Any
 
-from bluegreen.checks.facts import (
-    Account,
-    AppServer,
-    Facts,
-    Load,
-    Proxy,
-    Reading,
-    Source,
-    Unit,
-)
+from bluegreen.checks.facts import Account, AppServer, Facts, Proxy, Reading, Source, Unit
+from bluegreen.checks.release_facts import Load, UsedConfiguration
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.settings.app_file import load_app
+from tests.unit.fleets import DIGEST, TOOLS, V1, V2, released
 from tests.unit.statuses import status
 
 NOW = 1_800_000_000.0
-
-
-V1, V2 = "a" * 40, "b" * 40
 
 
 def droplet(number: int, name: str, **changes: Any) -> Droplet:
@@ -47,21 +37,21 @@ MACHINE: dict[str, Any] = {
     "files": {},
     "unit": Unit(ActiveState="active", UnitFileState="enabled"),
 }
+R1 = released(V1)
 
 
 def server(**changes: Any) -> Reading[AppServer]:
     said: dict[str, Any] = {
-        "tools": dict.fromkeys(("perl", "carton", "git", "cc", "make"), "1.0"),
+        "tools": TOOLS,
         "missing_users": (),
         "perl_key": "5.36.0 x86_64\n",
-        "current": V1,
-        "running": V1,
-        "releases": (V1,),
-        "activated": (V1,),
+        "current": R1,
+        "running": R1,
+        "releases": (R1,),
+        "activated": {R1: DIGEST},
         "cache": (),
         "jobs": (),
-        "remote": None,
-        "compared": None,
+        "configuration": UsedConfiguration(digest=DIGEST),
     }
     return Reading(AppServer(**{**MACHINE, **said, **changes}), NOW - 1, NOW + 1)
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Any
 
+from agent.release_name import release_name
 from bluegreen.checks.facts import AppServer, Unit
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.host_keys import generate
 
 KEY = generate().public
 V1, V2 = "a" * 40, "b" * 40
+TOOLS = dict.fromkeys(("/usr/bin/perl", "carton", "cpanm", "cc", "make"), "1.0")
+# The digest of a configuration.
+DIGEST = "c" * 64
+
+
+def released(revision: str, digit: str = "1") -> str:
+    """Return the name of a release of a revision; another digit makes it another artifact."""
+    return release_name(revision, digit * 64)
 
 
 def droplet(number: int, name: str) -> Droplet:
@@ -35,6 +44,7 @@ ONE_EACH = Fleet(proxies=(LB,), blue=(BLUE,), green=(GREEN,))
 
 
 def facts(revision: str | None = V1, **changes: Any) -> AppServer:
+    current = released(revision) if revision else None
     return AppServer(
         **{
             "uid": 0,
@@ -45,17 +55,15 @@ def facts(revision: str | None = V1, **changes: Any) -> AppServer:
             "memory_free_mb": 1000,
             "files": {},
             "unit": Unit(ActiveState="active"),
-            "tools": dict.fromkeys(("perl", "carton", "git", "cc", "make"), "1.0"),
+            "tools": TOOLS,
             "missing_users": (),
             "perl_key": "",
-            "current": revision,
-            "running": revision,
+            "current": current,
+            "running": current,
             "releases": (),
-            "activated": (),
+            "activated": {},
             "cache": (),
             "jobs": (),
-            "remote": None,
-            "compared": None,
             **changes,
         }
     )

@@ -34,8 +34,8 @@ class Check:
         self.fleet = FLEET
         self.age = Age(V1, 0, is_older=False)
         self.allowed: list[str] = []
-        monkeypatch.setattr(provision_check, "resolve", lambda _app, ref: self.allowed.append(ref))
-        monkeypatch.setattr(provision_check, "compare", lambda *_: self.age)
+        monkeypatch.setattr(provision_check, "resolve", lambda _app, ref, **_: self.allowed.append(ref))
+        monkeypatch.setattr(provision_check, "compare", lambda *_, **__: self.age)
         monkeypatch.setattr(self.task, "read_fleet", lambda goes_back: self.fleet)
         monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
         monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])

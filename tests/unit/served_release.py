@@ -38,6 +38,7 @@ my $text = sub { [ $_[0], [ 'Content-Type' => 'text/plain' ], [ $_[1] ] ] };
 my %%answers = (
     '/'          => sub { $text->( 200, 'ok' ) },
     '/404'       => sub { $text->( 404, 'nothing' ) },
+    '/own'       => sub { [ 200, [ 'X-Revision' => 'own' ], ['ok'] ] },
     '/dies'      => sub { die "boom\\n" },
     '/redirect'  => sub { [ 302, [ Location => '/' ], [] ] },
     '/delayed'   => sub { sub { $_[0]->( $text->( 200, 'later' ) ) } },
@@ -62,6 +63,7 @@ use Mojolicious::Lite -signatures;
 my $here = '%(directory)s';
 my $text = sub ($c, $status, $text) { $c->render( text => $text, status => $status ) };
 get '/'         => sub ($c) { $c->$text( 200, 'ok' ) };
+get '/own'      => sub ($c) { $c->res->headers->header( 'X-Revision' => 'own' ); $c->$text( 200, 'ok' ) };
 get '/dies'     => sub ($c) { die "boom\\n" };
 get '/redirect' => sub ($c) { $c->redirect_to('/') };
 get '/delayed'  => sub ($c) { $c->render_later; Mojo::IOLoop->timer( 0 => sub { $c->$text( 200, '-' ) } ) };

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from bluegreen.errors import RefError
-from bluegreen.git_refs import REF_PATTERN, Meaning, check_ref, meaning_of, revision_in
+from bluegreen.git_refs import REF_PATTERN, Meaning, check_ref, meaning_of
 
 REFUSED = [
     "--upload-pack=x",
@@ -131,12 +131,3 @@ def test_what_ci_systems_hand_over_is_understood(ref: str, meaning: Meaning) -> 
 def test_what_is_neither_branch_nor_tag_is_refused_with_advice(ref: str) -> None:
     with pytest.raises(RefError, match=r"neither a branch nor a tag.*merge it, or name the commit"):
         meaning_of(ref)
-
-
-def test_a_listing_of_a_remote_is_read_with_annotated_tags_peeled() -> None:
-    tag, commit, branch = "1" * 40, "2" * 40, "3" * 40
-    listing = {"refs/tags/v1": tag, "refs/tags/v1^{}": commit, "refs/heads/main": branch}
-    assert revision_in(listing, "v1") == commit
-    assert revision_in(listing, "origin/main") == branch
-    assert revision_in({"HEAD": branch}, "HEAD") == branch
-    assert revision_in(listing, "nope") is None

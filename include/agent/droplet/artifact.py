@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import os
-import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -31,7 +30,7 @@ from agent.droplet.manifest import (
     refused,
     shown,
 )
-from agent.droplet.tree import CHUNK, sha256_of
+from agent.droplet.tree import CHUNK, sha256_of, sync
 from agent.protocol import SentFile
 
 # Fast: a build is waited for, and an artifact is sent a few times only.
@@ -88,8 +87,7 @@ def unpack(file: Path, directory: Path, app: str, digest: str) -> Manifest:
     except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError):
         raise refused("its artifact is damaged") from None
     _set_times(directory, manifest)
-    # All of its file system at once: a call for each file would take much longer.
-    subprocess.run(["sync", "-f", "--", str(directory)], stdin=subprocess.DEVNULL, check=True)
+    sync(directory)
     return manifest
 
 

@@ -116,9 +116,13 @@ _NO_MODULE = re.compile(r"Can't locate \S+ in @INC(?: \(you may need to install 
 # What cpanm writes of the distribution that fails, from the beginning of its build to its end.
 _BEGIN = re.compile(r"^(?:Configuring|Building|Building and testing) \S+$", re.MULTILINE)
 _FAILED = re.compile(r"^-> FAIL ", re.MULTILINE)
+_BUILD_FAILED = re.compile(r"^-> FAIL (?:Installing (?!the dep)|Configure failed)", re.MULTILINE)
+# What cpanm adds to a line: a log that is gone by then.
+_ADVICE = re.compile(r" See \S+ for details\..*$")
 _TELLING = (
-    re.compile(r"^! (?:Failed to fetch|Couldn't find|Configuring|Installing (?!the dependencies)|Testing).*"),
+    re.compile(r"^! (?:Failed to fetch|Couldn't find|Configure failed|Installing (?!the dep)).*"),
     re.compile(r"^! .*"),
+    re.compile(r"^(?:tar|gzip|cp|rm): .*"),
     re.compile(r"^(?:npm (?:ERR!|error) (?!code )\S.*|fatal: .*|error: .*|ERROR.*|E: .*)"),
     re.compile(r".* error: .*"),
     re.compile(r"^.*: command not found$|^make(?:\[\d+\])?: \*\*\* .*"),
@@ -130,18 +134,23 @@ LONGEST = 500
 
 def failure_cause(output: str) -> str:
     """Return the line of a failed build's output that explains it best, and a package that helps."""
-    cause = _missing_piece(_of_the_failed_distribution(output)) or _missing_piece(output) or _line(output)
-    return cause.strip()[:LONGEST]
+    failed = _of_the_failed_distribution(output)
+    cause = _missing_piece(output if failed is None else failed) or _line(output)
+    return _ADVICE.sub("", cause).strip()[:LONGEST]
 
 
-def _of_the_failed_distribution(output: str) -> str:
-    """Return what cpanm's log has of the first distribution that failed; what others tried does not count."""
-    failed = _FAILED.search(output)
+def _of_the_failed_distribution(output: str) -> str | None:
+    """Return what cpanm's log has of the first distribution that failed; what others tried does not count.
+
+    None if it is no such log; empty if it is none of a distribution that failed while it was built.
+    """
+    if not _FAILED.search(output):
+        return None
+    failed = _BUILD_FAILED.search(output)
     if not failed:
         return ""
-    before = output[: failed.start()]
-    begun = [found.start() for found in _BEGIN.finditer(before)]
-    return before[begun[-1] :] if begun else before
+    begun = [found.start() for found in _BEGIN.finditer(output[: failed.start()])]
+    return output[begun[-1] if begun else 0 : failed.start()]
 
 
 def _missing_piece(output: str) -> str:

@@ -79,9 +79,11 @@ def add_links(directory: Path, links: dict[str, str]) -> None:
                 parent.chmod(0o755)
             elif not stat.S_ISDIR(parent.lstat().st_mode):
                 raise _in_the_way("/".join(above[:depth]), target)
-        if os.path.lexists(directory / path):
+        link = directory / path
+        if not os.path.lexists(link):
+            link.symlink_to(target)
+        elif not link.is_symlink() or target_of(link) != target:
             raise _in_the_way(path, target)
-        (directory / path).symlink_to(target)
 
 
 def make_way(directory: Path, *names: str) -> None:

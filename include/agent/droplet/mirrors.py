@@ -7,7 +7,7 @@ import re
 from agent.droplet.perl_key import Run
 
 # Carton is Debian's, so Debian's perl runs it.
-_ASK = ("/usr/bin/perl", "-MCarton::Mirror", "-e", "print Carton::Mirror->default->url")
+_ASK = ("/usr/bin/perl", "-MCarton::Mirror", "-e", r'print Carton::Mirror->default->url, "\n"')
 
 
 def default_mirror(run: Run) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from agent.protocol import AgentError, Code
 from agent.system import since_boot
 
-NAME = r"[a-z0-9][a-z0-9+.-]{1,99}"
+# apt-get removes a package whose name is followed by a hyphen.
+NAME = r"[a-z0-9][a-z0-9+.-]{0,98}[a-z0-9+.]"
 # Seconds to wait for another program that installs something, such as unattended upgrades after a boot.
 LOCK_SECONDS = 300.0
-# Seconds for one run of apt-get, downloads included.
+# Seconds for one run of a program, downloads included.
 APT_SECONDS = 1800.0
 _PAUSE = 2.0
 _IS_LOCKED = re.compile(r"Could not get lock|is another process using it|Unable to lock")
@@ -34,6 +35,10 @@ def install_packages(packages: Sequence[str]) -> None:
     wanted = missing_packages(packages)
     if not wanted:
         return
+    for name in wanted:
+        # A name with a dot that is none is a regular expression for apt-get.
+        if "." in name and _output("apt-cache", "show", "--no-all-versions", "--", name)[0] != 0:
+            raise AgentError(Code.FAILED, f"there is no Debian package {name}")
     print(f"installing the Debian packages {' '.join(wanted)}", flush=True)
     end = since_boot() + LOCK_SECONDS
     command = ("install", "--no-install-recommends", "--", *wanted)
@@ -52,9 +57,9 @@ def missing_packages(packages: Sequence[str]) -> list[str]:
     """Return those of some packages that are not installed."""
     if not packages:
         return []
-    command = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", "--", *packages]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    installed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
+    shown = "--showformat=${Package} ${Status}\n"
+    output = _output("dpkg-query", "--show", shown, "--", *packages)[1]
+    installed = {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
     return [name for name in packages if name not in installed]
 
 
@@ -68,7 +73,11 @@ def _patiently(end: float, *words: str) -> tuple[int, str]:
 
 
 def _apt_get(*words: str) -> tuple[int, str]:
-    command = ["apt-get", "--assume-yes", "--quiet", "--option=Dpkg::Use-Pty=0", *words]
+    return _output("apt-get", "--assume-yes", "--quiet", "--option=Dpkg::Use-Pty=0", *words)
+
+
+def _output(*command: str) -> tuple[int, str]:
+    """Run a program, and return its exit status and what it wrote."""
     try:
         done = subprocess.run(
             command,
@@ -80,9 +89,9 @@ def _apt_get(*words: str) -> tuple[int, str]:
             check=False,
         )
     except FileNotFoundError:
-        return 127, "E: apt-get is not installed"
+        return 127, f"E: {command[0]} is not installed"
     except subprocess.TimeoutExpired:
-        return 124, f"E: apt-get did not end within {APT_SECONDS:.0f} s"
+        return 124, f"E: {command[0]} did not end within {APT_SECONDS:.0f} s"
     return done.returncode, done.stdout.decode(errors="replace")
 
 

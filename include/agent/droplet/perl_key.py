@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Run = Callable[..., "tuple[int, str]"]
-_PROGRAM = 'print "$Config{version} $Config{archname}"'
+_PROGRAM = r'print "$Config{version} $Config{archname}\n"'
 
 
 def perl_key(perl: str, run: Run) -> str:

@@ -18,11 +18,14 @@ $ENV{MOJO_MODE} //= $mode // 'production';
 
 my $app = Mojo::Server->new->load_app("$release/$ENV{BLUEGREEN_SCRIPT}");
 
-# Before anything of the application's sees the response; a WebSocket's handshake is one, too.
+# Set when a transaction begins, and again when a response is sent: the application may have set a header of that name,
+# or replaced the response. A WebSocket's handshake is a transaction as well.
+my $mark = sub { $_[0]->res->headers->header( 'X-Revision' => $revision ) };
 $app->hook(
     after_build_tx => sub {
         my ($tx) = @_;
-        $tx->res->headers->header( 'X-Revision' => $revision );
+        $mark->($tx);
+        $tx->on( resume => $mark );
     }
 );
 

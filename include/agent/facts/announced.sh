@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Says that systemd has made the cage, so that what systemd refuses is not taken for a word of the app's.
-# The name that it is called by is what it says; then it becomes the command.
+# Reports that systemd has made the cage, by the name that the shell was started with: what systemd refuses must
+# not be taken for the app's error. Then the shell becomes the command.
 echo "$0"
 exec "$@"

@@ -3,105 +3,114 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.facts.bounded import COMMAND_SECONDS, names_in, run, seconds_left
+from agent.droplet.activated import Activated
+from agent.droplet.app_paths import AppPaths
+from agent.droplet.perl_key import perl_key
+from agent.facts.bounded import names_in, run
 from agent.facts.comparison import compared
+from agent.facts.configuration import configuration_in_use
 from agent.facts.environment import NO_ENVIRONMENT, app_environment
-from agent.facts.loading import load
-from agent.facts.machine import LARGEST_FILE, machine
-from agent.facts.nobody import Beneath, as_nobody
-from agent.facts.repository import LONGEST_LINE, Git, remote
-from agent.facts.users import has_user
+from agent.facts.machine import machine
+from agent.facts.packages import packages
+from agent.paths import Paths
 from agent.protocol import Json
+from agent.release_name import is_release
 from agent.system import CallDeadline
-
-TOOLS = ("perl", "carton", "git", "cc", "make")
-# The same in build.sh, which names the installed dependencies by it.
-PERL_KEY = r'print "$Config{version} $Config{archname}\n"'
 
 
 def app_server(deadline: CallDeadline, request: Json) -> Json:
     """Return what a deploy finds on a droplet that runs an app.
 
-    :param request: of :func:`machine`, and ``app`` (its name on the machine), ``fetch_user``, ``build_user``,
-        ``run_user``, ``environment`` (the path of its environment file), ``repository`` and the ``patterns``
-        to list there, ``compare`` (whether the current release is compared with its commit), ``load`` (a
-        revision to be loaded, or None) and ``cage`` (the properties of the unit that it is loaded in).
-        An empty repository is not asked.
+    :param request: of :func:`machine`, and ``app`` (its name on the machine), ``users`` (which a deploy
+        needs), ``perl`` (the path of the app's), ``tools`` (programs whose version is read), ``packages``
+        (Debian packages that the app needs), and ``compare`` (whether the current release is compared with
+        its manifest).
     """
-    app, run_user = request["app"], request["run_user"]
-    needed = (request["fetch_user"], request["build_user"], run_user)
-    users = {user: has_user(user) for user in needed}
-    found = releases(f"/opt/{app}")
-    tools = {tool: version_of(deadline, tool) for tool in TOOLS}
+    app = AppPaths.of(Paths(), request)
+    found = releases(app)
+    missing = [user for user in request["users"] if not has_user(user)]
     environment = NO_ENVIRONMENT
-    if users[run_user]:
-        environment = app_environment(deadline, request["environment"], run_user)
+    if has_user(app.name):
+        environment = app_environment(deadline, str(app.environment), app.name)
     facts: dict[str, Any] = {
         **machine(deadline, request),
         **found,
-        "tools": tools,
-        "missing_users": [user for user, exists in users.items() if not exists],
-        "perl_key": perl_key(deadline),
-        "jobs": running_jobs(deadline, app),
+        **packages(deadline, request["packages"]),
+        "tools": versions(deadline, [request["perl"], *request["tools"]]),
+        "missing_users": missing,
+        "perl_key": perl_key(request["perl"], lambda *words: run(deadline, *words)),
+        "jobs": running_jobs(deadline, app.name),
         "environment": environment.as_json(),
-        "remote": None,
-        "load": None,
         "compared": None,
     }
-    facts["running"] = target_of(f"/proc/{facts['unit'].get('MainPID')}/cwd")
-    current = found["current"]
-    is_release = current in found["releases"]
-    if is_release:
-        facts.update(written_into(deadline, f"/opt/{app}/releases/{current}"))
-    if users[request["fetch_user"]] and tools["git"] and request["repository"]:
-        git = Git(deadline, request["fetch_user"])
-        facts["remote"] = remote(git, request)
-        if is_release and request["compare"]:
-            release, mirror = f"/opt/{app}/releases/{current}", Path(f"/opt/{app}/repo.git")
-            facts["compared"] = compared(deadline, git, mirror, current, release)
-    if request["load"] in found["releases"] and users[run_user]:
-        facts["load"] = load(deadline, request, environment)
+    runs_in = release_at(f"/proc/{facts['unit'].get('MainPID')}/cwd", app)
+    facts["running"] = runs_in if runs_in and is_release(runs_in) else None
+    facts["configuration"] = configuration_in_use(app)
+    if request["compare"] and found["current"] in found["releases"]:
+        facts["compared"] = compared(deadline, app, found["current"])
     return facts
 
 
-def releases(root: str) -> Json:
-    """Return the releases of an app and what is kept for the next, by the app's directory."""
+def has_user(name: str) -> bool:
+    """Return whether there is such a user."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def releases(app: AppPaths) -> Json:
+    """Return the releases of an app, and what is kept for the next one."""
+    reserve = app.root / "reserve"
     return {
-        "disk_reserved_mb": size_of(f"{root}/reserve/room") >> 20,
-        "inodes_reserved": count_in(f"{root}/reserve"),
-        "current": target_of(f"{root}/current"),
-        "releases": [name for name in names_in(f"{root}/releases") if re.fullmatch("[0-9a-f]{40}", name)],
-        "activated": names_in(f"{root}/activated"),
-        "cache": [name for name in names_in(f"{root}/cache") if ".partial." not in name],
+        "disk_reserved_mb": size_of(reserve / "room") >> 20,
+        "inodes_reserved": count_in(reserve),
+        "current": release_at(str(app.root / "current"), app),
+        "releases": [name for name in names_in(str(app.releases)) if is_release(name)],
+        "activated": activated(app),
+        "cache": [name for name in names_in(str(app.root / "cache")) if ".partial." not in name],
     }
 
 
-def written_into(deadline: CallDeadline, release: str) -> Json:
-    """Return what a deploy has written into a release, as everybody can read it."""
-
-    def read() -> Json:
-        there = Beneath(release)
-        return {
-            "stated": (there.text("REVISION", LONGEST_LINE) or "").strip(),
-            "start": there.text(".bluegreen/start", LARGEST_FILE),
-        }
-
-    return as_nobody(seconds_left(deadline, COMMAND_SECONDS), read)[0] or {"stated": "", "start": None}
+def activated(app: AppPaths) -> dict[str, str]:
+    """Return the configuration, by its digest, that each release was healthy with last."""
+    try:
+        return {one.release: one.configuration for one in Activated(app).pairings()}
+    except OSError:
+        # A deploy removes releases meanwhile.
+        return {}
 
 
-def perl_key(deadline: CallDeadline) -> str:
-    """Return what modules written in C are built for, as in ``build.sh``."""
-    said = run(deadline, "perl", "-MConfig", "-e", PERL_KEY), run(deadline, "getconf", "GNU_LIBC_VERSION")
-    return "".join(output for _, output in said)
+def release_at(link: str, app: AppPaths) -> str | None:
+    """Return the release that a link leads to, or into; the last part of where it leads, if to no release.
+
+    None if there is no such link.
+    """
+    try:
+        target = app.root / os.readlink(link)  # noqa: PTH115
+    except OSError:
+        return None
+    for place in (target, *target.parents):
+        if place.parent == app.releases:
+            return place.name
+    return target.name
+
+
+def versions(deadline: CallDeadline, tools: Sequence[str]) -> dict[str, str | None]:
+    """Return the version of each program, or None if it is not there or broken."""
+    return {tool: version_of(deadline, tool) for tool in tools}
 
 
 def version_of(deadline: CallDeadline, tool: str) -> str | None:
-    """Return a tool's version, or None if it is not there or broken."""
+    """Return a program's version, or None if it is not there or broken."""
     path = shutil.which(tool)
     if path is None:
         return None
@@ -111,7 +120,7 @@ def version_of(deadline: CallDeadline, tool: str) -> str | None:
 
 
 def running_jobs(deadline: CallDeadline, app: str) -> list[str]:
-    """Return the units of deploys that are at work."""
+    """Return the units of builds and deploys that are at work."""
     listed = run(
         deadline, "systemctl", "list-units", "--plain", "--no-legend", "--full", f"bluegreen-{app}-*"
     )[1]
@@ -119,26 +128,18 @@ def running_jobs(deadline: CallDeadline, app: str) -> list[str]:
     return [row[0] for row in rows if len(row) > 3 and row[3] == "running"]
 
 
-def size_of(path: str) -> int:
+def size_of(path: Path) -> int:
     """Return a file's size in bytes; 0 if there is none."""
     try:
-        return Path(path).stat().st_size
+        return path.stat().st_size
     except OSError:
         return 0
 
 
-def count_in(directory: str) -> int:
+def count_in(directory: Path) -> int:
     """Return how many files root has put into a directory; 0 if there is none."""
     try:
         with os.scandir(directory) as found:
             return sum(1 for _ in found)
     except OSError:
         return 0
-
-
-def target_of(link: str) -> str | None:
-    """Return the last part of what a link leads to, or None if it is no link."""
-    try:
-        return Path(os.readlink(link)).name  # noqa: PTH115
-    except OSError:
-        return None

@@ -16,6 +16,8 @@ from agent.system import CallDeadline, parts_of, since_boot
 COMMAND_SECONDS = 15
 LARGEST_TEXT = 1 << 20
 MOST_NAMES = 1000
+# Characters of a line that is shown to people.
+LONGEST_LINE = 300
 FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 

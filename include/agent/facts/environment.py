@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from agent.facts.bounded import run
+from agent.facts.bounded import LONGEST_LINE, run
 from agent.protocol import Json
 from agent.system import CallDeadline
 
-LONGEST_LINE = 300
 NAMES_SHOWN = 5
 
 # An assignment that systemd refuses. It may be a line of a key in base64, with its padding for a value.
@@ -28,7 +27,6 @@ class Environment:
     :param ignored_unnamed: the number of such lines that have no name to show.
     """
 
-    variables: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     ignored: tuple[str, ...] = ()
     ignored_unnamed: int = 0
@@ -42,7 +40,7 @@ NO_ENVIRONMENT = Environment()
 
 
 def app_environment(deadline: CallDeadline, path: str, user: str) -> Environment:
-    """Return what systemd makes of an ``EnvironmentFile``, which it reads for a unit that prints the result.
+    """Return what systemd refuses of an ``EnvironmentFile``, which it reads for a unit that does nothing.
 
     So quotes, lines that go on, and what systemd refuses are as they are for the service.
     """
@@ -54,7 +52,7 @@ def app_environment(deadline: CallDeadline, path: str, user: str) -> Environment
         deadline,
         *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
         *(f"--property={one}" for one in properties),
-        *("--", "/usr/bin/env", "-0"),
+        *("--", "/bin/true"),
     )
     # systemd's words may be on their way still.
     run(deadline, "journalctl", "--sync")
@@ -66,6 +64,5 @@ def app_environment(deadline: CallDeadline, path: str, user: str) -> Environment
     if status != 0:
         why = re.search(r"Failed to load environment files: (.+)", journal)
         last = (output.strip().splitlines() or ["no reason given"])[-1]
-        return Environment({}, (why[1] if why else last)[:LONGEST_LINE], names, unnamed)
-    pairs = (pair.split("=", 1) for pair in output.split("\0") if "=" in pair)
-    return Environment(dict(pairs), None, names, unnamed)
+        return Environment((why[1] if why else last)[:LONGEST_LINE], names, unnamed)
+    return Environment(None, names, unnamed)

@@ -1,25 +1,22 @@
-"""Loading an application as a deploy does, with the environment that systemd reads, where it cannot write."""
+"""Loading an application as a deploy does, with what its service runs with, where it cannot write."""
 
 from __future__ import annotations
 
-import os
 import pkgutil
 import re
+from pathlib import Path
 
+from agent.droplet.app_paths import AppPaths
+from agent.droplet.loading import perl_cause
 from agent.droplet.local_cage import local_properties
-from agent.droplet.mask import Mask
-from agent.facts.bounded import COMMAND_SECONDS, LARGEST_TEXT, run, seconds_left
-from agent.facts.environment import LONGEST_LINE, Environment, app_environment
+from agent.droplet.mask import mask_of
+from agent.facts.bounded import COMMAND_SECONDS, LONGEST_LINE, run, seconds_left
+from agent.paths import Paths
 from agent.protocol import Json
 from agent.system import CallDeadline
 
-# What systemd itself sets for every service.
-OF_SYSTEMD = {"LANG", "PATH", "LOGNAME", "USER", "HOME", "SHELL", "INVOCATION_ID", "SYSTEMD_EXEC_PID"}
-
-UNITS = "/etc/systemd/system"
-
-# In addition to the cage that is handed over, and to what the droplet adds for its app: nothing that stays
-# can be written, and the service comes first when memory or the processor is short.
+# In addition to the properties that are handed over, and to what the droplet adds for its app: nothing that
+# stays can be written, and the service comes first when memory or the processor is short.
 LOAD = (
     "ProtectSystem=strict",
     "ReadOnlyPaths=/run",
@@ -29,58 +26,51 @@ LOAD = (
     "Nice=19",
     "KillSignal=SIGKILL",
 )
+# The property of each file of variables, and those that would let a load write.
+ENVIRONMENT = "EnvironmentFile="
+WRITABLE = ("StateDirectory=", "ReadWritePaths=", "BindPaths=", "CacheDirectory=", "LogsDirectory=")
 # The line that announced.sh prints.
 CAGED = "bluegreen: caged"
 
 
-def load(deadline: CallDeadline, request: Json, environment: Environment | None = None) -> Json:
+def load(deadline: CallDeadline, request: Json) -> Json:
     """Load an application as a deploy does, where it can write nothing.
 
-    :param request: ``app``, ``run_user``, ``load`` (the revision), ``environment`` (the path of the file) and
-        ``cage``.
-    :param environment: what systemd makes of that file; read here if it is not given.
+    :param request: :class:`agent.protocol.LoadRequest`.
     :return: ``status`` (None if the application was not loaded), ``cause`` and ``read_only``.
     """
-    user, release = request["run_user"], f"/opt/{request['app']}/releases/{request['load']}"
-    if environment is None:
-        environment = app_environment(deadline, request["environment"], user)
-    if environment.error:
-        return {"status": None, "cause": "systemd cannot read its environment", "read_only": False}
-    seconds = seconds_left(deadline, COMMAND_SECONDS)
-    local = local_properties(f"{UNITS}/{request['app']}.service.d/local.conf", request["cage"])
-    properties = [*request["cage"], *local, *LOAD, f"User={user}", f"WorkingDirectory={release}"]
+    app = AppPaths.of(Paths(), request)
+    given = [one for one in request["properties"] if not one.startswith(WRITABLE)]
+    files = [one.partition("=")[2].removeprefix("-") for one in given if one.startswith(ENVIRONMENT)]
+    seconds = seconds_left(deadline, min(COMMAND_SECONDS, request["timeout"]))
+    local = local_properties(str(app.paths.units / f"{app.service}.d/local.conf"), request["properties"])
     # Whoever waits for its end may be gone.
-    properties.append(f"RuntimeMaxSec={seconds + 1:.0f}")
-    if os.path.lexists(request["environment"]):
-        properties.append(f"EnvironmentFile={request['environment']}")
+    properties = [*given, *local, *LOAD, f"User={app.name}", f"RuntimeMaxSec={seconds + 1:.0f}"]
     status, output = run(
         deadline,
         *("systemd-run", "--quiet", "--wait", "--pipe", "--collect"),
         *(f"--property={one}" for one in properties),
-        *("--", "/bin/sh", "-c", _announced(), CAGED, f"{release}/.bluegreen/start", "check"),
+        *("--", "/bin/sh", "-c", _announced(), CAGED, *(_word(one) for one in request["command"])),
         seconds=seconds,
     )
     lines = output.splitlines()
-    said = [line for line in lines if line.strip() and line != CAGED]
-    causes = [line for line in said if re.search(r"^Can't locate| at .+ line \d+", line)]
-    cause = hidden((causes or said[-1:] or [""])[0][:LARGEST_TEXT], environment)
+    if status == 0:
+        return {"status": 0, "cause": "", "read_only": False}
+    said = "\n".join(line for line in lines if line != CAGED)
+    cause = mask_of(*map(Path, files))(perl_cause(said, app.releases / request["release"]))[:LONGEST_LINE]
     if status != 124 and CAGED not in lines:
-        return {"status": None, "cause": f"it could not be kept from writing: {cause}", "read_only": False}
-    return {
-        "status": status,
-        "cause": cause.replace(f"{release}/", "")[:LONGEST_LINE],
-        "read_only": bool(re.search("Read-only|readonly database|unable to open database file", output)),
-    }
-
-
-def hidden(text: str, environment: Environment) -> str:
-    """Return a text without the values of an app's environment."""
-    own = {name: value for name, value in environment.variables.items() if name not in OF_SYSTEMD}
-    return Mask(own)(text)
+        return {"status": None, "cause": f"systemd did not start it in a cage: {cause}", "read_only": False}
+    is_read_only = bool(re.search("Read-only|readonly database|unable to open database file", output))
+    return {"status": status, "cause": cause, "read_only": is_read_only}
 
 
 def _announced() -> str:
-    """Return the shell program for systemd, which would expand a single $ in a word."""
+    """Return the shell program for systemd."""
     text = pkgutil.get_data("agent.facts", "announced.sh")
     assert text is not None  # noqa: S101
-    return text.decode().replace("$", "$$")
+    return _word(text.decode())
+
+
+def _word(text: str) -> str:
+    """Return a word for systemd, which would expand a single $ in it."""
+    return text.replace("$", "$$")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from agent.facts.bounded import run
+from agent.facts.bounded import LONGEST_LINE, run
 from agent.facts.certificates import certificates
 from agent.facts.machine import machine
 from agent.facts.probes import pages, probes
-from agent.facts.repository import LONGEST_LINE
 from agent.protocol import Json
 from agent.system import CallDeadline
 

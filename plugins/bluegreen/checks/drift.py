@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from bluegreen.checks.facts import AppServer, Comparison, Facts
+from agent.droplet.manifest import PLACE as MANIFEST
+from agent.release_name import is_release, revision_of
+from bluegreen.checks.facts import AppServer, Facts
 from bluegreen.checks.finding import Finding, difference, warning
 from bluegreen.checks.gather.expected import (
     BOOT_UNIT_PATH,
     CONFIG_PATH,
     MAP_PATH,
     expected_boot_unit,
-    expected_start,
     expected_unit,
     unit_path,
 )
+from bluegreen.checks.release_facts import Comparison
+from bluegreen.color import Color
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.traffic.agent_answers import TrafficMap
+
+# Where neither the unit nor a record names a configuration, the unit cannot be what a deploy would install.
+UNKNOWN_DIGEST = "0" * 64
 
 
 def haproxy_file(facts: Facts) -> Iterator[Finding]:
@@ -94,9 +101,13 @@ def _not_this_projects(subject: str, diff: Sequence[str]) -> Finding:
 
 def units(facts: Facts) -> Iterator[Finding]:
     """The app's unit is what a deploy would install, and nothing else changes it."""
-    path, expected = unit_path(facts.app), expected_unit(facts.app)
+    path = unit_path(facts.app)
     for droplet, server in _with_release(facts):
         subject, there = f"{droplet.name} {path}", server.files.get(path) or ""
+        current = str(server.current)
+        expected = ""
+        if is_release(current):
+            expected = expected_unit(facts.app, droplet, current, _configuration(server))
         if there != expected:
             yield warning(
                 subject,
@@ -122,8 +133,33 @@ def units(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _configuration(server: AppServer) -> str:
+    """Return the digest of the configuration that a droplet's current release is to run with."""
+    used = server.configuration.digest if server.configuration else None
+    return used or server.activated.get(str(server.current)) or UNKNOWN_DIGEST
+
+
+def configurations(facts: Facts) -> Iterator[Finding]:
+    """What an app runs with is as it was delivered, and for the live color what the settings say now."""
+    for droplet, server in _with_release(facts):
+        used = server.configuration
+        if used is None:
+            continue
+        subject, name = f"{droplet.name} configuration", used.digest[:12]
+        if used.problem is not None:
+            advice = "the next deploy to this droplet delivers it again"
+            yield warning(subject, f"{name}: {used.problem}", advice)
+        is_live = facts.live is not None and droplet in facts.fleet.color(facts.live)
+        if is_live and isinstance(facts.configuration, str) and used.digest != facts.configuration:
+            yield warning(
+                subject,
+                f"{name}: the app's environment or files were changed in Airflow since it was delivered",
+                "the next deploy delivers them; deploy the same revision again if nothing else is new",
+            )
+
+
 def releases(facts: Facts) -> Iterator[Finding]:
-    """The release that ``current`` names is running, and is as it was committed."""
+    """The release that ``current`` names is running, and is as it was built."""
     for droplet, server in _with_release(facts):
         current = f"{droplet.name} /opt/{facts.app.system_name}/current"
         advice = "the next deploy to this droplet repairs it"
@@ -132,29 +168,20 @@ def releases(facts: Facts) -> Iterator[Finding]:
             continue
         if server.current not in server.activated:
             yield warning(current, f"{server.current} was never healthy there", advice)
-        if server.stated != server.current:
-            yield warning(current, f"the release's file REVISION has {server.stated or 'nothing'}", advice)
         if server.running is not None and server.running != server.current:
             yield warning(current, f"it points to {server.current}, but {server.running} runs", advice)
-        expected = expected_start(facts.app, droplet)
-        if server.start != expected:
-            yield warning(
-                f"{current}/.bluegreen/start",
-                "it differs from what a deploy would write",
-                advice,
-                difference("start", server.start or "", expected),
-            )
         if server.compared is not None:
             yield from _changed(current, server.compared)
     yield from _confirmed(facts)
+    yield from _siblings(facts)
 
 
 def _changed(current: str, compared: Comparison) -> Iterator[Finding]:
-    advice = "deploy another commit; this one would not be built again"
+    advice = "deploy another commit; a deploy of this one refuses a release that was changed"
     for file in compared.files:
-        yield warning(f"{current}/{file.path}", file.what, advice, file.diff)
+        yield warning(f"{current}/{file.path or MANIFEST}", file.what, advice)
     if compared.more:
-        yield warning(current, f"{compared.more} more of its files are not as they were committed", advice)
+        yield warning(current, f"{compared.more} more of its files are not as they were built", advice)
 
 
 def _confirmed(facts: Facts) -> Iterator[Finding]:
@@ -165,12 +192,32 @@ def _confirmed(facts: Facts) -> Iterator[Finding]:
         return
     [revision] = revisions
     for droplet, server in facts.read_servers():
-        if droplet in facts.fleet.color(facts.live) and server.current != revision:
+        if droplet in facts.fleet.color(facts.live) and server.revision != revision:
             yield warning(
                 f"{droplet.name} /opt/{facts.app.system_name}/current",
-                f"it is {(server.current or 'nothing')[:12]}, but {revision[:12]} was confirmed to be live",
+                f"it is {(server.revision or 'nothing')[:12]}, but {revision[:12]} was confirmed to be live",
                 "somebody has deployed without this project: deploy again",
             )
+
+
+def _siblings(facts: Facts) -> Iterator[Finding]:
+    """The droplets of a color run one artifact of a revision."""
+    for color in Color:
+        running = [
+            (droplet, server.current)
+            for droplet, server in _with_release(facts)
+            if droplet in facts.fleet.color(color)
+        ]
+        usual = Counter(release for _, release in running).most_common(1)
+        for droplet, release in running:
+            [(other, _)] = usual
+            if release != other and revision_of(str(release)) == revision_of(str(other)):
+                yield warning(
+                    f"{droplet.name} /opt/{facts.app.system_name}/current",
+                    f"it is another artifact of {str(release)[:12]} than its color runs: {release} instead "
+                    f"of {other}",
+                    "deploy again: a deploy installs one artifact everywhere",
+                )
 
 
 def _with_release(facts: Facts) -> Iterator[tuple[Droplet, AppServer]]:

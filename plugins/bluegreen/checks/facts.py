@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from agent.release_name import revision_of
+from bluegreen.checks.release_facts import AppEnvironment, Comparison, Fact, Load, Mirror, UsedConfiguration
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet, Fleet
@@ -22,11 +24,7 @@ from bluegreen.traffic.live import live_color
 T = TypeVar("T")
 
 
-class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Unit(_Fact):
+class Unit(Fact):
     """A systemd unit in systemd's own words."""
 
     ActiveState: str = ""
@@ -35,7 +33,7 @@ class Unit(_Fact):
     DropInPaths: str = ""
 
 
-class Machine(_Fact):
+class Machine(Fact):
     """What is asked of every droplet.
 
     :param uid: who Airflow is there.
@@ -55,138 +53,71 @@ class Machine(_Fact):
     unit: Unit
 
 
-class Remote(_Fact):
-    """What the repository listed, or why it did not."""
-
-    error: str | None
-    refs: dict[str, str]
-
-
-class Load(_Fact):
-    """How loading a release ended.
-
-    :param status: its exit status; 124 if there was no time to see its end, ``None`` if it was not loaded.
-    :param cause: why it ended so.
-    :param read_only: whether it wanted to write, which it was kept from.
-    """
-
-    status: int | None
-    cause: str
-    read_only: bool
-
-    @classmethod
-    def not_done(cls, why: str) -> Self:
-        """Return that it was not loaded, and why."""
-        return cls(status=None, cause=why, read_only=False)
-
-    @property
-    def is_judged(self) -> bool:
-        """Whether the result is conclusive: a deploy has more time, and its app may write."""
-        return self.status == 0 or (self.status not in (None, 124) and not self.read_only)
-
-
-class Mirror(_Fact):
-    """Which distributions CPAN has.
-
-    :param error: why it did not answer for one of them.
-    :param missing: those that it does not have.
-    :param unasked: how many there was no time to ask for.
-    """
-
-    error: str | None
-    missing: tuple[str, ...] = ()
-    unasked: int = 0
-
-    @classmethod
-    def not_done(cls, why: str) -> Self:
-        """Return that it was not asked, and why."""
-        return cls(error=why)
-
-    @property
-    def has_all(self) -> bool:
-        """Whether every one can be had."""
-        return self.error is None and not self.missing and not self.unasked
-
-
-class ChangedFile(_Fact):
-    """A file of a release that is not as it was committed, and what is wrong with it."""
-
-    path: str
-    what: str
-    diff: tuple[str, ...]
-
-
-class Comparison(_Fact):
-    """How the current release differs from its commit.
-
-    :param problem: why they could not be compared; then nothing else is known.
-    :param files: the first of those that differ, and ``more`` the number of the others.
-    :param unclear: those that differ, and may do so because git puts into them what changes with time.
-    """
-
-    problem: str | None
-    files: tuple[ChangedFile, ...] = ()
-    more: int = 0
-    unclear: tuple[str, ...] = ()
-
-
-class AppEnvironment(_Fact):
-    """What systemd makes of the file with the app's environment.
-
-    :param error: why it cannot read it; then the app does not start.
-    :param ignored: names whose assignments it leaves out.
-    :param ignored_unnamed: how many lines besides it leaves out, which have no name that may be shown.
-    """
-
-    error: str | None = None
-    ignored: tuple[str, ...] = ()
-    ignored_unnamed: int = 0
-
-
 class AppServer(Machine):
-    """An application droplet.
+    """An application droplet; releases are named as in :mod:`agent.release_name`.
 
-    :param disk_reserved_mb: what a deploy may use besides what is free, see ``deploy_release.sh.j2``.
+    :param tools: the version of each program that was asked for; ``None`` if it is not there, or broken.
+    :param missing_packages: Debian packages that the app needs and that are not installed.
+    :param unknown_packages: those of them that the droplet's package sources do not have.
+    :param disk_reserved_mb: what a deploy may use besides what is free.
     :param inodes_reserved: the same in files.
-    :param perl_key: versions of perl and of the C library, which a set of dependencies is built for.
-    :param current: the revision that ``current`` points to.
-    :param stated: the revision in that release's own ``REVISION``.
-    :param running: the release's directory that the service runs in.
-    :param start: text of the current release's start script.
+    :param perl_key: versions of perl and of the C library, which distributions are built for.
+    :param current: the release that ``current`` leads to.
+    :param running: the release that the service runs in.
+    :param activated: the digest of the configuration that each release was healthy with last.
     :param cache: keys of the sets of dependencies that are installed already.
-    :param jobs: deploys that are at work.
-    :param mirror: ``None`` if everything that the revision needs is in the repository, or installed.
-    :param compared: ``None`` if there is no release, or nothing to compare it with git.
+    :param jobs: builds and deploys that are at work.
+    :param configuration: ``None`` if the unit names none.
+    :param mirror: ``None`` if nothing has to be fetched from there.
+    :param compared: ``None`` if there is no release.
     """
 
     tools: dict[str, str | None]
     missing_users: tuple[str, ...]
+    missing_packages: tuple[str, ...] = ()
+    unknown_packages: tuple[str, ...] = ()
     disk_reserved_mb: int = 0
     inodes_reserved: int = 0
     perl_key: str
     current: str | None
-    stated: str = ""
     running: str | None
-    start: str | None = None
     releases: tuple[str, ...]
-    activated: tuple[str, ...]
+    activated: dict[str, str]
     cache: tuple[str, ...]
     jobs: tuple[str, ...]
     environment: AppEnvironment = AppEnvironment()
-    remote: Remote | None
+    configuration: UsedConfiguration | None = None
     load: Load | None = None
-    compared: Comparison | None
+    compared: Comparison | None = None
     mirror: Mirror | None = None
 
+    @property
+    def revision(self) -> str | None:
+        """The revision of the current release."""
+        return revision_of(self.current) if self.current else None
 
-class Certificate(_Fact):
+    def release_for(self, revision: str) -> str | None:
+        """Return a release of a revision that is there: the current one, one that was healthy, or any."""
+        found = [one for one in self.releases if revision_of(one) == revision]
+        return max(found, key=lambda one: (one == self.current, one in self.activated), default=None)
+
+    def configuration_for(self, release: str) -> str | None:
+        """Return the digest of a configuration on the droplet that a release can be loaded with.
+
+        It is the one in use, or else the one that the release was healthy with.
+        """
+        used = self.configuration
+        return used.digest if used and used.problem is None else self.activated.get(release)
+
+
+class Certificate(Fact):
     """The public part of a PEM file, and what is wrong with the file; nothing if that is empty."""
 
     error: str
     pem: str
 
 
-class HealthAnswer(_Fact):
+class HealthAnswer(Fact):
     """A server's own answer to the health path."""
 
     status: int | None
@@ -209,7 +140,7 @@ class Proxy(Machine):
     certificates: dict[str, Certificate] | None
     more_certificates: int = 0
     probes: dict[str, HealthAnswer]
-    pages: dict[str, int | None] = {}
+    pages: dict[str, int | None] = Field(default_factory=dict)
 
 
 def version_of(status: ProxyStatus) -> tuple[int, int] | None:
@@ -219,27 +150,31 @@ def version_of(status: ProxyStatus) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class Source:
-    """What a ref leads to, as Airflow's machine reads it.
+    """What a ref leads to, and the source that a deploy would build from.
 
-    :param problem: why the revision's files could not be read, though the ref is there.
-    :param files: every path that a release is made of; ``None`` if they could not be read.
-    :param left_out: every path that is committed, and that .gitattributes keeps out of a release.
-    :param made_from: what git calls the contents of the files that dependencies are made from, a line each.
-    :param links: what each link of a release leads to, by its path; ``links_unread`` is the number of others.
-    :param submodules: paths at which another repository is named.
+    :param problem: why the source could not be fetched, though the ref is there.
+    :param files: paths of every file and link of the repository; ``None`` if it could not be fetched.
+    :param root: the app's directory there, see ``server.root``.
+    :param cpanfile: text of the file of that name; ``snapshot`` is that of ``cpanfile.snapshot``.
+    :param links: what each link of the source leads to, by its path.
+    :param templates: texts of the templates of delivered files by their paths, or why one cannot be read.
     """
 
     ref: str
     revision: str
     problem: str | None = None
     files: frozenset[str] | None = None
-    left_out: frozenset[str] = frozenset()
+    root: str = "."
     cpanfile: str | None = None
     snapshot: str | None = None
-    made_from: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
-    links_unread: int = 0
-    submodules: frozenset[str] = frozenset()
+    templates: Mapping[str, str] | BlueGreenError = field(default_factory=dict)
+
+    @cached_property
+    def app_files(self) -> frozenset[str]:
+        """Paths of the app's files, relative to its directory."""
+        start = "" if self.root == "." else f"{self.root}/"
+        return frozenset(path.removeprefix(start) for path in self.files or () if path.startswith(start))
 
 
 @dataclass(frozen=True)
@@ -271,6 +206,10 @@ class Facts:
 
     :param source: ``None`` if no ref was asked for.
     :param config: what a deploy would install as ``haproxy.cfg``; it holds a password.
+    :param configuration: digest of what a deploy would deliver as the app's environment and files; ``None``
+        if that depends on a source that is not known.
+    :param store: why the artifact store cannot be used, or ``None``.
+    :param is_built: whether the store has the artifact that a deploy would ship.
     :param age: how the revision compares with what is live; ``None`` if there is nothing to compare.
     :param allow_older: whether the run asks for a revision that is older than what is live.
     :param chosen: which color is live, where the proxies disagree and somebody has decided.
@@ -286,6 +225,9 @@ class Facts:
     servers: Mapping[str, Reading[AppServer]]
     config: str | BlueGreenError | None = field(repr=False)
     taken_at: float
+    configuration: str | BlueGreenError | None = None
+    store: BlueGreenError | None = None
+    is_built: bool = False
     age: Age | BlueGreenError | None = None
     allow_older: bool = False
     chosen: Color | None = None
@@ -325,6 +267,11 @@ class Facts:
             return None
         return self.live.other if self.live else next(iter(self.readable.values())).idle or Color.BLUE
 
+    @property
+    def builder(self) -> Droplet | None:
+        """The droplet that the next deploy builds on; ``None`` if it is not known which color is idle."""
+        return next(iter(self.fleet.color(self.idle)), None) if self.idle else None
+
     def read_servers(self) -> Iterator[tuple[Droplet, AppServer]]:
         """Return the application droplets that could be read."""
         for droplet in self.fleet.blue + self.fleet.green:
@@ -361,7 +308,9 @@ class Facts:
             return FleetError("; ".join(droplet.problems) or f"{droplet.name} was not asked")
         if isinstance(reading.answer, BlueGreenError):
             return reading.answer
-        return RunningRelease(reading.answer.current, is_active=reading.answer.unit.ActiveState == "active")
+        server = reading.answer
+        digest = server.configuration.digest if server.configuration else None
+        return RunningRelease(server.current, server.unit.ActiveState == "active", digest)
 
     def is_stopped_on_purpose(self, droplet: Droplet, server: AppServer) -> bool:
         """Return whether a droplet of the idle color was stopped by `server.stop_idle_after`."""

@@ -18,19 +18,19 @@ def serving(facts: Facts) -> Iterator[Finding]:
         return
     yield from _color(facts, facts.live, "clients may be affected now")
     idle = facts.live.other
-    releases = [
-        server.current for droplet, server in facts.read_servers() if droplet in facts.fleet.color(idle)
+    revisions = [
+        server.revision for droplet, server in facts.read_servers() if droplet in facts.fleet.color(idle)
     ]
-    if releases and not any(releases):
+    if revisions and not any(revisions):
         yield warning(
             str(idle), "it has no release yet, so a rollback is not possible", "the next deploy gives it one"
         )
         return
     yield from _color(facts, idle, "a rollback would not be possible")
-    if len({release for release in releases if release}) > 1:
+    if len({revision for revision in revisions if revision}) > 1:
         yield warning(
             str(idle),
-            f"its droplets have different releases ({', '.join(sorted(str(one)[:12] for one in releases))})",
+            f"its droplets have different releases ({', '.join(sorted(str(one)[:12] for one in revisions))})",
             "a rollback would not be possible; the next deploy makes them equal",
         )
 
@@ -83,7 +83,7 @@ def _color(facts: Facts, color: Color, consequence: str) -> Iterator[Finding]:
                 f"{facts.app.system_name}.service is {server.unit.ActiveState}; {consequence}",
                 f"run journalctl -u {facts.app.system_name} there",
             )
-        elif problems := list(_unhealthy(facts, droplet, color, server.current if server else None)):
+        elif problems := list(_unhealthy(facts, droplet, color, server.revision if server else None)):
             yield warning(
                 droplet.name,
                 f"{'; '.join(dict.fromkeys(problems))}; {consequence}",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bluegreen.checks.facts import AppEnvironment, AppServer, Facts, Machine, Proxy, Reading
+from agent.droplet import reserve
+from bluegreen.checks.dependencies import COMPILERS, PROGRAMS
+from bluegreen.checks.facts import AppServer, Facts, Machine, Proxy, Reading
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.checks.gather.expected import environment_path
+from bluegreen.checks.release_facts import AppEnvironment
+from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.release.release import MIN_FREE_INODES, MIN_FREE_MB, NEEDED_TOOLS
 
+# A deploy itself needs half of it: another app may be deployed on the same droplet meanwhile.
+MIN_FREE_MB, MIN_FREE_INODES = 2 * reserve.MIN_FREE_MB, 2 * reserve.MIN_FREE_INODES
 # A proxy needs room for its state only.
 MIN_FREE_MB_PROXY = 20
 MIN_FREE_MEMORY_MB = 100
@@ -81,20 +86,59 @@ def clock(facts: Facts) -> Iterator[Finding]:
 
 
 def tools(facts: Facts) -> Iterator[Finding]:
-    """The tools that build a release are installed, and the users exist."""
+    """The programs that a release is built and run with are installed, and the users exist.
+
+    Only the first droplet of a color builds: on the others nothing is installed from source.
+    """
     for droplet, server in facts.read_servers():
         judge = _judge(facts, droplet)
-        for tool in NEEDED_TOOLS:
-            if server.tools.get(tool) is None:
-                yield judge(droplet.name, f"{tool} is not installed, or broken", f"install {tool}")
-        if missing := [tool for tool in ("cc", "make") if server.tools.get(tool) is None]:
+        perl = facts.app.server.perl
+        if server.tools.get(perl) is None:
+            yield judge(
+                droplet.name, f"{perl} is not installed, or broken", "install perl, or set server.perl"
+            )
+        for user in server.missing_users:
+            yield judge(droplet.name, f"the user {user} does not exist", f"run adduser --system {user}")
+        programs = PROGRAMS[facts.app.dependencies.installer]
+        if not _may_build(facts, droplet) or not programs:
+            continue
+        for program in programs:
+            if server.tools.get(program) is None:
+                yield judge(
+                    droplet.name,
+                    f"{program} is not installed, or broken",
+                    f"install {program}, or set dependencies.installer",
+                )
+        if missing := [tool for tool in COMPILERS if server.tools.get(tool) is None]:
             yield warning(
                 droplet.name,
                 f"no {' and no '.join(missing)}, so modules written in C cannot be built",
                 "install build-essential",
             )
-        for user in server.missing_users:
-            yield judge(droplet.name, f"the user {user} does not exist", f"run adduser --system {user}")
+
+
+def _may_build(facts: Facts, droplet: Droplet) -> bool:
+    """Whether a droplet is the builder of the next deploy, or of the one after it."""
+    return any(droplet == next(iter(facts.fleet.color(color)), None) for color in Color)
+
+
+def packages(facts: Facts) -> Iterator[Finding]:
+    """The Debian packages that the app needs are installed, or can be."""
+    for droplet, server in facts.read_servers():
+        missing = [one for one in server.missing_packages if one not in server.unknown_packages]
+        if server.unknown_packages:
+            judge = _judge(facts, droplet)
+            yield judge(
+                droplet.name,
+                f"its package sources do not have {', '.join(server.unknown_packages)} (fleet.packages)",
+                "correct the name, or run apt-get update there",
+            )
+        if missing:
+            yield warning(
+                droplet.name,
+                f"{', '.join(missing)} (fleet.packages) {'is' if len(missing) == 1 else 'are'} not installed",
+                "the next deploy to this droplet installs what is missing",
+            )
 
 
 def environment(facts: Facts) -> Iterator[Finding]:
@@ -125,10 +169,10 @@ def _ignored(found: AppEnvironment) -> str:
 
 
 def jobs(facts: Facts) -> Iterator[Finding]:
-    """Nothing is being deployed right now."""
+    """Nothing is being built or deployed right now."""
     for droplet, server in facts.read_servers():
         for job in server.jobs:
-            yield warning(droplet.name, f"the deploy job {job} is at work", "wait for its end")
+            yield warning(droplet.name, f"the job {job} is at work", "wait for its end")
 
 
 def _judge(facts: Facts, droplet: Droplet) -> Callable[[str, str, str], Finding]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bluegreen.checks.facts import Facts, Load, Source
+from bluegreen.checks.facts import Facts, Source
+from bluegreen.checks.release_facts import Load
 
 
 def not_checked(facts: Facts) -> list[str]:
@@ -31,11 +32,7 @@ def _releases(facts: Facts) -> Iterator[str]:
     for droplet, server in facts.read_servers():
         compared = server.compared
         if compared is not None and compared.problem:
-            yield f"whether the release on {droplet.name} is as it was committed: {compared.problem}"
-        elif compared is not None and compared.unclear:
-            files = ", ".join(compared.unclear)
-            why = "git expands $Format: again at each export"
-            yield f"whether {files} on {droplet.name} is as it was committed: {why}"
+            yield f"whether the release on {droplet.name} is as it was built: {compared.problem}"
 
 
 def _certificates(facts: Facts) -> Iterator[str]:
@@ -54,6 +51,6 @@ def _why_not_judged(load: Load) -> str:
 def _why_not_loaded(facts: Facts, source: Source) -> str:
     if facts.idle is None:
         return "which color is live is not known"
-    if any(source.revision in server.releases for _, server in facts.read_servers()):
+    if any(server.release_for(source.revision) for _, server in facts.read_servers()):
         return "the droplets that have it cannot load it beside what they do"
-    return "no droplet has built it yet"
+    return "no droplet has it yet"

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bluegreen.checks.dependencies import (
-    CPAN_MIRRORS,
-    cache_key,
+    DISTRIBUTIONS,
+    INDEX,
+    fetched,
+    has_cpanfile,
     is_vendored,
     not_vendored,
 )
 from bluegreen.checks.facts import Facts, Source
 from bluegreen.checks.finding import Finding, error, warning
+from bluegreen.checks.release_facts import Mirror
 from bluegreen.errors import BlueGreenError, PolicyError
-from bluegreen.git_refs import meaning_of, revision_in
-from bluegreen.release.system_names import FETCH_USER
+from bluegreen.settings.build import Installer
 from bluegreen.source.policy import require_new_enough
 
 SHOWN = 5
 
 
 def ref(facts: Facts) -> Iterator[Finding]:
-    """The ref leads to a revision, which can be fetched."""
+    """The ref leads to a revision, whose source can be fetched."""
     if isinstance(facts.source, PolicyError):
         yield error("policy", str(facts.source), "deploy another revision, or change the app's file")
     elif isinstance(facts.source, BlueGreenError):
         yield error("ref", str(facts.source), "correct the ref, or the repository")
     elif facts.source is not None and facts.source.problem:
-        yield warning(facts.source.ref, facts.source.problem, "its files were not checked")
+        yield error(facts.source.ref, facts.source.problem, "its files were not checked")
 
 
 def age(facts: Facts) -> Iterator[Finding]:
@@ -41,103 +43,84 @@ def age(facts: Facts) -> Iterator[Finding]:
             yield error("policy", str(refused), "deploy a newer revision")
 
 
-def has_cpanfile(source: Source) -> bool:
-    """Whether a cpanfile is committed; then a deploy installs dependencies."""
-    return "cpanfile" in (source.files or frozenset()) | source.left_out
-
-
-def is_kept_out(source: Source, path: str) -> bool:
-    """Whether a file, or everything in a directory, is committed but kept out of a release."""
-
-    def is_there(paths: frozenset[str]) -> bool:
-        return path in paths or any(one.startswith(f"{path}/") for one in paths)
-
-    return is_there(source.left_out) and not is_there(source.files or frozenset())
-
-
 def files(facts: Facts) -> Iterator[Finding]:
     """The revision has the files that a deploy needs."""
-    source = facts.source
+    source, app = facts.source, facts.app
     if not isinstance(source, Source) or source.files is None:
         return
-    psgi = facts.app.server.psgi
-    # The build begins with these checks; a deploy reports them in the same words.
-    needed = (psgi, *(("cpanfile", "cpanfile.snapshot", "vendor/cache") if has_cpanfile(source) else ()))
-    for path in needed:
-        if is_kept_out(source, path):
-            yield error(
-                path, f".gitattributes keeps {path} from the release", "remove its export-ignore there"
+    where = "" if app.server.root == "." else f" below {app.server.root} (server.root)"
+    started = app.server.started_from
+    if started not in source.app_files:
+        setting = "server.script" if app.server.runs_script else "server.psgi"
+        missing = f"there is no {started} in it{where}"
+        if app.build.commands:
+            yield warning(
+                source.ref, missing, f"make sure that build.commands makes it, or correct {setting}"
             )
-    if psgi not in source.files | source.left_out:
-        yield error(source.ref, f"there is no {psgi} in it", "commit it, or correct server.psgi")
-    if has_cpanfile(source) and "cpanfile.snapshot" not in source.files | source.left_out:
+        else:
+            yield error(source.ref, missing, f"commit it, or correct {setting}")
+    if app.dependencies.installer is Installer.CARTON and has_cpanfile(source) and source.snapshot is None:
         yield error(
-            "cpanfile.snapshot", f"it is missing in {source.ref}", "run carton install, and commit it"
+            "cpanfile.snapshot",
+            f"it is missing in {source.ref}{where}",
+            "run carton install and commit it, or set dependencies.installer: cpanm",
         )
 
 
+def configuration(facts: Facts) -> Iterator[Finding]:
+    """The app's environment and files can be made from the settings, the connection and the source."""
+    if isinstance(facts.configuration, BlueGreenError):
+        yield error("configuration", str(facts.configuration), "a deploy could not deliver it")
+
+
+def store(facts: Facts) -> Iterator[Finding]:
+    """The artifact store can be used."""
+    if facts.store is not None:
+        yield error("artifacts.store", str(facts.store), "a build could not be kept")
+
+
 def vendored(facts: Facts) -> Iterator[Finding]:
-    """The revision contains its distributions, unless they are installed already."""
+    """The revision contains its distributions, unless it is built already."""
     source = facts.source
-    if not isinstance(source, Source) or not is_vendored(source):
+    if not isinstance(source, Source) or not is_vendored(source) or facts.is_built:
         return
-    building = [
-        server
-        for droplet, server in facts.read_servers()
-        if facts.is_needed(droplet) and cache_key(server.perl_key, source) not in server.cache
-    ]
-    if building and (missing := not_vendored(source)):
-        elsewhere = all(server.mirror is not None and server.mirror.has_all for server in building)
-        consequence = ", and a deploy would fetch that from CPAN" if elsewhere else ""
-        yield (warning if elsewhere else error)(
+    if fetched(facts.app, source) and (missing := not_vendored(source)):
+        asked = _mirror(facts)
+        consequence = ", and a build would fetch that from CPAN" if asked and asked.has_all else ""
+        yield (warning if consequence else error)(
             "vendor/cache",
             f"{source.ref} does not have {_some(missing)}{consequence}",
             "run carton bundle, and commit what it adds",
         )
 
 
-def repository(facts: Facts) -> Iterator[Finding]:
-    """Every droplet reads the same from the repository as Airflow does."""
-    source = facts.source
-    for droplet, server in facts.read_servers():
-        if server.remote is None:
-            continue
-        judge = error if facts.is_needed(droplet) else warning
-        if server.remote.error is not None:
-            yield judge(
-                droplet.name,
-                f"it cannot read {facts.app.repository}: {server.remote.error}",
-                f"look at its network, and at the key of the user {FETCH_USER}",
-            )
-        elif isinstance(source, Source):
-            there = revision_in(server.remote.refs, source.ref)
-            # Of commits a remote lists none.
-            if there != source.revision and (there or not meaning_of(source.ref).commit):
-                yield judge(
-                    droplet.name,
-                    f"there {source.ref} is {(there or 'nothing')[:12]}, here {source.revision[:12]}",
-                    "try again; if it persists, a proxy in between is out of date",
-                )
-
-
 def mirror(facts: Facts) -> Iterator[Finding]:
-    """CPAN has the distributions that the revision needs from there."""
-    source = facts.source
-    if not isinstance(source, Source) or is_vendored(source):
+    """CPAN has the distributions that a build of the revision needs from there."""
+    source, asked, builder = facts.source, _mirror(facts), facts.builder
+    if not isinstance(source, Source) or asked is None or builder is None or is_vendored(source):
         return
-    for droplet, server in facts.read_servers():
-        if server.mirror is not None and server.mirror.error:
-            yield error(
-                droplet.name,
-                f"it cannot reach {CPAN_MIRRORS[0]}, where the distributions are: {server.mirror.error}",
-                "allow the connection, or commit vendor/cache (carton bundle)",
-            )
-        if server.mirror is not None and server.mirror.missing:
-            yield error(
-                "cpanfile.snapshot",
-                f"CPAN does not have {_some(server.mirror.missing)}",
-                "take versions that it has, or commit vendor/cache (carton bundle)",
-            )
+    if asked.error:
+        yield error(
+            builder.name,
+            f"it cannot reach {asked.url or 'a CPAN mirror'}, where the distributions are: {asked.error}",
+            "allow the connection, set dependencies.mirror, or commit vendor/cache (carton bundle)",
+        )
+    missing = [path.removeprefix(DISTRIBUTIONS) for path in asked.missing]
+    if INDEX in missing:
+        yield error(
+            "dependencies.mirror", f"{asked.url} has no {INDEX}", "set it to the URL of a CPAN mirror"
+        )
+    elif missing:
+        yield error(
+            "cpanfile.snapshot",
+            f"CPAN does not have {_some(missing)}",
+            "take versions that it has, or commit vendor/cache (carton bundle)",
+        )
+
+
+def _mirror(facts: Facts) -> Mirror | None:
+    """Return what the CPAN mirror has, as the builder has asked it."""
+    return next((server.mirror for _, server in facts.read_servers() if server.mirror), None)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -146,7 +129,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def loading(facts: Facts) -> Iterator[Finding]:
-    """The revision loads wherever it is built already."""
+    """The revision loads wherever it is installed already."""
     for droplet, server in facts.read_servers():
         load = server.load
         if load is None or load.status == 0:
@@ -162,5 +145,5 @@ def loading(facts: Facts) -> Iterator[Finding]:
             yield judge(
                 droplet.name,
                 f"the app does not load: {load.cause or f'status {load.status}'}",
-                f"look at /etc/default/{facts.app.system_name} and what the app needs there",
+                "look at the app's environment, and at what the app needs there",
             )

@@ -25,13 +25,14 @@ CHECKS: tuple[Check, ...] = (
     revision.age,
     revision.files,
     links.links,
-    links.submodules,
+    revision.configuration,
+    revision.store,
     revision.vendored,
     machines.login,
     machines.room,
     machines.tools,
+    machines.packages,
     machines.environment,
-    revision.repository,
     revision.mirror,
     revision.loading,
     account.network,
@@ -46,15 +47,16 @@ CHECKS: tuple[Check, ...] = (
     drift.haproxy_file,
     drift.agent,
     drift.units,
+    drift.configurations,
     drift.releases,
     machines.clock,
     machines.jobs,
 )
 
 # Those because of which no deploy begins: the task `provision_check` runs them before anything is touched.
-# A deploy finds what the others look at where it gets there: the repository and the revision in `resolve_ref`
-# and `deploy`, HAProxy's configuration in `render_and_reload`. What clients suffer from already stops no
-# deploy, which may be the remedy.
+# A deploy finds what the others look at where it gets there: the ref in `resolve_ref`, the source and the
+# artifact store in `build`, the configuration in `deploy`, HAProxy's in `render_and_reload`. What clients
+# suffer from already stops no deploy, which may be the remedy.
 BLOCKING: tuple[Check, ...] = (
     account.roles,
     machines.reachable,
@@ -64,6 +66,7 @@ BLOCKING: tuple[Check, ...] = (
     machines.login,
     machines.room,
     machines.tools,
+    machines.packages,
     machines.environment,
     account.network,
 )

@@ -28,6 +28,7 @@ class ServerStatus(_Part):
 
     :param haproxy: the state of each proxy's health check, by the proxy's name.
     :param probe: the droplet's answer to each proxy.
+    :param release: the revision's artifact, see :mod:`agent.release_name`.
     :param problem: why it could not be read.
     """
 
@@ -36,6 +37,7 @@ class ServerStatus(_Part):
     address: str
     is_live: bool
     revision: str | None = None
+    release: str | None = None
     service: str = ""
     haproxy: dict[str, str] = {}
     probe: dict[str, str] = {}
@@ -144,7 +146,8 @@ def _servers(facts: Facts) -> Iterator[ServerStatus]:
                 yield ServerStatus(**about, problem=f"it is {droplet.status}")
             elif isinstance(reading.answer, AppServer):
                 server = reading.answer
-                yield ServerStatus(**about, revision=server.current, service=server.unit.ActiveState)
+                state = server.unit.ActiveState
+                yield ServerStatus(**about, revision=server.revision, release=server.current, service=state)
             else:
                 yield ServerStatus(**about, problem=str(reading.answer))
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from agent.release_name import revision_of
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, HostKeyError
 from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
@@ -21,10 +22,19 @@ from bluegreen.traffic.live import confirmed_revision
 
 @dataclass(frozen=True)
 class RunningRelease:
-    """A droplet's answer over SSH: the revision of ``current``, and whether it is running."""
+    """A droplet's answer over SSH: the release of ``current``, and whether it is running.
 
-    revision: str | None
+    :param configuration: digest of the configuration that the release runs with, if that is known.
+    """
+
+    release: str | None
     is_active: bool
+    configuration: str | None = None
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of the release."""
+        return revision_of(self.release) if self.release else None
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,9 @@ def joining(
         return Joining()
     known = known_servers(live, statuses)
     members = fleet.color(live)
-    revision = _live_revision(live, statuses, [seen[one] for one in members if _key(one) in known])
-    judge = _Judge(app, live, revision)
+    running = [seen[one] for one in members if _key(one) in known]
+    revision = _live_revision(live, statuses, running)
+    judge = _Judge(app, live, revision, _releases_of(revision, running))
     refused, left_out = [], []
     for droplet in members:
         state = seen[droplet]
@@ -82,11 +93,7 @@ def joining(
             objection = judge.of_known(droplet, state)
         else:
             objection = judge.of_unknown(droplet, state)
-            if (
-                objection is None
-                and isinstance(state, RunningRelease)
-                and not judge.runs_live_revision(state)
-            ):
+            if objection is None and isinstance(state, RunningRelease) and not judge.runs_live_release(state):
                 left_out.append(judge.of_new(droplet, state))
         if objection is not None:
             refused.append(objection)
@@ -121,6 +128,7 @@ class _Judge:
     app: App
     live: Color
     revision: str | None
+    releases: frozenset[str]
 
     @property
     def tag(self) -> str:
@@ -150,6 +158,8 @@ class _Judge:
         runs = state.revision[:12] if state.revision else "no release"
         if state.revision and not state.is_active:
             runs = f"{runs}, stopped,"
+        elif state.revision and state.revision == self.revision:
+            runs = f"another artifact of {runs}"
         wanted = self.revision[:12] if self.revision else "the live release, which is not known"
         return Objection(
             droplet,
@@ -159,8 +169,11 @@ class _Judge:
             "one after it comes here",
         )
 
-    def runs_live_revision(self, state: RunningRelease) -> bool:
-        return state.is_active and state.revision is not None and state.revision == self.revision
+    def runs_live_release(self, state: RunningRelease) -> bool:
+        """Whether it runs the live revision, as the same artifact as the droplets that are live already."""
+        if not state.is_active or state.revision is None or state.revision != self.revision:
+            return False
+        return not self.releases or state.release in self.releases
 
     def _refused(self, droplet: Droplet, why: str) -> Objection:
         return Objection(
@@ -176,6 +189,14 @@ def _key(droplet: Droplet) -> tuple[str, IPv4Address | None]:
 
 def _is_serving(state: RunningRelease | BlueGreenError) -> bool:
     return isinstance(state, RunningRelease) and state.is_active
+
+
+def _releases_of(
+    revision: str | None, of_known: Collection[RunningRelease | BlueGreenError]
+) -> frozenset[str]:
+    """Return the releases of the live revision that the droplets in HAProxy run; more than one is drift."""
+    running = (one for one in of_known if isinstance(one, RunningRelease))
+    return frozenset(one.release for one in running if one.release and one.revision == revision)
 
 
 def _live_revision(

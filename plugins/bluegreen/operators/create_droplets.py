@@ -81,5 +81,7 @@ class CreateDropletsOperator(BlueGreenOperator):
             "name": name,
             "size": (fleet.proxy_size if is_proxy else None) or fleet.size,
             "tags": [fleet.tags.app, tag, *balanced, host_key.tag],
-            "user_data": render_user_data(app=self.app_id, proxy=is_proxy, host_key=host_key),
+            "user_data": render_user_data(
+                app=self.app_id, proxy=is_proxy, host_key=host_key, packages=self.app.fleet.packages
+            ),
         }

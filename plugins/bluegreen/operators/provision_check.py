@@ -19,6 +19,7 @@ from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.fleet.joining import strangers
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
 from bluegreen.hooks.proxy import ProxyHook
+from bluegreen.hooks.repository import repository_access
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import PLAN_KEY, ThisRun
 from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
@@ -73,7 +74,8 @@ class ProvisionCheckOperator(LockedOperator):
         """
         if self.revision:
             # A run that was cleared may have found it when other revisions were allowed.
-            resolve(self.app, self.revision)
+            with repository_access(self.app) as access:
+                resolve(self.app, self.revision, access=access)
         fleet, params = self.read_fleet(goes_back=self.goes_back), run.params
         only_moves = self.goes_back and not params.get("revision")
         if not self.goes_back and (problems := fleet.problems(of=fleet.proxies)):
@@ -214,7 +216,8 @@ class ProvisionCheckOperator(LockedOperator):
         live = live_revision(plan.live, plan.fleet, facts.readable.values(), facts.seen)
         if live is None:
             return None
-        age = compare(self.app, self.revision, live)
+        with repository_access(self.app) as access:
+            age = compare(self.app, self.revision, live, access=access)
         require_new_enough(self.app, self.revision, age, forced=forced)
         return str(age) if age.is_older else None
 

@@ -18,6 +18,8 @@ SCRIPT_WRAPPER = ".bluegreen/revision_mojolicious.pl"
 CONNECTIONS_OF_EVENT_LOOP = 1000
 # Seconds that Mojolicious' prefork waits for a process that is busy with one request; its default.
 LEAST_HEARTBEAT = 50
+# Seconds that a connection of Mojolicious' servers may be silent; their default.
+LEAST_INACTIVITY = 30
 
 # What an app's own command is searched in, after the release's own programs and the directory of its perl.
 _SEARCHED = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -70,7 +72,7 @@ def server_of(app: App, directory: str, listen: str) -> Server:
     return Server(
         command=[_filled(word, values) for word in words],
         load_command=[_filled(word, values) for word in _load_command(server)],
-        environment=_environment(server, directory),
+        environment=_environment(app, directory),
         directory=_below(directory, server.in_release("")),
         stop_signal=_stop_signal(server),
     )
@@ -183,7 +185,8 @@ def _load_command(server: ServerSettings) -> list[str]:
     return [server.perl, *loaded, "-e", "Plack::Util::load_psgi(shift)", "{psgi}"]
 
 
-def _environment(server: ServerSettings, directory: str) -> dict[str, str]:
+def _environment(app: App, directory: str) -> dict[str, str]:
+    server = app.server
     local = _below(directory, server.in_release("local"))
     libraries = [_below(directory, server.in_release(path)) for path in server.lib]
     searched = dict.fromkeys([f"{local}/bin", str(PurePosixPath(server.perl).parent), *_SEARCHED])
@@ -193,7 +196,9 @@ def _environment(server: ServerSettings, directory: str) -> dict[str, str]:
     common = {"PATH": ":".join(searched), "PERL5LIB": ":".join([*libraries, f"{local}/lib/perl5"])}
     if server.runs_script:
         # With PLACK_ENV, Mojolicious' commands would take themselves for a PSGI app and end at once.
-        return {**common, "BLUEGREEN_SCRIPT": started_from}
+        # An answer may take as long as HAProxy waits for it; by default 30 s.
+        waits = {"MOJO_INACTIVITY_TIMEOUT": str(max(LEAST_INACTIVITY, app.traffic.timeout_server))}
+        return {**common, **waits, "BLUEGREEN_SCRIPT": started_from}
     return {**common, "BLUEGREEN_PSGI": started_from, "PLACK_ENV": "production"}
 
 

@@ -11,12 +11,13 @@ from airflow.sdk.exceptions import AirflowException
 
 from bluegreen.checks.facts import Account, AppServer, Reading, Unit
 from bluegreen.checks.finding import Finding
+from bluegreen.checks.release_facts import UsedConfiguration
 from bluegreen.checks.run import findings_in
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from tests.unit import facts as calm
-from tests.unit.fleets import FLEET, V2
+from tests.unit.fleets import DIGEST, FLEET, TOOLS, V1, V2, released
 from tests.unit.provision import Check
 from tests.unit.statuses import status
 
@@ -114,6 +115,10 @@ def is_gone(world: World, color: Color) -> None:
     world.fleet = world.fleet.model_copy(update={color.value: ()})
 
 
+def without(*programs: str) -> dict[str, str]:
+    return {name: version for name, version in TOOLS.items() if name not in programs}
+
+
 ON_A_DROPLET: dict[str, Fault] = {
     "nothing": says(),
     "off": is_shown(status="off"),
@@ -122,15 +127,20 @@ ON_A_DROPLET: dict[str, Fault] = {
     "no private address": is_shown(private=None),
     "another address": has_moved,
     "unreachable": cannot_be_read,
-    "no carton": says(tools={"perl": "5", "git": "2", "cc": "1", "make": "1"}),
-    "no perl": says(tools={"carton": "1", "git": "2", "cc": "1", "make": "1"}),
-    "no compiler": says(tools={"perl": "5", "carton": "1", "git": "2"}),
+    "no carton": says(tools=without("carton")),
+    "no perl": says(tools=without("/usr/bin/perl")),
+    "no compiler": says(tools=without("cc", "make")),
+    "no package": says(missing_packages=("libpq5",)),
+    "unknown package": says(missing_packages=("nonesuch",), unknown_packages=("nonesuch",)),
+    "another artifact": says(current=released(V1, "2")),
+    "no configuration": says(configuration=None),
+    "changed configuration": says(configuration=UsedConfiguration(digest=DIGEST, problem="it is not there")),
     "no user": says(missing_users=("app-my_perl_app",)),
     "full disk": says(disk_free_mb=3),
     "no more files": says(inodes_free=3),
     "no memory": says(memory_free_mb=3),
     "stopped": says(unit=Unit(ActiveState="failed", UnitFileState="enabled")),
-    "another release": says(current="c" * 40),
+    "another release": says(current=released("c" * 40)),
     "no release": says(current=None, unit=Unit(ActiveState="inactive")),
     "twin": has_a_twin,
     "gone": is_gone,

@@ -13,7 +13,8 @@ from bluegreen.checks.facts import (
     Reading,
     Unit,
 )
-from tests.unit.facts import MACHINE, NOW, V1, facts, server
+from tests.unit.facts import MACHINE, NOW, facts, server
+from tests.unit.fleets import V1
 from tests.unit.statuses import status
 
 

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+from typing import Any
 
 import pytest
 
-from bluegreen.agent_bundle import agent_text
 from bluegreen.checks import links
 from bluegreen.checks.facts import Source
-from bluegreen.checks.gather import source as reading
-from bluegreen.checks.gather.source import read_source
 from tests.unit.facts import facts
-from tests.unit.repositories import Repository, app_of
+from tests.unit.fleets import V2
+from tests.unit.my_app import app_with
 
 
-def source_of(repository: Repository, targets: dict[str, str]) -> Source:
-    for path, target in targets.items():
-        link = repository.path / path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(target)
-    repository.git("add", "--all")
-    repository.commit()
-    return read_source(app_of(repository.url), "main")
-
-
-def found_in(source: Source) -> list[tuple[str, str]]:
-    return [(one.subject, one.what.removeprefix("in main it ")) for one in links.links(facts(source=source))]
+def found_in(targets: dict[str, str], *files: str, **settings: Any) -> list[tuple[str, str]]:
+    """Return what is found in a source with these links, and these files besides."""
+    paths = frozenset({*targets, *files})
+    cpanfile = "" if "cpanfile" in files else None
+    source = Source("main", V2, files=paths, cpanfile=cpanfile, links=targets)
+    found = list(links.links(facts(app=app_with(**settings), source=source)))
+    assert all(one.severity == "error" for one in found)
+    return [(one.subject, one.what.removeprefix("in main it ")) for one in found]
 
 
 SAFE = {
@@ -36,7 +29,7 @@ SAFE = {
     "dangling": "no/such/file",
     "dots": "a/./../lib",
     "a/c": "..",
-    "odd\nname": "a/b",
+    "größe": "a/b",
 }
 OUT = {
     "uploads": ("/var/lib/app-shop/uploads", "is a link out of it, to /var/lib/app-shop/uploads"),
@@ -47,54 +40,49 @@ OUT = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("perl"), reason="perl is not installed")
 @pytest.mark.parametrize("path", sorted(OUT))
-def test_a_link_that_a_deploy_refuses_is_named_in_its_words(repository: Repository, path: str) -> None:
+def test_a_link_that_a_deploy_refuses_is_named_in_its_words(path: str) -> None:
     target, why = OUT[path]
-    source = source_of(repository, {**SAFE, path: target})
-    assert found_in(source) == [(path, why)]
-    program = agent_text("droplet/inspect.pl")
-    shutil.rmtree(repository.path / ".git")
-    said = subprocess.run(
-        ["perl", "-e", program, str(repository.path)], capture_output=True, text=True, check=False
-    )
-    assert (said.returncode, said.stdout) == (1, f"{path} {why}\n")
+    assert found_in({**SAFE, path: target}) == [(path, why)]
 
 
-def test_links_within_a_release_are_fine(repository: Repository) -> None:
-    source = source_of(repository, SAFE)
-    assert (found_in(source), dict(source.links)) == ([], SAFE)
+def test_links_within_a_release_are_fine() -> None:
+    assert found_in(SAFE) == []
 
 
-def test_links_that_do_not_become_part_of_a_release_are_fine(repository: Repository) -> None:
-    (repository.path / ".gitattributes").write_text("kept-out export-ignore\n")
-    (repository.path / "cpanfile").write_text("")
-    replaced = (".bluegreen/x", "REVISION", "local/lib", "kept-out", "kept-out-not")
-    source = source_of(repository, dict.fromkeys(replaced, "/etc"))
-    assert [subject for subject, _ in found_in(source)] == ["kept-out-not"]
+def test_a_link_to_a_shared_path_of_the_settings_is_fine() -> None:
+    target = "/var/lib/app-my_perl_app/shared/uploads"
+    assert found_in({"public/files": target}, shared=["uploads"]) == []
+    assert [path for path, _ in found_in({"public/files": target})] == ["public/files"]
 
 
-def test_many_links_are_counted(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_LINKS", 7)
-    source = source_of(repository, {f"link-{number}": "/etc" for number in range(9)})
-    said = found_in(source)
+def test_links_that_do_not_become_part_of_a_release_are_fine() -> None:
+    replaced = dict.fromkeys((".bluegreen/x", "REVISION", "local/lib"), "/etc")
+    assert found_in(replaced, "cpanfile") == []
+    assert [path for path, _ in found_in(replaced)] == ["local/lib"]
+
+
+def test_the_dependencies_of_an_app_in_a_subdirectory_are_there() -> None:
+    replaced = dict.fromkeys(("backend/local/lib", "local/lib"), "/etc")
+    found = found_in(replaced, "cpanfile", server={"root": "backend"})
+    assert [path for path, _ in found] == ["local/lib"]
+
+
+def test_many_links_are_counted() -> None:
+    said = found_in({f"link-{number}": "/etc" for number in range(7)})
+    assert len(said) == 5
     assert said[0] == ("link-0", "is a link out of it, to /etc, and 2 more are refused")
-    assert said[5:] == [("main", "2 of its links were not read")]
 
 
-def test_what_a_link_is_called_cannot_be_taken_for_something_else(repository: Repository) -> None:
-    source = source_of(repository, {"a\x1b[2Jb": "/etc/\nx" + "y" * 300})
-    [(subject, what)] = found_in(source)
+def test_what_a_link_is_called_cannot_be_taken_for_something_else() -> None:
+    [(subject, what)] = found_in({"a\x1b[2Jb": "/etc/\nx" + "y" * 300})
     assert subject == "a?[2Jb"
     assert what.startswith("is a link out of it, to /etc/?xyyy")
     assert len(what) < 250
 
 
-def test_a_submodule_is_named(repository: Repository) -> None:
-    head = repository.commit(x="1")
-    repository.git("update-index", "--add", "--cacheinfo", f"160000,{head},lib/other")
-    repository.commit()
-    source = read_source(app_of(repository.url), "main")
-    [found] = links.submodules(facts(source=source))
-    assert (found.subject, found.severity) == ("lib/other", "warning")
-    assert "is a submodule: a release has an empty directory there" in found.what
+@pytest.mark.parametrize("committed", ["uploads", "uploads/.keep"])
+def test_what_is_committed_where_a_shared_path_is_to_be_is_named(committed: str) -> None:
+    [(subject, what)] = found_in({}, committed, "uploads.txt", shared=["uploads"])
+    assert subject == "uploads"
+    assert what == "it is committed in main, and shared or files of the settings put a link there"

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.checks import machines
-from tests.unit.facts import NOW, facts, server
+from bluegreen.checks.facts import Facts
+from bluegreen.checks.run import Check
+from tests.unit.facts import FLEET, NOW, droplet, facts, server
+from tests.unit.fleets import TOOLS
+from tests.unit.my_app import app_with
+
+PERL = "/usr/bin/perl"
 
 
 @pytest.mark.parametrize(
@@ -26,10 +32,69 @@ def test_a_login_other_than_root_is_an_error() -> None:
     assert "not as root" in found.what
 
 
+def without(*programs: str) -> dict[str, str]:
+    return {name: version for name, version in TOOLS.items() if name not in programs}
+
+
+def found_in(check: Check, known: Facts) -> dict[str, list[str]]:
+    """Return the findings by the droplet's name, each with its severity."""
+    found: dict[str, list[str]] = {}
+    for one in check(known):
+        found.setdefault(one.subject, []).append(f"{one.severity}: {one.what}")
+    return found
+
+
 def test_a_problem_of_a_live_droplet_is_only_a_warning() -> None:
-    sick = server(tools={"perl": "5", "git": "2", "cc": "1", "make": "1"})
-    found = machines.tools(facts(servers={"blue-1": sick, "green-1": sick}))
-    assert {one.subject: str(one.severity) for one in found} == {"blue-1": "warning", "green-1": "error"}
+    tools = server(tools=without("carton"))
+    assert found_in(machines.tools, facts(servers={"blue-1": tools, "green-1": tools})) == {
+        "blue-1": ["warning: carton is not installed, or broken"],
+        "green-1": ["error: carton is not installed, or broken"],
+    }
+
+
+TWO = FLEET.model_copy(update={"green": (droplet(4, "green-1"), droplet(5, "green-2"))})
+
+
+@pytest.mark.parametrize(
+    ("missing", "on_builder", "elsewhere"),
+    [
+        ("carton", ["error: carton is not installed, or broken"], None),
+        ("cpanm", ["error: cpanm is not installed, or broken"], None),
+        ("cc", ["warning: no cc, so modules written in C cannot be built"], None),
+        (
+            PERL,
+            [f"error: {PERL} is not installed, or broken"],
+            [f"error: {PERL} is not installed, or broken"],
+        ),
+    ],
+)
+def test_only_the_droplet_that_builds_needs_what_builds(
+    missing: str, on_builder: list[str], elsewhere: list[str] | None
+) -> None:
+    tools = server(tools=without(missing))
+    found = found_in(machines.tools, facts(fleet=TWO, servers={"green-1": tools, "green-2": tools}))
+    assert (found.get("green-1"), found.get("green-2")) == (on_builder, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("installer", "missing", "count"),
+    [("cpanm", "carton", 0), ("cpanm", "cpanm", 1), ("none", "cpanm", 0), ("none", "cc", 0)],
+)
+def test_each_installer_needs_its_own_programs(installer: str, missing: str, count: int) -> None:
+    app = app_with(dependencies={"installer": installer})
+    known = facts(app=app, servers={"green-1": server(tools=without(missing))})
+    assert len(list(machines.tools(known))) == count
+
+
+def test_packages_that_a_deploy_installs_are_a_warning_and_unknown_ones_an_error() -> None:
+    lacking = server(missing_packages=("libpq5", "nonesuch", "npm"), unknown_packages=("nonesuch",))
+    known = facts(servers={"blue-1": lacking, "green-1": lacking})
+    said = "warning: libpq5, npm (fleet.packages) are not installed"
+    unknown = "its package sources do not have nonesuch (fleet.packages)"
+    assert found_in(machines.packages, known) == {
+        "blue-1": [f"warning: {unknown}", said],
+        "green-1": [f"error: {unknown}", said],
+    }
 
 
 def test_a_full_disk_is_a_warning_while_the_reserve_is_enough() -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.checks import revision
-from bluegreen.checks.facts import (
-    AppServer,
-    Load,
-    Reading,
-)
+from bluegreen.checks.facts import AppServer, Reading
 from bluegreen.checks.not_checked import not_checked
-from tests.unit.facts import MAIN, V2, facts, load, server
+from bluegreen.checks.release_facts import Load
+from tests.unit.facts import MAIN, facts, load, server
+from tests.unit.fleets import V2, released
 
 
 @pytest.mark.parametrize(
     ("servers", "why"),
     [
-        ({"green-1": server()}, "no droplet has built it yet"),
-        ({"blue-1": server(releases=(V2,))}, "the droplets that have it cannot load it beside what they do"),
+        ({"green-1": server()}, "no droplet has it yet"),
+        (
+            {"blue-1": server(releases=(released(V2),))},
+            "the droplets that have it cannot load it beside what they do",
+        ),
         (
             {"green-1": server(load=load(2, read_only=True))},
             "it wants to write while it loads, and a dry run",

@@ -2,44 +2,81 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bluegreen.checks import revision
-from bluegreen.checks.facts import (
-    Mirror,
-    Source,
-)
+from bluegreen.checks.facts import Source
 from bluegreen.checks.not_checked import not_checked
-from bluegreen.checks.run import findings_in
-from bluegreen.errors import PolicyError
+from bluegreen.checks.release_facts import Mirror
+from bluegreen.checks.run import Check, findings_in
+from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.source.policy import Age
-from tests.unit.distributions import HALF_VENDORED, NOT_VENDORED, TRY_TINY
-from tests.unit.facts import MAIN, V1, facts, load, server
+from tests.unit.distributions import HALF_VENDORED, IN_CPAN, NOT_VENDORED, TRY_TINY
+from tests.unit.facts import MAIN, facts, load, server
+from tests.unit.fleets import V1
+from tests.unit.my_app import app_with
+
+URL = "https://cpan.example/"
 
 
 @pytest.mark.parametrize(
     ("source", "mirror", "subject", "severity", "says"),
     [
-        (NOT_VENDORED, Mirror(error=None, missing=(TRY_TINY,)), "cpanfile.snapshot", "error", TRY_TINY),
-        (NOT_VENDORED, Mirror(error="no route"), "green-1", "error", "it cannot reach http://cpan"),
-        (HALF_VENDORED, Mirror(error=None, missing=(TRY_TINY,)), "vendor/cache", "error", TRY_TINY),
-        (HALF_VENDORED, Mirror(error="no route"), "vendor/cache", "error", TRY_TINY),
-        (HALF_VENDORED, Mirror(error=None), "vendor/cache", "warning", "would fetch that from CPAN"),
+        (
+            NOT_VENDORED,
+            Mirror(url=URL, error=None, missing=(IN_CPAN,)),
+            "cpanfile.snapshot",
+            "error",
+            TRY_TINY,
+        ),
+        (NOT_VENDORED, Mirror(url=URL, error="no route"), "green-1", "error", f"it cannot reach {URL}"),
+        (NOT_VENDORED, Mirror(error="not installed"), "green-1", "error", "it cannot reach a CPAN mirror"),
+        (HALF_VENDORED, Mirror(url=URL, error=None, missing=(IN_CPAN,)), "vendor/cache", "error", TRY_TINY),
+        (HALF_VENDORED, Mirror(url=URL, error="no route"), "vendor/cache", "error", TRY_TINY),
+        (HALF_VENDORED, Mirror(url=URL, error=None), "vendor/cache", "warning", "would fetch that from CPAN"),
     ],
 )
 def test_missing_distributions_are_named(
     source: Source, mirror: Mirror, subject: str, severity: str, says: str
 ) -> None:
-    sick = facts(source=source, servers={"green-1": server(mirror=mirror)})
-    [found] = [*revision.vendored(sick), *revision.mirror(sick)]
+    known = facts(source=source, servers={"green-1": server(mirror=mirror)})
+    [found] = [*revision.vendored(known), *revision.mirror(known)]
     assert (found.subject, found.severity) == (subject, severity)
     assert says in found.what
 
 
+def test_a_mirror_without_an_index_is_none() -> None:
+    asked = Mirror(url=URL, error=None, missing=("modules/02packages.details.txt.gz",))
+    app = app_with(dependencies={"installer": "cpanm", "mirror": URL})
+    [found] = revision.mirror(facts(app=app, source=NOT_VENDORED, servers={"green-1": server(mirror=asked)}))
+    assert (found.subject, found.severity) == ("dependencies.mirror", "error")
+
+
+def test_nothing_is_missing_for_a_revision_that_is_built_already() -> None:
+    assert list(revision.vendored(facts(source=HALF_VENDORED, is_built=True))) == []
+
+
 def test_available_distributions_are_no_finding_and_unasked_ones_are_listed() -> None:
-    well = facts(source=NOT_VENDORED, servers={"green-1": server(mirror=Mirror(error=None, unasked=3))})
-    assert [*revision.vendored(well), *revision.mirror(well)] == []
-    assert any(line.startswith("whether CPAN has 3 of the distributions") for line in not_checked(well))
+    asked = Mirror(url=URL, error=None, unasked=3)
+    known = facts(source=NOT_VENDORED, servers={"green-1": server(mirror=asked)})
+    assert [*revision.vendored(known), *revision.mirror(known)] == []
+    assert any(line.startswith("whether CPAN has 3 of the distributions") for line in not_checked(known))
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "subject"),
+    [
+        (revision.configuration, {"configuration": BlueGreenError("DB_URL is missing")}, "configuration"),
+        (revision.store, {"store": BlueGreenError("the store is full")}, "artifacts.store"),
+    ],
+)
+def test_what_a_deploy_could_not_deliver_or_keep_is_an_error(
+    check: Check, changes: dict[str, Any], subject: str
+) -> None:
+    assert [(one.severity, one.subject) for one in check(facts(**changes))] == [("error", subject)]
+    assert list(check(facts())) == []
 
 
 def test_an_app_that_does_not_load_on_a_live_droplet_stops_no_deploy() -> None:
@@ -51,10 +88,10 @@ def test_an_app_that_does_not_load_on_a_live_droplet_stops_no_deploy() -> None:
 
 
 def test_an_app_that_could_not_be_confined_is_a_warning() -> None:
-    why = load(None, "it could not be kept from writing: mount: /srv: permission denied")
+    why = load(None, "systemd did not start it in a cage: mount: /srv: permission denied")
     [found] = revision.loading(facts(source=MAIN, servers={"green-1": server(load=why)}))
     assert found.severity == "warning"
-    assert "not loaded: it could not be kept from writing: mount: /srv" in found.what
+    assert "not loaded: systemd did not start it in a cage: mount: /srv" in found.what
 
 
 def test_a_revision_that_the_policy_refuses_is_an_error_as_it_is_in_a_deploy() -> None:

@@ -14,7 +14,7 @@ from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from tests.unit import facts as calm
-from tests.unit.fleets import FLEET, V1, V2, droplet, facts
+from tests.unit.fleets import FLEET, V1, V2, droplet, facts, released
 from tests.unit.provision import Check
 from tests.unit.statuses import status
 
@@ -114,6 +114,7 @@ def test_a_droplet_that_proves_itself_joins(monkeypatch: pytest.MonkeyPatch) -> 
         (facts(V2), "bbbbbbbbbbbb"),
         (facts(None), "no release"),
         (facts(unit=Unit(ActiveState="failed")), "stopped"),
+        (facts(current=released(V1, "2")), "another artifact of aaaaaaaaaaaa"),
     ],
 )
 def test_a_droplet_that_is_new_in_the_live_color_gets_no_traffic_and_stops_nothing(

@@ -16,7 +16,8 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.operators import check
 from bluegreen.operators.check import DryRunOperator
 from bluegreen.operators.support import metrics
-from tests.unit.facts import MAIN, V2, facts
+from tests.unit.facts import MAIN, facts
+from tests.unit.fleets import V2
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,12 @@ def revisions(answer: str) -> list[str]:
 def test_every_answer_names_its_revision(tmp_path: Path, preset: str) -> None:
     release = release_of(preset, tmp_path)
     asked = [("GET", "/", 200), ("HEAD", "/", 200), ("GET", "/404", 404), ("GET", "/dies", 500)]
-    asked += [("GET", "/redirect", 302), ("GET", "/delayed", 200), ("GET", "/streamed", 200)]
+    asked += [
+        ("GET", "/redirect", 302),
+        ("GET", "/delayed", 200),
+        ("GET", "/streamed", 200),
+        ("GET", "/own", 200),
+    ]
     if preset != "mojolicious":
         asked += [("GET", "/dies-late", 500)]
     with release.running():

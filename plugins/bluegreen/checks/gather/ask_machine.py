@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from agent.protocol import Verb
+from bluegreen.checks.dependencies import COMPILERS, PROGRAMS
 from bluegreen.checks.facts import AppServer, Reading
-from bluegreen.checks.gather.expected import environment_path, watched_files
+from bluegreen.checks.gather.expected import watched_files
 from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.agent import AgentHook
 from bluegreen.hooks.droplet import DropletHook
-from bluegreen.release.cage import CAGE
-from bluegreen.release.system_names import BUILD_USER, FETCH_USER
+from bluegreen.release.system_names import BUILD_USER
 from bluegreen.settings.app import App
 
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
@@ -48,33 +48,21 @@ def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Readi
     return Reading(answer, asked, time.time())
 
 
-def ask_app_server(
-    app: App,
-    droplet: Droplet,
-    *,
-    patterns: Sequence[str] = (),
-    compare: bool = False,
-    load: str | None = None,
-) -> Reading[AppServer]:
+def ask_app_server(app: App, droplet: Droplet, *, compare: bool = False) -> Reading[AppServer]:
     """Ask an application droplet what a deploy finds there.
 
-    :param patterns: what its repository is asked for from there; nothing if there are none.
-    :param compare: whether its release is compared with the commit.
-    :param load: a revision to load there.
+    :param compare: whether its release is compared with its manifest.
     """
     request = {
         "kind": "app_server",
         "app": app.system_name,
         "unit": f"{app.system_name}.service",
         "files": list(watched_files(app, proxy=False)),
-        "fetch_user": FETCH_USER,
-        "build_user": BUILD_USER,
-        "run_user": app.system_name,
-        "environment": environment_path(app),
-        "repository": app.repository if patterns else "",
-        "patterns": list(patterns),
+        "users": [BUILD_USER, app.system_name],
+        "perl": app.server.perl,
+        "tools": [*PROGRAMS[app.dependencies.installer], *COMPILERS],
+        "packages": list(app.fleet.packages),
         "compare": compare,
-        "load": load,
     }
     hook = attempt(lambda: DropletHook.of(droplet, app))
     if isinstance(hook, BlueGreenError):
@@ -85,7 +73,7 @@ def ask_app_server(
 def _answer(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:
     seconds = max(hook.command_timeout - SPARE_SECONDS, LEAST_SECONDS)
     try:
-        said = AgentHook(hook).read(Verb.FACTS, seconds, **request, seconds=seconds, cage=CAGE)
+        said = AgentHook(hook).read(Verb.FACTS, seconds, **request, seconds=seconds)
         return kind.model_validate(said["facts"])
     except AgentRefusedError as error:
         reason = str(error).removeprefix(f"{hook.droplet.name}: ")

@@ -11,7 +11,6 @@ from typing import Any
 
 from bluegreen.checks.facts import (
     Account,
-    AppServer,
     Facts,
     Proxy,
     Reading,
@@ -25,12 +24,15 @@ from bluegreen.checks.gather.source import read_source
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.git_refs import patterns_of
+from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.digitalocean import DigitalOceanError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.hooks.entry_point import EntryPointHook
 from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxy import ProxyHook
+from bluegreen.hooks.repository import repository_access
+from bluegreen.release.artifact import artifact_key
 from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.settings.app import App
 from bluegreen.settings.fleet import EntryPoint
@@ -48,7 +50,9 @@ def collect(app: App, ref: str | None, *, allow_older: bool = False) -> Facts:
     :param ref: the ref of the deploy; ``None`` to leave the repository out.
     :param allow_older: whether the revision may be older than the live one, if the policy lets a run decide.
     """
-    facts = follow_up(_Collector(app, ref).collect())
+    facts = _Collector(app, ref).collect()
+    facts = replace(facts, configuration=attempt(lambda: _delivered(facts)))
+    facts = follow_up(_with_artifact(facts))
     return replace(facts, age=attempt(lambda: _age(facts)), allow_older=allow_older)
 
 
@@ -56,7 +60,38 @@ def _age(facts: Facts) -> Age | None:
     live = facts.live_revision
     if not isinstance(facts.source, Source) or live is None:
         return None
-    return compare(facts.app, facts.source.revision, live)
+    with repository_access(facts.app) as access:
+        return compare(facts.app, facts.source.revision, live, access=access)
+
+
+def _delivered(facts: Facts) -> str | None:
+    """Return the digest of the configuration that a deploy would deliver.
+
+    ``None`` if that depends on the templates of a source that is not known.
+    """
+    source = facts.source if isinstance(facts.source, Source) else None
+    if source is None and any(one.content_from.template for one in facts.app.files):
+        return None
+    texts = source.templates if source else {}
+    if isinstance(texts, BlueGreenError):
+        raise texts
+    return configuration_of(facts.app, texts)["digest"]
+
+
+def _with_artifact(facts: Facts) -> Facts:
+    """Return the facts with what the artifact store says."""
+    store = attempt(lambda: ArtifactStore.of(facts.app))
+    if isinstance(store, BlueGreenError):
+        return replace(facts, store=store)
+    problem = attempt(store.check)
+    builder = next((server for droplet, server in facts.read_servers() if droplet == facts.builder), None)
+    if isinstance(problem, BlueGreenError) or not isinstance(facts.source, Source) or builder is None:
+        return replace(facts, store=problem)
+    key = artifact_key(facts.app, facts.source.revision, builder.perl_key)
+    built = attempt(lambda: store.built(key))
+    if isinstance(built, BlueGreenError):
+        return replace(facts, store=built)
+    return replace(facts, is_built=built is not None)
 
 
 def read_runs(facts: Facts) -> list[Record]:
@@ -88,14 +123,13 @@ class _Collector:
             refused = {name: one for name, one in made.items() if isinstance(one, BlueGreenError)}
             read = pool.map(lambda hook: attempt(hook.status), hooks.values())
             statuses = {**refused, **dict(zip(hooks, read, strict=True))}
-            facts = Facts(
-                self.app, account, fleet, asked_source.result(), statuses, {}, {}, None, time.time()
-            )
             servers = reachable(fleet.blue + fleet.green)
-            asked = [pool.submit(self._app_server, droplet, facts) for droplet in servers]
-            answers = {one.name: each.result() for one, each in zip(servers, asked, strict=True)}
+            asked = pool.map(lambda droplet: ask_app_server(self.app, droplet, compare=True), servers)
+            answers = {one.name: answer for one, answer in zip(servers, asked, strict=True)}
             # Which servers the configuration has depends on the droplets' answers.
-            facts = replace(facts, servers=answers)
+            facts = Facts(
+                self.app, account, fleet, asked_source.result(), statuses, {}, answers, None, time.time()
+            )
             config = self._config(facts)
             asked_proxies = pool.map(lambda hook: self._proxy(hook, facts, config), hooks.values())
             proxies = dict(zip(hooks, asked_proxies, strict=True))
@@ -158,18 +192,6 @@ class _Collector:
             "page_server": {"address": str(live.address), "port": live.port} if live else None,
         }
         return ask(hook.droplet_hook, request, Proxy)
-
-    def _app_server(self, droplet: Droplet, facts: Facts) -> Reading[AppServer]:
-        source = facts.source if isinstance(facts.source, Source) else None
-        is_idle = facts.idle is not None and droplet in facts.fleet.color(facts.idle)
-        wanted = [source.ref, source.revision] if source else []
-        return ask_app_server(
-            self.app,
-            droplet,
-            patterns=patterns_of(wanted[0]) if wanted else ["HEAD"],
-            compare=True,
-            load=source.revision if source and is_idle else None,
-        )
 
 
 def _fleet(account: Account, app: App) -> Fleet:

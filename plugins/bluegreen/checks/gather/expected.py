@@ -6,7 +6,7 @@ from agent.paths import UNITS
 from agent.proxy.boot_unit import ENABLED, unit_text
 from bluegreen.agent_bundle import agent_bundle
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.release.release import Release, service_unit, start_text
+from bluegreen.release.release import service_unit
 from bluegreen.settings.app import App
 
 CONFIG_PATH = "/etc/haproxy/haproxy.cfg"
@@ -14,13 +14,10 @@ MAP_PATH = "/etc/haproxy/traffic.map"
 # The link by which the boot unit is enabled: who can read the unit here knows both.
 BOOT_UNIT_PATH = f"/{UNITS}/{ENABLED}"
 
-# The unit and the start script are the same for every revision.
-_ANY_REVISION = "0" * 40
-
 
 def unit_path(app: App) -> str:
     """Return the path of the app's systemd unit."""
-    return f"/etc/systemd/system/{app.system_name}.service"
+    return f"/{UNITS}/{app.system_name}.service"
 
 
 def environment_path(app: App) -> str:
@@ -35,14 +32,9 @@ def watched_files(app: App, *, proxy: bool) -> tuple[str, ...]:
     return (unit_path(app),)
 
 
-def expected_unit(app: App) -> str:
-    """Return the app's systemd unit as the next deploy would write it."""
-    return service_unit(Release.of(app, _ANY_REVISION, "127.0.0.1"))
-
-
-def expected_start(app: App, droplet: Droplet) -> str:
-    """Return a droplet's start script as the next deploy would write it."""
-    return start_text(Release.of(app, _ANY_REVISION, str(droplet.private)))
+def expected_unit(app: App, droplet: Droplet, release: str, configuration: str) -> str:
+    """Return a droplet's unit of the app, as a deploy of a release and a configuration would write it."""
+    return service_unit(app, release, configuration, str(droplet.private))
 
 
 def expected_boot_unit() -> str:

@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bluegreen.checks.dependencies import CPAN_MIRRORS, cache_key, not_vendored
-from bluegreen.checks.facts import Facts, Load, Mirror, Source
+from agent.release_name import revision_of
+from bluegreen.checks.dependencies import fetched
+from bluegreen.checks.facts import AppServer, Facts, Source
 from bluegreen.checks.gather.ask_machine import ask, attempt
-from bluegreen.checks.gather.expected import environment_path
+from bluegreen.checks.release_facts import Load, Mirror
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
-from bluegreen.hooks.droplet import DropletHook
+from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
+from bluegreen.release.release import deploy_unit, load_request
 from bluegreen.settings.app import App
 
 # Megabytes that must be free to load a second copy of the app, so that the service keeps what it needs.
@@ -33,7 +35,7 @@ def follow_up(facts: Facts) -> Facts:
     """Return the facts with the answers of the second round filled in."""
     questions = [*_loading(facts), *_distributions(facts)]
     servers = dict(facts.servers)
-    with ThreadPoolExecutor(max(1, len(questions))) as pool:
+    with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
         answers = list(pool.map(lambda question: _answer_to(facts.app, question), questions))
     for question, answer in zip(questions, answers, strict=True):
         reading = servers[question.droplet.name]
@@ -44,37 +46,40 @@ def follow_up(facts: Facts) -> Facts:
 
 
 def _loading(facts: Facts) -> Iterator[_Question]:
-    """Load the revision beside the live service, where most memory is free, if no idle droplet has it."""
+    """Load the revision on the idle droplets that have it.
+
+    If none has, it is loaded beside the live service, where most memory is free.
+    """
     source = facts.source
     if not isinstance(source, Source) or facts.idle is None:
         return
-    servers = list(facts.read_servers())
-    if any(server.load for _, server in servers):
-        return
     able = [
-        (server.memory_free_mb, droplet)
-        for droplet, server in servers
-        if source.revision in server.releases and server.memory_free_mb >= LIVE_FREE_MB
-        if droplet not in facts.fleet.color(facts.idle)
+        (droplet, server, release)
+        for droplet, server in facts.read_servers()
+        if (release := server.release_for(source.revision)) and server.configuration_for(release)
     ]
-    if able:
-        name = facts.app.system_name
-        _, droplet = max(able, key=lambda one: one[0])
-        environment = environment_path(facts.app)
-        about = {"app": name, "run_user": name, "environment": environment}
-        request = {"kind": "load", "load": source.revision, **about}
-        yield _Question(droplet, request, Load)
+    idle = [one for one in able if one[0] in facts.fleet.color(facts.idle)]
+    roomy = [one for one in able if one not in idle and one[1].memory_free_mb >= LIVE_FREE_MB]
+    beside = [max(roomy, key=lambda one: one[1].memory_free_mb)] if roomy and not idle else []
+    for droplet, server, release in idle or beside:
+        yield _Question(droplet, _load_request(facts.app, droplet, server, release), Load)
+
+
+def _load_request(app: App, droplet: Droplet, server: AppServer, release: str) -> dict[str, Any]:
+    configuration, address = server.configuration_for(release) or "", str(droplet.private)
+    unit = deploy_unit(app.id, revision_of(release))
+    return {"kind": "load", **load_request(app, unit, release, configuration, address)}
 
 
 def _distributions(facts: Facts) -> Iterator[_Question]:
-    """Look for the distributions that a deploy would fetch, from the droplets that would fetch them."""
-    source = facts.source
-    if not isinstance(source, Source) or source.cpanfile is None or not not_vendored(source):
+    """Look for the distributions that a build would fetch, from the droplet that would fetch them."""
+    source, builder = facts.source, facts.builder
+    if not isinstance(source, Source) or facts.is_built or builder is None:
         return
-    for droplet, server in facts.read_servers():
-        if facts.is_needed(droplet) and cache_key(server.perl_key, source) not in server.cache:
-            wanted = {"mirrors": CPAN_MIRRORS, "distributions": not_vendored(source)}
-            yield _Question(droplet, {"kind": "mirror", **wanted}, Mirror)
+    paths = fetched(facts.app, source)
+    if paths and any(droplet == builder for droplet, _ in facts.read_servers()):
+        request = {"kind": "mirror", "mirror": facts.app.dependencies.mirror, "paths": paths}
+        yield _Question(builder, request, Mirror)
 
 
 def _answer_to(app: App, question: _Question) -> Load | Mirror:

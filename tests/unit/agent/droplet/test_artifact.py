@@ -12,11 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from agent.droplet import artifact as artifacts
 from agent.droplet.artifact import pack, unpack
 from agent.droplet.manifest import PLACE, first_difference
 from agent.protocol import AgentError
 from agent.system import digest
 from tests.unit.agent.droplet.built_release import APP, COMMITTED, BuiltRelease, build_release
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait for the disk of this machine."""
+    monkeypatch.setattr(artifacts, "sync", lambda _: None)
 
 
 @pytest.fixture

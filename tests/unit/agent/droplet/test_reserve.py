@@ -10,11 +10,11 @@ import pytest
 
 from agent.droplet import reserve
 from agent.droplet.app_paths import AppPaths
-from agent.droplet.reserve import RESERVE_INODES, RESERVE_MB, check_room, is_full, keep_room, make_room
+from agent.droplet.reserve import RESERVE_MB, check_room, is_full, keep_room, make_room
 from agent.paths import Paths
 from agent.protocol import AgentError
 
-PLENTY = 10_000
+PLENTY, INODES = 10_000, 500
 
 
 class Disk:
@@ -45,6 +45,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppPaths:
 
 @pytest.fixture
 def disk(app: AppPaths, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    monkeypatch.setattr(reserve, "RESERVE_INODES", INODES)
     disk = Disk(app)
     monkeypatch.setattr(os, "statvfs", disk.statvfs)
     return disk
@@ -62,7 +63,7 @@ def test_room_is_kept_in_bytes_and_in_files_and_used_when_either_is_short(
     keep_room(app)
     files = list((app.root / "reserve").iterdir())
     assert sum(one.stat().st_blocks * 512 for one in files) >= RESERVE_MB << 20
-    assert len(files) == RESERVE_INODES + 1
+    assert len(files) == INODES + 1
     make_room(app)
     assert (app.root / "reserve").exists()
     disk.megabytes, disk.inodes = megabytes, inodes

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from bluegreen.agent_bundle import AGENT_DIRECTORY
-from tests.unit.compared_release import compared
 from tests.unit.facts_verb import NEEDS_ROOT, run_facts
 from tests.waiting import until
 
@@ -131,13 +130,6 @@ def test_an_app_is_asked_as_clients_ask() -> None:
         assert probed(port, "www.example.com", https=True)["status"] == 204
     assert heard[0].startswith(b"GET /health HTTP/1.")
     assert b"\r\nHost: www.example.com\r\nX-Forwarded-Proto: https\r\n" in heard[0]
-
-
-@NEEDS_ROOT
-def test_lines_of_a_diff_are_cut() -> None:
-    [file] = compared(by_hand="head -c 500000 /dev/zero | tr '\\0' x >file")["files"]
-    assert file["path"] == "file"
-    assert max(map(len, file["diff"])) == 200
 
 
 # Asks for something as nobody that takes for ever, and says which process does.

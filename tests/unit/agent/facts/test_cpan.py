@@ -1,4 +1,4 @@
-"""Which distributions CPAN has, as a droplet finds out."""
+"""Which files a CPAN mirror has, as a droplet finds out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Mirrored(BaseHTTPRequestHandler):
             self.send_response(301)
             self.send_header("Location", self.path.replace("moved", "here"))
         else:
-            self.send_response(200 if "here" in self.path else 503 if "sick" in self.path else 404)
+            statuses = {"here": 200, "unhealthy": 503, "locked": 401}
+            self.send_response(next((statuses[one] for one in statuses if one in self.path), 404))
         self.end_headers()
 
     do_GET = do_HEAD  # noqa: N815
@@ -40,31 +41,39 @@ def cpan() -> Iterator[str]:
         httpd.shutdown()
 
 
-def mirrored(mirrors: list[str], distributions: list[str], seconds: int = 20) -> dict[str, Any]:
-    """Ask mirrors for distributions, as a dry run does."""
-    request = {"kind": "mirror", "mirrors": mirrors, "distributions": distributions, "seconds": seconds}
+def mirrored(mirror: str | None, paths: list[str], seconds: int = 20) -> dict[str, Any]:
+    """Ask a mirror for files, as a dry run does."""
+    request = {"kind": "mirror", "mirror": mirror, "paths": paths, "seconds": seconds}
     found: dict[str, Any] = json.loads(run_facts([], request))
     return found
 
 
-def test_a_distribution_is_missing_if_no_mirror_has_it(cpan: str) -> None:
-    found = mirrored([f"{cpan}a/", f"{cpan}here/"], ["A/A.tar.gz"])
-    assert found == {"error": None, "missing": [], "unasked": 0}
-    found = mirrored([f"{cpan}a/", f"{cpan}b/"], ["here/A.tar.gz", "moved/A.tar.gz", "A/A+1.tar.gz"])
-    assert found == {"error": None, "missing": ["A/A+1.tar.gz"], "unasked": 0}
+def test_a_file_that_the_mirror_does_not_have_is_missing(cpan: str) -> None:
+    found = mirrored(cpan, ["here/A.tar.gz", "moved/A.tar.gz", "A/A+1.tar.gz"])
+    assert found == {"url": cpan, "error": None, "missing": ["A/A+1.tar.gz"], "unasked": 0}
 
 
-@pytest.mark.parametrize(("sick", "why"), [("http://127.0.0.1:1/", "refused"), ("{cpan}sick/", "status 503")])
-def test_a_mirror_that_does_not_answer_is_no_reason_to_call_a_distribution_missing(
-    cpan: str, sick: str, why: str
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_mirror_s_url_may_end_with_a_slash(cpan: str, end: str) -> None:
+    assert mirrored(f"{cpan}here{end}", ["A.tar.gz"])["missing"] == []
+
+
+@pytest.mark.parametrize(
+    ("mirror", "why"),
+    [
+        ("http://127.0.0.1:1/", "refused"),
+        ("{cpan}unhealthy/", "status 503"),
+        ("{cpan}locked/", "status 401"),
+    ],
+)
+def test_a_mirror_that_does_not_answer_is_no_reason_to_call_a_file_missing(
+    cpan: str, mirror: str, why: str
 ) -> None:
-    sick = sick.format(cpan=cpan)
-    found = mirrored([sick, cpan], ["A/A.tar.gz"])
+    found = mirrored(mirror.format(cpan=cpan), ["A/A.tar.gz"])
     assert found["missing"] == []
     assert why in found["error"]
-    assert mirrored([sick, cpan], ["here/A.tar.gz"])["error"] is None
 
 
 def test_what_there_was_no_time_to_ask_for_is_counted(cpan: str) -> None:
-    found = mirrored([cpan], [f"slow/here/{number}" for number in range(60)], seconds=2)
+    found = mirrored(cpan, [f"slow/here/{number}" for number in range(60)], seconds=2)
     assert 20 < found["unasked"] < 60

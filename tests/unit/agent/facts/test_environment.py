@@ -9,7 +9,7 @@ import pytest
 from agent.facts import environment
 from agent.system import CallDeadline
 from bluegreen.checks import machines
-from bluegreen.checks.facts import AppEnvironment
+from bluegreen.checks.release_facts import AppEnvironment
 from tests.unit.facts import facts, server
 
 IGNORING = "bluegreen-facts-1.service: Ignoring invalid environment assignment '{}': /etc/default/app-shop"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bluegreen.checks.dependencies import cache_key
 from bluegreen.checks.facts import (
     AppServer,
     Reading,
@@ -17,8 +15,9 @@ from bluegreen.checks.facts import (
 from bluegreen.checks.gather import second_round as follow_up
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
-from tests.unit.distributions import HALF_VENDORED, NOT_VENDORED, TRY_TINY, VENDORED
-from tests.unit.facts import MAIN, NOW, V1, V2, facts, load, server
+from tests.unit.distributions import HALF_VENDORED, IN_CPAN, NOT_VENDORED, VENDORED
+from tests.unit.facts import MAIN, NOW, R1, facts, server
+from tests.unit.fleets import DIGEST, V2, released
 
 
 @pytest.fixture
@@ -36,35 +35,39 @@ def asking(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(
-    ("source", "cache", "asked"),
+    ("source", "changes", "asked"),
     [
-        (NOT_VENDORED, (), ["green-1"]),
-        (HALF_VENDORED, (), ["green-1"]),
-        (VENDORED, (), []),
-        (NOT_VENDORED, (cache_key("5.36.0 x86_64\n", NOT_VENDORED),), []),
-        (replace(NOT_VENDORED, cpanfile=None), (), []),
+        (NOT_VENDORED, {}, ["green-1"]),
+        (HALF_VENDORED, {}, ["green-1"]),
+        (VENDORED, {}, []),
+        (NOT_VENDORED, {"is_built": True}, []),
+        (NOT_VENDORED, {"statuses": {}}, []),
     ],
-    ids=["not vendored", "not all vendored", "vendored", "installed already", "not needed"],
+    ids=["not vendored", "not all vendored", "vendored", "built already", "nobody knows who is idle"],
 )
-def test_cpan_is_asked_for_what_a_deploy_would_fetch(
-    asking: list[tuple[str, dict[str, Any]]], source: Source, cache: tuple[str, ...], asked: list[str]
+def test_the_builder_asks_cpan_for_what_a_build_would_fetch(
+    asking: list[tuple[str, dict[str, Any]]], source: Source, changes: dict[str, Any], asked: list[str]
 ) -> None:
-    follow_up.follow_up(
-        facts(source=source, servers={"blue-1": server(cache=cache), "green-1": server(cache=cache)})
-    )
+    follow_up.follow_up(facts(source=source, **changes))
     assert [name for name, _ in asking] == asked
-    assert all(request["distributions"] == [TRY_TINY] for _, request in asking)
+    assert all(request["paths"] == [IN_CPAN] for _, request in asking)
+
+
+R2 = released(V2)
+HAS_IT = {"releases": (R1, R2)}
 
 
 @pytest.mark.parametrize(
     ("servers", "asked"),
     [
-        ({"blue-1": server(releases=(V2,)), "green-1": server()}, ["blue-1"]),
-        ({"blue-1": server(releases=(V2,)), "green-1": server(load=load())}, []),
-        ({"blue-1": server(releases=(V2,), memory_free_mb=200), "green-1": server()}, []),
-        ({"blue-1": server(releases=(V1,)), "green-1": server()}, []),
+        ({"blue-1": server(**HAS_IT), "green-1": server()}, ["blue-1"]),
+        ({"blue-1": server(**HAS_IT), "green-1": server(**HAS_IT)}, ["green-1"]),
+        ({"blue-1": server(**HAS_IT, memory_free_mb=200), "green-1": server()}, []),
+        ({"blue-1": server(), "green-1": server()}, []),
+        ({"blue-1": server(), "green-1": server(**HAS_IT, configuration=None)}, []),
+        ({"green-1": server(**HAS_IT, configuration=None, activated={R2: DIGEST})}, ["green-1"]),
     ],
-    ids=["live only", "idle as well", "no room", "nowhere"],
+    ids=["live only", "idle as well", "no room", "nowhere", "no configuration", "its own configuration"],
 )
 def test_a_revision_is_loaded_on_a_live_droplet_only_if_no_idle_one_has_it_and_there_is_room(
     asking: list[tuple[str, dict[str, Any]]], servers: dict[str, Reading[AppServer]], asked: list[str]
@@ -73,3 +76,14 @@ def test_a_revision_is_loaded_on_a_live_droplet_only_if_no_idle_one_has_it_and_t
     assert [name for name, _ in asking] == asked
     told = [server.load.cause for _, server in found.read_servers() if server.load and server.load.cause]
     assert told == [f"{name} was asked" for name in asked]
+
+
+def test_a_release_is_loaded_as_a_deploy_loads_it_with_the_configuration_in_use(
+    asking: list[tuple[str, dict[str, Any]]],
+) -> None:
+    follow_up.follow_up(facts(source=MAIN, servers={"green-1": server(**HAS_IT)}))
+    [(_, request)] = asking
+    assert (request["kind"], request["release"]) == ("load", R2)
+    configuration = f"/var/lib/bluegreen/app-my_perl_app/configurations/{DIGEST}/environment"
+    assert f"EnvironmentFile={configuration}" in request["properties"]
+    assert any(one.startswith("WorkingDirectory=") and R2 in one for one in request["properties"])

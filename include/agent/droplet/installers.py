@@ -1,0 +1,273 @@
+"""Installing the distributions that an app needs, into ``local/``.
+
+Carton's own ``install`` adds mirrors by plain http that no option takes away, so cpanm does its work: with
+the index that the snapshot is, and tarballs that were fetched before, where nothing of the repository runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from agent.droplet import dependencies as sets
+from agent.droplet.dependencies import CARTON, SNAPSHOT, VENDORED, Needs
+from agent.droplet.inspection import take_over
+from agent.droplet.mirrors import default_mirror
+from agent.droplet.tree import sync, walk
+from agent.droplet.workspace import Workspace, beneath
+from agent.protocol import AgentError, Code, Dependencies
+from agent.system import digest, remove_tree, write_atomically
+
+INDEX = "modules/02packages.details.txt.gz"
+# Below a mirror's authors/id, as in `E/ET/ETHER/Try-Tiny-0.31.tar.gz`.
+DISTRIBUTION = r"[A-Z]/[A-Z]{2}/[A-Z][A-Z0-9-]*(?:/[\w+-][\w.+-]*)+"
+_PATHNAME = re.compile(rf"^ {{4}}pathname: ({DISTRIBUTION})$", re.MULTILINE | re.ASCII)
+# Bytes of a snapshot, and distributions in it.
+LARGEST_SNAPSHOT, MOST_DISTRIBUTIONS = 16 << 20, 5000
+# Not every version of cpanm has an exit status for each of them.
+_FAILED = re.compile(
+    r"^! (?:Failed to fetch|Couldn't find|Installing|Configure failed|Bailing out)", re.MULTILINE
+)
+LOCAL = "local"
+DEBIAN_PERL = "/usr/bin/perl"
+# Names of temporary directories are in debugging symbols.
+STRIP = ("strip", "--strip-unneeded", "--remove-section=.note.gnu.build-id")
+# Bytes of the end of cpanm's log that a cause is looked for in.
+LOG_BYTES = 100_000
+# Perl goes through hashes in an order of chance, which would be seen in what is installed.
+_SAME_ORDER = {"PERL_HASH_SEED": "0", "PERL_PERTURB_KEYS": "0"}
+
+
+@dataclass(frozen=True)
+class Installer:
+    """Installs what an app needs.
+
+    :param perl: the path of the perl that the app runs with.
+    :param root: the app's directory in the repository.
+    :param committed: the commit's date.
+    :param network: whether the network may be used where it is not needed for fetching.
+    """
+
+    workspace: Workspace
+    settings: Dependencies
+    needs: Needs
+    perl: str
+    root: str
+    committed: int
+    network: bool
+
+    @property
+    def directory(self) -> Path:
+        """Where cpanm runs."""
+        return beneath(self.workspace.dependencies, self.root if self.needs.is_whole else ".")
+
+    def install(self) -> Path:
+        """Install the distributions, and return their directory, which is root's then.
+
+        :raises AgentError: with the code ``failed`` and the cause.
+        """
+        self._copy()
+        mirrors = self._mirrors()
+        self._write_helpers()
+        self._run_cpanm(mirrors)
+        installed = self._taken_over()
+        if self._asks_mirror:
+            self._keep_tarballs()
+        return installed
+
+    @property
+    def _is_carton(self) -> bool:
+        return self.settings["installer"] == CARTON
+
+    @property
+    def _asks_mirror(self) -> bool:
+        """Whether cpanm itself fetches tarballs, because nobody knows before which ones it needs."""
+        return not self._is_carton and not self.needs.is_vendored
+
+    def _copy(self) -> None:
+        space = self.workspace
+        source = space.tree if self.needs.is_whole else beneath(space.tree, self.root)
+        command = ["cp", "--archive", "--parents", "--", *self.needs.files, str(space.dependencies)]
+        copied = space.run("copy", command, source, writes=[space.dependencies])
+        if copied.status != 0:
+            raise space.failed("cannot copy what the dependencies are made from", copied.output)
+        # cpanm would take what is committed for installed already.
+        removed = space.run("clean", ["rm", "-rf", LOCAL], self.directory, writes=[space.dependencies])
+        if removed.status != 0:
+            raise space.failed("cannot remove the committed local", removed.output)
+
+    def _options(self) -> list[str]:
+        """Return cpanm's words for what is wanted."""
+        without, features = self.settings["without"], self.settings["features"]
+        options = [
+            "--quiet",
+            "--mirror-only",
+            "--without-develop" if "develop" in without else "--with-develop",
+        ]
+        if self._is_carton:
+            options.append(f"--mirror-index={self._index}")
+            if not features:
+                options.append("--with-all-features")
+        options += [f"--with-feature={name}" for name in features]
+        options += [f"--without-feature={name}" for name in without if name != "develop"]
+        if self._asks_mirror:
+            options.append(f"--save-dists={self._saved}")
+        return options if self.settings["run_tests"] else [*options, "--notest"]
+
+    @property
+    def _index(self) -> Path:
+        return self.workspace.home / "index"
+
+    @property
+    def _saved(self) -> Path:
+        return self.workspace.home / "saved"
+
+    def _mirrors(self) -> list[str]:
+        """Return the mirrors that cpanm asks, in this order, and fetch what can be fetched before."""
+        if self.needs.is_vendored:
+            return [f"file://{self.directory / VENDORED}"]
+        kept = self._kept
+        self._fetch(self._distributions() if self._is_carton else [INDEX])
+        return [f"file://{kept}", *([self._url] if self._asks_mirror else [])]
+
+    @cached_property
+    def _url(self) -> str:
+        """The URL of the mirror; it may have a password."""
+        return self.settings["mirror"] or self._default_mirror()
+
+    def _default_mirror(self) -> str:
+        def run(*words: str) -> tuple[int, str]:
+            done = self.workspace.run("mirror", words, Path("/"))
+            return done.status, done.output
+
+        url = default_mirror(run)
+        if not url:
+            raise AgentError(Code.FAILED, "Carton has no mirror by default: set dependencies.mirror")
+        return url
+
+    @property
+    def _kept(self) -> Path:
+        """The directory of the tarballs that are kept of a mirror; what another one has may differ."""
+        name = digest((sets.without_password(self._url) or "").encode())[:16]
+        path = self.workspace.app.root / "cache" / sets.DISTRIBUTIONS / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _distributions(self) -> list[str]:
+        """Return the paths of a snapshot's distributions on a mirror."""
+        with (self.directory / SNAPSHOT).open("rb") as file:
+            text = file.read(LARGEST_SNAPSHOT).decode(errors="replace")
+        found = sorted(set(_PATHNAME.findall(text)))
+        if len(found) > MOST_DISTRIBUTIONS:
+            raise AgentError(Code.FAILED, f"{SNAPSHOT} has more than {MOST_DISTRIBUTIONS} distributions")
+        return [f"authors/id/{path}" for path in found if ".." not in path]
+
+    def _fetch(self, paths: Sequence[str]) -> None:
+        """Fetch what is not kept yet, as the build user, but where nothing of the repository runs.
+
+        :raises AgentError: with the code ``failed`` if the mirror cannot be asked.
+        """
+        space, kept = self.workspace, self._kept
+        wanted = [path for path in paths if path == INDEX or not (kept / path).is_file()]
+        if not wanted:
+            return
+        print(f"fetching {len(wanted)} files from the mirror", flush=True)
+        fetched, question = space.path / "fetched", space.path / "fetch.json"
+        remove_tree(fetched)
+        space.give(fetched)
+        request = {"mirror": self._url, "paths": wanted, "directory": str(fetched)}
+        write_atomically(question, json.dumps(request).encode())
+        command = [sys.executable, "-I", "-B", str(space.program("fetch_distributions.py"))]
+        with question.open("rb") as stdin:
+            done = space.run("fetch", command, fetched, writes=[fetched], network=True, stdin=stdin)
+        if done.status != 0:
+            raise space.failed("cannot install the dependencies", done.output)
+        take_over(fetched)
+        sync(fetched)
+        for path in wanted:
+            if (fetched / path).is_file():
+                (kept / path).parent.mkdir(parents=True, exist_ok=True)
+                (fetched / path).replace(kept / path)
+
+    def _write_helpers(self) -> None:
+        """Write the files that cpanm finds modules and requirements in, as the build user."""
+        space = self.workspace
+        if self._is_carton:
+            command = [DEBIAN_PERL, str(space.program("snapshot_index.pl")), str(self._index)]
+        elif self.needs.meta:
+            features = self.settings["features"]
+            command = [DEBIAN_PERL, str(space.program("meta_cpanfile.pl")), self.needs.meta, *features]
+        else:
+            return
+        done = space.run("helper", command, self.directory, writes=[space.dependencies])
+        if done.status != 0:
+            name = SNAPSHOT if self._is_carton else self.needs.meta
+            raise space.failed(f"cannot read {name}", done.output)
+
+    def _run_cpanm(self, mirrors: Sequence[str]) -> None:
+        space, local = self.workspace, self.directory / LOCAL
+        # A mirror's password is in a file that systemd reads as root: others can see the words of a command.
+        secrets = space.path / "cpanm.environment"
+        write_atomically(secrets, f'PERL_CPANM_OPT="--mirror {" --mirror ".join(mirrors)}"\n'.encode())
+        environment = {
+            **_SAME_ORDER,
+            "PERL_CPANM_HOME": str(space.home / ".cpanm"),
+            "SOURCE_DATE_EPOCH": str(self.committed),
+        }
+        done = space.run(
+            "dependencies",
+            [self.perl, cpanm_of(self.perl), *self._options(), f"-L{local}", "--installdeps", "."],
+            self.directory,
+            writes=[space.dependencies],
+            environment=environment,
+            network=self._asks_mirror or self.network,
+            properties=[f"EnvironmentFile={secrets}"],
+        )
+        if done.status != 0 or _FAILED.search(done.output):
+            raise space.failed("cannot install the dependencies", done.output + self._log())
+
+    def _log(self) -> str:
+        """Return the end of what the distributions' own build has written."""
+        log = self.workspace.home / ".cpanm" / "build.log"
+        return "\n" + self.workspace.run("log", ["tail", f"--bytes={LOG_BYTES}", str(log)], Path("/")).output
+
+    def _taken_over(self) -> Path:
+        """Return the installed distributions, without what differs each time that they are built."""
+        space, local = self.workspace, self.directory / LOCAL
+        if not os.path.lexists(local):
+            space.give(local)
+        for name, command in (
+            ("strip", ["find", LOCAL, "-name", "*.so", "-type", "f", "-exec", *STRIP, "{}", "+"]),
+            ("dates", ["find", LOCAL, "-name", "perllocal.pod", "-delete"]),
+        ):
+            space.run(name, command, self.directory, writes=[space.dependencies])
+        local = self.directory / LOCAL
+        take_over(local)
+        installed = space.path / "installed"
+        local.rename(installed)
+        return installed
+
+    def _keep_tarballs(self) -> None:
+        """Keep the tarballs that cpanm has fetched, for later builds.
+
+        They are fetched again: the build may have changed its own. Without them only a later build is slower.
+        """
+        found = [path for path, _ in walk(self._saved)] if self._saved.is_dir() else []
+        good = [path for path in found if re.fullmatch(f"authors/id/{DISTRIBUTION}", path, re.ASCII)]
+        try:
+            self._fetch(good[:MOST_DISTRIBUTIONS])
+        except AgentError as error:
+            print(error, flush=True)
+
+
+def cpanm_of(perl: str) -> str:
+    """Return the cpanm that a perl runs: the one beside it, or else Debian's."""
+    beside = Path(perl).with_name("cpanm")
+    return str(beside) if beside.is_file() else (shutil.which("cpanm") or "/usr/bin/cpanm")

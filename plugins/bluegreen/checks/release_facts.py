@@ -1,0 +1,107 @@
+"""What a droplet knows about an app's release and what it runs with."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Fact(BaseModel):
+    """A part of a machine's answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Load(Fact):
+    """How loading a release ended.
+
+    :param status: its exit status; 124 if there was no time to see its end, ``None`` if it was not loaded.
+    :param cause: why it ended so.
+    :param read_only: whether it wanted to write, which it was kept from.
+    """
+
+    status: int | None
+    cause: str
+    read_only: bool
+
+    @classmethod
+    def not_done(cls, why: str) -> Self:
+        """Return that it was not loaded, and why."""
+        return cls(status=None, cause=why, read_only=False)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the result is conclusive: a deploy has more time, and its app may write."""
+        return self.status == 0 or (self.status not in (None, 124) and not self.read_only)
+
+
+class Mirror(Fact):
+    """Which of the files that a build would fetch the CPAN mirror has.
+
+    :param url: the mirror's; empty if it was not asked.
+    :param error: why it did not answer for one of them.
+    :param missing: those that it does not have.
+    :param unasked: how many there was no time to ask for.
+    """
+
+    url: str = ""
+    error: str | None
+    missing: tuple[str, ...] = ()
+    unasked: int = 0
+
+    @classmethod
+    def not_done(cls, why: str) -> Self:
+        """Return that it was not asked, and why."""
+        return cls(error=why)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether every one can be had."""
+        return self.error is None and not self.missing and not self.unasked
+
+
+class ChangedFile(Fact):
+    """A path of a release that is not as its manifest says, and what is wrong there.
+
+    The path is empty for the manifest itself.
+    """
+
+    path: str
+    what: str
+
+
+class Comparison(Fact):
+    """How the current release differs from its manifest.
+
+    :param problem: why not all of it was compared, or ``None``.
+    :param files: the first of the paths that differ, and ``more`` the number of the others.
+    """
+
+    problem: str | None
+    files: tuple[ChangedFile, ...] = ()
+    more: int = 0
+
+
+class UsedConfiguration(Fact):
+    """The configuration that an app's unit names.
+
+    :param digest: 64 hex digits.
+    :param problem: how its files are not as they were delivered, or ``None``.
+    """
+
+    digest: str
+    problem: str | None = None
+
+
+class AppEnvironment(Fact):
+    """What systemd makes of the file with the app's environment.
+
+    :param error: why it cannot read it; then the app does not start.
+    :param ignored: names whose assignments it leaves out.
+    :param ignored_unnamed: how many lines besides it leaves out, which have no name that may be shown.
+    """
+
+    error: str | None = None
+    ignored: tuple[str, ...] = ()
+    ignored_unnamed: int = 0

@@ -1,0 +1,65 @@
+"""Which releases and configurations a droplet has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.droplet.app_paths import AppPaths
+from agent.facts import app_server
+from agent.paths import Paths
+
+OLD, NEW = f"{'a' * 40}-{'1' * 16}", f"{'a' * 40}-{'2' * 16}"
+DIGEST = "c" * 64
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppPaths:
+    monkeypatch.setenv("BLUEGREEN_ROOT", str(tmp_path))
+    app = AppPaths(Paths(), "app-shop")
+    for name in (OLD, NEW, f"{NEW}.partial.x", "a" * 40):
+        (app.releases / name).mkdir(parents=True)
+    (app.root / "activated").mkdir()
+    (app.configurations / DIGEST).mkdir(parents=True)
+    return app
+
+
+def test_only_whole_releases_are_found(app: AppPaths) -> None:
+    found = app_server.releases(app)
+    assert found["releases"] == [OLD, NEW]
+    assert found["current"] is None
+
+
+@pytest.mark.parametrize("target", [f"releases/{NEW}", f"releases/{NEW}/", "{root}/releases/" + NEW])
+def test_the_current_release_is_where_the_link_leads(app: AppPaths, target: str) -> None:
+    (app.root / "current").symlink_to(target.format(root=app.root))
+    assert app_server.releases(app)["current"] == NEW
+
+
+def test_a_service_runs_in_a_release_whose_subdirectory_is_its_directory(
+    app: AppPaths, tmp_path: Path
+) -> None:
+    link = tmp_path / "cwd"
+    link.symlink_to(app.releases / NEW / "backend/api")
+    assert app_server.release_at(str(link), app) == NEW
+
+
+def test_a_link_that_leads_to_no_release_is_shown_as_it_is(app: AppPaths) -> None:
+    (app.root / "current").symlink_to("/srv/by-hand")
+    assert app_server.releases(app)["current"] == "by-hand"
+
+
+def test_a_record_of_an_activation_names_its_configuration(app: AppPaths) -> None:
+    (app.root / "activated" / NEW).write_text(json.dumps({"unit_text": "[Unit]", "configuration": DIGEST}))
+    assert app_server.activated(app) == {NEW: DIGEST}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"unit_text": ""}', '{"configuration": 7}', '{"configuration": "../../etc"}'],
+)
+def test_a_record_that_is_not_whole_counts_as_none(app: AppPaths, text: str) -> None:
+    (app.root / "activated" / OLD).write_text(text)
+    assert app_server.activated(app) == {}
