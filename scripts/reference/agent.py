@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.__main__ import MODULES
+from agent.droplet import job
 from agent.protocol import DEADLINES, READERS, Code, Verb
 from scripts.reference.markdown import escaped
 
@@ -26,6 +27,9 @@ Verbs that change something hold one `flock`. Every call has one deadline: whate
 HAProxy or systemd does meanwhile, each wait takes what is left of it. Every state is replaced by
 rename, so a killed call leaves the state before or after a step, never half of one. Verbs that only
 read are run from memory, and write nothing on the machine.
+
+`build`, `install`, `load`, `activate` and `run` are the steps of a job, in its systemd unit; `start_job` is
+how they are asked for.
 """
 
 
@@ -63,7 +67,7 @@ def _docstring(root: Path, verb: Verb) -> str:
 
     :raises ValueError: if there is none.
     """
-    path = root / "include" / f"{MODULES[verb].replace('.', '/')}.py"
+    path = root / "include" / f"{(MODULES | job.MODULES)[verb].replace('.', '/')}.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if (
             isinstance(node, ast.FunctionDef)

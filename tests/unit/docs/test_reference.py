@@ -113,7 +113,7 @@ def test_every_message_is_on_the_page() -> None:
         "the key … is defined twice",
         "the user … does not exist",
         "it has no release yet, so a rollback is not possible",
-        "No space left on the disk of …: … MB are free, … MB are needed",
+        "cannot read …/REVISION: …",
     ],
 )
 def test_messages_are_found_however_they_are_written(text: str) -> None:

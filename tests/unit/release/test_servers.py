@@ -56,6 +56,19 @@ def test_mojolicious_is_not_told_that_it_is_a_psgi_app(tmp_path: Path) -> None:
     assert server.load_command[-1] == "check"
 
 
+def test_mojolicious_lets_an_answer_take_as_long_as_haproxy_waits_for_it(tmp_path: Path) -> None:
+    app = settings_of(
+        tmp_path,
+        "preset: mojolicious\nscript: a\nstop_timeout: 90",
+        replaced={"# timeout_server: 50": "timeout_server: 300"},
+    )
+    server = server_of(app, RELEASE, LISTEN)
+    assert server.environment["MOJO_INACTIVITY_TIMEOUT"] == "300"
+    options = dict(zip(server.command, server.command[1:], strict=False))
+    assert options["--heartbeat-timeout"] == "300"
+    assert options["--graceful-timeout"] == "90"
+
+
 @pytest.mark.parametrize(
     ("settings", "signal"),
     [
