@@ -155,7 +155,7 @@ class AppDroplet:
 
     def build(self, revision: str, **changes: Mapping[str, Any]) -> tuple[Ended, Built | None]:
         """Build a revision to the end; the artifact then waits in ``/root``."""
-        unit = self.start_build(revision, **changes)
+        unit = self.start_build(revision, None, **changes)
         report, built = self.finish(unit), None
         if report.state is JobState.SUCCESS:
             answer = BuildAnswer.parse(report.answers.get("build"), revision)
