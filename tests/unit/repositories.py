@@ -44,7 +44,13 @@ class Repository:
             check=True,
             capture_output=True,
             text=True,
-            env={**os.environ, **IDENTITY, **moment, "GIT_CONFIG_GLOBAL": os.devnull},
+            env={
+                **os.environ,
+                **IDENTITY,
+                **moment,
+                "GIT_CONFIG_GLOBAL": os.devnull,
+                "GIT_CONFIG_NOSYSTEM": "1",
+            },
         )
         return done.stdout.strip()
 

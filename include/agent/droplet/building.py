@@ -37,7 +37,7 @@ from agent.system import remove_tree
 # A program's path, and the app's directory in the repository.
 PROGRAM, DIRECTORY = r"/[A-Za-z0-9._+/-]{1,200}", r"[^\x00-\x1f\x7f]{1,1000}"
 # A mirror's URL: what can be a word of cpanm's options without quotes.
-MIRROR = r"(?:https?|file)://[^\s\"'\\$`]{1,500}"
+MIRROR = r"https?://[^\s\"'\\$`]{1,500}"
 FEATURE = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}"
 MOST_COMMANDS = 50
 # What npm, make and others may need besides the cage: node makes code at run time.

@@ -24,8 +24,8 @@ PROGRAMS = ("Build.PL", "Makefile.PL")
 META = ("META.json", "META.yml")
 # Counted up when the same files are to give other bytes than before.
 FORMAT = 1
-# Sets of installed dependencies that are kept.
-KEPT_SETS = 5
+# Sets of installed dependencies that are kept, and bytes of tarballs.
+KEPT_SETS, KEPT_BYTES = 5, 1 << 30
 # Below the app's cache: tarballs, by mirror.
 DISTRIBUTIONS = "distributions"
 
@@ -154,13 +154,23 @@ def keep(cache: Path, key: str, installed: Path) -> Path:
 
 
 def prune(cache: Path) -> None:
-    """Remove the sets that were not used for the longest time."""
+    """Remove the sets, and the tarballs, that were not used for the longest time."""
     sets = [path for path in cache.iterdir() if path.name != DISTRIBUTIONS and ".partial." not in path.name]
-    for path in sorted(sets, key=lambda path: path.lstat().st_mtime, reverse=True)[KEPT_SETS:]:
+    for path in sorted(sets, key=_used, reverse=True)[KEPT_SETS:]:
         # Renamed first: what is half removed must not look like a set.
         partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial.", dir=cache))
         path.rename(partial / "old")
         remove_tree(partial)
+    tarballs = [path for path in (cache / DISTRIBUTIONS).rglob("*") if path.is_file()]
+    size = 0
+    for path in sorted(tarballs, key=_used, reverse=True):
+        size += path.stat().st_size
+        if size > KEPT_BYTES:
+            path.unlink()
+
+
+def _used(path: Path) -> float:
+    return path.lstat().st_mtime
 
 
 def link_tree(source: Path, target: Path) -> None:

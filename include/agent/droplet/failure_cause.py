@@ -118,7 +118,7 @@ _BEGIN = re.compile(r"^(?:Configuring|Building|Building and testing) \S+$", re.M
 _FAILED = re.compile(r"^-> FAIL ", re.MULTILINE)
 _BUILD_FAILED = re.compile(r"^-> FAIL (?:Installing (?!the dep)|Configure failed)", re.MULTILINE)
 # What cpanm adds to a line: a log that is gone by then.
-_ADVICE = re.compile(r" See \S+ for details\..*$")
+_LOG_NAME = re.compile(r" See \S+ for details\..*$")
 _TELLING = (
     re.compile(r"^! (?:Failed to fetch|Couldn't find|Configure failed|Installing (?!the dep)).*"),
     re.compile(r"^! .*"),
@@ -136,7 +136,7 @@ def failure_cause(output: str) -> str:
     """Return the line of a failed build's output that explains it best, and a package that helps."""
     failed = _of_the_failed_distribution(output)
     cause = _missing_piece(output if failed is None else failed) or _line(output)
-    return _ADVICE.sub("", cause).strip()[:LONGEST]
+    return re.sub(r"[\x00-\x1f\x7f]", " ", _LOG_NAME.sub("", cause)).strip()[:LONGEST]
 
 
 def _of_the_failed_distribution(output: str) -> str | None:
@@ -154,17 +154,16 @@ def _of_the_failed_distribution(output: str) -> str | None:
 
 
 def _missing_piece(output: str) -> str:
-    """Return the line that names a missing header, library, program or module, the first of them."""
-    for line in output.splitlines():
-        if found := _HEADER.search(line):
-            package = next((name for begin, name in HEADERS.items() if found[1].startswith(begin)), "")
-            return f"{found[0]}{_advice(package)}"
-        if found := _LIBRARY.search(line):
-            return f"{found[0]}{_advice(LIBRARIES.get(found[1], ''))}"
-        if found := _PROGRAM.search(line):
-            return f"{line.strip()}{_advice(PROGRAMS[found[1] or found[2]])}"
-        if found := _NO_MODULE.search(line):
-            return found[0]
+    """Return what names a missing header, library, module or program, in this order; empty if none is."""
+    if found := _HEADER.search(output):
+        package = next((name for begin, name in HEADERS.items() if found[1].startswith(begin)), "")
+        return f"{found[0]}{_advice(package)}"
+    if found := _LIBRARY.search(output):
+        return f"{found[0]}{_advice(LIBRARIES.get(found[1], ''))}"
+    if found := _NO_MODULE.search(output):
+        return found[0]
+    if found := _PROGRAM.search(output):
+        return f"{found[0]}{_advice(PROGRAMS[found[1] or found[2]])}"
     return ""
 
 

@@ -43,6 +43,7 @@ class Mirror:
             urllib.request.HTTPSHandler(),
             urllib.request.HTTPErrorProcessor(),
             urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.UnknownHandler(),
             NoDowngrade(),
         ):
             self.opener.add_handler(handler)

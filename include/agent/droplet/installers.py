@@ -41,6 +41,7 @@ DEBIAN_PERL = "/usr/bin/perl"
 STRIP = ("strip", "--strip-unneeded", "--remove-section=.note.gnu.build-id")
 # Bytes of the end of cpanm's log that a cause is looked for in.
 LOG_BYTES = 100_000
+LOG_SECONDS = "20"
 # Perl goes through hashes in an order of chance, which would be seen in what is installed.
 _SAME_ORDER = {"PERL_HASH_SEED": "0", "PERL_PERTURB_KEYS": "0"}
 
@@ -135,6 +136,11 @@ class Installer:
             return [f"file://{self.directory / VENDORED}"]
         kept = self._kept
         self._fetch(self._distributions() if self._is_carton else [INDEX])
+        if self._asks_mirror and self._url.startswith("https:") and not shutil.which("wget"):
+            # Perl's own client does not look at certificates in all versions.
+            raise AgentError(
+                Code.FAILED, "wget is not installed on this droplet; cpanm asks its mirror with it"
+            )
         return [f"file://{kept}", *([self._url] if self._asks_mirror else [])]
 
     @cached_property
@@ -175,7 +181,10 @@ class Installer:
         :raises AgentError: with the code ``failed`` if the mirror cannot be asked.
         """
         space, kept = self.workspace, self._kept
-        wanted = [path for path in paths if path == INDEX or not (kept / path).is_file()]
+        known = {path for path in paths if path != INDEX and (kept / path).is_file()}
+        for path in known:
+            os.utime(kept / path)
+        wanted = [path for path in paths if path not in known]
         if not wanted:
             return
         print(f"fetching {len(wanted)} files from the mirror", flush=True)
@@ -236,7 +245,9 @@ class Installer:
     def _log(self) -> str:
         """Return the end of what the distributions' own build has written."""
         log = self.workspace.home / ".cpanm" / "build.log"
-        return "\n" + self.workspace.run("log", ["tail", f"--bytes={LOG_BYTES}", str(log)], Path("/")).output
+        # The build may have left something there that has no end.
+        command = ["timeout", LOG_SECONDS, "tail", f"--bytes={LOG_BYTES}", str(log)]
+        return f"\n{self.workspace.run('log', command, Path('/')).output}"
 
     def _taken_over(self) -> Path:
         """Return the installed distributions, without what differs each time that they are built."""
@@ -259,12 +270,14 @@ class Installer:
 
         They are fetched again: the build may have changed its own. Without them only a later build is slower.
         """
-        found = [path for path, _ in walk(self._saved)] if self._saved.is_dir() else []
-        good = [path for path in found if re.fullmatch(f"authors/id/{DISTRIBUTION}", path, re.ASCII)]
         try:
+            found = [path for path, _ in walk(self._saved)] if not self._saved.is_symlink() else []
+            good = [path for path in found if re.fullmatch(f"authors/id/{DISTRIBUTION}", path, re.ASCII)]
             self._fetch(good[:MOST_DISTRIBUTIONS])
-        except AgentError as error:
-            print(error, flush=True)
+        except FileNotFoundError:
+            return
+        except (AgentError, OSError) as error:
+            print(f"the tarballs are not kept: {error}", flush=True)
 
 
 def cpanm_of(perl: str) -> str:

@@ -15,7 +15,7 @@ from bluegreen.source.git import LARGEST_MEMORY
 from bluegreen.source.lfs import fetch_contents, pointers_in, require_installed
 from bluegreen.source.mirror import Mirror, with_mirror
 from bluegreen.source.submodules import Submodule, submodules_of
-from bluegreen.source.tree import MOST_FILES, Entry, entries_of, parents_of
+from bluegreen.source.tree import MOST_FILES, Entry, entries_of, is_below
 
 # Bytes, unpacked. A builder has the files of a source four times for a while: sent, built, inspected, packed.
 # The smallest droplet has a disk of 10 GB.
@@ -196,9 +196,9 @@ def _archive(mirror: Mirror, revision: str, archive: Path, whose: str) -> None:
 
 def _require_root(root: str, committed: Sequence[Entry], revision: str) -> None:
     """Make sure that the app's directory is there; in a submodule it is looked for later, by the build."""
-    if root == "." or any(root in parents_of(entry.path) for entry in committed):
+    if root == "." or any(entry.path.startswith(f"{root}/") for entry in committed):
         return
-    if any(entry.is_submodule and entry.path in (root, *parents_of(root)) for entry in committed):
+    if any(entry.is_submodule and is_below(root, entry.path) for entry in committed):
         return
     raise RefError(f"there is no directory {root} in {revision[:12]}; correct server.root, or commit it")
 
@@ -206,6 +206,6 @@ def _require_root(root: str, committed: Sequence[Entry], revision: str) -> None:
 def _require_kept(needed: Sequence[str], committed: Sequence[Entry], left_out: frozenset[str]) -> None:
     """Make sure that nothing that a deploy needs is committed but left out of the source."""
     for path in needed:
-        below = {entry.path for entry in committed if path in (entry.path, *parents_of(entry.path))}
+        below = {entry.path for entry in committed if is_below(entry.path, path)}
         if below and below <= left_out:
             raise RefError(f"{ATTRIBUTES} keeps {path} from the release; remove its export-ignore there")

@@ -39,8 +39,9 @@ _NOT_INHERITED = (
     "GIT_NAMESPACE",
     "GIT_REPLACE_REF_BASE",
     "GIT_TEMPLATE_DIR",
-    "GIT_TRACE",
 )
+# Variables that make git print what it sends, credentials among it.
+_TRACES = ("GIT_TRACE", "GIT_CURL_VERBOSE")
 
 # ssh notices a dead connection by these options; the mirror's configuration has the limits for http.
 SSH_OPTIONS = "-o ConnectTimeout=15 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
@@ -120,7 +121,11 @@ def run_git(
 
 
 def _environment() -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_INHERITED and not name.startswith(_TRACES)
+    }
     return {
         **inherited,
         # The project reads git's messages, so they must not be translated.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from bluegreen.errors import RefError
 from bluegreen.source.mirror import LINK, SUBMODULE, Mirror
@@ -13,6 +12,8 @@ from bluegreen.source.mirror import LINK, SUBMODULE, Mirror
 MOST_FILES = 100_000
 # Bytes; Linux refuses more than 255 in a name, and 4,096 in a path, which the release's directory is part of.
 LONGEST_NAME, LONGEST_PATH = 255, 3000
+# Levels of directories. Nested packages of npm, the deepest trees that applications have, stay below.
+DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Entry:
     @property
     def name(self) -> str:
         """The last part of its path."""
-        return PurePosixPath(self.path).name
+        return self.path.rpartition("/")[2]
 
 
 def entries_of(mirror: Mirror, revision: str) -> list[Entry]:
@@ -66,7 +67,13 @@ def entries_of(mirror: Mirror, revision: str) -> list[Entry]:
 
 def parents_of(path: str) -> list[str]:
     """Return the directories that a path is in, without the repository's root."""
-    return [str(parent) for parent in PurePosixPath(path).parents][:-1]
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is the given one, or in the directory of that name."""
+    return path == directory or path.startswith(f"{directory}/")
 
 
 def _check_paths(paths: Sequence[str], revision: str) -> None:
@@ -74,17 +81,19 @@ def _check_paths(paths: Sequence[str], revision: str) -> None:
 
     Git never writes such trees itself; whoever pushes can.
     """
+    refusal = f"{revision[:12]} cannot be deployed"
+    directories: set[str] = set()
     for path in paths:
         if problem := _problem(path):
-            raise RefError(f"{revision[:12]} cannot be deployed: {path[:200]!a} {problem}")
+            raise RefError(f"{refusal}: {path[:200]!a} {problem}")
+        directories.update(parents_of(path))
+        if len(directories) > MOST_FILES:
+            raise RefError(f"{refusal}: it has more than {MOST_FILES} directories")
     files = set(paths)
     if len(files) < len(paths):
-        raise RefError(f"{revision[:12]} cannot be deployed: its tree has two files of one name")
-    for path in paths:
-        if above := files.intersection(parents_of(path)):
-            raise RefError(
-                f"{revision[:12]} cannot be deployed: in its tree {min(above)!a} is a file and a directory"
-            )
+        raise RefError(f"{refusal}: its tree has two files of one name")
+    if both := files & directories:
+        raise RefError(f"{refusal}: in its tree {min(both)!a} is a file and a directory")
 
 
 def _problem(path: str) -> str | None:
@@ -98,4 +107,6 @@ def _problem(path: str) -> str | None:
         return "is a path that git itself refuses to check out"
     if len(path.encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_NAME for part in parts):
         return f"is too long; a name may have {LONGEST_NAME} bytes, a path {LONGEST_PATH}"
+    if len(parts) > DEEPEST + 1:
+        return f"is too deep; a path may have {DEEPEST} directories"
     return None

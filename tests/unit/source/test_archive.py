@@ -230,6 +230,7 @@ HOSTILE: dict[str, tuple[tuple[tuple[str, str, bytes], ...], str]] = {
         "in its tree 'a' is a file and a directory",
     ),
     "too long": ((("100644", "n" * 256, b"x"),), "is too long; a name may have 255 bytes"),
+    "too deep": ((("100644", "/".join(["d"] * 52), b"x"),), "is too deep; a path may have 50 directories"),
     "a link to a book": ((("120000", "a", b"/" * 5000),), "the target of the link a has 5000 bytes"),
     "a link to two lines": ((("120000", "a", b"b\nc"),), "the target of the link a has control characters"),
     "an NTFS name": ((("100644", ".gitattributes", b""), ("100644", "git~1", b"x")), "refuses its tree"),
@@ -257,6 +258,14 @@ def test_a_source_with_too_many_files_is_refused(
     assert refused(write, head) == (
         f"{head[:12]} of {local.url}/shop.git has 6 files, and a source may have 5"
     )
+
+
+def test_a_source_with_too_many_directories_is_refused(
+    monkeypatch: pytest.MonkeyPatch, shop: Repository, write: Any
+) -> None:
+    head = shop.commit(**{"a/b/c/d/e/f": "", "1/2/3": ""})
+    monkeypatch.setattr(tree, "MOST_FILES", 5)
+    assert refused(write, head) == f"{head[:12]} cannot be deployed: it has more than 5 directories"
 
 
 def test_a_source_that_is_too_large_is_refused_before_it_is_written(

@@ -72,8 +72,6 @@ def test_what_is_not_in_git_lfs_is_taken_as_it_is(
     monkeypatch: pytest.MonkeyPatch, local: Forge, shop: Repository, tmp_path: Path, files: dict[str, str]
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    # No filter of this machine's git while committing.
-    shop.git("config", "filter.lfs.clean", "cat")
     head = shop.commit(**files)
     write_source(f"{local.url}/shop.git", head, tmp_path / "source.tar.gz")
 
@@ -113,7 +111,6 @@ def test_content_of_another_digest_is_refused(local: Forge, pictures: Path, tmp_
 def test_a_pointer_to_more_than_fits_is_refused_before_it_is_fetched(
     local: Forge, shop: Repository, tmp_path: Path
 ) -> None:
-    shop.git("config", "filter.lfs.clean", "cat")
     head = shop.commit(**{".gitattributes": ATTRIBUTES, "a.bin": POINTER.format("ab" * 32, 10**14)})
     assert "is too large: a source may have" in refused(f"{local.url}/shop.git", head, tmp_path)
     assert export.LARGEST_SOURCE < 10**14
@@ -125,7 +122,6 @@ def test_a_pointer_to_more_than_fits_is_refused_before_it_is_fetched(
 def test_another_lfs_server_is_one_that_is_allowed(
     local: Forge, shop: Repository, tmp_path: Path, address: str
 ) -> None:
-    shop.git("config", "filter.lfs.clean", "cat")
     files = {".gitattributes": ATTRIBUTES, "a.bin": POINTER.format("ab" * 32, 5)}
     head = shop.commit(**files, **{".lfsconfig": f"[lfs]\n\turl = {address}\n"})
     line = refused(f"{local.url}/shop.git", head, tmp_path)
@@ -137,7 +133,6 @@ def test_another_lfs_server_is_one_that_is_allowed(
 def test_lfsconfig_names_another_server(
     local: Forge, pictures: Path, shop: Repository, tmp_path: Path
 ) -> None:
-    shop.git("config", "filter.lfs.clean", "cat")
     oid = hashlib.sha256(LFS_CONTENT).hexdigest()
     files = {".gitattributes": ATTRIBUTES, "a.bin": POINTER.format(oid, len(LFS_CONTENT))}
     config = f"[lfs]\n\turl = {local.url}/pictures.git/info/lfs\n"

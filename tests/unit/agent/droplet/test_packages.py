@@ -1,0 +1,122 @@
+"""Debian packages that are missing are installed, and apt's own line says why they cannot be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.droplet import packages
+from agent.droplet.packages import install_packages
+from agent.protocol import AgentError
+
+LOCKED = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)"
+DPKG_QUERY = """#!/bin/sh
+shift 3
+for name; do
+    [ ! -e "$0.installed/$name" ] || echo "$name install ok installed"
+    [ ! -e "$0.removed/$name" ] || echo "$name deinstall ok config-files"
+done
+"""
+# Each line of `outcomes` is what one run of apt-get prints; it fails unless the line is empty.
+APT_GET = """#!/bin/sh
+echo "$@" >>"$0.asked"
+outcome=$(head -n 1 "$0.outcomes")
+sed -i 1d "$0.outcomes"
+[ -n "$outcome" ] && { echo "Reading package lists..."; echo "$outcome"; exit 100; }
+exit 0
+"""
+APT_CACHE = '#!/bin/sh\nshift 3\n[ "$1" = python3.11 ]\n'
+
+
+class Apt:
+    """The packages of a machine, and apt."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for name, text in (("dpkg-query", DPKG_QUERY), ("apt-get", APT_GET), ("apt-cache", APT_CACHE)):
+            (directory / name).write_text(text)
+            (directory / name).chmod(0o755)
+        for name in ("installed", "removed"):
+            (directory / f"dpkg-query.{name}").mkdir()
+        self.outcomes()
+
+    def outcomes(self, *lines: str) -> None:
+        (self.directory / "apt-get.outcomes").write_text("".join(f"{line}\n" for line in lines))
+
+    def has(self, name: str, state: str = "installed") -> None:
+        (self.directory / f"dpkg-query.{state}" / name).touch()
+
+    @property
+    def asked(self) -> list[str]:
+        path = self.directory / "apt-get.asked"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line.partition("Use-Pty=0 ")[2] for line in lines]
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(packages, "_PAUSE", 0.01)
+    return Apt(tmp_path)
+
+
+def refused(*names: str) -> str:
+    with pytest.raises(AgentError) as error:
+        install_packages(names)
+    return str(error.value)
+
+
+INSTALL = "install --no-install-recommends -- libpq5"
+
+
+def test_only_what_is_missing_is_installed(apt: Apt) -> None:
+    install_packages([])
+    apt.has("perl")
+    install_packages(["perl"])
+    assert apt.asked == []
+    apt.has("libpq5", "removed")
+    install_packages(["perl", "libpq5"])
+    assert apt.asked == [INSTALL]
+
+
+def test_another_run_of_apt_is_waited_for(apt: Apt) -> None:
+    apt.outcomes(LOCKED, LOCKED, "")
+    install_packages(["libpq5"])
+    assert apt.asked == [INSTALL] * 3
+
+
+def test_the_wait_has_an_end(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "LOCK_SECONDS", 0.0)
+    apt.outcomes(*[LOCKED] * 100)
+    assert refused("libpq5") == f"cannot install the Debian packages libpq5: {LOCKED}"
+    assert len(apt.asked) < 10
+
+
+def test_lists_that_are_too_old_are_fetched_anew(apt: Apt) -> None:
+    apt.outcomes("E: Unable to locate package libpq5", "", "")
+    install_packages(["libpq5"])
+    assert apt.asked == [INSTALL, "update", INSTALL]
+
+
+def test_apts_own_line_is_the_cause(apt: Apt) -> None:
+    apt.outcomes(*["E: Unable to locate package libpq5"] * 3)
+    assert refused("libpq5") == (
+        "cannot install the Debian packages libpq5: E: Unable to locate package libpq5"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-x", "--purge", "perl-", "perl/sid", "perl=1", "Perl", "a b", "*", "perl\n"]
+)
+def test_what_is_no_package_is_not_given_to_apt(apt: Apt, name: str) -> None:
+    assert "is no name of a Debian package" in refused(name)
+    assert apt.asked == []
+
+
+def test_a_name_with_a_dot_is_no_pattern(apt: Apt) -> None:
+    assert refused("lib.*") == "packages: 'lib.*' is no name of a Debian package"
+    assert refused("lib.") == "there is no Debian package lib."
+    install_packages(["python3.11"])
+    assert apt.asked == ["install --no-install-recommends -- python3.11"]
