@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bluegreen.source.archive import Source
 
 
+# The seconds that the builder's job took; nothing if the store had the artifact.
+SECONDS_KEY = "job_seconds"
+
+
 class BuildOperator(DropletJobOperator):
     """Build the artifact of a revision on the first idle droplet, unless the store has it.
 
@@ -94,6 +98,7 @@ class BuildOperator(DropletJobOperator):
             transfer = self.transfer(job, proxies)
             self.send(transfer, source.path, sent, proxies)
             with self.done(job, run, program, proxies) as report:
+                run.push(SECONDS_KEY, report.seconds)
                 answer = BuildAnswer.parse(report.answers.get("build"), self.revision)
                 file = Path(directory) / answer.artifact.name
                 transfer.get(answer.artifact, file)

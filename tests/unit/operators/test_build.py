@@ -82,6 +82,7 @@ def test_the_first_idle_droplet_builds_and_the_store_keeps_what_it_made(
     store.verify(kept.record)
     # What the next tasks require.
     assert run["ti"].said["done"]["token"] == 7
+    assert run["ti"].said["job_seconds"] == 1.5
 
 
 @pytest.mark.usefixtures("proxies")
