@@ -10,9 +10,10 @@ from airflow.sdk import DAG, XComArg, chain
 from bluegreen.dag_building.every_app import dag_of, dags_for_every_app, report_and_announce, stop_idle_later
 from bluegreen.dag_building.trigger_form import deploy_params
 from bluegreen.operators.approval import SwitchApprovalOperator
+from bluegreen.operators.build import BuildOperator
 from bluegreen.operators.check import DryRunOperator
 from bluegreen.operators.confirm import ConfirmOperator
-from bluegreen.operators.deploy import DeployReleaseOperator
+from bluegreen.operators.deploy import DeployOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.operators.judge import JudgeOperator
@@ -51,8 +52,9 @@ def deploy_dag(app: App) -> DAG:
         render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
         # What began before the last switch ends on the color that this run is about to stop.
         drain = DrainOperator(task_id="drain", **planned)
-        deploy = DeployReleaseOperator.partial(
-            task_id="deploy", map_index_template="{{ droplet_name }}", **release
+        build = BuildOperator(task_id="build", **release)
+        deploy = DeployOperator.partial(
+            task_id="deploy", map_index_template="{{ droplet_name }}", built=build.output, **release
         ).expand(ip=provision_check.output)
         health_check = HealthCheckSensor(
             task_id="health_check",
@@ -84,7 +86,7 @@ def deploy_dag(app: App) -> DAG:
         commands = lifecycle_commands(app, lock=lock.output, revision=revision)
         before_deploy, before_switch = commands(Moment.BEFORE_DEPLOY), commands(Moment.BEFORE_SWITCH)
 
-        chain(resolve_ref, lock, provision_check, [render_and_reload, drain], *before_deploy, deploy)
+        chain(resolve_ref, lock, provision_check, [render_and_reload, drain], *before_deploy, build, deploy)
         chain(deploy, health_check, preview_check, approval, *before_switch, switch_traffic)
         chain(switch_traffic, final_validation, judge, [confirm, rollback], report)
         chain(resolve_ref, check, report)

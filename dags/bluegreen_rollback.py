@@ -21,9 +21,9 @@ from bluegreen.dag_building.every_app import (
     stop_idle_later,
 )
 from bluegreen.dag_building.trigger_form import rollback_params
+from bluegreen.operators.activate import ActivateOperator
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.confirm import ConfirmOperator
-from bluegreen.operators.deploy import DeployReleaseOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.operators.judge import JudgeOperator
@@ -33,7 +33,7 @@ from bluegreen.operators.previous_release import PreviousReleaseOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
 from bluegreen.operators.rollback import RollbackOperator
-from bluegreen.operators.support.this_run import PLAN_KEY, REVISION_KEY
+from bluegreen.operators.support.this_run import PLAN_KEY, PREVIOUS_KEY, REVISION_KEY
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
 from bluegreen.settings.app import App
 
@@ -55,8 +55,11 @@ def rollback_dag(app: App) -> DAG:
         # What is started is started with today's settings, and HAProxy has to know them.
         render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
         drain = DrainOperator(task_id="drain", **planned)
-        activate = DeployReleaseOperator.partial(
-            task_id="activate", map_index_template="{{ droplet_name }}", **release
+        activate = ActivateOperator.partial(
+            task_id="activate",
+            map_index_template="{{ droplet_name }}",
+            previous=XComArg(previous_release, PREVIOUS_KEY),
+            **release,
         ).expand(ip=previous_release.output)
         preview_check = PreviewCheckOperator(
             task_id="preview_check",

@@ -97,16 +97,21 @@ class Deploys:
             ended=ended.at,
             switched=max((switch["at"] for switch in moved), default=None),
             switch_ms=max((switch["milliseconds"] for switch in moved), default=None),
-            script_seconds=max((self._script_seconds(run, task) for task in tasks), default=0.0),
+            job_seconds=self._build_seconds(run)
+            + max((self._job_seconds(run, task) for task in tasks), default=0.0),
             bake_seconds=sum(self._bake_seconds(run, task) for task in tasks),
         )
 
-    def _script_seconds(self, run: Run, task: Task) -> float:
-        """Return how long the script took; a failed task has no such figure, so its own time counts."""
+    def _build_seconds(self, run: Run) -> float:
+        """Return how long the builder's job took; nothing if the artifact was there, or the build failed."""
+        return float(self._client.xcom(run, "build", "job_seconds") or 0.0)
+
+    def _job_seconds(self, run: Run, task: Task) -> float:
+        """Return how long a droplet's job took; a failed task has no such figure, so its own time counts."""
         if task.task_id != "deploy":
             return 0.0
         result = self._client.xcom(run, "deploy", map_index=task.map_index)
-        return float(result["script_seconds"]) if result else task.seconds
+        return float(result["job_seconds"]) if result else task.seconds
 
     def _bake_seconds(self, run: Run, task: Task) -> float:
         if task.task_id != "final_validation":

@@ -45,7 +45,7 @@ class Deploy:
     :param live: who was live afterwards, if that is known.
     :param switched: when traffic moved, ``None`` if it never did.
     :param switch_ms: milliseconds of the switch, ``None`` likewise.
-    :param script_seconds: of the slowest droplet.
+    :param job_seconds: of the builder and of the slowest droplet.
     :param bake_seconds: how long the switch was watched, 0.0 if there was none.
     """
 
@@ -59,7 +59,7 @@ class Deploy:
     ended: float
     switched: float | None
     switch_ms: float | None
-    script_seconds: float
+    job_seconds: float
     bake_seconds: float
 
     @property
@@ -69,8 +69,8 @@ class Deploy:
 
     @property
     def overhead_seconds(self) -> float:
-        """What the pipeline itself took: wall time without the slowest droplet's script and the bake."""
-        return self.ended - self.triggered - self.script_seconds - self.bake_seconds
+        """What the pipeline itself took: wall time without the droplets' jobs and the bake."""
+        return self.ended - self.triggered - self.job_seconds - self.bake_seconds
 
 
 def report(deploys: Sequence[Deploy], records: Sequence[Record]) -> Json:

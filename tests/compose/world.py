@@ -109,13 +109,14 @@ class World:
             if ended:
                 gaps.append((start - max(ended)).total_seconds())
         whole = (max(end for _, end in spans) - spans[0][0]).total_seconds()
-        script = [
-            float((self.client.xcom(run, "deploy", map_index=each["map_index"]) or {})["script_seconds"])
+        jobs = [
+            float((self.client.xcom(run, "deploy", map_index=each["map_index"]) or {})["job_seconds"])
             for each in shown
             if each["task_id"] == "deploy"
         ]
         bake = float((self.client.xcom(run, "final_validation") or {})["bake_seconds"])
-        return {"overhead": whole - max(script) - bake, "task_to_task": statistics.median(gaps)}
+        built = float(self.client.xcom(run, "build", "job_seconds") or 0.0)
+        return {"overhead": whole - built - max(jobs) - bake, "task_to_task": statistics.median(gaps)}
 
 
 def live(world: World, ref: str) -> dict[str, float]:

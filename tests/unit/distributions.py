@@ -24,7 +24,7 @@ IN_CPAN = f"authors/id/{TRY_TINY}"
 
 
 NOT_VENDORED = Source(
-    "main", V2, files=frozenset({"app.psgi"}), cpanfile="requires 'X';\n", snapshot=SNAPSHOT
+    "main", V2, files=frozenset({"app.psgi", "cpanfile"}), cpanfile="requires 'X';\n", snapshot=SNAPSHOT
 )
 
 

@@ -49,7 +49,6 @@ def server(**changes: Any) -> Reading[AppServer]:
         "running": R1,
         "releases": (R1,),
         "activated": {R1: DIGEST},
-        "cache": (),
         "jobs": (),
         "configuration": UsedConfiguration(digest=DIGEST),
     }

@@ -62,7 +62,6 @@ def facts(revision: str | None = V1, **changes: Any) -> AppServer:
             "running": current,
             "releases": (),
             "activated": {},
-            "cache": (),
             "jobs": (),
             **changes,
         }

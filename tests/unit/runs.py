@@ -75,7 +75,7 @@ class Run:
         self.task_id = first
         self.dag_id, self.run_id, self.map_index = "deploy", run_id, -1
         done = (
-            *(first, "provision_check", "preview_check", "approval"),
+            *(first, "provision_check", "build", "preview_check", "approval"),
             *("switch_traffic", "final_validation"),
         )
         self.states = dict.fromkeys(done, "success")

@@ -115,6 +115,11 @@ class ServedRelease:
             port = probe.getsockname()[1]
         return cls(directory, server_of(app, str(directory), f"127.0.0.1:{port}"), port)
 
+    @property
+    def log(self) -> Path:
+        """What the server writes."""
+        return self.directory.parent / "log"
+
     def environment(self, variables: dict[str, str]) -> dict[str, str]:
         """Return the service's environment, with this machine's own paths after those of the release."""
         own = {**os.environ, **self.server.environment, **variables}
@@ -137,8 +142,7 @@ class ServedRelease:
     @contextlib.contextmanager
     def running(self, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run the server, and wait until it answers."""
-        log = self.directory.parent / "log"
-        with log.open("wb") as output:
+        with self.log.open("wb") as output:
             process = subprocess.Popen(
                 ["/usr/bin/env", *self.server.command],
                 cwd=self.server.directory,
@@ -149,8 +153,8 @@ class ServedRelease:
                 start_new_session=True,
             )
         try:
-            until(lambda: process.poll() is not None or self._answers(), f"it answers; {log}")
-            assert process.poll() is None, log.read_text()
+            until(lambda: process.poll() is not None or self._answers(), f"it answers; {self.log}")
+            assert process.poll() is None, self.log.read_text()
             yield process
         finally:
             with contextlib.suppress(ProcessLookupError):

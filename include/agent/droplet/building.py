@@ -218,10 +218,10 @@ class Build:
             "PERL5LIB": f"{app / LOCAL}/lib/perl5:{app}/lib",
             "SOURCE_DATE_EPOCH": str(self.committed),
         }
-        for number_of, command in enumerate(self.commands, 1):
+        for command in self.commands:
             print(f"running {shlex.join(command)}", flush=True)
             done = self.space.run(
-                f"command-{number_of}",
+                "command",
                 command,
                 app,
                 writes=[self.space.tree],

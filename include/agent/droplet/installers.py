@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from agent.droplet import dependencies as sets
+from agent.droplet.app_paths import AppPaths
 from agent.droplet.dependencies import CARTON, SNAPSHOT, VENDORED, Needs
 from agent.droplet.inspection import take_over
 from agent.droplet.mirrors import default_mirror
@@ -44,6 +45,12 @@ LOG_BYTES = 100_000
 LOG_SECONDS = "20"
 # Perl goes through hashes in an order of chance, which would be seen in what is installed.
 _SAME_ORDER = {"PERL_HASH_SEED": "0", "PERL_PERTURB_KEYS": "0"}
+
+
+def kept_tarballs(app: AppPaths, url: str) -> Path:
+    """Return the directory of the tarballs that are kept of a mirror; what another one has may differ."""
+    name = digest((sets.without_password(url) or "").encode())[:16]
+    return app.root / "cache" / sets.DISTRIBUTIONS / name
 
 
 @dataclass(frozen=True)
@@ -160,9 +167,8 @@ class Installer:
 
     @property
     def _kept(self) -> Path:
-        """The directory of the tarballs that are kept of a mirror; what another one has may differ."""
-        name = digest((sets.without_password(self._url) or "").encode())[:16]
-        path = self.workspace.app.root / "cache" / sets.DISTRIBUTIONS / name
+        """The directory of the tarballs that are kept of the mirror; it is made here."""
+        path = kept_tarballs(self.workspace.app, self._url)
         path.mkdir(parents=True, exist_ok=True)
         return path
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import IO
@@ -41,6 +42,8 @@ class Workspace:
     user: str
     cage: Sequence[str]
     run_caged: RunCaged
+    # systemd may not have forgotten a unit yet when the next command of the same name begins.
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def path(self) -> Path:
@@ -104,7 +107,7 @@ class Workspace:
     ) -> Caged:
         """Run a command in the cage.
 
-        :param name: ends the name of its unit.
+        :param name: is in the name of its unit.
         :param directory: where it runs.
         :param writes: directories that it may write to besides the home directory.
         :param network: whether it may use the network.
@@ -115,7 +118,7 @@ class Workspace:
         isolated = [] if network else ["PrivateNetwork=yes"]
         words = ["/usr/bin/env", *(f"{key}={value}" for key, value in variables.items()), *command]
         wanted = [*self.cage, *allowed, *isolated, *properties, f"WorkingDirectory={directory}"]
-        return self.run_caged(self.unit, name, self.user, wanted, words, stdin)
+        return self.run_caged(self.unit, f"{name}-{next(self.numbers)}", self.user, wanted, words, stdin)
 
     def failed(self, what: str, output: str) -> AgentError:
         """Return why something failed, by what it wrote."""

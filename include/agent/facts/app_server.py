@@ -76,7 +76,6 @@ def releases(app: AppPaths) -> Json:
         "current": release_at(str(app.root / "current"), app),
         "releases": [name for name in names_in(str(app.releases)) if is_release(name)],
         "activated": activated(app),
-        "cache": [name for name in names_in(str(app.root / "cache")) if ".partial." not in name],
     }
 
 

@@ -10,9 +10,12 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+from agent.droplet.app_paths import AppPaths
+from agent.droplet.installers import INDEX, kept_tarballs
 from agent.droplet.mirrors import default_mirror
 from agent.facts.bounded import run, seconds_left
 from agent.facts.nobody import as_nobody
+from agent.paths import Paths
 from agent.protocol import Json
 from agent.system import CallDeadline, since_boot
 
@@ -25,16 +28,21 @@ REFUSALS = (401, 403, 407, 429)
 def mirror(deadline: CallDeadline, request: Json) -> Json:
     """Return which files the CPAN mirror lacks, as far as there is time to ask; nothing is fetched.
 
-    :param request: ``mirror`` (its URL, or None for the one that a build asks then) and ``paths`` (below it).
+    What a build has kept of the mirror is not asked for.
+
+    :param request: ``app``, ``mirror`` (its URL, or None for the one that a build asks then) and ``paths``
+        (below it).
     :return: ``url``, ``error`` (why it did not answer, or None), ``missing`` and ``unasked`` (their number).
     """
     url = request["mirror"] or default_mirror(lambda *words: run(deadline, *words))
     if not url:
         return {"url": "", "error": "Carton, which knows one, is not installed", "missing": [], "unasked": 0}
+    kept = kept_tarballs(AppPaths.of(Paths(), request), url)
+    wanted = [path for path in request["paths"] if path == INDEX or not (kept / path).is_file()]
     seconds = seconds_left(deadline, MIRROR_SECONDS)
     ends = since_boot() + seconds
     # Those that are asked when the time is over may still answer.
-    said, why = as_nobody(seconds + SPARE_SECONDS, lambda: _asked(url, request["paths"], ends))
+    said, why = as_nobody(seconds + SPARE_SECONDS, lambda: _asked(url, wanted, ends))
     found = said if said is not None else {"error": why, "missing": [], "unasked": 0}
     return {"url": url, **found}
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from agent.droplet.dependencies import CPANFILE, META
+from agent.droplet.dependencies import PROGRAMS as PROGRAMS_THAT_NAME
+from agent.droplet.installers import INDEX
 from bluegreen.checks.facts import Source
 from bluegreen.settings.app import App
 from bluegreen.settings.build import Installer
@@ -15,8 +18,6 @@ COMPILERS = ("cc", "make")
 
 VENDORED = "vendor/cache/"
 DISTRIBUTIONS = "authors/id/"
-# The index of a CPAN mirror, which an installer that has no snapshot asks first.
-INDEX = "modules/02packages.details.txt.gz"
 
 _PATHNAME = re.compile(r"^\s+pathname:\s+(\S+)\s*$", re.MULTILINE)
 
@@ -27,7 +28,7 @@ def distributions(snapshot: str) -> list[str]:
 
 
 def is_vendored(source: Source) -> bool:
-    """Whether the repository contains distributions; then an installer looks there first."""
+    """Whether the repository contains distributions; then nothing is fetched."""
     return any(path.startswith(VENDORED) for path in source.app_files)
 
 
@@ -48,8 +49,18 @@ def has_cpanfile(source: Source) -> bool:
 def fetched(app: App, source: Source) -> list[str]:
     """Return the files below a CPAN mirror that a build fetches, as far as the source names them."""
     installer = app.dependencies.installer
+    if is_vendored(source):
+        return []
     if installer is Installer.CARTON and has_cpanfile(source):
-        return [f"{DISTRIBUTIONS}{path}" for path in not_vendored(source)]
-    if installer is Installer.CPANM and has_cpanfile(source) and not is_vendored(source):
-        return [INDEX]
-    return []
+        return [f"{DISTRIBUTIONS}{path}" for path in distributions(source.snapshot or "")]
+    return [INDEX] if installer is Installer.CPANM and _names_dependencies(source) else []
+
+
+def is_named_by_dist_ini_only(source: Source) -> bool:
+    """Whether the dependencies are named in a file that cpanm does not read."""
+    return "dist.ini" in source.app_files and not _names_dependencies(source)
+
+
+def _names_dependencies(source: Source) -> bool:
+    """Whether there is a file in which cpanm finds what to install."""
+    return not source.app_files.isdisjoint((CPANFILE, *PROGRAMS_THAT_NAME, *META))

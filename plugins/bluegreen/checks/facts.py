@@ -65,7 +65,6 @@ class AppServer(Machine):
     :param current: the release that ``current`` leads to.
     :param running: the release that the service runs in.
     :param activated: the digest of the configuration that each release was healthy with last.
-    :param cache: keys of the sets of dependencies that are installed already.
     :param jobs: builds and deploys that are at work.
     :param configuration: ``None`` if the unit names none.
     :param mirror: ``None`` if nothing has to be fetched from there.
@@ -83,7 +82,6 @@ class AppServer(Machine):
     running: str | None
     releases: tuple[str, ...]
     activated: dict[str, str]
-    cache: tuple[str, ...]
     jobs: tuple[str, ...]
     environment: AppEnvironment = AppEnvironment()
     configuration: UsedConfiguration | None = None

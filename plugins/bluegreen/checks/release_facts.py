@@ -55,11 +55,6 @@ class Mirror(Fact):
         """Return that it was not asked, and why."""
         return cls(error=why)
 
-    @property
-    def has_all(self) -> bool:
-        """Whether every one can be had."""
-        return self.error is None and not self.missing and not self.unasked
-
 
 class ChangedFile(Fact):
     """A path of a release that is not as its manifest says, and what is wrong there.

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from bluegreen.checks.dependencies import (
     DISTRIBUTIONS,
     INDEX,
-    fetched,
     has_cpanfile,
+    is_named_by_dist_ini_only,
     is_vendored,
     not_vendored,
 )
@@ -65,6 +65,12 @@ def files(facts: Facts) -> Iterator[Finding]:
             f"it is missing in {source.ref}{where}",
             "run carton install and commit it, or set dependencies.installer: cpanm",
         )
+    if app.dependencies.installer is Installer.CPANM and is_named_by_dist_ini_only(source):
+        yield error(
+            "dist.ini",
+            f"in {source.ref}{where} it does not name all dependencies by itself",
+            "commit a cpanfile or META.json, or set dependencies.installer: none",
+        )
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
@@ -80,24 +86,22 @@ def store(facts: Facts) -> Iterator[Finding]:
 
 
 def vendored(facts: Facts) -> Iterator[Finding]:
-    """The revision contains its distributions, unless it is built already."""
-    source = facts.source
+    """The revision contains all its distributions if it contains any, unless it is built already."""
+    source, installer = facts.source, facts.app.dependencies.installer
     if not isinstance(source, Source) or not is_vendored(source) or facts.is_built:
         return
-    if fetched(facts.app, source) and (missing := not_vendored(source)):
-        asked = _mirror(facts)
-        consequence = ", and a build would fetch that from CPAN" if asked and asked.has_all else ""
-        yield (warning if consequence else error)(
+    if installer is Installer.CARTON and (missing := not_vendored(source)):
+        yield error(
             "vendor/cache",
-            f"{source.ref} does not have {_some(missing)}{consequence}",
-            "run carton bundle, and commit what it adds",
+            f"{source.ref} does not have {_some(missing)}, and a build with vendor/cache fetches nothing",
+            "run carton bundle and commit what it adds, or remove vendor/cache",
         )
 
 
 def mirror(facts: Facts) -> Iterator[Finding]:
     """CPAN has the distributions that a build of the revision needs from there."""
-    source, asked, builder = facts.source, _mirror(facts), facts.builder
-    if not isinstance(source, Source) or asked is None or builder is None or is_vendored(source):
+    asked, builder = _mirror(facts), facts.builder
+    if asked is None or builder is None:
         return
     if asked.error:
         yield error(

@@ -45,7 +45,7 @@ class LifecycleCommandsOperator(LockedOperator):
         self.revision = revision
 
     def require_seals(self, run: ThisRun) -> None:
-        """Make sure, before the switch, that revision, plan and approval are what the run's own tasks found.
+        """Make sure, before the switch, that what other tasks left is what the run's own tasks found.
 
         :raises PolicyError: if they are not.
         """
@@ -54,6 +54,7 @@ class LifecycleCommandsOperator(LockedOperator):
         self.seals(run).require_revision(self.revision)
         self.seals(run).require_plan(self.revision, run.plan)
         if self.moment is Moment.BEFORE_SWITCH:
+            self.seals(run).require_result("build", self.revision, run.output("build"))
             self.seals(run).require_approval(self.revision)
 
     def act(self, run: ThisRun) -> None:
@@ -119,7 +120,7 @@ class LifecycleCommandsOperator(LockedOperator):
             "RUN_ID": run.run_id,
         }
         unit = hook_unit(self.app_id, self.moment, number)
-        program = command_program(self.app_id, unit, hook, self.revision, facts)
+        program = command_program(self.app_id, unit, hook, run.release or "", facts)
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)
         agent, log = DropletAgentHook.of(droplet, self.app), JobLog(self.log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,14 @@ from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.two_phase import on_all
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
-from bluegreen.operators.support.this_run import REVISION_KEY, ThisRun
+from bluegreen.operators.support.this_run import PREVIOUS_KEY, REVISION_KEY, ThisRun
 from bluegreen.run.ledger import read_ledger
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
+from bluegreen.run.previous import Activated, PreviousRelease, previous_release
 from bluegreen.settings.policy import Demand
 
 if TYPE_CHECKING:
-    from bluegreen.color import Color
     from bluegreen.fleet.droplets import Droplet
 
 # Of the ledger; an app keeps fewer releases than it has had runs since.
@@ -57,6 +57,8 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
     def act(self, run: ThisRun) -> list[str]:
         """Return the public addresses of the droplets that do not run it, and push it as XCom ``revision``.
 
+        The :class:`PreviousRelease` that they are to start is XCom ``previous``.
+
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
         :raises PolicyError: if it was never live.
         """
@@ -65,12 +67,16 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
         self._claim(plan.idle_droplets)
         asked_for = run.params.get("revision")
-        revision, to_activate = self._find(plan, asked_for)
+        revision, previous = self._find(plan, asked_for)
         self._require_was_live(plan, revision, named=bool(asked_for))
         run.push(REVISION_KEY, revision)
         self.seals(run).seal_revision(revision)
-        addresses = [str(droplet.public) for droplet in to_activate]
-        if not addresses:
+        addresses = [str(droplet.public) for droplet in plan.idle_droplets] if previous else []
+        if previous:
+            started = previous.model_dump(mode="json")
+            run.push(PREVIOUS_KEY, started)
+            self.seals(run).seal_result(revision, started)
+        else:
             self.log.info("%s runs %s", plan.idle, revision)
             # The skip ends the task without a return value.
             run.push(BaseXCom.XCOM_RETURN_KEY, addresses)
@@ -128,15 +134,15 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 "deploy it instead (the parameter emergency judges it by absolute limits only)"
             )
 
-    def _releases(self, droplet: Droplet) -> tuple[str, ...]:
-        """Return the releases that are built on a droplet."""
+    def _activated(self, droplet: Droplet) -> Activated:
+        """Return the releases that are on a droplet and were healthy there."""
         answer = ask_app_server(self.app, droplet).answer
         if isinstance(answer, BlueGreenError):
             raise answer
-        return answer.releases
+        return {one: known for one, known in answer.activated.items() if one in answer.releases}
 
-    def _find(self, plan: Plan, asked_for: str | None) -> tuple[str, Sequence[Droplet]]:
-        """Return the revision to go back to, and the droplets on which it has to be started first."""
+    def _find(self, plan: Plan, asked_for: str | None) -> tuple[str, PreviousRelease | None]:
+        """Return the revision to go back to, and its release if that has to be started first."""
         wanted, trouble = asked_for or plan.good, None
         try:
             running = self._running(plan)
@@ -145,17 +151,24 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 raise
             running, trouble = "", error
         if wanted is None or running.startswith(wanted):
-            return running, []
+            return running, None
         try:
+            names = [droplet.name for droplet in plan.idle_droplets]
             with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-                built = list(pool.map(self._releases, plan.idle_droplets))
-            revision = _whole(wanted, built, plan.idle)
+                activated = dict(zip(names, pool.map(self._activated, plan.idle_droplets), strict=True))
+            previous = previous_release(wanted, activated, plan.idle)
         except BlueGreenError:
             if asked_for or not trouble:
                 raise
             raise trouble from None
-        self.log.info("%s: %s is started on all droplets", trouble or f"{plan.idle} runs {running}", revision)
-        return revision, plan.idle_droplets
+        self.log.info(
+            "%s: %s is started on all droplets", trouble or f"{plan.idle} runs {running}", previous.release
+        )
+        if len(set(previous.configurations.values())) > 1:
+            self.log.warning(
+                "%s was healthy with different configurations: %s", previous.release, previous.configurations
+            )
+        return previous.revision, previous
 
     def _running(self, plan: Plan) -> str:
         """Return the one revision that the idle color runs, where every proxy takes it for healthy.
@@ -194,17 +207,3 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
             else:
                 problems.append(f"{droplet.label} does not answer: {answer.error or answer.status}")
         return found, problems
-
-
-def _whole(wanted: str, built: Iterable[Sequence[str]], color: Color) -> str:
-    """Return the one revision that begins like this and is built on every droplet."""
-    on_all = set.intersection(*map(set, built))
-    found = [revision for revision in on_all if revision.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
-    there = ", ".join(sorted(revision[:12] for revision in on_all)) or "none"
-    how_many = "more than one release" if found else "no release"
-    raise BlueGreenError(
-        f"{how_many} on all droplets of {color} begins with {wanted}; there are: {there}. "
-        "Deploy it instead if it is to be built again"
-    )

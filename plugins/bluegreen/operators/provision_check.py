@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from agent.release_name import revision_of
 from bluegreen.checks.facts import Account, AppServer, Facts, Reading
 from bluegreen.checks.finding import Finding, Severity
 from bluegreen.checks.gather.ask_machine import ask_app_server, attempt
@@ -17,12 +18,15 @@ from bluegreen.checks.run import BLOCKING, Check, findings_in
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.fleet.joining import strangers
+from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.repository import repository_access
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import PLAN_KEY, ThisRun
-from bluegreen.run.nothing_to_do import is_live, live_revision, moved_back
+from bluegreen.release.artifact import artifact_key
+from bluegreen.run.nothing_to_do import live_everywhere, live_revision, moved_back
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
 from bluegreen.source.policy import compare, require_new_enough, resolve
@@ -67,8 +71,8 @@ class ProvisionCheckOperator(LockedOperator):
         """Return the idle droplets' public addresses, and push the :class:`Plan` as XCom ``plan``.
 
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
-        :raises NothingToDoError: if the revision is live already, everywhere, and healthy, or if traffic is
-            back already.
+        :raises NothingToDoError: if the revision is live already, everywhere, as it would be built and
+            configured now, and healthy, or if traffic is back already.
         :raises PolicyError: if the revision may not be deployed as the settings are now, or is older than
             what is live, and may not be.
         """
@@ -93,7 +97,7 @@ class ProvisionCheckOperator(LockedOperator):
                 Outcome.ALREADY_LIVE,
             )
         may_be_live = self.revision and not params.get("force") and plan.fleet == facts.fleet
-        if may_be_live and is_live(plan, self.revision, readable, facts.seen):
+        if may_be_live and self._is_live(plan, facts):
             raise NothingToDoError(
                 f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
                 "set `force` to deploy it again",
@@ -196,6 +200,7 @@ class ProvisionCheckOperator(LockedOperator):
             raise BlueGreenError("; ".join(problems))
         serving = {one.name for one in fleet.color(live)} if live else set()
         warnings += [f"live: {_line(one)}" for one in found if one.subject in serving]
+        good = _last_good(idle, readable.values())
         return Plan(
             live=live,
             idle=idle,
@@ -205,8 +210,21 @@ class ProvisionCheckOperator(LockedOperator):
                 + [str(one.unacknowledged_revert) for one in readable.values() if one.unacknowledged_revert]
             ),
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
-            good=_last_good(idle, readable.values()),
+            good=good,
+            perl_key=_perl_key(facts, fleet.color(idle)),
+            in_use=_in_use(facts, good),
         )
+
+    def _is_live(self, plan: Plan, facts: Facts) -> bool:
+        """Whether what this run would build, with the configuration of now, is live already."""
+        live = live_everywhere(plan, self.revision, facts.readable.values(), facts.seen)
+        if live is None:
+            return False
+        key = artifact_key(self.app, self.revision, plan.perl_key)
+        built = ArtifactStore.of(self.app).built(key)
+        if built is None or built.record.release != live.release:
+            return False
+        return configuration_of(self.app, built.texts)["digest"] == live.configuration
 
     def _older(self, plan: Plan, facts: Facts, forced: bool) -> str | None:
         """Return by how much the revision is older than what is live, if it is and may be.
@@ -249,6 +267,21 @@ def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> str | None:
     """Return the revision that was confirmed there last; proxies that are new do not know it."""
     known = {status.good[color] for status in statuses if color in status.good}
     return known.pop() if len(known) == 1 else None
+
+
+def _perl_key(facts: Facts, idle: Sequence[Droplet]) -> str:
+    """Return what a release is built for: perl, architecture and C library of the first idle droplet."""
+    known = {droplet.name: server for droplet, server in facts.read_servers()}
+    return known[idle[0].name].perl_key if idle and idle[0].name in known else ""
+
+
+def _in_use(facts: Facts, good: str | None) -> tuple[str, ...]:
+    """Return the releases that droplets run, or may go back to."""
+    servers = [server for _, server in facts.read_servers()]
+    current = {server.current for server in servers if server.current}
+    return tuple(
+        sorted(current | {one for server in servers for one in server.activated if revision_of(one) == good})
+    )
 
 
 def _errors(facts: Facts, checks: Sequence[Check] = BLOCKING) -> list[Finding]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 
-from agent.protocol import Verb
+from agent.protocol import Program, RunRequest, Verb
 from bluegreen.release.cage import CAGE
 from bluegreen.release.system_names import BUILD_USER, system_name
 from bluegreen.settings.app import App
@@ -39,21 +38,20 @@ def hook_unit(app_id: str, moment: Moment, number: int) -> str:
     return f"bluegreen-{system_name(app_id)}-{moment.value}-{number}"
 
 
-def command_program(
-    app_id: str, unit: str, hook: Hook, revision: str, facts: Mapping[str, str]
-) -> dict[str, Any]:
+def command_program(app_id: str, unit: str, hook: Hook, release: str, facts: Mapping[str, str]) -> Program:
     """What the job does that runs a command in the cage, see :class:`bluegreen.hooks.remote_job.RemoteJob`.
 
     :param unit: the job's name, see :func:`hook_unit`.
+    :param release: the release in whose directory it runs; empty before there is one.
     :param facts: variables of the command's environment, without their prefix ``BLUEGREEN_``.
     """
-    request = {
+    request: RunRequest = {
         "app": system_name(app_id),
         "unit": unit,
         "user": BUILD_USER if hook.user == "build" else system_name(app_id),
-        "revision": revision,
+        "release": release,
         "environment": {f"BLUEGREEN_{name}": value for name, value in facts.items()},
         "command": list(hook.command),
-        "cage": CAGE,
+        "cage": list(CAGE),
     }
-    return {"verb": Verb.RUN.value, "request": request}
+    return {"steps": [{"verb": Verb.RUN.value, "request": {**request}}]}

@@ -1,175 +1,149 @@
-"""A release on a droplet: the input of the job that builds and starts it, and the cause of a failure."""
+"""A release on its way: what the builder is asked for, and every droplet after that."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from agent.protocol import Verb
-from agent.shell import Settings, with_head
-from bluegreen.agent_bundle import agent_text
+from agent.protocol import (
+    ActivateRequest,
+    BuildRequest,
+    Configuration,
+    InstallRequest,
+    LoadRequest,
+    Program,
+    SentFile,
+    Step,
+    Verb,
+)
+from agent.release_name import is_release, revision_of
 from bluegreen.patterns import REVISION
 from bluegreen.release.cage import CAGE
-from bluegreen.release.system_names import BUILD_USER, FETCH_USER, system_name
+from bluegreen.release.servers import Server, server_of
+from bluegreen.release.service_unit import ServiceUnit
+from bluegreen.release.system_names import BUILD_USER, system_name
 from bluegreen.settings.app import App
 from bluegreen.settings.app_id import check_app_id
-from bluegreen.source.forge import PATIENCE_SECONDS, REFUSALS
-from bluegreen.templates import render_unit
 
-# Seconds an app has to load; seconds added to `server.stop_timeout` for systemd's `TimeoutStopSec`.
-LOAD_TIMEOUT = 60
+# Seconds added to `server.stop_timeout` for systemd's `TimeoutStopSec`.
 STOP_MARGIN = 10
 
 _CAUSE_MARK = "bluegreen: "
-# Programs that a deploy needs on a droplet, and megabytes for a release, its dependencies and logs.
-NEEDED_TOOLS = ("perl", "carton", "git")
-MIN_FREE_MB = 200
-# The reserve of a droplet's disk: the next release can be built even after one that has filled the rest.
-RESERVE_MB = MIN_FREE_MB
-# The same in files: a release with its dependencies has some thousands.
-MIN_FREE_INODES = 5_000
-RESERVE_INODES = 4 * MIN_FREE_INODES
 
 
-@dataclass(frozen=True)
-class Release:
-    """The release to run on a droplet, as plain values.
+def build_unit(app_id: str, revision: str) -> str:
+    """Name of the transient unit that builds a revision: ``bluegreen-app-shop-build-0123456789ab``.
 
-    :param app: the app's id.
-    :param repository: URL that the droplet fetches from.
-    :param revision: 40 hex digits.
-    :param listen_address: address that the app listens on, usually the droplet's private one.
-    :param command: the server's command; ``{listen}``, ``{workers}`` and ``{psgi}`` are filled in here.
-    :param stop_timeout: seconds that a request may take while the service stops.
-    :param health_host: the ``Host`` of health requests; the app's own address if ``None``.
-    :param https: whether clients come by https.
-    :param health_statuses: good answers to ``health_path``; 200 to 299 if there are none.
-    :param health_timeout: seconds within which the started app must be healthy.
-    :param min_free_mb: megabytes that must be free before anything is written.
-    :param min_free_inodes: files that there must be room for then.
-    :param kept: a revision that stays on the droplet, however many newer ones there are.
+    :raises ValueError: if app or revision are none.
     """
-
-    app: str
-    repository: str
-    revision: str
-    listen_address: str
-    port: int
-    workers: int
-    command: Sequence[str]
-    psgi: str
-    keep_releases: int
-    stop_timeout: int
-    health_path: str
-    health_host: str | None
-    https: bool
-    health_statuses: tuple[int, ...]
-    healthy_threshold: int
-    health_timeout: float
-    kept: str | None = None
-    # Less may be free than when the run looked: another app may be deployed there meanwhile.
-    min_free_mb: int = MIN_FREE_MB // 2
-    min_free_inodes: int = MIN_FREE_INODES // 2
-
-    @classmethod
-    def of(cls, app: App, revision: str, listen_address: str, kept: str | None = None) -> Release:
-        """Make it from an app's settings."""
-        server, health = app.server, app.health
-        return cls(
-            app=app.id,
-            repository=app.repository,
-            revision=revision,
-            listen_address=listen_address,
-            port=server.port,
-            # One more than HAProxy uses, so that a health check finds a free worker despite long requests.
-            workers=server.workers + 1,
-            command=server.command,
-            psgi=server.psgi,
-            keep_releases=server.keep_releases,
-            stop_timeout=server.stop_timeout,
-            health_path=health.path,
-            health_host=app.traffic.public_host,
-            https=app.traffic.https,
-            health_statuses=app.good_statuses(health.path),
-            healthy_threshold=health.healthy_threshold,
-            health_timeout=health.timeout,
-            kept=kept,
-        )
+    return f"bluegreen-{_name(app_id)}-build-{_checked(revision)[:12]}"
 
 
-def deploy_unit(app: str, revision: str) -> str:
-    """Name of the transient unit that deploys a revision: ``bluegreen-app-shop-0123456789ab``."""
-    check_app_id(app)
-    _check_revision(revision)
-    return f"bluegreen-{system_name(app)}-{revision[:12]}"
+def deploy_unit(app_id: str, revision: str) -> str:
+    """Name of the transient unit that installs or starts a revision: ``bluegreen-app-shop-0123456789ab``.
 
-
-def deploy_program(release: Release) -> dict[str, Any]:
-    """What the job does that builds, loads, activates and proves a release.
-
-    See :class:`bluegreen.hooks.remote_job.RemoteJob`.
-
-    :raises ValueError: if app or a revision are none.
+    :raises ValueError: if app or revision are none.
     """
-    check_app_id(release.app)
-    _check_revision(release.revision)
-    if release.kept:
-        _check_revision(release.kept)
-    requests = {Verb.ACTIVATE.value: _activation(release)}
-    return {"script": "deploy_release.sh", "settings": _settings(release), "requests": requests}
+    return f"bluegreen-{_name(app_id)}-{_checked(revision)[:12]}"
 
 
-def _activation(release: Release) -> dict[str, Any]:
-    """What the agent is asked for once the release is built."""
-    return {
-        "app": system_name(release.app),
-        "unit": deploy_unit(release.app, release.revision),
-        "revision": release.revision,
-        "kept": release.kept or "",
-        "keep": release.keep_releases,
-        "unit_text": service_unit(release),
-        "address": release.listen_address,
-        "port": release.port,
-        "path": release.health_path,
-        "host": release.health_host,
-        "https": release.https,
-        "statuses": list(release.health_statuses),
-        "healthy_threshold": release.healthy_threshold,
-        "timeout": release.health_timeout,
-    }
+def build_program(app: App, revision: str, committed: int, source: SentFile) -> Program:
+    """Return what the builder's job does: one step, ``build``.
 
-
-def _settings(release: Release) -> dict[str, str | int | float | list[str]]:
-    """What the script finds in its variables."""
-    return {
-        "system_name": system_name(release.app),
-        "fetch_user": FETCH_USER,
-        "build_user": BUILD_USER,
-        "repository": release.repository,
-        "forge_refusals": REFUSALS,
-        "forge_patience": round(PATIENCE_SECONDS),
-        "revision": release.revision,
-        "unit": deploy_unit(release.app, release.revision),
-        "min_free_mb": release.min_free_mb,
-        "reserve_mb": RESERVE_MB,
-        "min_free_inodes": release.min_free_inodes,
-        "reserve_inodes": RESERVE_INODES,
-        "load_timeout": LOAD_TIMEOUT,
-        "start_text": start_text(release),
+    :param committed: the commit's date, in seconds since the epoch.
+    :param source: the revision's files, in the directory ``incoming``.
+    """
+    dependencies = app.dependencies
+    request: BuildRequest = {
+        "app": _name(app.id),
+        "unit": build_unit(app.id, revision),
+        "revision": revision,
+        "committed": committed,
+        "source": source,
+        "root": app.server.root,
+        "perl": app.server.perl,
+        "packages": list(app.fleet.packages),
+        "dependencies": {
+            "installer": dependencies.installer,
+            "without": list(dependencies.without),
+            "features": list(dependencies.features),
+            "mirror": dependencies.mirror,
+            "run_tests": dependencies.run_tests,
+        },
+        "commands": [list(command) for command in app.build.commands],
+        "network": app.build.network,
+        "links": dict(app.links),
+        "user": BUILD_USER,
         "cage": list(CAGE),
     }
+    return {"steps": [_step(Verb.BUILD, request)]}
 
 
-def service_unit(release: Release) -> str:
-    """The app's systemd unit."""
-    return render_unit(
-        "droplet/app.service.j2",
-        system_name=system_name(release.app),
-        stop_timeout=release.stop_timeout + STOP_MARGIN,
-        cage=CAGE,
-    )
+def deploy_program(
+    app: App,
+    release: str,
+    digest: str,
+    artifact: SentFile | None,
+    configuration: Configuration,
+    address: str,
+    kept: str | None,
+) -> Program:
+    """Return what a droplet's job does in a deploy: install a release, load it, and activate it.
+
+    :param release: its name.
+    :param digest: of its manifest.
+    :param artifact: the artifact, in the directory ``incoming``; ``None`` if the release is there already.
+    :param configuration: what it runs with.
+    :param address: what the app listens on, the droplet's private address.
+    :param kept: a revision that stays on the droplet, however many newer ones there are.
+    """
+    request: InstallRequest = {
+        "app": _name(app.id),
+        "unit": deploy_unit(app.id, revision_of(release)),
+        "release": release,
+        "digest": digest,
+        "artifact": artifact,
+        "configuration": configuration,
+        "packages": list(app.fleet.packages),
+    }
+    started = start_program(app, release, configuration["digest"], address, kept)
+    return {"steps": [_step(Verb.INSTALL, request), *started["steps"]]}
+
+
+def start_program(app: App, release: str, configuration: str, address: str, kept: str | None) -> Program:
+    """Return what a droplet's job does that starts a release which is there: load it, and activate it.
+
+    :param configuration: the digest of the configuration that it runs with, which is there, too.
+    """
+    unit = deploy_unit(app.id, revision_of(release))
+    load = load_request(app, unit, release, configuration, address)
+    return {
+        "steps": [
+            _step(Verb.LOAD, load),
+            _step(Verb.ACTIVATE, _activation(app, unit, release, configuration, address, kept)),
+        ]
+    }
+
+
+def load_request(app: App, unit: str, release: str, configuration: str, address: str) -> LoadRequest:
+    """Return how a release is loaded once, to see whether it would start.
+
+    :param unit: the job's name.
+    """
+    service = _service(app, release, configuration, address)
+    return {
+        "app": _name(app.id),
+        "unit": unit,
+        "release": release,
+        "command": list(_server(app, release, address).load_command),
+        "properties": list(service.load_properties),
+        "timeout": float(app.server.load_timeout),
+    }
+
+
+def service_unit(app: App, release: str, configuration: str, address: str) -> str:
+    """Return the app's systemd unit: it pairs a release, its configuration and the server's command."""
+    return _service(app, release, configuration, address).text
 
 
 def failure_cause(lines: Sequence[str]) -> str:
@@ -178,20 +152,60 @@ def failure_cause(lines: Sequence[str]) -> str:
     return causes[-1] if causes else ""
 
 
-def start_text(release: Release) -> str:
-    """The script in the release that starts its server."""
-    values = {
-        "listen": f"{release.listen_address}:{release.port}",
-        "workers": str(release.workers),
-        "psgi": ".bluegreen/revision.psgi",
+def _activation(
+    app: App, unit: str, release: str, configuration: str, address: str, kept: str | None
+) -> ActivateRequest:
+    return {
+        "app": _name(app.id),
+        "unit": unit,
+        "release": release,
+        "configuration": configuration,
+        "kept": _checked(kept) if kept else "",
+        "keep": app.server.keep_releases,
+        "unit_text": service_unit(app, release, configuration, address),
+        "address": address,
+        "port": app.server.port,
+        "path": app.health.path,
+        "host": app.traffic.public_host,
+        "https": app.traffic.https,
+        "statuses": list(app.good_statuses(app.health.path)),
+        "healthy_threshold": app.health.healthy_threshold,
+        "timeout": app.health.timeout,
     }
-    words = [
-        re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), word) for word in release.command
-    ]
-    settings: Settings = {"psgi": release.psgi, "load_timeout": LOAD_TIMEOUT, "command": words}
-    return with_head(agent_text("droplet/start.sh"), settings)
 
 
-def _check_revision(revision: str) -> None:
+def _service(app: App, release: str, configuration: str, address: str) -> ServiceUnit:
+    server = _server(app, release, address)
+    return ServiceUnit(
+        system_name=_name(app.id),
+        release=release,
+        configuration=configuration,
+        directory=server.directory,
+        environment=server.environment,
+        command=server.command,
+        stop_signal=server.stop_signal,
+        stop_timeout=app.server.stop_timeout + STOP_MARGIN,
+        memory_max=app.server.memory_max,
+        delivers_files=bool(app.files),
+    )
+
+
+def _server(app: App, release: str, address: str) -> Server:
+    if not is_release(release):
+        raise ValueError(f"{release!r:.80} is not the name of a release")
+    return server_of(app, f"/opt/{_name(app.id)}/releases/{release}", f"{address}:{app.server.port}")
+
+
+def _step(verb: Verb, request: BuildRequest | InstallRequest | LoadRequest | ActivateRequest) -> Step:
+    return {"verb": verb.value, "request": {**request}}
+
+
+def _name(app_id: str) -> str:
+    check_app_id(app_id)
+    return system_name(app_id)
+
+
+def _checked(revision: str) -> str:
     if not re.fullmatch(REVISION, revision):
         raise ValueError(f"a revision is 40 hex digits, not {revision!r}")
+    return revision

@@ -54,21 +54,26 @@ def live_revision(
     return confirmed_revision(live, statuses) or (running.pop() if len(running) == 1 else None)
 
 
-def is_live(
+def live_everywhere(
     plan: Plan,
     revision: str,
     statuses: Collection[ProxyStatus],
     seen: Mapping[Droplet, RunningRelease | BlueGreenError],
-) -> bool:
-    """Whether a revision is live everywhere, was judged, and is healthy.
+) -> RunningRelease | None:
+    """Return the one release of a revision that is live on every droplet, was judged, and is healthy.
+
+    The result is ``None`` if there is none, or if the droplets have different releases or configurations.
 
     :param statuses: the answer of each proxy.
     :param seen: what each application droplet runs, or the reason why that is not known.
     """
     if plan.live is None:
-        return False
+        return None
     droplets = plan.fleet.color(plan.live)
-    return all(seen[droplet] == RunningRelease(revision, is_active=True) for droplet in droplets) and all(
+    running = seen[droplets[0]]
+    if not isinstance(running, RunningRelease) or running.revision != revision or not running.is_active:
+        return None
+    is_live = all(seen[droplet] == running for droplet in droplets) and all(
         status.live is plan.live
         and status.consistent
         # An unconfirmed revision, like the first release of a run that died, was never judged.
@@ -77,3 +82,4 @@ def is_live(
         and sum(server.up for server in status.servers[plan.live]) == len(droplets)
         for status in statuses
     )
+    return running if is_live else None

@@ -38,6 +38,8 @@ class Plan(BaseModel):
     :param good: the idle color's last confirmed revision, if known: the target of a rollback, which stays on
         the droplets until another revision is confirmed there.
     :param older: by how much the revision is older than the live one, in words, if it is.
+    :param perl_key: perl, architecture and C library of the builder, the first idle droplet.
+    :param in_use: releases that droplets run or may go back to; the artifact store keeps them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +51,8 @@ class Plan(BaseModel):
     counters: dict[str, Counters] = {}
     good: str | None = None
     older: str | None = None
+    perl_key: str = ""
+    in_use: tuple[str, ...] = ()
 
     @property
     def idle_droplets(self) -> tuple[Droplet, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bluegreen.errors import RefError
-from bluegreen.source.mirror import LARGEST_TEXT, FileTooLargeError, Mirror
-from bluegreen.source.tree import Entry, entries_of, parents_of
+from bluegreen.source.mirror import Mirror
+from bluegreen.source.tree import Entry, check_text, parents_of
 
 ATTRIBUTES = ".gitattributes"
 
@@ -24,31 +24,17 @@ class Attributes:
     lfs: frozenset[str] = frozenset()
 
 
-def left_out(mirror: Mirror, revision: str) -> frozenset[str]:
-    """Return the files that ``git archive`` leaves out of a release.
-
-    :raises RefError: if the revision cannot be deployed, see :func:`~bluegreen.source.tree.entries_of`.
-    :raises FileTooLargeError: if a ``.gitattributes`` is larger than any genuine one.
-    """
-    return attributes_of(mirror, revision, entries_of(mirror, revision)).left_out
-
-
 def attributes_of(mirror: Mirror, revision: str, entries: Sequence[Entry]) -> Attributes:
     """Return what the ``.gitattributes`` of a revision say.
 
-    :raises RefError: if git cannot read the revision's tree.
-    :raises FileTooLargeError: if a ``.gitattributes`` is larger than any genuine one.
+    :raises RefError: if git cannot read the revision's tree, or a file is larger than any genuine one.
     """
     files = [entry for entry in entries if entry.name == ATTRIBUTES and not entry.is_submodule]
     if not files:
         return Attributes()
     sizes = mirror.fetched(revision, (entry.id for entry in files))
     for entry in files:
-        if sizes[entry.id] > LARGEST_TEXT:
-            raise FileTooLargeError(
-                f"{entry.path} of {revision[:12]} has {sizes[entry.id]} bytes, and not more than "
-                f"{LARGEST_TEXT} are read"
-            )
+        check_text(entry, sizes[entry.id], revision)
     directories = {parent for entry in entries for parent in parents_of(entry.path)}
     # As `git archive` asks: for a directory, and for a submodule, with a slash at the end.
     asked = [f"{entry.path}/" if entry.is_submodule else entry.path for entry in entries]

@@ -13,8 +13,8 @@ from pathlib import Path
 from bluegreen.errors import RefError
 from bluegreen.source.addresses import check_address
 from bluegreen.source.forge import ForgeError
-from bluegreen.source.mirror import LARGEST_TEXT, Mirror
-from bluegreen.source.tree import Entry
+from bluegreen.source.mirror import Mirror
+from bluegreen.source.tree import Entry, check_text
 
 CONFIG = ".lfsconfig"
 # Bytes; git-lfs itself takes nothing longer for a pointer.
@@ -114,8 +114,9 @@ def fetch_contents(
 def _address(mirror: Mirror, revision: str, entries: Mapping[str, Entry]) -> str | None:
     """Return the address of the LFS server if ``.lfsconfig`` names one."""
     file = entries.get(CONFIG)
-    if file is None or file.is_submodule or mirror.fetched(revision, [file.id])[file.id] > LARGEST_TEXT:
+    if file is None or file.is_submodule:
         return None
+    check_text(file, mirror.fetched(revision, [file.id])[file.id], revision)
     shown = mirror.run("config", f"--blob={file.id}", "-z", "--get", "lfs.url")
     if shown.status != 0:
         return None

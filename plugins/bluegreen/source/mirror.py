@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from bluegreen.errors import BlueGreenError, RefError
+from bluegreen.errors import RefError
 from bluegreen.git_refs import HEADS, TAGS
 from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.cache import locked_mirror, size_of
@@ -29,12 +29,6 @@ TIDY_SECONDS = 300.0
 # The largest size of a mirror on disk. A larger one is fetched again, and refused if it is still larger.
 LARGEST_MIRROR = 6 * 2**30
 MOST_PACKS = 20
-
-# Git's modes of tree entries.
-LINK, SUBMODULE = "120000", "160000"
-
-# The largest file that is read, such as a cpanfile; the largest cpanfile.snapshot seen had 0.4 MB.
-LARGEST_TEXT = 4 * 2**20
 
 # `promisor` lets git accept a repository without its files. Files above bigFileThreshold are not held in
 # memory.
@@ -65,10 +59,6 @@ _CONFIG = """\
 \tlowSpeedLimit = 1
 \tlowSpeedTime = 15
 """
-
-
-class FileTooLargeError(BlueGreenError):
-    """A file that has to be read is larger than any genuine one."""
 
 
 def with_mirror(
@@ -215,33 +205,6 @@ class Mirror:
         except ForgeError:
             return False
         return True
-
-    def modes(self, revision: str) -> dict[str, str]:
-        """Return the paths of all files of a revision, with git's mode of each, for example :data:`LINK`."""
-        shown = self.git("ls-tree", "-r", "-z", revision)
-        entries = (entry.partition("\t")[::2] for entry in shown.split("\0") if entry)
-        return {path: about.split()[0] for about, path in entries}
-
-    def listed(self, revision: str, *paths: str) -> str:
-        """Return the paths that a revision has of these, a line each, with the ids of their contents."""
-        return self.git("ls-tree", revision, "--", *paths)
-
-    def texts(self, revision: str, paths: Sequence[str]) -> dict[str, str]:
-        """Return the text of each of these files that the revision has.
-
-        :raises FileTooLargeError: if one has more than :data:`LARGEST_TEXT` bytes; it is not read then.
-        """
-        shown = self.git("ls-tree", "-z", revision, "--", *paths)
-        entries = [entry.partition("\t")[::2] for entry in shown.split("\0") if entry]
-        blobs = {path: about.split()[2] for about, path in entries if about.split()[1] == "blob"}
-        sizes = self.fetched(revision, blobs.values())
-        for path, blob in blobs.items():
-            if sizes[blob] > LARGEST_TEXT:
-                raise FileTooLargeError(
-                    f"{path} of {revision[:12]} has {sizes[blob]} bytes, and not more than {LARGEST_TEXT} "
-                    "are read"
-                )
-        return {path: self.git("cat-file", "blob", blob) for path, blob in blobs.items()}
 
     def fetched(self, revision: str, blobs: Iterable[str]) -> dict[str, int]:
         """Fetch files of a revision by their ids, those that the mirror lacks, all at once.

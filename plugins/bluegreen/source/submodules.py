@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bluegreen.errors import RefError
 from bluegreen.source.addresses import submodule_address
-from bluegreen.source.mirror import LARGEST_TEXT, FileTooLargeError, Mirror
-from bluegreen.source.tree import Entry
+from bluegreen.source.mirror import Mirror
+from bluegreen.source.tree import Entry, check_text
 
 GITMODULES = ".gitmodules"
 _KEY = re.compile(r"submodule\.(.*)\.(path|url)", re.DOTALL | re.IGNORECASE)
@@ -64,8 +64,7 @@ def _urls(mirror: Mirror, revision: str, entries: Sequence[Entry]) -> dict[str, 
         return {}
     if file.is_link:
         raise RefError(f"{GITMODULES} of {revision[:12]} is a link; commit a file")
-    if mirror.fetched(revision, [file.id])[file.id] > LARGEST_TEXT:
-        raise FileTooLargeError(f"{GITMODULES} of {revision[:12]} has more than {LARGEST_TEXT} bytes")
+    check_text(file, mirror.fetched(revision, [file.id])[file.id], revision)
     shown = mirror.run("config", f"--blob={file.id}", "-z", "--get-regexp", r"^submodule\..*\.(path|url)$")
     # With status 1 and no error it has no such key.
     if shown.status != 0 and shown.stderr:

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bluegreen.errors import RefError
-from bluegreen.source.mirror import LINK, SUBMODULE, Mirror
+from bluegreen.source.mirror import Mirror
+
+# Git's modes of tree entries.
+LINK, SUBMODULE = "120000", "160000"
 
 # Linux's source, larger than any application's, has about 90,000 files.
 MOST_FILES = 100_000
 # Bytes; Linux refuses more than 255 in a name, and 4,096 in a path, which the release's directory is part of.
 LONGEST_NAME, LONGEST_PATH = 255, 3000
+# Bytes of a file that git is asked to read, such as .gitattributes; genuine ones have some thousand.
+LARGEST_TEXT = 4 * 2**20
 # Levels of directories. Nested packages of npm, the deepest trees that applications have, stay below.
 DEEPEST = 50
 
@@ -20,7 +25,7 @@ DEEPEST = 50
 class Entry:
     """A file, link or submodule of a revision.
 
-    :param mode: git's, for example :data:`~bluegreen.source.mirror.LINK`.
+    :param mode: git's, for example :data:`LINK`.
     :param id: of its content; a submodule's commit.
     :param path: from the repository's root.
     """
@@ -63,6 +68,17 @@ def entries_of(mirror: Mirror, revision: str) -> list[Entry]:
         )
     _check_paths([entry.path for entry in found], revision)
     return found
+
+
+def check_text(entry: Entry, size: int, revision: str) -> None:
+    """Make sure that a file is small enough to be read.
+
+    :raises RefError: if it is not.
+    """
+    if size > LARGEST_TEXT:
+        raise RefError(
+            f"{entry.path} of {revision[:12]} has {size} bytes, and not more than {LARGEST_TEXT} are read"
+        )
 
 
 def parents_of(path: str) -> list[str]:

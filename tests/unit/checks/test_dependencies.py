@@ -31,11 +31,17 @@ def test_what_a_snapshot_needs_is_looked_for_in_the_repository() -> None:
     ("installer", "source", "paths"),
     [
         ("carton", NOT_VENDORED, [IN_CPAN]),
-        ("carton", HALF_VENDORED, [IN_CPAN]),
+        ("carton", HALF_VENDORED, []),
         ("carton", VENDORED, []),
         ("carton", replace(NOT_VENDORED, cpanfile=None), []),
         ("cpanm", NOT_VENDORED, ["modules/02packages.details.txt.gz"]),
-        ("cpanm", replace(NOT_VENDORED, cpanfile=None), []),
+        ("cpanm", VENDORED, []),
+        ("cpanm", replace(NOT_VENDORED, files=frozenset({"app.psgi"})), []),
+        (
+            "cpanm",
+            replace(NOT_VENDORED, files=frozenset({"Makefile.PL"})),
+            ["modules/02packages.details.txt.gz"],
+        ),
         ("none", NOT_VENDORED, []),
     ],
 )

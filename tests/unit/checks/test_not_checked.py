@@ -9,7 +9,7 @@ from bluegreen.checks.facts import AppServer, Reading
 from bluegreen.checks.not_checked import not_checked
 from bluegreen.checks.release_facts import Load
 from tests.unit.facts import MAIN, facts, load, server
-from tests.unit.fleets import V2, released
+from tests.unit.fleets import DIGEST, V2, released
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,13 @@ def test_the_reason_why_a_revision_was_not_loaded_is_listed(
 def test_a_revision_that_was_loaded_is_not_listed_as_unchecked(ended: Load) -> None:
     servers = {"green-1": server(load=ended), "blue-1": server(load=load(124))}
     assert not_checked(facts(source=MAIN, servers=servers)) == []
+
+
+@pytest.mark.parametrize(("wanted", "listed"), [(DIGEST, 0), ("d" * 64, 1), (None, 0)])
+def test_a_revision_that_was_loaded_with_another_configuration_than_a_deploy_s_is_listed(
+    wanted: str | None, listed: int
+) -> None:
+    servers = {"green-1": server(load=load(), releases=(released(V2),))}
+    found = not_checked(facts(source=MAIN, servers=servers, configuration=wanted))
+    what = "whether main loads with the environment and files that Airflow has now"
+    assert found == [f"{what}: a dry run delivers nothing"] * listed

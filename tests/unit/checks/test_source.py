@@ -130,6 +130,15 @@ def test_what_is_missing_in_a_subdirectory_is_named_with_the_setting(forge: Forg
     assert said.startswith("error main: there is no app.psgi in it below backend (server.root);")
 
 
+def test_a_dist_ini_alone_is_refused_as_a_build_refuses_it(forge: Forge) -> None:
+    settings = {"dependencies": {"installer": "cpanm"}}
+    forge.files = {"app.psgi": "1;\n", "dist.ini": "name = Shop\n"}
+    [said] = findings(forge.read(), **settings)
+    assert said.startswith("error dist.ini: in main it does not name all dependencies by itself;")
+    forge.files["META.json"] = "{}"
+    assert findings(forge.read(), **settings) == []
+
+
 @pytest.mark.parametrize("installer", ["cpanm", "none"])
 def test_only_carton_needs_a_snapshot(forge: Forge, installer: str) -> None:
     del forge.files["cpanfile.snapshot"]

@@ -62,6 +62,7 @@ def test_a_deploy_goes_through_its_steps_in_this_order(dags: dict[str, DAG]) -> 
         "provision_check",
         "render_and_reload",
         "drain",
+        "build",
         "deploy",
         "health_check",
         "preview_check",
@@ -110,8 +111,9 @@ def test_no_droplet_is_touched_before_the_drain(dags: dict[str, DAG]) -> None:
     deploy = dags["bluegreen_deploy__my_perl_app"]
     drain = deploy.get_task("drain")
     assert drain.upstream_task_ids == {"lock", "provision_check"}
-    assert drain.downstream_task_ids == {"deploy"}
-    assert deploy.get_task("deploy").trigger_rule == "all_success"
+    assert drain.downstream_task_ids == {"build"}
+    for task_id in ("build", "deploy"):
+        assert deploy.get_task(task_id).trigger_rule == "all_success"
 
 
 def test_the_ref_of_a_deploy_is_required_so_that_a_misspelt_parameter_cannot_deploy_a_default(

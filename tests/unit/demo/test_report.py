@@ -21,7 +21,7 @@ V1 = Deploy(
     ended=1020.0,
     switched=1012.0,
     switch_ms=4.26,
-    script_seconds=3.0,
+    job_seconds=3.0,
     bake_seconds=5.0,
 )
 V2 = replace(V1, ref="v2", live="green", triggered=1030.0, ended=1050.0, switched=1042.0)

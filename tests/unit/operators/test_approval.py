@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
@@ -23,6 +24,7 @@ from bluegreen.run.events import Event
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
+from bluegreen.source.access import Access
 from bluegreen.validation.own_requests import Sample
 from tests.unit.repositories import app_of
 
@@ -266,3 +268,28 @@ def test_whoever_approves_is_shown_what_is_unusual() -> None:
     shown = request(plan=plan, emergency=True).markdown(None)
     assert "- warning: older than live (aaa) by 2 commits" in shown
     assert "- warning: an emergency: absolute limits alone judge the new release" in shown
+
+
+def test_the_commits_in_between_are_read_with_the_apps_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def commits(_app: App, *_range: str, most: int, access: Access) -> list[str]:
+        seen.append(access.name)
+        return [f"> {NEW[:7]} Greet (Ann)"][:most]
+
+    monkeypatch.setattr(approval, "commits_between", commits)
+    monkeypatch.setenv("AIRFLOW_CONN_FORGE", json.dumps({"conn_type": "git", "password": "a token"}))
+    connections = APP.connections.model_copy(update={"repository": "forge"})
+    monkeypatch.setattr(SwitchApprovalOperator, "app", APP.model_copy(update={"connections": connections}))
+    operator = SwitchApprovalOperator(
+        app_id="my_perl_app",
+        task_id="approval",
+        subject="Switch?",
+        lock=LOCK,
+        plan=PLAN.model_dump(mode="json"),
+        revision=NEW,
+        baseline={"samples": BASELINE, "unproven": []},
+    )
+    run: Any = SimpleNamespace(params={"reason": ""}, is_emergency=False)
+    assert f"+ {NEW[:7]} Greet (Ann)" in operator._request(run)
+    assert seen == ["forge"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -10,7 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from agent.protocol import Code, Verb
 from bluegreen.color import Color
-from bluegreen.errors import DropletRefusedError, ProxyError
+from bluegreen.errors import AgentRefusedError, DropletRefusedError, ProxyError
 from bluegreen.hooks import remote_job
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
@@ -20,6 +21,7 @@ from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook
+from tests.unit.artifacts import Transfers, built, kept
 from tests.unit.droplet_agents import Answer, DropletAgents, Refusal, ended
 from tests.unit.fleets import GREEN, LB, ONE_EACH, droplet
 from tests.unit.runs import APP, REVISION, context
@@ -48,16 +50,24 @@ class Droplets(DropletAgents):
         super().__init__(monkeypatch)
         self.proxies: Any = create_autospec(ProxiesHook, instance=True, app=load_app(APP))
         monkeypatch.setattr(ProxiesHook, "holding", lambda *_: self.proxies)
+        self.transfers = Transfers(monkeypatch)
 
 
 @pytest.fixture
-def droplets(monkeypatch: pytest.MonkeyPatch) -> Droplets:
+def droplets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Droplets:
+    kept(monkeypatch, tmp_path)
     return Droplets(monkeypatch)
 
 
 def deploy_task() -> Any:
-    return deploy.DeployReleaseOperator(
-        task_id="deploy", app_id=APP, lock=LOCK, plan=PLAN, revision=REVISION, ip=str(GREEN.public)
+    return deploy.DeployOperator(
+        task_id="deploy",
+        app_id=APP,
+        lock=LOCK,
+        plan=PLAN,
+        revision=REVISION,
+        ip=str(GREEN.public),
+        built=built(),
     )
 
 
@@ -104,6 +114,14 @@ def test_a_token_that_no_proxy_gave_is_in_the_way_once(droplets: Droplets, verb:
     assert f"/var/lib/bluegreen/{NAME}.token" in str(raised.value)
     assert "a new run is let in" in str(raised.value)
     droplets.proxies.make_known.assert_called_once_with(8000)
+
+
+def test_a_file_is_not_sent_to_a_droplet_that_is_another_runs(droplets: Droplets) -> None:
+    droplets.transfers.fails = AgentRefusedError(NEWER_BY_NUMBER, Code.CLAIMED)
+    droplets.proxies.make_known.side_effect = LOCK_LOST
+    with pytest.raises(AirflowFailException, match="no longer holds the lock"):
+        deploy_task().execute(context())
+    assert droplets.sent == []
 
 
 def test_a_number_that_cannot_be_a_token_is_said_to_be_none_and_where_it_stands(droplets: Droplets) -> None:

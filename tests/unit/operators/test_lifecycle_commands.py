@@ -48,12 +48,14 @@ def test_a_command_is_handed_to_systemd_word_for_word_with_the_run_s_facts(tmp_p
     systemd_run.chmod(0o755)
     hook = Hook(command=["bash", "it's $HOME", '"two" words', "%n"])
     unit = hook_unit(APP, Moment.BEFORE_SWITCH, 1)
-    program = command_program(APP, unit, hook, REVISION, {"REF": "v2'; id; '"})
+    program = command_program(APP, unit, hook, "", {"REF": "v2'; id; '"})
+    [step] = program["steps"]
     # The agent looks for the programs of the system only.
-    call = f"import os; os.environ['PATH'] = {str(tmp_path)!r}; from agent.droplet import running; "
-    call += "running.PATH = os.environ['PATH']; from agent.__main__ import main; main()"
+    call = f"import json, os, sys; os.environ['PATH'] = {str(tmp_path)!r}; from agent.call import Call; "
+    call += "from agent.droplet.running import run; from agent.protocol import Verb; "
+    call += "run(Call.of(Verb.RUN), json.loads(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", call, program["verb"], json.dumps(program["request"])],
+        [sys.executable, "-c", call, json.dumps(step["request"])],
         env={**os.environ, "PYTHONPATH": str(AGENT_DIRECTORY.parent)},
         capture_output=True,
         text=True,
@@ -99,7 +101,7 @@ def test_the_report_waits_for_every_command_and_no_droplet_is_touched_before_the
     dag = dag_with(monkeypatch, tmp_path, every)
     report = dag.get_task("report").upstream_task_ids
     assert {"after_switch", "after_rollback", "on_failure"} <= report
-    assert "before_deploy" in dag.get_task("deploy").upstream_task_ids
+    assert "before_deploy" in dag.get_task("build").upstream_task_ids
     assert {"drain", "render_and_reload"} <= dag.get_task("before_deploy").upstream_task_ids
 
 

@@ -21,8 +21,8 @@ from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import previous_release
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.traffic.agent_answers import Probe
+from tests.unit.fleets import DIGEST, V1, V2, droplet, facts, released
 from tests.unit.fleets import FLEET as ONE_EACH
-from tests.unit.fleets import V1, V2, droplet, facts
 from tests.unit.repositories import app_of
 from tests.unit.statuses import status
 
@@ -34,10 +34,16 @@ PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="jso
 EVERYWHERE = ["198.18.0.4", "198.18.0.5"]
 
 
+def there(*revisions: str, configuration: str = DIGEST) -> AppServer:
+    """A droplet that has a release of each of these revisions; each was healthy there."""
+    releases = tuple(map(released, revisions))
+    return facts(V2, releases=releases, activated=dict.fromkeys(releases, configuration))
+
+
 class Ti:
     """A task instance that remembers what was pushed."""
 
-    run_id = "manual__1"
+    task_id, run_id = "previous_release", "manual__1"
     map_index = -1
 
     def __init__(self) -> None:
@@ -54,8 +60,8 @@ def go_back(
     on_droplets: list[AppServer],
     good: str | None = None,
     running: str | BlueGreenError = V2,
-) -> tuple[Any, str | None, list[str]]:
-    """Return the droplets to activate it on, the revision, and the tasks that are skipped."""
+) -> tuple[Any, str | None, list[str], Any]:
+    """Return the droplets to activate it on, the revision, the skipped tasks, and what is started."""
     with DAG("rollback", schedule=None) as dag:
         task: Any = previous_release.PreviousReleaseOperator(
             app_id="my_perl_app",
@@ -67,7 +73,9 @@ def go_back(
         task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="activate")]
     monkeypatch.setattr(type(task), "_claim", lambda self, droplets: None)
     named = dict(zip(["green-1", "green-2"], on_droplets, strict=True))
-    monkeypatch.setattr(type(task), "_releases", lambda self, one: named[one.name].releases)
+    monkeypatch.setattr(
+        previous_release, "ask_app_server", lambda _app, one: SimpleNamespace(answer=named[one.name])
+    )
 
     def runs(_task: Any, _plan: Plan) -> str:
         if isinstance(running, BlueGreenError):
@@ -77,30 +85,35 @@ def go_back(
     monkeypatch.setattr(type(task), "_running", runs)
     ti = Ti()
     try:
-        found = task.execute({"ti": ti, "dag": dag, "params": {"revision": revision}})
+        found = task.execute(
+            {
+                **{"ti": ti, "dag": dag, "params": {"revision": revision}},
+                "dag_run": SimpleNamespace(dag_id="rollback", run_id=ti.run_id),
+            }
+        )
         skipped: list[str] = []
     except DownstreamTasksSkipped as skip:
         found, skipped = ti.pushed["return_value"], [str(one) for one in skip.tasks]
-    return found, ti.pushed.get("revision"), skipped
+    return found, ti.pushed.get("revision"), skipped, ti.pushed.get("previous")
 
 
 def test_it_is_what_the_idle_color_runs_and_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2)
-    assert found == ([], V2, ["drain", "activate"])
+    assert found == ([], V2, ["drain", "activate"], None)
 
 
 def test_what_was_kept_last_there_and_runs_is_only_moved_to(monkeypatch: pytest.MonkeyPatch) -> None:
     found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2, good=V2)
-    assert found == ([], V2, ["drain", "activate"])
+    assert found == ([], V2, ["drain", "activate"], None)
 
 
 @pytest.mark.parametrize("running", [V2, BlueGreenError("green cannot take the traffic")])
 def test_a_release_that_was_never_kept_gets_no_traffic_and_the_one_before_is_started(
     running: str | BlueGreenError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = facts(V2, releases=(V1, V2))
-    found = go_back(monkeypatch, None, on_droplets=[there, there], good=V1, running=running)
-    assert found == (EVERYWHERE, V1, [])
+    both = [there(V1, V2)] * 2
+    found = go_back(monkeypatch, None, on_droplets=both, good=V1, running=running)
+    assert found[:3] == (EVERYWHERE, V1, [])
 
 
 Records = list[tuple[str, str]]
@@ -157,12 +170,12 @@ def test_a_release_that_was_never_live_cannot_be_rolled_back_to_by_its_name(
     goes: bool,
 ) -> None:
     ledger(records, approval=approval)
-    there = [facts(V2, releases=(V1, V2))] * 2
+    both = [there(V1, V2)] * 2
     if goes:
-        assert go_back(monkeypatch, V2[:7], on_droplets=there, good=good)[1] == V2
+        assert go_back(monkeypatch, V2[:7], on_droplets=both, good=good)[1] == V2
     else:
         with pytest.raises(AirflowFailException, match=r"was never live.*deploy it.*emergency"):
-            go_back(monkeypatch, V2[:7], on_droplets=there, good=good)
+            go_back(monkeypatch, V2[:7], on_droplets=both, good=good)
 
 
 @pytest.mark.parametrize(
@@ -179,12 +192,12 @@ def test_without_a_name_it_goes_back_to_what_runs_there_unless_a_run_is_known_to
     monkeypatch: pytest.MonkeyPatch, ledger: Any, approval: str, records: Records, goes: bool
 ) -> None:
     ledger(records, approval=approval)
-    there = [facts(V2, releases=(V1, V2))] * 2
+    both = [there(V1, V2)] * 2
     if goes:
-        assert go_back(monkeypatch, None, on_droplets=there)[1] == V2
+        assert go_back(monkeypatch, None, on_droplets=both)[1] == V2
     else:
         with pytest.raises(AirflowFailException, match="was never live"):
-            go_back(monkeypatch, None, on_droplets=there)
+            go_back(monkeypatch, None, on_droplets=both)
 
 
 def test_a_release_that_a_later_run_has_found_live_was_live(
@@ -193,8 +206,8 @@ def test_a_release_that_a_later_run_has_found_live_was_live(
     """The run that made it live may have died before its report, or been marked failed."""
     hook = ledger([("failed", V2), ("refused before the switch", V1)])
     hook.ledger.return_value[1]["live_revision"] = V2
-    there = [facts(V2, releases=(V1, V2))] * 2
-    assert go_back(monkeypatch, V2, on_droplets=there, good=V1)[1] == V2
+    both = [there(V1, V2)] * 2
+    assert go_back(monkeypatch, V2, on_droplets=both, good=V1)[1] == V2
 
 
 def test_the_release_that_was_kept_last_there_needs_no_ledger(
@@ -209,19 +222,33 @@ def test_a_color_that_is_not_well_is_started_again_if_it_is_known_what_was_kept_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It may run that already, but where HAProxy does not look for it, because a setting was changed."""
-    sick, there = BlueGreenError("green cannot take the traffic"), [facts(V1, releases=(V1,))] * 2
-    assert go_back(monkeypatch, None, on_droplets=there, good=V1, running=sick) == (EVERYWHERE, V1, [])
-    assert go_back(monkeypatch, V1[:7], on_droplets=there, running=sick) == (EVERYWHERE, V1, [])
+    unhealthy, both = BlueGreenError("green cannot take the traffic"), [there(V1)] * 2
+    assert go_back(monkeypatch, None, on_droplets=both, good=V1, running=unhealthy)[:2] == (EVERYWHERE, V1)
+    assert go_back(monkeypatch, V1[:7], on_droplets=both, running=unhealthy)[:2] == (EVERYWHERE, V1)
     with pytest.raises(AirflowFailException, match="green cannot take the traffic"):
-        go_back(monkeypatch, None, on_droplets=there, good=None, running=sick)
+        go_back(monkeypatch, None, on_droplets=both, good=None, running=unhealthy)
     # Why it is not well matters more than that what was kept is gone.
     with pytest.raises(AirflowFailException, match="green cannot take the traffic"):
-        go_back(monkeypatch, None, on_droplets=there, good=V2, running=sick)
+        go_back(monkeypatch, None, on_droplets=both, good=V2, running=unhealthy)
 
 
-def test_a_release_that_is_still_there_is_started_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = facts(V2, releases=(V1, V2))
-    assert go_back(monkeypatch, V1[:7], on_droplets=[there, there]) == (EVERYWHERE, V1, [])
+def test_a_release_that_is_still_there_is_started_everywhere_as_it_was_healthy_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = there(V1, V2), there(V1, V2, configuration="e" * 64)
+    found = go_back(monkeypatch, V1[:7], on_droplets=[first, second])
+    previous = {"release": released(V1), "configurations": {"green-1": DIGEST, "green-2": "e" * 64}}
+    assert found == (EVERYWHERE, V1, [], previous)
+
+
+def test_a_release_that_was_never_healthy_there_or_is_gone_is_not_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built = facts(V2, releases=(released(V1), released(V2)), activated={released(V2): DIGEST})
+    gone = facts(V2, releases=(released(V2),), activated={released(V1): DIGEST, released(V2): DIGEST})
+    for one in (built, gone):
+        with pytest.raises(AirflowFailException, match="no release on all droplets of green begins with a"):
+            go_back(monkeypatch, V1, on_droplets=[there(V1, V2), one])
 
 
 def test_all_droplets_are_asked_for_their_releases_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +256,7 @@ def test_all_droplets_are_asked_for_their_releases_at_once(monkeypatch: pytest.M
 
     def asked(_app: Any, _droplet: Any) -> Any:
         both.wait()
-        return SimpleNamespace(answer=facts(V2, releases=(V1, V2)))
+        return SimpleNamespace(answer=there(V1, V2))
 
     monkeypatch.setattr(previous_release, "ask_app_server", asked)
     plan = Plan.model_validate(PLAN)
@@ -237,30 +264,13 @@ def test_all_droplets_are_asked_for_their_releases_at_once(monkeypatch: pytest.M
         app_id="my_perl_app", task_id="previous_release", lock=LOCK, plan=PLAN, activation=[]
     )
     monkeypatch.setattr(type(task), "_running", lambda *_: V2)
-    assert task._find(plan, V1) == (V1, plan.idle_droplets)
+    revision, previous = task._find(plan, V1)
+    assert (revision, previous.release) == (V1, released(V1))
 
 
 def test_a_release_that_runs_already_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = [facts(V1, releases=(V1,))] * 2
-    found = go_back(monkeypatch, V1[:7], on_droplets=there, running=V1)
-    assert found == ([], V1, ["drain", "activate"])
-
-
-@pytest.mark.parametrize(
-    ("wanted", "on_second", "text"),
-    [
-        ("c" * 7, (V1, V2), "no release on all droplets of green begins with ccccccc; there are: aaaa"),
-        (V1, (V2,), f"no release on all droplets of green begins with {V1}; there are: bbbbbbbbbbbb. "),
-        ("a" * 7, (V1, "a" * 39 + "b"), "more than one release"),
-        (V1, (), "there are: none"),
-    ],
-)
-def test_what_is_not_there_is_refused_with_what_is(
-    wanted: str, on_second: tuple[str, ...], text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = facts(V2, releases=(V1, V2, "a" * 39 + "b"))
-    with pytest.raises(AirflowFailException, match=text):
-        go_back(monkeypatch, wanted, on_droplets=[first, facts(V2, releases=on_second)])
+    found = go_back(monkeypatch, V1[:7], on_droplets=[there(V1)] * 2, running=V1)
+    assert found == ([], V1, ["drain", "activate"], None)
 
 
 def test_a_proxy_that_could_not_be_asked_says_nothing_about_the_idle_color(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from bluegreen.checks.facts import Unit
+from bluegreen.checks.release_facts import UsedConfiguration
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, PolicyError
+from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators import provision_check
+from bluegreen.run.plan import Plan
+from bluegreen.settings.app_file import load_app
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit.agent_status import answer
-from tests.unit.fleets import FLEET, V1, V2, facts
+from tests.unit.artifacts import PERL, kept
+from tests.unit.fleets import DIGEST, FLEET, V1, V2, facts, released
 from tests.unit.provision import Check
+from tests.unit.runs import APP
 from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
@@ -31,7 +38,7 @@ def test_a_revision_that_may_not_be_deployed_any_more_gets_no_plan(monkeypatch: 
     """A run may be cleared, from its lock on, after the settings or the branches have changed."""
     check = Check(monkeypatch, revision=V2)
 
-    def forbidden(_app: Any, ref: str) -> None:
+    def forbidden(_app: Any, ref: str, **_: Any) -> None:
         raise PolicyError(f"{ref[:12]} may not be deployed")
 
     monkeypatch.setattr(provision_check, "resolve", forbidden)
@@ -69,12 +76,69 @@ def test_a_proxy_without_haproxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         check.run()
 
 
-def test_what_is_live_everywhere_and_healthy_is_not_deployed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def live(
+    monkeypatch: pytest.MonkeyPatch,
+    directory: Path,
+    *,
+    configuration: str | None = None,
+    digit: str = "1",
+    perl: str = PERL,
+) -> Check:
+    """A check of a revision that is live, and was built as it would be now unless a test says otherwise.
+
+    :param configuration: what it runs with; default: what a deploy would deliver.
+    :param digit: which artifact of it is live.
+    :param perl: of the builder.
+    """
+    kept(monkeypatch, directory, digest="1" * 64)
     check = Check(monkeypatch, revision=V1)
+    digest = configuration or configuration_of(load_app(APP), {})["digest"]
+    known = {"releases": (released(V1, digit),), "current": released(V1, digit)}
+    check.facts["blue-1"] = facts(V1, configuration=UsedConfiguration(digest=digest), **known)
+    check.facts["green-1"] = facts(V2, perl_key=perl)
+    return check
+
+
+def test_what_is_live_everywhere_and_healthy_is_not_deployed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    check = live(monkeypatch, tmp_path)
     with pytest.raises(AirflowSkipException, match=r"every droplet of blue runs aaaaaaaaaaaa"):
         check.run()
     assert check.said["nothing_to_do"]["outcome"] == "already live"
     assert check.run(force=True) == ["198.18.0.4"]
+
+
+@pytest.mark.parametrize("changed", [{"configuration": "e" * 64}, {"digit": "2"}, {"perl": "another perl"}])
+def test_a_revision_that_is_live_is_deployed_with_another_environment_or_built_in_another_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    assert live(monkeypatch, tmp_path, **changed).run() == ["198.18.0.4"]
+
+
+def test_a_store_that_is_away_stops_a_deploy_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    check = live(monkeypatch, tmp_path)
+    path = tmp_path / "cache/artifacts" / APP / "by_key"
+    path.rename(tmp_path / "away")
+    path.write_bytes(b"")
+    with pytest.raises(AirflowFailException, match=r"the artifact store .* cannot be read"):
+        check.run()
+
+
+def test_the_plan_says_what_is_built_for_and_which_artifacts_have_to_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, revision=V2)
+    activated = {released(V2, "3"): DIGEST, released(V1, "4"): DIGEST}
+    check.facts["green-1"] = facts(V2, perl_key=PERL, activated=activated)
+    for name in ("lb-1", "lb-2"):
+        check.statuses[name] = status(good={"green": V2})
+    check.run()
+    plan = Plan.model_validate(check.said["plan"])
+    assert plan.perl_key == PERL
+    assert plan.in_use == tuple(sorted([released(V1), released(V2), released(V2, "3")]))
 
 
 def test_a_revision_that_is_older_than_what_is_live_is_refused_unless_it_is_forced(

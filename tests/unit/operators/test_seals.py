@@ -18,6 +18,7 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import (
     align,
     approval,
+    build,
     confirm,
     deploy,
     drain,
@@ -249,12 +250,43 @@ def test_a_release_is_not_judged_by_figures_that_were_changed_by_hand(
     assert baked == [GOOD]
 
 
-def test_nothing_is_built_by_a_plan_that_the_run_has_not_made() -> None:
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (build.BuildOperator, {}),
+        (deploy.DeployOperator, {"ip": str(PLAN.idle_droplets[0].public), "built": {}}),
+    ],
+)
+def test_nothing_is_built_or_installed_by_a_plan_that_the_run_has_not_made(
+    kind: Any, given: dict[str, Any]
+) -> None:
     run, plan = checked(Run()), PLAN.model_copy(update={"good": EVIL}).model_dump(mode="json")
     hook = create_autospec(ProxiesHook, instance=True)
-    task = task_of(deploy.DeployReleaseOperator, hook, plan=plan, ip=str(PLAN.idle_droplets[0].public))
+    task = task_of(kind, hook, plan=plan, **given)
     with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
         task.execute(run.context)
+    hook.require_idle.assert_not_called()
+
+
+@pytest.mark.parametrize("changed", [{"digest": "e" * 64}, {"release": "x"}, {"configuration": "e" * 64}])
+def test_nothing_is_installed_that_the_run_has_not_built(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    deployed: list[Any] = []
+    monkeypatch.setattr(deploy.DeployOperator, "act", lambda self, _run: deployed.append(self.built))
+    result, run = {"digest": "d" * 64, "release": "r", "configuration": "c" * 64}, checked(Run())
+    run.task_id = "build"
+    LockSeals(run.this, APP, LOCK).seal_result(GOOD, result)
+
+    def install(built: dict[str, Any]) -> None:
+        given = {"plan": PLAN.model_dump(mode="json"), "ip": str(PLAN.idle_droplets[0].public)}
+        hook = create_autospec(ProxiesHook, instance=True)
+        task_of(deploy.DeployOperator, hook, built=built, **given).execute(run.context)
+
+    install(json.loads(json.dumps(result)))
+    with pytest.raises(AirflowFailException, match="the task build has not done this"):
+        install({**result, **changed})
+    assert deployed == [result]
 
 
 def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> None:

@@ -1,129 +1,132 @@
-"""What a droplet is told of a release."""
+"""What the builder and every droplet are asked for."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from dataclasses import replace
-from pathlib import Path
+import json
+from typing import Any
 
 import pytest
 
-from agent.shell import assignments
-from bluegreen.agent_bundle import AGENT_DIRECTORY
-from bluegreen.release.release import Release, deploy_program, deploy_unit, failure_cause, service_unit
-from tests.unit.a_release import RELEASE
+from agent.protocol import Configuration, SentFile
+from bluegreen.release.cage import CAGE
+from bluegreen.release.release import (
+    build_program,
+    build_unit,
+    deploy_program,
+    deploy_unit,
+    failure_cause,
+    load_request,
+    service_unit,
+    start_program,
+)
+from bluegreen.settings.app_file import load_app
+from bluegreen.settings.build import BuildSettings
+from bluegreen.settings.delivered_files import DeliveredFile
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+RELEASE = f"{REVISION}-{'d' * 16}"
+DIGEST, CONFIGURED = "d" * 64, "c" * 64
 UNIT = "bluegreen-app-my_perl_app-0123456789ab"
-
-HOSTILE = replace(
-    RELEASE,
-    repository="https://git.example.com/$(touch${IFS}/tmp/x)'; id; '.git",
-    command=["starman", "{listen}", "a b", "$(id)", "'", "`id`\nid", "{unknown}"],
-    psgi="it's $HOME.psgi",
-    health_path="/health?a=1&b=$(id)'",
-)
-
-SCRIPTS = sorted(str(path.relative_to(AGENT_DIRECTORY)) for path in AGENT_DIRECTORY.rglob("*.sh"))
+ADDRESS = "10.0.0.5"
+SOURCE: SentFile = {"name": "source.tar.gz", "sha256": "5" * 64, "size": 100}
+CONFIGURATION: Configuration = {"digest": CONFIGURED, "salt": "5" * 64, "variables": {"A": "1"}, "files": []}
+APP = load_app("my_perl_app")
 
 
-def start_of_app(release: Release) -> str:
-    """The start script as the deploy script would write it."""
-    script = assignments(deploy_program(release)["settings"])
-    return subprocess.run(
-        ["bash", "-c", f"{script}\nprintf '%s' \"$start_text\""], capture_output=True, text=True, check=True
-    ).stdout
+def steps(program: Any) -> dict[str, dict[str, Any]]:
+    """The requests by their verbs, after their way as JSON."""
+    return {one["verb"]: one["request"] for one in json.loads(json.dumps(program))["steps"]}
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-@pytest.mark.parametrize("name", [*SCRIPTS, "app's start"])
-def test_shellcheck_finds_nothing(name: str) -> None:
-    text = (AGENT_DIRECTORY / name).read_text() if name in SCRIPTS else start_of_app(RELEASE)
-    found = subprocess.run(
-        ["shellcheck", "--external-sources", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=AGENT_DIRECTORY / "droplet",
+def test_a_build_has_everything_that_the_settings_say_of_it() -> None:
+    app = APP.model_copy(
+        update={
+            "build": BuildSettings.model_validate({"commands": [["npm", "run", "it's"]], "network": True}),
+            "shared": ("log",),
+            "files": (
+                DeliveredFile.model_validate({"path": "db.yaml", "content_from": {"template": "db.tmpl"}}),
+            ),
+        }
     )
-    assert found.returncode == 0, found.stdout
+    [(verb, request)] = steps(build_program(app, REVISION, 1_700_000_000, SOURCE)).items()
+    assert verb == "build"
+    assert request["unit"] == "bluegreen-app-my_perl_app-build-0123456789ab"
+    assert (request["revision"], request["committed"]) == (REVISION, 1_700_000_000)
+    assert request["source"] == SOURCE
+    assert (request["commands"], request["network"]) == ([["npm", "run", "it's"]], True)
+    assert request["links"] == {
+        "log": "/var/lib/app-my_perl_app/shared/log",
+        "db.yaml": "/etc/app-my_perl_app/db.yaml",
+    }
+    assert request["dependencies"]["installer"] == app.dependencies.installer
+    assert request["cage"] == list(CAGE)
 
 
-@pytest.mark.parametrize("release", [RELEASE, HOSTILE])
-def test_command_of_the_server_is_these_words(release: Release, tmp_path: Path) -> None:
-    """Run the start script with a server that prints its arguments instead of serving."""
-    server = tmp_path / "local/bin/starman"
-    server.parent.mkdir(parents=True)
-    server.write_text('#!/bin/bash\nprintf \'%s\\0\' "$PWD" "$BLUEGREEN_PSGI" "$@"\n', encoding="utf-8")
-    server.chmod(0o755)
-    start = tmp_path / ".bluegreen/start"
-    start.parent.mkdir()
-    start.write_text(start_of_app(release), encoding="utf-8")
-    start.chmod(0o755)
-    current = tmp_path / "current"
-    current.symlink_to(".")
-    words = (
-        subprocess.run([current / ".bluegreen/start"], capture_output=True, check=True)
-        .stdout.decode()
-        .split("\0")
-    )
-    values = {"{listen}": "10.0.0.5:8080", "{workers}": "8", "{psgi}": ".bluegreen/revision.psgi"}
-    expected = [values.get(word, word) for word in release.command[1:]]
-    assert words == [str(tmp_path), release.psgi, *expected, ""]
+def test_a_deploy_installs_loads_and_activates_in_one_job_of_one_name() -> None:
+    program = deploy_program(APP, RELEASE, DIGEST, SOURCE, CONFIGURATION, ADDRESS, "f" * 40)
+    found = steps(program)
+    assert list(found) == ["install", "load", "activate"]
+    for request in found.values():
+        assert (request["app"], request["unit"]) == ("app-my_perl_app", UNIT)
+        assert request["release"] == RELEASE
+    assert found["install"]["configuration"] == CONFIGURATION
+    assert (found["install"]["artifact"], found["install"]["digest"]) == (SOURCE, DIGEST)
+    assert found["activate"]["configuration"] == CONFIGURED
+    assert found["activate"]["kept"] == "f" * 40
 
 
-@pytest.mark.parametrize(
-    ("environment", "modes"),
-    [
-        ({}, ["production"] * 3),
-        ({"PLACK_ENV": "staging"}, ["staging"] * 3),
-        ({"MOJO_MODE": "demo", "DANCER_ENVIRONMENT": "eu"}, ["production", "demo", "eu"]),
-    ],
-)
-def test_app_runs_for_production_unless_its_environment_says_otherwise(
-    environment: dict[str, str], modes: list[str], tmp_path: Path
-) -> None:
-    server = tmp_path / "local/bin/starman"
-    server.parent.mkdir(parents=True)
-    server.write_text('#!/bin/bash\necho "$PLACK_ENV" "$MOJO_MODE" "$DANCER_ENVIRONMENT"\n', encoding="utf-8")
-    server.chmod(0o755)
-    (tmp_path / ".bluegreen").mkdir()
-    start = tmp_path / ".bluegreen/start"
-    start.write_text(start_of_app(RELEASE), encoding="utf-8")
-    done = subprocess.run(["bash", start], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == modes
+def test_a_release_that_is_there_is_started_with_the_configuration_that_is_there() -> None:
+    found = steps(start_program(APP, RELEASE, CONFIGURED, ADDRESS, None))
+    assert list(found) == ["load", "activate"]
+    assert found["activate"]["kept"] == ""
+    assert found["activate"]["unit_text"] == service_unit(APP, RELEASE, CONFIGURED, ADDRESS)
 
 
-def test_job_is_named_after_app_and_revision() -> None:
-    assert deploy_unit("my_perl_app", REVISION) == UNIT
+def test_no_secret_is_in_the_unit_or_in_what_loads_the_release() -> None:
+    configuration: Configuration = {**CONFIGURATION, "variables": {"A": "hunter2"}}
+    program = deploy_program(APP, RELEASE, DIGEST, None, configuration, ADDRESS, None)
+    found = steps(program)
+    assert found["install"]["configuration"]["variables"] == {"A": "hunter2"}
+    assert "hunter2" not in json.dumps([found["load"], found["activate"]])
+
+
+def test_what_loads_is_the_release_itself_with_the_environment_of_its_service() -> None:
+    request = load_request(APP, UNIT, RELEASE, CONFIGURED, ADDRESS)
+    assert f"/opt/app-my_perl_app/releases/{RELEASE}" in " ".join(request["command"])
+    assert any(CONFIGURED in one for one in request["properties"])
+    assert request["timeout"] == APP.server.load_timeout
+
+
+def test_the_service_listens_on_its_droplets_address_and_outlasts_the_longest_request() -> None:
+    server = APP.server.model_copy(update={"stop_timeout": 300})
+    unit = service_unit(APP.model_copy(update={"server": server}), RELEASE, CONFIGURED, ADDRESS)
+    assert f"{ADDRESS}:8080" in unit
+    assert "310" in unit
 
 
 @pytest.mark.parametrize("app", ["", "a b", "../x", "a;id", "A", "a" * 40, "my-app"])
-def test_app_that_is_none_is_refused(app: str) -> None:
-    with pytest.raises(ValueError, match="not an app's id"):
-        deploy_unit(app, REVISION)
-    with pytest.raises(ValueError, match="not an app's id"):
-        deploy_program(replace(RELEASE, app=app))
+def test_an_app_that_is_none_is_refused(app: str) -> None:
+    for unit in (build_unit, deploy_unit):
+        with pytest.raises(ValueError, match="not an app's id"):
+            unit(app, REVISION)
 
 
 @pytest.mark.parametrize(
     "revision", ["", "main", REVISION.upper(), REVISION + "0", REVISION[:12], "../" * 13 + "x"]
 )
-def test_revision_that_is_none_is_refused(revision: str) -> None:
-    with pytest.raises(ValueError, match="40 hex digits"):
-        deploy_program(replace(RELEASE, revision=revision))
+def test_a_revision_that_is_none_is_refused(revision: str) -> None:
+    for unit in (build_unit, deploy_unit):
+        with pytest.raises(ValueError, match="40 hex digits"):
+            unit("shop", revision)
 
 
-def test_service_waits_longer_than_the_longest_request() -> None:
-    unit = service_unit(replace(RELEASE, stop_timeout=300))
-    assert "TimeoutStopSec=310\n" in unit
-    assert "KillSignal=SIGQUIT\n" in unit
-    assert "User=app-my_perl_app\n" in unit
+@pytest.mark.parametrize("release", ["", REVISION, f"{RELEASE}/..", f"{RELEASE}\n", RELEASE.upper()])
+def test_a_release_that_is_none_is_refused(release: str) -> None:
+    with pytest.raises(ValueError, match=r"not the name of a release|40 hex digits"):
+        start_program(APP, release, CONFIGURED, ADDRESS, None)
 
 
-def test_cause_is_the_last_one_told() -> None:
+def test_the_cause_is_the_last_one_that_was_given() -> None:
     lines = ["building", "bluegreen: line 7 failed", "more", "bluegreen: No space left", "Killed"]
     assert failure_cause(lines) == "No space left"
     assert failure_cause(["Killed"]) == ""

@@ -58,6 +58,9 @@ def test_a_request_in_progress_is_finished_when_the_service_stops(tmp_path: Path
     """As systemd stops it: the signal goes to the main process, and its end is that of all others."""
     release = release_of(preset, tmp_path)
     with release.running() as process, release.connection("/held") as connection:
+        if preset == "uwsgi":
+            # Its main process takes the signal a moment after its workers answer.
+            until(lambda: "gracefully_kill_them_all" in release.log.read_text(), "it takes the signal")
         until((release.directory / "held").exists, "the request is in progress")
         process.send_signal(signal.Signals[release.server.stop_signal])
         cut, _, _ = select.select([connection], [], [], 1)

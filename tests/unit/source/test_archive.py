@@ -15,8 +15,6 @@ import pytest
 from bluegreen.errors import BlueGreenError, RefError
 from bluegreen.source import archive, export, git, tree
 from bluegreen.source.archive import Source, write_source
-from bluegreen.source.attributes import left_out
-from bluegreen.source.mirror import with_mirror
 from tests.unit.local_forge import Forge
 from tests.unit.repositories import Repository
 
@@ -169,8 +167,6 @@ def test_export_ignore_and_export_subst_count(shop: Repository, write: Any) -> N
         "lib/X.pm": "1;",
         "version": head,
     }
-    ignored = with_mirror(str(shop.path), lambda mirror: left_out(mirror, head))
-    assert ignored == {"docs/a", "docs/b/c", "lib/x.t"}
 
 
 @pytest.mark.parametrize(
@@ -258,6 +254,16 @@ def test_a_source_with_too_many_files_is_refused(
     assert refused(write, head) == (
         f"{head[:12]} of {local.url}/shop.git has 6 files, and a source may have 5"
     )
+
+
+@pytest.mark.parametrize("name", [".gitattributes", ".gitmodules"])
+def test_a_file_that_git_is_to_read_has_a_bound(
+    monkeypatch: pytest.MonkeyPatch, shop: Repository, write: Any, name: str
+) -> None:
+    shop.git("update-index", "--add", "--cacheinfo", f"160000,{'ab' * 20},lib")
+    head = shop.commit(**{name: "#" * 5000})
+    monkeypatch.setattr(tree, "LARGEST_TEXT", 4999)
+    assert refused(write, head) == (f"{name} of {head[:12]} has 5000 bytes, and not more than 4999 are read")
 
 
 def test_a_source_with_too_many_directories_is_refused(

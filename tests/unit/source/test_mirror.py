@@ -15,7 +15,7 @@ import pytest
 
 from bluegreen.errors import RefError
 from bluegreen.source import cache, forge, git, mirror
-from bluegreen.source.mirror import FileTooLargeError, with_mirror
+from bluegreen.source.mirror import Mirror, with_mirror
 from bluegreen.source.policy import commits_between, compare, resolve
 from tests.unit.local_forge import Forge, local_forge
 from tests.unit.repositories import Repository, app_of
@@ -49,16 +49,22 @@ def mirror_of(tmp_path: Path) -> Path:
     return found
 
 
-def texts(repository: str, revision: str) -> dict[str, str]:
-    return with_mirror(repository, lambda one: one.texts(revision, ["cpanfile", "cpanfile.snapshot"]))
+def read(repository: str, revision: str, path: str = "cpanfile") -> str:
+    """Return a file of a revision."""
+
+    def work(one: Mirror) -> str:
+        blob = one.git("rev-parse", f"{revision}:{path}").strip()
+        one.fetched(revision, [blob])
+        return one.git("cat-file", "blob", blob)
+
+    return with_mirror(repository, work)
 
 
 def test_a_mirror_has_the_history_and_only_the_files_that_were_read(
     repository: Repository, local: Forge, tmp_path: Path
 ) -> None:
     url, head = f"{local.url}/shop.git", repository.git("rev-parse", "HEAD")
-    assert texts(url, head) == {"cpanfile": "requires 'Starman';\n"}
-    assert with_mirror(url, lambda one: one.modes(head)) == {"cpanfile": "100644"}
+    assert read(url, head) == "requires 'Starman';\n"
     kinds = subprocess.run(
         ["git", "-C", str(mirror_of(tmp_path)), "cat-file", "--batch-all-objects", "--batch-check"],
         capture_output=True,
@@ -147,15 +153,6 @@ def test_nothing_at_the_address_is_asked_again_and_given_up(monkeypatch: pytest.
         resolve(app_of("http://127.0.0.1:9/shop.git"), "main")
 
 
-def test_a_file_that_is_too_large_is_not_read(
-    monkeypatch: pytest.MonkeyPatch, repository: Repository, local: Forge
-) -> None:
-    head = repository.commit(cpanfile="#" * 5000)
-    monkeypatch.setattr(mirror, "LARGEST_TEXT", 4999)
-    with pytest.raises(FileTooLargeError, match=r"cpanfile of .* has 5000 bytes, and not more than 4999"):
-        texts(f"{local.url}/shop.git", head)
-
-
 def test_a_history_that_does_not_fit_is_refused_and_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch, repository: Repository, local: Forge, tmp_path: Path
 ) -> None:
@@ -165,7 +162,7 @@ def test_a_history_that_does_not_fit_is_refused_and_leaves_nothing_behind(
     monkeypatch.setattr(git, "LARGEST_FILE", 100_000)
     url = f"{local.url}/shop.git"
     with pytest.raises(RefError, match=r"larger than"):
-        with_mirror(url, lambda one: one.texts(head, ["noise"]))
+        read(url, head, "noise")
     assert resolve(app_of(url), "main").revision == head
     assert [*mirror_of(tmp_path).glob("objects/pack/tmp_*")] == []
 
@@ -212,7 +209,7 @@ def test_a_damaged_mirror_is_rebuilt(repository: Repository, local: Forge, tmp_p
     damage(mirror_of(tmp_path), how)
     head = repository.commit(cpanfile="requires 'Moo';\n")
     assert resolve(app, "main").revision == head
-    assert texts(app.repository, head) == {"cpanfile": "requires 'Moo';\n"}
+    assert read(app.repository, head) == "requires 'Moo';\n"
     damage(mirror_of(tmp_path), how)
     # Nothing new on the forge: what is asked for is missing here only.
     assert resolve(app, repository.git("rev-parse", "main~1")).why == "branch main"

@@ -78,7 +78,8 @@ def _distributions(facts: Facts) -> Iterator[_Question]:
         return
     paths = fetched(facts.app, source)
     if paths and any(droplet == builder for droplet, _ in facts.read_servers()):
-        request = {"kind": "mirror", "mirror": facts.app.dependencies.mirror, "paths": paths}
+        about = {"app": facts.app.system_name, "mirror": facts.app.dependencies.mirror, "paths": paths}
+        request = {"kind": "mirror", **about}
         yield _Question(builder, request, Mirror)
 
 

@@ -56,14 +56,18 @@ class HaproxyLink(BaseOperatorLink):
 
 
 class DropletLink(BaseOperatorLink):
-    """The droplet that a mapped task works on, in DigitalOcean's panel."""
+    """The droplet that a task works on, in DigitalOcean's panel."""
 
     name = "Droplet at DigitalOcean"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty if the plan is not known."""
-        plan = _plan(operator)
-        return f"{PANEL}/{plan.idle_droplet(str(getattr(operator, 'ip', ''))).id}" if plan else ""
+        plan, ip = _plan(operator), getattr(operator, "ip", None)
+        if plan is None:
+            return ""
+        # Only a mapped task has an address: a build is on the first droplet.
+        droplet = plan.idle_droplets[0] if ip is None else plan.idle_droplet(str(ip))
+        return f"{PANEL}/{droplet.id}"
 
 
 class CommitLink(BaseOperatorLink):

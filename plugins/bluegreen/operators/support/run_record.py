@@ -63,6 +63,7 @@ def record_at_end(
             "ended": datetime.now(UTC).replace(microsecond=0),
             "outcome": report.outcome,
             "message": report.message,
+            "release": run.release,
             "older": report.older,
             "approved_by": report.approved_by,
             "from_color": plan.live if plan else None,

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.failures import ERROR_KEY, POLICY_KEY
+from bluegreen.release.artifact import BuiltArtifact
 from bluegreen.run.plan import Plan
+from bluegreen.run.previous import PreviousRelease
 from bluegreen.run.report import RollbackResult
 from bluegreen.traffic.drain import Drain
 from bluegreen.traffic.good_answer import one_line
@@ -29,6 +31,7 @@ AIRFLOW_KEYS = ("airflow/", "openlineage")
 
 PLAN_KEY = "plan"
 REVISION_KEY = "revision"
+PREVIOUS_KEY = "previous"
 
 Left = TypeVar("Left", bound=BaseModel)
 
@@ -221,6 +224,14 @@ class ThisRun:
             or self.xcom_of("check", REVISION_KEY)
         )
         return found
+
+    @cached_property
+    def release(self) -> str | None:
+        """The release that the run deploys or starts, or ``None`` if it did not get that far."""
+        built, previous = self.output("build"), self.output("previous_release", PREVIOUS_KEY)
+        if built:
+            return left_as(BuiltArtifact, built).release
+        return left_as(PreviousRelease, previous).release if previous else None
 
     @cached_property
     def failures(self) -> dict[str, Failure]:

@@ -33,6 +33,7 @@ APP, UNIT, REVISION, COMMITTED = "app-shop", "bluegreen-app-shop-build-aaaaaaaaa
 class Uncaged:
     """Runs what is to be caged as it is, and remembers the properties that its unit would have."""
 
+    numbers: set[str] = field(default_factory=set)
     units: dict[str, list[str]] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=dict)
 
@@ -45,6 +46,9 @@ class Uncaged:
         command: Sequence[str],
         stdin: IO[bytes] | None = None,
     ) -> Caged:
+        name, _, number = name.rpartition("-")
+        assert number not in self.numbers
+        self.numbers.add(number)
         self.units[name], self.commands[name] = list(properties), list(command)
         pairs = [one.partition("=") for one in properties]
         [directory] = [value for key, _, value in pairs if key == "WorkingDirectory"]
@@ -132,6 +136,7 @@ class Builder:
             "cage": ["NoNewPrivileges=yes"],
             **changes,
         }
+        self.uncaged.numbers.clear()
         return Build.of(Call.of(Verb.BUILD), request, self.uncaged).answer()
 
     def unpacked(self, answer: Json, name: str = "unpacked") -> Path:

@@ -16,6 +16,7 @@ import pytest
 from agent.call import Call
 from agent.configuration import configuration_digest
 from agent.droplet import job as job_module
+from agent.droplet import reserve
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.artifact import pack
 from agent.protocol import Configuration, ConfigurationFile, SentFile, Verb
@@ -66,11 +67,17 @@ class LocalDroplet:
             ("systemctl", SYSTEMCTL),
             ("systemd-run", SYSTEMD_RUN),
             ("journalctl", "#!/bin/sh\n"),
+            # Other programs may keep this machine's disk busy for minutes.
+            ("sync", "#!/bin/sh\n"),
         ):
             self.program(name, text)
         monkeypatch.setenv("BLUEGREEN_ROOT", str(self.path))
         monkeypatch.setenv("DROPLET", str(self.path))
         monkeypatch.setenv("PATH", f"{self.path}/bin:/usr/bin:/bin")
+        monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+        # Twenty thousand files would take longer than all tests.
+        monkeypatch.setattr(reserve, "RESERVE_INODES", 3)
+        monkeypatch.setattr(reserve, "RESERVE_MB", 1)
         monkeypatch.setattr(job_module, "PATH", os.environ["PATH"])
         # The app's user is whoever runs the tests.
         me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())

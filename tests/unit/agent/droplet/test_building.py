@@ -96,7 +96,7 @@ def test_commands_have_the_network_only_if_the_settings_say_so(builder: Builder,
     source = builder.send(SOURCE)
     builder.build(source, dependencies=NO_DEPENDENCIES, commands=[["true"]], network=network)
     units = builder.uncaged.units
-    assert ("PrivateNetwork=yes" in units["command-1"]) != network
+    assert ("PrivateNetwork=yes" in units["command"]) != network
     assert "PrivateNetwork=yes" in units["unpack"]
     for properties in units.values():
         assert "NoNewPrivileges=yes" in properties

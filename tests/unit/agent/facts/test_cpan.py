@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from time import sleep
 from typing import Any
 
 import pytest
 
+from agent.droplet.app_paths import AppPaths
+from agent.droplet.installers import kept_tarballs
+from agent.paths import Paths
 from tests.unit.facts_verb import run_facts
 
 
@@ -43,7 +47,8 @@ def cpan() -> Iterator[str]:
 
 def mirrored(mirror: str | None, paths: list[str], seconds: int = 20) -> dict[str, Any]:
     """Ask a mirror for files, as a dry run does."""
-    request = {"kind": "mirror", "mirror": mirror, "paths": paths, "seconds": seconds}
+    about = {"app": "app-shop", "mirror": mirror, "paths": paths}
+    request = {"kind": "mirror", **about, "seconds": seconds}
     found: dict[str, Any] = json.loads(run_facts([], request))
     return found
 
@@ -72,6 +77,17 @@ def test_a_mirror_that_does_not_answer_is_no_reason_to_call_a_file_missing(
     found = mirrored(mirror.format(cpan=cpan), ["A/A.tar.gz"])
     assert found["missing"] == []
     assert why in found["error"]
+
+
+def test_what_a_build_has_kept_is_not_asked_for(
+    cpan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLUEGREEN_ROOT", str(tmp_path))
+    kept = kept_tarballs(AppPaths(Paths(), "app-shop"), cpan) / "authors/id/A/A.tar.gz"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    paths = ["authors/id/A/A.tar.gz", "authors/id/A/B.tar.gz", "modules/02packages.details.txt.gz"]
+    assert mirrored(cpan, paths)["missing"] == paths[1:]
 
 
 def test_what_there_was_no_time_to_ask_for_is_counted(cpan: str) -> None:

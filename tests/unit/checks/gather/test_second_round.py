@@ -38,7 +38,7 @@ def asking(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     ("source", "changes", "asked"),
     [
         (NOT_VENDORED, {}, ["green-1"]),
-        (HALF_VENDORED, {}, ["green-1"]),
+        (HALF_VENDORED, {}, []),
         (VENDORED, {}, []),
         (NOT_VENDORED, {"is_built": True}, []),
         (NOT_VENDORED, {"statuses": {}}, []),

@@ -1,0 +1,68 @@
+"""Starting a release that is on an idle droplet already, to go back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.operators.support.this_run import left_as
+from bluegreen.release.release import deploy_unit, start_program
+from bluegreen.run.previous import PreviousRelease
+
+if TYPE_CHECKING:
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.operators.support.this_run import ThisRun
+
+
+class ActivateOperator(DropletJobOperator):
+    """Load and activate a release on one droplet, with the configuration that it was healthy with there.
+
+    :param ip: public address of the droplet; templated.
+    :param previous: the :class:`PreviousRelease` of the task ``previous_release``; templated.
+    """
+
+    template_fields: Sequence[str] = (*DropletJobOperator.template_fields, "ip", "previous")
+    kind = "activate"
+
+    def __init__(self, *, ip: Any, previous: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ip = ip
+        self.previous = previous
+
+    @property
+    def droplet(self) -> Droplet:
+        """The droplet that the release is started on."""
+        return self.run_plan.idle_droplet(self.ip)
+
+    @property
+    def unit(self) -> str:
+        """The job's name."""
+        return deploy_unit(self.app_id, self.revision)
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that revision, plan and release are what this run's own tasks have found.
+
+        :raises PolicyError: if they are not.
+        """
+        super().require_seals(run)
+        self.seals(run).require_result("previous_release", self.revision, self.previous)
+
+    def act(self, run: ThisRun) -> dict[str, Any]:
+        """Return the droplet's name and the seconds that its job took.
+
+        :raises BlueGreenError: with the cause that the job gave, if it failed.
+        """
+        droplet = self.droplet
+        run.context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
+        proxies = self.idle_proxies()
+        previous = left_as(PreviousRelease, self.previous)
+        program = start_program(
+            self.app,
+            previous.release,
+            previous.configurations[droplet.name],
+            str(droplet.private),
+            self.run_plan.good,
+        )
+        with self.job() as job, self.done(job, run, program, proxies) as report:
+            return {"droplet": droplet.name, "job_seconds": report.seconds}

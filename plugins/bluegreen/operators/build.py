@@ -1,0 +1,122 @@
+"""Building a release, once, on one idle droplet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.hooks.configuration import configuration_of
+from bluegreen.hooks.repository import with_source
+from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, BuildAnswer, BuiltArtifact, artifact_key
+from bluegreen.release.configuration import template_texts
+from bluegreen.release.release import build_program, build_unit
+
+if TYPE_CHECKING:
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.proxies import ProxiesHook
+    from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.source.archive import Source
+
+
+# The seconds that the builder's job took; nothing if the store had the artifact.
+SECONDS_KEY = "job_seconds"
+
+
+class BuildOperator(DropletJobOperator):
+    """Build the artifact of a revision on the first idle droplet, unless the store has it.
+
+    What every droplet is going to run with is decided here, too: they all get the same.
+    """
+
+    kind = "build"
+
+    @property
+    def droplet(self) -> Droplet:
+        """The builder: the first idle droplet, in the order of the fleet."""
+        return self.run_plan.idle_droplets[0]
+
+    @property
+    def unit(self) -> str:
+        """The job's name."""
+        return build_unit(self.app_id, self.revision)
+
+    def act(self, run: ThisRun) -> dict[str, Any]:
+        """Return the :class:`BuiltArtifact`.
+
+        :raises BlueGreenError: with the cause that the build gave, if it failed.
+        :raises StoreError: if the store is full, away, or has another file than was put there.
+        """
+        perl_key = self.run_plan.perl_key
+        if not perl_key:
+            raise BlueGreenError(
+                f"{self.droplet.label}: {self.app.server.perl} cannot be run there, so nothing can be built"
+            )
+        proxies = self.idle_proxies()
+        store = ArtifactStore.of(self.app, proxies.renew_in_time)
+        key = artifact_key(self.app, self.revision, perl_key)
+        if built := store.built(key):
+            store.verify(built.record)
+            record, configuration = built.record, configuration_of(self.app, built.texts)["digest"]
+            self.log.info("%s was built before, by %s", record.release, record.run)
+        else:
+            record, configuration = self._build(run, key, store, proxies)
+        self._prune(store, record)
+        result = BuiltArtifact.of(record, key, configuration).model_dump(mode="json")
+        self.seals(run).seal_result(self.revision, result)
+        return result
+
+    def _build(
+        self, run: ThisRun, key: str, store: ArtifactStore, proxies: ProxiesHook
+    ) -> tuple[ArtifactRecord, str]:
+        """Return the record of the new artifact, and the digest of the configuration."""
+        with with_source(self.app, self.revision) as source:
+            texts = template_texts(self.app, source.path)
+            # Before the build, which takes long: a missing secret is reported at once.
+            configuration = configuration_of(self.app, texts)["digest"]
+            self.log.info("%s builds %s", self.droplet.label, self.revision)
+            return self._built(run, source, texts, key, store, proxies), configuration
+
+    def _built(
+        self,
+        run: ThisRun,
+        source: Source,
+        texts: Mapping[str, str],
+        key: str,
+        store: ArtifactStore,
+        proxies: ProxiesHook,
+    ) -> ArtifactRecord:
+        """Build the source, and keep what was built; a retry attaches to a build that is at work or done."""
+        sent = ArtifactFile(name=f"{source.sha256}.tar.gz", sha256=source.sha256, size=source.size)
+        program = build_program(self.app, self.revision, source.committed, sent.sent)
+        with self.job() as job, TemporaryDirectory(prefix="bluegreen-artifact-") as directory:
+            transfer = self.transfer(job, proxies)
+            self.send(transfer, source.path, sent, proxies)
+            with self.done(job, run, program, proxies) as report:
+                run.push(SECONDS_KEY, report.seconds)
+                answer = BuildAnswer.parse(report.answers.get("build"), self.revision)
+                file = Path(directory) / answer.artifact.name
+                transfer.get(answer.artifact, file)
+                record = ArtifactRecord(
+                    app=self.app_id,
+                    digest=answer.digest,
+                    sha256=answer.artifact.sha256,
+                    size=answer.artifact.size,
+                    revision=self.revision,
+                    key=key,
+                    built_at=time.time(),
+                    run=run.holder,
+                )
+                return store.put(record, texts, file)
+
+    def _prune(self, store: ArtifactStore, record: ArtifactRecord) -> None:
+        """Remove old artifacts; nothing of this run depends on that."""
+        try:
+            store.prune(self.app.artifacts.keep, {record.release, *self.run_plan.in_use})
+        except BlueGreenError as error:
+            self.log.warning("old artifacts are left: %s", error)

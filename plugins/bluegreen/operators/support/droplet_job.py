@@ -1,0 +1,153 @@
+"""What the tasks share whose work is a job on one idle droplet."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet_agent import DropletAgentHook
+from bluegreen.hooks.file_transfer import FileTransfer
+from bluegreen.hooks.remote_job import RemoteJob
+from bluegreen.operators.support.claims import refusals_explained
+from bluegreen.operators.support.holding_lock import ReleaseOperator
+from bluegreen.operators.support.job_log import JobLog
+from bluegreen.operators.support.links import CommitLink, DropletLink
+from bluegreen.release.jobs import JobReport, JobState
+from bluegreen.release.release import failure_cause
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.protocol import Program
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.proxies import ProxiesHook
+    from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.release.artifact import ArtifactFile
+
+
+class JobGoneError(BlueGreenError):
+    """The job vanished before its result was read; it can be started again."""
+
+    transient = True
+
+
+class DropletJobOperator(ReleaseOperator):
+    """A task whose work is a job on one idle droplet, as a transient systemd unit there.
+
+    The unit outlives this task: a retry, or a new run of the same revision after this one died, attaches to
+    it; any other run that claims the droplet stops it.
+
+    :cvar kind: what the job is called in messages.
+    """
+
+    operator_extra_links = (DropletLink(), CommitLink())
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def droplet(self) -> Droplet:
+        """The droplet that the task works on.
+
+        :raises FleetError: if it is not one that this run may change.
+        """
+
+    @property
+    @abstractmethod
+    def unit(self) -> str:
+        """The job's name."""
+
+    def on_kill(self) -> None:
+        """End the job, so that a run that was marked failed does not go on working on the droplet."""
+        # Airflow calls this in a signal handler: an error would surface in the middle of `act`.
+        try:
+            with self.job() as job:
+                job.end()
+        except (BlueGreenError, ValueError) as error:
+            self.log.warning(
+                "the %s job may still be at work (%s); its time limit or the next run ends it",
+                self.kind,
+                error,
+            )
+
+    def idle_proxies(self) -> ProxiesHook:
+        """Return the proxies, once the droplet's color has no traffic, and cannot get it back.
+
+        :raises ProxyError: if it has; also in a run that was cleared from here on after its switch.
+        """
+        proxies = self.proxies()
+        proxies.require_idle(self.run_plan.idle)
+        return proxies
+
+    def job(self) -> RemoteJob:
+        """Return the job, whether or not it is there yet."""
+        agent = DropletAgentHook.of(self.droplet, self.app)
+        return RemoteJob(agent, self.app_id, self.unit, self.held_lock.fencing_token)
+
+    def transfer(self, job: RemoteJob, proxies: ProxiesHook) -> FileTransfer:
+        """Return the way for files to and from the job's droplet; the lock is renewed meanwhile."""
+        return FileTransfer(
+            job.agent,
+            self.app_id,
+            self.held_lock.fencing_token,
+            self.app.timeouts.build,
+            proxies.renew_in_time,
+        )
+
+    @staticmethod
+    def send(transfer: FileTransfer, source: Path, file: ArtifactFile, proxies: ProxiesHook) -> None:
+        """Send a file to the job's droplet.
+
+        :raises BlueGreenError: if the droplet is another run's by now, or does not take the file.
+        """
+        with refusals_explained(proxies):
+            transfer.put(source, file)
+
+    @contextmanager
+    def done(
+        self, job: RemoteJob, run: ThisRun, program: Program, proxies: ProxiesHook
+    ) -> Iterator[JobReport]:
+        """Start the job or attach to it, follow it to its end, and yield its report; then remove its traces.
+
+        :raises BlueGreenError: with the cause that the job gave, if it failed.
+        :raises JobGoneError: if it vanished.
+        """
+        log, limit = JobLog(self.log), self.app.timeouts.build
+        with refusals_explained(proxies):
+            job.start(run.run_id, program, limit)
+        report = self._follow(job, log, proxies)
+        name = self.droplet.label
+        if report.state is JobState.MISSING:
+            raise JobGoneError(f"{name}: its {self.kind} job is gone (stopped, or the droplet was restarted)")
+        if report.state is not JobState.SUCCESS:
+            self._clean(job)
+            late = f"the {self.kind} was not done within {limit} s (setting timeouts.build)"
+            cause = failure_cause(tuple(log.last)) or f"its job ended with {report.result}"
+            raise BlueGreenError(f"{name}: {late if report.result == 'timeout' else cause}")
+        yield report
+        self._clean(job)
+
+    def _clean(self, job: RemoteJob) -> None:
+        """Remove the job's traces; the result is known by now, so nothing depends on it."""
+        try:
+            job.end()
+        except BlueGreenError as error:
+            self.log.warning("traces of the %s job are left, a later one removes them: %s", self.kind, error)
+
+    def _follow(self, job: RemoteJob, log: JobLog, proxies: ProxiesHook) -> JobReport:
+        """Follow the unit to its end; if that cannot be done and no retry will, end it."""
+        try:
+            return job.follow(log.write, proxies.renew_in_time)
+        except BlueGreenError as error:
+            if not error.transient:
+                self._end_what_is_left(job)
+            raise
+
+    def _end_what_is_left(self, job: RemoteJob) -> None:
+        """End the job; the task's own error matters more than a failure to end the job."""
+        try:
+            job.end()
+        except BlueGreenError as error:
+            self.log.warning("the %s job may still be at work: %s", self.kind, error)

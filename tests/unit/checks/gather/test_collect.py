@@ -1,0 +1,101 @@
+"""What a dry run knows besides the answers of machines: the configuration to deliver, and the store."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bluegreen.checks.facts import Facts, Source
+from bluegreen.checks.gather import collect
+from bluegreen.errors import BlueGreenError, SettingsError
+from tests.unit.facts import MAIN, facts, server
+from tests.unit.fleets import DIGEST, V2
+from tests.unit.my_app import app_with
+
+TEMPLATES = app_with(files=[{"path": "config/db.yaml", "content_from": {"template": "db.yaml"}}])
+MISSING = SettingsError("files: the template db.yaml is not in the repository, or is no file there")
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The texts that configurations were made of."""
+    texts: list[Any] = []
+
+    def configuration_of(_: object, given: Any) -> dict[str, str]:
+        texts.append(given)
+        return {"digest": DIGEST}
+
+    monkeypatch.setattr(collect, "configuration_of", configuration_of)
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts"),
+    [
+        ({}, {}),
+        ({"source": MAIN}, {}),
+        ({"app": TEMPLATES, "source": Source("main", V2, templates={"db.yaml": "x"})}, {"db.yaml": "x"}),
+    ],
+    ids=["a status", "a dry run", "with templates"],
+)
+def test_what_would_be_delivered_is_known(made: list[Any], changes: dict[str, Any], texts: Any) -> None:
+    assert collect._delivered(facts(**changes)) == DIGEST
+    assert made == [texts]
+
+
+@pytest.mark.parametrize("source", [None, BlueGreenError("there is no branch 'main'")])
+def test_without_a_source_what_is_made_from_templates_is_not_known(made: list[Any], source: Any) -> None:
+    assert collect._delivered(facts(app=TEMPLATES, source=source)) is None
+    assert made == []
+
+
+def test_a_template_that_is_missing_is_the_reason_why_nothing_can_be_delivered(made: list[Any]) -> None:
+    with pytest.raises(SettingsError, match=r"db\.yaml is not in the repository"):
+        collect._delivered(facts(app=TEMPLATES, source=Source("main", V2, templates=MISSING)))
+
+
+class Store:
+    """A store of the test's; ``problem`` is raised by what fails."""
+
+    def __init__(self, keys: tuple[str, ...] = (), **problems: BlueGreenError) -> None:
+        self.keys, self.problems = keys, problems
+
+    def _try(self, what: str) -> None:
+        if what in self.problems:
+            raise self.problems[what]
+
+    def of(self, _: object) -> Store:
+        self._try("of")
+        return self
+
+    def check(self) -> None:
+        self._try("check")
+
+    def built(self, key: str) -> object | None:
+        self._try("built")
+        return SimpleNamespace() if key in self.keys else None
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, store: Store, **changes: Any) -> Facts:
+    monkeypatch.setattr(collect, "ArtifactStore", store)
+    monkeypatch.setattr(collect, "artifact_key", lambda _, revision, perl_key: f"{revision} for {perl_key}")
+    return collect._with_artifact(facts(source=MAIN, **changes))
+
+
+KEY = f"{V2} for 5.36.0 x86_64\n"
+
+
+def test_an_artifact_is_looked_for_by_what_the_builder_would_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = server(perl_key="5.38.2 aarch64\n")
+    known = {"blue-1": other, "green-1": server()}
+    assert asked(monkeypatch, Store((KEY,)), servers=known).is_built
+    assert not asked(monkeypatch, Store(("another",)), servers=known).is_built
+
+
+@pytest.mark.parametrize("what", ["of", "check", "built"])
+def test_a_store_that_cannot_be_used_is_a_fact(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    away = BlueGreenError("the artifact store is away")
+    found = asked(monkeypatch, Store(**{what: away}))
+    assert (found.store, found.is_built) == (away, False)

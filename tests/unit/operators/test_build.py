@@ -1,0 +1,240 @@
+"""A release is built once, on one droplet, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from agent.protocol import Verb
+from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError, ProxyError, SettingsError
+from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.operators import build
+from bluegreen.release.artifact import artifact_key
+from bluegreen.run.plan import Plan
+from bluegreen.settings.app_file import load_app
+from tests.unit.artifacts import CONTENT, DIGEST, PERL, RELEASE, SOURCE, Transfers, record, source_of
+from tests.unit.droplet_agents import DropletAgents, Refusal, ended
+from tests.unit.fleets import GREEN, ONE_EACH, droplet
+from tests.unit.runs import APP, LOCK, LOST, REVISION, context
+
+pytestmark = pytest.mark.usefixtures("trusting")
+
+SECOND = droplet(9, "green-2")
+FLEET = ONE_EACH.model_copy(update={"green": (GREEN, SECOND)})
+ARTIFACT = {"name": "out.tar.gz", "sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
+ANSWER = {"release": RELEASE, "digest": DIGEST, "artifact": ARTIFACT}
+
+
+def task(**plan: Any) -> build.BuildOperator:
+    known = {"live": Color.BLUE, "idle": Color.GREEN, "fleet": FLEET, "perl_key": PERL}
+    one = build.BuildOperator(
+        task_id="build",
+        app_id=APP,
+        lock=LOCK,
+        plan=Plan(**{**known, **plan}).model_dump(mode="json"),
+        revision=REVISION,
+    )
+    assert isinstance(one, build.BuildOperator)
+    return one
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ArtifactStore:
+    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path / "cache"))
+    return ArtifactStore.of(load_app(APP))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    return source_of(monkeypatch, build, tmp_path)
+
+
+@pytest.fixture
+def transfers(monkeypatch: pytest.MonkeyPatch) -> Transfers:
+    return Transfers(monkeypatch)
+
+
+@pytest.fixture
+def agents(monkeypatch: pytest.MonkeyPatch) -> DropletAgents:
+    one = DropletAgents(monkeypatch)
+    one.answers["green-1", Verb.FOLLOW_JOB] = ended("success", build=ANSWER)
+    return one
+
+
+@pytest.mark.usefixtures("proxies", "asked")
+def test_the_first_idle_droplet_builds_and_the_store_keeps_what_it_made(
+    store: ArtifactStore, transfers: Transfers, agents: DropletAgents
+) -> None:
+    run = context()
+    result = task().execute(run)
+    assert {name for name, _ in agents.sent} == {"green-1"}
+    assert transfers.sent == [(f"{hashlib.sha256(SOURCE).hexdigest()}.tar.gz", SOURCE)]
+    assert result["release"] == RELEASE
+    assert result["artifact"]["sha256"] == ARTIFACT["sha256"]
+    kept = store.built(result["key"])
+    assert kept is not None
+    assert kept.record.run == "deploy/run"
+    store.verify(kept.record)
+    # What the next tasks require.
+    assert run["ti"].said["done"]["token"] == 7
+    assert run["ti"].said["job_seconds"] == 1.5
+
+
+@pytest.mark.usefixtures("proxies")
+def test_an_artifact_that_is_there_is_taken_and_nothing_is_asked_of_the_forge_or_a_droplet(
+    store: ArtifactStore, transfers: Transfers, agents: DropletAgents, asked: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "artifact").write_bytes(CONTENT)
+    store.put(record(), {}, tmp_path / "artifact")
+    assert task().execute(context())["release"] == RELEASE
+    assert (asked, transfers.sent, agents.sent) == ([], [], [])
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers")
+def test_an_artifact_for_another_perl_is_not_taken(
+    store: ArtifactStore, agents: DropletAgents, tmp_path: Path
+) -> None:
+    (tmp_path / "artifact").write_bytes(CONTENT)
+    store.put(record(key=artifact_key(load_app(APP), REVISION, "another perl")), {}, tmp_path / "artifact")
+    task().execute(context())
+    assert ("green-1", Verb.START_JOB) in agents.sent
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers")
+def test_an_artifact_that_was_changed_in_the_store_ends_the_run(
+    store: ArtifactStore, agents: DropletAgents, tmp_path: Path
+) -> None:
+    (tmp_path / "artifact").write_bytes(CONTENT)
+    store.put(record(), {}, tmp_path / "artifact")
+    (tmp_path / "cache/artifacts" / APP / f"{DIGEST}.tar.gz").write_bytes(b"an artifacT")
+    with pytest.raises(
+        AirflowFailException, match=r"the artifact store .* is not what a build has put there"
+    ):
+        task().execute(context())
+    assert agents.sent == []
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers", "store")
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({}, "the builder's answer is not whole: it is missing"),
+        ({"build": {**ANSWER, "release": f"{'b' * 40}-{'d' * 16}"}}, "has built b+-d+, and not a+"),
+        ({"build": {**ANSWER, "digest": "e" * 64}}, "has built"),
+        ({"build": {**ANSWER, "artifact": {**ARTIFACT, "name": "../../etc/x"}}}, "not whole: artifact.name"),
+        ({"build": {**ANSWER, "artifact": {**ARTIFACT, "size": 1 << 50}}}, "not whole: artifact.size"),
+    ],
+)
+def test_an_answer_that_is_of_something_else_is_refused(
+    agents: DropletAgents, answer: dict[str, Any], text: str
+) -> None:
+    agents.answers["green-1", Verb.FOLLOW_JOB] = ended("success", **answer)
+    with pytest.raises(AirflowFailException, match=text):
+        task().execute(context())
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers", "store")
+def test_the_cause_of_a_failed_build_is_what_the_droplet_gave(agents: DropletAgents) -> None:
+    cause = "bluegreen: fatal error: libpq-fe.h: No such file or directory (install libpq-dev)"
+    agents.answers["green-1", Verb.FOLLOW_JOB] = [
+        {"lines": ["compiling", cause], "cursor": 9},
+        *ended("failed", "exit-code"),
+    ]
+    with pytest.raises(AirflowFailException, match=r"^green-1 .*: fatal error: libpq-fe.h.*libpq-dev\)$"):
+        task().execute(context())
+    assert agents.sent[-1] == ("green-1", Verb.END_JOB)
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers", "store")
+def test_a_build_that_took_too_long_names_the_limit(agents: DropletAgents) -> None:
+    agents.answers["green-1", Verb.FOLLOW_JOB] = ended("failed", "timeout")
+    with pytest.raises(AirflowFailException, match=r"the build was not done within 900 s .*timeouts.build"):
+        task().execute(context())
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers", "store")
+def test_a_build_that_vanished_is_called_so_and_may_be_tried_again(agents: DropletAgents) -> None:
+    agents.answers["green-1", Verb.FOLLOW_JOB] = ended("missing")
+    with pytest.raises(AirflowException, match="its build job is gone") as raised:
+        task().execute(context())
+    assert not isinstance(raised.value, AirflowFailException)
+
+
+@pytest.mark.usefixtures("proxies", "asked")
+def test_what_was_built_is_fetched_before_its_job_is_removed(
+    store: ArtifactStore, transfers: Transfers, agents: DropletAgents
+) -> None:
+    """A retry attaches to the job, and finds there what it has made."""
+    transfers.cut = LOST
+    with pytest.raises(AirflowException):
+        task().execute(context())
+    assert ("green-1", Verb.END_JOB) not in agents.sent
+    transfers.cut = None
+    assert task().execute(context())["release"] == RELEASE
+    assert agents.sent[-1] == ("green-1", Verb.END_JOB)
+
+
+@pytest.mark.usefixtures("asked", "transfers", "store")
+def test_nothing_is_built_while_the_color_has_traffic(proxies: Any, agents: DropletAgents) -> None:
+    proxies.require_idle.side_effect = ProxyError("green has the traffic", "not_idle")
+    with pytest.raises(AirflowFailException, match="green has the traffic"):
+        task().execute(context())
+    assert agents.sent == []
+
+
+@pytest.mark.usefixtures("proxies", "transfers", "store")
+def test_a_secret_that_is_missing_is_reported_before_the_build(
+    agents: DropletAgents, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> None:
+        raise SettingsError("there is no Airflow connection 'shop_env'")
+
+    monkeypatch.setattr(build, "configuration_of", missing)
+    with pytest.raises(AirflowFailException, match="shop_env"):
+        task().execute(context())
+    assert agents.sent == []
+
+
+@pytest.mark.usefixtures("proxies", "transfers", "store")
+def test_without_a_perl_nothing_is_built(agents: DropletAgents, asked: list[str]) -> None:
+    with pytest.raises(AirflowFailException, match="/usr/bin/perl cannot be run there"):
+        task(perl_key="").execute(context())
+    assert asked == []
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers", "store")
+def test_a_droplet_that_a_later_run_has_claimed_is_left_alone(agents: DropletAgents) -> None:
+    agents.answers["green-1", Verb.START_JOB] = Refusal("another run has claimed it")
+    with pytest.raises(AirflowFailException, match="another run has claimed it"):
+        task().execute(context())
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers", "agents")
+def test_old_artifacts_that_cannot_be_removed_do_not_stop_a_deploy(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise BlueGreenError("the store is away")
+
+    monkeypatch.setattr(ArtifactStore, "prune", away)
+    assert task().execute(context())["release"] == RELEASE
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers", "agents")
+def test_what_droplets_run_stays_in_the_store(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    pruned: list[Any] = []
+    monkeypatch.setattr(ArtifactStore, "prune", lambda _self, *how: pruned.append(how))
+    task(in_use=("x", "y")).execute(context())
+    assert pruned == [(10, {RELEASE, "x", "y"})]
+
+
+def test_a_task_that_is_killed_ends_its_build_and_raises_nothing(agents: DropletAgents) -> None:
+    task().on_kill()
+    assert agents.sent == [("green-1", Verb.END_JOB)]
+    agents.answers["green-1", Verb.END_JOB] = LOST
+    task().on_kill()
