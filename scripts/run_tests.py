@@ -19,7 +19,7 @@ from typing import IO
 
 PYTEST = (
     *(sys.executable, "-m", "pytest"),
-    *(f"--ignore=tests/{part}" for part in ("compose", "metrics", "plain_host")),
+    *(f"--ignore=tests/{part}" for part in ("compose", "metrics", "plain_host", "sandbox/examples")),
 )
 # Arguments of pytest for each run of a lane. The tests of a file stay together, because they share fixtures.
 WITH_AIRFLOW = (("-m", "airflow"),)

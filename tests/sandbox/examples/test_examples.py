@@ -22,7 +22,7 @@ from sandbox import Sandbox
 from sandbox.examples import NAMES
 from sandbox.traffic_records import Summary, read, summarize
 from tests.sandbox.droplets import Shop
-from tests.sandbox.example_fleets import Database, ExampleFleet, example_airflow
+from tests.sandbox.examples.example_fleets import Database, ExampleFleet, example_airflow
 from tests.waiting import until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(1500)]
