@@ -1,4 +1,4 @@
-"""Real distributions for the CPAN mirror: the upstream tarballs of Debian's source packages, fetched once."""
+"""Real distributions for the CPAN mirror, fetched once: upstream's tarballs of Debian's source packages."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from sandbox.cpan.mirror import index_line
+from sandbox.cpan.repackaged import Package, pack
 from sandbox.errors import SandboxError
 from sandbox.image import CACHE, SUITES
 
@@ -34,7 +35,7 @@ COMPRESSED = {".xz": lzma, ".bz2": bz2}
 
 def directory() -> Path:
     """Return where the distributions are, or will be once they have been fetched."""
-    recipe = json.dumps([NAMES, PROVIDES.read_text()])
+    recipe = json.dumps([NAMES, PROVIDES.read_text(), Path(__file__).with_name("repackaged.py").read_text()])
     return CACHE / f"cpan-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
 
@@ -71,16 +72,13 @@ def _build(made: Path, say: Callable[[str], None]) -> None:
         fetched, new = Path(work, "fetched"), Path(work, "new")
         fetched.mkdir()
         _fetch(fetched)
-        new.mkdir()
-        unpacked = {}
-        for number, tarball in enumerate(sorted(fetched.glob("*.orig.tar.*"))):
-            unpacked[Path(work, "unpacked", str(number))] = tarball
-        missing = len(_missing(fetched))
-        if missing > len(NAMES) / 2:
-            raise SandboxError(f"apt can fetch only {len(unpacked)} of {len(NAMES)} source packages")
+        missing = [name for name in _missing(fetched) if not any(fetched.glob(f"{name}_*.deb"))]
+        if len(missing) > len(NAMES) / 2:
+            raise SandboxError(f"apt cannot fetch {len(missing)} of {len(NAMES)} packages: {missing[0]} …")
         if missing:
-            say(f"{missing} of {len(NAMES)} source packages cannot be fetched, and are left out")
-        _add(new, unpacked)
+            say(f"Left out, because apt cannot fetch them: {' '.join(missing)}")
+        places = _unpack(fetched, Path(work, "unpacked"))
+        _add(new, places)
         new.rename(made)
 
 
@@ -90,7 +88,7 @@ def _fetch(target: Path) -> None:
     (state / "lists/partial").mkdir(parents=True)
     listed = _apt("apt-get", "indextargets", "--format", SOURCE_FIELDS, "Created-By: Packages")
     places = _with_other_suites({tuple(line.split()) for line in listed.splitlines()})
-    lines = sorted(f"deb-src {' '.join(place)}\n" for place in places)
+    lines = sorted(f"{kind} {' '.join(place)}\n" for place in places for kind in ("deb", "deb-src"))
     (state / "sources.list").write_text("".join(lines))
     options = {
         "Dir::State::Lists": state / "lists",
@@ -110,6 +108,8 @@ def _fetch(target: Path) -> None:
             # One unknown name keeps apt from fetching any of them.
             for name in missing:
                 _download(words, [name], suite, target)
+    for name in _missing(target):
+        _apt("apt-get", *words, "download", name, cwd=target, check=False)
 
 
 def _with_other_suites(places: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
@@ -145,20 +145,43 @@ def _apt(*command: str, cwd: Path | None = None, check: bool = True) -> str:
     return done.stdout
 
 
-def _add(new: Path, tarballs: dict[Path, Path]) -> None:
-    """Write the distributions and the lines of their index.
+def _unpack(fetched: Path, unpacked: Path) -> dict[Path, Path]:
+    """Unpack what has been fetched; return the tarball of each distribution by its directory.
 
-    :param tarballs: by the directory to unpack each of them in.
+    A binary package becomes a tarball first.
     """
-    paths: dict[str, str] = {}
-    for place, tarball in tarballs.items():
-        place.mkdir(parents=True)
+    unpacked.mkdir()
+    places = {}
+    modules: dict[str, str] = {}
+    for tarball in sorted(fetched.glob("*.orig.tar.*")):
+        source = tarball.name.partition("_")[0]
+        place = unpacked / source
         with tarfile.open(tarball) as archive:
             archive.extractall(place, filter="data")
         name = _name_of(place)
-        if name is None:
-            continue
-        paths[str(place)] = path = f"{AUTHOR}/{name}.tar.gz"
+        if name is not None:
+            places[place] = tarball
+            modules[source] = name.rpartition("-")[0].replace("-", "::")
+    packages = {file.name.partition("_")[0]: Package.of(file) for file in sorted(fetched.glob("*.deb"))}
+    for source, package in packages.items():
+        if package is not None:
+            modules[source] = package.name.replace("-", "::")
+    for source, package in packages.items():
+        place = unpacked / source
+        if package is not None and package.unpack(place, modules.get):
+            places[place] = fetched / f"{source}.made.tar.gz"
+            pack(place, places[place])
+    return places
+
+
+def _add(new: Path, places: dict[Path, Path]) -> None:
+    """Write the distributions and the lines of their index.
+
+    :param places: each distribution's tarball, by the directory that it is unpacked in.
+    """
+    paths: dict[str, str] = {}
+    for place, tarball in places.items():
+        paths[str(place)] = path = f"{AUTHOR}/{_name_of(place)}.tar.gz"
         file = new / "authors/id" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         _compress(tarball, file)
