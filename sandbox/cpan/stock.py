@@ -11,8 +11,7 @@ import lzma
 import shutil
 import subprocess
 import tarfile
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +67,20 @@ def ensure(say: Callable[[str], None] = print) -> Path:
 
 
 def _build(made: Path, say: Callable[[str], None]) -> None:
-    with tempfile.TemporaryDirectory(prefix=f"{made.name}.", dir=CACHE) as work:
-        fetched, new = Path(work, "fetched"), Path(work, "new")
-        fetched.mkdir()
-        _fetch(fetched)
-        missing = [name for name in _missing(fetched) if not any(fetched.glob(f"{name}_*.deb"))]
-        if len(missing) > len(NAMES) / 2:
-            raise SandboxError(f"apt cannot fetch {len(missing)} of {len(NAMES)} packages: {missing[0]} …")
-        if missing:
-            say(f"Left out, because apt cannot fetch them: {' '.join(missing)}")
-        places = _unpack(fetched, Path(work, "unpacked"))
-        _add(new, places)
-        new.rename(made)
+    # One that was killed has left its files there.
+    work = made.with_suffix(".building")
+    shutil.rmtree(work, ignore_errors=True)
+    fetched, new = work / "fetched", work / "new"
+    fetched.mkdir(parents=True)
+    _fetch(fetched)
+    missing = [name for name in _missing(fetched) if not any(fetched.glob(f"{name}_*.deb"))]
+    if len(missing) > len(NAMES) / 2:
+        raise SandboxError(f"apt cannot fetch {len(missing)} of {len(NAMES)} packages: {missing[0]} …")
+    if missing:
+        say(f"Left out, because apt cannot fetch them: {' '.join(missing)}")
+    _add(new, _unpack(fetched, work / "unpacked"))
+    new.rename(made)
+    shutil.rmtree(work)
 
 
 def _fetch(target: Path) -> None:
@@ -101,15 +102,29 @@ def _fetch(target: Path) -> None:
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     # Some of a machine's sources may have no source packages, and an archive may lack some: others have them.
     _apt("apt-get", *words, "update", check=False)
-    for suite in sorted({place[1] for place in places if "-" not in place[1]}):
-        missing = _missing(target)
-        _download(words, missing, suite, target)
-        if _missing(target) == missing:
-            # One unknown name keeps apt from fetching any of them.
-            for name in missing:
-                _download(words, [name], suite, target)
-    for name in _missing(target):
-        _apt("apt-get", *words, "download", name, cwd=target, check=False)
+    versions = _versions(_apt("apt-cache", *words, "showsrc", "--only-source", *NAMES, check=False))
+    for attempt in range(max(map(len, versions.values()), default=0)):
+        missing = [name for name in _missing(target) if len(versions.get(name, ())) > attempt]
+        sources = [f"{name}={versions[name][attempt]}" for name in missing]
+        _apt("apt-get", *words, "source", "--download-only", "--tar-only", *sources, cwd=target, check=False)
+    # One unknown name would keep apt from fetching any of them.
+    known = set(_apt("apt-cache", *words, "pkgnames").split())
+    binaries = [name for name in _missing(target) if name in known]
+    if binaries:
+        _apt("apt-get", *words, "download", *binaries, cwd=target, check=False)
+
+
+def _versions(shown: str) -> dict[str, list[str]]:
+    """Return the versions of each source package that an archive lists, this machine's release first.
+
+    :param shown: what ``apt-cache showsrc`` prints: fields, with an empty line after each version.
+    """
+    versions: dict[str, list[str]] = {}
+    for stanza in shown.split("\n\n"):
+        fields = dict(line.partition(": ")[::2] for line in stanza.splitlines() if not line.startswith(" "))
+        if "Package" in fields:
+            versions.setdefault(fields["Package"], []).append(fields["Version"])
+    return versions
 
 
 def _with_other_suites(places: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
@@ -128,11 +143,6 @@ def _with_other_suites(places: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
 
 def _missing(target: Path) -> list[str]:
     return [name for name in NAMES if not any(target.glob(f"{name}_*.orig.tar.*"))]
-
-
-def _download(words: Sequence[str], names: Sequence[str], suite: str, target: Path) -> None:
-    sources = [f"{name}/{suite}" for name in names]
-    _apt("apt-get", *words, "source", "--download-only", "--tar-only", *sources, cwd=target, check=False)
 
 
 def _apt(*command: str, cwd: Path | None = None, check: bool = True) -> str:
@@ -161,7 +171,10 @@ def _unpack(fetched: Path, unpacked: Path) -> dict[Path, Path]:
         name = _name_of(place)
         if name is not None:
             places[place] = tarball
-            modules[source] = name.rpartition("-")[0].replace("-", "::")
+            *_, last = words = name.split("-")[:-1]
+            # Not every distribution is called like one of its modules: libwww-perl is not.
+            if any(place.rglob(f"{last}.pm")):
+                modules[source] = "::".join(words)
     packages = {file.name.partition("_")[0]: Package.of(file) for file in sorted(fetched.glob("*.deb"))}
     for source, package in packages.items():
         if package is not None:
