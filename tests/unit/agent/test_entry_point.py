@@ -31,6 +31,17 @@ def test_a_step_of_a_job_cannot_be_called_by_itself(tmp_path: Path, verb: Verb) 
     assert json.loads(done.stdout)["error"] == "bad_request"
 
 
+@pytest.mark.parametrize(
+    "request_", [{}, {"steps": []}, {"steps": [{"verb": "x", "request": {}}]}, {"steps": 1}]
+)
+def test_a_job_without_a_program_has_a_cause(tmp_path: Path, request_: Any) -> None:
+    done = run(tmp_path, Verb.JOB, request_)
+    assert (done.returncode, done.stdout) == (
+        1,
+        "bluegreen: it is no program; a job is started by start_job\n",
+    )
+
+
 def test_the_last_line_of_a_job_that_fails_is_the_cause(tmp_path: Path) -> None:
     (tmp_path / "run/bluegreen").mkdir(parents=True)
     about = {"app": "app-shop", "unit": "bluegreen-app-shop-1"}
