@@ -77,7 +77,7 @@ def _stock_cpan(_options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     box = Sandbox.attach(options.dir)
-    print(f"{box.name}: API {box.api_url}, repositories {box.git_url}, directory {box.layout.directory}")
+    print(f"{box.name}: API {box.api_url}, forge {box.forge_url}, CPAN {box.cpan_url}")
     rows: list[tuple[str, ...]] = [("DROPLET", "NAME", "STATE", "PUBLIC", "PRIVATE", "TAGS")]
     for shown in box.droplets():
         state = shown["status"] if shown["link_is_up"] else f"{shown['status']}, link cut"

@@ -176,7 +176,7 @@ def _rules(network: Network) -> list[tuple[str, list[str]]]:
     Of the host they do not reach the forge; the connection is refused, so that nothing waits for it.
     """
     bridge = network.bridge
-    forge = ["-p", "tcp", "--dport", f"{FORGE_HTTP}:{FORGE_SSH}", "-j", "REJECT"]
+    forge = ["-d", network.gateway, "-p", "tcp", "--dport", f"{FORGE_HTTP}:{FORGE_SSH}", "-j", "REJECT"]
     machines = (
         f"{each(FIRST_HOST)}-{each(LAST_HOST)}" for each in (network.public_address, network.private_address)
     )

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # Prints which modules unpacked distributions have, as JSON: {directory: {module: version, or null}}.
-# A package counts only in the file that is called like it: others are a distribution's own matter.
-# Usage: provides.pl DIRECTORY...
+# A package counts only in the file that is called like it: others are a distribution's own matter. Old
+# distributions have the file of A::B as B.pm at their top.
+# Usage: provides.pl DIRECTORY...   (each holds the one directory of a distribution)
 use strict;
 use warnings;
 
@@ -19,8 +20,9 @@ for my $directory (@ARGV) {
         return if $path !~ /\.pm\z/ || $path =~ $private;
         my $metadata = Module::Metadata->new_from_file($File::Find::name) or return;
         for my $package ($metadata->packages_inside) {
-            my $expected = join('/', split /::/, $package) . '.pm';
-            next if "/$path" !~ m{/\Q$expected\E\z};
+            my @parts = split /::/, $package;
+            my $expected = join('/', @parts) . '.pm';
+            next if $path !~ m{/\Q$expected\E\z} && $path !~ m{^/[^/]+/\Q$parts[-1]\E\.pm\z};
             my $version = $metadata->version($package);
             $found{$directory}{$package} = defined $version ? $version->stringify : undef;
         }

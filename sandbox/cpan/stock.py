@@ -1,4 +1,4 @@
-"""Real distributions for the CPAN mirror: the upstream tarballs of Debian's source packages, fetched once."""
+"""Real distributions for the CPAN mirror, fetched once: upstream's tarballs of Debian's source packages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import lzma
 import shutil
 import subprocess
 import tarfile
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sandbox.cpan.mirror import index_line
+from sandbox.cpan.repackaged import Package, pack
 from sandbox.errors import SandboxError
 from sandbox.image import CACHE, SUITES
 
@@ -34,7 +34,7 @@ COMPRESSED = {".xz": lzma, ".bz2": bz2}
 
 def directory() -> Path:
     """Return where the distributions are, or will be once they have been fetched."""
-    recipe = json.dumps([NAMES, PROVIDES.read_text()])
+    recipe = json.dumps([NAMES, PROVIDES.read_text(), Path(__file__).with_name("repackaged.py").read_text()])
     return CACHE / f"cpan-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
 
@@ -67,21 +67,20 @@ def ensure(say: Callable[[str], None] = print) -> Path:
 
 
 def _build(made: Path, say: Callable[[str], None]) -> None:
-    with tempfile.TemporaryDirectory(prefix=f"{made.name}.", dir=CACHE) as work:
-        fetched, new = Path(work, "fetched"), Path(work, "new")
-        fetched.mkdir()
-        _fetch(fetched)
-        new.mkdir()
-        unpacked = {}
-        for number, tarball in enumerate(sorted(fetched.glob("*.orig.tar.*"))):
-            unpacked[Path(work, "unpacked", str(number))] = tarball
-        missing = len(_missing(fetched))
-        if missing > len(NAMES) / 2:
-            raise SandboxError(f"apt can fetch only {len(unpacked)} of {len(NAMES)} source packages")
-        if missing:
-            say(f"{missing} of {len(NAMES)} source packages cannot be fetched, and are left out")
-        _add(new, unpacked)
-        new.rename(made)
+    # One that was killed has left its files there.
+    work = made.with_suffix(".building")
+    shutil.rmtree(work, ignore_errors=True)
+    fetched, new = work / "fetched", work / "new"
+    fetched.mkdir(parents=True)
+    _fetch(fetched)
+    missing = [name for name in _missing(fetched) if not any(fetched.glob(f"{name}_*.deb"))]
+    if len(missing) > len(NAMES) / 2:
+        raise SandboxError(f"apt cannot fetch {len(missing)} of {len(NAMES)} packages: {missing[0]} …")
+    if missing:
+        say(f"Left out, because apt cannot fetch them: {' '.join(missing)}")
+    _add(new, _unpack(fetched, work / "unpacked"))
+    new.rename(made)
+    shutil.rmtree(work)
 
 
 def _fetch(target: Path) -> None:
@@ -90,7 +89,7 @@ def _fetch(target: Path) -> None:
     (state / "lists/partial").mkdir(parents=True)
     listed = _apt("apt-get", "indextargets", "--format", SOURCE_FIELDS, "Created-By: Packages")
     places = _with_other_suites({tuple(line.split()) for line in listed.splitlines()})
-    lines = sorted(f"deb-src {' '.join(place)}\n" for place in places)
+    lines = sorted(f"{kind} {' '.join(place)}\n" for place in places for kind in ("deb", "deb-src"))
     (state / "sources.list").write_text("".join(lines))
     options = {
         "Dir::State::Lists": state / "lists",
@@ -103,13 +102,29 @@ def _fetch(target: Path) -> None:
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     # Some of a machine's sources may have no source packages, and an archive may lack some: others have them.
     _apt("apt-get", *words, "update", check=False)
-    for suite in sorted({place[1] for place in places if "-" not in place[1]}):
-        missing = _missing(target)
-        _download(words, missing, suite, target)
-        if _missing(target) == missing:
-            # One unknown name keeps apt from fetching any of them.
-            for name in missing:
-                _download(words, [name], suite, target)
+    versions = _versions(_apt("apt-cache", *words, "showsrc", "--only-source", *NAMES, check=False))
+    for attempt in range(max(map(len, versions.values()), default=0)):
+        missing = [name for name in _missing(target) if len(versions.get(name, ())) > attempt]
+        sources = [f"{name}={versions[name][attempt]}" for name in missing]
+        _apt("apt-get", *words, "source", "--download-only", "--tar-only", *sources, cwd=target, check=False)
+    # One unknown name would keep apt from fetching any of them.
+    known = set(_apt("apt-cache", *words, "pkgnames").split())
+    binaries = [name for name in _missing(target) if name in known]
+    if binaries:
+        _apt("apt-get", *words, "download", *binaries, cwd=target, check=False)
+
+
+def _versions(shown: str) -> dict[str, list[str]]:
+    """Return the versions of each source package that an archive lists, this machine's release first.
+
+    :param shown: what ``apt-cache showsrc`` prints: fields, with an empty line after each version.
+    """
+    versions: dict[str, list[str]] = {}
+    for stanza in shown.split("\n\n"):
+        fields = dict(line.partition(": ")[::2] for line in stanza.splitlines() if not line.startswith(" "))
+        if "Package" in fields:
+            versions.setdefault(fields["Package"], []).append(fields["Version"])
+    return versions
 
 
 def _with_other_suites(places: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
@@ -130,11 +145,6 @@ def _missing(target: Path) -> list[str]:
     return [name for name in NAMES if not any(target.glob(f"{name}_*.orig.tar.*"))]
 
 
-def _download(words: Sequence[str], names: Sequence[str], suite: str, target: Path) -> None:
-    sources = [f"{name}/{suite}" for name in names]
-    _apt("apt-get", *words, "source", "--download-only", "--tar-only", *sources, cwd=target, check=False)
-
-
 def _apt(*command: str, cwd: Path | None = None, check: bool = True) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
@@ -145,20 +155,46 @@ def _apt(*command: str, cwd: Path | None = None, check: bool = True) -> str:
     return done.stdout
 
 
-def _add(new: Path, tarballs: dict[Path, Path]) -> None:
-    """Write the distributions and the lines of their index.
+def _unpack(fetched: Path, unpacked: Path) -> dict[Path, Path]:
+    """Unpack what has been fetched; return the tarball of each distribution by its directory.
 
-    :param tarballs: by the directory to unpack each of them in.
+    A binary package becomes a tarball first.
     """
-    paths: dict[str, str] = {}
-    for place, tarball in tarballs.items():
-        place.mkdir(parents=True)
+    unpacked.mkdir()
+    places = {}
+    modules: dict[str, str] = {}
+    for tarball in sorted(fetched.glob("*.orig.tar.*")):
+        source = tarball.name.partition("_")[0]
+        place = unpacked / source
         with tarfile.open(tarball) as archive:
             archive.extractall(place, filter="data")
         name = _name_of(place)
-        if name is None:
-            continue
-        paths[str(place)] = path = f"{AUTHOR}/{name}.tar.gz"
+        if name is not None:
+            places[place] = tarball
+            *_, last = words = name.split("-")[:-1]
+            # Not every distribution is called like one of its modules: libwww-perl is not.
+            if any(place.rglob(f"{last}.pm")):
+                modules[source] = "::".join(words)
+    packages = {file.name.partition("_")[0]: Package.of(file) for file in sorted(fetched.glob("*.deb"))}
+    for source, package in packages.items():
+        if package is not None:
+            modules[source] = package.name.replace("-", "::")
+    for source, package in packages.items():
+        place = unpacked / source
+        if package is not None and package.unpack(place, modules.get):
+            places[place] = fetched / f"{source}.made.tar.gz"
+            pack(place, places[place])
+    return places
+
+
+def _add(new: Path, places: dict[Path, Path]) -> None:
+    """Write the distributions and the lines of their index.
+
+    :param places: each distribution's tarball, by the directory that it is unpacked in.
+    """
+    paths: dict[str, str] = {}
+    for place, tarball in places.items():
+        paths[str(place)] = path = f"{AUTHOR}/{_name_of(place)}.tar.gz"
         file = new / "authors/id" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         _compress(tarball, file)

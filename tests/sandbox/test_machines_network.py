@@ -72,7 +72,7 @@ def test_machines_are_kept_from_the_forge_before_anything_is_accepted(tmp_path: 
     for policy in ("ACCEPT", "DROP"):
         rules = in_namespace(tmp_path, "0", policy)["up"]
         assert isinstance(rules, list)
-        about = [line for line in rules if "INPUT -i bgs1 " in line]
+        about = [line for line in rules if "-A INPUT " in line and "-i bgs1 " in line]
         assert [("198.18.1.10-" in line, "198.19.1.10-" in line) for line in about[:2]] == [
             (False, True),
             (True, False),

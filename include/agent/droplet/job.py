@@ -48,8 +48,11 @@ def job(call: Call, request: Json) -> Json:
     """
     os.environ.update({"PATH": PATH, "LC_ALL": "C.UTF-8"})
     os.umask(0o022)
-    steps = [(Verb(step["verb"]), step["request"]) for step in request["steps"]]
-    this = Job.of(call, steps[0][1])
+    try:
+        steps = [(Verb(step["verb"]), step["request"]) for step in request["steps"]]
+        this = Job.of(call, steps[0][1])
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise AgentError(Code.BAD_REQUEST, "it is no program; a job is started by start_job") from None
     with _frame(call, this, steps):
         answers = {verb.value: _answer_of(this, verb, wanted) for verb, wanted in steps}
     data = json.dumps(answers).encode()

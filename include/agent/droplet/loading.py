@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from agent.call import Call
+from agent.droplet.app_paths import AppPaths
 from agent.droplet.caged import run_caged
 from agent.droplet.failure_cause import failure_cause
 from agent.droplet.installing import require_user
@@ -43,6 +44,7 @@ def load(call: Call, request: Json) -> Json:
     require_user(app)
     if not command or not directory.is_dir():
         raise AgentError(Code.FAILED, f"the release {release} is not on this droplet")
+    _require_environment(app, properties)
     say("loading the app")
     local = local_properties(str(app.paths.units / f"{app.service}.d/local.conf"), properties)
     limits = (f"StateDirectory={app.name}", f"RuntimeMaxSec={timeout + UNIT_AFTER:g}")
@@ -56,6 +58,17 @@ def load(call: Call, request: Json) -> Json:
     if is_full(app.root, done.output):
         raise AgentError(Code.FAILED, f"the app does not load: {no_space(app)}")
     raise AgentError(Code.FAILED, f"the app does not load: {perl_cause(done.output, directory)}")
+
+
+def _require_environment(app: AppPaths, properties: list[str]) -> None:
+    """Make sure that the files are there that the app's environment is read from; systemd would not say why.
+
+    :raises AgentError: with the code ``failed``.
+    """
+    for one in properties:
+        name, _, path = one.partition("=")
+        if name == "EnvironmentFile" and path.startswith("/") and not (app.paths.root / path[1:]).is_file():
+            raise AgentError(Code.FAILED, f"{path} is not on this droplet; run a deploy, which delivers it")
 
 
 def perl_cause(output: str, directory: Path) -> str:

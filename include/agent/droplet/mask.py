@@ -77,6 +77,17 @@ def environment_in(text: str) -> dict[str, str]:  # noqa: C901
     return found
 
 
+# What a key looks like in a file, as base64 or hexadecimal digits.
+KEY = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
+KINDS = (re.compile("[0-9]"), re.compile("[A-Za-z]"))
+
+
+def secrets_in(text: str) -> set[str]:
+    """Return what is probably secret in a file of which the most is not, such as a framework's settings."""
+    keys = {one for one in KEY.findall(text) if all(kind.search(one) for kind in KINDS)}
+    return keys.union(*(pattern.findall(text) for pattern in SECRETS_IN))
+
+
 def spellings(value: str) -> Iterator[str]:
     """Return how a value may be written in a text, as it is and otherwise."""
     secrets = {value, *(line.strip() for line in value.splitlines())}

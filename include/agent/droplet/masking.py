@@ -1,4 +1,7 @@
-"""What is hidden in a job's log: every value that the app runs with on this droplet, or is about to."""
+"""What is hidden in a job's log: what the app runs with on this droplet, or is about to.
+
+Each value of its environment is, and of delivered files what looks like a secret.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from agent.configuration import content_of
 from agent.droplet.jobs import Job
-from agent.droplet.mask import Mask, environment_of
+from agent.droplet.mask import Mask, environment_of, secrets_in
 
 
 class JobMask:
@@ -29,7 +33,11 @@ class JobMask:
         environments = [app.environment, *sorted(app.configurations.glob("*/environment"))]
         signature = [_signature(path) for path in (*environments, self.job.program)]
         if signature != self._signature:
-            self._mask = Mask(*map(environment_of, environments), *_delivered_by(self.job.program))
+            self._mask = Mask(
+                *map(environment_of, environments),
+                *map(_in_file, app.configurations.glob("*/files/**/*")),
+                *_delivered_by(self.job.program),
+            )
             self._signature = signature
 
     def __call__(self, line: str) -> str:
@@ -45,14 +53,25 @@ def _signature(path: Path) -> object:
     return str(path), about.st_ino, about.st_size, about.st_mtime_ns
 
 
+def _in_file(path: Path) -> dict[str, str]:
+    # A job may be removing its configuration right now.
+    with contextlib.suppress(FileNotFoundError):
+        return _named(path.name, path.read_bytes()) if path.is_file() else {}
+    return {}
+
+
+def _named(name: str, data: bytes) -> dict[str, str]:
+    """Return what is secret in a delivered file, as lines of one value with the file's name."""
+    return {name: "\n".join(sorted(secrets_in(data.decode(errors="replace"))))}
+
+
 def _delivered_by(program: Path) -> list[dict[str, str]]:
-    """Return the variables of the configurations that a job's steps deliver."""
+    """Return what the configurations hold that a job's steps deliver."""
     found: list[dict[str, str]] = []
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        steps: list[Any] = json.loads(program.read_bytes())["steps"]
-        found += [
-            dict(step["request"]["configuration"]["variables"])
-            for step in steps
-            if isinstance(step["request"].get("configuration"), dict)
-        ]
+        for step in json.loads(program.read_bytes())["steps"]:
+            wanted: Any = step["request"].get("configuration")
+            if isinstance(wanted, dict):
+                found.append(dict(wanted["variables"]))
+                found += [_named(Path(one["path"]).name, content_of(one)) for one in wanted["files"]]
     return found

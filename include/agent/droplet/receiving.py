@@ -38,8 +38,8 @@ def receive(call: Call, request: Json) -> Json:
             return {"needed": False}
         # What it says is no answer.
         with contextlib.redirect_stdout(sys.stderr):
-            make_room(app)
-        check_room(app)
+            make_room(app, file["size"])
+        check_room(app, file["size"])
     return {"needed": True}
 
 

@@ -22,14 +22,15 @@ MIN_FREE_INODES, RESERVE_INODES = 2_500, 20_000
 _UNCOUNTED = 1_000_000_000
 
 
-def check_room(app: AppPaths) -> None:
+def check_room(app: AppPaths, sent: int = 0) -> None:
     """Make sure that there is room for a release.
 
+    :param sent: bytes of a file that is to be sent to the droplet before.
     :raises AgentError: with the code ``failed``.
     """
-    free, inodes = free_mb(app.root), free_inodes(app.root)
-    if free < MIN_FREE_MB:
-        why = f"{free} MB are free, {MIN_FREE_MB} MB are needed"
+    free, inodes, needed = free_mb(app.root), free_inodes(app.root), MIN_FREE_MB + (sent >> 20)
+    if free < needed:
+        why = f"{free} MB are free, {needed} MB are needed"
     elif inodes < MIN_FREE_INODES:
         why = f"it has room for {inodes} more files, {MIN_FREE_INODES} are needed"
     else:
@@ -37,17 +38,18 @@ def check_room(app: AppPaths) -> None:
     raise AgentError(Code.FAILED, f"{no_space(app)}: {why}")
 
 
-def make_room(app: AppPaths) -> None:
+def make_room(app: AppPaths, sent: int = 0) -> None:
     """Use the reserve if there is too little room without it; the caller holds the claims.
 
     The app is stopped first, because it would fill the reserve, too; only idle droplets are deployed to.
+
+    :param sent: bytes of a file that is to be sent to the droplet before.
     """
+    needed = MIN_FREE_MB + (sent >> 20)
     reserve, old = app.root / "reserve", app.root / "reserve.old"
     for path in (old, app.root / "reserve.new"):
         remove_tree(path)
-    if not reserve.exists() or (
-        free_mb(app.root) >= MIN_FREE_MB and free_inodes(app.root) >= MIN_FREE_INODES
-    ):
+    if not reserve.exists() or (free_mb(app.root) >= needed and free_inodes(app.root) >= MIN_FREE_INODES):
         return
     print(
         f"the disk is full, so {app.service} is stopped, and the {RESERVE_MB} MB and {RESERVE_INODES} files "

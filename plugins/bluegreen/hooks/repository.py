@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.log import mask_secret
@@ -18,7 +15,7 @@ from bluegreen.errors import SettingsError
 from bluegreen.hooks.connection import get_connection, usable_connection
 from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.archive import Source, write_source
-from bluegreen.source.cache import cache_directory, own_directory
+from bluegreen.source.cache import room_for_source
 from bluegreen.source.git import SSH_OPTIONS
 from bluegreen.source.needed import needed_paths
 
@@ -26,9 +23,6 @@ if TYPE_CHECKING:
     from airflow.providers.git.hooks.git import GitHook
 
     from bluegreen.settings.app import App
-
-# Seconds; a source that is older was left by a task that was killed.
-LEFT_BEHIND = 86400.0
 
 # The provider's hook changes the environment of the whole process, and puts it back.
 _environment = threading.RLock()
@@ -41,17 +35,12 @@ def with_source(app: App, revision: str) -> Iterator[Source]:
     :raises RefError: if there is no such source, or it cannot be read; the text says why in one line.
     :raises SettingsError: if the Airflow connection is missing or not usable.
     """
-    sources = own_directory(cache_directory() / "sources")
-    for left in sources.iterdir():
-        if time.time() - left.stat().st_mtime > LEFT_BEHIND:
-            shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(dir=sources) as directory:
-        target = Path(directory) / "source.tar.gz"
+    with room_for_source() as directory:
         with repository_access(app) as access:
             source = write_source(
                 app.repository,
                 revision,
-                target,
+                directory / "source.tar.gz",
                 root=app.server.root,
                 needed=needed_paths(app),
                 access=access,

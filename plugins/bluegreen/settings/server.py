@@ -13,6 +13,8 @@ from bluegreen.settings.fields import AbsolutePath, RelativePath, UrlPath, Words
 from bluegreen.settings.section import Line, Section
 
 DEBIANS_PERL = "/usr/bin/perl"
+# What bluegreen.release.cage hides from an app, or replaces (systemd.exec(5), ProtectHome= and PrivateTmp=).
+_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108
 # Less does not hold one perl with a web server.
 LEAST_MEGABYTES = 64
 
@@ -74,6 +76,15 @@ def _root(root: str) -> str:
     return root if root == "." else relative_path(root)
 
 
+def _perl(path: str) -> str:
+    if ".." in path.split("/") or path.startswith(_HIDDEN):
+        raise ValueError(
+            f"allowed is the path of a program that an app can see in its cage: without '..', and not below "
+            f"{', '.join(_HIDDEN)}"
+        )
+    return path
+
+
 def _memory(text: str) -> str:
     match = re.fullmatch(r"([1-9][0-9]{0,6})([MG])", text)
     if match is None or (match[2] == "M" and int(match[1]) < LEAST_MEGABYTES):
@@ -92,7 +103,7 @@ class ServerSettings(Section):
     root: Annotated[str, AfterValidator(_root)] = "."
     psgi: RelativePath = "app.psgi"
     script: RelativePath | None = None
-    perl: AbsolutePath = DEBIANS_PERL
+    perl: Annotated[AbsolutePath, AfterValidator(_perl)] = DEBIANS_PERL
     lib: list[RelativePath] = ["lib"]
     port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     workers: Annotated[int, Field(ge=1, le=512)] = 8

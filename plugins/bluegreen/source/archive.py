@@ -14,6 +14,7 @@ from typing import IO
 
 from bluegreen.errors import RefError
 from bluegreen.source.access import OWN_CONFIGURATION, Access
+from bluegreen.source.cache import unusable
 from bluegreen.source.export import LARGEST_SOURCE, LONGEST_TARGET, Export, Room, export
 from bluegreen.source.submodules import Submodule
 
@@ -74,25 +75,28 @@ def write_source(
     :param access: the credentials for the repository and its submodules.
     :raises RefError: if there is no such source, or it cannot be read; the text says why in one line.
     """
-    with TemporaryDirectory(prefix="parts-", dir=target.parent) as directory:
-        parts = _Parts(Path(directory), access)
-        own = parts.add(repository, revision, "", root=root, needed=needed)
-        committed = min(max(own.committed, 0), LATEST_DATE)
-        written = Path(directory) / "source.tar.gz"
-        files, unpacked = _write(written, parts.exports, committed)
-        with written.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        written.replace(target)
-    return Source(
-        path=target,
-        revision=revision,
-        committed=committed,
-        trees={path: part.tree for path, part in parts.exports.items()},
-        sha256=sha256,
-        size=target.stat().st_size,
-        files=files,
-        unpacked=unpacked,
-    )
+    try:
+        with TemporaryDirectory(prefix="parts-", dir=target.parent) as directory:
+            parts = _Parts(Path(directory), access)
+            own = parts.add(repository, revision, "", root=root, needed=needed)
+            committed = min(max(own.committed, 0), LATEST_DATE)
+            written = Path(directory) / "source.tar.gz"
+            files, unpacked = _write(written, parts.exports, committed)
+            with written.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            written.replace(target)
+            return Source(
+                path=target,
+                revision=revision,
+                committed=committed,
+                trees={path: part.tree for path, part in parts.exports.items()},
+                sha256=sha256,
+                size=target.stat().st_size,
+                files=files,
+                unpacked=unpacked,
+            )
+    except OSError as error:
+        raise unusable(target.parent, error) from None
 
 
 class _Parts:

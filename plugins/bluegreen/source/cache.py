@@ -7,9 +7,10 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bluegreen.errors import RefError
@@ -19,6 +20,8 @@ LOCK_SECONDS = 300.0
 LOCK_INTERVAL = 0.1
 # A mirror is removed after this time without use; the next run that needs it fetches it again.
 UNUSED_SECONDS = 90 * 86400.0
+# A source that is older was left by a task that was killed: sending one takes minutes.
+LEFT_BEHIND_SECONDS = 86400.0
 
 
 class BusyError(RefError):
@@ -50,16 +53,38 @@ def locked_mirror(repository: str, access: str = "") -> Iterator[tuple[Path, int
     try:
         lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _unusable(directory, error) from None
+        raise unusable(directory, error) from None
     try:
         _wait(lock, repository)
         os.utime(lock)
         _remove_unused(directory)
         yield path, lock
     except OSError as error:
-        raise _unusable(directory, error) from None
+        raise unusable(directory, error) from None
     finally:
         os.close(lock)
+
+
+@contextmanager
+def room_for_source() -> Iterator[Path]:
+    """Yield an empty directory of the cache for the source of one task, and remove it at the end.
+
+    :raises RefError: if the cache cannot be used; the text names the directory and its setting.
+    """
+    sources = own_directory(cache_directory() / "sources")
+    for left in sources.iterdir():
+        # Another task may remove it at the same time.
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    try:
+        directory = Path(tempfile.mkdtemp(dir=sources))
+    except OSError as error:
+        raise unusable(sources, error) from None
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def size_of(directory: Path) -> int:
@@ -89,7 +114,7 @@ def own_directory(directory: Path) -> Path:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.stat()
     except OSError as error:
-        raise _unusable(directory, error) from None
+        raise unusable(directory, error) from None
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise RefError(
             f"{directory} belongs to another user, or others may write to it, so a mirror there cannot be "
@@ -98,7 +123,8 @@ def own_directory(directory: Path) -> Path:
     return directory
 
 
-def _unusable(directory: Path, error: OSError) -> RefError:
+def unusable(directory: Path, error: OSError) -> RefError:
+    """Return the error about a cache that cannot be written."""
     return RefError(
         f"the cache {directory} cannot be used: {error.strerror or error}; "
         "BLUEGREEN_CACHE_DIR names the directory"

@@ -303,9 +303,11 @@ class Mirror:
             if made.status != 0:
                 raise RefError(f"cannot make {self.path}: {made.complaint}")
         url = self.repository.replace("\\", "\\\\").replace('"', '\\"')
-        new = self.path / "config.new"
-        new.write_text(_CONFIG.format(url=url), encoding="utf-8")
-        new.replace(self.path / "config")
+        # git-lfs reads a configuration from HEAD, so HEAD must not lead to a branch.
+        for name, text in (("config", _CONFIG.format(url=url)), ("HEAD", "ref: refs/bluegreen/none\n")):
+            new = self.path / f"{name}.new"
+            new.write_text(text, encoding="utf-8")
+            new.replace(self.path / name)
         # The process that made these is dead: it would hold the lock.
         for left in [*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")]:
             left.unlink(missing_ok=True)

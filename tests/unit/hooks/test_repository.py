@@ -17,10 +17,9 @@ import trustme
 from github import GithubIntegration
 
 from bluegreen.errors import BlueGreenError, SettingsError
-from bluegreen.hooks import repository
 from bluegreen.hooks.repository import repository_access, with_source
 from bluegreen.settings.app import App
-from bluegreen.source.cache import cache_directory
+from bluegreen.source.cache import LEFT_BEHIND_SECONDS, cache_directory
 from bluegreen.source.policy import resolve
 from tests.unit.local_forge import Forge, local_forge
 from tests.unit.repositories import Repository, app_of
@@ -305,7 +304,7 @@ def test_what_a_killed_task_has_left_is_removed(
     app = connected(monkeypatch, f"{forge.url}/private/shop.git", password=TOKEN)
     sources = cache_directory() / "sources"
     sources.mkdir(parents=True, mode=0o700)
-    for name, age in (("old", repository.LEFT_BEHIND + 60), ("new", 60)):
+    for name, age in (("old", LEFT_BEHIND_SECONDS + 60), ("new", 60)):
         (sources / name).mkdir()
         (sources / name / "source.tar.gz").touch()
         os.utime(sources / name, (time.time() - age,) * 2)

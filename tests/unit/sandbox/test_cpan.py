@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sandbox.api.faults import Fault, Faults
 from sandbox.cpan import mirror, stock
+from sandbox.cpan.repackaged import Package
 from sandbox.cpan.server import Mirrors, make_app
 
 INDEX = f"/cpan/{mirror.INDEX}"
@@ -89,6 +90,8 @@ def test_a_package_counts_in_the_file_that_is_called_like_it(tmp_path: Path) -> 
         "One-1/lib/One/Plain.pm": "package One::Plain;\n",
         "One-1/t/lib/Mine.pm": "package Mine;\n",
         "One-1/Root.pm": "package Root;\nour $VERSION = '3';\n",
+        "One-1/Leaf.pm": "package Old::Leaf;\npackage Old::Other;\n",
+        "One-1/lib/Deep.pm": "package Not::Deep;\n",
     }.items():
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,45 @@ def test_a_package_counts_in_the_file_that_is_called_like_it(tmp_path: Path) -> 
     done = subprocess.run(
         ["perl", str(stock.PROVIDES), str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout) == {str(tmp_path): {"One": "1.2", "One::Plain": None, "Root": "3"}}
+    found = {"One": "1.2", "One::Plain": None, "Root": "3", "Old::Leaf": None}
+    assert json.loads(done.stdout) == {str(tmp_path): found}
+
+
+def package(directory: Path, **files: str) -> Package | None:
+    """Build a binary package, and read it."""
+    control = (
+        "Package: libshop-list-perl\nVersion: 1:2.5+dfsg-3\nArchitecture: all\nMaintainer: x <x@y.z>\n"
+        "Homepage: https://metacpan.org/release/Shop-List\nDepends: perl, libtry-tiny-perl (>= 0.1) | none\n"
+        "Description: x\n"
+    )
+    for path, text in {"DEBIAN/control": control, **files}.items():
+        (directory / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / "tree" / path).write_text(text)
+    built = directory / "libshop-list-perl_2.5.deb"
+    subprocess.run(["dpkg-deb", "--build", directory / "tree", built], check=True, capture_output=True)
+    return Package.of(built)
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg: Debian or Ubuntu")
+def test_a_binary_package_of_pure_perl_becomes_a_distribution(tmp_path: Path) -> None:
+    module = "package Shop::List;\nour $VERSION = '2.5';\n1;\n"
+    made = package(tmp_path, **{"usr/share/perl5/Shop/List.pm": module, "usr/bin/shop": "#!/usr/bin/perl\n"})
+    assert made is not None
+    assert made.unpack(tmp_path / "place", {"libtry-tiny-perl": "Try::Tiny"}.get)
+    distribution = tmp_path / "place/Shop-List-2.5"
+    subprocess.run(["perl", "Makefile.PL"], cwd=distribution, check=True, capture_output=True)
+    meta = json.loads((distribution / "MYMETA.json").read_text())
+    assert (meta["name"], meta["version"]) == ("Shop-List", "2.5")
+    assert meta["prereqs"]["runtime"]["requires"] == {"Try::Tiny": "0"}
+    assert "bin/shop" in (distribution / "Makefile").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg: Debian or Ubuntu")
+def test_a_binary_package_with_compiled_modules_does_not(tmp_path: Path) -> None:
+    files = {"usr/share/perl5/Shop/List.pm": "", "usr/lib/x86_64-linux-gnu/perl5/5.36/auto/Shop/List.so": ""}
+    made = package(tmp_path, **files)
+    assert made is not None
+    assert not made.unpack(tmp_path / "place", lambda _package: None)
 
 
 def serve(directory: Path, check: Callable[[TestClient, Faults], Awaitable[None]]) -> None:  # type: ignore[type-arg]

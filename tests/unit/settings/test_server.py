@@ -20,6 +20,8 @@ from tests.unit.app_settings import settings_of
         ("script: script/shop", "script is for the preset mojolicious and for a command with {script}"),
         ("preset: uwsgi\nperl: /opt/perl/bin/perl", "the preset uwsgi has /usr/bin/perl built in"),
         ("perl: perl", "server.perl: found 'perl'"),
+        ("perl: /home/me/perl5/bin/perl", "allowed is the path of a program that an app can see in its cage"),
+        ("perl: /opt/../home/me/perl", "allowed is the path of a program that an app can see in its cage"),
         ("stop_signal: SIGTERM", "stop_signal is for a command of the app's own"),
         (
             'preset: starman\ncommand: [a, "{listen}", "{psgi}"]',

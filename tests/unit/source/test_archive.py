@@ -363,3 +363,18 @@ def test_a_forge_in_trouble_is_asked_again(shop: Repository, write: Any, local: 
     assert contents(write(head)) == {"a": "x"}
     with pytest.raises(RefError, match="does not have the commit"):
         write("cd" * 20)
+
+
+def test_a_disk_that_is_full_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, shop: Repository, write: Any, target: Path
+) -> None:
+    head = shop.commit(**{"a": "x"})
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive, "_write", full)
+    assert refused(write, head) == (
+        f"the cache {target.parent} cannot be used: No space left on device; BLUEGREEN_CACHE_DIR names the "
+        "directory"
+    )

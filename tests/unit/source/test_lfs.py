@@ -140,3 +140,19 @@ def test_lfsconfig_names_another_server(
         f"{local.url}/shop.git", shop.commit(**files, **{".lfsconfig": config}), tmp_path / "source.tar.gz"
     )
     assert content(source, "a.bin") == LFS_CONTENT
+
+
+@needs_lfs
+@pytest.mark.parametrize("branch", ["main", "master"])
+def test_the_lfsconfig_of_another_branch_does_not_count(
+    local: Forge, pictures: Path, shop: Repository, tmp_path: Path, branch: str
+) -> None:
+    oid = hashlib.sha256(LFS_CONTENT).hexdigest()
+    head = shop.commit(**{".gitattributes": ATTRIBUTES, "a.bin": POINTER.format(oid, len(LFS_CONTENT))})
+    shop.git("checkout", "-q", "-b", "deployed")
+    shop.git("checkout", "-q", "-B", branch)
+    shop.git("rm", "-q", "a.bin")
+    other = shop.commit(**{".lfsconfig": f"[lfs]\n\turl = {local.url}/pictures.git/info/lfs\n"})
+    # So that the mirror has the file.
+    write_source(f"{local.url}/shop.git", other, tmp_path / "other.tar.gz")
+    assert "does not exist" in refused(f"{local.url}/shop.git", head, tmp_path)

@@ -14,6 +14,7 @@ from agent.call import Call
 from agent.droplet import following, jobs
 from agent.droplet.following import follow_job
 from agent.protocol import AgentError, Verb
+from tests.unit.agent.droplet.local_droplet import configuration
 
 APP = "app-shop"
 UNIT = f"bluegreen-{APP}-0123"
@@ -184,6 +185,29 @@ def test_values_of_every_configuration_on_the_droplet_and_of_the_job_s_own_are_h
     job.log.write_text("login failed: hunter22, hunter33\n")
     job.follow()
     assert heard() == ["login failed: [DB_PASSWORD], [API_KEY]"]
+
+
+DELIVERED = b"db:\n  adapter: postgresql\n  password: hunter44\nkey: |\n  MIIEvQIBADANBgkqhkiG9w0BAQ\n"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_looks_like_a_secret_in_a_delivered_file_is_hidden(
+    job: Job, heard: Callable[[], list[str]], is_there: bool
+) -> None:
+    wanted = configuration(files={"etc/db.yaml": (DELIVERED, 0o640)})
+    if is_there:
+        file = (
+            job.path / "var/lib/bluegreen" / APP / "configurations" / wanted["digest"] / "files/etc/db.yaml"
+        )
+        file.parent.mkdir(parents=True)
+        file.write_bytes(DELIVERED)
+    else:
+        program = {"steps": [{"verb": "install", "request": {"configuration": wanted}}]}
+        (job.log.parent / "program.json").write_text(json.dumps(program))
+    job.unit.write_text(FAILED)
+    job.log.write_text("no postgresql for hunter44\nbad key MIIEvQIBADANBgkqhkiG9w0BAQ\n")
+    job.follow()
+    assert heard() == ["no postgresql for [db.yaml]", "bad key [db.yaml]"]
 
 
 def test_a_systemd_that_says_nothing_for_a_moment_is_no_sign_that_the_job_is_gone(job: Job) -> None:

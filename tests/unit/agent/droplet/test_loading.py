@@ -116,3 +116,10 @@ def test_a_release_that_is_not_there_is_not_loaded(droplet: Droplet) -> None:
     name = f"{'e' * 40}-{'e' * 16}"
     assert droplet.refusal(release=name) == f"the release {name} is not on this droplet"
     assert droplet.read("run-load") is None
+
+
+def test_a_configuration_that_is_not_there_is_named(droplet: Droplet) -> None:
+    optional, path = "EnvironmentFile=-/etc/default/app-shop", "/var/lib/bluegreen/x/environment"
+    assert droplet.load(properties=[optional])
+    refused = droplet.refusal(properties=[optional, f"EnvironmentFile={path}"])
+    assert refused == f"{path} is not on this droplet; run a deploy, which delivers it"

@@ -54,8 +54,8 @@ def test_a_droplet_of_another_run_receives_nothing(droplet: Droplet) -> None:
 def test_room_is_made_first_and_what_that_says_is_no_answer(
     droplet: Droplet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(receiving, "make_room", lambda _: print("the disk is full"))
-    monkeypatch.setattr(receiving, "check_room", lambda _: print("checked"))
+    monkeypatch.setattr(receiving, "make_room", lambda *_: print("the disk is full"))
+    monkeypatch.setattr(receiving, "check_room", lambda *_: print("checked"))
     assert droplet.receive(FILE)
     assert capsys.readouterr() == ("checked\n", "the disk is full\n")
 
@@ -63,6 +63,21 @@ def test_room_is_made_first_and_what_that_says_is_no_answer(
 def test_a_droplet_without_room_says_so_before_anything_is_sent(
     droplet: Droplet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.droplet.reserve.free_mb", lambda _: 3)
-    with pytest.raises(AgentError, match=r"No space left on the disk of .*: 3 MB are free"):
-        droplet.receive(FILE)
+    monkeypatch.setattr("agent.droplet.reserve.free_mb", lambda _: 150)
+    assert droplet.receive(FILE)
+    why = r"No space left on the disk of .*: 150 MB are free, 160 MB are needed"
+    with pytest.raises(AgentError, match=why):
+        droplet.receive({**FILE, "size": 60 << 20})
+
+
+def test_the_reserve_is_used_for_a_file_that_has_no_room_without_it(
+    droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = droplet.app.root / "reserve"
+    reserve.mkdir()
+    monkeypatch.setattr("agent.droplet.reserve.free_mb", lambda _: 150 if reserve.exists() else 350)
+    assert droplet.receive(FILE)
+    assert reserve.exists()
+    assert droplet.receive({**FILE, "size": 60 << 20})
+    assert not reserve.exists()
+    assert droplet.told == ["stop app-shop.service"]
