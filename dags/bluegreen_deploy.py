@@ -44,10 +44,9 @@ def deploy_dag(app: App) -> DAG:
         check = DryRunOperator(task_id="check", instead=True, retries=0)
         lock = AcquireLockOperator(task_id="lock", purpose=PURPOSE)
         revision = resolve_ref.output
-        provision_check = ProvisionCheckOperator(
-            task_id="provision_check", lock=lock.output, revision=revision
-        )
-        planned: dict[str, Any] = {"lock": lock.output, "plan": XComArg(provision_check, PLAN_KEY)}
+        locked: dict[str, Any] = {"lock": lock.output}
+        provision_check = ProvisionCheckOperator(task_id="provision_check", revision=revision, **locked)
+        planned = locked | {"plan": XComArg(provision_check, PLAN_KEY)}
         release = planned | {"revision": revision}
         render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
         # What began before the last switch ends on the color that this run is about to stop.
