@@ -97,5 +97,6 @@ def test_an_artifact_is_looked_for_by_what_the_builder_would_build(monkeypatch: 
 @pytest.mark.parametrize("what", ["of", "check", "built"])
 def test_a_store_that_cannot_be_used_is_a_fact(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     away = BlueGreenError("the artifact store is away")
-    found = asked(monkeypatch, Store(**{what: away}))
+    errors: dict[str, Any] = {what: away}
+    found = asked(monkeypatch, Store(**errors))
     assert (found.store, found.is_built) == (away, False)
