@@ -7,12 +7,12 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any, BinaryIO, Self, TypeVar
 from uuid import uuid4
@@ -26,7 +26,7 @@ from bluegreen.hooks.sealing import sealing_key
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, KeyEntry, is_of
 from bluegreen.run.seal import opened, sealed
 from bluegreen.settings.app import App
-from bluegreen.source.cache import cache_directory
+from bluegreen.source.cache import cache_directory, own_directory
 
 T = TypeVar("T")
 
@@ -178,7 +178,8 @@ class ArtifactStore(BaseHook):
                     raise self.altered(file)
             yield path
             return
-        with tempfile.TemporaryDirectory(prefix="bluegreen-artifact-") as directory:
+        # In the cache: a system's directory for temporary files may be in memory.
+        with TemporaryDirectory(dir=own_directory(cache_directory() / "sources")) as directory:
             path = Path(directory) / file.name
 
             def fetch() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
@@ -94,13 +92,14 @@ class BuildOperator(DropletJobOperator):
         """Build the source, and keep what was built; a retry attaches to a build that is at work or done."""
         sent = ArtifactFile(name=f"{source.sha256}.tar.gz", sha256=source.sha256, size=source.size)
         program = build_program(self.app, self.revision, source.committed, sent.sent)
-        with self.job() as job, TemporaryDirectory(prefix="bluegreen-artifact-") as directory:
+        with self.job() as job:
             transfer = self.transfer(job, proxies)
             self.send(transfer, source.path, sent, proxies)
             with self.done(job, run, program, proxies) as report:
                 run.push(SECONDS_KEY, report.seconds)
                 answer = BuildAnswer.parse(report.answers.get("build"), self.revision)
-                file = Path(directory) / answer.artifact.name
+                # Beside the source, in the cache: a system's directory for temporary files may be in memory.
+                file = source.path.with_name(f"{answer.digest}.tar.gz")
                 transfer.get(answer.artifact, file)
                 record = ArtifactRecord(
                     app=self.app_id,

@@ -14,8 +14,7 @@ PATIENCE_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 
 # Errors after which asking again changes nothing: the forge has answered, or this machine cannot ask.
-# Droplets use the pattern, too, as a POSIX extended regular expression.
-REFUSALS = (
+_REFUSALS = (
     r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
     r"|Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|returned error: "
     r"4(0[0-79]|1[0-9]|2[0-8]|[3-9][0-9])"
@@ -59,7 +58,7 @@ def ask(question: Callable[[], Answer], repository: str) -> Answer:
         else:
             if answer.status == 0:
                 return answer
-            if re.search(REFUSALS, answer.stderr):
+            if re.search(_REFUSALS, answer.stderr):
                 raise ForgeError(f"cannot read {repository}: {_clear(answer)}")
             if _DAMAGE.search(answer.stderr):
                 raise DamagedError(answer.complaint)
