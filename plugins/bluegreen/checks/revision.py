@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from agent.droplet.installers import INDEX
 from bluegreen.checks.dependencies import (
     DISTRIBUTIONS,
-    INDEX,
     has_cpanfile,
     is_named_by_dist_ini_only,
     is_vendored,
