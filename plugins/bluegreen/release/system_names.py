@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# Fetches from the repository; nothing from the repository runs as this user.
-FETCH_USER = "bluegreen-fetch"
 # Builds releases, and so runs code of the repository.
 BUILD_USER = "bluegreen-build"
 

@@ -60,7 +60,7 @@ def _loading(facts: Facts) -> Iterator[_Question]:
     ]
     idle = [one for one in able if one[0] in facts.fleet.color(facts.idle)]
     roomy = [one for one in able if one not in idle and one[1].memory_free_mb >= LIVE_FREE_MB]
-    beside = [max(roomy, key=lambda one: one[1].memory_free_mb)] if roomy and not idle else []
+    beside = [max(roomy, key=lambda one: one[1].memory_free_mb)] if roomy else []
     for droplet, server, release in idle or beside:
         yield _Question(droplet, _load_request(facts.app, droplet, server, release), Load)
 

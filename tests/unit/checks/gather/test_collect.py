@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,8 +60,10 @@ def test_a_template_that_is_missing_is_the_reason_why_nothing_can_be_delivered(m
 class Store:
     """A store of the test's; ``problem`` is raised by what fails."""
 
-    def __init__(self, keys: tuple[str, ...] = (), **problems: BlueGreenError) -> None:
-        self.keys, self.problems = keys, problems
+    def __init__(
+        self, keys: tuple[str, ...] = (), problems: Mapping[str, BlueGreenError] | None = None
+    ) -> None:
+        self.keys, self.problems = keys, problems or {}
 
     def _try(self, what: str) -> None:
         if what in self.problems:
@@ -97,6 +100,5 @@ def test_an_artifact_is_looked_for_by_what_the_builder_would_build(monkeypatch: 
 @pytest.mark.parametrize("what", ["of", "check", "built"])
 def test_a_store_that_cannot_be_used_is_a_fact(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     away = BlueGreenError("the artifact store is away")
-    errors: dict[str, Any] = {what: away}
-    found = asked(monkeypatch, Store(**errors))
+    found = asked(monkeypatch, Store(problems={what: away}))
     assert (found.store, found.is_built) == (away, False)
