@@ -78,7 +78,10 @@ def digest_on_disk(directory: Path) -> str:
 
 def _write(app: AppPaths, directory: Path, configuration: Configuration) -> None:
     group = _group_of(app)
-    directory.mkdir(mode=0o700, parents=True)
+    # systemd reads as root what is below; nobody else has to know what there is.
+    app.configurations.mkdir(mode=0o700, parents=True, exist_ok=True)
+    app.configurations.chmod(0o700)
+    directory.mkdir(mode=0o700)
     write_atomically(directory / "salt", configuration["salt"].encode())
     write_atomically(directory / "environment", environment_text(configuration["variables"]).encode())
     files = directory / "files"
