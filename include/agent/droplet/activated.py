@@ -78,19 +78,37 @@ class Activated:
         :param kept: the revision that a rollback goes back to.
         :param current: what runs.
         """
-        healthy = [name for name in self._names() if (self.app.releases / name).is_dir()]
+        healthy = self._healthy()
         spared = next((name for name in healthy if revision_of(name) == kept), "")
-        failed = [name for name in self._releases() if name not in healthy]
-        for name in [*(one for one in healthy[keep:] if one != spared), *failed[1:]]:
-            say(f"removing the release {name}")
-            (self.directory / name).unlink(missing_ok=True)
-            _remove(self.app.releases / name)
+        self._remove(*(name for name in healthy[keep:] if name != spared))
+        self.remove_failed(current.release)
         for name in set(self._names()) - set(self._releases()):
             (self.directory / name).unlink(missing_ok=True)
         needed = {current.configuration, *(one.configuration for one in self.pairings())}
         for path in self.app.configurations.glob("*"):
             if re.fullmatch(DIGEST, path.name) and path.name not in needed:
                 _remove(path)
+
+    def remove_failed(self, *spared: str) -> None:
+        """Remove the releases that were never healthy here, but for the latest of them.
+
+        :param spared: releases that stay, besides the one that ``current`` leads to.
+        """
+        try:
+            running = (self.app.root / "current").readlink().name
+        except OSError:
+            running = ""
+        failed = [name for name in self._releases() if name not in self._healthy()]
+        self._remove(*(name for name in failed[1:] if name not in (*spared, running)))
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            say(f"removing the release {name}")
+            (self.directory / name).unlink(missing_ok=True)
+            _remove(self.app.releases / name)
+
+    def _healthy(self) -> list[str]:
+        return [name for name in self._names() if (self.app.releases / name).is_dir()]
 
     def _read(self, name: str) -> Pairing | None:
         try:

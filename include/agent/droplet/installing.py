@@ -6,6 +6,7 @@ import pwd
 import secrets
 
 from agent.call import Call
+from agent.droplet.activated import Activated
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.artifact import unpack
 from agent.droplet.caged import run_caged
@@ -46,6 +47,8 @@ def install(call: Call, request: Json) -> Json:
     if release != release_name(revision_of(release), digest):
         raise AgentError(Code.BAD_REQUEST, f"release: {release} is not of the digest {digest}")
     require_user(app)
+    # Deploys that fail one after another must not fill the disk with what they have left.
+    Activated(app).remove_failed(release)
     check_room(app)
     install_packages(packages)
     is_there = (app.releases / release).is_dir()

@@ -72,6 +72,13 @@ def test_a_release_that_is_not_there_has_to_be_sent(droplet: Droplet) -> None:
     assert droplet.names == set()
 
 
+def test_releases_that_were_never_healthy_do_not_pile_up(droplet: Droplet) -> None:
+    running, _, latest = (droplet.put(digit * 40) for digit in "123")
+    (droplet.app.root / "current").symlink_to(f"releases/{running}")
+    droplet.install(droplet.send())
+    assert droplet.names == {running, latest, droplet.release}
+
+
 def change_file(release: Path) -> None:
     (release / "app.psgi").write_text("sub { exit }\n")
 
