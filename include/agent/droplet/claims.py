@@ -19,9 +19,9 @@ from agent.system import CallDeadline, remove_tree, write_atomically
 
 # Seconds to wait for a release that is just being started.
 CLAIM_WAIT = 10.0
-LARGEST_TOKEN = 10**18
-# Seconds, the longest that a file is on its way to or from a droplet.
+# Seconds after which a file that was sent, and that no job has needed, was sent by a run that is dead.
 IN_TRANSIT = 3600.0
+LARGEST_TOKEN = 10**18
 
 
 class Claims:
@@ -138,12 +138,14 @@ def remove_leftovers(deadline: CallDeadline, app: AppPaths, keep: Collection[str
     for directory in (app.root, app.releases, app.root / "cache", app.configurations):
         for path in directory.glob("*.partial.*"):
             remove_tree(path)
-    for directory in (app.incoming, app.outgoing):
-        for path in directory.glob("*"):
-            # A later run may be sending, or fetching, one right now.
-            with contextlib.suppress(FileNotFoundError):
-                if path.name not in keep and time.time() - path.lstat().st_ctime > IN_TRANSIT:
-                    remove_tree(path)
+    # Who begins a job, or claims the droplet, has fetched what was built here, or does not want it.
+    for path in app.outgoing.glob("*"):
+        remove_tree(path)
+    for path in app.incoming.glob("*"):
+        # A later run may be sending one right now.
+        with contextlib.suppress(FileNotFoundError):
+            if path.name not in keep and time.time() - path.lstat().st_ctime > IN_TRANSIT:
+                remove_tree(path)
 
 
 def token_of(request: Json) -> int:

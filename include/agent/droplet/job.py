@@ -95,10 +95,10 @@ def _frame(call: Call, this: Job, steps: list[tuple[Verb, Json]]) -> Iterator[No
         make_directories(app)
         for directory in (app.releases, app.root / "cache", app.root / "activated"):
             directory.mkdir(exist_ok=True)
-        # This job has its turn, so what is half done is nobody's.
-        remove_leftovers(call.deadline, app, keep=sent)
         token = token_in(this.directory / "token")
         with Claims(app, call.deadline).held(token, "nothing was changed"):
+            # This job has its turn, so what is half done is nobody's.
+            remove_leftovers(call.deadline, app, keep=sent)
             make_room(app)
         try:
             yield

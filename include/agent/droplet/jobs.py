@@ -19,7 +19,7 @@ from agent.droplet.claims import Claims, stop_jobs, token_of, write_token
 from agent.fields import number, text
 from agent.installation import Installation
 from agent.protocol import LONGEST_JOB, STEPS, AgentError, Code, JobState, Json, Verb
-from agent.system import CallDeadline, write_atomically
+from agent.system import CallDeadline, remove_tree, write_atomically
 
 # Seconds for a job that is stopped to end by itself.
 STOP_SECONDS = 10
@@ -133,12 +133,16 @@ def start_job(call: Call, request: Json) -> Json:
 def end_job(call: Call, request: Json) -> Json:
     """Stop a job and remove every trace of it, so that it can be started anew.
 
+    A build's artifact is such a trace: Airflow ends the job once it has fetched that.
+
     Request: ``app``, ``unit``, ``token``. Answer: nothing. Codes: ``busy``; ``claimed``: the job may be
     another run's by now. Killed anywhere, it leaves traces of a stopped job; the next call removes them.
     """
     job = Job.of(call, request)
     with Claims(job.app, call.deadline).held(token_of(request), "its job was left alone"):
         stop_jobs(call.deadline, job.app, [job.unit])
+        for path in job.app.outgoing.glob("*"):
+            remove_tree(path)
     return {}
 
 

@@ -296,18 +296,28 @@ def test_what_a_killed_build_left_is_removed_by_a_claim(machine: Machine) -> Non
     assert list(configurations.iterdir()) == []
 
 
-def test_a_file_in_transit_that_nobody_has_needed_for_an_hour_is_removed(
+def test_a_file_that_was_sent_and_that_nobody_has_needed_for_an_hour_is_removed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = [machine.path / "opt" / NAME / name for name in ("incoming", "outgoing")]
-    for place in places:
-        place.mkdir(parents=True)
-        (place / "a.tar.gz").touch()
+    sent = machine.path / "opt" / NAME / "incoming/a.tar.gz"
+    sent.parent.mkdir(parents=True)
+    sent.touch()
     machine.ask(Verb.CLAIM, 8)
-    assert all((place / "a.tar.gz").exists() for place in places)
+    assert sent.exists()
     monkeypatch.setattr(claims, "IN_TRANSIT", -1)
     machine.ask(Verb.CLAIM, 8)
-    assert not any((place / "a.tar.gz").exists() for place in places)
+    assert not sent.exists()
+
+
+def test_an_artifact_stays_until_its_job_is_ended_or_the_droplet_is_claimed(machine: Machine) -> None:
+    built = machine.path / "opt" / NAME / "outgoing/a.tar.gz"
+    built.parent.mkdir(parents=True)
+    built.touch()
+    machine.ask(Verb.END_JOB, 8, unit=f"bluegreen-{NAME}-build-x")
+    assert not built.exists()
+    built.touch()
+    machine.ask(Verb.CLAIM, 8)
+    assert not built.exists()
 
 
 def test_what_a_killed_build_left_is_removed_however_deep_it_is(

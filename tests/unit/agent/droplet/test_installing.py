@@ -17,6 +17,7 @@ from agent.droplet.manifest import first_difference
 from agent.protocol import AgentError, Code, SentFile, Verb
 from tests.unit.agent.droplet.built_release import APP
 from tests.unit.agent.droplet.local_droplet import LocalDroplet, about, configuration
+from tests.waiting import until
 
 WANTED = configuration({"A": "1"}, {"config.yaml": (b"a: 1\n", 0o640)})
 
@@ -72,8 +73,18 @@ def test_a_release_that_is_not_there_has_to_be_sent(droplet: Droplet) -> None:
     assert droplet.names == set()
 
 
+def is_earlier(directory: Path, clock: Path) -> bool:
+    """Whether what is made now is younger; a file system's clock has a tick of some milliseconds."""
+    clock.write_text("")
+    return directory.stat().st_ctime_ns < clock.stat().st_ctime_ns
+
+
 def test_releases_that_were_never_healthy_do_not_pile_up(droplet: Droplet) -> None:
-    running, _, latest = (droplet.put(digit * 40) for digit in "123")
+    names = []
+    for digit in "123":
+        names.append(droplet.put(digit * 40))
+        until(lambda: is_earlier(droplet.app.releases / names[-1], droplet.path / "clock"), "time passes")
+    running, _, latest = names
     (droplet.app.root / "current").symlink_to(f"releases/{running}")
     droplet.install(droplet.send())
     assert droplet.names == {running, latest, droplet.release}
