@@ -252,7 +252,7 @@ class AppDroplet:
             "files": [],
             "users": [BUILD_USER, SYSTEM_NAME],
             "perl": "/usr/bin/perl",
-            "tools": [],
+            "tools": ["cpanm", "carton", "cc", "make"],
             "packages": [],
             "compare": False,
             "seconds": 20,

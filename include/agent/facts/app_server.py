@@ -24,6 +24,10 @@ from agent.protocol import Json
 from agent.release_name import is_release
 from agent.system import CallDeadline
 
+# Programs that write into their user's home even if only their version is asked for: cpanm makes a directory.
+NOT_RUN = ("cpanm",)
+UNKNOWN = "unknown"
+
 
 def app_server(deadline: CallDeadline, request: Json) -> Json:
     """Return what a deploy finds on a droplet that runs an app.
@@ -109,10 +113,15 @@ def versions(deadline: CallDeadline, tools: Sequence[str]) -> dict[str, str | No
 
 
 def version_of(deadline: CallDeadline, tool: str) -> str | None:
-    """Return a program's version, or None if it is not there or broken."""
+    """Return a program's version, or None if it is not there or broken.
+
+    The version of a program that is not run is :data:`UNKNOWN`.
+    """
     path = shutil.which(tool)
     if path is None:
         return None
+    if Path(path).name in NOT_RUN:
+        return UNKNOWN
     status, output = run(deadline, path, "--version")
     found = re.search(r"\d+(\.\d+)+", output)
     return found[0] if status == 0 and found else None

@@ -10,6 +10,7 @@ import pytest
 from agent.droplet.app_paths import AppPaths
 from agent.facts import app_server
 from agent.paths import Paths
+from agent.system import CallDeadline
 
 OLD, NEW = f"{'a' * 40}-{'1' * 16}", f"{'a' * 40}-{'2' * 16}"
 DIGEST = "c" * 64
@@ -63,3 +64,16 @@ def test_a_record_of_an_activation_names_its_configuration(app: AppPaths) -> Non
 def test_a_record_that_is_not_whole_counts_as_none(app: AppPaths, text: str) -> None:
     (app.root / "activated" / OLD).write_text(text)
     assert app_server.activated(app) == {}
+
+
+def test_cpanm_which_writes_whatever_it_is_asked_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cpanm", "carton"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran-{name}\necho {name} v1.2.3\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = app_server.versions(CallDeadline("facts", 60), ["cpanm", "carton"])
+    assert found == {"cpanm": app_server.UNKNOWN, "carton": "1.2.3"}
+    assert [path.name for path in tmp_path.glob("ran-*")] == ["ran-carton"]
