@@ -16,7 +16,7 @@ from pathlib import Path
 from sandbox.processes import run
 
 # The homepage that Debian records for what comes from CPAN.
-_RELEASE = re.compile(r"metacpan\.org/(?:release|dist)/([\w-]+)")
+_RELEASE = re.compile(r"/(?:release|dist)/([\w-]+)")
 _MAKEFILE = """\
 use strict;
 use warnings;

@@ -107,7 +107,7 @@ def package(directory: Path, **files: str) -> Package | None:
     """Build a binary package, and read it."""
     control = (
         "Package: libshop-list-perl\nVersion: 1:2.5+dfsg-3\nArchitecture: all\nMaintainer: x <x@y.z>\n"
-        "Homepage: https://metacpan.org/release/Shop-List\nDepends: perl, libtry-tiny-perl (>= 0.1) | none\n"
+        "Homepage: https://example.org/release/Shop-List\nDepends: perl, libtry-tiny-perl (>= 0.1) | none\n"
         "Description: x\n"
     )
     for path, text in {"DEBIAN/control": control, **files}.items():
