@@ -381,7 +381,7 @@ FAULTS = [
         "artifact store",
         "error",
         "artifacts.store",
-        "the artifact store file:///etc/hostname/artifacts cannot be",
+        "the artifact store /etc/hostname/artifacts cannot be",
         settings={"artifacts.store": "/etc/hostname/artifacts"},
     ),
     Fault("vendored distribution", "error", "vendor/cache", "does not have", ref="not-vendored"),
