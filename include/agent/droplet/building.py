@@ -164,7 +164,7 @@ class Build:
                 print("there is no cpanfile, so no dependencies are installed", flush=True)
             return None
         cache = self.space.app.root / "cache"
-        key = sets.key_of(*self._key_parts(), *self._made_from(app, needs))
+        key = sets.key_of(*self._key_parts(needs), *self._made_from(app, needs))
         if (cache / key).is_dir():
             print("dependencies are unchanged", flush=True)
             os.utime(cache / key)
@@ -174,16 +174,18 @@ class Build:
             self.space, self.dependencies, needs, self.perl, self.root, self.committed, self.network
         )
         kept = sets.keep(cache, key, installer.install())
-        sets.prune(cache)
+        sets.prune(cache, key)
         return kept
 
-    def _key_parts(self) -> tuple[str, dict[str, Any]]:
+    def _key_parts(self, needs: Needs) -> tuple[str, dict[str, Any]]:
         mirror = sets.without_password(self.dependencies["mirror"])
         settings = {
             **self.dependencies,
             "mirror": mirror,
             "packages": sorted(self.packages),
             "perl": self.perl,
+            # Two apps of one repository may have their links lead to the same files.
+            "root": self.root if needs.is_whole else ".",
         }
         return self._perl_key, {**settings, "network": self.network}
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from agent.configuration import MOST_FILES, check_configuration, configuration_digest, content_of
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.mask import environment_in
+from agent.droplet.tree import read_regular
 from agent.protocol import AgentError, Code, Configuration, ConfigurationFile
 from agent.system import remove_tree, sync_directory, write_atomically
 
@@ -69,8 +70,8 @@ def install_configuration(app: AppPaths, configuration: Configuration) -> Path:
 def digest_on_disk(directory: Path) -> str:
     """Return the digest of what is in the directory of a configuration; empty if that is not a whole one."""
     try:
-        salt = _read(directory / "salt").decode()
-        variables = environment_in(_read(directory / "environment").decode())
+        salt = read_regular(directory / "salt", LARGEST_READ).decode()
+        variables = environment_in(read_regular(directory / "environment", LARGEST_READ).decode())
         return configuration_digest(salt, variables, _delivered(directory / "files"))
     except (OSError, ValueError):
         return ""
@@ -124,19 +125,6 @@ def _delivered(files: Path) -> Iterator[ConfigurationFile]:
             path = Path(directory) / name
             yield {
                 "path": str(path.relative_to(files)),
-                "content": base64.b64encode(_read(path)).decode(),
+                "content": base64.b64encode(read_regular(path, LARGEST_READ)).decode(),
                 "mode": stat.S_IMODE(path.lstat().st_mode),
             }
-
-
-def _read(path: Path) -> bytes:
-    """Return the bytes of a regular file.
-
-    :raises OSError: if there is none, or if it is larger than one of a configuration may be.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST_READ:
-            raise OSError(f"{path} is no file of a configuration")
-        return file.read()

@@ -147,16 +147,22 @@ def without_password(url: str | None) -> str | None:
 def keep(cache: Path, key: str, installed: Path) -> Path:
     """Move a set of dependencies, which is root's, into the cache, and return where it is."""
     kept = cache / key
+    # The build says nothing about how long a set is kept.
+    os.utime(installed)
     # A set that a power cut left empty would be taken for one that is whole.
     sync(installed)
     installed.rename(kept)
     return kept
 
 
-def prune(cache: Path) -> None:
-    """Remove the sets, and the tarballs, that were not used for the longest time."""
-    sets = [path for path in cache.iterdir() if path.name != DISTRIBUTIONS and ".partial." not in path.name]
-    for path in sorted(sets, key=_used, reverse=True)[KEPT_SETS:]:
+def prune(cache: Path, key: str) -> None:
+    """Remove the sets, and the tarballs, that were not used for the longest time.
+
+    :param key: of the set that is in use.
+    """
+    others = (DISTRIBUTIONS, key)
+    sets = [path for path in cache.iterdir() if path.name not in others and ".partial." not in path.name]
+    for path in sorted(sets, key=_used, reverse=True)[KEPT_SETS - 1 :]:
         # Renamed first: what is half removed must not look like a set.
         partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial.", dir=cache))
         path.rename(partial / "old")

@@ -93,11 +93,17 @@ def make_way(directory: Path, *names: str) -> None:
 
 
 def _own(path: Path, about: os.stat_result) -> None:
-    os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
-    if stat.S_ISDIR(about.st_mode):
-        path.chmod(0o755)
-    elif stat.S_ISREG(about.st_mode):
-        path.chmod(0o755 if about.st_mode & stat.S_IXUSR else 0o644)
+    if stat.S_ISLNK(about.st_mode):
+        os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+        return
+    # A link that has taken its place meanwhile is not followed.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        is_open = stat.S_ISDIR(about.st_mode) or bool(about.st_mode & stat.S_IXUSR)
+        os.fchmod(descriptor, 0o755 if is_open else 0o644)
+    finally:
+        os.close(descriptor)
 
 
 def _in_the_way(path: str, target: str) -> Exception:

@@ -21,7 +21,7 @@ from agent.droplet.app_paths import AppPaths
 from agent.droplet.dependencies import CARTON, SNAPSHOT, VENDORED, Needs
 from agent.droplet.inspection import take_over
 from agent.droplet.mirrors import default_mirror
-from agent.droplet.tree import sync, walk
+from agent.droplet.tree import read_regular, sync, walk
 from agent.droplet.workspace import Workspace, beneath
 from agent.protocol import AgentError, Code, Dependencies
 from agent.system import digest, remove_tree, write_atomically
@@ -174,8 +174,10 @@ class Installer:
 
     def _distributions(self) -> list[str]:
         """Return the paths of a snapshot's distributions on a mirror."""
-        with (self.directory / SNAPSHOT).open("rb") as file:
-            text = file.read(LARGEST_SNAPSHOT).decode(errors="replace")
+        try:
+            text = read_regular(self.directory / SNAPSHOT, LARGEST_SNAPSHOT).decode(errors="replace")
+        except OSError:
+            raise AgentError(Code.FAILED, f"{SNAPSHOT} is no file: commit it, not a link to it") from None
         found = sorted(set(_PATHNAME.findall(text)))
         if len(found) > MOST_DISTRIBUTIONS:
             raise AgentError(Code.FAILED, f"{SNAPSHOT} has more than {MOST_DISTRIBUTIONS} distributions")
@@ -266,6 +268,10 @@ class Installer:
         ):
             space.run(name, command, self.directory, writes=[space.dependencies])
         local = self.directory / LOCAL
+        # Nobody puts anything else in its place from here on.
+        for directory in (space.dependencies, self.directory):
+            os.chown(directory, os.geteuid(), os.getegid(), follow_symlinks=False)
+            directory.chmod(0o700)
         take_over(local)
         installed = space.path / "installed"
         local.rename(installed)

@@ -64,3 +64,17 @@ def check_time(end: float | None) -> None:
 def sync(directory: Path) -> None:
     """Write everything in the file system of a directory to the disk; a call for each file takes longer."""
     subprocess.run(["sync", "--file-system", "--", str(directory)], stdin=subprocess.DEVNULL, check=True)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the bytes of a regular file.
+
+    :param most: how many it may have.
+    :raises OSError: if there is none, if it is a link or another kind of file, or if it is larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+            raise OSError(f"{path} is no regular file of at most {most} bytes")
+        return file.read(most)

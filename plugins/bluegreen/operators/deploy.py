@@ -89,8 +89,10 @@ class DeployOperator(DropletJobOperator):
         known = store.built(built.key) if templates_of(self.app) else None
         if templates_of(self.app) and known is None:
             raise BlueGreenError(f"{store.name} does not know {built.release} any more; trigger a new run")
-        configuration = configuration_of(self.app, known.texts if known else {})
-        if configuration["digest"] != built.configuration:
+        texts = known.texts if known else {}
+        is_known = set(templates_of(self.app)) <= set(texts)
+        configuration = configuration_of(self.app, texts) if is_known else None
+        if configuration is None or configuration["digest"] != built.configuration:
             raise BlueGreenError(
                 "the app's environment, or a delivered file, was changed after this run's task build, so "
                 "its droplets would not all have the same; trigger a new run"

@@ -91,6 +91,14 @@ def test_what_commands_make_is_part_of_the_release_and_their_caches_are_not(buil
     assert not list(release.rglob("cache"))
 
 
+def test_nothing_that_a_build_runs_can_hand_a_directory_to_a_service(builder: Builder) -> None:
+    builder.build(builder.send(SOURCE), dependencies=NO_DEPENDENCIES, commands=[["true"]])
+    for properties in builder.uncaged.units.values():
+        families = [one for one in properties if one.startswith("RestrictAddressFamilies=")]
+        assert families == ["RestrictAddressFamilies=AF_INET AF_INET6"]
+        assert any("~io_uring_setup" in one for one in properties)
+
+
 @pytest.mark.parametrize("network", [True, False])
 def test_commands_have_the_network_only_if_the_settings_say_so(builder: Builder, network: bool) -> None:
     source = builder.send(SOURCE)

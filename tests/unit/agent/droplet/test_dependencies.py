@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -392,6 +393,27 @@ def test_a_build_does_not_change_the_tarballs_that_are_kept(builder: Builder, mi
         kept.read_bytes()
         == (mirror.cpan.directory / "authors/id" / mirror.cpan.index["Local::Base"]).read_bytes()
     )
+
+
+def test_a_snapshot_that_is_a_link_is_not_followed_by_root(builder: Builder, mirror: Mirror) -> None:
+    os.mkfifo(builder.app.root.parent / "fifo")
+    files = {**files_of(mirror, "Local::Base"), "cpanfile.snapshot@": str(builder.app.root.parent / "fifo")}
+    del files["cpanfile.snapshot"]
+    cause = refused(builder, mirror, files)
+    assert cause == "cpanfile.snapshot is no file: commit it, not a link to it"
+
+
+def test_dates_that_a_build_gives_its_dependencies_do_not_keep_others_out(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for number in range(dependencies.KEPT_SETS + 3):
+        installed_set = tmp_path / "installed"
+        installed_set.mkdir()
+        os.utime(installed_set, (2**32 - 1, 2**32 - 1) if number < dependencies.KEPT_SETS else (0, 0))
+        cache.mkdir(exist_ok=True)
+        kept = dependencies.keep(cache, f"{number:040x}", installed_set)
+        dependencies.prune(cache, kept.name)
+        assert kept.is_dir()
+    assert len(list(cache.iterdir())) == dependencies.KEPT_SETS
 
 
 def test_only_the_latest_sets_are_kept(
