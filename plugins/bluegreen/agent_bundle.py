@@ -89,11 +89,6 @@ def droplet_version() -> str:
     return digest.hexdigest()
 
 
-def agent_text(name: str) -> str:
-    """Return one file of the agent, for example ``droplet/mask.py``."""
-    return (AGENT_DIRECTORY / name).read_text(encoding="utf-8")
-
-
 def pack(directory: Path) -> AgentBundle:
     """Pack the agent's directory: the same bytes wherever and whenever that is done.
 

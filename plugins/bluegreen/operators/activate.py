@@ -5,40 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.operators.support.droplet_job import StartReleaseOperator
 from bluegreen.operators.support.this_run import left_as
-from bluegreen.release.release import deploy_unit, start_program
+from bluegreen.release.release import start_program
 from bluegreen.run.previous import PreviousRelease
 
 if TYPE_CHECKING:
-    from bluegreen.fleet.droplets import Droplet
     from bluegreen.operators.support.this_run import ThisRun
 
 
-class ActivateOperator(DropletJobOperator):
+class ActivateOperator(StartReleaseOperator):
     """Load and activate a release on one droplet, with the configuration that it was healthy with there.
 
-    :param ip: public address of the droplet; templated.
     :param previous: the :class:`PreviousRelease` of the task ``previous_release``; templated.
     """
 
-    template_fields: Sequence[str] = (*DropletJobOperator.template_fields, "ip", "previous")
+    template_fields: Sequence[str] = (*StartReleaseOperator.template_fields, "previous")
     kind = "activate"
 
-    def __init__(self, *, ip: Any, previous: Any, **kwargs: Any) -> None:
+    def __init__(self, *, previous: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.ip = ip
         self.previous = previous
-
-    @property
-    def droplet(self) -> Droplet:
-        """The droplet that the release is started on."""
-        return self.run_plan.idle_droplet(self.ip)
-
-    @property
-    def unit(self) -> str:
-        """The job's name."""
-        return deploy_unit(self.app_id, self.revision)
 
     def require_seals(self, run: ThisRun) -> None:
         """Make sure that revision, plan and release are what this run's own tasks have found.

@@ -9,44 +9,31 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.file_transfer import AlteredFileError
-from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.operators.support.droplet_job import StartReleaseOperator
 from bluegreen.operators.support.this_run import left_as
 from bluegreen.release.artifact import BuiltArtifact
 from bluegreen.release.configuration import templates_of
-from bluegreen.release.release import deploy_program, deploy_unit
+from bluegreen.release.release import deploy_program
 
 if TYPE_CHECKING:
     from agent.protocol import Configuration, SentFile
-    from bluegreen.fleet.droplets import Droplet
     from bluegreen.hooks.file_transfer import FileTransfer
     from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.operators.support.this_run import ThisRun
 
 
-class DeployOperator(DropletJobOperator):
+class DeployOperator(StartReleaseOperator):
     """Install, load and activate what the task ``build`` has built, on one droplet.
 
-    :param ip: public address of the droplet; templated.
     :param built: the :class:`BuiltArtifact` of the task ``build``; templated.
     """
 
-    template_fields: Sequence[str] = (*DropletJobOperator.template_fields, "ip", "built")
+    template_fields: Sequence[str] = (*StartReleaseOperator.template_fields, "built")
     kind = "deploy"
 
-    def __init__(self, *, ip: Any, built: Any, **kwargs: Any) -> None:
+    def __init__(self, *, built: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.ip = ip
         self.built = built
-
-    @property
-    def droplet(self) -> Droplet:
-        """The droplet that the release is installed on."""
-        return self.run_plan.idle_droplet(self.ip)
-
-    @property
-    def unit(self) -> str:
-        """The job's name."""
-        return deploy_unit(self.app_id, self.revision)
 
     def require_seals(self, run: ThisRun) -> None:
         """Make sure that revision, plan and artifact are what this run's own tasks have found and built.

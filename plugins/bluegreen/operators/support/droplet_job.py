@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet_agent import DropletAgentHook
@@ -16,7 +16,7 @@ from bluegreen.operators.support.holding_lock import ReleaseOperator
 from bluegreen.operators.support.job_log import JobLog
 from bluegreen.operators.support.links import CommitLink, DropletLink
 from bluegreen.release.jobs import JobReport, JobState
-from bluegreen.release.release import failure_cause
+from bluegreen.release.release import deploy_unit, failure_cause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,3 +151,26 @@ class DropletJobOperator(ReleaseOperator):
             job.end()
         except BlueGreenError as error:
             self.log.warning("the %s job may still be at work: %s", self.kind, error)
+
+
+class StartReleaseOperator(DropletJobOperator):
+    """A task that starts a release on one idle droplet; it is mapped over their addresses.
+
+    :param ip: public address of the droplet; templated.
+    """
+
+    template_fields: Sequence[str] = (*DropletJobOperator.template_fields, "ip")
+
+    def __init__(self, *, ip: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ip = ip
+
+    @property
+    def droplet(self) -> Droplet:
+        """The droplet that the release is started on."""
+        return self.run_plan.idle_droplet(self.ip)
+
+    @property
+    def unit(self) -> str:
+        """The job's name."""
+        return deploy_unit(self.app_id, self.revision)
