@@ -116,6 +116,7 @@ class BuildOperator(DropletJobOperator):
     def _prune(self, store: ArtifactStore, record: ArtifactRecord) -> None:
         """Remove old artifacts; nothing of this run depends on that."""
         try:
-            store.prune(self.app.artifacts.keep, {record.release, *self.run_plan.in_use})
+            plan = self.run_plan
+            store.prune(self.app.artifacts.keep, {record.release, *plan.in_use}, plan.confirmed)
         except BlueGreenError as error:
             self.log.warning("old artifacts are left: %s", error)

@@ -213,6 +213,7 @@ class ProvisionCheckOperator(LockedOperator):
             good=good,
             perl_key=_perl_key(facts, fleet.color(idle)),
             in_use=_in_use(facts, good),
+            confirmed=_confirmed(readable.values()),
         )
 
     def _is_live(self, plan: Plan, facts: Facts) -> bool:
@@ -282,6 +283,14 @@ def _in_use(facts: Facts, good: str | None) -> tuple[str, ...]:
     return tuple(
         sorted(current | {one for server in servers for one in server.activated if revision_of(one) == good})
     )
+
+
+def _confirmed(statuses: Iterable[ProxyStatus]) -> tuple[str, ...]:
+    """Return the revisions that any proxy knows as confirmed last, on any color."""
+    found = [
+        set(one.good.values()) | ({one.confirmed.revision} if one.confirmed else set()) for one in statuses
+    ]
+    return tuple(sorted(set().union(*found)))
 
 
 def _errors(facts: Facts, checks: Sequence[Check] = BLOCKING) -> list[Finding]:

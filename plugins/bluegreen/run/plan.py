@@ -40,6 +40,8 @@ class Plan(BaseModel):
     :param older: by how much the revision is older than the live one, in words, if it is.
     :param perl_key: perl, architecture and C library of the builder, the first idle droplet.
     :param in_use: releases that droplets run or may go back to; the artifact store keeps them.
+    :param confirmed: revisions that were confirmed last, by color and proxy; the artifact store keeps theirs,
+        whether or not their droplets can be asked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +55,7 @@ class Plan(BaseModel):
     older: str | None = None
     perl_key: str = ""
     in_use: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
 
     @property
     def idle_droplets(self) -> tuple[Droplet, ...]:

@@ -141,6 +141,18 @@ def test_the_plan_says_what_is_built_for_and_which_artifacts_have_to_stay(
     assert plan.in_use == tuple(sorted([released(V1), released(V2), released(V2, "3")]))
 
 
+def test_the_artifacts_of_what_was_confirmed_have_to_stay_while_droplets_are_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check(monkeypatch, revision="d" * 40)
+    check.facts["blue-1"] = BlueGreenError("blue-1 cannot be reached")
+    check.statuses["lb-1"] = status(good={"green": V2})
+    check.statuses["lb-2"] = status(good={"green": "c" * 40, "blue": V1})
+    check.run()
+    plan = Plan.model_validate(check.said["plan"])
+    assert (plan.in_use, plan.confirmed) == ((released(V1),), (V1, V2, "c" * 40))
+
+
 def test_a_revision_that_is_older_than_what_is_live_is_refused_unless_it_is_forced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
