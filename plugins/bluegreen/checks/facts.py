@@ -99,13 +99,18 @@ class AppServer(Machine):
         found = [one for one in self.releases if revision_of(one) == revision]
         return max(found, key=lambda one: (one == self.current, one in self.activated), default=None)
 
-    def configuration_for(self, release: str) -> str | None:
+    def configuration_for(self, release: str, wanted: object = None) -> str | None:
         """Return the digest of a configuration on the droplet that a release can be loaded with.
 
-        It is the one in use, or else the one that the release was healthy with.
+        It is the wanted one if that is there, or else the one in use, or else the one that the release was
+        healthy with.
+
+        :param wanted: the digest that a deploy would deliver, if that is known.
         """
-        used = self.configuration
-        return used.digest if used and used.problem is None else self.activated.get(release)
+        used = self.configuration.digest if self.configuration and not self.configuration.problem else None
+        if wanted in {used, *self.activated.values()} and isinstance(wanted, str):
+            return wanted
+        return used or self.activated.get(release)
 
 
 class Certificate(Fact):
@@ -283,6 +288,13 @@ class Facts:
             reading = self.proxies.get(droplet.name)
             if reading is not None and isinstance(reading.answer, Proxy):
                 yield droplet, reading.answer
+
+    def is_loaded_otherwise(self, server: AppServer) -> bool:
+        """Return whether a droplet has loaded the revision with another configuration than a deploy's."""
+        release = server.release_for(self.source.revision) if isinstance(self.source, Source) else None
+        if server.load is None or release is None or not isinstance(self.configuration, str):
+            return False
+        return server.configuration_for(release, self.configuration) != self.configuration
 
     def is_needed(self, droplet: Droplet) -> bool:
         """Return whether the next deploy needs this droplet: it touches no droplet of the live color."""

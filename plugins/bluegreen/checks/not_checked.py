@@ -15,23 +15,14 @@ def not_checked(facts: Facts) -> list[str]:
 
 def _loading(facts: Facts) -> Iterator[str]:
     source = facts.source
-    loads = [server.load for _, server in facts.read_servers() if server.load]
+    servers = [server for _, server in facts.read_servers()]
+    loads = [server.load for server in servers if server.load]
     if isinstance(source, Source) and not any(load.is_judged for load in loads):
         why = _why_not_judged(loads[0]) if loads else _why_not_loaded(facts, source)
         yield f"whether {source.ref} ({source.revision[:12]}) loads: {why}"
-    elif isinstance(source, Source) and _is_loaded_otherwise(facts, source):
+    elif isinstance(source, Source) and any(map(facts.is_loaded_otherwise, servers)):
         why = "a dry run delivers nothing"
         yield f"whether {source.ref} loads with the environment and files that Airflow has now: {why}"
-
-
-def _is_loaded_otherwise(facts: Facts, source: Source) -> bool:
-    """Whether the revision was loaded with another configuration than a deploy would deliver."""
-    used = {
-        server.configuration_for(release)
-        for _, server in facts.read_servers()
-        if server.load and (release := server.release_for(source.revision))
-    }
-    return isinstance(facts.configuration, str) and bool(used - {facts.configuration})
 
 
 def _distributions(facts: Facts) -> Iterator[str]:

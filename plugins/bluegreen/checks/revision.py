@@ -144,6 +144,13 @@ def loading(facts: Facts) -> Iterator[Finding]:
                 f"the app was not loaded: {load.cause}",
                 "fix that; until then only a deploy shows whether the revision loads",
             )
+        elif load.is_judged and facts.is_loaded_otherwise(server):
+            yield warning(
+                droplet.name,
+                "the app does not load with the environment and files that it runs with there: "
+                f"{load.cause or f'status {load.status}'}",
+                "a deploy delivers others; only that shows whether the revision loads with them",
+            )
         elif load.is_judged:
             judge = error if facts.is_needed(droplet) else warning
             yield judge(

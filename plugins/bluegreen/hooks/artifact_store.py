@@ -99,10 +99,13 @@ class ArtifactStore(BaseHook):
         """
         self._bounded("cannot be read", self._names)
         if self._is_local:
-            path = Path(self._directory.path)
-            existing = next(one for one in (path, *path.parents) if one.exists())
-            if not os.access(existing, os.W_OK | os.X_OK):
-                raise StoreError(f"{self.name} cannot be written: no permission for {existing}")
+            self._bounded("cannot be written", self._require_writable)
+
+    def _require_writable(self) -> None:
+        path = Path(self._directory.path)
+        existing = next(one for one in (path, *path.parents) if one.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise StoreError(f"{self.name} cannot be written: no permission for {existing}")
 
     def built(self, key: str) -> Built | None:
         """Return the artifact that was built from what a key stands for, or ``None`` if there is none.
@@ -173,9 +176,8 @@ class ArtifactStore(BaseHook):
         """
         if self._is_local:
             path = Path(self._directory.path) / file.name
-            with self._errors_named("cannot be read"):
-                if path.stat().st_size != file.size:
-                    raise self.altered(file)
+            if self._bounded("cannot be read", lambda: path.stat().st_size) != file.size:
+                raise self.altered(file)
             yield path
             return
         # In the cache: a system's directory for temporary files may be in memory.

@@ -14,11 +14,12 @@ from bluegreen.checks.run import Check, findings_in
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.source.policy import Age
 from tests.unit.distributions import HALF_VENDORED, IN_CPAN, NOT_VENDORED, TRY_TINY
-from tests.unit.facts import MAIN, facts, load, server
-from tests.unit.fleets import V1
+from tests.unit.facts import MAIN, R1, facts, load, server
+from tests.unit.fleets import DIGEST, V1, V2, released
 from tests.unit.my_app import app_with
 
 URL = "https://cpan.example/"
+HAS_IT = {"releases": (R1, released(V2))}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,19 @@ def test_an_app_that_does_not_load_on_a_live_droplet_stops_no_deploy() -> None:
         facts(source=MAIN, servers={"blue-1": server(load=ended), "green-1": server(load=ended)})
     )
     assert {one.subject: str(one.severity) for one in found} == {"blue-1": "warning", "green-1": "error"}
+
+
+def test_an_app_that_lacks_a_variable_that_a_deploy_would_deliver_is_a_warning() -> None:
+    ended = load(2, "DB_URL is not set")
+    known = facts(source=MAIN, configuration="e" * 64, servers={"green-1": server(load=ended, **HAS_IT)})
+    [found] = revision.loading(known)
+    assert (found.subject, found.severity) == ("green-1", "warning")
+    assert "DB_URL is not set" in found.what
+    assert any(
+        line.startswith("whether main loads with the environment and files") for line in not_checked(known)
+    )
+    as_delivered = facts(source=MAIN, configuration=DIGEST, servers={"green-1": server(load=ended, **HAS_IT)})
+    assert [one.severity for one in revision.loading(as_delivered)] == ["error"]
 
 
 def test_an_app_that_could_not_be_confined_is_a_warning() -> None:

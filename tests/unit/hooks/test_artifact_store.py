@@ -7,6 +7,8 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +201,38 @@ def test_a_store_that_does_not_answer_is_given_up_and_the_lock_is_renewed_until_
         local._bounded("cannot be read", lambda: local._open("x", "rb"), 0.4)
     goes_on.set()
     assert len(renewed) > 1
+
+
+@pytest.mark.parametrize("what", ["check", "built", "put", "verify", "fetched", "prune"])
+def test_nothing_waits_for_a_store_that_hangs(
+    what: str, local: ArtifactStore, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network file system does whose server is away; Airflow's object storage has no deadline."""
+    local.put(record(), {}, file)
+    goes_on = threading.Event()
+    for place, name in (
+        (LocalFileSystem, "open"),
+        (LocalFileSystem, "ls"),
+        (Path, "stat"),
+        (Path, "exists"),
+        (Path, "mkdir"),
+    ):
+        monkeypatch.setattr(place, name, lambda *_, **__: goes_on.wait(30))
+    monkeypatch.setattr(artifact_store, "PAUSE", 0.01)
+    monkeypatch.setattr(artifact_store, "SECONDS", 0.1)
+    monkeypatch.setattr(artifact_store.ArtifactStore._bounded, "__defaults__", (0.1,))
+    calls: dict[str, Callable[[], object]] = {
+        "check": local.check,
+        "built": lambda: local.built(KEY),
+        "put": lambda: local.put(record(), {}, file),
+        "verify": lambda: local.verify(record()),
+        "fetched": lambda: ExitStack().enter_context(local.fetched(record().file)),
+        "prune": lambda: local.prune(1, [], []),
+    }
+    with pytest.raises(StoreError, match="it did not answer within") as raised:
+        calls[what]()
+    goes_on.set()
+    assert raised.value.transient
 
 
 @pytest.mark.parametrize("root", ["nonsense://x", "s3://no-such-connection@bucket/x"])

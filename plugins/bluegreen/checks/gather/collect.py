@@ -88,10 +88,18 @@ def _with_artifact(facts: Facts) -> Facts:
     if isinstance(problem, BlueGreenError) or not isinstance(facts.source, Source) or builder is None:
         return replace(facts, store=problem)
     key = artifact_key(facts.app, facts.source.revision, builder.perl_key)
-    built = attempt(lambda: store.built(key))
-    if isinstance(built, BlueGreenError):
-        return replace(facts, store=built)
-    return replace(facts, is_built=built is not None)
+    is_built = attempt(lambda: _is_built(store, key))
+    if isinstance(is_built, BlueGreenError):
+        return replace(facts, store=is_built)
+    return replace(facts, is_built=is_built)
+
+
+def _is_built(store: ArtifactStore, key: str) -> bool:
+    """Return whether a deploy would take an artifact from the store, which it reads as a whole before."""
+    built = store.built(key)
+    if built is not None:
+        store.verify(built.record)
+    return built is not None
 
 
 def read_runs(facts: Facts) -> list[Record]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.release_name import revision_of
 from bluegreen.checks.dependencies import fetched
-from bluegreen.checks.facts import AppServer, Facts, Source
+from bluegreen.checks.facts import Facts, Source
 from bluegreen.checks.gather.ask_machine import ask, attempt
 from bluegreen.checks.release_facts import Load, Mirror
 from bluegreen.errors import BlueGreenError
@@ -56,18 +56,19 @@ def _loading(facts: Facts) -> Iterator[_Question]:
     able = [
         (droplet, server, release)
         for droplet, server in facts.read_servers()
-        if (release := server.release_for(source.revision)) and server.configuration_for(release)
+        if (release := server.release_for(source.revision))
+        and server.configuration_for(release, facts.configuration)
     ]
     idle = [one for one in able if one[0] in facts.fleet.color(facts.idle)]
     roomy = [one for one in able if one not in idle and one[1].memory_free_mb >= LIVE_FREE_MB]
     beside = [max(roomy, key=lambda one: one[1].memory_free_mb)] if roomy else []
     for droplet, server, release in idle or beside:
-        yield _Question(droplet, _load_request(facts.app, droplet, server, release), Load)
+        configuration = server.configuration_for(release, facts.configuration) or ""
+        yield _Question(droplet, _load_request(facts.app, droplet, release, configuration), Load)
 
 
-def _load_request(app: App, droplet: Droplet, server: AppServer, release: str) -> dict[str, Any]:
-    configuration, address = server.configuration_for(release) or "", str(droplet.private)
-    unit = deploy_unit(app.id, revision_of(release))
+def _load_request(app: App, droplet: Droplet, release: str, configuration: str) -> dict[str, Any]:
+    unit, address = deploy_unit(app.id, revision_of(release)), str(droplet.private)
     return {"kind": "load", **load_request(app, unit, release, configuration, address)}
 
 

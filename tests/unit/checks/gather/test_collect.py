@@ -78,7 +78,11 @@ class Store:
 
     def built(self, key: str) -> object | None:
         self._try("built")
-        return SimpleNamespace() if key in self.keys else None
+        return SimpleNamespace(record=key) if key in self.keys else None
+
+    def verify(self, record: object) -> None:
+        self._try("verify")
+        assert record in self.keys
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, store: Store, **changes: Any) -> Facts:
@@ -97,8 +101,9 @@ def test_an_artifact_is_looked_for_by_what_the_builder_would_build(monkeypatch: 
     assert not asked(monkeypatch, Store(("another",)), servers=known).is_built
 
 
-@pytest.mark.parametrize("what", ["of", "check", "built"])
+@pytest.mark.parametrize("what", ["of", "check", "built", "verify"])
 def test_a_store_that_cannot_be_used_is_a_fact(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Among that: an artifact without its bytes, or with others. A deploy would refuse it."""
     away = BlueGreenError("the artifact store is away")
-    found = asked(monkeypatch, Store(problems={what: away}))
+    found = asked(monkeypatch, Store((KEY,), problems={what: away}))
     assert (found.store, found.is_built) == (away, False)

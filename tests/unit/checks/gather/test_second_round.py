@@ -87,3 +87,13 @@ def test_a_release_is_loaded_as_a_deploy_loads_it_with_the_configuration_in_use(
     configuration = f"/var/lib/bluegreen/app-my_perl_app/configurations/{DIGEST}/environment"
     assert f"EnvironmentFile={configuration}" in request["properties"]
     assert any(one.startswith("WorkingDirectory=") and R2 in one for one in request["properties"])
+
+
+@pytest.mark.parametrize(("delivered", "used"), [("e" * 64, "e" * 64), ("f" * 64, DIGEST)])
+def test_a_release_is_loaded_with_what_a_deploy_would_deliver_if_that_is_there(
+    asking: list[tuple[str, dict[str, Any]]], delivered: str, used: str
+) -> None:
+    there = server(**HAS_IT, activated={R1: "e" * 64})
+    follow_up.follow_up(facts(source=MAIN, configuration=delivered, servers={"green-1": there}))
+    [(_, request)] = asking
+    assert any(one.endswith(f"configurations/{used}/environment") for one in request["properties"])
