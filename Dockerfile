@@ -8,5 +8,7 @@ COPY plugins /opt/airflow/plugins
 COPY include /opt/airflow/include
 # The umask of the clone may keep others from reading the files.
 USER root
-RUN cd /opt/airflow && chmod -R go=u-w setup dags plugins include
+RUN cd /opt/airflow && chmod -R go=u-w setup dags plugins include \
+    # A new volume gets the owner and the mode of the directory that it is mounted on.
+    && install --directory --owner=airflow --group=0 --mode=0770 cache
 USER airflow

@@ -1,4 +1,4 @@
-"""A timeout for polling loops that reports what was still missing.
+"""Waiting with an end that reports what was still missing.
 
 Airflow's own sensor timeout reports only that time is up. A loop asks a :class:`Deadline` at each look
 instead; Airflow's timeout stays as the backstop.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from threading import Thread
 from typing import TypeVar
 
 from bluegreen.errors import BlueGreenError
@@ -66,3 +67,43 @@ def poll(
         deadline.check(seconds, error)
         report(error)
         time.sleep(every)
+
+
+def in_thread(
+    work: Callable[[], T],
+    *,
+    meanwhile: Callable[[], object],
+    every: float,
+    seconds: float,
+    late: BlueGreenError,
+) -> T:
+    """Do something that blocks, while something else has to go on, such as the renewal of a lock.
+
+    Work that is given up goes on in its thread until it ends by itself, or until the process ends.
+
+    :param meanwhile: called at least once; what it raises ends the wait.
+    :param every: seconds between two calls of it.
+    :param seconds: after which the work is given up.
+    :param late: raised then.
+    :return: what the work returns; what it raises is raised.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # it is raised again below
+            errors.append(error)
+
+    thread = Thread(target=attempt, daemon=True)
+    thread.start()
+    ends = time.monotonic() + seconds
+    while thread.is_alive():
+        thread.join(every)
+        meanwhile()
+        if thread.is_alive() and time.monotonic() > ends:
+            raise late
+    if errors:
+        raise errors[0]
+    return results[0]

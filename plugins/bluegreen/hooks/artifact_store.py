@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any, BinaryIO, Self, TypeVar
 from uuid import uuid4
 
@@ -23,10 +22,11 @@ from pydantic import ValidationError
 from agent.release_name import DIGEST
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.sealing import sealing_key
+from bluegreen.polling import in_thread
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, KeyEntry, is_of
 from bluegreen.run.seal import opened, sealed
 from bluegreen.settings.app import App
-from bluegreen.source.cache import cache_directory, own_directory
+from bluegreen.source.cache import cache_directory, cache_is_shared, own_directory
 
 T = TypeVar("T")
 
@@ -40,6 +40,8 @@ CHUNK = 1 << 20
 LARGEST_RECORD = 16 << 20
 # Names that are looked at when old artifacts are removed.
 MOST_NAMES = 10_000
+
+_PROVIDERS = "an object store needs its Airflow provider: S3 and Spaces apache-airflow-providers-amazon[s3fs]"
 
 ARCHIVE, RECORD = ".tar.gz", ".json"
 KEYS = "by_key"
@@ -81,7 +83,7 @@ class ArtifactStore(BaseHook):
         self.app = app
         self.name = f"the artifact store {root}"
         self._meanwhile = meanwhile
-        with self._errors_named("is not usable (an object store needs its Airflow provider)"):
+        with self._errors_named(f"is not usable ({_PROVIDERS})"):
             self._directory = ObjectStoragePath(root) / app.id
             # Asked for here: a thread cannot ask Airflow for the connection.
             self._fs = self._directory.fs
@@ -89,7 +91,17 @@ class ArtifactStore(BaseHook):
 
     @classmethod
     def of(cls, app: App, meanwhile: Callable[[], object] = lambda: None) -> Self:
-        """Return an app's store: ``artifacts.store``, or a directory below ``BLUEGREEN_CACHE_DIR``."""
+        """Return an app's store: ``artifacts.store``, or a directory below ``BLUEGREEN_CACHE_DIR``.
+
+        :raises StoreError: if the setting is missing where not all workers have the same such directory, or
+            if the store is not usable.
+        """
+        if app.artifacts.store is None and not cache_is_shared():
+            raise StoreError(
+                "the artifact store is a directory of this host, but tasks run on several hosts "
+                "(BLUEGREEN_CACHE_IS_SHARED is False); set artifacts.store to an object store, or to a "
+                "directory that every worker has mounted"
+            )
         return cls(app, app.artifacts.store or (cache_directory() / "artifacts").as_uri(), meanwhile)
 
     def check(self) -> None:
@@ -110,7 +122,8 @@ class ArtifactStore(BaseHook):
     def built(self, key: str) -> Built | None:
         """Return the artifact that was built from what a key stands for, or ``None`` if there is none.
 
-        A record that has no valid seal counts as none: it was made with another SSH key, or by somebody else.
+        A record that has no valid seal counts as none: it was made when ``connections.seal`` had another
+        password, or by somebody else.
 
         :raises StoreError: if the store cannot be read.
         """
@@ -176,7 +189,13 @@ class ArtifactStore(BaseHook):
         """
         if self._is_local:
             path = Path(self._directory.path) / file.name
-            if self._bounded("cannot be read", lambda: path.stat().st_size) != file.size:
+
+            def size() -> int:
+                if not path.exists():
+                    raise self._missing(file)
+                return path.stat().st_size
+
+            if self._bounded("cannot be read", size) != file.size:
                 raise self.altered(file)
             yield path
             return
@@ -197,6 +216,14 @@ class ArtifactStore(BaseHook):
         return StoreError(
             f"{self.name}: {self.app.id}/{file.name} is not what a build has put there, so nothing is done "
             f"with it; find out who has written there, remove that file, and trigger a new run"
+        )
+
+    def _missing(self, file: ArtifactFile) -> StoreError:
+        """Return the error that a local store lacks an artifact that the run has just built, or found."""
+        return StoreError(
+            f"{self.name} on {gethostname()} has no {self.app.id}/{file.name}; if it was not removed, "
+            "another worker may have put it into a store of its own: set artifacts.store to an object store, "
+            "or to a directory that every worker has mounted, and trigger a new run"
         )
 
     def prune(self, keep: int, in_use: Collection[str], revisions: Collection[str]) -> None:
@@ -250,7 +277,11 @@ class ArtifactStore(BaseHook):
                 return kind.model_validate(known)  # type: ignore[attr-defined, no-any-return]
         except (ValueError, ValidationError):
             pass
-        self.log.warning("%s: %s/%s has no valid seal, so it is not used", self.name, self.app.id, name)
+        self.log.warning(
+            "%s: %s/%s has no valid seal, so it is not used: connections.seal had another password then, or "
+            "somebody else has written there",
+            *(self.name, self.app.id, name),
+        )
         return None
 
     def _put_record(self, name: str, record: ArtifactRecord | KeyEntry) -> None:
@@ -334,29 +365,13 @@ class ArtifactStore(BaseHook):
         :param what: what is wrong if it fails.
         :raises StoreError: naming the store.
         """
-        results: list[T] = []
-        errors: list[BaseException] = []
+        late = StoreError(f"{self.name} {what}: it did not answer within {seconds:.0f} s", transient=True)
 
-        def attempt() -> None:
-            try:
-                results.append(work())
-            except BaseException as error:  # it is raised again below
-                errors.append(error)
+        def named() -> T:
+            with self._errors_named(what):
+                return work()
 
-        thread = Thread(target=attempt, daemon=True)
-        thread.start()
-        ends = time.monotonic() + seconds
-        while thread.is_alive():
-            thread.join(PAUSE)
-            self._meanwhile()
-            if thread.is_alive() and time.monotonic() > ends:
-                raise StoreError(
-                    f"{self.name} {what}: it did not answer within {seconds:.0f} s", transient=True
-                )
-        with self._errors_named(what):
-            if errors:
-                raise errors[0]
-        return results[0]
+        return in_thread(named, meanwhile=self._meanwhile, every=PAUSE, seconds=seconds, late=late)
 
     @contextmanager
     def _errors_named(self, what: str) -> Iterator[None]:

@@ -87,6 +87,37 @@ def test_by_default_it_is_a_directory_of_airflows_user_alone(
         assert stat.S_IMODE((tmp_path / "cache" / directory).stat().st_mode) == 0o700
 
 
+def test_by_default_there_is_none_where_workers_do_not_share_a_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("BLUEGREEN_CACHE_IS_SHARED", "False")
+    app = load_app(APP)
+    with pytest.raises(StoreError, match=r"several hosts.*set artifacts\.store to an object store"):
+        ArtifactStore.of(app)
+    # A directory that the app file names is one that every worker has.
+    mounted = app.artifacts.model_copy(update={"store": str(tmp_path / "mounted")})
+    ArtifactStore.of(app.model_copy(update={"artifacts": mounted})).check()
+    monkeypatch.setenv("BLUEGREEN_CACHE_IS_SHARED", "True")
+    ArtifactStore.of(app).check()
+
+
+def test_a_worker_with_another_local_store_names_the_setting(local: ArtifactStore) -> None:
+    with pytest.raises(StoreError) as raised, local.fetched(record().file):
+        pass
+    said = str(raised.value)
+    assert "\n" not in said
+    assert f"has no {APP}/{'1' * 64}.tar.gz" in said
+    assert "another worker may have put it into a store of its own" in said
+    assert "artifacts.store" in said
+
+
+def test_an_object_store_without_its_provider_is_one_line_that_names_it() -> None:
+    with pytest.raises(StoreError, match=r"apache-airflow-providers-amazon\[s3fs\]") as raised:
+        ArtifactStore(load_app(APP), "s3://spaces@bucket/artifacts")
+    assert "\n" not in str(raised.value)
+
+
 def test_an_artifact_that_was_changed_is_refused_and_the_store_is_named(
     store: ArtifactStore, file: Path
 ) -> None:
@@ -133,6 +164,26 @@ def test_a_record_that_no_build_has_sealed_is_not_used(
     with store._open(f"by_key/{KEY}.json", "wb") as target:
         target.write(forged)
     assert store.built(KEY) is None
+
+
+def test_with_another_seal_everything_is_built_again_and_then_as_before(
+    store: ArtifactStore, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store.put(record(), TEXTS, file)
+    store.put(record("2", key="e" * 64), {}, file)
+    monkeypatch.setattr(artifact_store, "sealing_key", lambda _: b"another key")
+    assert store.built(KEY) is None
+    [line] = capfd.readouterr().out.splitlines()
+    assert "has no valid seal, so it is not used: connections.seal had another password" in line
+    # What nobody uses any more makes room first.
+    store.put(record("3", key="f" * 64, built_at=2.0), {}, file)
+    store.prune(2, [], [])
+    store.put(record(), TEXTS, file)
+    built = store.built(KEY)
+    assert built is not None
+    assert built.record == record()
+    store.verify(record())
+    assert store.built("f" * 64) is not None
 
 
 def test_an_artifact_that_is_gone_is_built_again(store: ArtifactStore, file: Path) -> None:

@@ -50,6 +50,25 @@ def test_a_plain_host_has_the_same_settings() -> None:
         assert plain[name] == compose[name], name
 
 
+def test_those_that_run_tasks_share_one_cache_and_nobody_else_has_it() -> None:
+    stack = yaml.safe_load(COMPOSE.read_text())
+    mounted = f"cache:{stack['x-airflow']['environment']['BLUEGREEN_CACHE_DIR']}"
+    having = {name for name, each in stack["services"].items() if mounted in each.get("volumes", ())}
+    assert having == {"scheduler", "worker"}
+    assert "cache" in stack["volumes"]
+    # No other mount is lost by that.
+    for name in having:
+        assert set(stack["x-airflow"]["volumes"]) < set(stack["services"][name]["volumes"])
+
+
+def test_on_two_hosts_no_task_relies_on_the_cache_of_another_one() -> None:
+    for name, services in (("publish.yaml", ("scheduler", "worker")), ("worker.yaml", ("worker",))):
+        text = (ROOT / "hosting" / "compose" / name).read_text()
+        stack = yaml.safe_load(re.sub(r"!(reset|override)", "", text))
+        for service in services:
+            assert stack["services"][service]["environment"]["BLUEGREEN_CACHE_IS_SHARED"] == "False", name
+
+
 def test_links_to_airflow_have_the_port_that_it_is_published_at() -> None:
     environment = yaml.safe_load(COMPOSE.read_text())["x-airflow"]["environment"]
     assert environment["AIRFLOW__API__BASE_URL"] == "${BASE_URL:-http://localhost:${UI_PORT:-8080}}"
