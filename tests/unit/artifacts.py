@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,7 +93,8 @@ def source_of(monkeypatch: pytest.MonkeyPatch, module: Any, directory: Path) -> 
     path.write_bytes(SOURCE)
 
     @contextmanager
-    def with_source(_app: Any, revision: str) -> Any:
+    def with_source(_app: Any, revision: str, meanwhile: Callable[[], object]) -> Any:
+        meanwhile()
         asked.append(revision)
         sha256 = hashlib.sha256(SOURCE).hexdigest()
         yield SimpleNamespace(path=path, sha256=sha256, size=len(SOURCE), committed=1_700_000_000)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.log import mask_secret
 
-from bluegreen.errors import SettingsError
+from bluegreen.errors import RefError, SettingsError
 from bluegreen.hooks.connection import get_connection, usable_connection
+from bluegreen.polling import in_thread
 from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.archive import Source, write_source
 from bluegreen.source.cache import room_for_source
@@ -24,20 +25,33 @@ if TYPE_CHECKING:
 
     from bluegreen.settings.app import App
 
+T = TypeVar("T")
+
+# Seconds for all that is read at once: to wait for the mirror, fetch a huge repository, and pack the source.
+LONGEST = 3600.0
+# Seconds between two renewals of the lock meanwhile.
+PAUSE = 1.0
+
 # The provider's hook changes the environment of the whole process, and puts it back.
 _environment = threading.RLock()
 
 
+def _nothing() -> None:
+    """Do nothing meanwhile: no lock is held."""
+
+
 @contextmanager
-def with_source(app: App, revision: str) -> Iterator[Source]:
+def with_source(app: App, revision: str, meanwhile: Callable[[], object] = _nothing) -> Iterator[Source]:
     """Fetch the source of a revision of an app; the file is removed at the end.
 
+    :param meanwhile: as of :func:`read_repository`.
     :raises RefError: if there is no such source, or it cannot be read; the text says why in one line.
     :raises SettingsError: if the Airflow connection is missing or not usable.
     """
     with room_for_source() as directory:
-        with repository_access(app) as access:
-            source = write_source(
+
+        def fetch(access: Access) -> Source:
+            return write_source(
                 app.repository,
                 revision,
                 directory / "source.tar.gz",
@@ -45,7 +59,21 @@ def with_source(app: App, revision: str) -> Iterator[Source]:
                 needed=needed_paths(app),
                 access=access,
             )
-        yield source
+
+        yield read_repository(app, fetch, meanwhile)
+
+
+def read_repository(app: App, read: Callable[[Access], T], meanwhile: Callable[[], object] = _nothing) -> T:
+    """Read an app's repository with its credentials, in a thread.
+
+    :param meanwhile: called every second until it is read, to renew the run's lock; what it raises ends the
+        wait.
+    :raises RefError: if it is not read within :data:`LONGEST` seconds.
+    :raises SettingsError: as :func:`repository_access` does.
+    """
+    late = RefError(f"{app.repository} was not read within {LONGEST:g} s; trigger a new run")
+    with repository_access(app) as access:
+        return in_thread(lambda: read(access), meanwhile=meanwhile, every=PAUSE, seconds=LONGEST, late=late)
 
 
 @contextmanager

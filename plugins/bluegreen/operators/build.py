@@ -73,7 +73,7 @@ class BuildOperator(DropletJobOperator):
         self, run: ThisRun, key: str, store: ArtifactStore, proxies: ProxiesHook
     ) -> tuple[ArtifactRecord, str]:
         """Return the record of the new artifact, and the digest of the configuration."""
-        with with_source(self.app, self.revision) as source:
+        with with_source(self.app, self.revision, proxies.renew_in_time) as source:
             texts = template_texts(self.app, source.path)
             # Before the build, which takes long: a missing secret is reported at once.
             configuration = configuration_of(self.app, texts)["digest"]

@@ -22,7 +22,7 @@ from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
 from bluegreen.hooks.proxy import ProxyHook
-from bluegreen.hooks.repository import repository_access
+from bluegreen.hooks.repository import read_repository
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import PLAN_KEY, ThisRun
 from bluegreen.release.artifact import artifact_key
@@ -78,8 +78,11 @@ class ProvisionCheckOperator(LockedOperator):
         """
         if self.revision:
             # A run that was cleared may have found it when other revisions were allowed.
-            with repository_access(self.app) as access:
-                resolve(self.app, self.revision, access=access)
+            read_repository(
+                self.app,
+                lambda access: resolve(self.app, self.revision, access=access),
+                self.proxies().renew_in_time,
+            )
         fleet, params = self.read_fleet(goes_back=self.goes_back), run.params
         only_moves = self.goes_back and not params.get("revision")
         if not self.goes_back and (problems := fleet.problems(of=fleet.proxies)):
@@ -235,8 +238,11 @@ class ProvisionCheckOperator(LockedOperator):
         live = live_revision(plan.live, plan.fleet, facts.readable.values(), facts.seen)
         if live is None:
             return None
-        with repository_access(self.app) as access:
-            age = compare(self.app, self.revision, live, access=access)
+        age = read_repository(
+            self.app,
+            lambda access: compare(self.app, self.revision, live, access=access),
+            self.proxies().renew_in_time,
+        )
         require_new_enough(self.app, self.revision, age, forced=forced)
         return str(age) if age.is_older else None
 

@@ -7,7 +7,8 @@ import os
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import pytest
 import trustme
 from github import GithubIntegration
 
-from bluegreen.errors import BlueGreenError, SettingsError
-from bluegreen.hooks.repository import repository_access, with_source
+from bluegreen.errors import BlueGreenError, RefError, SettingsError
+from bluegreen.hooks import repository
+from bluegreen.hooks.repository import read_repository, repository_access, with_source
 from bluegreen.settings.app import App
-from bluegreen.source.cache import LEFT_BEHIND_SECONDS, cache_directory
+from bluegreen.source.cache import LEFT_BEHIND_SECONDS, cache_directory, locked_mirror
 from bluegreen.source.policy import resolve
 from tests.unit.local_forge import Forge, local_forge
 from tests.unit.repositories import Repository, app_of
@@ -311,3 +313,52 @@ def test_what_a_killed_task_has_left_is_removed(
     with with_source(app, shop.git("rev-parse", "HEAD")):
         assert not (sources / "old").exists()
     assert [one.name for one in sources.iterdir()] == ["new"]
+
+
+@contextmanager
+def busy_mirror(app: App) -> Iterator[Callable[[], None]]:
+    """Have another run hold the mirror until the block ends, or the function is called."""
+    with ExitStack() as held:
+        held.enter_context(locked_mirror(app.repository, "forge"))
+        yield held.close
+
+
+def test_a_lock_is_renewed_while_another_run_has_the_mirror(
+    monkeypatch: pytest.MonkeyPatch, forge: Forge, shop: Repository
+) -> None:
+    app = connected(monkeypatch, f"{forge.url}/private/shop.git", password=TOKEN)
+    monkeypatch.setattr(repository, "PAUSE", 0.01)
+    revision = shop.git("rev-parse", "HEAD")
+    # The mirror is free once the lock was renewed.
+    with busy_mirror(app) as release, with_source(app, revision, release) as source:
+        assert source.size
+    with busy_mirror(app) as release:
+        assert read_repository(app, lambda access: resolve(app, revision, access=access), release)
+
+
+def test_a_run_that_has_lost_its_lock_does_not_go_on_waiting_for_a_source(
+    monkeypatch: pytest.MonkeyPatch, forge: Forge, shop: Repository
+) -> None:
+    app = connected(monkeypatch, f"{forge.url}/private/shop.git", password=TOKEN)
+    lost = BlueGreenError("another run has the lock")
+
+    def renew() -> None:
+        raise lost
+
+    with busy_mirror(app), pytest.raises(BlueGreenError) as raised, with_source(app, "a" * 40, renew):
+        pass
+    assert raised.value is lost
+
+
+def test_a_source_that_takes_for_ever_is_given_up_by_name(
+    monkeypatch: pytest.MonkeyPatch, forge: Forge, shop: Repository
+) -> None:
+    app = connected(monkeypatch, f"{forge.url}/private/shop.git", password=TOKEN)
+    monkeypatch.setattr(repository, "LONGEST", 0.05)
+    monkeypatch.setattr(repository, "PAUSE", 0.01)
+    with (
+        busy_mirror(app),
+        pytest.raises(RefError, match=r"/private/shop\.git was not read within 0\.05 s"),
+        with_source(app, "a" * 40),
+    ):
+        pass
