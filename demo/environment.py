@@ -69,6 +69,7 @@ class DemoEnvironment:
                 "login": "root",
                 "extra": {"key_file": str(self._key)},
             },
+            "BLUEGREEN_SEAL": {"conn_type": "generic", "password": self._seal},
             "HAPROXY_STATS": {
                 "conn_type": "http",
                 "login": "admin",
@@ -93,6 +94,15 @@ class DemoEnvironment:
         return Client(
             self.sandbox.token, endpoint=self.sandbox.api_url, connection_verify=self.sandbox.ca_file
         )
+
+    @property
+    def _seal(self) -> str:
+        """What is sealed with it outlives this process."""
+        file = self.directory / "seal"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_hex(32))
+        return file.read_text()
 
     @property
     def _key(self) -> Path:

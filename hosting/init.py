@@ -1,4 +1,4 @@
-"""Preparation before Airflow starts: tables, the first user, and CI's user with a role for each app.
+"""Preparation before Airflow starts: tables, users, a role for each app, the seal.
 
 Run again, it changes only what differs from that.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from airflow.models.connection import Connection
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+from airflow.utils.session import create_session
+from sqlalchemy import select
 
 from bluegreen.settings.app_files import app_ids
+from bluegreen.settings.connections import Connections
 
 # Where containers have them, unless this names another place.
 SECRETS = Path(os.environ.get("SECRETS_DIRECTORY", "/run/secrets"))
@@ -38,6 +43,7 @@ def main() -> None:
             _add_user(manager, admin, [manager.find_role("Admin")], secret("admin_password"))
             print(f"made the user {admin}")
         _ci_user(manager, os.environ["CI_USER"], roles)
+    _make_seal()
 
 
 def demand_secrets(directory: Path) -> None:
@@ -100,6 +106,16 @@ def _add_user(manager: Any, name: str, roles: list[Any], password: str) -> None:
     added = manager.add_user(name, name, "Airflow", f"{name}@localhost", roles, password=password)
     if not added:
         raise SystemExit(f"init: the user {name} could not be made; the lines above say why")
+
+
+def _make_seal() -> None:
+    """Make the connection `connections.seal`: nobody has to know its password, and a backup has it."""
+    name = Connections().seal
+    with create_session() as session:
+        if session.scalar(select(Connection).where(Connection.conn_id == name)) is None:
+            password = secrets.token_hex(32)
+            session.add(Connection(conn_id=name, conn_type="generic", password=password))
+            print(f"made the connection {name}")
 
 
 def secret(name: str) -> str:

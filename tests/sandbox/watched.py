@@ -208,6 +208,7 @@ def watched_fleet(shop: Shop, directory: Path) -> Iterator[Watched]:
     connections: dict[str, dict[str, Any]] = {
         "DIGITALOCEAN": {"host": box.api_url, "password": box.token, "extra": {"ca_file": box.ca_file}},
         "BLUEGREEN_SSH": {"login": "root", "extra": {"key_file": str(shop.key)}},
+        "BLUEGREEN_SEAL": {"password": "5" * 32},
         "HAPROXY_STATS": {"login": "admin", "password": STATS_PASSWORD},
     }
     with pytest.MonkeyPatch.context() as patch:

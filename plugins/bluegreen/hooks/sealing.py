@@ -1,29 +1,29 @@
-"""The key that seals what tasks pass to each other."""
+"""The key that seals statements and the store's records, and that salts the digests of configurations."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from bluegreen.errors import SettingsError
 from bluegreen.hooks.connection import get_connection
 from bluegreen.run.seal import key_from
 from bluegreen.settings.app import App
 
+# Characters; as many as 16 random bytes have in hexadecimal digits.
+SHORTEST = 32
+
 
 def sealing_key(app: App) -> bytes:
-    """Derive the key from the SSH key: its owner can change every droplet anyway.
+    """Derive the key from the password of ``connections.seal``, which has no other purpose.
 
-    :raises SettingsError: if the SSH connection is missing, or has no readable key.
+    Keys and tokens that open something are rotated; this password opens nothing. With another one the store's
+    records count as forged, so releases are built again, and every configuration gets another digest.
+
+    :raises SettingsError: if the connection is missing, or its password is too short.
     """
-    name = app.connections.ssh
-    connection = get_connection(name)
-    extra = connection.extra_dejson
-    secret, file = extra.get("private_key") or connection.password, extra.get("key_file")
-    if not secret and file:
-        try:
-            secret = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"the key of connection {name!r} cannot be read: {error}") from None
-    if not secret:
-        raise SettingsError(f"the Airflow connection {name!r} has neither key_file nor private_key")
-    return key_from(str(secret))
+    name = app.connections.seal
+    secret = get_connection(name).password or ""
+    if len(secret) < SHORTEST:
+        raise SettingsError(
+            f"the password of the Airflow connection {name!r} has {len(secret)} characters, but {SHORTEST} "
+            "random ones are needed; for example those that `openssl rand -hex 32` prints"
+        )
+    return key_from(secret)

@@ -16,7 +16,7 @@ SEAL = "seal"
 
 
 def key_from(secret: str) -> bytes:
-    """Derive the key from a secret that has another purpose, too."""
+    """Derive the key from a secret."""
     return hmac.digest(secret.encode(), b"bluegreen seal of statements between tasks", hashlib.sha256)
 
 

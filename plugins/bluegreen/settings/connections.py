@@ -11,6 +11,7 @@ class Connections(Section):
 
     digitalocean: ConnectionId = "digitalocean"
     ssh: ConnectionId = "bluegreen_ssh"
+    seal: ConnectionId = "bluegreen_seal"
     haproxy_stats: ConnectionId = "haproxy_stats"
     preview: ConnectionId | None = None
     repository: ConnectionId | None = None

@@ -34,7 +34,7 @@ class Seals:
     """Statements of a run that need no lock.
 
     :param run: the run; a statement of another one does not count.
-    :param app: the app, whose SSH key the seal is made with.
+    :param app: the app, whose connection ``connections.seal`` the seal is made with.
     """
 
     def __init__(self, run: ThisRun, app: App) -> None:
