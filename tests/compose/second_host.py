@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
+from hosting.sandbox.shared import APP
 from tests.compose.conftest import UP_SECONDS, Compose
 
 FIRST, SECOND = "10.99.0.1", "10.99.0.2"
@@ -42,3 +45,10 @@ def worker_on_a_second_host(first: Compose, directory: Path) -> Iterator[Compose
     finally:
         second.run("down", "--volumes", "--timeout", "5")
         (first.directory / ".env").write_text(before)
+
+
+def with_a_store(second: Compose, place: str) -> None:
+    """Have the second host's copy of the app file name an artifact store."""
+    file = second.directory / "shared" / "apps" / f"{APP}.yaml"
+    settings = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**settings, "artifacts": {"store": place}}, sort_keys=False))

@@ -13,11 +13,12 @@ import pytest
 from demo.errors import ApiError
 from tests.compose import whole
 from tests.compose.conftest import UP_SECONDS, Compose, memory, up
-from tests.compose.second_host import FIRST, SECOND, worker_on_a_second_host
-from tests.compose.world import World, live, upgrade
+from tests.compose.second_host import FIRST, SECOND, with_a_store, worker_on_a_second_host
+from tests.compose.world import RUN_SECONDS, World, hosts_of, live, upgrade
 
 pytestmark = pytest.mark.timeout(1200)
 
+DRY_RUN = "bluegreen_dry_run__sandbox_app"
 SERVICES = {
     "postgres",
     "init",
@@ -150,18 +151,43 @@ def test_a_new_image_takes_over_from_workers_in_the_middle_of_a_deploy(world: Wo
     upgrade(world, tmp_path)
 
 
+def test_two_workers_share_what_one_of_them_has_fetched_and_built(world: World) -> None:
+    world.compose.run("up", "--detach", "--wait", "--scale", "worker=2", seconds=UP_SECONDS)
+    try:
+        # Each needs its source, and an artifact of its own, more than once.
+        for ref in ("v1", "v2"):
+            run = world.deploy(ref)
+            report = world.report(run)
+            assert report["outcome"] in ("live and confirmed", "already live"), report
+        assert len(hosts_of(world, run)) == 2
+        kept = "ls /opt/airflow/cache/artifacts/sandbox_app /opt/airflow/cache/repositories"
+        seen = {
+            world.compose.run("exec", "-T", "--index", index, "worker", "sh", "-c", kept).stdout
+            for index in ("1", "2")
+        }
+        assert len(seen) == 1
+    finally:
+        world.compose.run("up", "--detach", "--wait", "--scale", "worker=1", seconds=UP_SECONDS)
+
+
 def test_a_worker_on_a_second_host_runs_deploys_and_its_logs_can_be_read(
     world: World, tmp_path: Path
 ) -> None:
     with worker_on_a_second_host(world.compose, tmp_path) as second:
         assert set(second.containers("--all")) == {"worker"}
         assert {place[2] for place in whole.published(world.compose)} == {"127.0.0.1", FIRST}
+        # Its artifacts would be its own.
+        asked = world.client.trigger(DRY_RUN)
+        assert world.client.wait(asked, RUN_SECONDS) == "failed"
+        refused = world.deploy(world.other_ref())
+        assert world.report(refused)["outcome"] == "refused before the switch"
+        for each in (asked, refused):
+            assert "set artifacts.store to an object store" in world.client.last_line(each), each
+        with_a_store(second, "/opt/airflow/cache/mounted")
         run = world.deploy(world.other_ref())
         report = world.report(run)
         assert report["outcome"] == "live and confirmed", report
-        path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances"
-        shown = world.client.items(path, "task_instances")
-        assert {each["hostname"] for each in shown if each["state"] == "success"} == {SECOND}
+        assert hosts_of(world, run) == {SECOND}
         task = next(task for task in world.client.tasks(run) if task.task_id == "switch_traffic")
         log = world.client.log(run, task)
         assert "traffic moved to" in log, log

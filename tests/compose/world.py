@@ -152,6 +152,12 @@ def upgrade(world: World, directory: Path) -> None:
     assert seen["failed"] == 0, seen
 
 
+def hosts_of(world: World, run: Run) -> set[str]:
+    """Return where the tasks of a run were executed."""
+    shown = world.client.items(f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", "task_instances")
+    return {each["hostname"] for each in shown if each["state"] == "success"}
+
+
 def history(world: World) -> set[str]:
     """Return the ids of all runs that Airflow knows."""
     return {run["dag_run_id"] for run in world.client.items("dags/~/dagRuns", "dag_runs")}
