@@ -87,7 +87,9 @@ def build(directory: Path, stock: Path | None = None) -> None:
             stock / "authors", new / "authors", copy_function=_link, dirs_exist_ok=True, symlinks=True
         )
         lines += (stock / "packages").read_text().splitlines()
-    index = INDEX_HEADER.format(lines=len(lines)) + "\n".join(sorted(lines)) + "\n"
+    # Carton looks a module up by halves, without regard to case.
+    lines.sort(key=lambda line: line.split()[0].lower())
+    index = INDEX_HEADER.format(lines=len(lines)) + "\n".join(lines) + "\n"
     (new / INDEX).parent.mkdir()
     (new / INDEX).write_bytes(gzip.compress(index.encode(), mtime=0))
     new.rename(directory)

@@ -155,8 +155,9 @@ class Database:
         install = ["apt-get", "install", "-qy", "--no-install-recommends", "postgresql"]
         self._machine.run(["apt-get", "update", "-q"], seconds=120)
         self._machine.run(["env", "DEBIAN_FRONTEND=noninteractive", *install], seconds=300)
+        # A shell does not expand the name of a file that it redirects to.
         self._machine.run(
-            "echo 'host all all 198.18.0.0/15 scram-sha-256' >>/etc/postgresql/*/main/pg_hba.conf"
+            "echo 'host all all 198.18.0.0/15 scram-sha-256' | tee -a /etc/postgresql/*/main/pg_hba.conf"
         )
         self._query("ALTER SYSTEM SET listen_addresses = '*'")
         self._query(f"CREATE ROLE blog LOGIN PASSWORD '{self._password}'")

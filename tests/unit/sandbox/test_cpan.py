@@ -45,7 +45,8 @@ def stocked(directory: Path) -> Path:
     file = directory / "authors/id" / path
     file.parent.mkdir(parents=True)
     file.write_bytes(b"real")
-    (directory / "packages").write_text(mirror.index_line("Real", "1.5", path) + "\n")
+    lines = [mirror.index_line(module, "1.5", path) for module in ("sandbox", "Sandboxed", "Real")]
+    (directory / "packages").write_text("".join(f"{line}\n" for line in lines))
     return directory
 
 
@@ -75,6 +76,12 @@ def test_a_distribution_is_whole_and_always_the_same(built: Path, tmp_path: Path
     ]
     shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     assert shown == "Hello from Sandbox::Greeting 0.01"
+
+
+def test_the_index_is_in_the_order_that_carton_looks_modules_up_in(tmp_path: Path) -> None:
+    mirror.build(tmp_path / "mirror", stocked(tmp_path / "stock"))
+    modules = list(index_of((tmp_path / "mirror" / mirror.INDEX).read_bytes()))
+    assert modules == sorted(modules, key=str.lower)
 
 
 def test_the_stock_is_in_the_index_too(tmp_path: Path) -> None:
