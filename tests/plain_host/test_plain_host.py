@@ -13,6 +13,8 @@ from tests.plain_host.host import CONFIG, PARTS, RUN_SECONDS, SOURCE, PlainHost
 from tests.sandbox.stack import Judge
 from tests.waiting import until
 
+STORE = "/var/cache/bluegreen/artifacts/my_perl_app"
+
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(900)]
 
 
@@ -96,7 +98,7 @@ def test_an_upgrade_keeps_every_secret_and_setting_and_a_deploy_goes_on(
     host: PlainHost, environment: DemoEnvironment, judge: Judge
 ) -> None:
     sums = f"find {CONFIG} -type f -exec sha256sum {{}} + | sort"
-    before = host.run(sums)
+    before, kept = host.run(sums), set(host.run(f"ls {STORE}").split())
     host.write(f"{SOURCE}/dags/of_the_new_version.py", "")
     with host.tunnel() as url:
         client = host.client(url)
@@ -105,6 +107,7 @@ def test_an_upgrade_keeps_every_secret_and_setting_and_a_deploy_goes_on(
         host.install()
         assert client.wait(run, RUN_SECONDS) == "success", client.last_line(run)
     assert host.run(sums) == before
+    assert kept <= set(host.run(f"ls {STORE}").split())
     assert host.run("ls /opt/bluegreen/app/dags/of_the_new_version.py")
     nobody_noticed(judge)
 
@@ -119,13 +122,13 @@ def test_a_backup_restores_an_empty_server(
         before = {run["dag_run_id"] for run in host.client(url).items(f"dags/{deploys}/dagRuns", "dag_runs")}
     host.run(
         "systemctl stop 'bluegreen-airflow*' && runuser -u postgres -- dropdb airflow &&"
-        f" rm -rf {CONFIG} /var/lib/bluegreen /var/log/bluegreen /opt/bluegreen/app"
+        f" rm -rf {CONFIG} /var/lib/bluegreen /var/log/bluegreen /var/cache/bluegreen /opt/bluegreen/app"
     )
     host.install()
     host.run(f"{SOURCE}/hosting/systemd/restore /root/backup.tar", 300)
     with host.tunnel() as url:
         client = host.client(url)
         assert {run["dag_run_id"] for run in client.items(f"dags/{deploys}/dagRuns", "dag_runs")} == before
-    # Connections are decrypted, the key opens the droplets.
+    # Connections are decrypted, the key opens the droplets, and what no backup has is built again.
     assert "live and confirmed" in host.deploy("v1")
     nobody_noticed(judge)
