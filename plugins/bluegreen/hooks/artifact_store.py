@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -20,8 +19,9 @@ from airflow.sdk import BaseHook, ObjectStoragePath
 from pydantic import ValidationError
 
 from agent.release_name import DIGEST
-from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.sealing import sealing_key
+from bluegreen.hooks.store_errors import PROVIDERS, StoreError, errors_named
 from bluegreen.polling import in_thread
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, KeyEntry, is_of
 from bluegreen.run.seal import opened, sealed
@@ -41,19 +41,9 @@ LARGEST_RECORD = 16 << 20
 # Names that are looked at when old artifacts are removed.
 MOST_NAMES = 10_000
 
-_PROVIDERS = "an object store needs its Airflow provider: S3 and Spaces apache-airflow-providers-amazon[s3fs]"
-
 ARCHIVE, RECORD = ".tar.gz", ".json"
 KEYS = "by_key"
 _PARTIAL = ".partial."
-
-
-class StoreError(BlueGreenError):
-    """The store is full, away, or has something else than was put there; the text names it."""
-
-    def __init__(self, message: str, *, transient: bool = False) -> None:
-        super().__init__(message)
-        self.transient = transient
 
 
 @dataclass(frozen=True)
@@ -83,10 +73,13 @@ class ArtifactStore(BaseHook):
         self.app = app
         self.name = f"the artifact store {root}"
         self._meanwhile = meanwhile
-        with self._errors_named(f"is not usable ({_PROVIDERS})"):
+        with errors_named(self.name, f"is not usable ({PROVIDERS})"):
             self._directory = ObjectStoragePath(root) / app.id
             # Asked for here: a thread cannot ask Airflow for the connection.
             self._fs = self._directory.fs
+            # Without its connection, a provider would ask anonymously, and at another address.
+            if self._directory.conn_id:
+                get_connection(self._directory.conn_id)
         self._is_local = self._directory.protocol in ("", "file")
 
     @classmethod
@@ -105,13 +98,20 @@ class ArtifactStore(BaseHook):
         return cls(app, app.artifacts.store or (cache_directory() / "artifacts").as_uri(), meanwhile)
 
     def check(self) -> None:
-        """Make sure that the store can be read, and a local one written; nothing is written.
+        """Make sure that the store is there and can be read, and a local one written; nothing is written.
 
         :raises StoreError: if it cannot.
         """
         self._bounded("cannot be read", self._names)
         if self._is_local:
             self._bounded("cannot be written", self._require_writable)
+        else:
+            self._bounded("cannot be read", self._require_bucket)
+
+    def _require_bucket(self) -> None:
+        bucket = self._directory.path.strip("/").partition("/")[0]
+        if not self._fs.exists(bucket):
+            raise FileNotFoundError(f"there is no bucket {bucket}")
 
     def _require_writable(self) -> None:
         path = Path(self._directory.path)
@@ -368,23 +368,10 @@ class ArtifactStore(BaseHook):
         late = StoreError(f"{self.name} {what}: it did not answer within {seconds:.0f} s", transient=True)
 
         def named() -> T:
-            with self._errors_named(what):
+            with errors_named(self.name, what):
                 return work()
 
         return in_thread(named, meanwhile=self._meanwhile, every=PAUSE, seconds=seconds, late=late)
-
-    @contextmanager
-    def _errors_named(self, what: str) -> Iterator[None]:
-        """Turn every error of a file system, each of which has its own kinds, into one line."""
-        try:
-            yield
-        except BlueGreenError:
-            raise
-        except Exception as error:
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            reason = "it is full" if full else " ".join(str(error).split())[:200] or type(error).__name__
-            away = isinstance(error, (TimeoutError, ConnectionError))
-            raise StoreError(f"{self.name} {what}: {reason}", transient=away) from None
 
 
 def _seconds_for(size: int) -> float:

@@ -18,8 +18,10 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from agent.release_name import release_name
+from bluegreen.errors import SettingsError
 from bluegreen.hooks import artifact_store
-from bluegreen.hooks.artifact_store import ArtifactStore, StoreError
+from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.hooks.store_errors import StoreError
 from bluegreen.release.artifact import ArtifactRecord, artifact_key
 from bluegreen.run.seal import sealed
 from bluegreen.settings.app_file import load_app
@@ -290,6 +292,22 @@ def test_nothing_waits_for_a_store_that_hangs(
 def test_a_store_that_airflow_cannot_use_is_named(root: str) -> None:
     with pytest.raises(StoreError, match=r"the artifact store .* is not usable|cannot be read"):
         ArtifactStore(load_app(APP), root).built(KEY)
+
+
+def test_a_bucket_that_is_missing_is_found_before_anything_is_built() -> None:
+    MemoryFileSystem.store.clear()
+    attach("memory", fs=MemoryFileSystem())
+    store = ArtifactStore(load_app(APP), "memory://bucket/artifacts")
+    with pytest.raises(StoreError, match=r"memory://bucket/artifacts cannot be read: there is no bucket"):
+        store.check()
+    MemoryFileSystem().mkdir("/bucket")
+    store.check()
+
+
+def test_without_its_connection_an_object_store_is_not_asked_anonymously() -> None:
+    attach("memory", conn_id="spaces", fs=MemoryFileSystem())
+    with pytest.raises(SettingsError, match="there is no Airflow connection 'spaces'"):
+        ArtifactStore(load_app(APP), "memory://spaces@bucket/artifacts")
 
 
 def test_a_check_writes_nothing_and_names_a_store_that_cannot_be_written(
