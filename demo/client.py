@@ -14,7 +14,7 @@ import requests
 
 from demo.errors import ApiError, ApiUnreachableError, RunTimeoutError
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.4
 REQUEST_SECONDS = 30
 PAGE = 100
 RUN_ENDED = ("success", "failed")
@@ -271,7 +271,11 @@ class AirflowClient:
 
         :raises RunTimeoutError: the run has not ended by then.
         """
-        for _ in self.follow(run, seconds):
+        deadline = time.monotonic() + seconds
+        # The state of a run costs the API server, which the tasks need too, a quarter of what its tasks cost.
+        while self.run_state(run) not in RUN_ENDED and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        for _ in self.follow(run, deadline - time.monotonic()):
             pass
         return self.run_state(run)
 
