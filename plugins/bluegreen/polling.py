@@ -81,7 +81,7 @@ def in_thread(
 
     Work that is given up goes on in its thread until it ends by itself, or until the process ends.
 
-    :param meanwhile: called at least once; what it raises ends the wait.
+    :param meanwhile: called as long as it takes; what it raises ends the wait.
     :param every: seconds between two calls of it.
     :param seconds: after which the work is given up.
     :param late: raised then.

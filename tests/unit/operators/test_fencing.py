@@ -154,7 +154,12 @@ def test_a_deploy_that_has_lost_its_lock_stops_its_job_and_says_so_whether_that_
 ) -> None:
     droplets.answers["green-1", Verb.FOLLOW_JOB] = ended("running")
     droplets.answers["green-1", Verb.END_JOB] = stopped
-    droplets.proxies.renew_in_time.side_effect = [None, LOCK_LOST]
+
+    def renew() -> None:
+        if ("green-1", Verb.FOLLOW_JOB) in droplets.sent:
+            raise LOCK_LOST
+
+    droplets.proxies.renew_in_time.side_effect = renew
     with pytest.raises(AirflowFailException, match="no longer holds the lock"):
         deploy_task().execute(context())
     assert droplets.sent == [("green-1", verb) for verb in JOB_VERBS]
