@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Self, TypeVar
 from uuid import uuid4
 
-from airflow.sdk import BaseHook, ObjectStoragePath
+from airflow.sdk import BaseHook, ObjectStoragePath, conf
 from pydantic import ValidationError
 
 from agent.release_name import DIGEST
@@ -26,7 +26,7 @@ from bluegreen.polling import in_thread
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, KeyEntry, is_of
 from bluegreen.run.seal import opened, sealed
 from bluegreen.settings.app import App
-from bluegreen.source.cache import cache_directory, cache_is_shared, own_directory
+from bluegreen.source.cache import cache_directory, own_directory
 
 T = TypeVar("T")
 
@@ -89,12 +89,8 @@ class ArtifactStore(BaseHook):
         :raises StoreError: if the setting is missing where not all workers have the same such directory, or
             if the store is not usable.
         """
-        if app.artifacts.store is None and not cache_is_shared():
-            raise StoreError(
-                "the artifact store is a directory of this host, but tasks run on several hosts "
-                "(BLUEGREEN_CACHE_IS_SHARED is False); set artifacts.store to an object store, or to a "
-                "directory that every worker has mounted"
-            )
+        if app.artifacts.store is None:
+            _require_shared_cache()
         return cls(app, app.artifacts.store or (cache_directory() / "artifacts").as_uri(), meanwhile)
 
     def check(self) -> None:
@@ -372,6 +368,20 @@ class ArtifactStore(BaseHook):
                 return work()
 
         return in_thread(named, meanwhile=self._meanwhile, every=PAUSE, seconds=seconds, late=late)
+
+
+def _require_shared_cache() -> None:
+    """Make sure that a task finds in the cache what another one has left there.
+
+    :raises StoreError: if ``BLUEGREEN_CACHE_IS_SHARED`` denies it or, without that, if workers execute tasks.
+    """
+    executor, told = conf.get("core", "executor"), os.environ.get("BLUEGREEN_CACHE_IS_SHARED", "")
+    if (told or str(executor == "LocalExecutor")).lower() != "true":
+        raise StoreError(
+            f"the artifact store is a directory of this host, but tasks may run on several ({executor}); set "
+            "artifacts.store to an object store, or to a directory that every worker has mounted, or "
+            "BLUEGREEN_CACHE_IS_SHARED=True if all workers have the same BLUEGREEN_CACHE_DIR"
+        )
 
 
 def _seconds_for(size: int) -> float:

@@ -36,11 +36,6 @@ def cache_directory() -> Path:
     return Path(os.environ.get("BLUEGREEN_CACHE_DIR") or f"{home}/bluegreen_cache").expanduser()
 
 
-def cache_is_shared() -> bool:
-    """Whether all workers have the same cache: unless ``BLUEGREEN_CACHE_IS_SHARED`` says they do not."""
-    return os.environ.get("BLUEGREEN_CACHE_IS_SHARED", "True").lower() not in ("false", "no", "0")
-
-
 @contextmanager
 def locked_mirror(repository: str, access: str = "") -> Iterator[tuple[Path, int]]:
     """Lock a repository's mirror, and yield its directory, which may not exist yet.

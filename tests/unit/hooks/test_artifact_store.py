@@ -95,13 +95,25 @@ def test_by_default_there_is_none_where_workers_do_not_share_a_cache(
     monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("BLUEGREEN_CACHE_IS_SHARED", "False")
     app = load_app(APP)
-    with pytest.raises(StoreError, match=r"several hosts.*set artifacts\.store to an object store"):
+    with pytest.raises(StoreError, match=r"may run on several.*set artifacts\.store to an object store"):
         ArtifactStore.of(app)
     # A directory that the app file names is one that every worker has.
     mounted = app.artifacts.model_copy(update={"store": str(tmp_path / "mounted")})
     ArtifactStore.of(app.model_copy(update={"artifacts": mounted})).check()
     monkeypatch.setenv("BLUEGREEN_CACHE_IS_SHARED", "True")
     ArtifactStore.of(app).check()
+
+
+def test_workers_of_another_executor_share_a_cache_only_if_somebody_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path))
+    ArtifactStore.of(load_app(APP)).check()
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    with pytest.raises(StoreError, match=r"\(CeleryExecutor\).*BLUEGREEN_CACHE_IS_SHARED=True"):
+        ArtifactStore.of(load_app(APP))
+    monkeypatch.setenv("BLUEGREEN_CACHE_IS_SHARED", "True")
+    ArtifactStore.of(load_app(APP)).check()
 
 
 def test_a_worker_with_another_local_store_names_the_setting(local: ArtifactStore) -> None:
