@@ -21,7 +21,7 @@ from bluegreen.dag_building.every_app import (
     stop_idle_later,
 )
 from bluegreen.dag_building.trigger_form import rollback_params
-from bluegreen.operators.activate import ActivateOperator
+from bluegreen.operators.restore import RestoreOperator
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.confirm import ConfirmOperator
 from bluegreen.operators.drain import DrainOperator
@@ -48,15 +48,15 @@ def rollback_dag(app: App) -> DAG:
         planned: dict[str, Any] = {"lock": lock.output, "plan": XComArg(provision_check, PLAN_KEY)}
         align = AlignOperator(task_id="align", **planned)
         previous_release = PreviousReleaseOperator(
-            task_id="previous_release", activation=["render_and_reload", "drain", "activate"], **planned
+            task_id="previous_release", activation=["render_and_reload", "drain", "restore"], **planned
         )
         revision = XComArg(previous_release, REVISION_KEY)
         release = planned | {"revision": revision}
         # What is started is started with today's settings, and HAProxy has to know them.
         render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
         drain = DrainOperator(task_id="drain", **planned)
-        activate = ActivateOperator.partial(
-            task_id="activate",
+        restore = RestoreOperator.partial(
+            task_id="restore",
             map_index_template="{{ droplet_name }}",
             previous=XComArg(previous_release, PREVIOUS_KEY),
             **release,
@@ -64,7 +64,7 @@ def rollback_dag(app: App) -> DAG:
         preview_check = PreviewCheckOperator(
             task_id="preview_check",
             goes_back=True,
-            # Whether there was something to activate or not.
+            # Whether there was something to restore or not.
             trigger_rule="none_failed_min_one_success",
             **release,
         )
@@ -83,9 +83,9 @@ def rollback_dag(app: App) -> DAG:
         report = report_and_announce(SUBJECT)
 
         chain(lock, provision_check, align, previous_release)
-        chain(previous_release, [render_and_reload, drain], activate, preview_check)
+        chain(previous_release, [render_and_reload, drain], restore, preview_check)
         chain(previous_release, preview_check, switch_traffic, final_validation)
-        only_after(preview_check, previous_release, activate)
+        only_after(preview_check, previous_release, restore)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
         stop_idle_later(app, lock, [confirm, rollback], report)

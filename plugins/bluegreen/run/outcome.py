@@ -131,7 +131,7 @@ def _live(facts: RunFacts) -> str:
 def _long_requests(facts: RunFacts, moved: str) -> list[str]:
     clauses, drain = [], facts.drain
     if drain and drain.cut:
-        starts = ("deploy_", "activate_")
+        starts = ("deploy_", "restore_")
         stopped = any(task.startswith(starts) and end == "success" for task, end in facts.states.items())
         fate = " (cut if not done within server.stop_timeout)" if stopped else ""
         clauses.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")

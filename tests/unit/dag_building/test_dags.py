@@ -102,7 +102,7 @@ def test_a_rollback_goes_on_whether_it_starts_a_release_or_not_but_not_if_it_has
 ) -> None:
     rollback = SerializedDAG.from_dict(SerializedDAG.to_dict(dags["bluegreen_rollback__my_perl_app"]))
     preview = rollback.get_task("preview_check")
-    assert preview.upstream_task_ids == {"previous_release", "activate"}
+    assert preview.upstream_task_ids == {"previous_release", "restore"}
     assert preview.trigger_rule == "none_failed_min_one_success"
     assert "preview_check" not in rollback.get_task("provision_check").downstream_task_ids
 
@@ -188,7 +188,7 @@ def test_a_task_that_was_killed_though_nothing_was_wrong_is_tried_again(dags: di
 
 
 def test_every_task_knows_its_app(dags: dict[str, DAG]) -> None:
-    given: dict[str, Any] = {task: {"ip": "198.18.0.1"} for task in ("deploy", "activate")}
+    given: dict[str, Any] = {task: {"ip": "198.18.0.1"} for task in ("deploy", "restore")}
     given["wait_for_ssh"] = {"droplet": {}}
     tasks: list[Any] = [
         task.unmap(given[task.task_id]) if isinstance(task, MappedOperator) else task

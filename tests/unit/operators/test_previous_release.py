@@ -68,9 +68,9 @@ def go_back(
             task_id="previous_release",
             lock=LOCK,
             plan={**PLAN, "good": good},
-            activation=["drain", "activate"],
+            activation=["drain", "restore"],
         )
-        task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="activate")]
+        task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="restore")]
     monkeypatch.setattr(type(task), "_claim", lambda self, droplets: None)
     named = dict(zip(["green-1", "green-2"], on_droplets, strict=True))
     monkeypatch.setattr(
@@ -99,12 +99,12 @@ def go_back(
 
 def test_it_is_what_the_idle_color_runs_and_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2)
-    assert found == ([], V2, ["drain", "activate"], None)
+    assert found == ([], V2, ["drain", "restore"], None)
 
 
 def test_what_was_kept_last_there_and_runs_is_only_moved_to(monkeypatch: pytest.MonkeyPatch) -> None:
     found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2, good=V2)
-    assert found == ([], V2, ["drain", "activate"], None)
+    assert found == ([], V2, ["drain", "restore"], None)
 
 
 @pytest.mark.parametrize("running", [V2, BlueGreenError("green cannot take the traffic")])
@@ -270,7 +270,7 @@ def test_all_droplets_are_asked_for_their_releases_at_once(monkeypatch: pytest.M
 
 def test_a_release_that_runs_already_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found = go_back(monkeypatch, V1[:7], on_droplets=[there(V1)] * 2, running=V1)
-    assert found == ([], V1, ["drain", "activate"], None)
+    assert found == ([], V1, ["drain", "restore"], None)
 
 
 def test_a_proxy_that_could_not_be_asked_says_nothing_about_the_idle_color(

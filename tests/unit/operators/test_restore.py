@@ -7,7 +7,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from agent.protocol import Verb
 from bluegreen.color import Color
-from bluegreen.operators import activate
+from bluegreen.operators import restore
 from tests.unit.droplet_agents import DropletAgents, ended
 from tests.unit.fleets import GREEN
 from tests.unit.runs import APP, LOCK, REVISION, context, plan
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.usefixtures("trusting", "proxies")
 RELEASE = f"{REVISION}-{'d' * 16}"
 
 
-def activate_task() -> activate.ActivateOperator:
-    task = activate.ActivateOperator(
-        task_id="activate",
+def restore_task() -> restore.RestoreOperator:
+    task = restore.RestoreOperator(
+        task_id="restore",
         app_id=APP,
         lock=LOCK,
         plan=plan(Color.BLUE),
@@ -27,7 +27,7 @@ def activate_task() -> activate.ActivateOperator:
         ip=str(GREEN.public),
         previous={"release": RELEASE, "configurations": {"green-1": "c" * 64}},
     )
-    assert isinstance(task, activate.ActivateOperator)
+    assert isinstance(task, restore.RestoreOperator)
     return task
 
 
@@ -35,7 +35,7 @@ def test_it_is_loaded_and_activated_with_the_configuration_of_that_droplet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     agents = DropletAgents(monkeypatch)
-    assert activate_task().execute(context()) == {"droplet": "green-1", "job_seconds": 1.5}
+    assert restore_task().execute(context()) == {"droplet": "green-1", "job_seconds": 1.5}
     [program] = [request["program"] for request in agents.requests if "program" in request]
     assert [one["verb"] for one in program["steps"]] == ["load", "activate"]
     assert program["steps"][1]["request"]["configuration"] == "c" * 64
@@ -49,4 +49,4 @@ def test_a_release_that_does_not_start_again_is_named_with_its_cause(monkeypatch
         *ended("failed", "exit-code"),
     ]
     with pytest.raises(AirflowFailException, match=r"lib/Shop.pm is not as it was built"):
-        activate_task().execute(context())
+        restore_task().execute(context())

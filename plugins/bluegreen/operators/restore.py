@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
 
 
-class ActivateOperator(StartReleaseOperator):
+class RestoreOperator(StartReleaseOperator):
     """Load and activate a release on one droplet, with the configuration that it was healthy with there.
 
     :param previous: the :class:`PreviousRelease` of the task ``previous_release``; templated.
     """
 
     template_fields: Sequence[str] = (*StartReleaseOperator.template_fields, "previous")
-    kind = "activate"
+    kind = "restore"
 
     def __init__(self, *, previous: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
