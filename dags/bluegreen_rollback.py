@@ -21,7 +21,6 @@ from bluegreen.dag_building.every_app import (
     stop_idle_later,
 )
 from bluegreen.dag_building.trigger_form import rollback_params
-from bluegreen.operators.restore import RestoreOperator
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.confirm import ConfirmOperator
 from bluegreen.operators.drain import DrainOperator
@@ -32,6 +31,7 @@ from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.previous_release import PreviousReleaseOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
+from bluegreen.operators.restore import RestoreOperator
 from bluegreen.operators.rollback import RollbackOperator
 from bluegreen.operators.support.this_run import PLAN_KEY, PREVIOUS_KEY, REVISION_KEY
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator

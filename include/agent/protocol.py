@@ -49,6 +49,7 @@ class Verb(Word):
     INSTALL = "install"
     LOAD = "load"
     ACTIVATE = "activate"
+    RESTORE = "restore"
     RUN = "run"
     # Proxies: verbs that only read.
     STATUS = "status"
@@ -92,6 +93,7 @@ DEADLINES: dict[Verb, float] = {
     Verb.INSTALL: LONGEST_JOB,
     Verb.LOAD: LONGEST_JOB,
     Verb.ACTIVATE: LONGEST_JOB,
+    Verb.RESTORE: LONGEST_JOB,
     Verb.RUN: LONGEST_JOB,
     Verb.STATUS: 25.0,
     Verb.PROBE: 65.0,
@@ -113,7 +115,7 @@ ALARM_AFTER = 5.0
 # Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
 READERS = frozenset({Verb.FACTS, Verb.TOKEN, Verb.FOLLOW_JOB, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
 # The steps of a job: its unit limits their time. They are called by the verb ``job`` only.
-STEPS = frozenset({Verb.BUILD, Verb.INSTALL, Verb.LOAD, Verb.ACTIVATE, Verb.RUN})
+STEPS = frozenset({Verb.BUILD, Verb.INSTALL, Verb.LOAD, Verb.ACTIVATE, Verb.RESTORE, Verb.RUN})
 
 
 class Code(Word):
@@ -310,26 +312,6 @@ class QuestionRecord(TypedDict):
     host: str | None
     https: bool
     statuses: list[int]
-
-
-class ActivateRequest(StepRequest, QuestionRecord):
-    """The request of ``activate``: a release and a configuration that are on the droplet.
-
-    ``unit_text`` is the service's systemd unit, which names both. ``kept`` is a revision, or an empty text:
-    its latest release stays on the droplet and is the first to go back to. ``keep`` says how many healthy
-    releases stay besides. The rest is how the service is asked: its address, ``Host``, scheme, good statuses
-    (200 to 299 if there are none), good answers in a row, and the seconds until then.
-    """
-
-    release: str
-    configuration: str
-    kept: str
-    keep: int
-    unit_text: str
-    address: str
-    port: int
-    healthy_threshold: int
-    timeout: float
 
 
 class RunRequest(StepRequest):

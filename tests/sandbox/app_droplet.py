@@ -179,11 +179,18 @@ class AppDroplet:
         self.machine.run(["cp", f"/root/{name}", f"{ROOT}/incoming/{name}"])
 
     def program(self, built: Built, kept: str | None = None, **changes: Mapping[str, Any]) -> Program:
-        """Return the program that installs, loads and activates an artifact that was sent."""
+        """Return the program that installs, loads and activates an artifact that was sent.
+
+        :param kept: the revision that was confirmed on the droplet last.
+        """
+        healthy = self.facts().activated if kept else ()
+        confirmed = next((one.pairing for one in healthy if one.release.startswith(f"{kept}-")), "")
         app = self.app(**changes)
         configuration = self.configuration(app)
         address = self.machine.private_address
-        return deploy_program(app, built.release, built.digest, built.artifact, configuration, address, kept)
+        return deploy_program(
+            app, built.release, built.digest, built.artifact, configuration, address, confirmed
+        )
 
     @staticmethod
     def configuration(app: App) -> Configuration:

@@ -23,6 +23,7 @@ from bluegreen.traffic.haproxy_config import Server
 from sandbox import Machine, Sandbox
 from tests.haproxy_values import rendered
 from tests.sandbox.local_applications import ADDRESSES, APPLICATIONS, REVISIONS
+from tests.started import started
 from tests.unit.local_haproxy import edited_bundle
 from tests.waiting import until
 
@@ -91,6 +92,7 @@ class Proxy:
             token=self.token,
             to=to,
             revision=REVISIONS[to],
+            started=started(REVISIONS[to]),
             confirm_within=confirm_within,
             min_servers=2,
             health_path="/health",
@@ -210,7 +212,8 @@ def test_an_app_that_drips_through_haproxy_keeps_no_traffic_and_no_lock(
     blue_is_live: Proxy, part: str
 ) -> None:
     blue_is_live.machine.run(["tee", "/run/drips-green"], text=part)
-    request = {"to": Color.GREEN, "revision": REVISIONS[Color.GREEN], "min_servers": 2}
+    revision = REVISIONS[Color.GREEN]
+    request = {"to": Color.GREEN, "revision": revision, "started": started(revision), "min_servers": 2}
     request |= {"confirm_within": 10, "health_path": "/health"}
     answer = blue_is_live.call("switch", token=blue_is_live.token, **request)
     if part == "head":
@@ -231,7 +234,8 @@ def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirm
 ) -> None:
     machine = blue_is_live.machine
     machine.run(["tee", "/run/drips-green"], text="head")
-    request = {"to": Color.GREEN, "revision": REVISIONS[Color.GREEN], "min_servers": 2}
+    revision = REVISIONS[Color.GREEN]
+    request = {"to": Color.GREEN, "revision": revision, "started": started(revision), "min_servers": 2}
     request |= {"confirm_within": 10, "health_path": "/health", "token": blue_is_live.token}
     machine.run(["tee", "/run/request"], text=json.dumps(request))
     # It is stopped as soon as traffic has moved, while it waits for an answer.
@@ -249,7 +253,8 @@ def test_a_call_that_is_stopped_keeps_no_traffic_on_a_color_that_was_not_confirm
 def test_a_version_whose_timer_is_armed_outlives_the_next_version(blue_is_live: Proxy) -> None:
     machine, before = blue_is_live.machine, edited_bundle("__init__.py", lambda text: text + "# before\n")
     install_agent(machine, before)
-    request = {"to": Color.GREEN, "revision": REVISIONS[Color.GREEN], "min_servers": 2}
+    revision = REVISIONS[Color.GREEN]
+    request = {"to": Color.GREEN, "revision": revision, "started": started(revision), "min_servers": 2}
     request |= {"confirm_within": 8, "health_path": "/health", "token": blue_is_live.token}
     machine.run(["python3", before.path, "switch", "-"], text=json.dumps(request))
     assert f"ExecStart=/usr/bin/python3 {before.path} boot\n" in machine.run(f"cat {BOOT_UNIT}").stdout

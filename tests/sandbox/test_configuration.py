@@ -50,7 +50,7 @@ def install(droplet: AppDroplet, built: Built, wanted: Configuration) -> Ended:
     app = droplet.app().model_copy(update={"files": files})
     unit = deploy_unit(APP, revision_of(built.release))
     address = droplet.machine.private_address
-    program = deploy_program(app, built.release, built.digest, built.artifact, wanted, address, None)
+    program = deploy_program(app, built.release, built.digest, built.artifact, wanted, address, "")
     report = droplet.finish(droplet.start(unit, program))
     droplet.clean(unit)
     return report

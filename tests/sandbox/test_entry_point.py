@@ -28,6 +28,7 @@ from tests.contract.test_entry_point import TaskInstance
 from tests.sandbox.droplets import Shop
 from tests.sandbox.local_applications import ADDRESSES, REVISIONS
 from tests.sandbox.stack import Judge, start_judge, stop_judge
+from tests.started import started
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
@@ -95,6 +96,7 @@ class Front:
         self.hook.switch(
             to=to,
             revision=REVISIONS[to],
+            started=started(REVISIONS[to]),
             confirm_within=60,
             min_servers=2,
             health_path="/health",

@@ -28,6 +28,7 @@ from tests.haproxy_values import rendered
 from tests.sandbox.droplets import Shop
 from tests.sandbox.local_applications import ADDRESSES, APPLICATIONS, REVISIONS
 from tests.sandbox.replay import State, replay
+from tests.started import started
 from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
@@ -69,7 +70,12 @@ class Pair:
     def switch(self, to: Color, confirm_within: float = 60) -> dict[str, Any]:
         """Move traffic."""
         return self.hook.switch(
-            to=to, revision=REVISIONS[to], confirm_within=confirm_within, min_servers=2, health_path="/health"
+            to=to,
+            revision=REVISIONS[to],
+            started=started(REVISIONS[to]),
+            confirm_within=confirm_within,
+            min_servers=2,
+            health_path="/health",
         )
 
     def call(self, number: int, verb: str, **request: Any) -> dict[str, Any]:

@@ -710,8 +710,8 @@ TOGETHER = [
         f"{BLUE} {CURRENT}",
         "was never healthy there",
         on=BLUE,
-        broken=f"mv /opt/app-watched/activated/$({RELEASE}) /root/record",
-        mended=f"mv /root/record /opt/app-watched/activated/$({RELEASE})",
+        broken=f"mkdir /root/record && mv /opt/app-watched/activated/$({RELEASE}).* /root/record/",
+        mended="mv /root/record/* /opt/app-watched/activated/ && rmdir /root/record",
     ),
     Fault(
         "configuration",

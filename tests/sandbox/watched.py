@@ -38,6 +38,7 @@ from bluegreen.settings.app_file import load_app
 from sandbox import Machine
 from sandbox.sample_app import build_repository
 from tests.sandbox.droplets import Shop
+from tests.started import started
 
 APP = "watched"
 STATS_PASSWORD = "Never.to.be.printed"
@@ -127,7 +128,12 @@ class Watched:
         tag = {Color.BLUE: "v1", Color.GREEN: "v2"}[to]
         revision = self.revisions[tag]
         hook.switch(
-            to=to, revision=revision, confirm_within=60, min_servers=1, health_path=self.app.health.path
+            to=to,
+            revision=revision,
+            started=started(revision),
+            confirm_within=60,
+            min_servers=1,
+            health_path=self.app.health.path,
         )
 
     def settle(self) -> None:
@@ -162,7 +168,7 @@ class Watched:
             configuration = configuration_of(self.app, {})
             artifact, address = answer.artifact.sent, str(droplet.private)
             about = (answer.release, answer.digest, artifact, configuration, address)
-            self._done(job, deploy_program(self.app, *about, kept=None))
+            self._done(job, deploy_program(self.app, *about, kept=""))
             job.end()
 
     def _job(self, droplet: Droplet, unit: str) -> RemoteJob:

@@ -12,6 +12,6 @@ def make_sure_of_a_way_back(stack: Stack) -> None:
     status = ProxyStatus.parse(status_of(stack.proxy()))
     idle = stack.idle()
     came_back = status.unacknowledged_revert or "bluegreen_rollback" in str(status.confirmed)
-    kept = {str(color): revision for color, revision in status.good.items()}.get(idle)
+    kept = {str(color): good.revision for color, good in status.good.items()}.get(idle)
     if came_back or kept is None or stack.revisions.get(str(stack.ref_on(idle))) != kept:
         stack.run("deploy", ref=stack.other_ref()).expect("live and confirmed")

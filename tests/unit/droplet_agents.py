@@ -9,10 +9,12 @@ from unittest.mock import create_autospec
 
 import pytest
 
+from agent.droplet.activated import Pairing
 from agent.protocol import Code, Verb
 from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.droplet_agent import DropletAgentHook
+from tests.started import PAIRING
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class DropletAgents:
         self.requests: list[dict[str, Any]] = []
         self.answers: dict[tuple[str, Verb], Answer] = {}
         self.hooks: list[Any] = []
+        self.programs: dict[str, Any] = {}
         monkeypatch.setattr(DropletAgentHook, "of", lambda droplet, _app: self._hook(droplet))
 
     @property
@@ -53,13 +56,27 @@ class DropletAgents:
         """The tokens that they were given."""
         return {request["token"] for request in self.requests if "token" in request}
 
+    def started(self, droplet: Droplet) -> dict[str, dict[str, Any]]:
+        """What the job answers that a droplet was last asked for, if it starts a release."""
+        steps = self.programs.get(droplet.name, {"steps": []})["steps"]
+        found: dict[str, dict[str, Any]] = {}
+        for verb, request in ((one["verb"], one["request"]) for one in steps):
+            if verb == "activate":
+                one = Pairing(request["release"], request["configuration"], request["unit_text"])
+                found[verb] = one.as_json
+            elif verb == "restore":
+                found[verb] = {key: request[key] for key in ("release", "configuration", "pairing")}
+        return found
+
     def _hook(self, droplet: Droplet) -> Any:
         def call(verb: Verb, **request: Any) -> dict[str, Any]:
             self._answer(droplet, verb, request)
-            return {}
+            # What the droplets of `tests.started` were started with.
+            return {"started": PAIRING} if verb is Verb.CLAIM else {}
 
         def follow(verb: Verb, **request: Any) -> Iterator[dict[str, Any]]:
-            yield from self._answer(droplet, verb, request) or ended("success")
+            found = self._answer(droplet, verb, request)
+            yield from found or ended("success", "success", 0, **self.started(droplet))
 
         hook = create_autospec(DropletAgentHook, instance=True)
         hook.call.side_effect, hook.follow.side_effect = call, follow
@@ -69,6 +86,8 @@ class DropletAgents:
     def _answer(self, droplet: Droplet, verb: Verb, request: dict[str, Any]) -> list[dict[str, Any]]:
         self.sent.append((droplet.name, verb))
         self.requests.append(request)
+        if "program" in request:
+            self.programs[droplet.name] = request["program"]
         answer = self.answers.get((droplet.name, verb), [])
         if isinstance(answer, BlueGreenError):
             raise answer

@@ -9,7 +9,7 @@ from bluegreen.checks.facts import Account, AppServer, Facts, Proxy, Reading, So
 from bluegreen.checks.release_facts import Load, UsedConfiguration
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.settings.app_file import load_app
-from tests.unit.fleets import DIGEST, TOOLS, V1, V2, released
+from tests.unit.fleets import DIGEST, TOOLS, V1, V2, healthy, released
 from tests.unit.statuses import status
 
 NOW = 1_800_000_000.0
@@ -48,7 +48,7 @@ def server(**changes: Any) -> Reading[AppServer]:
         "current": R1,
         "running": R1,
         "releases": (R1,),
-        "activated": {R1: DIGEST},
+        "activated": (healthy(R1),),
         "jobs": (),
         "configuration": UsedConfiguration(digest=DIGEST),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -9,6 +10,7 @@ from agent.release_name import release_name
 from bluegreen.checks.facts import AppServer, Unit
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.host_keys import generate
+from bluegreen.run.previous import HealthyPairing
 
 KEY = generate().public
 V1, V2 = "a" * 40, "b" * 40
@@ -43,6 +45,14 @@ LB, BLUE, GREEN = droplet(1, "lb-1"), droplet(2, "blue-1"), droplet(3, "green-1"
 ONE_EACH = Fleet(proxies=(LB,), blue=(BLUE,), green=(GREEN,))
 
 
+def healthy(release: str, configuration: str = DIGEST, **changes: Any) -> HealthyPairing:
+    """What was healthy on a droplet, by default on green-1; another configuration is another pairing."""
+    pairing = hashlib.sha256(f"{release} {configuration}".encode()).hexdigest()
+    known = {"release": release, "configuration": configuration, "pairing": pairing}
+    asked = {"address": "198.19.0.4", "port": 8080, "confirmed": False}
+    return HealthyPairing.model_validate({**known, **asked, **changes})
+
+
 def facts(revision: str | None = V1, **changes: Any) -> AppServer:
     current = released(revision) if revision else None
     return AppServer(
@@ -61,7 +71,7 @@ def facts(revision: str | None = V1, **changes: Any) -> AppServer:
             "current": current,
             "running": current,
             "releases": (),
-            "activated": {},
+            "activated": (),
             "jobs": (),
             **changes,
         }

@@ -28,6 +28,7 @@ from bluegreen.agent_bundle import AGENT_DIRECTORY, AgentBundle, agent_bundle, p
 from bluegreen.color import Color
 from bluegreen.traffic.haproxy_config import Server
 from tests.haproxy_values import rendered
+from tests.started import started
 from tests.waiting import until
 
 PREVIEW_KEY = "not-a-secret-either"
@@ -432,6 +433,7 @@ class Deployed:
             "token": self.token,
             "to": to,
             "revision": REVISIONS[to],
+            "started": started(REVISIONS[to]),
             "confirm_within": 60,
             "min_servers": 2,
             "health_path": "/health",

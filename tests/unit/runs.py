@@ -72,12 +72,15 @@ class Run:
 
     def __init__(self, run_id: str = "run", first: str = "resolve_ref", **params: Any) -> None:
         self.xcoms: dict[tuple[str, str], Any] = {}
+        self.mapped: dict[tuple[str, str], dict[int, Any]] = {}
         self.task_id = first
         self.dag_id, self.run_id, self.map_index = "deploy", run_id, -1
-        done = (
+        done: tuple[str, ...] = (
             *(first, "provision_check", "build", "preview_check", "approval"),
             *("switch_traffic", "final_validation"),
         )
+        if first == "previous_release":
+            done = tuple(one for one in done if one != "build")
         self.states = dict.fromkeys(done, "success")
         run = SimpleNamespace(
             dag_id="deploy",
@@ -85,21 +88,28 @@ class Run:
             triggering_user_name="bob",
             run_type=SimpleNamespace(value="manual"),
         )
-        dag = SimpleNamespace(task_ids=list(self.states), params=params)
+        mapped = "restore" if first == "previous_release" else "deploy"
+        dag = SimpleNamespace(task_ids=[*self.states, mapped], params=params)
         self.context: Any = {"ti": self, "dag_run": run, "dag": dag, "params": params}
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Push as the task does whose turn it is."""
-        self.xcoms[self.task_id, key] = value
+        if self.map_index < 0:
+            self.xcoms[self.task_id, key] = value
+        else:
+            self.mapped.setdefault((self.task_id, key), {})[self.map_index] = value
 
     @property
     def this(self) -> ThisRun:
         """The run as a task sees it that looks now."""
         return ThisRun(self.context)
 
-    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
-        """Return what a task pushed."""
-        return self.xcoms.get((task_ids, key))
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int | None = None) -> Any:
+        """Return what a task pushed; without an index what all its instances did, or the only one of them."""
+        if map_indexes is not None:
+            return self.xcoms.get((task_ids, key))
+        found = list(self.mapped.get((task_ids, key), {}).values())
+        return found[0] if len(found) == 1 else found
 
     def get_task_states(self, **_: Any) -> dict[str, dict[str, str]]:
         """Return the states of all tasks."""

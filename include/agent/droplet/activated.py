@@ -1,21 +1,29 @@
-"""The releases that were healthy on a droplet, each with what it ran with."""
+"""What was healthy on a droplet: each pairing of a release with what it ran with."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from agent.droplet.app_paths import AppPaths
+from agent.droplet.health import Service
 from agent.droplet.job_log import say
-from agent.protocol import AgentError, Code
-from agent.release_name import DIGEST, is_release, revision_of
-from agent.system import remove_tree, write_atomically
+from agent.droplet.tree import read_regular
+from agent.protocol import AgentError, Code, Json
+from agent.release_name import DIGEST, RELEASE, is_release, revision_of
+from agent.system import digest, remove_tree, write_atomically
 
-# Bytes that are read of a record.
+# Bytes that are read of a record, and of a service's unit.
 LARGEST_RECORD = 1 << 18
+# A record's name: its release, and the first digits of the pairing's digest.
+NAME = re.compile(rf"{RELEASE}\.[0-9a-f]{{16}}")
 
 
 @dataclass(frozen=True)
@@ -26,12 +34,42 @@ class Pairing:
     configuration: str
     unit_text: str
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the unit, which names release and configuration; 64 hexadecimal digits."""
+        return digest(self.unit_text.encode())
+
+    @property
+    def as_json(self) -> Json:
+        """Return it as an answer, without the unit: see ``messages.Started``."""
+        return {"release": self.release, "configuration": self.configuration, "pairing": self.digest}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A pairing that was healthy on this droplet.
+
+    :param service: how it was asked, as in ``messages.ServiceRecord``.
+    :param at: when it was healthy last, in seconds since the epoch.
+    :param confirmed: whether a switch to it is known to have been confirmed.
+    """
+
+    pairing: Pairing
+    service: Json
+    at: float = 0.0
+    confirmed: bool = False
+
+    @property
+    def asked(self) -> Service:
+        """How it is found out whether it is healthy."""
+        return Service.of({**self.service, "revision": revision_of(self.pairing.release)})
+
 
 class Activated:
-    """The records in an app's directory ``activated``.
+    """The records in an app's directory ``activated``, a file for each pairing.
 
-    A record is a file that is called like its release, and says ``configuration`` and ``unit_text``. The time
-    of its last change is when the release was healthy last.
+    The file ``started`` names the pairing that the service was started with; it is not there while that
+    changes.
     """
 
     def __init__(self, app: AppPaths) -> None:
@@ -49,44 +87,81 @@ class Activated:
             message = f"the configuration {pairing.configuration[:16]} is not on this droplet"
             raise AgentError(Code.FAILED, message)
 
-    def record(self, pairing: Pairing) -> None:
-        """Note that a release is healthy now."""
-        about = {"configuration": pairing.configuration, "unit_text": pairing.unit_text}
-        write_atomically(self.directory / pairing.release, json.dumps(about).encode())
+    def record(self, pairing: Pairing, service: Json) -> None:
+        """Note that a pairing is healthy now. What is confirmed stays so."""
+        known = self._read(self._name(pairing))
+        self._write(Record(pairing, service, time.time(), bool(known and known.confirmed)))
 
-    def pairings(self) -> list[Pairing]:
+    def confirm(self, pairing: str) -> None:
+        """Note that a switch to a pairing was confirmed; nothing happens if it is not on the droplet.
+
+        :param pairing: its digest.
+        """
+        known = self.find(pairing)
+        if known and not known.confirmed:
+            self._write(replace(known, confirmed=True))
+
+    def all(self) -> list[Record]:
         """Return what was healthy and is still there as a whole, the latest first."""
-        return [found for name in self._names() if (found := self._read(name)) is not None]
+        found = [one for name in self._names() if (one := self._read(name)) is not None]
+        return sorted(found, key=lambda one: one.at, reverse=True)
+
+    def find(self, pairing: str) -> Record | None:
+        """Return the record of the pairing with this digest, if it is there as a whole."""
+        return next((one for one in self.all() if one.pairing.digest == pairing), None)
 
     def fallback(self, pairing: Pairing, kept: str) -> Pairing | None:
         """Return what the droplet goes back to if something is not healthy; None if there is nothing.
 
-        It may be the same release with an earlier configuration.
+        It may be the same release with another configuration.
 
-        :param kept: the revision that a rollback goes to; without one, the last that was healthy.
+        :param kept: digest of the pairing that a rollback goes to; else it is the last that was healthy.
         """
-        others = [one for one in self.pairings() if one != pairing]
-        return next((one for one in others if revision_of(one.release) == kept), next(iter(others), None))
+        others = [one.pairing for one in self.all() if one.pairing != pairing]
+        return next((one for one in others if one.digest == kept), next(iter(others), None))
+
+    def started(self) -> str | None:
+        """Return the digest of the pairing that the service was started with; None if that is not certain."""
+        try:
+            unit = read_regular(self.app.paths.units / self.app.service, LARGEST_RECORD)
+            found = read_regular(self.directory / "started", 100).decode(errors="replace").strip()
+        except OSError:
+            return None
+        # Whoever edits the unit by hand may have restarted the service.
+        return found if found == digest(unit) else None
+
+    def note_started(self, pairing: Pairing | None) -> None:
+        """Note what the service was just started with; None before that changes."""
+        if pairing is None:
+            (self.directory / "started").unlink(missing_ok=True)
+        else:
+            write_atomically(self.directory / "started", pairing.digest.encode())
 
     def prune(self, keep: int, kept: str, current: Pairing) -> None:
-        """Remove releases and configurations that are not needed any more.
+        """Remove releases and configurations that no rollback needs any more.
 
-        Failed releases do not count; the latest of them is kept for whoever wants to look at it. Nor does the
-        one that a rollback goes back to: later ones may have been healthy here, and rejected all the same.
+        Later ones may have been healthy here, and rejected all the same. So those that were confirmed count
+        by themselves, and what a rollback goes to by default stays whatever else there is. Failed
+        releases do not count; the latest of them is kept for whoever wants to look at it.
 
-        :param keep: how many of those that were healthy stay.
-        :param kept: the revision that a rollback goes back to.
+        :param keep: how many releases stay of those that were healthy, and of those that were confirmed.
+        :param kept: digest of the pairing that a rollback goes back to.
         :param current: what runs.
         """
-        healthy = self._healthy()
-        spared = next((name for name in healthy if revision_of(name) == kept), "")
-        self._remove(*(name for name in healthy[keep:] if name != spared))
+        known = self.all()
+        needed = [one for one in known if one.pairing.digest in (kept, current.digest)]
+        for group in (known, [one for one in known if one.confirmed]):
+            # Of a release that was started with several configurations, the last one.
+            latest = {one.pairing.release: one for one in reversed(group)}
+            needed += sorted(latest.values(), key=lambda one: one.at, reverse=True)[:keep]
+        releases = {current.release, *(one.pairing.release for one in needed)}
+        self._remove(*({one.pairing.release for one in known} - releases))
         self.remove_failed(current.release)
-        for name in set(self._names()) - set(self._releases()):
+        for name in {*self._names()} - {self._name(one.pairing) for one in needed}:
             (self.directory / name).unlink(missing_ok=True)
-        needed = {current.configuration, *(one.configuration for one in self.pairings())}
+        configurations = {current.configuration, *(one.pairing.configuration for one in needed)}
         for path in self.app.configurations.glob("*"):
-            if re.fullmatch(DIGEST, path.name) and path.name not in needed:
+            if re.fullmatch(DIGEST, path.name) and path.name not in configurations:
                 _remove(path)
 
     def remove_failed(self, *spared: str) -> None:
@@ -98,30 +173,50 @@ class Activated:
             running = (self.app.root / "current").readlink().name
         except OSError:
             running = ""
-        failed = [name for name in self._releases() if name not in self._healthy()]
+        healthy = {name.partition(".")[0] for name in self._names()}
+        failed = [name for name in self._releases() if name not in healthy]
         self._remove(*(name for name in failed[1:] if name not in (*spared, running)))
 
-    def _remove(self, *names: str) -> None:
-        for name in names:
-            say(f"removing the release {name}")
-            (self.directory / name).unlink(missing_ok=True)
-            _remove(self.app.releases / name)
+    def _remove(self, *releases: str) -> None:
+        for release in releases:
+            say(f"removing the release {release}")
+            for name in self._names():
+                if name.startswith(f"{release}."):
+                    (self.directory / name).unlink(missing_ok=True)
+            _remove(self.app.releases / release)
 
-    def _healthy(self) -> list[str]:
-        return [name for name in self._names() if (self.app.releases / name).is_dir()]
+    def _write(self, one: Record) -> None:
+        about = {
+            "configuration": one.pairing.configuration,
+            "unit_text": one.pairing.unit_text,
+            "service": one.service,
+            "at": one.at,
+            "confirmed": one.confirmed,
+        }
+        write_atomically(self.directory / self._name(one.pairing), json.dumps(about).encode())
 
-    def _read(self, name: str) -> Pairing | None:
+    def _read(self, name: str) -> Record | None:
+        """Return a record; None unless root alone could write it, and everything that it names is there."""
         try:
-            with (self.directory / name).open("rb") as file:
-                found = json.loads(file.read(LARGEST_RECORD))
-            pairing = Pairing(name, str(found["configuration"]), str(found["unit_text"]))
+            about = (self.directory / name).lstat()
+            found: Any = json.loads(read_regular(self.directory / name, LARGEST_RECORD))
+            pairing = Pairing(name.partition(".")[0], found["configuration"], found["unit_text"])
+            one = Record(pairing, found["service"], float(found["at"]), found["confirmed"] is True)
+            is_whole = re.fullmatch(DIGEST, pairing.configuration) and self._name(pairing) == name
             self.require(pairing)
-        except (OSError, ValueError, KeyError, TypeError, AgentError):
+            # Without it, nobody could find out whether it is healthy again.
+            _ = one.asked
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, AgentError):
             return None
-        return pairing if re.fullmatch(DIGEST, pairing.configuration) else None
+        is_roots = about.st_uid == os.geteuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return one if is_whole and is_roots else None
+
+    @staticmethod
+    def _name(pairing: Pairing) -> str:
+        return f"{pairing.release}.{pairing.digest[:16]}"
 
     def _names(self) -> list[str]:
-        return _by_age(self.directory, lambda path: path.lstat().st_mtime)
+        return [path.name for path in self.directory.glob("*") if NAME.fullmatch(path.name)]
 
     def _releases(self) -> list[str]:
         # All files of a release have the commit's date, so it is known by its inode when it came here.
@@ -130,7 +225,7 @@ class Activated:
 
 def _by_age(directory: Path, age: Callable[[Path], float]) -> list[str]:
     """Return the releases that are named in a directory, the latest first."""
-    found: Iterator[Path] = (path for path in directory.glob("*") if is_release(path.name))
+    found = (path for path in directory.glob("*") if is_release(path.name))
     return [path.name for path in sorted(found, key=age, reverse=True)]
 
 

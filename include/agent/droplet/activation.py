@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from agent.call import Call
-from agent.droplet.activated import Activated, Pairing
+from agent.droplet.activated import Activated, Pairing, Record
 from agent.droplet.claims import Claims, token_in
 from agent.droplet.health import Service, problem_of
 from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
+from agent.droplet.messages import ServiceRecord
 from agent.droplet.reserve import is_full, no_space
-from agent.fields import REVISION, number, text
+from agent.fields import number, text
 from agent.protocol import AgentError, Code, Json
 from agent.release_name import DIGEST, RELEASE, revision_of
 from agent.system import write_atomically
@@ -33,27 +34,26 @@ def activate(call: Call, request: Json) -> Json:
 
     Releases and configurations that are not needed any more are removed then.
 
-    Request: ``protocol.ActivateRequest``. Answer: nothing. Codes: ``claimed``, ``unhealthy``, ``failed``.
+    Request: ``messages.ActivateRequest``. Answer: ``messages.Started``. Codes: ``claimed``, ``unhealthy``,
+    ``failed``.
     Killed anywhere, the service runs one release with its own configuration and command, or another one with
     those; the next call finishes.
     """
-    activation = Activation.of(call, request)
-    activation.run()
-    activation.activated.prune(activation.keep, activation.kept, activation.pairing)
-    return {}
+    return Activation.of(call, request).run()
 
 
 @dataclass(frozen=True)
 class Activation:
     """The activation of one release.
 
-    :param kept: a revision whose latest release stays on the droplet, and is the first to go back to.
+    :param service: how it is asked, see ``protocol.ServiceRecord``.
+    :param kept: digest of the pairing that was confirmed here last: it stays, and is the first to go back to.
     :param keep: how many healthy releases stay besides.
     """
 
     job: Job
     claims: Claims
-    service: Service
+    service: Json
     pairing: Pairing
     kept: str
     keep: int
@@ -64,20 +64,24 @@ class Activation:
 
         :raises AgentError: with the code ``bad_request``.
         """
-        job, release = Job.of(call, request), text(request, "release", RELEASE)
         pairing = Pairing(
-            release,
+            text(request, "release", RELEASE),
             text(request, "configuration", DIGEST),
             text(request, "unit_text", r"[^\x00]{1,100000}"),
         )
-        return cls(
-            job,
-            Claims(job.app, call.deadline),
-            Service.of({**request, "revision": revision_of(release)}),
-            pairing,
-            text(request, "kept", f"({REVISION})?"),
-            int(number(request, "keep", 1, 1000)),
-        )
+        service = {key: request.get(key) for key in ServiceRecord.__annotations__}
+        Service.of({**service, "revision": revision_of(pairing.release)})
+        return cls.again(call, request, Record(pairing, service))
+
+    @classmethod
+    def again(cls, call: Call, request: Json, record: Record) -> Activation:
+        """Return the activation of a pairing that is described by its record.
+
+        :raises AgentError: with the code ``bad_request``.
+        """
+        job = Job.of(call, request)
+        kept, keep = text(request, "kept", f"({DIGEST})?"), int(number(request, "keep", 1, 1000))
+        return cls(job, Claims(job.app, call.deadline), record.service, record.pairing, kept, keep)
 
     @property
     def root(self) -> Path:
@@ -86,14 +90,17 @@ class Activation:
 
     @property
     def activated(self) -> Activated:
-        """The releases that were healthy on this droplet."""
+        """What was healthy on this droplet."""
         return Activated(self.job.app)
 
-    def run(self) -> None:
-        """Start the release, and wait until it is healthy.
+    def run(self) -> Json:
+        """Start the release, wait until it is healthy, and remove what is not needed any more.
 
-        :raises AgentError: if it is not; then the droplet runs another release, or none.
+        :return: what was started.
+        :raises AgentError: if it is not healthy; then the droplet runs another release, or none.
         """
+        # Before anything changes: a run may have died between the confirmation and this mark.
+        self.activated.confirm(self.kept)
         self.activated.require(self.pairing)
         fallback = self.activated.fallback(self.pairing, self.kept)
         with self._held("another run has claimed this droplet; nothing was activated"):
@@ -102,16 +109,19 @@ class Activation:
                 self._start(self.pairing, is_new)
             except AgentError as error:
                 self._go_back(str(error), fallback)
-        say(f"waiting for {self.service.url}")
-        if problem := problem_of(self.service):
+        service = Record(self.pairing, self.service).asked
+        say(f"waiting for {service.url}")
+        if problem := problem_of(service):
             last_words(self.job.app.service)
-            timeout = self.service.timeout
+            timeout = service.timeout
             problem = " ".join(problem.split())
             why = f"the app was started but did not become healthy within {timeout:g} s: {problem}"
             with self._held(f"{why} (another run has claimed this droplet, so nothing was done about that)"):
                 self._go_back(why, fallback)
-        self.activated.record(self.pairing)
+        self.activated.record(self.pairing, self.service)
         say(f"{self.pairing.release} runs and is healthy")
+        self.activated.prune(self.keep, self.kept, self.pairing)
+        return self.pairing.as_json
 
     @contextlib.contextmanager
     def _held(self, refusal: str) -> Iterator[None]:
@@ -137,6 +147,7 @@ class Activation:
         if path.is_file() and path.read_bytes() == wanted:
             return False
         try:
+            self.activated.note_started(None)
             write_atomically(path, wanted, 0o644)
         except OSError as error:
             raise self._failed(f"cannot install the unit {path.name}", error.strerror or "") from None
@@ -159,6 +170,7 @@ class Activation:
         if _output("systemctl", "is-enabled", "--quiet", service)[0] != 0:
             self._attempt(f"cannot enable {service}", "systemctl", "enable", "--quiet", service)
         self._attempt(f"cannot start {service}", "systemctl", "restart", service)
+        self.activated.note_started(pairing)
         # For people, and facts: nothing that runs goes by it.
         new = self.root / "current.new"
         new.unlink(missing_ok=True)

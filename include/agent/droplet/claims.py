@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from agent.call import Call
+from agent.droplet.activated import Activated
 from agent.droplet.app_paths import AppPaths
 from agent.fields import number
 from agent.protocol import AgentError, Code, Json
@@ -97,16 +98,17 @@ class Claims:
 def claim(call: Call, request: Json) -> Json:
     """Make this droplet a run's: jobs of earlier runs end, leave nothing half-built, and start no more.
 
-    Request: ``app`` (its name on the droplet), ``token``. Answer: nothing. Codes: ``busy`` while a release is
-    being started, ``claimed``, ``failed`` if memory takes no token. Killed anywhere, the droplet is claimed
-    or not; the next call finishes.
+    Request: ``app`` (its name on the droplet), ``token``. Answer: ``started``, the digest of the pairing that
+    the service was started with, null if that is not certain. Codes: ``busy`` while a release is being
+    started, ``claimed``, ``failed`` if memory takes no token. Killed anywhere, the droplet is claimed or not;
+    the next call finishes.
     """
     app = AppPaths.of(call.paths, request)
     claims, token = Claims(app, call.deadline), token_of(request)
     with claims.held(token, "nothing was changed, trigger a new run"):
         claims.take(token)
         remove_leftovers(call.deadline, app)
-    return {}
+        return {"started": Activated(app).started()}
 
 
 def token(call: Call, request: Json) -> Json:

@@ -27,6 +27,7 @@ MODULES = {
     Verb.INSTALL: "agent.droplet.installing",
     Verb.LOAD: "agent.droplet.loading",
     Verb.ACTIVATE: "agent.droplet.activation",
+    Verb.RESTORE: "agent.droplet.restoring",
     Verb.RUN: "agent.droplet.running",
 }
 # Seconds to wait for another deploy or build of the app on this droplet.

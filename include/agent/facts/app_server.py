@@ -80,16 +80,21 @@ def releases(app: AppPaths) -> Json:
         "current": release_at(str(app.root / "current"), app),
         "releases": [name for name in names_in(str(app.releases)) if is_release(name)],
         "activated": activated(app),
+        "started": Activated(app).started(),
     }
 
 
-def activated(app: AppPaths) -> dict[str, str]:
-    """Return the configuration, by its digest, that each release was healthy with last."""
-    try:
-        return {one.release: one.configuration for one in Activated(app).pairings()}
-    except OSError:
-        # A deploy removes releases meanwhile.
-        return {}
+def activated(app: AppPaths) -> list[Json]:
+    """Return what was healthy on the droplet, the latest first: where it listened, if it was confirmed."""
+    return [
+        {
+            **one.pairing.as_json,
+            "address": one.asked.address,
+            "port": one.asked.port,
+            "confirmed": one.confirmed,
+        }
+        for one in Activated(app).all()
+    ]
 
 
 def release_at(link: str, app: AppPaths) -> str | None:

@@ -19,6 +19,23 @@ _FromColor = TypedDict("_FromColor", {"from": Optional[str]})
 _OptionalFromColor = TypedDict("_OptionalFromColor", {"from": str}, total=False)
 
 
+class StartedRelease(TypedDict):
+    """What the servers of a color were started with: a release, a configuration (its digest), their units.
+
+    ``pairings`` has the SHA-256 of each droplet's unit by the droplet's name, see ``droplet.messages``.
+    """
+
+    release: str
+    configuration: str
+    pairings: dict[str, str]
+
+
+class GoodRelease(StartedRelease):
+    """What was confirmed to be live on a color last."""
+
+    revision: str
+
+
 class AppAddress(TypedDict):
     """Where an app's server listens."""
 
@@ -29,6 +46,7 @@ class AppAddress(TypedDict):
 class _PendingSwitch(_FromColor):
     to: str
     revision: str
+    started: StartedRelease
     run_id: str
     deadline: float
     path: str
@@ -82,7 +100,7 @@ class SwitchRecords(TypedDict):
     pending: PendingRecord | None
     confirmed: ConfirmedRecord | None
     last_revert: RevertRecord | None
-    good: dict[str, str]
+    good: dict[str, GoodRelease]
     moved_at: float | None
     reached: list[str] | None
 

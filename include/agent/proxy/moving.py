@@ -15,6 +15,7 @@ from agent.proxy.messages import (
     SwitchAnswer,
     SyncAnswer,
 )
+from agent.proxy.started import started_in
 from agent.proxy.traffic_map import TrafficMap
 from agent.system import digest
 
@@ -66,7 +67,8 @@ def sync(call: Call, request: Json) -> SyncAnswer:
 def switch(call: Call, request: Json) -> SwitchAnswer:
     """Move traffic to a color, checked, atomic, and temporary until it is confirmed.
 
-    Request: ``token``, ``to``, ``revision``; ``confirm_within`` in seconds; ``min_servers``; ``health_path``
+    Request: ``token``, ``to``, ``revision``; ``started`` (``messages.StartedRelease``), what its servers were
+    started with; ``confirm_within`` in seconds; ``min_servers``; ``health_path``
     and ``protocol.QuestionFields``; ``peers``, the addresses of all proxies; ``prepare_only``, to check
     everything and move nothing.
     Answer: ``from``, ``to``, ``already`` (traffic was there), ``counters`` and ``answer_times`` of before,
@@ -79,6 +81,7 @@ def switch(call: Call, request: Json) -> SwitchAnswer:
     proxy = Proxy.to_change(call, request)
     holder = proxy.lock_store.require(request)
     to, revision = text(request, "to", COLOR), text(request, "revision", REVISION)
+    started_in(request)
     within = number(request, "confirm_within", 1, 86400)
     minimum = int(number(request, "min_servers", 1, 1000))
     question = Question.of(request, "health_path")
@@ -109,9 +112,9 @@ def confirm(call: Call, request: Json) -> ConfirmAnswer:
     Killed anywhere, the switch is kept, or its timer decides; the same request again keeps it.
     """
     proxy = Proxy.to_change(call, request)
-    proxy.lock_store.require(request)
+    holder = proxy.lock_store.require(request)
     revision = text(request, "revision", REVISION)
-    return proxy.pending.confirm(revision, prepare_only=bool(request.get("prepare_only")))
+    return proxy.pending.confirm(revision, holder, prepare_only=bool(request.get("prepare_only")))
 
 
 def align(call: Call, request: Json) -> AlignAnswer:

@@ -13,6 +13,7 @@ from agent.proxy.boot_unit import BootUnit
 from agent.proxy.messages import BootAnswer, ConfirmAnswer, Moved, PendingRecord, RevertAnswer
 from agent.proxy.peers import PEERS_WAIT, Peers
 from agent.proxy.revert_timer import RevertTimer
+from agent.proxy.started import started_in
 from agent.proxy.switch_state import SwitchState, time_left
 from agent.proxy.traffic import SHORT_APP_WAIT, Traffic
 from agent.proxy.traffic_map import TrafficMap
@@ -28,9 +29,10 @@ class PendingSwitch:
     """A switch from its first instruction until it is decided.
 
     What is pending stands in ``traffic.json`` (``pending``): ``from`` (None before the first release) and
-    ``to``, ``revision``, ``run_id`` and ``token`` of its run, ``deadline`` by people's clock, ``end`` and
-    ``boot`` by the clock that cannot be set, how to ask the app, ``peers`` (the other proxies), ``servers``
-    of the color before, and ``prepared`` once its run has begun to confirm. Its states::
+    ``to``, ``revision``, ``started`` (what the servers of ``to`` run), ``run_id`` and ``token`` of its run,
+    ``deadline`` by people's clock, ``end`` and ``boot`` by the clock that cannot be set, how to ask the app,
+    ``peers`` (the other proxies), ``servers`` of the color before, and ``prepared`` once its run has begun to
+    confirm. Its states::
 
         (none) --arm--> armed --move--> moved --prepare--> prepared --confirm--> kept
 
@@ -107,6 +109,7 @@ class PendingSwitch:
             "from": origin,
             "to": to,
             "revision": revision,
+            "started": started_in(request),
             "run_id": holder["run_id"],
             "token": holder["token"],
             "deadline": deadline,
@@ -125,12 +128,13 @@ class PendingSwitch:
                 self.forget()
             raise
 
-    def confirm(self, revision: str, *, prepare_only: bool) -> ConfirmAnswer:
+    def confirm(self, revision: str, holder: Json, *, prepare_only: bool) -> ConfirmAnswer:
         """Keep the switch, or agree to do so: see the verb ``confirm``."""
         state = self.state.read()
         live, pending = self.traffic.running().live, state["pending"]
-        confirmed = state["confirmed"] or {}
-        if not pending and (confirmed.get("revision"), confirmed.get("color")) == (revision, live):
+        # Whose it was counts: another run's switch may have been to the same revision.
+        kept = {key: (state["confirmed"] or {}).get(key) for key in ("revision", "color", "token")}
+        if not pending and kept == {"revision": revision, "color": live, "token": holder["token"]}:
             return {"live": live}
         if not pending or pending["revision"] != revision or pending["to"] != live:
             last = state["last_revert"]

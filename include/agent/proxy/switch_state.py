@@ -7,16 +7,16 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, cast
 
-from agent.proxy.messages import ConfirmedRecord, PendingRecord, RevertRecord, SwitchRecords
+from agent.proxy.messages import ConfirmedRecord, GoodRelease, PendingRecord, RevertRecord, SwitchRecords
 from agent.system import boot_id, read_json, since_boot, write_json
 
 
 class SwitchState:
     """The switch that is pending, the last one that was kept, and the last one that was taken back.
 
-    ``pending`` is described by :mod:`agent.proxy.pending_switch`. ``good`` is, for each color, the revision
-    that was confirmed there last; ``moved_at`` is when traffic last moved; ``reached`` are the addresses of
-    the proxies that deploys have reached.
+    ``pending`` is described by :mod:`agent.proxy.pending_switch`. ``good`` is, for each color, what was
+    confirmed there last: a rollback starts exactly that. ``moved_at`` is when traffic last moved, ``reached``
+    are the addresses of the proxies that deploys have reached.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,11 +59,9 @@ class SwitchState:
             "token": pending.get("token"),
             "at": time.time(),
         }
-        state = self.read()
-        before = state["confirmed"]
-        # An agent that did not remember `good` has confirmed this one.
-        good = {before["color"]: before["revision"]} if before else {}
-        good |= {**state["good"], pending["to"]: pending["revision"]}
+        latest: GoodRelease = {"revision": pending["revision"], **pending["started"]}
+        good = {**self.read()["good"], pending["to"]: latest}
+        # All at once: whatever dies now, what was confirmed is known by more than its revision.
         self.remember(pending=None, confirmed=confirmed, good=good)
 
     def taken_back(self, pending: PendingRecord, reason: str) -> None:

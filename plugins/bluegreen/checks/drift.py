@@ -136,7 +136,7 @@ def units(facts: Facts) -> Iterator[Finding]:
 def _configuration(server: AppServer) -> str:
     """Return the digest of the configuration that a droplet's current release is to run with."""
     used = server.configuration.digest if server.configuration else None
-    return used or server.activated.get(str(server.current)) or UNKNOWN_DIGEST
+    return used or server.configured.get(str(server.current)) or UNKNOWN_DIGEST
 
 
 def configurations(facts: Facts) -> Iterator[Finding]:
@@ -166,7 +166,7 @@ def releases(facts: Facts) -> Iterator[Finding]:
         if server.current not in server.releases:
             yield warning(current, f"it points to {server.current}, which is not a release there", advice)
             continue
-        if server.current not in server.activated:
+        if server.current not in server.configured:
             yield warning(current, f"{server.current} was never healthy there", advice)
         if server.running is not None and server.running != server.current:
             yield warning(current, f"it points to {server.current}, but {server.running} runs", advice)

@@ -16,6 +16,7 @@ from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.joining import Joining, RunningRelease, joining
 from bluegreen.run.nothing_to_do import live_revision
+from bluegreen.run.previous import HealthyPairing
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
@@ -64,7 +65,7 @@ class AppServer(Machine):
     :param perl_key: versions of perl and of the C library, which distributions are built for.
     :param current: the release that ``current`` leads to.
     :param running: the release that the service runs in.
-    :param activated: the digest of the configuration that each release was healthy with last.
+    :param activated: what was healthy there, the latest first.
     :param jobs: builds and deploys that are at work.
     :param configuration: ``None`` if the unit names none.
     :param mirror: ``None`` if nothing has to be fetched from there.
@@ -81,7 +82,7 @@ class AppServer(Machine):
     current: str | None
     running: str | None
     releases: tuple[str, ...]
-    activated: dict[str, str]
+    activated: tuple[HealthyPairing, ...]
     jobs: tuple[str, ...]
     environment: AppEnvironment = AppEnvironment()
     configuration: UsedConfiguration | None = None
@@ -94,10 +95,15 @@ class AppServer(Machine):
         """The revision of the current release."""
         return revision_of(self.current) if self.current else None
 
+    @property
+    def configured(self) -> dict[str, str]:
+        """By release that was healthy there, the digest of its configuration then."""
+        return {one.release: one.configuration for one in reversed(self.activated)}
+
     def release_for(self, revision: str) -> str | None:
         """Return a release of a revision that is there: the current one, one that was healthy, or any."""
         found = [one for one in self.releases if revision_of(one) == revision]
-        return max(found, key=lambda one: (one == self.current, one in self.activated), default=None)
+        return max(found, key=lambda one: (one == self.current, one in self.configured), default=None)
 
     def configuration_for(self, release: str, wanted: object = None) -> str | None:
         """Return the digest of a configuration on the droplet that a release can be loaded with.
@@ -108,9 +114,9 @@ class AppServer(Machine):
         :param wanted: the digest that a deploy would deliver, if that is known.
         """
         used = self.configuration.digest if self.configuration and not self.configuration.problem else None
-        if wanted in {used, *self.activated.values()} and isinstance(wanted, str):
+        if wanted in {used, *(one.configuration for one in self.activated)} and isinstance(wanted, str):
             return wanted
-        return used or self.activated.get(release)
+        return used or self.configured.get(release)
 
 
 class Certificate(Fact):

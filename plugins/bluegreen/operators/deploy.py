@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from agent.protocol import Verb
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
@@ -63,10 +64,9 @@ class DeployOperator(StartReleaseOperator):
                 artifact,
                 configuration,
                 str(droplet.private),
-                self.run_plan.good,
+                self.kept,
             )
-            with self.done(job, run, program, proxies) as report:
-                return {"droplet": droplet.name, "job_seconds": report.seconds}
+            return self.start(job, run, program, proxies, Verb.ACTIVATE)
 
     def _configuration(self, built: BuiltArtifact, store: ArtifactStore) -> Configuration:
         """Return what the release runs with, which is the same on every droplet.

@@ -120,7 +120,8 @@ class LifecycleCommandsOperator(LockedOperator):
             "RUN_ID": run.run_id,
         }
         unit = hook_unit(self.app_id, self.moment, number)
-        program = command_program(self.app_id, unit, hook, run.release or "", facts)
+        release, _ = run.started or ("", "")
+        program = command_program(self.app_id, unit, hook, release, facts)
         what = f"{self.moment.value}: {hook.command[0]} on {droplet.label}"
         self.log.info("%s", what)
         agent, log = DropletAgentHook.of(droplet, self.app), JobLog(self.log)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.preview_key import preview_key
 from bluegreen.operators.support.holding_lock import ReleaseOperator
+from bluegreen.operators.support.started import require_started
 from bluegreen.polling import Deadline
 from bluegreen.run.plan import Plan
 from bluegreen.traffic.good_answer import advice
@@ -45,6 +46,14 @@ class PreviewCheckOperator(ReleaseOperator):
     def __init__(self, *, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.goes_back = goes_back
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that every idle droplet runs what this run's own tasks have started there.
+
+        :raises PolicyError: if one does not, or if revision or plan were changed.
+        """
+        super().require_seals(run)
+        require_started(run, self.seals(run), self.app, self.revision, self.run_plan)
 
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the :class:`~bluegreen.validation.results.Baseline`.

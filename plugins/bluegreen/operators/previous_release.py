@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,14 @@ from bluegreen.operators.support.this_run import PREVIOUS_KEY, REVISION_KEY, Thi
 from bluegreen.run.ledger import read_ledger
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
-from bluegreen.run.previous import Activated, PreviousRelease, previous_release
+from bluegreen.run.previous import (
+    Healthy,
+    HealthyPairing,
+    PreviousRelease,
+    named_release,
+    pairing_on,
+    running_release,
+)
 from bluegreen.settings.policy import Demand
 
 if TYPE_CHECKING:
@@ -35,12 +42,16 @@ if TYPE_CHECKING:
 # Of the ledger; an app keeps fewer releases than it has had runs since.
 RECORDS_READ = 1000
 
+# By droplet, the pairing that its service was started with; None if that is not certain.
+Started = Mapping[str, str | None]
+
 
 class PreviousReleaseOperator(PlannedOperator, SkipMixin):
-    """Find the revision to go back to: the DAG's param ``revision``, or else the idle color's last good one.
+    """Find what to go back to: the DAG's param ``revision``, or else the idle color's last good release.
 
-    That is the one that was confirmed there last. It need not run: a later one may have been built, and
-    rejected. Where none is known to have been confirmed, what runs there counts.
+    That is what was confirmed there last: a release with its configuration and its unit. It need not run: a
+    later one may have been started, and rejected, even of the same revision. Where nothing is known to have
+    been confirmed, what runs there counts.
 
     The idle droplets become this run's first: what a dead run left at work there would start another release
     under the traffic.
@@ -55,9 +66,9 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         self.activation = activation
 
     def act(self, run: ThisRun) -> list[str]:
-        """Return the public addresses of the droplets that do not run it, and push it as XCom ``revision``.
+        """Return the public addresses of the droplets to start it on, and push its revision.
 
-        The :class:`PreviousRelease` that they are to start is XCom ``previous``.
+        The :class:`PreviousRelease` is XCom ``previous``.
 
         :raises BlueGreenError: if there is nothing to go back to; the text says which droplet lacks what.
         :raises PolicyError: if it was never live.
@@ -65,40 +76,41 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         plan = self.run_plan
         if plan.live is None:
             raise BlueGreenError("nothing is live, so there is nothing to roll back from")
-        self._claim(plan.idle_droplets)
+        started = self._claim(plan.idle_droplets)
         asked_for = run.params.get("revision")
-        revision, previous = self._find(plan, asked_for)
-        self._require_was_live(plan, revision, named=bool(asked_for))
+        previous = self._find(plan, asked_for, started)
+        self._require_was_live(plan, previous, named=bool(asked_for))
+        revision, found = previous.revision, previous.model_dump(mode="json")
         run.push(REVISION_KEY, revision)
+        run.push(PREVIOUS_KEY, found)
         self.seals(run).seal_revision(revision)
-        addresses = [str(droplet.public) for droplet in plan.idle_droplets] if previous else []
-        if previous:
-            started = previous.model_dump(mode="json")
-            run.push(PREVIOUS_KEY, started)
-            self.seals(run).seal_result(revision, started)
-        else:
-            self.log.info("%s runs %s", plan.idle, revision)
-            # The skip ends the task without a return value.
-            run.push(BaseXCom.XCOM_RETURN_KEY, addresses)
-            context = run.context
-            self.skip(context["ti"], [context["dag"].get_task(task_id) for task_id in self.activation])
-        return addresses
+        self.seals(run).seal_result(revision, found)
+        if not previous.is_running:
+            return [str(droplet.public) for droplet in plan.idle_droplets]
+        self.log.info("%s runs %s", plan.idle, revision)
+        # The skip ends the task without a return value.
+        run.push(BaseXCom.XCOM_RETURN_KEY, [])
+        context = run.context
+        self.skip(context["ti"], [context["dag"].get_task(task_id) for task_id in self.activation])
+        return []
 
-    def _claim(self, droplets: Sequence[Droplet]) -> None:
+    def _claim(self, droplets: Sequence[Droplet]) -> Started:
         """Make them this run's, all at once; one that SSH does not reach may be healthy nevertheless.
 
+        :return: what the service of each that was reached was started with.
         :raises BlueGreenError: if the lock, or a droplet, is another run's by now.
         """
         proxies = self.proxies()
         proxies.renew()
         with refusals_explained(proxies), ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            # As a list, because errors come with the results.
-            list(pool.map(self._claim_one, droplets))
+            answers = list(pool.map(self._claim_one, droplets))
+        named = zip(droplets, answers, strict=True)
+        return {droplet.name: answer["started"] for droplet, answer in named if answer is not None}
 
-    def _claim_one(self, droplet: Droplet) -> None:
+    def _claim_one(self, droplet: Droplet) -> dict[str, Any] | None:
         try:
             with closing(DropletAgentHook.of(droplet, self.app)) as agent:
-                agent.call(Verb.CLAIM, app=self.app.system_name, token=self.held_lock.fencing_token)
+                return agent.call(Verb.CLAIM, app=self.app.system_name, token=self.held_lock.fencing_token)
         except (AgentRefusedError, DropletUnreachableError, DropletRefusedError) as error:
             if isinstance(error, AgentRefusedError) and error.code in (Code.CLAIMED, Code.BUSY):
                 raise
@@ -108,67 +120,110 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 error,
                 self.app.system_name,
             )
+            return None
 
-    def _require_was_live(self, plan: Plan, revision: str, *, named: bool) -> None:
+    def _require_was_live(self, plan: Plan, previous: PreviousRelease, *, named: bool) -> None:
         """Make sure that a release was live before: judged by a bake, and approved if it had to be.
 
-        A release that was rejected, or taken back, stays on the idle droplets. What merely runs there, where
-        nothing is known to have been confirmed, is believed if no run is known that failed with it: a
-        proxy that is new knows of none.
+        A release that was rejected, or taken back, stays on the idle droplets. So does one that was live with
+        another configuration. What merely runs there, where nothing is known to have been confirmed, is
+        believed if no run is known that failed with it: a proxy that is new knows of none.
 
         :param named: whether the run's parameter ``revision`` names it.
         :raises PolicyError: if it never was.
         """
-        if revision == plan.good:
+        if previous.confirmed:
             return
+        revision = previous.revision
         proxies = [ProxyHook.of(one, self.app) for one in plan.fleet.proxies]
         found = read_ledger(on_all(proxies, lambda proxy: proxy.ledger(RECORDS_READ)).values())
         tried = [one for one in found if one.revision == revision]
-        was_live = any(one.outcome == Outcome.LIVE for one in tried)
-        # The run that made it live may have died before it could report so.
-        if was_live or any(one.live_revision == revision for one in found):
+        key = previous.release, previous.configuration
+        if any(one.outcome == Outcome.LIVE and (one.release, one.configuration) == key for one in tried):
             return
         if named or tried or self.app.policy.approval is Demand.ALWAYS:
             raise PolicyError(
-                f"{revision[:12]} was never live, so no bake has judged it and nobody has approved it; "
-                "deploy it instead (the parameter emergency judges it by absolute limits only)"
+                f"{revision[:12]} was never live with the configuration {previous.configuration[:12]}, so no "
+                "bake has judged it and nobody has approved it; deploy it instead (the parameter emergency "
+                "judges it by absolute limits only)"
             )
 
-    def _activated(self, droplet: Droplet) -> Activated:
-        """Return the releases that are on a droplet and were healthy there."""
+    def _healthy(self, plan: Plan) -> Healthy:
+        """Return what was healthy on each idle droplet, and is still there."""
+        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
+            answers = list(pool.map(self._healthy_on, plan.idle_droplets))
+        return {droplet.name: one for droplet, one in zip(plan.idle_droplets, answers, strict=True)}
+
+    def _healthy_on(self, droplet: Droplet) -> tuple[HealthyPairing, ...]:
         answer = ask_app_server(self.app, droplet).answer
         if isinstance(answer, BlueGreenError):
             raise answer
-        return {one: known for one, known in answer.activated.items() if one in answer.releases}
+        return answer.activated
 
-    def _find(self, plan: Plan, asked_for: str | None) -> tuple[str, PreviousRelease | None]:
-        """Return the revision to go back to, and its release if that has to be started first."""
-        wanted, trouble = asked_for or plan.good, None
+    def _find(self, plan: Plan, asked_for: str | None, started: Started) -> PreviousRelease:
+        """Return what to go back to.
+
+        :param asked_for: a revision, or its beginning.
+        :param started: by droplet that was reached, the pairing that its service was started with.
+        """
+        good, trouble = plan.good, None
         try:
             running = self._running(plan)
         except BlueGreenError as error:
-            if wanted is None or error.transient:
+            if not (asked_for or good) or error.transient:
                 raise
             running, trouble = "", error
-        if wanted is None or running.startswith(wanted):
-            return running, None
         try:
-            names = [droplet.name for droplet in plan.idle_droplets]
-            with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-                activated = dict(zip(names, pool.map(self._activated, plan.idle_droplets), strict=True))
-            previous = previous_release(wanted, activated, plan.idle)
+            if good and good.revision.startswith(asked_for or ""):
+                healthy, previous = None, PreviousRelease.of_good(good, plan.idle_droplets)
+            else:
+                healthy = self._healthy(plan)
+                previous = (
+                    named_release(asked_for, healthy, plan.idle)
+                    if asked_for
+                    else running_release(started, healthy, plan.idle)
+                )
+            if running == previous.revision and self._run(previous, started):
+                return previous.model_copy(update={"is_running": True})
+            self._require_startable(plan, previous, healthy or self._healthy(plan))
         except BlueGreenError:
             if asked_for or not trouble:
                 raise
             raise trouble from None
+        what = running or "nothing healthy"
         self.log.info(
-            "%s: %s is started on all droplets", trouble or f"{plan.idle} runs {running}", previous.release
+            "%s: %s is started on all droplets", trouble or f"{plan.idle} runs {what}", previous.release
         )
-        if len(set(previous.configurations.values())) > 1:
+        return previous
+
+    def _run(self, previous: PreviousRelease, started: Started) -> bool:
+        """Return whether the idle droplets run exactly this: a later one may be of the same revision."""
+        for name in previous.pairings.keys() - started.keys():
             self.log.warning(
-                "%s was healthy with different configurations: %s", previous.release, previous.configurations
+                "%s answers with %s, and SSH does not reach it, so its configuration is not known",
+                name,
+                previous.revision[:12],
             )
-        return previous.revision, previous
+        return all(previous.pairings[name] == pairing for name, pairing in started.items())
+
+    def _require_startable(self, plan: Plan, previous: PreviousRelease, healthy: Healthy) -> None:
+        """Make sure that each idle droplet can start it, and that HAProxy finds it there.
+
+        :raises BlueGreenError: naming the droplet and what stands in the way.
+        """
+        for droplet in plan.idle_droplets:
+            known = pairing_on(previous, droplet.name, healthy)
+            if known.address != str(droplet.private):
+                raise BlueGreenError(
+                    f"{droplet.name}: {previous.revision[:12]} listened on {known.address}, and the private "
+                    f"address is {droplet.private} now; deploy it instead"
+                )
+            if known.port != self.app.server.port:
+                raise BlueGreenError(
+                    f"{droplet.name}: {previous.revision[:12]} listened on port {known.port}, and HAProxy "
+                    f"looks for it on {self.app.server.port} now (server.port): set that back, or deploy it "
+                    "instead"
+                )
 
     def _running(self, plan: Plan) -> str:
         """Return the one revision that the idle color runs, where every proxy takes it for healthy.

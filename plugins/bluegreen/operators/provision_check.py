@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.release_name import revision_of
 from bluegreen.checks.facts import Account, AppServer, Facts, Reading
 from bluegreen.checks.finding import Finding, Severity
 from bluegreen.checks.gather.ask_machine import ask_app_server, attempt
@@ -30,7 +29,7 @@ from bluegreen.run.nothing_to_do import live_everywhere, live_revision, moved_ba
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
 from bluegreen.source.policy import compare, require_new_enough, resolve
-from bluegreen.traffic.agent_answers import ProxyStatus
+from bluegreen.traffic.agent_answers import GoodRelease, ProxyStatus
 from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
 from bluegreen.traffic.own_switch import is_own_pending
 from bluegreen.traffic.reached import not_reached
@@ -270,10 +269,10 @@ def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, ProxyStatus | BlueG
     return fleet.without([*not_reached(statuses), *strangers(fleet, readable)])
 
 
-def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> str | None:
-    """Return the revision that was confirmed there last; proxies that are new do not know it."""
-    known = {status.good[color] for status in statuses if color in status.good}
-    return known.pop() if len(known) == 1 else None
+def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> GoodRelease | None:
+    """Return what was confirmed there last; proxies that are new do not know it."""
+    known = [status.good[color] for status in statuses if color in status.good]
+    return known[0] if known and all(one == known[0] for one in known) else None
 
 
 def _perl_key(facts: Facts, idle: Sequence[Droplet]) -> str:
@@ -282,19 +281,17 @@ def _perl_key(facts: Facts, idle: Sequence[Droplet]) -> str:
     return known[idle[0].name].perl_key if idle and idle[0].name in known else ""
 
 
-def _in_use(facts: Facts, good: str | None) -> tuple[str, ...]:
+def _in_use(facts: Facts, good: GoodRelease | None) -> tuple[str, ...]:
     """Return the releases that droplets run, or may go back to."""
-    servers = [server for _, server in facts.read_servers()]
-    current = {server.current for server in servers if server.current}
-    return tuple(
-        sorted(current | {one for server in servers for one in server.activated if revision_of(one) == good})
-    )
+    current = {server.current for _, server in facts.read_servers() if server.current}
+    return tuple(sorted(current | ({good.release} if good else set())))
 
 
 def _confirmed(statuses: Iterable[ProxyStatus]) -> tuple[str, ...]:
     """Return the revisions that any proxy knows as confirmed last, on any color."""
     found = [
-        set(one.good.values()) | ({one.confirmed.revision} if one.confirmed else set()) for one in statuses
+        {good.revision for good in one.good.values()} | ({one.confirmed.revision} if one.confirmed else set())
+        for one in statuses
     ]
     return tuple(sorted(set().union(*found)))
 

@@ -1,13 +1,14 @@
-"""Starting a release that is on an idle droplet already, to go back to it."""
+"""Starting on an idle droplet what was healthy there before, to go back to it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from agent.protocol import Verb
 from bluegreen.operators.support.droplet_job import StartReleaseOperator
 from bluegreen.operators.support.this_run import left_as
-from bluegreen.release.release import start_program
+from bluegreen.release.release import restore_program
 from bluegreen.run.previous import PreviousRelease
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RestoreOperator(StartReleaseOperator):
-    """Load and activate a release on one droplet, with the configuration that it was healthy with there.
+    """Start a release on one droplet, with the configuration and the unit that it was healthy with there.
 
     :param previous: the :class:`PreviousRelease` of the task ``previous_release``; templated.
     """
@@ -44,12 +45,14 @@ class RestoreOperator(StartReleaseOperator):
         run.context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
         proxies = self.idle_proxies()
         previous = left_as(PreviousRelease, self.previous)
-        program = start_program(
+        program = restore_program(
             self.app,
-            previous.release,
-            previous.configurations[droplet.name],
-            str(droplet.private),
-            self.run_plan.good,
+            {
+                "release": previous.release,
+                "configuration": previous.configuration,
+                "pairing": previous.pairings[droplet.name],
+            },
+            self.kept,
         )
-        with self.job() as job, self.done(job, run, program, proxies) as report:
-            return {"droplet": droplet.name, "job_seconds": report.seconds}
+        with self.job() as job:
+            return self.start(job, run, program, proxies, Verb.RESTORE)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import NothingToDoError
 from bluegreen.operators.support.holding_lock import ReleaseOperator
 from bluegreen.operators.support.links import CommitLink, HaproxyLink
+from bluegreen.operators.support.started import require_started
 from bluegreen.run.outcome import Outcome
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.traffic.agent_answers import StartedRelease
 # Statuses of an app that has answered, if only that it does not know the path.
 ANSWERED = range(200, 500)
 
@@ -22,6 +24,7 @@ class SwitchTrafficOperator(ReleaseOperator):
     """
 
     operator_extra_links = (HaproxyLink(), CommitLink())
+    _started: StartedRelease
 
     def __init__(self, *, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -30,12 +33,16 @@ class SwitchTrafficOperator(ReleaseOperator):
     def require_seals(self, run: ThisRun) -> None:
         """Make sure that revision, plan and preview are what this run's own tasks have found good.
 
+        Every idle droplet has to run what they have started there.
+
         :raises PolicyError: if they are not, or if the app's file wants an approval that the run does not
             have. A rollback needs none: traffic goes back to what was approved, and no one should have to be
             found for it.
         """
         super().require_seals(run)
         self.seals(run).require_done("preview_check", self.revision)
+        # Again, as near to the switch as can be: an instance may have been cleared since the preview.
+        self._started = require_started(run, self.seals(run), self.app, self.revision, self.run_plan)
         if not self.goes_back and (approver := self.seals(run).require_approval(self.revision)):
             self.log.info("approved by %s", approver)
 
@@ -54,6 +61,7 @@ class SwitchTrafficOperator(ReleaseOperator):
         results = hook.switch(
             to=plan.idle,
             revision=self.revision,
+            started=self._started.model_dump(),
             confirm_within=self.validation(run).seconds_to_confirm,
             min_servers=len(plan.idle_droplets),
             health_path=self.app.health.path,

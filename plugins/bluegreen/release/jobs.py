@@ -7,14 +7,24 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.protocol import JobState
+from agent.protocol import JobState, Verb
 from bluegreen.errors import BlueGreenError
 
-__all__ = ["JobError", "JobReport", "JobState"]
+__all__ = ["JobError", "JobReport", "JobState", "StartedPairing"]
 
 
 class JobError(BlueGreenError):
     """A droplet's report on a job is not usable."""
+
+
+class StartedPairing(BaseModel):
+    """What a job has started on a droplet: see :class:`agent.droplet.messages.Started`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    release: str
+    configuration: str
+    pairing: str
 
 
 class JobReport(BaseModel):
@@ -37,6 +47,16 @@ class JobReport(BaseModel):
     seconds: float
     cursor: int
     answers: Mapping[str, Any] = {}
+
+    def started(self, verb: Verb) -> StartedPairing:
+        """Return what a step of the job has started.
+
+        :raises JobError: if it does not say so.
+        """
+        try:
+            return StartedPairing.model_validate(self.answers.get(verb.value))
+        except ValidationError:
+            raise JobError(f"the droplet's report on the job does not describe what {verb} started") from None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> JobReport:

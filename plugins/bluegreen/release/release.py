@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from agent.droplet.activated import Pairing
+from agent.droplet.messages import ActivateRequest, RestoreRequest, Started
 from agent.protocol import (
-    ActivateRequest,
     BuildRequest,
     Configuration,
     InstallRequest,
@@ -86,7 +87,7 @@ def deploy_program(
     artifact: SentFile | None,
     configuration: Configuration,
     address: str,
-    kept: str | None,
+    kept: str,
 ) -> Program:
     """Return what a droplet's job does in a deploy: install a release, load it, and activate it.
 
@@ -95,34 +96,47 @@ def deploy_program(
     :param artifact: the artifact, in the directory ``incoming``; ``None`` if the release is there already.
     :param configuration: what it runs with.
     :param address: what the app listens on, the droplet's private address.
-    :param kept: a revision that stays on the droplet, however many newer ones there are.
+    :param kept: digest of the pairing that was confirmed on the droplet last, or an empty text: it stays
+        there, however many others there are.
     """
+    unit = deploy_unit(app.id, revision_of(release))
     request: InstallRequest = {
         "app": _name(app.id),
-        "unit": deploy_unit(app.id, revision_of(release)),
+        "unit": unit,
         "release": release,
         "digest": digest,
         "artifact": artifact,
         "configuration": configuration,
         "packages": list(app.fleet.packages),
     }
-    started = start_program(app, release, configuration["digest"], address, kept)
-    return {"steps": [_step(Verb.INSTALL, request), *started["steps"]]}
-
-
-def start_program(app: App, release: str, configuration: str, address: str, kept: str | None) -> Program:
-    """Return what a droplet's job does that starts a release which is there: load it, and activate it.
-
-    :param configuration: the digest of the configuration that it runs with, which is there, too.
-    """
-    unit = deploy_unit(app.id, revision_of(release))
-    load = load_request(app, unit, release, configuration, address)
+    load = load_request(app, unit, release, configuration["digest"], address)
+    started = pairing(app, release, configuration["digest"], address)
     return {
         "steps": [
+            _step(Verb.INSTALL, request),
             _step(Verb.LOAD, load),
-            _step(Verb.ACTIVATE, _activation(app, unit, release, configuration, address, kept)),
+            _step(Verb.ACTIVATE, _activation(app, unit, started, address, kept)),
         ]
     }
+
+
+def restore_program(app: App, started: Started, kept: str) -> Program:
+    """Return what a droplet's job does in a rollback: start what was healthy there, exactly as it was.
+
+    It is not loaded first. Nothing about it has changed since it was, and a rollback should not take long.
+
+    :param kept: digest of the pairing that was confirmed on the droplet last, or an empty text.
+    """
+    request: RestoreRequest = {
+        "app": _name(app.id),
+        "unit": deploy_unit(app.id, revision_of(started["release"])),
+        "release": started["release"],
+        "configuration": started["configuration"],
+        "pairing": started["pairing"],
+        "kept": kept,
+        "keep": app.server.keep_releases,
+    }
+    return {"steps": [_step(Verb.RESTORE, request)]}
 
 
 def load_request(app: App, unit: str, release: str, configuration: str, address: str) -> LoadRequest:
@@ -146,23 +160,26 @@ def service_unit(app: App, release: str, configuration: str, address: str) -> st
     return _service(app, release, configuration, address).text
 
 
+def pairing(app: App, release: str, configuration: str, address: str) -> Pairing:
+    """Return what the app's service runs, where it was started with these settings."""
+    return Pairing(release, configuration, service_unit(app, release, configuration, address))
+
+
 def failure_cause(lines: Sequence[str]) -> str:
     """Return the cause in the last lines of a failed job; empty if there is none."""
     causes = [line.removeprefix(_CAUSE_MARK) for line in lines if line.startswith(_CAUSE_MARK)]
     return causes[-1] if causes else ""
 
 
-def _activation(
-    app: App, unit: str, release: str, configuration: str, address: str, kept: str | None
-) -> ActivateRequest:
+def _activation(app: App, unit: str, started: Pairing, address: str, kept: str) -> ActivateRequest:
     return {
         "app": _name(app.id),
         "unit": unit,
-        "release": release,
-        "configuration": configuration,
-        "kept": _checked(kept) if kept else "",
+        "release": started.release,
+        "configuration": started.configuration,
+        "kept": kept,
         "keep": app.server.keep_releases,
-        "unit_text": service_unit(app, release, configuration, address),
+        "unit_text": started.unit_text,
         "address": address,
         "port": app.server.port,
         "path": app.health.path,
@@ -196,7 +213,9 @@ def _server(app: App, release: str, address: str) -> Server:
     return server_of(app, f"/opt/{_name(app.id)}/releases/{release}", f"{address}:{app.server.port}")
 
 
-def _step(verb: Verb, request: BuildRequest | InstallRequest | LoadRequest | ActivateRequest) -> Step:
+def _step(
+    verb: Verb, request: BuildRequest | InstallRequest | LoadRequest | ActivateRequest | RestoreRequest
+) -> Step:
     return {"verb": verb.value, "request": {**request}}
 
 

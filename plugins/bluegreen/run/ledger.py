@@ -43,6 +43,7 @@ class Record(BaseModel):
     :param triggered_by: the user, or what else triggered it.
     :param subject: what was to be done, for example ``deploy of v2 (0123456789ab)``.
     :param release: the release that was deployed or started: the revision, and which artifact of it.
+    :param configuration: the digest of the configuration that it was started with.
     :param emergency: whether the release was judged by absolute limits only.
     :param older: by how much the revision was older than the live one, if it was, and who allowed that.
     :param approved_by: the user who approved the switch, if an approval was demanded.
@@ -71,6 +72,7 @@ class Record(BaseModel):
     ref: str | None = None
     revision: str | None = None
     release: str | None = None
+    configuration: str | None = None
     emergency: bool = False
     older: str | None = None
     approved_by: str | None = None

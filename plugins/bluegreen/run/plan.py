@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from bluegreen.color import Color
 from bluegreen.errors import FleetError
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.traffic.agent_answers import Counters
+from bluegreen.traffic.agent_answers import Counters, GoodRelease
 
 
 class HeldLock(BaseModel):
@@ -35,8 +35,8 @@ class Plan(BaseModel):
     :param idle: the color that the run deploys to.
     :param warnings: findings that do not stop a deploy, but are worth reading.
     :param counters: HAProxy's counters of the live color by proxy: the beginning of "before the switch".
-    :param good: the idle color's last confirmed revision, if known: the target of a rollback, which stays on
-        the droplets until another revision is confirmed there.
+    :param good: what was confirmed last on the idle color, if known: the target of a rollback, which stays on
+        the droplets until something else is confirmed there.
     :param older: by how much the revision is older than the live one, in words, if it is.
     :param perl_key: perl, architecture and C library of the builder, the first idle droplet.
     :param in_use: releases that droplets run or may go back to; the artifact store keeps them.
@@ -51,7 +51,7 @@ class Plan(BaseModel):
     fleet: Fleet
     warnings: tuple[str, ...] = ()
     counters: dict[str, Counters] = {}
-    good: str | None = None
+    good: GoodRelease | None = None
     older: str | None = None
     perl_key: str = ""
     in_use: tuple[str, ...] = ()

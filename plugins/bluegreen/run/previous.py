@@ -1,58 +1,139 @@
-"""The release that a rollback goes back to."""
+"""What a rollback goes back to: a release, with the configuration and the units that it was healthy with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from agent.release_name import revision_of
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.traffic.agent_answers import GoodRelease, StartedRelease
 
-# A droplet's releases that were healthy there, the latest first, with the digests of their configurations.
-Activated = Mapping[str, str]
 
+class HealthyPairing(BaseModel):
+    """What was healthy on one droplet: a release, its configuration and its unit.
 
-class PreviousRelease(BaseModel):
-    """A release that is on every idle droplet, and was healthy on each of them.
-
-    :param configurations: by droplet, the digest of the configuration that it was healthy with there last.
+    :param configuration: its digest.
+    :param pairing: the SHA-256 of the app's systemd unit there.
+    :param address: where the app listened, with ``port``.
+    :param confirmed: whether a switch to it is known to have been confirmed.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     release: str
-    configurations: dict[str, str]
+    configuration: str
+    pairing: str
+    address: str
+    port: int
+    confirmed: bool
+
+
+# By droplet name, what was healthy there, the latest first.
+Healthy = Mapping[str, Sequence[HealthyPairing]]
+
+
+class PreviousRelease(StartedRelease):
+    """What a rollback goes back to; it was healthy on every idle droplet.
+
+    :param confirmed: whether it is known to have been confirmed, as it is.
+    :param is_running: whether the idle droplets run it already.
+    """
+
+    confirmed: bool = False
+    is_running: bool = False
 
     @property
     def revision(self) -> str:
         """The release's revision."""
         return revision_of(self.release)
 
+    @classmethod
+    def of_good(cls, good: GoodRelease, droplets: Iterable[Droplet]) -> PreviousRelease:
+        """Return what was confirmed last, on the droplets that there are.
 
-def previous_release(wanted: str, activated: Mapping[str, Activated], color: Color) -> PreviousRelease:
-    """Return the one revision that begins like this and was healthy on every droplet.
+        :raises BlueGreenError: if it was never on one of them.
+        """
+        names = [droplet.name for droplet in droplets]
+        if missing := [name for name in names if name not in good.pairings]:
+            raise BlueGreenError(
+                f"{', '.join(missing)} did not run {good.revision[:12]} when it was confirmed, so it cannot "
+                "be started there as it was; deploy it instead"
+            )
+        return cls(
+            release=good.release,
+            configuration=good.configuration,
+            pairings={name: good.pairings[name] for name in names},
+            confirmed=True,
+        )
 
-    One that was built more than once is started as it was started last.
+
+def named_release(wanted: str, healthy: Healthy, color: Color) -> PreviousRelease:
+    """Return the release of the one revision that begins like this and was healthy on every droplet.
+
+    What was confirmed counts more than what only was healthy. One that was built more than once, or started
+    with several configurations, is taken as it was healthy last.
 
     :param wanted: a revision, or its beginning.
-    :param activated: by droplet.
     :raises BlueGreenError: if there is none, or more than one.
     """
-    common = _on_all(list(activated.values()))
-    found = [release for release in common if release.startswith(wanted)]
-    if len({revision_of(release) for release in found}) == 1:
-        configurations = {name: known[found[0]] for name, known in activated.items()}
-        return PreviousRelease(release=found[0], configurations=configurations)
-    there = ", ".join(sorted({revision_of(release)[:12] for release in common})) or "none"
-    what = "more than one" if found else "no"
+    confirmed = {name: [one for one in known if one.confirmed] for name, known in healthy.items()}
+    found = [one for one in _on_all(confirmed) if one.release.startswith(wanted)]
+    others = [one for one in _on_all(healthy) if one.release.startswith(wanted)]
+    if len({one.revision for one in (*found, *others)}) == 1:
+        return found[0].model_copy(update={"confirmed": True}) if found else others[0]
+    there = ", ".join(sorted({one.revision[:12] for one in _on_all(healthy)})) or "none"
+    what = "more than one" if others else "no"
     raise BlueGreenError(
         f"{what} release on all droplets of {color} begins with {wanted}; there are: {there}. "
         "Deploy it instead, or name one of these"
     )
 
 
-def _on_all(activated: Sequence[Activated]) -> list[str]:
-    """Return the releases that every droplet has, in the order of the first one."""
-    return [release for release in activated[0] if all(release in one for one in activated)]
+def running_release(started: Mapping[str, str | None], healthy: Healthy, color: Color) -> PreviousRelease:
+    """Return what all droplets of a color run.
+
+    :param started: by droplet, the pairing that its service was started with, if that is certain.
+    :raises BlueGreenError: if they do not run the same, or it never was healthy there.
+    """
+    running = {
+        name: [one for one in known if one.pairing == started.get(name)] for name, known in healthy.items()
+    }
+    if not (found := _on_all(running)):
+        raise BlueGreenError(
+            f"nothing is known to have been confirmed on {color}, and its droplets do not all run one "
+            "release with one configuration; name a release in `revision`, or deploy one"
+        )
+    return found[0]
+
+
+def pairing_on(previous: PreviousRelease, name: str, healthy: Healthy) -> HealthyPairing:
+    """Return what is to be started on a droplet, as it was healthy there.
+
+    :raises BlueGreenError: if the droplet does not have it any more.
+    """
+    for one in healthy[name]:
+        if one.pairing == previous.pairings[name]:
+            return one
+    raise BlueGreenError(
+        f"{name} does not have {previous.revision[:12]} any more with the configuration "
+        f"{previous.configuration[:12]} and the unit that were confirmed; deploy it instead"
+    )
+
+
+def _on_all(healthy: Healthy) -> list[PreviousRelease]:
+    """Return what every droplet has, as it was healthy last on each, in the order of the first droplet."""
+    found: list[PreviousRelease] = []
+    for first in next(iter(healthy.values())):
+        key = first.release, first.configuration
+        pairings = {
+            name: next((one.pairing for one in known if (one.release, one.configuration) == key), None)
+            for name, known in healthy.items()
+        }
+        whole = {name: pairing for name, pairing in pairings.items() if pairing is not None}
+        if len(whole) == len(healthy) and key not in {(one.release, one.configuration) for one in found}:
+            found.append(PreviousRelease(release=key[0], configuration=key[1], pairings=whole))
+    return found

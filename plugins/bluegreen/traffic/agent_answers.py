@@ -126,6 +126,25 @@ class PendingSwitch(AgentAnswer):
     token: int | None = None
 
 
+class StartedRelease(AgentAnswer):
+    """What the droplets of a color were started with: the same release and configuration everywhere.
+
+    :param configuration: its digest.
+    :param pairings: by droplet name, the SHA-256 of the app's systemd unit there, which pairs the two with a
+        command and the droplet's address.
+    """
+
+    release: str
+    configuration: str
+    pairings: dict[str, str]
+
+
+class GoodRelease(StartedRelease):
+    """What was confirmed last on a color, and so what a rollback goes back to."""
+
+    revision: str
+
+
 class Confirmed(AgentAnswer):
     """The last confirmed switch, its run, and ``at``, its time in seconds since the epoch.
 
@@ -182,8 +201,8 @@ class ProxyStatus(AgentAnswer):
 
     ``answer_times`` are averages of the last 1024 requests in milliseconds, queue included, so no counters.
     ``sessions`` are requests and upgraded connections in progress; ``moved_at`` (seconds since the epoch) is
-    when traffic last moved, and ``now`` is the proxy's own time. ``good`` is, of each color, the
-    revision that was confirmed there last. ``last_token`` is the greatest lock token that it knows, if any.
+    when traffic last moved, and ``now`` is the proxy's own time. ``good`` is, of each color, what
+    was confirmed there last. ``last_token`` is the greatest lock token that it knows, if any.
     ``reached`` are the addresses of the proxies that deploys have reached, ``None`` if it has not
     noted them yet.
     """
@@ -202,7 +221,7 @@ class ProxyStatus(AgentAnswer):
     last_token: int | None = None
     pending: PendingSwitch | None
     confirmed: Confirmed | None
-    good: dict[Color, str] = {}
+    good: dict[Color, GoodRelease] = {}
     last_revert: LastRevert | None
     reached: frozenset[str] | None = None
     moved_at: float | None

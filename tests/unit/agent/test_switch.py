@@ -14,6 +14,7 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.traffic.agent_answers import ProxyStatus
+from tests.started import started
 from tests.unit.hostile_app import HostileServer
 from tests.unit.local_haproxy import (
     ADDRESSES,
@@ -77,6 +78,7 @@ def test_the_first_deploy_has_nothing_to_go_back_to(proxy: LocalHaproxy) -> None
         token=token,
         to="blue",
         revision=REVISIONS[Color.BLUE],
+        started=started(REVISIONS[Color.BLUE]),
         confirm_within=60,
         min_servers=2,
         health_path="/health",
@@ -351,6 +353,26 @@ def test_an_answer_with_another_status_is_refused_with_those_that_are_good(
     assert code == "unhealthy"
     assert "/not-there with status 404" in message
     assert f"not with status {good} and" in message
+    assert_untouched(deployed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"release": f"{'f' * 40}-{'d' * 16}"},
+        {"configuration": "c"},
+        {"pairings": {"green-1": "e"}},
+        {"pairings": {"green 1": "e" * 64}},
+        {"pairings": {f"green-{number}": "e" * 64 for number in range(1001)}},
+    ],
+)
+def test_a_switch_to_what_cannot_have_been_started_is_refused(
+    deployed: Deployed, change: dict[str, Any]
+) -> None:
+    request = deployed.switch_request(Color.GREEN)
+    request["started"] = {**request["started"], **change} if change else None
+    assert deployed.world.refused("switch", **request)[0] == "bad_request"
     assert_untouched(deployed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.color import Color
+from tests.started import started
 from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire, lock
 
 NEXT = {"owner": "deploy", "run_id": "run-2", "ref": "v2"}
@@ -87,18 +88,27 @@ def test_a_run_that_has_switched_changes_no_droplet_any_more(deployed: Deployed)
     deployed.world.ok("renew", token=deployed.token, touches="blue")
 
 
-def test_what_was_kept_on_each_color_is_remembered(deployed: Deployed) -> None:
-    deployed.switch(Color.GREEN)
-    pending = deployed.pending()
-    assert pending
-    deployed.world.ok("confirm", token=deployed.token, revision=pending["revision"])
+def test_what_was_kept_on_each_color_is_remembered_with_all_that_it_ran_with(deployed: Deployed) -> None:
+    wanted = started(REVISIONS[Color.GREEN], "green-1", "green-2")
+    deployed.switch(Color.GREEN, started=wanted)
+    deployed.world.ok("confirm", token=deployed.token, revision=REVISIONS[Color.GREEN])
     kept = deployed.status()["good"]
-    assert kept == {color.value: REVISIONS[color] for color in Color}
-    # An agent of before remembered the last one only.
-    deployed.forget("good")
-    deployed.switch(Color.BLUE)
-    deployed.world.ok("confirm", token=deployed.token, revision=REVISIONS[Color.BLUE])
+    assert kept["green"] == {"revision": REVISIONS[Color.GREEN], **wanted}
+    assert kept["blue"] == {"revision": REVISIONS[Color.BLUE], **started(REVISIONS[Color.BLUE])}
+    # A switch that nobody confirms changes nothing about that.
+    other = started(REVISIONS[Color.BLUE], configuration="f" * 64)
+    deployed.switch(Color.BLUE, started=other)
+    deployed.world.ok("revert", token=deployed.token)
     assert deployed.status()["good"] == kept
+
+
+def test_a_switch_that_an_earlier_run_confirmed_is_no_proof_for_this_run(deployed: Deployed) -> None:
+    """It was to the same revision; this run's own switch was taken back."""
+    revision = REVISIONS[Color.BLUE]
+    deployed.world.ok("confirm", token=deployed.token, revision=revision)
+    token = deployed.world.ok("lock", **NEXT, over=deployed.token)["token"]
+    code, message = deployed.world.refused("confirm", token=token, revision=revision)
+    assert (code, message.partition(" waits")[0]) == ("reverted", f"no switch to {revision[:12]}")
 
 
 def test_droplets_that_get_a_share_of_the_requests_are_not_changed(deployed: Deployed) -> None:

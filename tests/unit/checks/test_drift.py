@@ -15,7 +15,7 @@ from bluegreen.checks.release_facts import ChangedFile, Comparison, UsedConfigur
 from bluegreen.checks.run import Check
 from bluegreen.settings.app_file import load_app
 from tests.unit.facts import FLEET, R1, droplet, facts, server
-from tests.unit.fleets import DIGEST, V1, V2, released
+from tests.unit.fleets import DIGEST, V1, V2, healthy, released
 
 UNIT = "/etc/systemd/system/app-my_perl_app.service"
 OTHER = "d" * 64
@@ -109,7 +109,7 @@ def test_a_release_that_was_not_read_to_its_end_is_listed_as_unchecked() -> None
     ("changes", "says"),
     [
         ({"current": "by-hand"}, "it points to by-hand, which is not a release there"),
-        ({"activated": {}}, f"{R1} was never healthy there"),
+        ({"activated": ()}, f"{R1} was never healthy there"),
         ({"running": released(V2)}, f"it points to {R1}, but {released(V2)} runs"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_droplet_with_another_artifact_than_its_color_is_named() -> None:
     """Promise 6: one revision, one artifact."""
     fleet = FLEET.model_copy(update={"blue": tuple(droplet(10 + n, f"blue-{n}") for n in (1, 2, 3))})
     other = released(V1, "2")
-    odd = server(current=other, running=other, releases=(other,), activated={other: DIGEST})
+    odd = server(current=other, running=other, releases=(other,), activated=(healthy(other),))
     known = facts(fleet=fleet, servers={"blue-1": odd, "blue-2": server(), "blue-3": server()})
     assert warnings(drift.releases, known) == [
         f"blue-1 /opt/app-my_perl_app/current: it is another artifact of {V1[:12]} than its color runs: "

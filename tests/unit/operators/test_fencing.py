@@ -21,6 +21,7 @@ from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.hooks import Hook
+from tests.started import good
 from tests.unit.artifacts import Transfers, built, kept
 from tests.unit.droplet_agents import Answer, DropletAgents, Refusal, ended
 from tests.unit.fleets import GREEN, LB, ONE_EACH, droplet
@@ -73,7 +74,11 @@ def deploy_task() -> Any:
 
 def roll_back() -> Any:
     task: Any = previous_release.PreviousReleaseOperator(
-        task_id="previous_release", app_id=APP, lock=LOCK, plan={**PLAN, "good": REVISION}, activation=[]
+        task_id="previous_release",
+        app_id=APP,
+        lock=LOCK,
+        plan={**PLAN, "good": good(REVISION, "green-1", "green-2")},
+        activation=[],
     )
     task._running = lambda plan: REVISION
     task.skip = lambda ti, tasks: None
@@ -81,7 +86,6 @@ def roll_back() -> Any:
 
 
 def test_a_deploy_claims_its_droplet_with_the_greatest_of_its_tokens(droplets: Droplets) -> None:
-    droplets.answers["green-1", Verb.FOLLOW_JOB] = ended("success")
     deploy_task().execute(context())
     assert droplets.sent == [("green-1", verb) for verb in JOB_VERBS]
     assert droplets.tokens == {9}

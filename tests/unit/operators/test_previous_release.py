@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +20,9 @@ from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import previous_release
 from bluegreen.run.plan import HeldLock, Plan
-from bluegreen.traffic.agent_answers import Probe
-from tests.unit.fleets import DIGEST, V1, V2, droplet, facts, released
+from bluegreen.run.previous import HealthyPairing
+from bluegreen.traffic.agent_answers import GoodRelease, Probe
+from tests.unit.fleets import DIGEST, V1, V2, droplet, facts, healthy, released
 from tests.unit.fleets import FLEET as ONE_EACH
 from tests.unit.repositories import app_of
 from tests.unit.statuses import status
@@ -31,13 +32,29 @@ pytestmark = pytest.mark.usefixtures("trusting")
 FLEET = ONE_EACH.model_copy(update={"green": (droplet(4, "green-1"), droplet(5, "green-2"))})
 LOCK = HeldLock(proxies=FLEET.proxies, tokens={"lb-1": 7}).model_dump(mode="json")
 PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=FLEET).model_dump(mode="json")
+NAMES = ("green-1", "green-2")
+SKIPPED = ["drain", "restore"]
 EVERYWHERE = ["198.18.0.4", "198.18.0.5"]
 
 
-def there(*revisions: str, configuration: str = DIGEST) -> AppServer:
+def there(*revisions: str, configuration: str = DIGEST, name: str = "green-1", **changes: Any) -> AppServer:
     """A droplet that has a release of each of these revisions; each was healthy there."""
     releases = tuple(map(released, revisions))
-    return facts(V2, releases=releases, activated=dict.fromkeys(releases, configuration))
+    address = {"green-1": "198.19.0.4", "green-2": "198.19.0.5"}[name]
+    known = [healthy(one, configuration, **{"address": address, **changes}) for one in releases]
+    return facts(V2, releases=releases, activated=tuple(known))
+
+
+def both(*revisions: str, **changes: Any) -> list[AppServer]:
+    """Both droplets, with releases of these revisions that were healthy there."""
+    return [there(*revisions, name=name, **changes) for name in ("green-1", "green-2")]
+
+
+def confirmed(revision: str, configuration: str = DIGEST) -> GoodRelease:
+    """What the proxies have kept for green."""
+    one = healthy(released(revision), configuration)
+    about = {"revision": revision, "release": one.release, "configuration": configuration}
+    return GoodRelease.model_validate({**about, "pairings": dict.fromkeys(NAMES, one.pairing)})
 
 
 class Ti:
@@ -58,21 +75,27 @@ def go_back(
     revision: str | None,
     *,
     on_droplets: list[AppServer],
-    good: str | None = None,
+    good: GoodRelease | None = None,
     running: str | BlueGreenError = V2,
+    started: Mapping[str, str | None] | None = None,
 ) -> tuple[Any, str | None, list[str], Any]:
-    """Return the droplets to activate it on, the revision, the skipped tasks, and what is started."""
+    """Return the droplets to start it on, the revision, the skipped tasks, and what is started.
+
+    :param started: the pairings that the droplets run; default: that of the revision that answers.
+    """
     with DAG("rollback", schedule=None) as dag:
         task: Any = previous_release.PreviousReleaseOperator(
             app_id="my_perl_app",
             task_id="previous_release",
             lock=LOCK,
-            plan={**PLAN, "good": good},
+            plan={**PLAN, "good": good and good.model_dump(mode="json")},
             activation=["drain", "restore"],
         )
         task >> [EmptyOperator(task_id="drain"), EmptyOperator(task_id="restore")]
-    monkeypatch.setattr(type(task), "_claim", lambda self, droplets: None)
-    named = dict(zip(["green-1", "green-2"], on_droplets, strict=True))
+    if started is None:
+        started = dict.fromkeys(NAMES, healthy(released(str(running))).pairing)
+    monkeypatch.setattr(type(task), "_claim", lambda self, droplets: started)
+    named = dict(zip(NAMES, on_droplets, strict=True))
     monkeypatch.setattr(
         previous_release, "ask_app_server", lambda _app, one: SimpleNamespace(answer=named[one.name])
     )
@@ -97,23 +120,105 @@ def go_back(
     return found, ti.pushed.get("revision"), skipped, ti.pushed.get("previous")
 
 
+def target(
+    revision: str, configuration: str = DIGEST, *, confirmed: bool, is_running: bool
+) -> dict[str, Any]:
+    """What is found, as the XCom ``previous``."""
+    one = healthy(released(revision), configuration)
+    return {
+        "release": one.release,
+        "configuration": configuration,
+        "pairings": dict.fromkeys(NAMES, one.pairing),
+        "confirmed": confirmed,
+        "is_running": is_running,
+    }
+
+
 def test_it_is_what_the_idle_color_runs_and_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2)
-    assert found == ([], V2, ["drain", "restore"], None)
+    found = go_back(monkeypatch, None, on_droplets=both(V2))
+    assert found == ([], V2, SKIPPED, target(V2, confirmed=False, is_running=True))
 
 
 def test_what_was_kept_last_there_and_runs_is_only_moved_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2, good=V2)
-    assert found == ([], V2, ["drain", "restore"], None)
+    found = go_back(monkeypatch, None, on_droplets=both(V2), good=confirmed(V2))
+    assert found == ([], V2, SKIPPED, target(V2, confirmed=True, is_running=True))
 
 
 @pytest.mark.parametrize("running", [V2, BlueGreenError("green cannot take the traffic")])
 def test_a_release_that_was_never_kept_gets_no_traffic_and_the_one_before_is_started(
     running: str | BlueGreenError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = [there(V1, V2)] * 2
-    found = go_back(monkeypatch, None, on_droplets=both, good=V1, running=running)
+    found = go_back(monkeypatch, None, on_droplets=both(V1, V2), good=confirmed(V1), running=running)
     assert found[:3] == (EVERYWHERE, V1, [])
+
+
+@pytest.mark.parametrize("asked_for", [None, V2[:7]])
+@pytest.mark.parametrize(
+    "other",
+    [healthy(released(V2), "e" * 64), healthy(released(V2, "2")), healthy(released(V2), pairing="f" * 64)],
+    ids=["configuration", "artifact", "unit"],
+)
+def test_what_was_rejected_gets_no_traffic_although_it_is_of_the_good_revision(
+    monkeypatch: pytest.MonkeyPatch, other: HealthyPairing, asked_for: str | None
+) -> None:
+    """One of the droplets is enough."""
+    has_both = [one.model_copy(update={"activated": (other, *one.activated)}) for one in both(V2)]
+    found = go_back(
+        monkeypatch,
+        asked_for,
+        on_droplets=has_both,
+        good=confirmed(V2),
+        started={"green-1": confirmed(V2).pairings["green-1"], "green-2": other.pairing},
+    )
+    assert found == (EVERYWHERE, V2, [], target(V2, confirmed=True, is_running=False))
+
+
+def test_a_droplet_of_which_it_is_not_certain_what_it_runs_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = {"green-1": confirmed(V2).pairings["green-1"], "green-2": None}
+    found = go_back(monkeypatch, None, on_droplets=both(V2), good=confirmed(V2), started=started)
+    assert found[:3] == (EVERYWHERE, V2, [])
+
+
+def test_a_droplet_that_ssh_does_not_reach_keeps_no_traffic_from_going_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = {"green-1": confirmed(V2).pairings["green-1"]}
+    found = go_back(monkeypatch, None, on_droplets=both(V2), good=confirmed(V2), started=started)
+    assert found[:3] == ([], V2, SKIPPED)
+
+
+def test_what_runs_counts_only_if_all_droplets_run_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known to have been confirmed, and each has another configuration."""
+    two = [there(V2), there(V2, name="green-2", configuration="e" * 64)]
+    started = {name: one.activated[0].pairing for name, one in zip(NAMES, two, strict=True)}
+    with pytest.raises(AirflowFailException, match="do not all run one release with one configuration"):
+        go_back(monkeypatch, None, on_droplets=two, started=started)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"port": 5000}, r"green-1: b{12} listened on port 5000, and HAProxy looks for it on 8080 now"),
+        ({"address": "198.19.0.9"}, r"green-1: b{12} listened on 198.19.0.9, and the private address is"),
+        ({"pairing": "f" * 64}, "green-1 does not have b{12} any more with the configuration c{12} and the"),
+    ],
+)
+def test_what_cannot_be_started_as_it_was_confirmed_is_not_started_in_another_way(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=text) as raised:
+        go_back(
+            monkeypatch, None, on_droplets=both(V2, **changes), good=confirmed(V2), running=V1, started={}
+        )
+    assert "deploy it instead" in str(raised.value)
+
+
+def test_a_droplet_that_is_new_since_the_confirmation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = confirmed(V2).model_copy(update={"pairings": {"green-1": "f" * 64}})
+    with pytest.raises(AirflowFailException, match=r"green-2 did not run b{12} when it was confirmed"):
+        go_back(monkeypatch, None, on_droplets=both(V2), good=known)
 
 
 Records = list[tuple[str, str]]
@@ -137,6 +242,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Callable[[Records], Any]:
             {
                 **{"dag_id": "deploy", "run_id": str(number), "trigger": "manual", "triggered_by": "bob"},
                 **{"subject": "deploy", "started": None, "outcome": outcome, "revision": revision},
+                **{"release": released(revision), "configuration": DIGEST},
             }
             for number, (outcome, revision) in enumerate(records)
         ]
@@ -170,12 +276,14 @@ def test_a_release_that_was_never_live_cannot_be_rolled_back_to_by_its_name(
     goes: bool,
 ) -> None:
     ledger(records, approval=approval)
-    both = [there(V1, V2)] * 2
     if goes:
-        assert go_back(monkeypatch, V2[:7], on_droplets=both, good=good)[1] == V2
+        assert (
+            go_back(monkeypatch, V2[:7], on_droplets=both(V1, V2), good=confirmed(good) if good else None)[1]
+            == V2
+        )
     else:
         with pytest.raises(AirflowFailException, match=r"was never live.*deploy it.*emergency"):
-            go_back(monkeypatch, V2[:7], on_droplets=both, good=good)
+            go_back(monkeypatch, V2[:7], on_droplets=both(V1, V2), good=confirmed(good) if good else None)
 
 
 @pytest.mark.parametrize(
@@ -192,22 +300,29 @@ def test_without_a_name_it_goes_back_to_what_runs_there_unless_a_run_is_known_to
     monkeypatch: pytest.MonkeyPatch, ledger: Any, approval: str, records: Records, goes: bool
 ) -> None:
     ledger(records, approval=approval)
-    both = [there(V1, V2)] * 2
     if goes:
-        assert go_back(monkeypatch, None, on_droplets=both)[1] == V2
+        assert go_back(monkeypatch, None, on_droplets=both(V1, V2))[1] == V2
     else:
         with pytest.raises(AirflowFailException, match="was never live"):
-            go_back(monkeypatch, None, on_droplets=both)
+            go_back(monkeypatch, None, on_droplets=both(V1, V2))
 
 
-def test_a_release_that_a_later_run_has_found_live_was_live(
+def test_a_revision_that_was_live_with_another_configuration_only_was_never_live_with_this_one(
     monkeypatch: pytest.MonkeyPatch, ledger: Any
 ) -> None:
-    """The run that made it live may have died before its report, or been marked failed."""
-    hook = ledger([("failed", V2), ("refused before the switch", V1)])
-    hook.ledger.return_value[1]["live_revision"] = V2
-    both = [there(V1, V2)] * 2
-    assert go_back(monkeypatch, V2, on_droplets=both, good=V1)[1] == V2
+    ledger(LIVE_ONCE)
+    other = both(V1, V2, configuration="e" * 64)
+    with pytest.raises(AirflowFailException, match=r"b{12} was never live with the configuration e{12}"):
+        go_back(monkeypatch, V2, on_droplets=other, good=confirmed(V1))
+
+
+def test_what_a_droplet_knows_as_confirmed_was_live_though_the_run_died_before_its_report(
+    monkeypatch: pytest.MonkeyPatch, ledger: Any
+) -> None:
+    ledger([("failed", V2)])
+    known = both(V1, V2, confirmed=True)
+    found = go_back(monkeypatch, V2, on_droplets=known, good=confirmed(V1), running=V1)
+    assert found == (EVERYWHERE, V2, [], target(V2, confirmed=True, is_running=False))
 
 
 def test_the_release_that_was_kept_last_there_needs_no_ledger(
@@ -215,48 +330,37 @@ def test_the_release_that_was_kept_last_there_needs_no_ledger(
 ) -> None:
     hook = ledger([], approval="always")
     hook.ledger.side_effect = BlueGreenError("the disk is full")
-    assert go_back(monkeypatch, None, on_droplets=[facts(V2)] * 2, good=V2)[1] == V2
+    assert go_back(monkeypatch, None, on_droplets=both(V2), good=confirmed(V2))[1] == V2
 
 
 def test_a_color_that_is_not_well_is_started_again_if_it_is_known_what_was_kept_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It may run that already, but where HAProxy does not look for it, because a setting was changed."""
-    unhealthy, both = BlueGreenError("green cannot take the traffic"), [there(V1)] * 2
-    assert go_back(monkeypatch, None, on_droplets=both, good=V1, running=unhealthy)[:2] == (EVERYWHERE, V1)
-    assert go_back(monkeypatch, V1[:7], on_droplets=both, running=unhealthy)[:2] == (EVERYWHERE, V1)
+    unhealthy, known = BlueGreenError("green cannot take the traffic"), both(V1)
+    found = go_back(monkeypatch, None, on_droplets=known, good=confirmed(V1), running=unhealthy)
+    assert found[:2] == (EVERYWHERE, V1)
+    assert go_back(monkeypatch, V1[:7], on_droplets=known, running=unhealthy)[:2] == (EVERYWHERE, V1)
     with pytest.raises(AirflowFailException, match="green cannot take the traffic"):
-        go_back(monkeypatch, None, on_droplets=both, good=None, running=unhealthy)
+        go_back(monkeypatch, None, on_droplets=known, good=None, running=unhealthy)
     # Why it is not well matters more than that what was kept is gone.
     with pytest.raises(AirflowFailException, match="green cannot take the traffic"):
-        go_back(monkeypatch, None, on_droplets=both, good=V2, running=unhealthy)
-
-
-def test_a_release_that_is_still_there_is_started_everywhere_as_it_was_healthy_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first, second = there(V1, V2), there(V1, V2, configuration="e" * 64)
-    found = go_back(monkeypatch, V1[:7], on_droplets=[first, second])
-    previous = {"release": released(V1), "configurations": {"green-1": DIGEST, "green-2": "e" * 64}}
-    assert found == (EVERYWHERE, V1, [], previous)
+        go_back(monkeypatch, None, on_droplets=known, good=confirmed(V2), running=unhealthy)
 
 
 def test_a_release_that_was_never_healthy_there_or_is_gone_is_not_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    built = facts(V2, releases=(released(V1), released(V2)), activated={released(V2): DIGEST})
-    gone = facts(V2, releases=(released(V2),), activated={released(V1): DIGEST, released(V2): DIGEST})
-    for one in (built, gone):
-        with pytest.raises(AirflowFailException, match="no release on all droplets of green begins with a"):
-            go_back(monkeypatch, V1, on_droplets=[there(V1, V2), one])
+    with pytest.raises(AirflowFailException, match="no release on all droplets of green begins with a"):
+        go_back(monkeypatch, V1, on_droplets=[there(V1, V2), there(V2, name="green-2")])
 
 
 def test_all_droplets_are_asked_for_their_releases_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = Barrier(2, timeout=5)
+    all_asked = Barrier(2, timeout=5)
 
-    def asked(_app: Any, _droplet: Any) -> Any:
-        both.wait()
-        return SimpleNamespace(answer=there(V1, V2))
+    def asked(_app: Any, droplet: Any) -> Any:
+        all_asked.wait()
+        return SimpleNamespace(answer=there(V1, V2, name=droplet.name))
 
     monkeypatch.setattr(previous_release, "ask_app_server", asked)
     plan = Plan.model_validate(PLAN)
@@ -264,13 +368,13 @@ def test_all_droplets_are_asked_for_their_releases_at_once(monkeypatch: pytest.M
         app_id="my_perl_app", task_id="previous_release", lock=LOCK, plan=PLAN, activation=[]
     )
     monkeypatch.setattr(type(task), "_running", lambda *_: V2)
-    revision, previous = task._find(plan, V1)
-    assert (revision, previous.release) == (V1, released(V1))
+    previous = task._find(plan, V1, {})
+    assert (previous.revision, previous.release) == (V1, released(V1))
 
 
 def test_a_release_that_runs_already_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = go_back(monkeypatch, V1[:7], on_droplets=[there(V1)] * 2, running=V1)
-    assert found == ([], V1, ["drain", "restore"], None)
+    found = go_back(monkeypatch, V1[:7], on_droplets=both(V1), running=V1)
+    assert found == ([], V1, SKIPPED, target(V1, confirmed=False, is_running=True))
 
 
 def test_a_proxy_that_could_not_be_asked_says_nothing_about_the_idle_color(
@@ -278,7 +382,7 @@ def test_a_proxy_that_could_not_be_asked_says_nothing_about_the_idle_color(
 ) -> None:
     lost = DropletUnreachableError("lb-1: the SSH connection was lost")
     with pytest.raises(AirflowException, match="connection was lost") as raised:
-        go_back(monkeypatch, V1, on_droplets=[facts(V1, releases=(V1,))] * 2, running=lost)
+        go_back(monkeypatch, V1, on_droplets=both(V1), running=lost)
     assert not isinstance(raised.value, AirflowFailException)
 
 

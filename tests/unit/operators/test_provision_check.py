@@ -18,9 +18,10 @@ from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
+from tests.started import good
 from tests.unit.agent_status import answer
 from tests.unit.artifacts import PERL, kept
-from tests.unit.fleets import DIGEST, FLEET, V1, V2, facts, released
+from tests.unit.fleets import FLEET, V1, V2, facts, healthy, released
 from tests.unit.provision import Check
 from tests.unit.runs import APP
 from tests.unit.statuses import status
@@ -131,10 +132,10 @@ def test_the_plan_says_what_is_built_for_and_which_artifacts_have_to_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check = Check(monkeypatch, revision=V2)
-    activated = {released(V2, "3"): DIGEST, released(V1, "4"): DIGEST}
+    activated = (healthy(released(V2, "2")), healthy(released(V1, "4")))
     check.facts["green-1"] = facts(V2, perl_key=PERL, activated=activated)
     for name in ("lb-1", "lb-2"):
-        check.statuses[name] = status(good={"green": V2})
+        check.statuses[name] = status(good={"green": good(V2, "green-1", release=released(V2, "3"))})
     check.run()
     plan = Plan.model_validate(check.said["plan"])
     assert plan.perl_key == PERL
@@ -146,8 +147,8 @@ def test_the_artifacts_of_what_was_confirmed_have_to_stay_while_droplets_are_off
 ) -> None:
     check = Check(monkeypatch, revision="d" * 40)
     check.facts["blue-1"] = BlueGreenError("blue-1 cannot be reached")
-    check.statuses["lb-1"] = status(good={"green": V2})
-    check.statuses["lb-2"] = status(good={"green": "c" * 40, "blue": V1})
+    check.statuses["lb-1"] = status(good={"green": good(V2)})
+    check.statuses["lb-2"] = status(good={"green": good("c" * 40), "blue": good(V1)})
     check.run()
     plan = Plan.model_validate(check.said["plan"])
     assert (plan.in_use, plan.confirmed) == ((released(V1),), (V1, V2, "c" * 40))
@@ -331,12 +332,15 @@ def test_a_second_rollback_does_not_send_traffic_to_the_bad_release_again(
 
 def test_the_plan_knows_what_was_kept_last_on_the_idle_color(monkeypatch: pytest.MonkeyPatch) -> None:
     check = Check(monkeypatch, revision=V2)
-    check.statuses["lb-2"] = status(good={"blue": V1, "green": "c" * 40})
+    kept = good("c" * 40, "green-1")
+    check.statuses["lb-2"] = status(good={"blue": good(V1), "green": kept})
     check.run()
-    assert check.said["plan"]["good"] == "c" * 40
-    check.statuses["lb-1"] = status(good={"green": V2})
-    check.run()
-    assert check.said["plan"]["good"] is None
+    assert check.said["plan"]["good"] == kept
+    # A proxy that knows of another revision, or of another configuration of the same one.
+    for other in (good(V2, "green-1"), {**kept, "configuration": "e" * 64}):
+        check.statuses["lb-1"] = status(good={"green": other})
+        check.run()
+        assert check.said["plan"]["good"] is None
 
 
 def test_a_run_that_is_cleared_in_its_bake_plans_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:

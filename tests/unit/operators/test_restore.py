@@ -1,4 +1,4 @@
-"""A rollback starts a release with what it was healthy with."""
+"""A rollback starts exactly what was healthy on a droplet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from agent.protocol import Verb
 from bluegreen.color import Color
 from bluegreen.operators import restore
+from tests.started import good
 from tests.unit.droplet_agents import DropletAgents, ended
 from tests.unit.fleets import GREEN
 from tests.unit.runs import APP, LOCK, REVISION, context, plan
@@ -15,6 +16,7 @@ from tests.unit.runs import APP, LOCK, REVISION, context, plan
 pytestmark = pytest.mark.usefixtures("trusting", "proxies")
 
 RELEASE = f"{REVISION}-{'d' * 16}"
+PAIRED = {"release": RELEASE, "configuration": "c" * 64}
 
 
 def restore_task() -> restore.RestoreOperator:
@@ -22,24 +24,52 @@ def restore_task() -> restore.RestoreOperator:
         task_id="restore",
         app_id=APP,
         lock=LOCK,
-        plan=plan(Color.BLUE),
+        plan={**plan(Color.BLUE), "good": good(REVISION, "green-1", pairings={"green-1": "9" * 64})},
         revision=REVISION,
         ip=str(GREEN.public),
-        previous={"release": RELEASE, "configurations": {"green-1": "c" * 64}},
+        previous={**PAIRED, "pairings": {"green-1": "e" * 64, "green-2": "f" * 64}},
     )
     assert isinstance(task, restore.RestoreOperator)
     return task
 
 
-def test_it_is_loaded_and_activated_with_the_configuration_of_that_droplet(
+def test_what_was_healthy_on_that_droplet_is_started_and_sealed_whatever_the_settings_say_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    agents = DropletAgents(monkeypatch)
-    assert restore_task().execute(context()) == {"droplet": "green-1", "job_seconds": 1.5}
+    agents, run = DropletAgents(monkeypatch), context()
+    assert restore_task().execute(run) == {"droplet": "green-1", "job_seconds": 1.5}
     [program] = [request["program"] for request in agents.requests if "program" in request]
-    assert [one["verb"] for one in program["steps"]] == ["load", "activate"]
-    assert program["steps"][1]["request"]["configuration"] == "c" * 64
-    assert program["steps"][1]["request"]["release"] == RELEASE
+    [step] = program["steps"]
+    assert step["verb"] == "restore"
+    started = {**PAIRED, "pairing": "e" * 64}
+    assert step["request"] == {
+        **started,
+        "app": "app-my_perl_app",
+        "unit": f"bluegreen-app-my_perl_app-{REVISION[:12]}",
+        "kept": "9" * 64,
+        "keep": 5,
+    }
+    sealed = run["ti"].said["done"]
+    assert (sealed["droplet"], sealed["started"]) == ("green-1", started)
+
+
+def test_what_was_started_instead_is_what_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry attaches to the job of this run that is there, whatever it was asked for."""
+    agents, run = DropletAgents(monkeypatch), context()
+    other = {**PAIRED, "configuration": "0" * 64, "pairing": "1" * 64}
+    agents.answers["green-1", Verb.FOLLOW_JOB] = ended("success", restore=other)
+    restore_task().execute(run)
+    assert run["ti"].said["done"]["started"] == other
+
+
+def test_a_job_that_does_not_answer_what_it_has_started_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agents, run = DropletAgents(monkeypatch), context()
+    agents.answers["green-1", Verb.FOLLOW_JOB] = ended("success", restore={"release": RELEASE})
+    with pytest.raises(AirflowFailException, match="does not describe what restore started"):
+        restore_task().execute(run)
+    assert "done" not in run["ti"].said
 
 
 def test_a_release_that_does_not_start_again_is_named_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:

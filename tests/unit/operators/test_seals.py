@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.color import Color
 from bluegreen.errors import PolicyError
+from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import (
     align,
@@ -29,10 +30,15 @@ from bluegreen.operators import (
 )
 from bluegreen.operators import switch_traffic as switch
 from bluegreen.operators.support.seals import LockSeals, Seals, older_than_live
+from bluegreen.operators.support.started import require_started
+from bluegreen.release.jobs import StartedPairing
+from bluegreen.release.release import pairing
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.run.seal import key_from, opened, sealed
 from bluegreen.settings.app import App
-from tests.unit.fleets import LB, ONE_EACH
+from bluegreen.traffic.agent_answers import GoodRelease, StartedRelease, SwitchResult
+from tests.started import good
+from tests.unit.fleets import GREEN, LB, ONE_EACH, droplet
 from tests.unit.repositories import app_of
 from tests.unit.runs import Run
 
@@ -44,6 +50,7 @@ PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=ONE_EACH)
 BASELINE: dict[str, Any] = {"samples": [], "unproven": []}
 SWITCHED = {"lb-1": {"from": "blue", "to": "green", "milliseconds": 4.5, "at": 1764500000.25}}
 RESULTS = {"preview_check": BASELINE, "switch_traffic": SWITCHED, "final_validation": {"bake_seconds": 10.0}}
+OTHER_GOOD = {"good": GoodRelease.model_validate(good(EVIL))}
 APP: App = app_of("https://example.com/shop.git", approval="always")
 
 
@@ -108,7 +115,7 @@ def test_what_the_tasks_of_a_run_have_found_counts(first: str) -> None:
         pytest.param(
             lambda: checked(Run(first="previous_release")),
             GOOD,
-            PLAN.model_copy(update={"good": EVIL}),
+            PLAN.model_copy(update=OTHER_GOOD),
             id="changed by hand in a rollback",
         ),
         pytest.param(lambda: renamed(checked(Run("yesterday"))), GOOD, PLAN, id="of another run"),
@@ -143,6 +150,127 @@ def swapped(run: Run) -> Run:
     one, other = ("preview_check", "done"), ("final_validation", "done")
     run.xcoms[one], run.xcoms[other] = run.xcoms[other], run.xcoms[one]
     return run
+
+
+TWO = PLAN.model_copy(update={"fleet": ONE_EACH.model_copy(update={"green": (GREEN, droplet(9, "green-2"))})})
+RELEASE, CONFIGURED = f"{GOOD}-{'d' * 16}", "c" * 64
+ARTIFACT = {"name": f"{'d' * 64}.tar.gz", "sha256": "5" * 64, "size": 10}
+BUILT = {
+    **{"release": RELEASE, "digest": "d" * 64, "revision": GOOD, "artifact": ARTIFACT},
+    **{"key": "b" * 64, "configuration": CONFIGURED},
+}
+
+
+def started_on(droplet: Droplet, **changes: str) -> StartedPairing:
+    """What a deploy of this run starts there."""
+    made = pairing(APP, RELEASE, CONFIGURED, str(droplet.private))
+    return StartedPairing.model_validate({**made.as_json, **changes})
+
+
+def deployed(run: Run, *started: tuple[str, StartedPairing], lock: HeldLock = LOCK) -> Run:
+    """Let instances of the mapped task have started something on droplets, in this order."""
+    goes_back = run.task_id == "previous_release"
+    checked(run, lock, TWO)
+    pairings = {one.name: started_on(one).pairing for one in TWO.idle_droplets}
+    about = {"release": RELEASE, "configuration": CONFIGURED, "pairings": pairings}
+    result = {**about, "confirmed": True, "is_running": False} if goes_back else BUILT
+    run.task_id = "previous_release" if goes_back else "build"
+    run.xcoms[run.task_id, "previous" if goes_back else "return_value"] = result
+    LockSeals(run.this, APP, lock).seal_result(GOOD, result)
+    run.task_id = "restore" if goes_back else "deploy"
+    for run.map_index, (name, one) in enumerate(started):
+        LockSeals(run.this, APP, lock).seal_started(GOOD, name, one)
+    run.map_index = -1
+    return run
+
+
+BOTH = [(one.name, started_on(one)) for one in TWO.idle_droplets]
+WHOLE = StartedRelease(
+    release=RELEASE, configuration=CONFIGURED, pairings={name: one.pairing for name, one in BOTH}
+)
+
+
+@pytest.mark.parametrize("first", ["resolve_ref", "previous_release"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_each_instance_has_started_counts_for_its_droplet_in_any_order(first: str, order: int) -> None:
+    run = deployed(Run(first=first), *BOTH[::order])
+    assert require_started(run.this, LockSeals(run.this, APP, LOCK), APP, GOOD, TWO) == WHOLE
+
+
+FIRST, SECOND = BOTH
+OTHER_RELEASE = f"{GOOD}-{'e' * 16}"
+
+
+@pytest.mark.parametrize("first", ["resolve_ref", "previous_release"])
+@pytest.mark.parametrize(
+    ("started", "text"),
+    [
+        pytest.param([FIRST], "nothing proves that the task {task} has started", id="marked by hand"),
+        pytest.param([FIRST, FIRST], "nothing proves", id="another instance's seal was copied"),
+        pytest.param([FIRST, ("green-3", SECOND[1])], "nothing proves", id="of another droplet"),
+        pytest.param(
+            [FIRST, ("green-2", started_on(TWO.idle_droplets[1], configuration="e" * 64))],
+            "has started .* with the configuration e{{12}}, instead of .* with c{{12}}",
+            id="another configuration",
+        ),
+        pytest.param(
+            [FIRST, ("green-2", started_on(TWO.idle_droplets[1], release=OTHER_RELEASE))],
+            f"has started {OTHER_RELEASE} there with .*, instead of {RELEASE}",
+            id="another artifact of the revision",
+        ),
+        pytest.param(
+            [FIRST, ("green-2", started_on(TWO.idle_droplets[1], pairing="e" * 64))],
+            "with another unit than the settings ask for now",
+            id="another command",
+        ),
+    ],
+)
+def test_a_droplet_without_the_seal_of_what_is_to_run_there_gets_no_traffic(
+    first: str, started: list[tuple[str, StartedPairing]], text: str
+) -> None:
+    run, hook = deployed(Run(first=first), *started), create_autospec(ProxiesHook, instance=True)
+    line = "green-2: .*" + text.format(task="deploy" if first == "resolve_ref" else "restore")
+    for kind in (preview_check.PreviewCheckOperator, switch.SwitchTrafficOperator):
+        task = task_of(kind, hook, plan=TWO.model_dump(mode="json"), goes_back=first == "previous_release")
+        with pytest.raises(AirflowFailException, match=line) as raised:
+            task.execute(run.context)
+        assert "\n" not in str(raised.value)
+        assert "trigger a new run" in str(raised.value)
+    hook.switch.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(lambda: deployed(Run("yesterday"), *BOTH), id="another run"),
+        pytest.param(lambda: deployed(Run(), *BOTH, lock=LATER), id="another lock"),
+    ],
+)
+def test_what_was_started_by_another_run_or_under_another_lock_does_not_count(run: Callable[[], Run]) -> None:
+    old, now = run(), deployed(Run())
+    now.mapped = old.mapped
+    with pytest.raises(PolicyError, match="green-1: nothing proves"):
+        require_started(now.this, LockSeals(now.this, APP, LOCK), APP, GOOD, TWO)
+
+
+def test_a_rollback_to_what_runs_already_needs_no_instance_and_cannot_be_made_one_by_hand() -> None:
+    run = deployed(Run(first="previous_release"))
+    seals = LockSeals(run.this, APP, LOCK)
+    changed = {**run.xcoms["previous_release", "previous"], "is_running": True}
+    run.xcoms["previous_release", "previous"] = changed
+    with pytest.raises(PolicyError, match="the task previous_release has not done this"):
+        require_started(run.this, seals, APP, GOOD, TWO)
+    run.task_id = "previous_release"
+    seals.seal_result(GOOD, changed)
+    assert require_started(run.this, LockSeals(run.this, APP, LOCK), APP, GOOD, TWO) == WHOLE
+
+
+def test_a_switch_hands_the_proxies_all_that_was_started() -> None:
+    run, hook = deployed(Run(), *BOTH), create_autospec(ProxiesHook, instance=True)
+    hook.switch.return_value = {"lb-1": SwitchResult.parse(SWITCHED["lb-1"])}
+    task = task_of(switch.SwitchTrafficOperator, hook, plan=TWO.model_dump(mode="json"))
+    task.execute(run.context)
+    assert hook.switch.call_args.kwargs["started"] == WHOLE.model_dump()
 
 
 def task_of(kind: type[Any], hook: Any, **fields: Any) -> Any:
@@ -260,7 +388,10 @@ def test_a_release_is_not_judged_by_figures_that_were_changed_by_hand(
 def test_nothing_is_built_or_installed_by_a_plan_that_the_run_has_not_made(
     kind: Any, given: dict[str, Any]
 ) -> None:
-    run, plan = checked(Run()), PLAN.model_copy(update={"good": EVIL}).model_dump(mode="json")
+    run, plan = (
+        checked(Run()),
+        PLAN.model_copy(update=OTHER_GOOD).model_dump(mode="json"),
+    )
     hook = create_autospec(ProxiesHook, instance=True)
     task = task_of(kind, hook, plan=plan, **given)
     with pytest.raises(AirflowFailException, match="the task provision_check has not done this"):
@@ -290,7 +421,10 @@ def test_nothing_is_installed_that_the_run_has_not_built(
 
 
 def test_a_rollback_does_not_take_somebody_s_word_for_what_was_kept_last() -> None:
-    run, plan = checked(Run(first="previous_release")), PLAN.model_copy(update={"good": EVIL})
+    run, plan = (
+        checked(Run(first="previous_release")),
+        PLAN.model_copy(update=OTHER_GOOD),
+    )
     hook = create_autospec(ProxiesHook, instance=True)
     task: Any = previous_release.PreviousReleaseOperator(
         task_id="previous_release",
@@ -356,7 +490,7 @@ def test_a_run_that_needs_no_approval_is_not_asked_for_one() -> None:
 def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
     monkeypatch: pytest.MonkeyPatch, goes_back: bool
 ) -> None:
-    run = checked(Run(first="previous_release" if goes_back else "resolve_ref"))
+    run = deployed(Run(first="previous_release" if goes_back else "resolve_ref"), *BOTH)
     asked: list[str] = []
 
     def move(**said: Any) -> dict[str, Any]:
@@ -368,7 +502,7 @@ def test_the_switch_itself_refuses_without_an_answer_and_a_rollback_needs_none(
         task_id="switch_traffic",
         app_id="my_perl_app",
         lock=LOCK.model_dump(mode="json"),
-        plan=PLAN.model_dump(mode="json"),
+        plan=TWO.model_dump(mode="json"),
         revision=GOOD,
         goes_back=goes_back,
     )

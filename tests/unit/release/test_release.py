@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.droplet.messages import Started
 from agent.protocol import Configuration, SentFile
 from bluegreen.release.cage import CAGE
 from bluegreen.release.release import (
@@ -16,8 +17,9 @@ from bluegreen.release.release import (
     deploy_unit,
     failure_cause,
     load_request,
+    pairing,
+    restore_program,
     service_unit,
-    start_program,
 )
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.build import BuildSettings
@@ -63,7 +65,7 @@ def test_a_build_has_everything_that_the_settings_say_of_it() -> None:
 
 
 def test_a_deploy_installs_loads_and_activates_in_one_job_of_one_name() -> None:
-    program = deploy_program(APP, RELEASE, DIGEST, SOURCE, CONFIGURATION, ADDRESS, "f" * 40)
+    program = deploy_program(APP, RELEASE, DIGEST, SOURCE, CONFIGURATION, ADDRESS, "f" * 64)
     found = steps(program)
     assert list(found) == ["install", "load", "activate"]
     for request in found.values():
@@ -72,19 +74,32 @@ def test_a_deploy_installs_loads_and_activates_in_one_job_of_one_name() -> None:
     assert found["install"]["configuration"] == CONFIGURATION
     assert (found["install"]["artifact"], found["install"]["digest"]) == (SOURCE, DIGEST)
     assert found["activate"]["configuration"] == CONFIGURED
-    assert found["activate"]["kept"] == "f" * 40
+    assert found["activate"]["kept"] == "f" * 64
 
 
-def test_a_release_that_is_there_is_started_with_the_configuration_that_is_there() -> None:
-    found = steps(start_program(APP, RELEASE, CONFIGURED, ADDRESS, None))
-    assert list(found) == ["load", "activate"]
-    assert found["activate"]["kept"] == ""
-    assert found["activate"]["unit_text"] == service_unit(APP, RELEASE, CONFIGURED, ADDRESS)
+def test_a_rollback_asks_for_what_was_healthy_and_for_nothing_that_the_settings_say() -> None:
+    started: Started = {"release": RELEASE, "configuration": CONFIGURED, "pairing": "e" * 64}
+    found = steps(restore_program(APP, started, ""))
+    assert found == {
+        "restore": {**started, "app": "app-my_perl_app", "unit": UNIT, "kept": "", "keep": 5},
+    }
+
+
+def test_the_pairing_differs_with_whatever_the_unit_is_made_from() -> None:
+    server = APP.server.model_copy(update={"workers": 7})
+    made = [
+        pairing(APP, RELEASE, CONFIGURED, ADDRESS),
+        pairing(APP, RELEASE, "e" * 64, ADDRESS),
+        pairing(APP, f"{REVISION}-{'e' * 16}", CONFIGURED, ADDRESS),
+        pairing(APP, RELEASE, CONFIGURED, "10.0.0.6"),
+        pairing(APP.model_copy(update={"server": server}), RELEASE, CONFIGURED, ADDRESS),
+    ]
+    assert len({one.digest for one in made}) == len(made)
 
 
 def test_no_secret_is_in_the_unit_or_in_what_loads_the_release() -> None:
     configuration: Configuration = {**CONFIGURATION, "variables": {"A": "hunter2"}}
-    program = deploy_program(APP, RELEASE, DIGEST, None, configuration, ADDRESS, None)
+    program = deploy_program(APP, RELEASE, DIGEST, None, configuration, ADDRESS, "")
     found = steps(program)
     assert found["install"]["configuration"]["variables"] == {"A": "hunter2"}
     assert "hunter2" not in json.dumps([found["load"], found["activate"]])
@@ -123,7 +138,7 @@ def test_a_revision_that_is_none_is_refused(revision: str) -> None:
 @pytest.mark.parametrize("release", ["", REVISION, f"{RELEASE}/..", f"{RELEASE}\n", RELEASE.upper()])
 def test_a_release_that_is_none_is_refused(release: str) -> None:
     with pytest.raises(ValueError, match=r"not the name of a release|40 hex digits"):
-        start_program(APP, release, CONFIGURED, ADDRESS, None)
+        pairing(APP, release, CONFIGURED, ADDRESS)
 
 
 def test_the_cause_is_the_last_one_that_was_given() -> None:

@@ -10,22 +10,32 @@ import pytest
 
 from agent.call import Call
 from agent.droplet import activation
+from agent.droplet.health import Service
 from agent.droplet.job import job
+from agent.droplet.messages import Started
 from agent.protocol import Program, Verb
 from bluegreen.release.configuration import Secrets, make_configuration
-from bluegreen.release.release import deploy_program, service_unit, start_program
+from bluegreen.release.release import deploy_program, pairing, restore_program
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.delivered_files import DeliveredFile
 from tests.unit.agent.droplet.local_droplet import SALT, LocalDroplet
 
 FILE = {"path": "/etc/app-shop/tls.pem", "content_from": {"connection": "tls"}, "mode": "0440"}
+ADDRESS = "10.0.0.5"
 SECRETS = Secrets({"PASSWORD": 'it\'s "$HOME" \\ %n\nand more'}, {"tls": "a key\n"})
 
 
 @pytest.fixture
-def droplet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalDroplet:
-    monkeypatch.setattr(activation, "problem_of", lambda _service: None)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
+    """How the service is asked, which is always healthy."""
+    asked: list[Service] = []
+    monkeypatch.setattr(activation, "problem_of", asked.append)
+    return asked
+
+
+@pytest.fixture
+def droplet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[Service]) -> LocalDroplet:
     return LocalDroplet(tmp_path, monkeypatch)
 
 
@@ -43,13 +53,33 @@ def do(program: Program) -> None:
     job(Call.of(Verb.JOB), sent)
 
 
-def test_a_release_is_deployed_and_later_started_again_as_it_was(droplet: LocalDroplet, app: App) -> None:
+def test_a_release_is_deployed_and_later_started_again_as_it_was(
+    droplet: LocalDroplet, app: App, asked: list[Service]
+) -> None:
     configuration = make_configuration(app, SECRETS, {}, SALT)
-    artifact, digest = droplet.send(), droplet.built.digest
-    do(deploy_program(app, droplet.release, digest, artifact, configuration, "10.0.0.5", None))
-    unit = service_unit(app, droplet.release, configuration["digest"], "10.0.0.5")
+    sent = droplet.release, droplet.built.digest
+    do(deploy_program(app, *sent, droplet.send(), configuration, ADDRESS, ""))
+    was = pairing(app, droplet.release, configuration["digest"], ADDRESS)
     assert droplet.current == droplet.release
-    assert droplet.read("running") == droplet.unit.read_text() == unit
-    started = start_program(app, droplet.release, configuration["digest"], "10.0.0.5", "b" * 40)
-    do(started)
-    assert droplet.read("running") == unit
+    assert droplet.read("running") == droplet.unit.read_text() == was.unit_text
+
+    # The same release with other secrets, more workers, another port and health path: it is rejected later.
+    server = app.server.model_copy(update={"workers": 50, "port": 9090})
+    health = app.health.model_copy(update={"path": "/new"})
+    later = app.model_copy(update={"server": server, "health": health})
+    other = make_configuration(later, Secrets({"PASSWORD": "new"}, {"tls": "key"}), {}, SALT)
+    do(deploy_program(later, *sent, None, other, ADDRESS, was.digest))
+    assert droplet.read("running") != was.unit_text
+
+    again: Started = {
+        "release": was.release,
+        "configuration": was.configuration,
+        "pairing": was.digest,
+    }
+    do(restore_program(later, again, was.digest))
+    assert droplet.read("running") == droplet.unit.read_text() == was.unit_text
+    assert [(one.port, one.question.path) for one in asked] == [
+        (app.server.port, app.health.path),
+        (9090, "/new"),
+        (app.server.port, app.health.path),
+    ]

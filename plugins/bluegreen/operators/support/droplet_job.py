@@ -21,7 +21,7 @@ from bluegreen.release.release import deploy_unit, failure_cause
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.protocol import Program
+    from agent.protocol import Program, Verb
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.operators.support.this_run import ThisRun
@@ -174,3 +174,22 @@ class StartReleaseOperator(DropletJobOperator):
     def unit(self) -> str:
         """The job's name."""
         return deploy_unit(self.app_id, self.revision)
+
+    @property
+    def kept(self) -> str:
+        """Digest of the pairing that was confirmed on the droplet last; empty if none is known."""
+        good = self.run_plan.good
+        return good.pairings.get(self.droplet.name, "") if good else ""
+
+    def start(
+        self, job: RemoteJob, run: ThisRun, program: Program, proxies: ProxiesHook, verb: Verb
+    ) -> dict[str, Any]:
+        """Do the job, and seal what it has started: that counts, whatever was asked for.
+
+        :param verb: the step that starts the release.
+        :return: the droplet's name and the seconds that its job took.
+        :raises BlueGreenError: with the cause that the job gave, if it failed.
+        """
+        with self.done(job, run, program, proxies) as report:
+            self.seals(run).seal_started(self.revision, self.droplet.name, report.started(verb))
+            return {"droplet": self.droplet.name, "job_seconds": report.seconds}

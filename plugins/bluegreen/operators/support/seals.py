@@ -20,8 +20,10 @@ from bluegreen.settings.policy import Demand
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.release.jobs import StartedPairing
     from bluegreen.run.plan import HeldLock, Plan
     from bluegreen.settings.app import App
+    from bluegreen.traffic.agent_answers import StartedRelease
 
 SEALED_KEY = "sealed"
 ANSWER_KEY = "answer"
@@ -104,6 +106,44 @@ class LockSeals(Seals):
     def seal_result(self, revision: str, result: Any) -> None:
         """State that this task has found a revision good, and with which result."""
         self._seal({**self._about(revision), "result": _digest(result)})
+
+    def seal_started(self, revision: str, droplet: str, started: StartedPairing) -> None:
+        """State what this instance of a mapped task has started on its droplet."""
+        self._seal({**self._about(revision), "droplet": droplet, "started": started.model_dump()})
+
+    def require_started(self, task_id: str, revision: str, wanted: StartedRelease) -> None:
+        """Make sure that instances of a mapped task have started this on every one of its droplets.
+
+        A droplet may have the same revision with another configuration, or another command, so its answers to
+        requests prove little. The map's order counts for nothing: each statement names its droplet.
+
+        :raises PolicyError: naming the first droplet of which that is not known.
+        """
+        about = {**self._about(revision), "task": task_id}
+        found = [opened(self._key, one) or {} for one in self.run.xcoms_of(task_id, DONE_KEY)]
+        known = {
+            one.get("droplet"): one.get("started")
+            for one in found
+            if all(one.get(name) == value for name, value in about.items())
+        }
+        for droplet, pairing in wanted.pairings.items():
+            if (started := known.get(droplet)) is None:
+                raise PolicyError(
+                    f"{droplet}: nothing proves that the task {task_id} has started {wanted.release} there "
+                    "under the lock that the run has now; its instance was marked successful by hand, or its "
+                    f"result was changed: clear that instance of {task_id}, or trigger a new run"
+                )
+            if (started["release"], started["configuration"]) != (wanted.release, wanted.configuration):
+                raise PolicyError(
+                    f"{droplet}: the task {task_id} has started {started['release']} there with the "
+                    f"configuration {started['configuration'][:12]}, instead of {wanted.release} with "
+                    f"{wanted.configuration[:12]}; trigger a new run"
+                )
+            if started["pairing"] != pairing:
+                raise PolicyError(
+                    f"{droplet}: the task {task_id} has started {wanted.release} there with another unit "
+                    "than the settings ask for now: they were changed during the run; trigger a new run"
+                )
 
     def require_done(self, task_id: str, revision: str) -> None:
         """Make sure that a task has found a revision good, whatever state it is in.

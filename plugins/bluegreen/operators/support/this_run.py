@@ -179,6 +179,18 @@ class ThisRun:
             self._xcoms[wanted] = ti.xcom_pull(task_ids=task_id, key=key, map_indexes=map_index)
         return self._xcoms[wanted]
 
+    def xcoms_of(self, task_id: str, key: str) -> list[Any]:
+        """Return an XCom of each instance of a mapped task that has one, whatever became of them since.
+
+        It is one question, however many instances there are.
+        """
+        if task_id not in self.task_ids:
+            return []
+        ti: Any = self.context["ti"]
+        # Without an index Airflow returns the values of all instances, and a value alone by itself.
+        found = ti.xcom_pull(task_ids=task_id, key=key)
+        return found if isinstance(found, list) else [found]
+
     def output(self, task_id: str, key: str = BaseXCom.XCOM_RETURN_KEY) -> Any:
         """Return an XCom of another task that ran in this attempt of the run, or ``None``.
 
@@ -226,12 +238,15 @@ class ThisRun:
         return found
 
     @cached_property
-    def release(self) -> str | None:
-        """The release that the run deploys or starts, or ``None`` if it did not get that far."""
+    def started(self) -> tuple[str, str] | None:
+        """The release that the run deploys or goes back to, and its configuration's digest, if known."""
         built, previous = self.output("build"), self.output("previous_release", PREVIOUS_KEY)
+        known: BuiltArtifact | PreviousRelease | None = None
         if built:
-            return left_as(BuiltArtifact, built).release
-        return left_as(PreviousRelease, previous).release if previous else None
+            known = left_as(BuiltArtifact, built)
+        elif previous:
+            known = left_as(PreviousRelease, previous)
+        return (known.release, known.configuration) if known else None
 
     @cached_property
     def failures(self) -> dict[str, Failure]:

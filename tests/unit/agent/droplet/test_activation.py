@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -13,13 +16,23 @@ from agent.call import Call
 from agent.droplet import activation
 from agent.droplet.activated import Activated, Pairing
 from agent.droplet.activation import activate, last_words
-from agent.droplet.configuration import install_configuration
+from agent.droplet.configuration import digest_on_disk, install_configuration
 from agent.droplet.health import Service
 from agent.protocol import AgentError, Code, Verb
 from agent.release_name import revision_of
 from tests.unit.agent.droplet.local_droplet import SERVICE, LocalDroplet, about, configuration
 from tests.waiting import until
 
+ASKED: dict[str, Any] = {
+    "address": "127.0.0.1",
+    "port": 8080,
+    "path": "/health",
+    "host": None,
+    "https": False,
+    "statuses": [],
+    "healthy_threshold": 3,
+    "timeout": 1,
+}
 SAID = configuration({"A": "new"})
 EARLIER = configuration({"A": "old"})
 
@@ -34,13 +47,24 @@ class Droplet(LocalDroplet):
         for wanted in (SAID, EARLIER):
             install_configuration(self.app, wanted)
         for age, release in enumerate((self.old, self.older)):
-            self.was_healthy(release, age)
+            self.was_healthy(self.pairing(release), age)
 
-    def was_healthy(self, release: str, age: int = 0, configured: str = EARLIER["digest"]) -> None:
-        Activated(self.app).record(Pairing(release, configured, f"unit of {release}\n"))
-        os.utime(self.app.root / "activated" / release, (1000 - age, 1000 - age))
+    @property
+    def activated(self) -> Activated:
+        return Activated(self.app)
 
-    def activate(self, **changes: Any) -> None:
+    def pairing(
+        self, release: str, configured: Mapping[str, Any] = EARLIER, text: str = "unit of"
+    ) -> Pairing:
+        return Pairing(release, configured["digest"], f"{text} {release}\n")
+
+    def was_healthy(self, pairing: Pairing, age: int = 0) -> Pairing:
+        """Let something have been healthy so many seconds before 1970-01-01 00:16:40."""
+        with patch.object(time, "time", lambda: 1000.0 - age):
+            self.activated.record(pairing, ASKED)
+        return pairing
+
+    def activate(self, **changes: Any) -> Any:
         release = changes.get("release", self.new)
         wanted = {
             "release": release,
@@ -48,16 +72,13 @@ class Droplet(LocalDroplet):
             "unit_text": f"unit of {release}\n",
             "kept": "",
             "keep": 5,
-            "address": "127.0.0.1",
-            "port": 8080,
-            "path": "/health",
-            "host": None,
-            "https": False,
-            "statuses": [],
-            "healthy_threshold": 3,
-            "timeout": 1,
+            **ASKED,
         }
-        activate(Call.of(Verb.ACTIVATE), about(**{**wanted, **changes}))
+        return activate(Call.of(Verb.ACTIVATE), about(**{**wanted, **changes}))
+
+    def known(self) -> set[Pairing]:
+        """What was healthy, and is still there."""
+        return {one.pairing for one in self.activated.all()}
 
     def refusal(self, **changes: Any) -> AgentError:
         with pytest.raises(AgentError) as raised:
@@ -82,14 +103,21 @@ def unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("healthy")
 def test_a_healthy_release_runs_and_its_unit_is_installed_and_enabled(droplet: Droplet) -> None:
-    droplet.activate()
+    answer = droplet.activate()
     assert droplet.read("running") == droplet.unit.read_text() == f"unit of {droplet.new}\n"
     assert droplet.unit.stat().st_mode & 0o777 == 0o644
     assert droplet.current == droplet.new
     assert f"enable --quiet {SERVICE}" in droplet.told
-    recorded = Activated(droplet.app).pairings()[0]
-    assert recorded == Pairing(droplet.new, SAID["digest"], f"unit of {droplet.new}\n")
-    assert (droplet.app.root / "activated" / droplet.new).stat().st_mode & 0o777 == 0o600
+    recorded = droplet.activated.all()[0]
+    assert recorded.pairing == droplet.pairing(droplet.new, SAID)
+    assert recorded.service == ASKED
+    assert answer == {
+        "release": droplet.new,
+        "configuration": SAID["digest"],
+        "pairing": hashlib.sha256(droplet.unit.read_bytes()).hexdigest(),
+    }
+    [record] = (droplet.app.root / "activated").glob(f"{droplet.new}.*")
+    assert record.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.usefixtures("healthy")
@@ -147,11 +175,12 @@ def test_a_unit_that_cannot_be_written_leaves_what_runs_alone(
 
 
 @pytest.mark.usefixtures("unhealthy")
-@pytest.mark.parametrize(("kept", "back"), [("", "b"), ("c" * 40, "c"), ("e" * 40, "b")])
+@pytest.mark.parametrize(("kept", "back"), [("", "b"), ("c", "c"), ("e", "b")])
 def test_a_release_that_is_not_healthy_gives_way_to_what_a_rollback_goes_to_or_to_the_last_one(
     droplet: Droplet, kept: str, back: str
 ) -> None:
-    refused = droplet.refusal(kept=kept)
+    digests = {"c": droplet.pairing(droplet.older).digest, "e": "e" * 64, "": ""}
+    refused = droplet.refusal(kept=digests[kept])
     assert refused.code is Code.UNHEALTHY
     assert str(refused) == (
         "the app was started but did not become healthy within 1 s: it answers 500 "
@@ -159,12 +188,12 @@ def test_a_release_that_is_not_healthy_gives_way_to_what_a_rollback_goes_to_or_t
     )
     assert revision_of(droplet.current or "") == back * 40
     assert droplet.read("running") == droplet.unit.read_text() == f"unit of {droplet.current}\n"
-    assert not (droplet.app.root / "activated" / droplet.new).exists()
+    assert droplet.new not in [one.pairing.release for one in droplet.activated.all()]
 
 
 @pytest.mark.usefixtures("unhealthy")
 def test_a_configuration_that_is_not_healthy_gives_way_to_the_release_s_earlier_one(droplet: Droplet) -> None:
-    droplet.was_healthy(droplet.new, -1)
+    droplet.was_healthy(droplet.pairing(droplet.new), -1)
     assert "(this droplet runs aaaaaaaaaaaa again)" in str(droplet.refusal(unit_text="with another one\n"))
     assert droplet.read("running") == f"unit of {droplet.new}\n"
 
@@ -179,14 +208,35 @@ def forget_releases(droplet: Droplet) -> None:
 
 
 def break_records(droplet: Droplet) -> None:
-    (droplet.app.root / "activated" / droplet.old).write_text("")
-    (droplet.app.root / "activated" / droplet.older).write_text(
-        '{"configuration": "../../..", "unit_text": 1}'
-    )
+    for release, text in (
+        (droplet.old, ""),
+        (droplet.older, '{"configuration": "../../..", "unit_text": 1}'),
+    ):
+        [record] = (droplet.app.root / "activated").glob(f"{release}.*")
+        record.write_text(text)
+
+
+def let_others_write_records(droplet: Droplet) -> None:
+    for record in (droplet.app.root / "activated").iterdir():
+        record.chmod(0o666)
+
+
+def change_recorded_units(droplet: Droplet) -> None:
+    for record in (droplet.app.root / "activated").iterdir():
+        record.write_text(record.read_text().replace("unit of", "another unit of"))
 
 
 @pytest.mark.usefixtures("unhealthy")
-@pytest.mark.parametrize("forget", [forget_configuration, forget_releases, break_records])
+@pytest.mark.parametrize(
+    "forget",
+    [
+        forget_configuration,
+        forget_releases,
+        break_records,
+        let_others_write_records,
+        change_recorded_units,
+    ],
+)
 def test_a_droplet_goes_back_only_to_what_is_there_as_a_whole(
     droplet: Droplet, forget: Callable[[Droplet], None]
 ) -> None:
@@ -261,11 +311,14 @@ def test_what_is_not_needed_any_more_is_removed(droplet: Droplet) -> None:
 
     until(last_is_latest, "the clock goes on")
     unused = install_configuration(droplet.app, configuration({"A": "unused"}))
-    droplet.was_healthy(f"{'f' * 40}-{'f' * 16}")
-    droplet.activate(keep=1, kept=revision_of(droplet.older))
+    gone = droplet.pairing(f"{'f' * 40}-{'f' * 16}")
+    droplet.was_healthy(gone)
+    droplet.activate(keep=1, kept=droplet.pairing(droplet.older).digest)
     names = {path.name for path in droplet.app.releases.iterdir()}
     assert names == {droplet.new, droplet.older, rejected[-1]}
-    assert {path.name for path in (droplet.app.root / "activated").iterdir()} == {droplet.new, droplet.older}
+    assert droplet.known() == {droplet.pairing(droplet.new, SAID), droplet.pairing(droplet.older)}
+    records = (droplet.app.root / "activated").glob("*.*")
+    assert {path.name.partition(".")[0] for path in records} == {droplet.new, droplet.older}
     assert {path.name for path in droplet.app.configurations.iterdir()} == {SAID["digest"], EARLIER["digest"]}
     assert not unused.exists()
 
@@ -274,6 +327,58 @@ def test_what_is_not_needed_any_more_is_removed(droplet: Droplet) -> None:
 def test_a_configuration_goes_with_the_last_release_that_names_it(droplet: Droplet) -> None:
     droplet.activate(keep=1)
     assert {path.name for path in droplet.app.configurations.iterdir()} == {SAID["digest"]}
+
+
+@pytest.mark.usefixtures("healthy")
+def test_what_was_confirmed_outlives_a_deploy_of_the_same_release_that_was_rejected(droplet: Droplet) -> None:
+    """The proxies know the confirmed pairing; the run that confirmed it may have died right then."""
+    good = droplet.pairing(droplet.old)
+    for number in range(3):
+        rejected = configuration({"A": f"rejected {number}"})
+        install_configuration(droplet.app, rejected)
+        droplet.activate(
+            release=droplet.old,
+            configuration=rejected["digest"],
+            unit_text=f"rejected unit {number}\n",
+            kept=good.digest,
+            keep=1,
+        )
+    found = droplet.activated.find(good.digest)
+    assert found is not None
+    assert (found.pairing, found.confirmed) == (good, True)
+    assert digest_on_disk(droplet.app.configurations / good.configuration) == good.configuration
+    # Of those that were rejected, only the last one is left.
+    assert {one.unit_text for one in droplet.known()} == {good.unit_text, "rejected unit 2\n"}
+    assert len(list(droplet.app.configurations.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("healthy")
+def test_releases_that_were_confirmed_are_not_pushed_out_by_those_that_were_rejected(
+    droplet: Droplet,
+) -> None:
+    confirmed = droplet.pairing(droplet.older)
+    droplet.activated.confirm(confirmed.digest)
+    for digit in "123":
+        droplet.activate(release=droplet.put(digit * 40), keep=2, kept=droplet.pairing(droplet.old).digest)
+    assert {revision_of(one.release)[0] for one in droplet.known()} == {"b", "c", "2", "3"}
+
+
+@pytest.mark.usefixtures("healthy")
+def test_what_the_service_was_started_with_is_known_unless_that_is_not_certain(
+    droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert droplet.activated.started() is None
+    droplet.activate()
+    assert droplet.activated.started() == droplet.pairing(droplet.new, SAID).digest
+    with monkeypatch.context() as context:
+        # As if the job were killed between the new unit and the restart.
+        context.setattr(activation.Activation, "_start", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            droplet.activate(release=droplet.old, configuration=EARLIER["digest"])
+    assert droplet.activated.started() is None
+    droplet.activate()
+    droplet.unit.write_text("edited by hand\n")
+    assert droplet.activated.started() is None
 
 
 @pytest.mark.parametrize("ends", ["", "exit 1"])

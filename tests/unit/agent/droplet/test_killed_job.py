@@ -33,6 +33,16 @@ AT_LEAST = 100
 TRACED = ("job", "claims", "installing", "configuration", "activation", "activated")
 PLACES = tuple(f"/droplet/{name}.py" for name in TRACED)
 UNPACK = "/droplet/artifact.py"
+ASKED: dict[str, Any] = {
+    "address": "127.0.0.1",
+    "port": 8080,
+    "path": "/health",
+    "host": None,
+    "https": False,
+    "statuses": [],
+    "healthy_threshold": 3,
+    "timeout": 1,
+}
 OLD, NEW = configuration({"A": "old"}), configuration({"A": "new"}, {"etc/config.yaml": (b"a: 1\n", 0o640)})
 
 pytestmark = pytest.mark.timeout(1800)
@@ -46,7 +56,7 @@ class Droplet(LocalDroplet):
         self.old = Pairing(self.put("b" * 40), OLD["digest"], "unit of the old release\n")
         self.new = Pairing(self.release, NEW["digest"], "unit of the new release\n")
         install_configuration(self.app, OLD)
-        Activated(self.app).record(self.old)
+        Activated(self.app).record(self.old, ASKED)
         for place in (self.unit, self.path / "loaded", self.path / "running"):
             place.write_text(self.old.unit_text)
         (self.app.root / "current").symlink_to(f"releases/{self.old.release}")
@@ -74,16 +84,10 @@ class Droplet(LocalDroplet):
             release=self.release,
             configuration=NEW["digest"],
             unit_text=self.new.unit_text,
-            kept="",
+            # What was confirmed there before.
+            kept=self.old.digest,
             keep=5,
-            address="127.0.0.1",
-            port=8080,
-            path="/health",
-            host=None,
-            https=False,
-            statuses=[],
-            healthy_threshold=3,
-            timeout=1,
+            **ASKED,
         )
         requests = {"install": install, "load": load, "activate": activate}
         return {"steps": [{"verb": verb, "request": request} for verb, request in requests.items()]}
@@ -125,7 +129,9 @@ class Droplet(LocalDroplet):
         for path in self.app.configurations.iterdir():
             assert ".partial." in path.name or digest_on_disk(path) == path.name
         assert self.current in (self.old.release, self.new.release)
-        assert self.old in Activated(self.app).pairings()
+        found = Activated(self.app).find(self.old.digest)
+        assert found
+        assert found.pairing == self.old
 
     def demand_no_leftovers(self) -> None:
         left = [path for path in self.path.rglob("*") if ".partial." in path.name or ".new" in path.name]
@@ -175,7 +181,7 @@ def test_a_deploy_killed_at_any_line_is_finished_by_the_next(
         droplet.demand_no_leftovers()
         assert droplet.read("running") == droplet.new.unit_text
         assert droplet.current == droplet.release
-        assert Activated(droplet.app).pairings()[0] == droplet.new
+        assert Activated(droplet.app).all()[0].pairing == droplet.new
         droplet.forget()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.droplet.activated import Activated, Pairing
 from agent.droplet.app_paths import AppPaths
 from agent.facts import app_server
 from agent.paths import Paths
@@ -14,6 +16,16 @@ from agent.system import CallDeadline
 
 OLD, NEW = f"{'a' * 40}-{'1' * 16}", f"{'a' * 40}-{'2' * 16}"
 DIGEST = "c" * 64
+ASKED: dict[str, Any] = {
+    "address": "10.0.0.4",
+    "port": 8080,
+    "path": "/health",
+    "host": None,
+    "https": False,
+    "statuses": [],
+    "healthy_threshold": 3,
+    "timeout": 1,
+}
 
 
 @pytest.fixture
@@ -52,18 +64,37 @@ def test_a_link_that_leads_to_no_release_is_shown_as_it_is(app: AppPaths) -> Non
     assert app_server.releases(app)["current"] == "by-hand"
 
 
-def test_a_record_of_an_activation_names_its_configuration(app: AppPaths) -> None:
-    (app.root / "activated" / NEW).write_text(json.dumps({"unit_text": "[Unit]", "configuration": DIGEST}))
-    assert app_server.activated(app) == {NEW: DIGEST}
+def test_what_was_healthy_is_named_with_all_that_it_ran_with(app: AppPaths) -> None:
+    pairing = Pairing(NEW, DIGEST, "[Unit]\n")
+    Activated(app).record(pairing, ASKED)
+    facts: dict[str, Any] = {"release": NEW, "configuration": DIGEST, "pairing": pairing.digest}
+    facts |= {"address": "10.0.0.4", "port": 8080, "confirmed": False}
+    assert app_server.activated(app) == [facts]
+    Activated(app).confirm(pairing.digest)
+    assert app_server.activated(app) == [{**facts, "confirmed": True}]
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", "null", '{"unit_text": ""}', '{"configuration": 7}', '{"configuration": "../../etc"}'],
+    "change",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        {"unit_text": ""},
+        {"configuration": 7},
+        {"configuration": "../../etc"},
+        {"service": None},
+        {"service": {**ASKED, "port": "8080"}},
+        {"at": "today"},
+    ],
 )
-def test_a_record_that_is_not_whole_counts_as_none(app: AppPaths, text: str) -> None:
-    (app.root / "activated" / OLD).write_text(text)
-    assert app_server.activated(app) == {}
+def test_a_record_that_is_not_whole_counts_as_none(app: AppPaths, change: str | dict[str, Any]) -> None:
+    Activated(app).record(Pairing(OLD, DIGEST, "[Unit]\n"), ASKED)
+    [record] = (app.root / "activated").iterdir()
+    text = change if isinstance(change, str) else json.dumps({**json.loads(record.read_text()), **change})
+    record.write_text(text)
+    assert app_server.activated(app) == []
 
 
 def test_cpanm_which_writes_whatever_it_is_asked_is_not_run(

@@ -17,7 +17,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from tests.unit.distributions import HALF_VENDORED, IN_CPAN, NOT_VENDORED, VENDORED
 from tests.unit.facts import MAIN, NOW, R1, facts, server
-from tests.unit.fleets import DIGEST, V2, released
+from tests.unit.fleets import DIGEST, V2, healthy, released
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ HAS_IT = {"releases": (R1, R2)}
         ({"blue-1": server(**HAS_IT, memory_free_mb=200), "green-1": server()}, []),
         ({"blue-1": server(), "green-1": server()}, []),
         ({"blue-1": server(), "green-1": server(**HAS_IT, configuration=None)}, []),
-        ({"green-1": server(**HAS_IT, configuration=None, activated={R2: DIGEST})}, ["green-1"]),
+        ({"green-1": server(**HAS_IT, configuration=None, activated=(healthy(R2),))}, ["green-1"]),
     ],
     ids=["live only", "idle as well", "no room", "nowhere", "no configuration", "its own configuration"],
 )
@@ -93,7 +93,7 @@ def test_a_release_is_loaded_as_a_deploy_loads_it_with_the_configuration_in_use(
 def test_a_release_is_loaded_with_what_a_deploy_would_deliver_if_that_is_there(
     asking: list[tuple[str, dict[str, Any]]], delivered: str, used: str
 ) -> None:
-    there = server(**HAS_IT, activated={R1: "e" * 64})
+    there = server(**HAS_IT, activated=(healthy(R1, "e" * 64),))
     follow_up.follow_up(facts(source=MAIN, configuration=delivered, servers={"green-1": there}))
     [(_, request)] = asking
     assert any(one.endswith(f"configurations/{used}/environment") for one in request["properties"])
