@@ -15,6 +15,8 @@ from agent.system import alert, digest, read_json, started_at, write_atomically,
 GO_BACK_TO_OLD_CONFIGURATION = 75.0
 # Files that a hand had edited: so many are kept.
 EDITED_KEPT = 10
+# Bytes of the file that are read; a request is not larger.
+LARGEST_CONFIG = 16 << 20
 
 
 class Configuration:
@@ -22,6 +24,14 @@ class Configuration:
 
     def __init__(self, paths: Paths, haproxy: Haproxy) -> None:
         self.paths, self.haproxy, self.deadline = paths, haproxy, haproxy.deadline
+
+    def file_digest(self) -> str | None:
+        """Digest of the file, with which the next HAProxy would start; None if there is none."""
+        try:
+            with self.paths.config.open("rb") as file:
+                return digest(file.read(LARGEST_CONFIG))
+        except OSError:
+            return None
 
     def running_digest(self) -> str | None:
         """Digest of what runs; None if anything but :meth:`load` has started the present worker."""

@@ -130,12 +130,15 @@ class Counters(TypedDict):
 class HaproxyProcess(TypedDict):
     """The HAProxy process; ``config_sha256`` is known only if the agent itself has loaded what runs.
 
+    ``file_sha256`` is of the file ``haproxy.cfg``, None if there is none.
+
     ``ipv6`` is whether the kernel knows IPv6, so that HAProxy can listen there.
     """
 
     version: str
     running: bool
     config_sha256: str | None
+    file_sha256: str | None
     workers: int
     old_workers: int
     ipv6: bool

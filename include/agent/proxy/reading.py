@@ -41,6 +41,7 @@ def _status(proxy: Proxy) -> Status:
             "version": proxy.haproxy.version(),
             "running": processes is not None and bool(processes.workers),
             "config_sha256": proxy.configuration.running_digest(),
+            "file_sha256": proxy.configuration.file_digest(),
             "workers": len(processes.workers) if processes else 0,
             "old_workers": len(processes.old) if processes else 0,
             "ipv6": knows_ipv6(),

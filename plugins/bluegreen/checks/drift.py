@@ -103,11 +103,8 @@ def units(facts: Facts) -> Iterator[Finding]:
     """The app's unit is what a deploy would install, and nothing else changes it."""
     path = unit_path(facts.app)
     for droplet, server in _with_release(facts):
-        subject, there = f"{droplet.name} {path}", server.files.get(path) or ""
-        current = str(server.current)
-        expected = ""
-        if is_release(current):
-            expected = expected_unit(facts.app, droplet, current, _configuration(server))
+        subject = f"{droplet.name} {path}"
+        there, expected = _units(facts, droplet, server)
         if there != expected:
             yield warning(
                 subject,
@@ -131,6 +128,37 @@ def units(facts: Facts) -> Iterator[Finding]:
                 f"the app is {server.unit.UnitFileState or 'not enabled'} at boot",
                 f"run systemctl enable {facts.app.system_name} there",
             )
+
+
+def _units(facts: Facts, droplet: Droplet, server: AppServer) -> tuple[str, str]:
+    """Return the app's unit on a droplet as it is, and as a deploy would install it."""
+    there, current = server.files.get(unit_path(facts.app)) or "", str(server.current)
+    if not is_release(current):
+        return there, ""
+    return there, expected_unit(facts.app, droplet, current, _configuration(server))
+
+
+def is_as_deployed(facts: Facts) -> bool:
+    """Whether a deploy of the same release would leave the live droplets and HAProxy's file as they are.
+
+    These are the rules by which :func:`haproxy_file`, :func:`units` and :func:`configurations` warn that the
+    next deploy writes something: a deploy that finds nothing to do must not contradict them.
+    """
+    if facts.live is None or not isinstance(facts.config, str):
+        return False
+    wanted = hashlib.sha256(facts.config.encode()).hexdigest()
+    haproxies = [one.haproxy for one in facts.readable.values()]
+    servers = dict(facts.read_servers())
+    live = [(one, servers.get(one)) for one in facts.fleet.color(facts.live)]
+    return all((one.file_sha256, one.config_sha256) == (wanted, wanted) for one in haproxies) and all(
+        server is not None and _is_whole(facts, droplet, server) for droplet, server in live
+    )
+
+
+def _is_whole(facts: Facts, droplet: Droplet, server: AppServer) -> bool:
+    there, expected = _units(facts, droplet, server)
+    used = server.configuration
+    return there == expected and used is not None and used.problem is None
 
 
 def _configuration(server: AppServer) -> str:

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bluegreen.checks.drift import is_as_deployed
 from bluegreen.checks.facts import Account, AppServer, Facts, Reading
 from bluegreen.checks.finding import Finding, Severity
 from bluegreen.checks.gather.ask_machine import ask_app_server, attempt
 from bluegreen.checks.gather.collect import reachable
+from bluegreen.checks.gather.expected import expected_config
 from bluegreen.checks.proxies import answering
 from bluegreen.checks.run import BLOCKING, Check, findings_in
 from bluegreen.color import Color
@@ -219,7 +221,7 @@ class ProvisionCheckOperator(LockedOperator):
         )
 
     def _is_live(self, plan: Plan, facts: Facts) -> bool:
-        """Whether what this run would build, with the configuration of now, is live already."""
+        """Whether everything that this run would build, deliver and write is live already."""
         live = live_everywhere(plan, self.revision, facts.readable.values(), facts.seen)
         if live is None:
             return False
@@ -227,7 +229,9 @@ class ProvisionCheckOperator(LockedOperator):
         built = ArtifactStore.of(self.app).built(key)
         if built is None or built.record.release != live.release:
             return False
-        return configuration_of(self.app, built.texts)["digest"] == live.configuration
+        if configuration_of(self.app, built.texts)["digest"] != live.configuration:
+            return False
+        return is_as_deployed(replace(facts, config=attempt(lambda: expected_config(facts))))
 
     def _older(self, plan: Plan, facts: Facts, forced: bool) -> str | None:
         """Return by how much the revision is older than what is live, if it is and may be.

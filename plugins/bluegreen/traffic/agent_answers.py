@@ -47,12 +47,14 @@ class AgentAnswer(BaseModel):
 class Haproxy(AgentAnswer):
     """The HAProxy process. ``config_sha256`` is known only if the agent itself loaded what runs.
 
+    ``file_sha256`` is of ``haproxy.cfg`` on the disk, with which it would start again; ``None`` without one.
     ``ipv6`` is whether its kernel knows IPv6, so that HAProxy can listen there.
     """
 
     version: str
     running: bool
     config_sha256: str | None
+    file_sha256: str | None = None
     ipv6: bool = False
 
 

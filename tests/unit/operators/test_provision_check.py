@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from bluegreen.checks.facts import Unit
+from bluegreen.checks.facts import AppServer, Unit
+from bluegreen.checks.gather.expected import unit_path
 from bluegreen.checks.release_facts import UsedConfiguration
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators import provision_check
+from bluegreen.release.release import service_unit
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.source.policy import Age
@@ -94,10 +97,26 @@ def live(
     kept(monkeypatch, directory, digest="1" * 64)
     check = Check(monkeypatch, revision=V1)
     digest = configuration or configuration_of(load_app(APP), {})["digest"]
-    known = {"releases": (released(V1, digit),), "current": released(V1, digit)}
+    known: dict[str, Any] = {"releases": (released(V1, digit),), "current": released(V1, digit)}
+    app, [blue] = load_app(APP), FLEET.blue
+    unit = service_unit(app, released(V1, digit), digest, str(blue.private))
+    known["files"] = {unit_path(app): unit}
     check.facts["blue-1"] = facts(V1, configuration=UsedConfiguration(digest=digest), **known)
     check.facts["green-1"] = facts(V2, perl_key=perl)
+    monkeypatch.setattr(provision_check, "expected_config", lambda _facts: CONFIG)
+    for name in check.statuses:
+        check.statuses[name] = status(haproxy=running_config())
     return check
+
+
+CONFIG = "global\n"
+
+
+def running_config(**changes: str | None) -> dict[str, Any]:
+    """HAProxy as a deploy leaves it."""
+    digest = hashlib.sha256(CONFIG.encode()).hexdigest()
+    known = {"version": "2.6.12", "running": True, "config_sha256": digest, "file_sha256": digest}
+    return {**known, **changes}
 
 
 def test_what_is_live_everywhere_and_healthy_is_not_deployed_again(
@@ -152,6 +171,44 @@ def test_the_artifacts_of_what_was_confirmed_have_to_stay_while_droplets_are_off
     check.run()
     plan = Plan.model_validate(check.said["plan"])
     assert (plan.in_use, plan.confirmed) == ((released(V1),), (V1, V2, "c" * 40))
+
+
+@pytest.mark.parametrize("change", [{"workers": 7}, {"memory_max": "512M"}, {"stop_timeout": 90}])
+def test_what_is_live_with_another_unit_than_the_settings_ask_for_is_deployed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """The dry run warns of that, and promises that the next deploy writes the unit."""
+    check = live(monkeypatch, tmp_path)
+    app = load_app(APP)
+    server = app.server.model_copy(update=change)
+    check.task.__dict__["app"] = app.model_copy(update={"server": server})
+    assert check.run() == ["198.18.0.4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("blue-1", {"configuration": {"problem": "its files are not as they were delivered"}}),
+        ("blue-1", {"files": {}}),
+        ("lb-2", {"config_sha256": "e" * 64}),
+        ("lb-2", {"config_sha256": None}),
+        ("lb-2", {"file_sha256": "e" * 64}),
+    ],
+    ids=["damaged configuration", "no unit", "other settings", "loaded by hand", "edited by hand"],
+)
+def test_what_is_live_with_files_that_the_next_deploy_would_write_is_deployed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, changes: dict[str, Any]
+) -> None:
+    check = live(monkeypatch, tmp_path)
+    if name == "lb-2":
+        check.statuses[name] = status(haproxy=running_config(**changes))
+    else:
+        known = check.facts[name]
+        assert isinstance(known, AppServer)
+        assert known.configuration
+        used = known.configuration.model_copy(update=changes.pop("configuration", {}))
+        check.facts[name] = known.model_copy(update={"configuration": used, **changes})
+    assert check.run() == ["198.18.0.4"]
 
 
 def test_a_revision_that_is_older_than_what_is_live_is_refused_unless_it_is_forced(

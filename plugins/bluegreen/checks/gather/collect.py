@@ -15,10 +15,9 @@ from bluegreen.checks.facts import (
     Proxy,
     Reading,
     Source,
-    version_of,
 )
 from bluegreen.checks.gather.ask_machine import ask, ask_app_server, attempt
-from bluegreen.checks.gather.expected import watched_files
+from bluegreen.checks.gather.expected import expected_config, watched_files
 from bluegreen.checks.gather.second_round import follow_up
 from bluegreen.checks.gather.source import read_source
 from bluegreen.color import Color
@@ -29,7 +28,6 @@ from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.digitalocean import DigitalOceanError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.hooks.entry_point import EntryPointHook
-from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.repository import repository_access
 from bluegreen.release.artifact import artifact_key
@@ -138,7 +136,7 @@ class _Collector:
             facts = Facts(
                 self.app, account, fleet, asked_source.result(), statuses, {}, answers, None, time.time()
             )
-            config = self._config(facts)
+            config = attempt(lambda: expected_config(facts))
             asked_proxies = pool.map(lambda hook: self._proxy(hook, facts, config), hooks.values())
             proxies = dict(zip(hooks, asked_proxies, strict=True))
         return replace(facts, proxies=proxies, config=config)
@@ -164,15 +162,6 @@ class _Collector:
         answers = {key: attempt(question) for key, question in questions.items()}
         problems = {key: str(one) for key, one in answers.items() if isinstance(one, DigitalOceanError)}
         return Account(droplets, None if "vpc" in problems else str(answers["vpc"]), problems)
-
-    def _config(self, facts: Facts) -> str | BlueGreenError | None:
-        versions = [version for one in facts.readable.values() if (version := version_of(one))]
-        running = servers_of(facts.live, facts.readable.values())
-        if not versions:
-            return None
-        fleet = facts.joining.for_deploy(facts.fleet)
-        ipv6 = all(one.haproxy.ipv6 for one in facts.readable.values())
-        return attempt(lambda: haproxy_config(self.app, fleet, min(versions), running, ipv6=ipv6))
 
     def _proxy(self, hook: ProxyHook, facts: Facts, config: str | BlueGreenError | None) -> Reading[Proxy]:
         fleet, statuses = facts.fleet, facts.readable.values()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from agent.paths import UNITS
 from agent.proxy.boot_unit import ENABLED, unit_text
 from bluegreen.agent_bundle import agent_bundle
+from bluegreen.checks.facts import Facts, version_of
 from bluegreen.fleet.droplets import Droplet
+from bluegreen.hooks.haproxy_config import haproxy_config
 from bluegreen.release.release import service_unit
 from bluegreen.settings.app import App
+from bluegreen.traffic.live import servers_of
 
 CONFIG_PATH = "/etc/haproxy/haproxy.cfg"
 MAP_PATH = "/etc/haproxy/traffic.map"
@@ -35,6 +38,20 @@ def watched_files(app: App, *, proxy: bool) -> tuple[str, ...]:
 def expected_unit(app: App, droplet: Droplet, release: str, configuration: str) -> str:
     """Return a droplet's unit of the app, as a deploy of a release and a configuration would write it."""
     return service_unit(app, release, configuration, str(droplet.private))
+
+
+def expected_config(facts: Facts) -> str | None:
+    """Return ``haproxy.cfg`` as a deploy would install it; ``None`` if no proxy has HAProxy.
+
+    :raises BlueGreenError: if the settings, or what they name, make none.
+    """
+    statuses = facts.readable.values()
+    versions = [version for one in statuses if (version := version_of(one))]
+    if not versions:
+        return None
+    fleet, running = facts.joining.for_deploy(facts.fleet), servers_of(facts.live, statuses)
+    ipv6 = all(one.haproxy.ipv6 for one in statuses)
+    return haproxy_config(facts.app, fleet, min(versions), running, ipv6=ipv6)
 
 
 def expected_boot_unit() -> str:
