@@ -283,7 +283,8 @@ class Configuration(TypedDict):
 class InstallRequest(StepRequest):
     """The request of ``install``: ``artifact`` is null if the release is on the droplet already.
 
-    ``packages`` has the Debian packages that are installed first.
+    ``packages`` has the Debian packages that are installed first. ``perl`` is the path of the app's perl,
+    which has to be the same as the builder's.
     """
 
     release: str
@@ -291,6 +292,7 @@ class InstallRequest(StepRequest):
     artifact: SentFile | None
     configuration: Configuration
     packages: list[str]
+    perl: str
 
 
 class LoadRequest(StepRequest):

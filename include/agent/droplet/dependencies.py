@@ -155,14 +155,21 @@ def keep(cache: Path, key: str, installed: Path) -> Path:
     return kept
 
 
+def sets_in(cache: Path, besides: Path | None = None) -> list[Path]:
+    """Return the sets of dependencies in the cache.
+
+    :param besides: the one that is left out.
+    """
+    found = (path for path in cache.iterdir() if path.name != DISTRIBUTIONS and ".partial." not in path.name)
+    return sorted(path for path in found if path != besides)
+
+
 def prune(cache: Path, key: str) -> None:
     """Remove the sets, and the tarballs, that were not used for the longest time.
 
     :param key: of the set that is in use.
     """
-    others = (DISTRIBUTIONS, key)
-    sets = [path for path in cache.iterdir() if path.name not in others and ".partial." not in path.name]
-    for path in sorted(sets, key=_used, reverse=True)[KEPT_SETS - 1 :]:
+    for path in sorted(sets_in(cache, cache / key), key=_used, reverse=True)[KEPT_SETS - 1 :]:
         # Renamed first: what is half removed must not look like a set.
         partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial.", dir=cache))
         path.rename(partial / "old")

@@ -99,6 +99,11 @@ class Installer:
         """Whether cpanm itself fetches tarballs, because nobody knows before which ones it needs."""
         return not self._is_carton and not self.needs.is_vendored
 
+    @property
+    def _not_in_key(self) -> list[Path]:
+        """What a program of the repository must not find: it is no part of what the set is named by."""
+        return [self.workspace.tree, *sets.sets_in(self.workspace.app.root / "cache")]
+
     def _copy(self) -> None:
         space = self.workspace
         source = space.tree if self.needs.is_whole else beneath(space.tree, self.root)
@@ -223,7 +228,9 @@ class Installer:
             command = [DEBIAN_PERL, str(space.program("meta_cpanfile.pl")), self.needs.meta, *features]
         else:
             return
-        done = space.run("helper", command, self.directory, writes=[space.dependencies])
+        done = space.run(
+            "helper", command, self.directory, writes=[space.dependencies], hides=self._not_in_key
+        )
         if done.status != 0:
             name = SNAPSHOT if self._is_carton else self.needs.meta
             raise space.failed(f"cannot read {name}", done.output)
@@ -243,6 +250,7 @@ class Installer:
             [self.perl, cpanm_of(self.perl), *self._options(), f"-L{local}", "--installdeps", "."],
             self.directory,
             writes=[space.dependencies],
+            hides=self._not_in_key,
             environment=environment,
             network=self._asks_mirror or self.network,
             properties=[f"EnvironmentFile={secrets}"],

@@ -403,6 +403,32 @@ def test_a_snapshot_that_is_a_link_is_not_followed_by_root(builder: Builder, mir
     assert cause == "cpanfile.snapshot is no file: commit it, not a link to it"
 
 
+@CARTON_AND_CPANM
+def test_a_program_of_the_repository_finds_only_what_its_dependencies_are_named_by(
+    builder: Builder, mirror: Mirror, installer: str
+) -> None:
+    wanted = {"installer": installer}
+    built(builder, mirror, files_of(mirror, "Local::Base"), dependencies=wanted)
+    [before] = dependencies.sets_in(builder.app.root / "cache")
+    files = files_of(mirror, "Local::Plain")
+    built(builder, mirror, files, dependencies=wanted, commands=[["true"]])
+    hidden = {f"InaccessiblePaths={before}", f"InaccessiblePaths={builder.app.root}/build.partial.d/tree"}
+    assert hidden <= set(builder.uncaged.units["dependencies"])
+    [now] = dependencies.sets_in(builder.app.root / "cache", before)
+    commands = builder.uncaged.units["command"]
+    assert f"InaccessiblePaths={before}" in commands
+    assert f"InaccessiblePaths={now}" not in commands
+
+
+def test_commands_find_the_same_home_whether_or_not_dependencies_were_installed(
+    builder: Builder, mirror: Mirror
+) -> None:
+    files = files_of(mirror, "Local::Base", also='open my $f, ">", "$ENV{HOME}/left";\n')
+    command = [["sh", "-c", 'ls -A "$HOME" >found']]
+    digests = {built(builder, mirror, files, commands=command)["digest"] for _ in range(2)}
+    assert len(digests) == 1
+
+
 def test_dates_that_a_build_gives_its_dependencies_do_not_keep_others_out(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for number in range(dependencies.KEPT_SETS + 3):
