@@ -11,11 +11,9 @@ from enum import Enum
 from typing import Any, TypedDict
 
 Json = dict[str, Any]
-
 COLORS = ("blue", "green")
 # The value of `live` in traffic.map while no color is.
 NOTHING = "none"
-
 
 # The first version of HAProxy that can replace all keys of a map in one step (`prepare map`, `commit map`).
 OLDEST_HAPROXY = (2, 4)
@@ -232,7 +230,7 @@ class BuildRequest(StepRequest):
 
     ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory
     in the repository. ``links`` are links that root adds to the release, by path: where a shared path, or a
-    delivered file, is at run time. ``packages`` has the Debian packages that are installed first.
+    delivered file, is. ``packages`` are Debian's. ``credentials``: the mirror's ``login`` and ``password``.
     """
 
     revision: str
@@ -242,6 +240,7 @@ class BuildRequest(StepRequest):
     perl: str
     packages: list[str]
     dependencies: Dependencies
+    credentials: dict[str, str] | None
     commands: list[list[str]]
     network: bool
     links: dict[str, str]
@@ -283,8 +282,7 @@ class Configuration(TypedDict):
 class InstallRequest(StepRequest):
     """The request of ``install``: ``artifact`` is null if the release is on the droplet already.
 
-    ``packages`` has the Debian packages that are installed first. ``perl`` is the path of the app's perl,
-    which has to be the same as the builder's.
+    ``packages`` are Debian's, ``perl`` is the path of the app's perl.
     """
 
     release: str

@@ -150,7 +150,7 @@ class AppDroplet:
             number = max(self.token(), 1) if token is None else token
             self.call(Verb.RECEIVE, token=number, file=sent)
             self.machine.run(f"cat >{ROOT}/incoming/{sent['name']}", text=source.path.read_bytes())
-            program = build_program(app, revision, source.committed, sent)
+            program = build_program(app, revision, source.committed, sent, None)
         return self.start(build_unit(APP, revision), program, token=token)
 
     def build(self, revision: str, **changes: Mapping[str, Any]) -> tuple[Ended, Built | None]:

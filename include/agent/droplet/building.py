@@ -37,8 +37,8 @@ from agent.system import remove_tree
 
 # The app's directory in the repository.
 DIRECTORY = r"[^\x00-\x1f\x7f]{1,1000}"
-# A mirror's URL: what can be a word of cpanm's options without quotes.
-MIRROR = r"https?://[^\s\"'\\$`]{1,500}"
+# A mirror's URL, in which nobody's password may stand.
+MIRROR = r"https?://[^\s@/?#]{1,300}(/[^\s?#]{0,500})?"
 FEATURE = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}"
 MOST_COMMANDS = 50
 # What npm, make and others may need besides the cage: node makes code at run time.
@@ -74,6 +74,7 @@ class Build:
     perl: str
     packages: list[str]
     dependencies: Dependencies
+    credentials: dict[str, str] | None
     commands: list[list[str]]
     network: bool
     links: dict[str, str]
@@ -97,6 +98,7 @@ class Build:
             perl=text(request, "perl", PROGRAM),
             packages=_texts(request, "packages", r"[^\x00-\x1f]{1,100}"),
             dependencies=_dependencies(request.get("dependencies")),
+            credentials=_credentials(request.get("credentials")),
             commands=_commands(request.get("commands")),
             network=request.get("network") is True,
             links=_links(job.app, request.get("links")),
@@ -169,7 +171,14 @@ class Build:
             return cache / key
         print("installing dependencies", flush=True)
         installer = Installer(
-            self.space, self.dependencies, needs, self.perl, self.root, self.committed, self.network
+            self.space,
+            self.dependencies,
+            self.credentials,
+            needs,
+            self.perl,
+            self.root,
+            self.committed,
+            self.network,
         )
         kept = sets.keep(cache, key, installer.install())
         # Commands find the same home whether or not dependencies had to be installed.
@@ -182,10 +191,8 @@ class Build:
         return self.space.app.root / "cache"
 
     def _key_parts(self, needs: Needs) -> tuple[str, dict[str, Any]]:
-        mirror = sets.without_password(self.dependencies["mirror"])
         settings = {
             **self.dependencies,
-            "mirror": mirror,
             "packages": sorted(self.packages),
             "perl": self.perl,
             # Two apps of one repository may have their links lead to the same files.
@@ -285,6 +292,15 @@ def _dependencies(value: object) -> Dependencies:
         "mirror": None if value.get("mirror") is None else text(value, "mirror", MIRROR),
         "run_tests": value.get("run_tests") is True,
     }
+
+
+def _credentials(value: object) -> dict[str, str] | None:
+    """Return the credentials of a request; an error does not show them."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("login", "password")):
+        return {"login": value["login"], "password": value["password"]}
+    raise AgentError(Code.BAD_REQUEST, "credentials: they are not usable")
 
 
 def _commands(value: object) -> list[list[str]]:

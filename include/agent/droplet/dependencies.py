@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from agent.droplet.tree import sha256_of, sync, target_of, walk
 from agent.protocol import AgentError, Code
@@ -134,14 +133,6 @@ def _described(path: Path, about: os.stat_result) -> bytes:
         kind = b"x " if about.st_mode & stat.S_IXUSR else b"f "
         return kind + sha256_of(path).encode()
     return b"d"
-
-
-def without_password(url: str | None) -> str | None:
-    """Return a mirror's URL without user and password, which do not change what it has."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def keep(cache: Path, key: str, installed: Path) -> Path:

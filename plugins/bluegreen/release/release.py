@@ -48,11 +48,14 @@ def deploy_unit(app_id: str, revision: str) -> str:
     return f"bluegreen-{_name(app_id)}-{_checked(revision)[:12]}"
 
 
-def build_program(app: App, revision: str, committed: int, source: SentFile) -> Program:
+def build_program(
+    app: App, revision: str, committed: int, source: SentFile, credentials: dict[str, str] | None
+) -> Program:
     """Return what the builder's job does: one step, ``build``.
 
     :param committed: the commit's date, in seconds since the epoch.
     :param source: the revision's files, in the directory ``incoming``.
+    :param credentials: those of the CPAN mirror, see :func:`bluegreen.hooks.cpan.cpan_credentials`.
     """
     dependencies = app.dependencies
     request: BuildRequest = {
@@ -71,6 +74,7 @@ def build_program(app: App, revision: str, committed: int, source: SentFile) -> 
             "mirror": dependencies.mirror,
             "run_tests": dependencies.run_tests,
         },
+        "credentials": credentials,
         "commands": [list(command) for command in app.build.commands],
         "network": app.build.network,
         "links": dict(app.links),

@@ -101,7 +101,8 @@ def test_droplets_of_a_color_need_the_perl_of_the_one_that_builds() -> None:
         }
     )
     other = server(perl_key="5.40.1 x86_64\nglibc 2.41")
-    servers = {name: server() for name in ("blue-1", "green-1", "green-3")}
+    same = server(perl_key="5.36.0 x86_64\nglibc 2.36")
+    servers = dict.fromkeys(("blue-1", "green-1", "green-3"), same)
     known = facts(fleet=fleet, servers={**servers, "green-2": other, "blue-2": other})
     idle, live = sorted(machines.perls(known), key=lambda one: one.subject, reverse=True)
     assert (idle.severity, idle.subject) == (Severity.ERROR, "green-2")

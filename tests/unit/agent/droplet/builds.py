@@ -132,6 +132,7 @@ class Builder:
             "perl": "/usr/bin/perl",
             "packages": [],
             "dependencies": wanted,
+            "credentials": None,
             "commands": [],
             "network": False,
             "links": {},
