@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from bluegreen.settings.fields import Words, words_of
+from bluegreen.settings.fields import Commands
 from bluegreen.settings.section import Line, Section
 
 MOST_COMMANDS = 50
@@ -34,7 +33,7 @@ def _mirror(url: str) -> str:
     except ValueError:
         raise ValueError(allowed) from None
     if "@" in parts.netloc:
-        raise ValueError(f"a password or token belongs in connections.cpan, not in this file; {allowed}")
+        raise ValueError(f"a password or token does not belong in this file; {allowed}")
     if not usable or parts.scheme not in ("http", "https") or parts.query or parts.fragment or " " in url:
         raise ValueError(allowed)
     return url
@@ -58,22 +57,10 @@ class DependencySettings(Section):
         return self
 
 
-_SHAPE = "this is a list of commands, each of them a list of words"
-
-
-def _list_of_commands(value: Any) -> Any:
-    """Refuse one command in the place of a list of commands, and show it as such a list."""
-    if isinstance(value, str):
-        raise ValueError(f"{_SHAPE}: [{words_of(value)}]")
-    if isinstance(value, list) and value and all(isinstance(word, str) and " " not in word for word in value):
-        raise ValueError(f"{_SHAPE}: [{words_of(shlex.join(value))}]")
-    return value
-
-
 class BuildSettings(Section):
     """The app's own commands before a release is sealed."""
 
-    commands: Annotated[list[Words], Field(max_length=MOST_COMMANDS), BeforeValidator(_list_of_commands)] = []
+    commands: Annotated[Commands, Field(max_length=MOST_COMMANDS)] = []
     network: bool = False
 
 

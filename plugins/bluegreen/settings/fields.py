@@ -69,3 +69,18 @@ def _yaml_word(word: str) -> str:
 
 # A command as a list of words, which no shell takes apart.
 Words = Annotated[list[Line], Field(min_length=1, max_length=MOST_WORDS), BeforeValidator(_list_of_words)]
+
+_SHAPE = "this is a list of commands, each of them a list of words"
+
+
+def _list_of_commands(value: Any) -> Any:
+    """Refuse one command in the place of a list of commands, and show it as such a list."""
+    if isinstance(value, str):
+        raise ValueError(f"{_SHAPE}: [{words_of(value)}]")
+    if isinstance(value, list) and value and all(isinstance(word, str) and " " not in word for word in value):
+        raise ValueError(f"{_SHAPE}: [{words_of(shlex.join(value))}]")
+    return value
+
+
+# Commands that are run one after another.
+Commands = Annotated[list[Words], BeforeValidator(_list_of_commands)]
