@@ -15,6 +15,7 @@ from bluegreen.operators.check import DryRunOperator
 from bluegreen.operators.confirm import ConfirmOperator
 from bluegreen.operators.deploy import DeployOperator
 from bluegreen.operators.drain import DrainOperator
+from bluegreen.operators.expand import expand
 from bluegreen.operators.final_validation import FinalValidationOperator
 from bluegreen.operators.judge import JudgeOperator
 from bluegreen.operators.lifecycle_commands import lifecycle_commands
@@ -86,8 +87,8 @@ def deploy_dag(app: App) -> DAG:
         before_deploy, before_switch = commands(Moment.BEFORE_DEPLOY), commands(Moment.BEFORE_SWITCH)
 
         chain(resolve_ref, lock, provision_check, [render_and_reload, drain], *before_deploy, build, deploy)
-        chain(deploy, health_check, preview_check, approval, *before_switch, switch_traffic)
-        chain(switch_traffic, final_validation, judge, [confirm, rollback], report)
+        chain(deploy, *expand(app, **release), health_check, preview_check, approval)
+        chain(approval, *before_switch, switch_traffic, final_validation, judge, [confirm, rollback], report)
         chain(resolve_ref, check, report)
         chain(judge, report)
         chain(switch_traffic, *commands(Moment.AFTER_SWITCH), report)

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, TypedDict
 
 Json = dict[str, Any]
+
 COLORS = ("blue", "green")
 # The value of `live` in traffic.map while no color is.
 NOTHING = "none"
@@ -48,6 +49,7 @@ class Verb(Word):
     LOAD = "load"
     ACTIVATE = "activate"
     RESTORE = "restore"
+    MIGRATE = "migrate"
     RUN = "run"
     # Proxies: verbs that only read.
     STATUS = "status"
@@ -68,7 +70,6 @@ class Verb(Word):
 
 # Seconds, the longest that facts may take. Each request says how long its own may.
 FACTS_SECONDS = 600.0
-
 # Seconds, the longest that a job on a droplet may take.
 LONGEST_JOB = 86400.0
 # Seconds after which a job that is followed and writes nothing is reported to be alive.
@@ -92,6 +93,7 @@ DEADLINES: dict[Verb, float] = {
     Verb.LOAD: LONGEST_JOB,
     Verb.ACTIVATE: LONGEST_JOB,
     Verb.RESTORE: LONGEST_JOB,
+    Verb.MIGRATE: LONGEST_JOB,
     Verb.RUN: LONGEST_JOB,
     Verb.STATUS: 25.0,
     Verb.PROBE: 65.0,
@@ -113,7 +115,7 @@ ALARM_AFTER = 5.0
 # Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
 READERS = frozenset({Verb.FACTS, Verb.TOKEN, Verb.FOLLOW_JOB, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
 # The steps of a job: its unit limits their time. They are called by the verb ``job`` only.
-STEPS = frozenset({Verb.BUILD, Verb.INSTALL, Verb.LOAD, Verb.ACTIVATE, Verb.RESTORE, Verb.RUN})
+STEPS = frozenset({Verb.BUILD, Verb.INSTALL, Verb.LOAD, Verb.ACTIVATE, Verb.RESTORE, Verb.MIGRATE, Verb.RUN})
 
 
 class Code(Word):
@@ -230,7 +232,7 @@ class BuildRequest(StepRequest):
 
     ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory
     in the repository. ``links`` are links that root adds to the release, by path: where a shared path, or a
-    delivered file, is. ``packages`` are Debian's. ``credentials``: the mirror's ``login`` and ``password``.
+    delivered file, is at run time. ``packages`` has the Debian packages that are installed first.
     """
 
     revision: str
@@ -240,7 +242,6 @@ class BuildRequest(StepRequest):
     perl: str
     packages: list[str]
     dependencies: Dependencies
-    credentials: dict[str, str] | None
     commands: list[list[str]]
     network: bool
     links: dict[str, str]
@@ -282,7 +283,7 @@ class Configuration(TypedDict):
 class InstallRequest(StepRequest):
     """The request of ``install``: ``artifact`` is null if the release is on the droplet already.
 
-    ``packages`` are Debian's, ``perl`` is the path of the app's perl.
+    ``packages`` has the Debian packages that are installed first.
     """
 
     release: str
@@ -290,7 +291,6 @@ class InstallRequest(StepRequest):
     artifact: SentFile | None
     configuration: Configuration
     packages: list[str]
-    perl: str
 
 
 class LoadRequest(StepRequest):
@@ -333,7 +333,7 @@ class JobEnd(TypedDict):
 
     ``result`` is systemd's word for how the job ended: ``success``, ``exit-code``, ``signal``, ``timeout`` …;
     ``exit_status`` is null until it has. ``run_id`` is of the run that started it, ``seconds`` its duration.
-    ``answers`` are those of its steps by verb; empty unless the job succeeded.
+    ``answers`` are those of its steps by verb; empty until it has ended.
     """
 
     state: str

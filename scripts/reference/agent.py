@@ -28,8 +28,8 @@ HAProxy or systemd does meanwhile, each wait takes what is left of it. Every sta
 rename, so a killed call leaves the state before or after a step, never half of one. Verbs that only
 read are run from memory, and write nothing on the machine.
 
-`build`, `install`, `load`, `activate` and `run` are the steps of a job, in its systemd unit; `start_job` is
-how they are asked for.
+`build`, `install`, `load`, `activate`, `migrate` and `run` are the steps of a job, in its systemd unit;
+`start_job` is how they are asked for.
 """
 
 

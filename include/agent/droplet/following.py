@@ -48,7 +48,7 @@ def follow_job(call: Call, request: Json) -> Json:
         is_over = since_boot() >= ends
         if is_over or (state is not JobState.RUNNING and not more):
             state = JobState.RUNNING if more else state
-            answers = answers_of(job) if state is JobState.SUCCESS else {}
+            answers = answers_of(job) if state in (JobState.SUCCESS, JobState.FAILED) else {}
             return {**_end(state, known, cursor), "answers": answers}
         if not more:
             time.sleep(PAUSE)

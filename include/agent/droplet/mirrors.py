@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-Run = Callable[..., "tuple[int, str]"]
+from agent.droplet.perl_key import Run
 
 # Carton is Debian's, so Debian's perl runs it.
 _ASK = ("/usr/bin/perl", "-MCarton::Mirror", "-e", r'print Carton::Mirror->default->url, "\n"')
@@ -16,7 +15,7 @@ def default_mirror(run: Run) -> str:
 
     Carton's own default is plain http, where anybody on the way may answer.
 
-    :param run: runs a program, given its words; returns its exit status and what it wrote.
+    :param run: runs a program, see :func:`agent.droplet.perl_key.perl_key`.
     """
     status, output = run(*_ASK)
     found = re.fullmatch(r"https?://([!-~]+)", output.strip())

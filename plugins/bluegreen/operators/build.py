@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
-from bluegreen.hooks.cpan import cpan_credentials
 from bluegreen.hooks.repository import with_source
 from bluegreen.operators.support.droplet_job import DropletJobOperator
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, BuildAnswer, BuiltArtifact, artifact_key
@@ -92,9 +91,7 @@ class BuildOperator(DropletJobOperator):
     ) -> ArtifactRecord:
         """Build the source, and keep what was built; a retry attaches to a build that is at work or done."""
         sent = ArtifactFile(name=f"{source.sha256}.tar.gz", sha256=source.sha256, size=source.size)
-        program = build_program(
-            self.app, self.revision, source.committed, sent.sent, cpan_credentials(self.app)
-        )
+        program = build_program(self.app, self.revision, source.committed, sent.sent)
         with self.job() as job:
             transfer = self.transfer(job, proxies)
             self.send(transfer, source.path, sent, proxies)

@@ -102,7 +102,8 @@ class ReportOperator(BlueGreenOperator):
             outcome = "done" if good else "failed"
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
         approver, older = Seals(run, self.app).approver(), older_than_live(run, self.app)
-        message += "".join(f"; {note}" for note in (older, approver and f"approved by {approver}") if note)
+        notes = (str(run.migration or ""), older, approver and f"approved by {approver}")
+        message += "".join(f"; {note}" for note in notes if note)
         for moment in [one for one in Moment if one.value in run.task_ids]:
             for warning in run.output(moment.value, WARNINGS_KEY) or []:
                 message += f"; warning: {warning}"

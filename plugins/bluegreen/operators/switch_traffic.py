@@ -41,6 +41,8 @@ class SwitchTrafficOperator(ReleaseOperator):
         """
         super().require_seals(run)
         self.seals(run).require_done("preview_check", self.revision)
+        if not self.goes_back and self.app.migrations.expand:
+            self.seals(run).require_done("expand", self.revision)
         # Again, as near to the switch as can be: an instance may have been cleared since the preview.
         self._started = require_started(run, self.seals(run), self.app, self.revision, self.run_plan)
         if not self.goes_back and (approver := self.seals(run).require_approval(self.revision)):

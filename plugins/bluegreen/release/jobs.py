@@ -35,7 +35,7 @@ class JobReport(BaseModel):
     :param run_id: the run that started the job.
     :param seconds: how long the job has run, or ran.
     :param cursor: the position up to which its output was read.
-    :param answers: those of its steps by verb, if it succeeded.
+    :param answers: those of its steps by verb, as far as they had answered when it ended.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

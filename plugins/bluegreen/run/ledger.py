@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
+from bluegreen.release.migrations import Migration
 from bluegreen.traffic.drain import Drain
 from bluegreen.validation.evidence import Evidence
 
@@ -52,6 +53,7 @@ class Record(BaseModel):
     :param phases: seconds that each task took; mapped ones are keyed ``deploy_0``, ``deploy_1`` …
     :param switched_at: when traffic moved.
     :param switch_ms: milliseconds until all proxies answered with the new color.
+    :param migration: the commands of the phase ``expand`` that ran, whether they succeeded or not.
     :param requests: the requests that HAProxy sent to the new color from the switch to the end of the run.
     :param failed: how many of them were answered with 5xx.
     :param validation: the result of the bake, if there was one.
@@ -83,6 +85,7 @@ class Record(BaseModel):
     from_color: Color | None = Field(default=None, alias="from")
     to: Color | None = None
     phases: dict[str, float] = {}
+    migration: Migration | None = None
     switched_at: datetime | None = None
     switch_ms: float | None = None
     requests: int | None = None

@@ -10,13 +10,14 @@ from bluegreen.errors import RefError
 from bluegreen.git_refs import check_ref
 from bluegreen.patterns import APP_ID, whole
 from bluegreen.release.system_names import system_name
-from bluegreen.settings.build import ArtifactSettings, BuildSettings, DependencySettings, Installer
+from bluegreen.settings.build import ArtifactSettings, BuildSettings, DependencySettings
 from bluegreen.settings.connections import Connections, Notifications
 from bluegreen.settings.delivered_files import MOST_FILES, DeliveredFile, check_paths
 from bluegreen.settings.environment import Environment
 from bluegreen.settings.fields import RelativePath
 from bluegreen.settings.fleet import FleetSettings
 from bluegreen.settings.hooks import Hooks
+from bluegreen.settings.migrations import MigrationSettings
 from bluegreen.settings.policy import PolicySettings
 from bluegreen.settings.schedule import check_schedule
 from bluegreen.settings.section import Line, Section
@@ -48,6 +49,7 @@ class App(Section):
     files: Annotated[list[DeliveredFile], Field(max_length=MOST_FILES)] = []
     shared: Annotated[list[RelativePath], Field(max_length=MOST_FILES)] = []
     artifacts: ArtifactSettings = ArtifactSettings()
+    migrations: MigrationSettings = MigrationSettings()
     health: HealthSettings = HealthSettings()
     traffic: TrafficSettings
     validation: ValidationSettings = ValidationSettings()
@@ -89,24 +91,6 @@ class App(Section):
                     f"files: the content of {file.path} is in a connection; connections.environment has to "
                     "name it"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _connection_of_mirror(self) -> Self:
-        """A password goes to one mirror, by https, and where code of the repository never sees it."""
-        if self.connections.cpan is None:
-            return self
-        if not (self.dependencies.mirror or "").startswith("https://"):
-            raise ValueError(
-                f"connections.cpan: found {self.connections.cpan!r}, whose password is for the mirror in "
-                "dependencies.mirror; allowed there is an https:// URL"
-            )
-        if self.dependencies.installer is not Installer.CARTON:
-            raise ValueError(
-                f"connections.cpan: dependencies.installer is {self.dependencies.installer}; allowed is "
-                "carton: cpanm runs the repository's code while it asks the mirror, and that could read the "
-                "password"
-            )
         return self
 
     @model_validator(mode="after")

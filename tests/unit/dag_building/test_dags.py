@@ -33,9 +33,9 @@ def all_kinds(dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     good = REFERENCE.read_text(encoding="utf-8")
     commands = "".join(f"  {moment}: [{{command: ['true']}}]\n" for moment in Moment)
     files = {
-        "hooked": good.replace("\nhooks:\n", f"\nhooks:\n{commands}").replace(
-            "# stop_idle_after: null", "stop_idle_after: 3600"
-        ),
+        "hooked": good.replace("\nhooks:\n", f"\nhooks:\n{commands}")
+        .replace("# stop_idle_after: null", "stop_idle_after: 3600")
+        .replace("\nmigrations:\n", "\nmigrations:\n  expand: [[sqitch, deploy]]\n"),
         "broken": good.replace("region: nyc3", "regoin: nyc3"),
     }
     (tmp_path / "empty").mkdir()

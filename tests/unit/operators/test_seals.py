@@ -36,6 +36,7 @@ from bluegreen.release.release import pairing
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.run.seal import key_from, opened, sealed
 from bluegreen.settings.app import App
+from bluegreen.settings.migrations import MigrationSettings
 from bluegreen.traffic.agent_answers import GoodRelease, StartedRelease, SwitchResult
 from tests.started import good
 from tests.unit.fleets import GREEN, LB, ONE_EACH, droplet
@@ -291,6 +292,17 @@ def test_no_traffic_moves_without_a_plan_and_a_preview(missing: str, goes_back: 
     hook = create_autospec(ProxiesHook, instance=True)
     task = task_of(switch.SwitchTrafficOperator, hook, plan=plan, goes_back=goes_back)
     with pytest.raises(AirflowFailException, match=f"the task {missing} has not done this"):
+        task.execute(run.context)
+    hook.switch.assert_not_called()
+
+
+def test_no_traffic_moves_without_the_migration_that_the_app_s_file_has() -> None:
+    run, hook = checked(Run()), create_autospec(ProxiesHook, instance=True)
+    task = task_of(switch.SwitchTrafficOperator, hook, plan=PLAN.model_dump(mode="json"))
+    migrations = MigrationSettings(expand=[["sqitch", "deploy"]])
+    task.__dict__["app"] = task.app.model_copy(update={"migrations": migrations})
+    run.context["dag"].task_ids.append("expand")
+    with pytest.raises(AirflowFailException, match="the task expand has not done this under the lock"):
         task.execute(run.context)
     hook.switch.assert_not_called()
 

@@ -70,6 +70,7 @@ def record_at_end(
             "from_color": plan.live if plan else None,
             "to": plan.idle if plan else None,
             "phases": run.seconds_of_tasks,
+            "migration": run.migration,
             "switched_at": datetime.fromtimestamp(round(max(moved), 3), UTC) if moved else None,
             "switch_ms": max(one.milliseconds for one in switches.values()) if moved else None,
             "requests": counted.requests if counted else None,

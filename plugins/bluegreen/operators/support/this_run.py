@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.failures import ERROR_KEY, POLICY_KEY
 from bluegreen.release.artifact import BuiltArtifact
+from bluegreen.release.migrations import Migration, Phase
 from bluegreen.run.plan import Plan
 from bluegreen.run.previous import PreviousRelease
 from bluegreen.run.report import RollbackResult
@@ -32,6 +33,7 @@ AIRFLOW_KEYS = ("airflow/", "openlineage")
 PLAN_KEY = "plan"
 REVISION_KEY = "revision"
 PREVIOUS_KEY = "previous"
+MIGRATION_KEY = "migration"
 
 Left = TypeVar("Left", bound=BaseModel)
 
@@ -247,6 +249,12 @@ class ThisRun:
         elif previous:
             known = left_as(PreviousRelease, previous)
         return (known.release, known.configuration) if known else None
+
+    @cached_property
+    def migration(self) -> Migration | None:
+        """The commands that the task ``expand`` ran, or ``None`` if the run did not get that far."""
+        found = self.output(Phase.EXPAND.value, MIGRATION_KEY)
+        return left_as(Migration, found) if found else None
 
     @cached_property
     def failures(self) -> dict[str, Failure]:

@@ -89,21 +89,23 @@ SUCCEEDED = "LoadState=loaded\nActiveState=active\nSubState=exited\nResult=succe
     ("unit", "written", "found"),
     [
         (SUCCEEDED, '{"build": {"release": "r"}}', {"build": {"release": "r"}}),
-        (FAILED, '{"build": {"release": "r"}}', {}),
+        (FAILED, '{"migrate": {"ran": []}}', {"migrate": {"ran": []}}),
+        (RUNNING, '{"migrate": {"ran": []}}', {}),
         (SUCCEEDED, "{", {}),
         (SUCCEEDED, "[]", {}),
         (SUCCEEDED, None, {}),
         (SUCCEEDED, '{"build": "' + "x" * 70_000 + '"}', {}),
     ],
-    ids=["success", "failed", "broken", "no object", "none", "too long"],
+    ids=["success", "failed", "at work", "broken", "no object", "none", "too long"],
 )
-def test_a_job_that_succeeded_has_the_answers_of_its_steps(
+def test_a_job_that_has_ended_has_the_answers_of_its_steps(
     job: Job, unit: str, written: str | None, found: dict[str, Any]
 ) -> None:
     job.unit.write_text(unit)
     if written is not None:
         (job.log.parent / "answers.json").write_text(written)
-    assert job.follow()["answers"] == found
+    seconds = 0 if unit == RUNNING else 60
+    assert job.follow(seconds=seconds)["answers"] == found
 
 
 def test_lines_are_heard_while_the_job_is_at_work(job: Job, heard: Callable[[], list[str]]) -> None:

@@ -1,0 +1,113 @@
+"""The migrations of an app: what a phase runs on a droplet, and what has been run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.migration import MigrateRequest
+from agent.protocol import Program, Verb
+from agent.release_name import revision_of
+from bluegreen.release.jobs import JobReport
+from bluegreen.release.release import load_request
+from bluegreen.release.system_names import system_name
+from bluegreen.settings.app import App
+
+# Seconds beyond `migrations.timeout` that a command has to end, and that its job takes itself.
+MARGIN = 30
+# Seconds for a deploy or build of the app on the droplet to end before a job has its turn.
+TURN = 60
+
+
+class Phase(StrEnum):
+    """The phases of a migration; each is a key of the setting ``migrations``, and a task."""
+
+    EXPAND = "expand"
+
+
+class RanCommand(BaseModel):
+    """A command of a phase that has ended.
+
+    :param command: the beginning of its text.
+    :param began: by the droplet's clock.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    command: str
+    began: datetime
+    seconds: float
+    exit_status: int
+
+
+class Migration(BaseModel):
+    """What a run has run of a phase; also the XCom of the phase's task.
+
+    :param droplet: where; the commands ran nowhere else.
+    :param ran: the commands in their order, up to the first one that failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    phase: Phase
+    droplet: str
+    ran: tuple[RanCommand, ...] = ()
+
+    @classmethod
+    def of(cls, phase: Phase, droplet: str, report: JobReport) -> Self:
+        """Make it from the end of the phase's job; without an answer that can be used nothing is known."""
+        answer = report.answers.get(Verb.MIGRATE.value)
+        found = answer.get("ran") if isinstance(answer, Mapping) else None
+        try:
+            return cls(phase=phase, droplet=droplet, ran=tuple(map(_ran, found or ())))
+        except (ValidationError, ValueError, TypeError, KeyError, OverflowError):
+            return cls(phase=phase, droplet=droplet)
+
+    def __str__(self) -> str:
+        """Return in words what ran and succeeded; empty if nothing did."""
+        done = [f"{one.command} ({one.seconds:.0f} s)" for one in self.ran if one.exit_status == 0]
+        return f"{self.phase} ran {' and '.join(done)} on {self.droplet}" if done else ""
+
+
+def migration_unit(app_id: str, phase: Phase, revision: str) -> str:
+    """Name of the transient unit of a phase: ``bluegreen-app-shop-expand-0123456789ab``."""
+    return f"bluegreen-{system_name(app_id)}-{phase}-{revision[:12]}"
+
+
+def migration_program(app: App, phase: Phase, release: str, configuration: str, address: str) -> Program:
+    """Return what a droplet's job does in a phase: run its commands as the release's service would run.
+
+    :param configuration: the digest of what the release runs with there.
+    :param address: the droplet's private address.
+    """
+    unit = migration_unit(app.id, phase, revision_of(release))
+    request: MigrateRequest = {
+        "app": system_name(app.id),
+        "unit": unit,
+        "release": release,
+        "phase": phase.value,
+        "commands": commands_of(app, phase),
+        "properties": load_request(app, unit, release, configuration, address)["properties"],
+        "timeout": float(app.migrations.timeout),
+    }
+    return {"steps": [{"verb": Verb.MIGRATE.value, "request": {**request}}]}
+
+
+def commands_of(app: App, phase: Phase) -> list[list[str]]:
+    """Return the commands of a phase; none if the app's file has none."""
+    found: list[list[str]] = getattr(app.migrations, phase.value)
+    return found
+
+
+def seconds_of(app: App, phase: Phase) -> int:
+    """Return the seconds after which systemd ends the job of a phase, whatever its commands do."""
+    return TURN + len(commands_of(app, phase)) * (app.migrations.timeout + MARGIN)
+
+
+def _ran(one: Mapping[str, Any]) -> RanCommand:
+    began = datetime.fromtimestamp(round(one["began"], 3), UTC)
+    return RanCommand.model_validate({**one, "began": began, "seconds": round(one["seconds"], 1)})

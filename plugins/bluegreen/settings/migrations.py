@@ -1,0 +1,18 @@
+"""The app's own commands that change its database: the section ``migrations``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from agent.migration import LONGEST_COMMAND, MOST_COMMANDS
+from bluegreen.settings.fields import Commands
+from bluegreen.settings.section import Section
+
+
+class MigrationSettings(Section):
+    """Commands of each phase of a migration, and the seconds that each command may take."""
+
+    expand: Annotated[Commands, Field(max_length=MOST_COMMANDS)] = []
+    timeout: Annotated[int, Field(ge=1, le=LONGEST_COMMAND)] = 900

@@ -1,0 +1,169 @@
+"""The expand phase of a migration: once, on one idle droplet, with the new release, before traffic moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from agent.protocol import Verb
+from bluegreen.color import Color
+from bluegreen.errors import ProxyError
+from bluegreen.operators.expand import ExpandOperator
+from bluegreen.operators.support.this_run import MIGRATION_KEY
+from bluegreen.run.plan import Plan
+from bluegreen.settings.app_file import load_app
+from bluegreen.settings.migrations import MigrationSettings
+from tests.started import started
+from tests.unit.dag_files import REFERENCE, dags_of
+from tests.unit.droplet_agents import DropletAgents, Refusal, ended
+from tests.unit.fleets import GREEN, ONE_EACH, droplet
+from tests.unit.runs import APP, LOCK, LOST, REVISION, TOKEN, context, report_of
+from tests.unit.statuses import status_at_end
+
+pytestmark = pytest.mark.usefixtures("trusting")
+
+TWO = ONE_EACH.model_copy(update={"green": (GREEN, droplet(4, "green-2"))})
+PLAN = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=TWO).model_dump(mode="json")
+COMMANDS = [["bin/one"], ["bin/two"]]
+ONE = {"command": "bin/one", "began": 1764500000.25, "seconds": 3.04, "exit_status": 0}
+TWO_FAILED = {"command": "bin/two", "began": 1764500003.5, "seconds": 1.0, "exit_status": 3}
+CAUSE = "bluegreen: expand: bin/two ended with 3: no such table"
+
+
+def task_of() -> ExpandOperator:
+    task = ExpandOperator(task_id="expand", app_id=APP, lock=LOCK, plan=PLAN, revision=REVISION)
+    asked = MigrationSettings(expand=COMMANDS, timeout=60)
+    task.__dict__["app"] = load_app(APP).model_copy(update={"migrations": asked})
+    assert isinstance(task, ExpandOperator)
+    return task
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *end: dict[str, Any], **refused: Any) -> DropletAgents:
+    """Droplets whose job ends so."""
+    agents = DropletAgents(monkeypatch)
+    agents.answers["green-1", Verb.FOLLOW_JOB] = list(end)
+    agents.answers |= {("green-1", Verb(name)): answer for name, answer in refused.items()}
+    return agents
+
+
+@pytest.mark.usefixtures("proxies")
+def test_the_commands_run_once_on_the_first_idle_droplet_as_the_new_release_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agents = answering(monkeypatch, *ended("success", migrate={"ran": [ONE]}))
+    task_of().execute(context())
+    assert {name for name, _ in agents.sent} == {"green-1"}
+    [wanted] = [one for one in agents.requests if "program" in one]
+    assert (wanted["unit"], wanted["token"]) == (f"bluegreen-app-{APP}-expand-{REVISION[:12]}", TOKEN)
+    assert wanted["timeout"] >= 2 * (60 + 10)
+    [step] = wanted["program"]["steps"]
+    request, release = step["request"], started(REVISION, "green-1")["release"]
+    assert (step["verb"], request["release"], request["commands"]) == ("migrate", release, COMMANDS)
+    properties = request["properties"]
+    assert "NoNewPrivileges=yes" in properties
+    assert f"WorkingDirectory=/opt/app-{APP}/releases/{release}" in properties
+    assert [one for one in properties if one.startswith("EnvironmentFile=/var/lib/bluegreen/")]
+
+
+@pytest.mark.usefixtures("proxies")
+def test_what_ran_and_when_is_known_whether_it_succeeded_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, *ended("success", migrate={"ran": [ONE]}))
+    run = context()
+    found = task_of().execute(run)
+    assert found == run["ti"].said[MIGRATION_KEY]
+    assert (found["phase"], found["droplet"]) == ("expand", "green-1")
+    [ran] = found["ran"]
+    assert ran == {**ONE, "began": "2025-11-30T10:53:20.250000Z", "seconds": 3.0}
+    failed = ended("failed", "exit-code", 1, migrate={"ran": [ONE, TWO_FAILED]})
+    answering(monkeypatch, {"lines": [CAUSE], "cursor": 1}, *failed)
+    run = context()
+    with pytest.raises(AirflowFailException) as raised:
+        task_of().execute(run)
+    assert str(raised.value) == f"{GREEN.label}: expand: bin/two ended with 3: no such table"
+    statuses = [(one["command"], one["exit_status"]) for one in run["ti"].said[MIGRATION_KEY]["ran"]]
+    assert statuses == [("bin/one", 0), ("bin/two", 3)]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [{}, {"migrate": []}, {"migrate": {"ran": 7}}, {"migrate": {"ran": [{"command": "x", "began": "y"}]}}],
+)
+@pytest.mark.usefixtures("proxies")
+def test_a_droplet_that_cannot_say_what_ran_does_not_make_a_good_migration_a_failed_one(
+    monkeypatch: pytest.MonkeyPatch, answers: Any
+) -> None:
+    answering(monkeypatch, *ended("success", **answers))
+    assert task_of().execute(context())["ran"] == []
+
+
+@pytest.mark.usefixtures("proxies")
+def test_a_job_that_vanished_may_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, *ended("missing"))
+    with pytest.raises(AirflowException, match=r"its expand job is gone") as raised:
+        task_of().execute(context())
+    assert not isinstance(raised.value, AirflowFailException)
+
+
+@pytest.mark.usefixtures("proxies")
+def test_traces_that_stay_are_no_failure_of_the_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, *ended("success", migrate={"ran": [ONE]}), end_job=Refusal("no"))
+    assert task_of().execute(context())["ran"]
+
+
+def test_nothing_runs_once_the_color_has_the_traffic(monkeypatch: pytest.MonkeyPatch, proxies: Any) -> None:
+    proxies.require_idle.side_effect = ProxyError("green has the traffic", code="not_idle")
+    agents = answering(monkeypatch)
+    with pytest.raises(AirflowFailException, match="green has the traffic"):
+        task_of().execute(context())
+    assert agents.sent == []
+
+
+def test_the_lock_is_kept_while_the_commands_run(monkeypatch: pytest.MonkeyPatch, proxies: Any) -> None:
+    answering(monkeypatch, {"lines": ["a line"], "cursor": 1}, *ended("success"))
+    task_of().execute(context())
+    assert proxies.renew_in_time.call_count >= 2
+
+
+def test_a_task_that_is_marked_failed_ends_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = answering(monkeypatch)
+    task_of().on_kill()
+    assert agents.sent == [("green-1", Verb.END_JOB)]
+    answering(monkeypatch, end_job=LOST)
+    task_of().on_kill()
+
+
+def deploy_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> DAG:
+    text = REFERENCE.read_text(encoding="utf-8").replace("\nmigrations:\n", f"\nmigrations: {written}\n")
+    return dags_of(tmp_path, monkeypatch, shop=text)["bluegreen_deploy__shop"]
+
+
+def test_an_app_without_migrations_has_no_task_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "expand" not in deploy_of(tmp_path, monkeypatch, "{timeout: 60}").task_ids
+
+
+def test_the_new_release_is_started_before_its_migration_and_checked_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expand = deploy_of(tmp_path, monkeypatch, "{expand: [[sqitch, deploy]]}").get_task("expand")
+    assert "deploy" in expand.upstream_task_ids
+    assert expand.downstream_task_ids == {"health_check"}
+    assert expand.trigger_rule == "all_success"
+
+
+def test_report_and_ledger_say_what_ran(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    ran = [{**one, "began": "2025-11-30T10:53:20Z"} for one in (ONE, TWO_FAILED)]
+    migration = {"phase": "expand", "droplet": "green-1", "ran": ran}
+    run = context(
+        {"expand": "failed"}, lock=LOCK, expand__migration=migration, expand__error="green-1: no such table"
+    )
+    message = report_of(run)
+    assert message.startswith("deploy of v2: refused before the switch: green-1: no such table;")
+    assert message.endswith("; expand ran bin/one (3 s) on green-1")
+    assert run["ti"].said["report"]["record"]["migration"]["ran"][1]["exit_status"] == 3
