@@ -42,7 +42,12 @@ class Droplet(LocalDroplet):
         self.confirmed = self.pairing(CONFIRMED["digest"], "workers 5")
         rejected = self.pairing(REJECTED["digest"], "workers 50")
         for wanted in (CONFIRMED, REJECTED):
-            request = {"digest": self.built.digest, "artifact": self.send(), "packages": []}
+            request = {
+                "digest": self.built.digest,
+                "artifact": self.send(),
+                "packages": [],
+                "perl": "/usr/bin/perl",
+            }
             install(Call.of(Verb.INSTALL), about(release=self.release, configuration=wanted, **request))
         Activated(self.app).record(self.confirmed, ASKED)
         Activated(self.app).record(rejected, {**ASKED, "port": 8080})
