@@ -1,6 +1,7 @@
 """Create the droplets that the settings ask for, and the address in front of them that clients connect to.
 
-Existing droplets are adopted, so a second run changes nothing.
+Existing droplets are adopted, so a second run changes nothing. A droplet that is new, or was rebuilt, gets
+the release that the others of its color run.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 from airflow.sdk import DAG, chain
 
 from bluegreen.dag_building.every_app import dag_of, dags_for_every_app, report_and_announce
+from bluegreen.operators.color_release import ColorReleaseOperator
 from bluegreen.operators.create_droplets import CreateDropletsOperator
 from bluegreen.operators.entry_point import EntryPointOperator
+from bluegreen.operators.install_release import InstallReleaseOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.print_fleet import PrintFleetOperator
 from bluegreen.sensors.wait_for_ssh import BootedDropletSensor
@@ -19,6 +22,8 @@ from bluegreen.settings.app import App
 SUBJECT = (
     "provisioning{% set found = ti.xcom_pull(task_ids='entry_point') %}"
     "{% if found %} (clients find the app at {{ found.address }}){% endif %}"
+    "{% set without = ti.xcom_pull(task_ids='color_release', key='without') %}"
+    "{% if without %} ({{ without }}){% endif %}"
 )
 
 
@@ -45,10 +50,16 @@ def provision_dag(app: App) -> DAG:
         ).expand(droplet=wait_until_active.output)
         # Beside the wait for all droplets: a reserved IP leaves a proxy that is off.
         entry_point = EntryPointOperator(task_id="entry_point")
-        print_fleet = PrintFleetOperator(task_id="print_fleet")
-        report = report_and_announce(SUBJECT, needs_confirmation=False)
+        color_release = ColorReleaseOperator(task_id="color_release", lock=lock.output)
+        install_release = InstallReleaseOperator.partial(
+            task_id="install_release", map_index_template="{{ droplet_name }}", lock=lock.output
+        ).expand(missing=color_release.output)
+        # Mostly no droplet lacks its release.
+        print_fleet = PrintFleetOperator(task_id="print_fleet", trigger_rule="none_failed")
+        report = report_and_announce(SUBJECT, needs_confirmation=False, may_be_skipped=["install_release"])
 
-        chain(lock, create_droplets, wait_until_active, wait_for_ssh, print_fleet, report)
+        chain(lock, create_droplets, wait_until_active, wait_for_ssh, color_release, install_release)
+        chain(install_release, print_fleet, report)
         chain(create_droplets, entry_point, print_fleet)
     return dag
 

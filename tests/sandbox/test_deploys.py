@@ -212,14 +212,26 @@ def test_all_idle_droplets_that_are_not_fit_are_named_and_nothing_is_touched(sta
     assert ("rollback", "success") in {(task.task_id, task.state) for task in stack.client.tasks(ended.run)}
 
 
+def running_on(machine: Machine) -> tuple[str, str]:
+    """Return which release a droplet runs, and systemd's word for its state."""
+    release = machine.run(["readlink", f"/opt/{SYSTEM_NAME}/current"], check=False).stdout.strip()
+    return release, machine.run(["systemctl", "is-active", SYSTEM_NAME], check=False).stdout.strip()
+
+
 def test_a_droplet_with_another_host_key_is_refused_until_provisioning_replaces_it(stack: Stack) -> None:
-    machine = stack.idle_machines()[-1]
+    make_sure_of_a_way_back(stack)
+    *others, machine = stack.idle_machines()
     machine.change_host_key()
     with live_untouched(stack):
         ended = stack.run("deploy", ref=stack.other_ref())
         assert_refused(ended, machine.name, "another SSH host key")
         stack.destroy(machine)
         stack.run("provision").expect("done")
+    # It has what the others of its color run, without a deploy.
+    new = stack.idle_machines()[-1]
+    assert new.droplet_id != machine.droplet_id
+    assert running_on(new) == running_on(others[0])
+    assert running_on(new)[1] == "active"
     # What is live already, too, if asked to.
     old = stack.live()
     stack.run("deploy", ref=stack.live_ref(), force=True).expect("live and confirmed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from bluegreen.checks import account, drift, health, links, machines, proxies, revision
+from bluegreen.checks import account, color_release, drift, health, links, machines, proxies, revision
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, worst_first
 
@@ -20,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     proxies.running,
     proxies.agreement,
     account.joining,
+    color_release.releases,
     proxies.gradual,
     revision.ref,
     revision.age,

@@ -116,13 +116,13 @@ def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> 
         task.dag.get_task(task_id).downstream_task_ids.discard(task.task_id)
 
 
-def report_and_announce(subject: str, *, needs_confirmation: bool = True) -> ReportOperator:
+def report_and_announce(subject: str, **good_end: Any) -> ReportOperator:
     """Return the task that reports how a run ended, and decides so; the task that announces it follows.
 
     :param subject: what the run is to do; templated.
-    :param needs_confirmation: whether only a confirmed switch is a good end.
+    :param good_end: which end of a run is a good one, see :class:`ReportOperator`.
     """
-    report = ReportOperator(task_id="report", subject=subject, needs_confirmation=needs_confirmation)
+    report = ReportOperator(task_id="report", subject=subject, **good_end)
     # Not one of the tasks that decide how the run ends.
     announce = AnnounceOperator(task_id="announce", subject=subject, retries=0).as_teardown()
     chain(report.as_teardown(on_failure_fail_dagrun=True), announce)

@@ -165,8 +165,10 @@ class _Judge:
             droplet,
             f"it is new in the live color ({self.live}) and has {runs} instead of {wanted}, so it gets no "
             "traffic",
-            f"a deploy reaches it when {self.live} is idle: the next one moves traffic away from there, the "
-            "one after it comes here",
+            f"run bluegreen_provision__{self.app.id}, which installs it from the artifact store"
+            if state.revision is None
+            else f"a deploy reaches it when {self.live} is idle: the next one moves traffic away from there, "
+            "the one after it comes here",
         )
 
     def runs_live_release(self, state: RunningRelease) -> bool:

@@ -131,6 +131,21 @@ class ArtifactStore(BaseHook):
             return None
         return Built(record, entry.texts)
 
+    def find(self, release: str) -> Built | None:
+        """Return the artifact of a release by its name, or ``None`` if there is none.
+
+        :raises StoreError: if the store cannot be read.
+        """
+        for name in self._bounded("cannot be read", self._names):
+            digest = name.partition(".")[0]
+            if not re.fullmatch(rf"{DIGEST}\{RECORD}", name) or not is_of(digest, [release]):
+                continue
+            record = self._record(name, ArtifactRecord)
+            if record and (record.digest, record.release) == (digest, release) and self._has(record):
+                entry = self._record(f"{KEYS}/{record.key}{RECORD}", KeyEntry)
+                return Built(record, entry.texts if entry and entry.digest == digest else {})
+        return None
+
     def put(self, record: ArtifactRecord, texts: Mapping[str, str], file: Path) -> ArtifactRecord:
         """Keep an artifact. Killed anywhere, the store has it whole, or does not know it.
 

@@ -10,7 +10,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.repository import with_source
-from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.operators.support.droplet_job import IdleDropletJobOperator
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, BuildAnswer, BuiltArtifact, artifact_key
 from bluegreen.release.configuration import template_texts
 from bluegreen.release.release import build_program, build_unit
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SECONDS_KEY = "job_seconds"
 
 
-class BuildOperator(DropletJobOperator):
+class BuildOperator(IdleDropletJobOperator):
     """Build the artifact of a revision on the first idle droplet, unless the store has it.
 
     What every droplet is going to run with is decided here, too: they all get the same.

@@ -9,7 +9,6 @@ from agent.protocol import Verb
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
-from bluegreen.hooks.file_transfer import AlteredFileError
 from bluegreen.operators.support.droplet_job import StartReleaseOperator
 from bluegreen.operators.support.this_run import left_as
 from bluegreen.release.artifact import BuiltArtifact
@@ -17,9 +16,7 @@ from bluegreen.release.configuration import templates_of
 from bluegreen.release.release import deploy_program
 
 if TYPE_CHECKING:
-    from agent.protocol import Configuration, SentFile
-    from bluegreen.hooks.file_transfer import FileTransfer
-    from bluegreen.hooks.proxies import ProxiesHook
+    from agent.protocol import Configuration
     from bluegreen.operators.support.this_run import ThisRun
 
 
@@ -56,7 +53,8 @@ class DeployOperator(StartReleaseOperator):
         store = ArtifactStore.of(self.app, proxies.renew_in_time)
         configuration = self._configuration(built, store)
         with self.job() as job:
-            artifact = self._send(built, store, self.transfer(job, proxies), proxies)
+            transfer = self.transfer(job, proxies)
+            artifact = self.send_release(built.release, built.artifact, store, transfer, proxies)
             program = deploy_program(
                 self.app,
                 built.release,
@@ -85,17 +83,3 @@ class DeployOperator(StartReleaseOperator):
                 "its droplets would not all have the same; trigger a new run"
             )
         return configuration
-
-    def _send(
-        self, built: BuiltArtifact, store: ArtifactStore, transfer: FileTransfer, proxies: ProxiesHook
-    ) -> SentFile | None:
-        """Send the artifact to the droplet; return ``None`` if the release is there already."""
-        if transfer.has_release(built.release):
-            self.log.info("%s has %s already", self.droplet.label, built.release)
-            return None
-        with store.fetched(built.artifact) as file:
-            try:
-                self.send(transfer, file, built.artifact, proxies)
-            except AlteredFileError:
-                raise store.altered(built.artifact) from None
-        return built.artifact.sent

@@ -13,6 +13,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from agent.protocol import Code, Verb
 from bluegreen.checks.gather.ask_machine import ask_app_server
 from bluegreen.errors import AgentRefusedError, BlueGreenError, DropletRefusedError, PolicyError
+from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.droplet import (
     CONNECTIONS_AT_ONCE,
     DropletUnreachableError,
@@ -22,7 +23,9 @@ from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.two_phase import on_all
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import PlannedOperator
+from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import PREVIOUS_KEY, REVISION_KEY, ThisRun
+from bluegreen.release.release import pairing
 from bluegreen.run.ledger import read_ledger
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
@@ -38,6 +41,7 @@ from bluegreen.settings.policy import Demand
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
+    from bluegreen.traffic.agent_answers import GoodRelease
 
 # Of the ledger; an app keeps fewer releases than it has had runs since.
 RECORDS_READ = 1000
@@ -175,7 +179,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
             running, trouble = "", error
         try:
             if good and good.revision.startswith(asked_for or ""):
-                healthy, previous = None, PreviousRelease.of_good(good, plan.idle_droplets)
+                previous = self._confirmed(plan, good, running, started)
             else:
                 healthy = self._healthy(plan)
                 previous = (
@@ -183,17 +187,54 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                     if asked_for
                     else running_release(started, healthy, plan.idle)
                 )
-            if running == previous.revision and self._run(previous, started):
-                return previous.model_copy(update={"is_running": True})
-            self._require_startable(plan, previous, healthy or self._healthy(plan))
-        except BlueGreenError:
+                previous = self._startable(plan, previous, healthy, running, started)
+            if previous.is_running:
+                return previous
+        except BlueGreenError as error:
             if asked_for or not trouble:
                 raise
-            raise trouble from None
+            raise BlueGreenError(f"{trouble}; {error}") from None
         what = running or "nothing healthy"
         self.log.info(
             "%s: %s is started on all droplets", trouble or f"{plan.idle} runs {what}", previous.release
         )
+        return previous
+
+    def _confirmed(self, plan: Plan, good: GoodRelease, running: str, started: Started) -> PreviousRelease:
+        """Return what was confirmed last. Droplets that were replaced since get it from the artifact store.
+
+        :raises BlueGreenError: if a droplet cannot start it, nor get it.
+        """
+        now = {
+            one.name: pairing(self.app, good.release, good.configuration, str(one.private)).digest
+            for one in plan.idle_droplets
+        }
+        previous = PreviousRelease.of_good(good, now)
+        if running == previous.revision and self._run(previous, started):
+            return previous.model_copy(update={"is_running": True})
+        healthy = self._healthy(plan)
+        previous = previous.on_replaced(now, healthy)
+        if previous.from_store:
+            store = ArtifactStore.of(self.app, self.proxies().renew_in_time)
+            names = ", ".join(previous.from_store)
+            try:
+                stored_release(store, previous.release, previous.configuration)
+            except BlueGreenError as error:
+                gone = f"{names}: {previous.revision[:12]} is not there any more"
+                raise BlueGreenError(f"{gone}, and {error}; deploy it instead") from None
+            self.log.warning("%s gets %s from the artifact store", names, previous.release)
+        return self._startable(plan, previous, healthy, running, started)
+
+    def _startable(
+        self, plan: Plan, previous: PreviousRelease, healthy: Healthy, running: str, started: Started
+    ) -> PreviousRelease:
+        """Return it with the answer whether it runs already.
+
+        :raises BlueGreenError: if it does not, and a droplet cannot start it.
+        """
+        if running == previous.revision and self._run(previous, started):
+            return previous.model_copy(update={"is_running": True})
+        self._require_startable(plan, previous, healthy)
         return previous
 
     def _run(self, previous: PreviousRelease, started: Started) -> bool:
@@ -212,6 +253,8 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         :raises BlueGreenError: naming the droplet and what stands in the way.
         """
         for droplet in plan.idle_droplets:
+            if droplet.name in previous.from_store:
+                continue
             known = pairing_on(previous, droplet.name, healthy)
             if known.address != str(droplet.private):
                 raise BlueGreenError(

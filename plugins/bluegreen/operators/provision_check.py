@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.checks.drift import is_as_deployed
-from bluegreen.checks.facts import Account, AppServer, Facts, Reading
+from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, Severity
-from bluegreen.checks.gather.ask_machine import ask_app_server, attempt
-from bluegreen.checks.gather.collect import reachable
+from bluegreen.checks.gather.ask_machine import attempt
 from bluegreen.checks.gather.expected import expected_config
 from bluegreen.checks.proxies import answering
 from bluegreen.checks.run import BLOCKING, Check, findings_in
@@ -21,9 +18,8 @@ from bluegreen.errors import BlueGreenError, FleetError, NothingToDoError
 from bluegreen.fleet.joining import strangers
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
-from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
-from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.repository import read_repository
+from bluegreen.operators.support.asking_fleet import AsksFleet
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import PLAN_KEY, ThisRun
 from bluegreen.release.artifact import artifact_key
@@ -32,7 +28,7 @@ from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
 from bluegreen.source.policy import compare, require_new_enough, resolve
 from bluegreen.traffic.agent_answers import GoodRelease, ProxyStatus
-from bluegreen.traffic.live import DisagreementError, color_from_before, live_color
+from bluegreen.traffic.live import DisagreementError, color_from_before, good_releases, live_color
 from bluegreen.traffic.own_switch import is_own_pending
 from bluegreen.traffic.reached import not_reached
 
@@ -40,7 +36,7 @@ if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet, Fleet
 
 
-class ProvisionCheckOperator(LockedOperator):
+class ProvisionCheckOperator(AsksFleet, LockedOperator):
     """Read the API, every droplet and every proxy; make the run's plan. Changes nothing.
 
     If the proxies disagree, the DAG's param ``live`` says which color is live.
@@ -127,7 +123,7 @@ class ProvisionCheckOperator(LockedOperator):
 
         :raises FleetError: if nothing would be left.
         """
-        statuses, servers = self._ask(fleet)
+        statuses, servers = self.ask(fleet)
         if self.goes_back:
             known = without_the_new(fleet, statuses)
             for droplet in set(fleet.droplets) - set(known.droplets):
@@ -135,47 +131,7 @@ class ProvisionCheckOperator(LockedOperator):
             fleet, statuses = known, {one: statuses[one] for one in known.proxies}
             if problems := fleet.problems(of=fleet.proxies):
                 raise FleetError("; ".join(problems))
-        return self._facts_of(fleet, statuses, servers)
-
-    def _ask(
-        self, fleet: Fleet
-    ) -> tuple[dict[Droplet, ProxyStatus | BlueGreenError], dict[Droplet, AppServer | BlueGreenError]]:
-        """Ask every droplet at once; return what proxies say, and what application droplets say."""
-        servers = reachable(fleet.blue + fleet.green)
-        with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-            statuses = pool.map(self._status, fleet.proxies)
-            facts = pool.map(self._facts, servers)
-            return (
-                dict(zip(fleet.proxies, statuses, strict=True)),
-                dict(zip(servers, facts, strict=True)),
-            )
-
-    def _status(self, droplet: Droplet) -> ProxyStatus | BlueGreenError:
-        return attempt(lambda: ProxyHook.of(droplet, self.app).status())
-
-    def _facts(self, droplet: Droplet) -> AppServer | BlueGreenError:
-        return ask_app_server(self.app, droplet).answer
-
-    def _facts_of(
-        self,
-        fleet: Fleet,
-        statuses: Mapping[Droplet, ProxyStatus | BlueGreenError],
-        servers: Mapping[Droplet, AppServer | BlueGreenError],
-    ) -> Facts:
-        """Return what the checks look at, as far as it is known before a deploy."""
-        now = time.time()
-        return Facts(
-            app=self.app,
-            # Whoever has no role was found by read_fleet already.
-            account=Account(()),
-            fleet=fleet,
-            source=None,
-            statuses={droplet.name: status for droplet, status in statuses.items()},
-            proxies={},
-            servers={one.name: Reading(server, now, now) for one, server in servers.items()},
-            config=None,
-            taken_at=now,
-        )
+        return self.facts_of(fleet, statuses, servers)
 
     def _plan(self, facts: Facts, choice: Color | None, only_moves: bool) -> Plan:
         """Make the plan.
@@ -275,7 +231,7 @@ def without_the_new(fleet: Fleet, statuses: Mapping[Droplet, ProxyStatus | BlueG
 
 def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> GoodRelease | None:
     """Return what was confirmed there last; proxies that are new do not know it."""
-    known = [status.good[color] for status in statuses if color in status.good]
+    known = good_releases(color, statuses)
     return known[0] if known and all(one == known[0] for one in known) else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -46,14 +46,23 @@ class ReportOperator(BlueGreenOperator):
     :param subject: what the run was to do; templated.
     :param needs_confirmation: whether only a confirmed switch is a good end; otherwise any run without a
         failed task is.
+    :param may_be_skipped: ids of tasks that have nothing to do in most runs; without a confirmation only.
     """
 
     template_fields = ("subject",)
 
-    def __init__(self, *, subject: str, needs_confirmation: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        subject: str,
+        needs_confirmation: bool = True,
+        may_be_skipped: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.subject = subject
         self.needs_confirmation = needs_confirmation
+        self.may_be_skipped = may_be_skipped
 
     def act(self, run: ThisRun) -> None:
         """Push the report as XCom ``report``.
@@ -97,7 +106,12 @@ class ReportOperator(BlueGreenOperator):
                 for line in ways_to_look(self.app, plan.fleet.proxies):
                     self.log.info("to look at the bad release: %s", line)
         else:
-            others = [state for task, state in run.states.items() if task != self.task_id]
+            skipped = [(task, "skipped") for task in self.may_be_skipped]
+            others = [
+                state
+                for task, state in run.states.items()
+                if task != self.task_id and (task, state) not in skipped
+            ]
             good = not facts.errors and all(state == "success" for state in others)
             outcome = "done" if good else "failed"
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"

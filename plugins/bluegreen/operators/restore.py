@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.protocol import Verb
+from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.operators.support.droplet_job import StartReleaseOperator
+from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import left_as
-from bluegreen.release.release import restore_program
+from bluegreen.release.release import deploy_program, restore_program
 from bluegreen.run.previous import PreviousRelease
 
 if TYPE_CHECKING:
+    from agent.protocol import Program
+    from bluegreen.hooks.proxies import ProxiesHook
+    from bluegreen.hooks.remote_job import RemoteJob
     from bluegreen.operators.support.this_run import ThisRun
 
 
@@ -55,4 +60,21 @@ class RestoreOperator(StartReleaseOperator):
             self.kept,
         )
         with self.job() as job:
+            if droplet.name in previous.from_store:
+                program = self._from_store(previous, job, proxies)
+                return self.start(job, run, program, proxies, Verb.ACTIVATE)
             return self.start(job, run, program, proxies, Verb.RESTORE)
+
+    def _from_store(self, previous: PreviousRelease, job: RemoteJob, proxies: ProxiesHook) -> Program:
+        """Send the release to a droplet that was replaced; return what installs, loads and starts it.
+
+        :raises BlueGreenError: if the store does not have it, or its configuration is not the one of now.
+        """
+        store = ArtifactStore.of(self.app, proxies.renew_in_time)
+        record, configuration = stored_release(store, previous.release, previous.configuration)
+        transfer = self.transfer(job, proxies)
+        artifact = self.send_release(previous.release, record.file, store, transfer, proxies)
+        address = str(self.droplet.private)
+        return deploy_program(
+            self.app, previous.release, record.digest, artifact, configuration, address, self.kept
+        )

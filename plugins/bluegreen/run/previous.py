@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from agent.release_name import revision_of
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet.droplets import Droplet
 from bluegreen.traffic.agent_answers import GoodRelease, StartedRelease
 
 
@@ -41,10 +40,12 @@ class PreviousRelease(StartedRelease):
 
     :param confirmed: whether it is known to have been confirmed, as it is.
     :param is_running: whether the idle droplets run it already.
+    :param from_store: names of the droplets that do not have it, and get it from the artifact store.
     """
 
     confirmed: bool = False
     is_running: bool = False
+    from_store: tuple[str, ...] = ()
 
     @property
     def revision(self) -> str:
@@ -52,23 +53,33 @@ class PreviousRelease(StartedRelease):
         return revision_of(self.release)
 
     @classmethod
-    def of_good(cls, good: GoodRelease, droplets: Iterable[Droplet]) -> PreviousRelease:
+    def of_good(cls, good: GoodRelease, now: Mapping[str, str]) -> PreviousRelease:
         """Return what was confirmed last, on the droplets that there are.
 
-        :raises BlueGreenError: if it was never on one of them.
+        :param now: by droplet, the pairing that the settings of now give; it counts for those that did not
+            run it when it was confirmed.
         """
-        names = [droplet.name for droplet in droplets]
-        if missing := [name for name in names if name not in good.pairings]:
-            raise BlueGreenError(
-                f"{', '.join(missing)} did not run {good.revision[:12]} when it was confirmed, so it cannot "
-                "be started there as it was; deploy it instead"
-            )
         return cls(
             release=good.release,
             configuration=good.configuration,
-            pairings={name: good.pairings[name] for name in names},
+            pairings={name: good.pairings.get(name, pairing) for name, pairing in now.items()},
             confirmed=True,
         )
+
+    def on_replaced(self, now: Mapping[str, str], healthy: Healthy) -> PreviousRelease:
+        """Return it for droplets some of which do not have it any more, because they were replaced.
+
+        These start it with the unit that the settings of now give, which has their address.
+
+        :param now: by droplet, the pairing with that unit.
+        """
+        pairings, from_store = {}, []
+        for name, confirmed in self.pairings.items():
+            there = {one.pairing for one in healthy[name]}
+            pairings[name] = confirmed if confirmed in there else now[name]
+            if pairings[name] not in there:
+                from_store.append(name)
+        return self.model_copy(update={"pairings": pairings, "from_store": tuple(from_store)})
 
 
 def named_release(wanted: str, healthy: Healthy, color: Color) -> PreviousRelease:

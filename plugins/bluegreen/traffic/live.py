@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from agent.protocol import Code
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
-from bluegreen.traffic.agent_answers import Lock, ProxyStatus, ServerState, run_order
+from bluegreen.traffic.agent_answers import GoodRelease, Lock, ProxyStatus, ServerState, run_order
 
 
 class DisagreementError(ProxyError):
@@ -52,6 +52,11 @@ def confirmed_revision(live: Color | None, statuses: Iterable[ProxyStatus]) -> s
         if live is not None and one.confirmed is not None and one.confirmed.color is live
     }
     return known.pop() if len(known) == 1 else None
+
+
+def good_releases(color: Color, statuses: Iterable[ProxyStatus]) -> list[GoodRelease]:
+    """Return what each proxy knows as confirmed last on a color; a proxy that is new knows nothing."""
+    return [status.good[color] for status in statuses if color in status.good]
 
 
 def require_live(color: Color, statuses: Mapping[str, ProxyStatus]) -> None:

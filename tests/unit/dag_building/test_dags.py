@@ -187,9 +187,17 @@ def test_a_task_that_was_killed_though_nothing_was_wrong_is_tried_again(dags: di
             assert dags[f"bluegreen_{kind}__my_perl_app"].get_task(name).retries == 2
 
 
+def test_a_provisioning_goes_on_whether_a_droplet_lacks_its_release_or_not(dags: dict[str, DAG]) -> None:
+    provision = dags["bluegreen_provision__my_perl_app"]
+    assert provision.get_task("install_release").upstream_task_ids == {"lock", "color_release"}
+    assert provision.get_task("print_fleet").trigger_rule == "none_failed"
+    report: Any = provision.get_task("report")
+    assert report.may_be_skipped == ["install_release"]
+
+
 def test_every_task_knows_its_app(dags: dict[str, DAG]) -> None:
     given: dict[str, Any] = {task: {"ip": "198.18.0.1"} for task in ("deploy", "restore")}
-    given["wait_for_ssh"] = {"droplet": {}}
+    given |= {"wait_for_ssh": {"droplet": {}}, "install_release": {"missing": {}}}
     tasks: list[Any] = [
         task.unmap(given[task.task_id]) if isinstance(task, MappedOperator) else task
         for dag in dags.values()

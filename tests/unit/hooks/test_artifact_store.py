@@ -380,3 +380,17 @@ def test_the_key_is_of_everything_that_a_build_depends_on() -> None:
     # What only concerns how a release runs needs no other build.
     for same in ({"environment": {"A": "1"}}, {"server": app.server.model_copy(update={"workers": 3})}):
         assert artifact_key(app.model_copy(update=same), REVISION, "perl") == base
+
+
+def test_an_artifact_is_found_by_the_name_of_its_release(store: ArtifactStore, file: Path) -> None:
+    release = record().release
+    assert store.find(release) is None
+    store.put(record(), TEXTS, file)
+    store.put(record("2", key="e" * 64), {}, file)
+    found = store.find(release)
+    assert found is not None
+    assert (found.record, found.texts) == (record(), TEXTS)
+    # Another revision with the same digits, and an artifact without its bytes.
+    assert store.find(release_name("b" * 40, "1" * 64)) is None
+    store._remove([f"{'1' * 64}.tar.gz"])
+    assert store.find(release) is None

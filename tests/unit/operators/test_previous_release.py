@@ -19,12 +19,15 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.operators import previous_release
+from bluegreen.release.release import pairing
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.run.previous import HealthyPairing
+from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import GoodRelease, Probe
 from tests.unit.fleets import DIGEST, V1, V2, droplet, facts, healthy, released
 from tests.unit.fleets import FLEET as ONE_EACH
 from tests.unit.repositories import app_of
+from tests.unit.runs import APP
 from tests.unit.statuses import status
 
 pytestmark = pytest.mark.usefixtures("trusting")
@@ -131,6 +134,7 @@ def target(
         "pairings": dict.fromkeys(NAMES, one.pairing),
         "confirmed": confirmed,
         "is_running": is_running,
+        "from_store": [],
     }
 
 
@@ -202,7 +206,10 @@ def test_what_runs_counts_only_if_all_droplets_run_the_same(monkeypatch: pytest.
     [
         ({"port": 5000}, r"green-1: b{12} listened on port 5000, and HAProxy looks for it on 8080 now"),
         ({"address": "198.19.0.9"}, r"green-1: b{12} listened on 198.19.0.9, and the private address is"),
-        ({"pairing": "f" * 64}, "green-1 does not have b{12} any more with the configuration c{12} and the"),
+        (
+            {"pairing": "f" * 64},
+            "green-1, green-2: b{12} is not there any more, and the artifact store .* does",
+        ),
     ],
 )
 def test_what_cannot_be_started_as_it_was_confirmed_is_not_started_in_another_way(
@@ -215,10 +222,65 @@ def test_what_cannot_be_started_as_it_was_confirmed_is_not_started_in_another_wa
     assert "deploy it instead" in str(raised.value)
 
 
-def test_a_droplet_that_is_new_since_the_confirmation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = confirmed(V2).model_copy(update={"pairings": {"green-1": "f" * 64}})
-    with pytest.raises(AirflowFailException, match=r"green-2 did not run b{12} when it was confirmed"):
-        go_back(monkeypatch, None, on_droplets=both(V2), good=known)
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Let the artifact store have whatever is asked for; return what that is."""
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(previous_release, "stored_release", lambda _store, *about: asked.append(about))
+    return asked
+
+
+def now(name: str, revision: str = V2) -> str:
+    """The pairing of a release on a droplet, with the unit that the settings of now give."""
+    [one] = [one for one in FLEET.green if one.name == name]
+    return pairing(load_app(APP), released(revision), DIGEST, str(one.private)).digest
+
+
+TROUBLE = BlueGreenError("green cannot take the traffic: green-1 is not healthy: lb-1 does not know it")
+
+
+@pytest.mark.usefixtures("proxies")
+def test_droplets_that_were_all_replaced_get_what_was_confirmed_from_the_artifact_store(
+    monkeypatch: pytest.MonkeyPatch, stored: list[tuple[str, str]]
+) -> None:
+    known = confirmed(V2)
+    empty = [facts(None), facts(None)]
+    started = dict.fromkeys(NAMES)
+    found = go_back(monkeypatch, None, on_droplets=empty, good=known, running=TROUBLE, started=started)
+    assert found[:3] == (EVERYWHERE, V2, [])
+    assert found[3]["from_store"] == list(NAMES)
+    assert found[3]["pairings"] == {name: now(name) for name in NAMES}
+    assert stored == [(known.release, known.configuration)]
+
+
+@pytest.mark.usefixtures("proxies")
+def test_one_that_was_replaced_gets_it_from_the_store_and_the_other_starts_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, stored: list[tuple[str, str]]
+) -> None:
+    known = confirmed(V2).model_copy(update={"pairings": {"green-1": confirmed(V2).pairings["green-1"]}})
+    two = [there(V2), facts(None)]
+    found = go_back(monkeypatch, None, on_droplets=two, good=known, running=V1, started={})
+    assert found[3]["from_store"] == ["green-2"]
+    assert found[3]["pairings"] == {"green-1": known.pairings["green-1"], "green-2": now("green-2")}
+
+
+@pytest.mark.usefixtures("proxies")
+def test_what_provisioning_has_started_on_a_replaced_droplet_counts_as_what_was_confirmed(
+    monkeypatch: pytest.MonkeyPatch, stored: list[tuple[str, str]]
+) -> None:
+    started = {name: now(name) for name in NAMES}
+    two = [there(V2, name=name, pairing=now(name)) for name in NAMES]
+    found = go_back(monkeypatch, None, on_droplets=two, good=confirmed(V2), running=V2, started=started)
+    assert found[:3] == ([], V2, SKIPPED)
+    assert (found[3]["pairings"], stored) == (started, [])
+
+
+@pytest.mark.usefixtures("proxies")
+def test_without_the_artifact_the_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = [facts(None), facts(None)]
+    why = r"green cannot take .*; green-1, green-2: b{12} is not there any more, and the .*; deploy it"
+    with pytest.raises(AirflowFailException, match=why):
+        go_back(monkeypatch, None, on_droplets=empty, good=confirmed(V2), running=TROUBLE, started={})
 
 
 Records = list[tuple[str, str]]

@@ -314,6 +314,13 @@ def test_a_switch_that_the_report_takes_back_was_not_live_already(proxies: Any) 
     )
 
 
+def test_a_provisioning_is_done_although_no_droplet_lacked_its_release(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    run = context({"lock": "success", "install_release": "skipped"}, lock=LOCK)
+    message = report_of(run, good=True, needs_confirmation=False, may_be_skipped=["install_release"])
+    assert message == "deploy of v2: done"
+
+
 def test_a_provisioning_that_was_ended_by_hand_is_not_done(proxies: Any) -> None:
     proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
     run = context({"lock": "success", "create_droplets": "skipped"}, lock=LOCK)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from agent.protocol import Verb
 from bluegreen.color import Color
+from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators import restore
+from bluegreen.settings.app_file import load_app
 from tests.started import good
+from tests.unit.artifacts import CONTENT, Transfers, kept
+from tests.unit.artifacts import RELEASE as STORED
 from tests.unit.droplet_agents import DropletAgents, ended
 from tests.unit.fleets import GREEN
 from tests.unit.runs import APP, LOCK, REVISION, context, plan
@@ -19,7 +26,7 @@ RELEASE = f"{REVISION}-{'d' * 16}"
 PAIRED = {"release": RELEASE, "configuration": "c" * 64}
 
 
-def restore_task() -> restore.RestoreOperator:
+def restore_task(**previous: Any) -> restore.RestoreOperator:
     task = restore.RestoreOperator(
         task_id="restore",
         app_id=APP,
@@ -27,7 +34,7 @@ def restore_task() -> restore.RestoreOperator:
         plan={**plan(Color.BLUE), "good": good(REVISION, "green-1", pairings={"green-1": "9" * 64})},
         revision=REVISION,
         ip=str(GREEN.public),
-        previous={**PAIRED, "pairings": {"green-1": "e" * 64, "green-2": "f" * 64}},
+        previous={**PAIRED, "pairings": {"green-1": "e" * 64, "green-2": "f" * 64}, **previous},
     )
     assert isinstance(task, restore.RestoreOperator)
     return task
@@ -80,3 +87,22 @@ def test_a_release_that_does_not_start_again_is_named_with_its_cause(monkeypatch
     ]
     with pytest.raises(AirflowFailException, match=r"lib/Shop.pm is not as it was built"):
         restore_task().execute(context())
+
+
+def test_a_droplet_that_was_replaced_gets_the_release_from_the_artifact_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept(monkeypatch, tmp_path)
+    agents, transfers, run = DropletAgents(monkeypatch), Transfers(monkeypatch), context()
+    configuration = configuration_of(load_app(APP), {})["digest"]
+    started = {"release": STORED, "configuration": configuration, "pairing": "e" * 64}
+    agents.answers["green-1", Verb.FOLLOW_JOB] = ended("success", activate=started)
+    about = {"release": STORED, "configuration": configuration, "from_store": ["green-1"]}
+    restore_task(**about).execute(run)
+    assert transfers.sent == [(f"{'d' * 64}.tar.gz", CONTENT)]
+    [program] = [request["program"] for request in agents.requests if "program" in request]
+    assert [one["verb"] for one in program["steps"]] == ["install", "load", "activate"]
+    assert run["ti"].said["done"]["started"] == started
+    # What was found may have been removed, or its secrets changed, since.
+    with pytest.raises(AirflowFailException, match="were changed in Airflow since"):
+        restore_task(**{**about, "configuration": "0" * 64}).execute(context())

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.droplet_agent import DropletAgentHook
-from bluegreen.hooks.file_transfer import FileTransfer
+from bluegreen.hooks.file_transfer import AlteredFileError, FileTransfer
 from bluegreen.hooks.remote_job import RemoteJob
 from bluegreen.operators.support.claims import refusals_explained
-from bluegreen.operators.support.holding_lock import ReleaseOperator
+from bluegreen.operators.support.holding_lock import LockedOperator, ReleaseOperator
 from bluegreen.operators.support.job_log import JobLog
 from bluegreen.operators.support.links import CommitLink, DropletLink
 from bluegreen.release.jobs import JobReport, JobState
@@ -21,8 +21,9 @@ from bluegreen.release.release import deploy_unit, failure_cause
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.protocol import Program, Verb
+    from agent.protocol import Program, SentFile, Verb
     from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.artifact_store import ArtifactStore
     from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.operators.support.this_run import ThisRun
     from bluegreen.release.artifact import ArtifactFile
@@ -34,8 +35,8 @@ class JobGoneError(BlueGreenError):
     transient = True
 
 
-class DropletJobOperator(ReleaseOperator):
-    """A task whose work is a job on one idle droplet, as a transient systemd unit there.
+class DropletJobOperator(LockedOperator):
+    """A task whose work is a job on one droplet, as a transient systemd unit there.
 
     The unit outlives this task: a retry, or a new run of the same revision after this one died, attaches to
     it; any other run that claims the droplet stops it.
@@ -43,7 +44,6 @@ class DropletJobOperator(ReleaseOperator):
     :cvar kind: what the job is called in messages.
     """
 
-    operator_extra_links = (DropletLink(), CommitLink())
     kind: ClassVar[str]
 
     @property
@@ -72,15 +72,6 @@ class DropletJobOperator(ReleaseOperator):
                 error,
             )
 
-    def idle_proxies(self) -> ProxiesHook:
-        """Return the proxies, once the droplet's color has no traffic, and cannot get it back.
-
-        :raises ProxyError: if it has; also in a run that was cleared from here on after its switch.
-        """
-        proxies = self.proxies()
-        proxies.require_idle(self.run_plan.idle)
-        return proxies
-
     def job(self) -> RemoteJob:
         """Return the job, whether or not it is there yet."""
         agent = DropletAgentHook.of(self.droplet, self.app)
@@ -104,6 +95,28 @@ class DropletJobOperator(ReleaseOperator):
         """
         with refusals_explained(proxies):
             transfer.put(source, file)
+
+    def send_release(
+        self,
+        release: str,
+        artifact: ArtifactFile,
+        store: ArtifactStore,
+        transfer: FileTransfer,
+        proxies: ProxiesHook,
+    ) -> SentFile | None:
+        """Send an artifact to the job's droplet; return ``None`` if its release is there already.
+
+        :raises StoreError: if the store is away, or has another file than was put there.
+        """
+        if transfer.has_release(release):
+            self.log.info("%s has %s already", self.droplet.label, release)
+            return None
+        with store.fetched(artifact) as file:
+            try:
+                self.send(transfer, file, artifact, proxies)
+            except AlteredFileError:
+                raise store.altered(artifact) from None
+        return artifact.sent
 
     @contextmanager
     def done(
@@ -153,13 +166,28 @@ class DropletJobOperator(ReleaseOperator):
             self.log.warning("the %s job may still be at work: %s", self.kind, error)
 
 
-class StartReleaseOperator(DropletJobOperator):
+class IdleDropletJobOperator(DropletJobOperator, ReleaseOperator):
+    """A task whose work is a job on one idle droplet, for the run's revision."""
+
+    operator_extra_links = (DropletLink(), CommitLink())
+
+    def idle_proxies(self) -> ProxiesHook:
+        """Return the proxies, once the droplet's color has no traffic, and cannot get it back.
+
+        :raises ProxyError: if it has; also in a run that was cleared from here on after its switch.
+        """
+        proxies = self.proxies()
+        proxies.require_idle(self.run_plan.idle)
+        return proxies
+
+
+class StartReleaseOperator(IdleDropletJobOperator):
     """A task that starts a release on one idle droplet; it is mapped over their addresses.
 
     :param ip: public address of the droplet; templated.
     """
 
-    template_fields: Sequence[str] = (*DropletJobOperator.template_fields, "ip")
+    template_fields: Sequence[str] = (*IdleDropletJobOperator.template_fields, "ip")
 
     def __init__(self, *, ip: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

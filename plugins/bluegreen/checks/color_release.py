@@ -1,0 +1,108 @@
+"""The release that every droplet of a color is to have, and the droplets that lack it.
+
+A droplet that is new, or was rebuilt, has none. Provisioning installs what its color has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.release_name import is_release, revision_of
+from bluegreen.checks.facts import Facts
+from bluegreen.checks.finding import Finding, warning
+from bluegreen.checks.gather.expected import expected_unit, unit_path
+from bluegreen.color import Color
+from bluegreen.fleet.droplets import Droplet
+from bluegreen.release.release import pairing
+from bluegreen.traffic.agent_answers import GoodRelease
+from bluegreen.traffic.live import confirmed_revision, good_releases
+
+
+@dataclass(frozen=True)
+class ColorRelease:
+    """What the droplets of a color run.
+
+    :param release: its name.
+    :param configuration: the digest of the configuration that it runs with.
+    :param is_current: whether the settings as they are now give the very unit that these droplets have.
+    """
+
+    release: str
+    configuration: str
+    is_current: bool
+
+    @property
+    def revision(self) -> str:
+        """The release's revision."""
+        return revision_of(self.release)
+
+
+def color_release(facts: Facts, color: Color) -> ColorRelease | None:
+    """Return what the droplets of a color run, and have been healthy with, or else what was confirmed there.
+
+    ``None`` if there is nothing, if they differ or, where the color is live, if it was not confirmed: nothing
+    joins the live color unproven.
+    """
+    statuses = facts.readable.values()
+    found = _running(facts, color)
+    known = found or [_confirmed(facts, color, good) for good in good_releases(color, statuses)]
+    if len(set(known)) != 1:
+        return None
+    one = known[0]
+    return None if color is facts.live and one.revision != confirmed_revision(color, statuses) else one
+
+
+def _running(facts: Facts, color: Color) -> list[ColorRelease]:
+    """Return what each droplet of a color runs that has been healthy with it."""
+    found = []
+    for droplet, server in facts.read_servers():
+        used = server.configuration
+        if droplet not in facts.fleet.color(color) or used is None or used.problem is not None:
+            continue
+        release = str(server.current)
+        was_healthy = (release, used.digest) in {(one.release, one.configuration) for one in server.activated}
+        if not is_release(release) or not was_healthy:
+            continue
+        expected = expected_unit(facts.app, droplet, release, used.digest)
+        is_current = server.files.get(unit_path(facts.app)) == expected
+        found.append(ColorRelease(release, used.digest, is_current))
+    return found
+
+
+def _confirmed(facts: Facts, color: Color, good: GoodRelease) -> ColorRelease:
+    """Return what was confirmed last on a color none of whose droplets can be asked, or has it.
+
+    A unit contains its droplet's address. So the units of now can be compared with those that were confirmed
+    only where a droplet has kept its address; nothing joins the live color without that.
+    """
+    now = {
+        one.name: pairing(facts.app, good.release, good.configuration, str(one.private)).digest
+        for one in facts.fleet.color(color)
+    }
+    is_current = any(good.pairings.get(name) == digest for name, digest in now.items())
+    return ColorRelease(good.release, good.configuration, is_current or color is not facts.live)
+
+
+def lacking(facts: Facts, color: Color) -> list[Droplet]:
+    """Return the droplets of a color that have no release, of those that could be read."""
+    return [
+        droplet
+        for droplet, server in facts.read_servers()
+        if droplet in facts.fleet.color(color) and server.current is None
+    ]
+
+
+def releases(facts: Facts) -> Iterator[Finding]:
+    """Every droplet has the release of its color."""
+    left_out = [one.droplet for one in facts.joining.left_out]
+    for color in Color:
+        wanted = color_release(facts, color)
+        if wanted is None:
+            continue
+        for droplet in [one for one in lacking(facts, color) if one not in left_out]:
+            yield warning(
+                droplet.name,
+                f"it has not its color's release, {wanted.revision[:12]}",
+                f"run bluegreen_provision__{facts.app.id}, which installs it from the artifact store",
+            )

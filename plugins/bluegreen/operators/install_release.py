@@ -1,0 +1,90 @@
+"""Installing and starting the release of its color on one droplet that is new, or was rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluegreen.errors import PolicyError
+from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.operators.color_release import NO_REVISION
+from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.operators.support.stored_release import stored_release
+from bluegreen.operators.support.this_run import left_as
+from bluegreen.release.release import deploy_program, deploy_unit, pairing
+from bluegreen.run.missing_release import MissingRelease
+
+if TYPE_CHECKING:
+    from bluegreen.fleet.droplets import Droplet
+    from bluegreen.operators.support.stored_release import stored_release
+from bluegreen.operators.support.this_run import ThisRun
+
+
+class InstallReleaseOperator(DropletJobOperator):
+    """Install, load and activate what the other droplets of its color run, on one droplet.
+
+    HAProxy may have the droplet already, if it was rebuilt, and gives it traffic as soon as it is healthy. So
+    it gets the very bytes, configuration and unit of the others, and is loaded before it is started.
+
+    :param missing: the :class:`MissingRelease`; templated.
+    """
+
+    template_fields: Sequence[str] = (*DropletJobOperator.template_fields, "missing")
+    kind = "install"
+
+    def __init__(self, *, missing: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.missing = missing
+
+    @property
+    def _wanted(self) -> MissingRelease:
+        return left_as(MissingRelease, self.missing)
+
+    @property
+    def droplet(self) -> Droplet:
+        """The droplet that is new, or was rebuilt."""
+        return self._wanted.droplet
+
+    @property
+    def unit(self) -> str:
+        """The job's name."""
+        return deploy_unit(self.app_id, self._wanted.revision)
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that droplet and release are what this run's own task has found.
+
+        :raises PolicyError: if they are not.
+        """
+        found = run.output("color_release") or []
+        self.seals(run).require_result("color_release", NO_REVISION, found)
+        if self.missing not in found:
+            raise PolicyError("the task color_release has found another droplet, or another release")
+
+    def act(self, run: ThisRun) -> dict[str, Any]:
+        """Return the droplet's name and the seconds that its job took.
+
+        :raises BlueGreenError: with the cause that the job gave, if it failed.
+        :raises StoreError: if the store is away, or has another file than was put there.
+        """
+        wanted, droplet = self._wanted, self.droplet
+        run.context["droplet_name"] = droplet.label  # type: ignore[typeddict-unknown-key]
+        proxies = self.proxies()
+        proxies.renew()
+        store = ArtifactStore.of(self.app, proxies.renew_in_time)
+        record, configuration = stored_release(store, wanted.release, wanted.configuration)
+        address = str(droplet.private)
+        started = pairing(self.app, wanted.release, wanted.configuration, address)
+        with self.job() as job:
+            transfer = self.transfer(job, proxies)
+            artifact = self.send_release(wanted.release, record.file, store, transfer, proxies)
+            program = deploy_program(
+                self.app,
+                wanted.release,
+                record.digest,
+                artifact,
+                configuration,
+                address,
+                started.digest,
+            )
+            with self.done(job, run, program, proxies) as report:
+                return {"droplet": droplet.name, "job_seconds": report.seconds}
