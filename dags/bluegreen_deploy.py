@@ -31,9 +31,10 @@ from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.sensors.health_check import HealthCheckSensor
 from bluegreen.settings.app import App
 
-PURPOSE = "deploy of {{ params.ref }}{% if params.reason %}: {{ params.reason }}{% endif %}"
+WHAT = "{{ params.ref or 'artifact ' ~ params.artifact[:12] }}"
+PURPOSE = f"deploy of {WHAT}" + "{% if params.reason %}: {{ params.reason }}{% endif %}"
 KIND = "'dry run' if params.dry_run else 'emergency deploy' if params.emergency else 'deploy'"
-SUBJECT = f"{{{{ {KIND} }}}} of {{{{ params.ref }}}}"
+SUBJECT = f"{{{{ {KIND} }}}} of {WHAT}"
 
 
 def deploy_dag(app: App) -> DAG:
@@ -66,7 +67,7 @@ def deploy_dag(app: App) -> DAG:
         preview_check = PreviewCheckOperator(task_id="preview_check", **release)
         approval = SwitchApprovalOperator(
             task_id="approval",
-            subject="Switch {{ params.ref }} live?",
+            subject=f"Switch {WHAT} live?",
             response_timeout=timedelta(seconds=app.timeouts.approval),
             baseline=preview_check.output,
             **release,

@@ -91,6 +91,18 @@ def unpack(file: Path, directory: Path, app: str, digest: str) -> Manifest:
     return manifest
 
 
+def manifest_of(file: Path, app: str) -> Manifest:
+    """Return the manifest of an artifact whose digest is not known; nothing else of it is looked at.
+
+    :raises AgentError: with the code ``failed`` if it has none of this app.
+    """
+    try:
+        with gzip.open(file, "rb") as packed:
+            return parse(_manifest_data(io.BufferedReader(packed, CHUNK)), app)
+    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError):
+        raise refused("its artifact is damaged") from None
+
+
 def _header(entry: Entry, manifest: Manifest) -> tarfile.TarInfo:
     header = tarfile.TarInfo(entry.path)
     header.type, header.size, header.linkname = _TYPES[entry.kind], entry.size, entry.target
@@ -118,11 +130,15 @@ def _read(directory: Path, entry: Entry) -> Iterator[bytes]:
         raise refused(f"{shown(entry.path)} is not as its manifest says")
 
 
-def _manifest_in(stream: IO[bytes], app: str, digest: str) -> Manifest:
+def _manifest_data(stream: IO[bytes]) -> bytes:
     header = _next_header(stream)
     if (header.name, header.type) != (PLACE, tarfile.REGTYPE) or header.size > LARGEST:
         raise refused("its artifact does not begin with a manifest")
-    data = b"".join(_contents(stream, header.size))
+    return b"".join(_contents(stream, header.size))
+
+
+def _manifest_in(stream: IO[bytes], app: str, digest: str) -> Manifest:
+    data = _manifest_data(stream)
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
         raise refused(f"its artifact is of the digest {found[:16]} instead of {digest[:16]}")

@@ -246,14 +246,24 @@ class Build:
         take_over(tree, self.links.values())
         if local is not None:
             sets.link_tree(local, app / LOCAL)
-        add_links(tree, self.links)
-        _write_new(tree / "REVISION", f"{self.revision}\n".encode())
-        (tree / ".bluegreen").mkdir(0o755)
-        for name, data in wrappers().items():
-            _write_new(tree / ".bluegreen" / name, data)
-        manifest = Manifest(space.app.name, self.revision, self.committed, self._perl_key, scan(tree))
-        _write_new(tree / PLACE, manifest.data)
-        return manifest
+        return seal(tree, space.app.name, self.revision, self.committed, self._perl_key, self.links)
+
+
+def seal(tree: Path, app: str, revision: str, committed: int, perl: str, links: dict[str, str]) -> Manifest:
+    """Add to a tree that nobody else can change what every release has, and return its manifest.
+
+    :param perl: see :mod:`agent.droplet.perl_key`.
+    :param links: links that the release gets, by path.
+    :raises AgentError: if a file is where a link is to be.
+    """
+    add_links(tree, links)
+    _write_new(tree / "REVISION", f"{revision}\n".encode())
+    (tree / ".bluegreen").mkdir(0o755)
+    for name, data in wrappers().items():
+        _write_new(tree / ".bluegreen" / name, data)
+    manifest = Manifest(app, revision, committed, perl, scan(tree))
+    _write_new(tree / PLACE, manifest.data)
+    return manifest
 
 
 def wrappers() -> dict[str, bytes]:

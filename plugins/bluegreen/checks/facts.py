@@ -218,6 +218,7 @@ class Facts:
     :param configuration: digest of what a deploy would deliver as the app's environment and files; ``None``
         if that depends on a source that is not known.
     :param store: why the artifact store cannot be used, or ``None``.
+    :param artifact: why the artifact of CI that was asked for cannot be deployed, or ``None``.
     :param is_built: whether the store has the artifact that a deploy would ship.
     :param age: how the revision compares with what is live; ``None`` if there is nothing to compare.
     :param allow_older: whether the run asks for a revision that is older than what is live.
@@ -236,6 +237,7 @@ class Facts:
     taken_at: float
     configuration: str | BlueGreenError | None = None
     store: BlueGreenError | None = None
+    artifact: BlueGreenError | None = None
     is_built: bool = False
     age: Age | BlueGreenError | None = None
     allow_older: bool = False

@@ -85,6 +85,13 @@ def store(facts: Facts) -> Iterator[Finding]:
         yield error("artifacts.store", str(facts.store), "a build could not be kept")
 
 
+def artifact(facts: Facts) -> Iterator[Finding]:
+    """The artifact of CI that is to be deployed can be."""
+    if facts.artifact is not None:
+        subject = "policy" if isinstance(facts.artifact, PolicyError) else "artifact"
+        yield error(subject, str(facts.artifact), "a deploy would refuse it; see docs/ci.md")
+
+
 def vendored(facts: Facts) -> Iterator[Finding]:
     """The revision contains all its distributions if it contains any, unless it is built already."""
     source, installer = facts.source, facts.app.dependencies.installer

@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     links.links,
     revision.configuration,
     revision.store,
+    revision.artifact,
     revision.vendored,
     machines.login,
     machines.room,

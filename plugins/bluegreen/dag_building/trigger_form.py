@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
 from bluegreen.color import Color
 from bluegreen.git_refs import REF_PATTERN, WHAT_A_REF_MAY_BE
-from bluegreen.settings.policy import Demand
+from bluegreen.settings.policy import Artifacts, Demand
 from bluegreen.settings.validation import LONGEST_BAKE
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # One line, in Python and in JavaScript; `$` alone would allow a final line break.
 LINE_PATTERN = r"^[^\x00-\x1f]*$(?!\n)"
+DIGEST_PATTERN = r"^[0-9a-f]{64}$(?!\n)"
 REVISION_PATTERN = r"^[0-9a-f]{7,40}$(?!\n)"
 
 CAREFULLY = "How careful to be"
@@ -23,11 +24,13 @@ RARELY = "Rarely needed"
 
 
 def deploy_params(app: App) -> dict[str, Param]:
-    """Return the DAG params of one app's deploy; only ``ref`` must be given.
+    """Return the DAG params of one app's deploy; only ``ref`` must be given, or ``artifact`` where it may.
 
     There are no parameters for decisions of the app file.
     """
     params = {**_subject_params(app), **_careful_params(app), **_rare_params(app), "live": _live_param()}
+    if app.policy.artifacts is Artifacts.NEVER:
+        del params["artifact"]
     for name, demand in (("require_approval", app.policy.approval), ("allow_older", app.policy.allow_older)):
         if demand is not Demand.ASKED:
             del params[name]
@@ -36,13 +39,24 @@ def deploy_params(app: App) -> dict[str, Param]:
 
 def _subject_params(app: App) -> dict[str, Param]:
     """Return the params that say what is deployed, and why."""
+    about: dict[str, Any] = {
+        "title": "Git ref",
+        "pattern": REF_PATTERN,
+        "examples": [app.default_ref],
+        "description": f"What to deploy: {WHAT_A_REF_MAY_BE}.",
+    }
+    is_required = app.policy.artifacts is Artifacts.NEVER
     return {
-        "ref": Param(
-            type="string",
-            title="Git ref",
-            pattern=REF_PATTERN,
-            examples=[app.default_ref],
-            description=f"What to deploy: {WHAT_A_REF_MAY_BE}.",
+        "ref": Param(type="string", **about)
+        if is_required
+        else Param(None, type=["null", "string"], **about),
+        "artifact": Param(
+            None,
+            type=["null", "string"],
+            title="Artifact",
+            pattern=DIGEST_PATTERN,
+            description="Instead of a build: the SHA-256 of an artifact that CI has put into the artifact "
+            "store. A ref that is given, too, has to lead to its revision.",
         ),
         # The form sends null for a text field that was cleared.
         "reason": Param(

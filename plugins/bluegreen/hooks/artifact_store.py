@@ -15,12 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Self, TypeVar
 from uuid import uuid4
 
-from airflow.sdk import BaseHook, ObjectStoragePath, conf
+from airflow.sdk import BaseHook, ObjectStoragePath
 from pydantic import ValidationError
 
 from agent.release_name import DIGEST
 from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.sealing import sealing_key
+from bluegreen.hooks.shared_cache import require_shared_cache
 from bluegreen.hooks.store_errors import PROVIDERS, StoreError, errors_named
 from bluegreen.polling import in_thread
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, KeyEntry, is_of
@@ -90,7 +91,7 @@ class ArtifactStore(BaseHook):
             if the store is not usable.
         """
         if app.artifacts.store is None:
-            _require_shared_cache()
+            require_shared_cache()
         return cls(app, app.artifacts.store or (cache_directory() / "artifacts").as_uri(), meanwhile)
 
     def check(self) -> None:
@@ -159,7 +160,7 @@ class ArtifactStore(BaseHook):
         if known is not None and known.digest == record.digest and self._is_whole(known):
             record = known.model_copy(update={"key": record.key})
         else:
-            seconds = _seconds_for(record.size)
+            seconds = seconds_for(record.size)
             self._bounded(
                 "cannot be written", lambda: self._put_file(f"{record.digest}{ARCHIVE}", file), seconds
             )
@@ -188,7 +189,7 @@ class ArtifactStore(BaseHook):
                 found.update(chunk)
             return found.hexdigest()
 
-        seconds = _seconds_for(record.size)
+        seconds = seconds_for(record.size)
         if self._bounded("cannot be read", digest, seconds) != record.sha256:
             raise self.altered(record.file)
 
@@ -219,7 +220,7 @@ class ArtifactStore(BaseHook):
                     for chunk in self._chunks(file):
                         target.write(chunk)
 
-            self._bounded("cannot be read", fetch, _seconds_for(file.size))
+            self._bounded("cannot be read", fetch, seconds_for(file.size))
             yield path
 
     def altered(self, file: ArtifactFile) -> StoreError:
@@ -385,19 +386,6 @@ class ArtifactStore(BaseHook):
         return in_thread(named, meanwhile=self._meanwhile, every=PAUSE, seconds=seconds, late=late)
 
 
-def _require_shared_cache() -> None:
-    """Make sure that a task finds in the cache what another one has left there.
-
-    :raises StoreError: if ``BLUEGREEN_CACHE_IS_SHARED`` denies it or, without that, if workers execute tasks.
-    """
-    executor, told = conf.get("core", "executor"), os.environ.get("BLUEGREEN_CACHE_IS_SHARED", "")
-    if (told or str(executor == "LocalExecutor")).lower() != "true":
-        raise StoreError(
-            f"the artifact store is a directory of this host, but tasks may run on several ({executor}); set "
-            "artifacts.store to an object store, or to a directory that every worker has mounted, or "
-            "BLUEGREEN_CACHE_IS_SHARED=True if all workers have the same BLUEGREEN_CACHE_DIR"
-        )
-
-
-def _seconds_for(size: int) -> float:
+def seconds_for(size: int) -> float:
+    """Return the seconds that a file of a size, in bytes, may take."""
     return SECONDS + size / BYTES_A_SECOND

@@ -57,6 +57,8 @@ def subject_of(dag_run: DagRun) -> str | None:
     if not dag_run.dag_id.startswith("bluegreen_deploy__") or not isinstance(dag_run.conf, Mapping):
         return None
     ref, dry = dag_run.conf.get("ref"), dag_run.conf.get("dry_run")
+    if not ref and (artifact := dag_run.conf.get("artifact")):
+        ref = f"artifact {str(artifact)[:12]}"
     return f"{'dry run' if dry else 'deploy'} of {ref}" if ref else None
 
 

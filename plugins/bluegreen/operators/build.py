@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
+from bluegreen.hooks.incoming_artifacts import (
+    IncomingArtifacts,
+    require_allowed,
+    require_perl,
+    require_revision,
+)
 from bluegreen.hooks.repository import with_source
 from bluegreen.operators.support.droplet_job import IdleDropletJobOperator
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, BuildAnswer, BuiltArtifact, artifact_key
-from bluegreen.release.configuration import template_texts
+from bluegreen.release.configuration import template_texts, templates_of
 from bluegreen.release.release import build_program, build_unit
 
 if TYPE_CHECKING:
@@ -55,13 +61,18 @@ class BuildOperator(IdleDropletJobOperator):
             raise BlueGreenError(
                 f"{self.droplet.label}: {self.app.server.perl} cannot be run there, so nothing can be built"
             )
+        if run.artifact:
+            # The app's file may have changed since this run began.
+            require_allowed(self.app)
         proxies = self.idle_proxies()
         store = ArtifactStore.of(self.app, proxies.renew_in_time)
-        key = artifact_key(self.app, self.revision, perl_key)
+        key = artifact_key(self.app, self.revision, perl_key, run.artifact)
         if built := store.built(key):
             store.verify(built.record)
             record, configuration = built.record, configuration_of(self.app, built.texts)["digest"]
             self.log.info("%s was built before, by %s", record.release, record.run)
+        elif run.artifact:
+            record, configuration = self._take(run, run.artifact, key, proxies)
         else:
             record, configuration = self._build(run, key, store, proxies)
         self._prune(store, record)
@@ -112,6 +123,35 @@ class BuildOperator(IdleDropletJobOperator):
                     run=run.holder,
                 )
                 return store.put(record, texts, file)
+
+    def _take(self, run: ThisRun, sha256: str, key: str, proxies: ProxiesHook) -> tuple[ArtifactRecord, str]:
+        """Keep an artifact that CI has built; return its record, and the digest of the configuration.
+
+        :raises PolicyError: if it is of another revision.
+        :raises BlueGreenError: if it was built for another perl.
+        """
+        store = IncomingArtifacts.of(self.app, proxies.renew_in_time)
+        with store.incoming(sha256) as artifact:
+            manifest = artifact.manifest
+            require_revision(manifest, self.revision)
+            require_perl(manifest, self.run_plan.perl_key, self.droplet.label)
+            texts: Mapping[str, str] = {}
+            if templates_of(self.app):
+                with with_source(self.app, self.revision, proxies.renew_in_time) as source:
+                    texts = template_texts(self.app, source.path)
+            configuration = configuration_of(self.app, texts)["digest"]
+            record = ArtifactRecord(
+                app=self.app_id,
+                digest=manifest.digest,
+                sha256=sha256,
+                size=artifact.size,
+                revision=self.revision,
+                key=key,
+                built_at=time.time(),
+                run=run.holder,
+            )
+            self.log.info("%s was built by CI", record.release)
+            return store.put(record, texts, artifact.path), configuration
 
     def _prune(self, store: ArtifactStore, record: ArtifactRecord) -> None:
         """Remove old artifacts; nothing of this run depends on that."""

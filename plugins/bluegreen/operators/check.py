@@ -32,13 +32,14 @@ SUBJECT = (
 class DryRunOperator(BlueGreenOperator):
     """Find out whether a deploy would succeed right now, and whether traffic could go back.
 
-    :param ref: branch, tag or commit that a deploy would be of; templated.
+    :param ref: branch, tag or commit that a deploy would be of; templated; empty if only an artifact of CI
+        says what to deploy.
     :param instead: whether this takes the place of a deploy, in whose DAG it is.
     """
 
     template_fields: Sequence[str] = ("ref",)
 
-    def __init__(self, *, ref: str = "{{ params.ref }}", instead: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, ref: str = "{{ params.ref or '' }}", instead: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ref = ref
         self.instead = instead
@@ -51,7 +52,8 @@ class DryRunOperator(BlueGreenOperator):
         :raises BlueGreenError: with the sum, if a deploy would fail.
         :raises NothingToDoError: with the sum, if it would not, and there is nothing more to do.
         """
-        facts = collect(self.app, self.ref, allow_older=bool(run.params.get("allow_older")))
+        allow_older = bool(run.params.get("allow_older"))
+        facts = collect(self.app, self.ref or None, artifact=run.artifact, allow_older=allow_older)
         found = findings_in(facts)
         metrics.emit(metrics.lock_in(facts))
         if not self.instead:

@@ -110,7 +110,7 @@ class LifecycleCommandsOperator(LockedOperator):
         facts = {
             "APP": self.app_id,
             "MOMENT": self.moment.value,
-            "REF": run.params["ref"],
+            "REF": run.params["ref"] or "",
             "REVISION": self.revision,
             "FROM": plan.live or "none",
             "TO": plan.idle,

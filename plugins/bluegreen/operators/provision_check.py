@@ -97,7 +97,7 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
                 Outcome.ALREADY_LIVE,
             )
         may_be_live = self.revision and not params.get("force") and plan.fleet == facts.fleet
-        if may_be_live and self._is_live(plan, facts):
+        if may_be_live and self._is_live(plan, facts, run.artifact):
             raise NothingToDoError(
                 f"every droplet of {plan.live} runs {self.revision[:12]} and is healthy; "
                 "set `force` to deploy it again",
@@ -176,12 +176,12 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
             confirmed=_confirmed(readable.values()),
         )
 
-    def _is_live(self, plan: Plan, facts: Facts) -> bool:
+    def _is_live(self, plan: Plan, facts: Facts, artifact: str | None) -> bool:
         """Whether everything that this run would build, deliver and write is live already."""
         live = live_everywhere(plan, self.revision, facts.readable.values(), facts.seen)
         if live is None:
             return False
-        key = artifact_key(self.app, self.revision, plan.perl_key)
+        key = artifact_key(self.app, self.revision, plan.perl_key, artifact)
         built = ArtifactStore.of(self.app).built(key)
         if built is None or built.record.release != live.release:
             return False

@@ -111,14 +111,16 @@ class BuiltArtifact(_Record):
         )
 
 
-def artifact_key(app: App, revision: str, perl_key: str) -> str:
+def artifact_key(app: App, revision: str, perl_key: str, artifact: str | None = None) -> str:
     """Return what an artifact is built from, as one digest: an artifact that has it need not be built again.
 
     A revision stands for its tree, its submodules' commits and its LFS objects.
 
     :param perl_key: perl, architecture and C library of the droplet that builds.
+    :param artifact: the SHA-256 of the artifact of CI that is taken instead of a build.
     """
     about = {
+        "artifact": artifact,
         "revision": revision,
         "root": app.server.root,
         "perl": app.server.perl,

@@ -24,6 +24,13 @@ class Demand(StrEnum):
     ASKED = "asked"
 
 
+class Artifacts(StrEnum):
+    """Whether artifacts that CI has built may be deployed."""
+
+    NEVER = "never"
+    ALLOWED = "allowed"
+
+
 def _allowed_signer(line: str) -> str:
     allowed = (
         "allowed are lines as in git's gpg.ssh.allowedSignersFile, such as "
@@ -49,6 +56,7 @@ class PolicySettings(Section):
     tags: tuple[Line, ...] = ("*",)
     signed_by: tuple[Annotated[Line, AfterValidator(_allowed_signer)], ...] = ()
     allow_older: Demand = Demand.ASKED
+    artifacts: Artifacts = Artifacts.NEVER
     approval: Demand = Demand.ASKED
     approvers: tuple[Line, ...] = ()
 

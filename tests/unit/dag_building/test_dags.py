@@ -234,6 +234,23 @@ def test_a_dry_run_s_line_names_the_revision_and_what_was_found(
     assert template.render(params={"ref": "main"}, ti=ti) == subject
 
 
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [({"ref": "v2"}, "v2"), ({"ref": None, "artifact": "c" * 64}, "artifact cccccccccccc")],
+)
+def test_a_deploy_s_lines_name_what_it_deploys(
+    dags: dict[str, DAG], told: dict[str, str | None], what: str
+) -> None:
+    dag = dags["bluegreen_deploy__my_perl_app"]
+    lock, report, approval, first = (
+        dag.get_task(name) for name in ("lock", "report", "approval", "resolve_ref")
+    )
+    texts: list[Any] = [lock.purpose, report.subject, approval.subject, first.ref]  # type: ignore[union-attr]
+    params = {"reason": None, "dry_run": False, "emergency": False, **told}
+    rendered = [dag.get_template_env().from_string(text).render(params=params) for text in texts]
+    assert rendered == [f"deploy of {what}", f"deploy of {what}", f"Switch {what} live?", told["ref"] or ""]
+
+
 def test_an_installation_without_an_app_says_where_to_begin_and_shows_nothing_red(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from bluegreen.dag_building.trigger_form import deploy_params
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.validation import ValidationSettings
+from tests.unit.ci_artifacts import allowing
 from tests.unit.repositories import app_of
 
 APP = load_app("my_perl_app")
@@ -82,3 +83,14 @@ def test_the_form_names_who_has_to_approve() -> None:
     params = deploy_params(app_of(APP.repository, approvers=["alice", "carol"]))
     for name in ("require_approval", "emergency"):
         assert "alice or carol approves, who did not trigger the run" in str(params[name].description)
+
+
+def test_an_artifact_of_ci_takes_the_place_of_a_ref_only_where_the_apps_file_allows_it() -> None:
+    assert "artifact" not in deploy_params(APP)
+    allowed = deploy_params(allowing())
+    params = ParamsDict(allowed)
+    params.update({"artifact": "c" * 64})
+    assert params.validate()["ref"] is None
+    for bad in ("c" * 63, "C" * 64, "../" + "c" * 61, "c" * 64 + "\n"):
+        with pytest.raises(ParamValidationError):
+            conf(allowing(), artifact=bad)

@@ -18,6 +18,7 @@ from bluegreen.release.artifact import artifact_key
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
 from tests.unit.artifacts import CONTENT, DIGEST, PERL, RELEASE, SOURCE, Transfers, record, source_of
+from tests.unit.ci_artifacts import allowing, packed, put, with_perl
 from tests.unit.droplet_agents import DropletAgents, Refusal, ended
 from tests.unit.fleets import GREEN, ONE_EACH, droplet
 from tests.unit.runs import APP, LOCK, LOST, REVISION, context
@@ -238,3 +239,51 @@ def test_a_task_that_is_killed_ends_its_build_and_raises_nothing(agents: Droplet
     assert agents.sent == [("green-1", Verb.END_JOB)]
     agents.answers["green-1", Verb.END_JOB] = LOST
     task().on_kill()
+
+
+def run_with(artifact: str) -> Any:
+    run = context()
+    run["dag"].params["artifact"] = None
+    run["params"] = {"artifact": artifact}
+    return run
+
+
+@pytest.fixture
+def of_ci(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: ArtifactStore, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """The SHA-256 of an artifact that CI has put into the store, which the app's file allows."""
+    monkeypatch.setattr(build.BuildOperator, "app", allowing())
+    with_perl(monkeypatch)
+    sha256 = str(packed(tmp_path, capsys)["sha256"])
+    put(tmp_path, store, sha256)
+    return sha256
+
+
+@pytest.mark.usefixtures("proxies", "transfers")
+def test_an_artifact_of_ci_is_kept_and_nothing_is_built(
+    store: ArtifactStore, agents: DropletAgents, asked: list[str], of_ci: str
+) -> None:
+    result = task().execute(run_with(of_ci))
+    assert (result["artifact"]["sha256"], result["revision"]) == (of_ci, REVISION)
+    assert (agents.sent, asked) == ([], [])
+    kept = store.built(result["key"])
+    assert kept is not None
+    assert kept.record.release == result["release"]
+    # A build of the revision is another artifact.
+    assert result["key"] != artifact_key(load_app(APP), REVISION, PERL)
+    assert task().execute(run_with(of_ci)) == result
+
+
+@pytest.mark.usefixtures("proxies", "transfers", "asked")
+def test_an_artifact_of_ci_for_another_perl_or_that_is_not_allowed_any_more_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, store: ArtifactStore, agents: DropletAgents, of_ci: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=r"was built for 5\.36\.0 .*, and green-1 .* has 5\.38"):
+        task(perl_key="5.38.2 x").execute(run_with(of_ci))
+    key = task().execute(run_with(of_ci))["key"]
+    monkeypatch.setattr(build.BuildOperator, "app", load_app(APP))
+    with pytest.raises(AirflowFailException, match=r"setting policy\.artifacts: never"):
+        task().execute(run_with(of_ci))
+    assert store.built(key) is not None
+    assert agents.sent == []

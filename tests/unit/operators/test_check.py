@@ -28,7 +28,7 @@ def test_a_dry_run_reports_its_revision(
 ) -> None:
     known: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
-    monkeypatch.setattr(check, "collect", lambda app, ref, allow_older: facts(source=source))
+    monkeypatch.setattr(check, "collect", lambda *_, **__: facts(source=source))
     monkeypatch.setattr(metrics, "emit", lambda _: None)
     with suppress(AirflowFailException):
         DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti, "params": {}})  # type: ignore[typeddict-item]

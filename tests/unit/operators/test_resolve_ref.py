@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,15 +25,16 @@ from tests.unit.runs import APP, REVISION, context
 pytestmark = pytest.mark.usefixtures("trusting")
 
 
-def resolve(dry_run: bool, run: Any = None) -> None:
-    with DAG("deploy", schedule=None, params={"ref": "main", "dry_run": False}) as dag:
+def resolve(dry_run: bool, run: Any = None, ref: str = "v2", artifact: str | None = None) -> None:
+    known = {"ref": "main", "dry_run": False, "artifact": artifact}
+    with DAG("deploy", schedule=None, params=known) as dag:
         task = resolve_ref.ResolveRefOperator(
-            task_id="resolve_ref", app_id=APP, begins_deploy="lock", begins_dry_run="check", ref="v2"
+            task_id="resolve_ref", app_id=APP, begins_deploy="lock", begins_dry_run="check", ref=ref
         )
         task >> [EmptyOperator(task_id="lock"), EmptyOperator(task_id="check")]
     run = run or context()
     run["ti"].map_index = -1
-    task.execute(run | {"dag": dag, "params": {"dry_run": dry_run}})
+    task.execute(run | {"dag": dag, "params": {"dry_run": dry_run, "artifact": artifact}})
 
 
 @pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
@@ -51,7 +53,9 @@ def test_a_deploy_with_a_parameter_that_there_is_not_ends_at_its_first_task(
     monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref, **_: Allowed(ref, REVISION, "branch main"))
     run = context()
     run["dag_run"].conf = {"ref": "v2", "dryrun\n": True}
-    with pytest.raises(AirflowFailException, match=r"deploy has no parameter dryrun\?; it has: ref, dry_run"):
+    with pytest.raises(
+        AirflowFailException, match=r"deploy has no parameter dryrun\?; it has: ref, dry_run, artifact"
+    ):
         resolve(False, run)
 
 
@@ -86,3 +90,32 @@ def test_the_repository_is_read_with_the_apps_connection(monkeypatch: pytest.Mon
     with pytest.raises(DownstreamTasksSkipped):
         resolve(False)
     assert [access.name for access in accesses] == ["forge"]
+
+
+@pytest.mark.parametrize("ref", ["", "v2"])
+def test_an_artifact_is_of_the_revision_that_it_names_if_that_may_be_deployed(
+    monkeypatch: pytest.MonkeyPatch, ref: str
+) -> None:
+    asked: list[str] = []
+
+    def allowed(_app: App, ref: str, **_: Any) -> Allowed:
+        asked.append(ref)
+        return Allowed(ref, REVISION, "branch main")
+
+    claimed = SimpleNamespace(revision=REVISION)
+    monkeypatch.setattr(resolve_ref, "resolve", allowed)
+    monkeypatch.setattr(resolve_ref, "manifest_of_incoming", lambda _app, _sha256: claimed)
+    run = context()
+    with pytest.raises(DownstreamTasksSkipped):
+        resolve(False, run, ref=ref, artifact="c" * 64)
+    assert asked == [ref or REVISION]
+    assert run["ti"].said["return_value"] == REVISION
+    claimed.revision = "b" * 40
+    if ref:
+        with pytest.raises(AirflowFailException, match=r"the artifact is of b{12}, not of a{12}"):
+            resolve(False, ref=ref, artifact="c" * 64)
+
+
+def test_a_deploy_needs_a_ref_or_an_artifact() -> None:
+    with pytest.raises(AirflowFailException, match="nothing says what to deploy"):
+        resolve(False, ref="")

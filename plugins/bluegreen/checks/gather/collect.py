@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from agent.droplet.manifest import Manifest
 from bluegreen.checks.facts import (
     Account,
     Facts,
@@ -28,6 +29,7 @@ from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.digitalocean import DigitalOceanError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.hooks.incoming_artifacts import manifest_of_incoming, require_perl, require_revision
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.repository import repository_access
 from bluegreen.release.artifact import artifact_key
@@ -40,17 +42,20 @@ from bluegreen.traffic.live import servers_of
 RUNS_SHOWN = 5
 
 
-def collect(app: App, ref: str | None, *, allow_older: bool = False) -> Facts:
+def collect(app: App, ref: str | None, *, artifact: str | None = None, allow_older: bool = False) -> Facts:
     """Read the account, the repository and every droplet.
 
     An error becomes part of the facts, and hides no other fact.
 
-    :param ref: the ref of the deploy; ``None`` to leave the repository out.
+    :param ref: the ref of the deploy; ``None`` to leave the repository out, or if an artifact is given.
+    :param artifact: the SHA-256 of the artifact of CI that would be deployed.
     :param allow_older: whether the revision may be older than the live one, if the policy lets a run decide.
     """
-    facts = _Collector(app, ref).collect()
+    manifest = attempt(lambda: manifest_of_incoming(app, artifact)) if artifact else None
+    claimed = manifest.revision if isinstance(manifest, Manifest) else None
+    facts = _Collector(app, ref or claimed).collect()
     facts = replace(facts, configuration=attempt(lambda: _delivered(facts)))
-    facts = follow_up(_with_artifact(facts))
+    facts = follow_up(_with_artifact(facts) if manifest is None else _with_manifest(facts, manifest))
     return replace(facts, age=attempt(lambda: _age(facts)), allow_older=allow_older)
 
 
@@ -98,6 +103,22 @@ def _is_built(store: ArtifactStore, key: str) -> bool:
     if built is not None:
         store.verify(built.record)
     return built is not None
+
+
+def _with_manifest(facts: Facts, manifest: Manifest | BlueGreenError) -> Facts:
+    """Return the facts with what is wrong with the artifact of CI that would be deployed."""
+    if isinstance(manifest, BlueGreenError):
+        return replace(facts, artifact=manifest)
+
+    def require_usable() -> None:
+        if isinstance(facts.source, Source):
+            require_revision(manifest, facts.source.revision)
+        for droplet, server in facts.read_servers():
+            if droplet == facts.builder:
+                require_perl(manifest, server.perl_key, droplet.label)
+
+    problem = attempt(require_usable)
+    return replace(facts, artifact=problem, is_built=problem is None)
 
 
 def read_runs(facts: Facts) -> list[Record]:

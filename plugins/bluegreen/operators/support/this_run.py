@@ -130,6 +130,11 @@ class ThisRun:
         """Whether absolute limits alone judge this run: a bad live release must not veto its replacement."""
         return self._is_set("emergency")
 
+    @property
+    def artifact(self) -> str | None:
+        """The SHA-256 of the artifact of CI that the run deploys, if it is to deploy one."""
+        return self.params["artifact"] if self._is_set("artifact") else None
+
     def _is_set(self, param: str) -> bool:
         """Whether the run has a parameter that its DAG has, too: Airflow accepts parameters of no DAG."""
         return bool(self.params.get(param)) and param in self.context["dag"].params

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from agent.droplet.manifest import Manifest
+from bluegreen.checks import revision
 from bluegreen.checks.facts import Facts, Source
 from bluegreen.checks.gather import collect
 from bluegreen.errors import BlueGreenError, SettingsError
@@ -107,3 +109,22 @@ def test_a_store_that_cannot_be_used_is_a_fact(monkeypatch: pytest.MonkeyPatch, 
     away = BlueGreenError("the artifact store is away")
     found = asked(monkeypatch, Store((KEY,), problems={what: away}))
     assert (found.store, found.is_built) == (away, False)
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ({}, None),
+        ({"revision": "d" * 40}, "the artifact is of dddddddddddd, not of bbbbbbbbbbbb"),
+        ({"perl": "5.38.2 x"}, "was built for 5.38.2 x, and green-1 (198.18.0.4) has 5.36.0 x86_64"),
+    ],
+)
+def test_an_artifact_of_ci_needs_no_build_and_has_to_fit(made: dict[str, str], why: str | None) -> None:
+    about = {"app": "app-my_perl_app", "revision": V2, "perl": "5.36.0 x86_64\n", "committed": 1, **made}
+    found = collect._with_manifest(facts(source=MAIN), Manifest(entries=(), **about))  # type: ignore[arg-type]
+    assert found.is_built is (why is None)
+    assert why is None or why in str(found.artifact)
+    said = [(one.severity, one.subject) for one in revision.artifact(found)]
+    assert [subject for _, subject in said] == (
+        [] if why is None else ["policy" if "revision" in made else "artifact"]
+    )
