@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.claims import refusals_explained
-from bluegreen.operators.support.droplet_job import DropletJobOperator, JobGoneError
+from bluegreen.operators.support.droplet_job import IdleDropletJobOperator, JobGoneError
 from bluegreen.operators.support.job_log import JobLog
 from bluegreen.operators.support.started import require_started
 from bluegreen.operators.support.this_run import MIGRATION_KEY
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bluegreen.traffic.agent_answers import StartedRelease
 
 
-class ExpandOperator(DropletJobOperator):
+class ExpandOperator(IdleDropletJobOperator):
     """Run ``migrations.expand`` once, with the new release on the first idle droplet."""
 
     kind = Phase.EXPAND.value
