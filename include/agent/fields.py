@@ -9,6 +9,7 @@ from typing import Any
 from agent.protocol import COLORS, AgentError, Code
 
 LINE, PATH, COLOR, REVISION = r"[^\x00-\x1f]{0,500}", r"/[!-~]{0,199}", "|".join(COLORS), r"[0-9a-f]{40}"
+PROGRAM = r"/[A-Za-z0-9._+/-]{1,200}"
 HOST = r"[A-Za-z0-9.:\[\]-]{1,260}"
 
 

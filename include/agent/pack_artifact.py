@@ -10,7 +10,6 @@ import argparse
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,9 +23,6 @@ from agent.droplet.links import may_be_linked_to
 from agent.droplet.perl_key import perl_key
 from agent.fields import REVISION
 from agent.protocol import AgentError, Code
-
-# Seconds for perl to report its version.
-PERL_SECONDS = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +67,7 @@ def pack_artifact(
     _require(re.fullmatch(REVISION, revision), f"{revision}: it is no revision of 40 hexadecimal digits")
     for leads_to in links.values():
         _require(may_be_linked_to(app, leads_to), f"{leads_to}: no link of a release may lead there")
-    built_for = perl_key(perl, _run)
+    built_for = perl_key(perl)
     _require(built_for, f"{perl} does not run here")
     with TemporaryDirectory(dir=out) as place:
         tree = Path(place) / "tree"
@@ -119,11 +115,6 @@ def _no_repository(directory: Path) -> Callable[[str, list[str]], list[str]]:
         return [".git"] if Path(place) == directory and ".git" in names else []
 
     return ignored
-
-
-def _run(*words: str) -> tuple[int, str]:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PERL_SECONDS, check=False)
-    return done.returncode, done.stdout
 
 
 def _require(met: object, otherwise: str) -> None:

@@ -11,7 +11,6 @@ from enum import Enum
 from typing import Any, TypedDict
 
 Json = dict[str, Any]
-
 COLORS = ("blue", "green")
 # The value of `live` in traffic.map while no color is.
 NOTHING = "none"
@@ -232,7 +231,7 @@ class BuildRequest(StepRequest):
 
     ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory
     in the repository. ``links`` are links that root adds to the release, by path: where a shared path, or a
-    delivered file, is at run time. ``packages`` has the Debian packages that are installed first.
+    delivered file, is. ``packages`` are Debian's. ``credentials``: the mirror's ``login`` and ``password``.
     """
 
     revision: str
@@ -242,6 +241,7 @@ class BuildRequest(StepRequest):
     perl: str
     packages: list[str]
     dependencies: Dependencies
+    credentials: dict[str, str] | None
     commands: list[list[str]]
     network: bool
     links: dict[str, str]
@@ -283,7 +283,7 @@ class Configuration(TypedDict):
 class InstallRequest(StepRequest):
     """The request of ``install``: ``artifact`` is null if the release is on the droplet already.
 
-    ``packages`` has the Debian packages that are installed first.
+    ``packages`` are Debian's, ``perl`` is the path of the app's perl.
     """
 
     release: str
@@ -291,6 +291,7 @@ class InstallRequest(StepRequest):
     artifact: SentFile | None
     configuration: Configuration
     packages: list[str]
+    perl: str
 
 
 class LoadRequest(StepRequest):

@@ -6,8 +6,8 @@ backslashes, ``#``, ``$`` and control characters.
 
 from __future__ import annotations
 
-# An app's id names a DAG, and with a prefix a Linux user, whose name has at most 32 characters.
-APP_ID = r"[a-z][a-z0-9_]{0,27}"
+# An app's id names a DAG, and with `build-` before it a Linux user, whose name has at most 32 characters.
+APP_ID = r"[a-z][a-z0-9_]{0,25}"
 
 # A full commit id, in small letters.
 REVISION = r"[0-9a-f]{40}"

@@ -21,7 +21,7 @@ from bluegreen.release.configuration import Secrets, make_configuration
 from bluegreen.release.jobs import JobReport, JobState
 from bluegreen.release.lifecycle_commands import command_program
 from bluegreen.release.release import build_program, build_unit, deploy_program, deploy_unit
-from bluegreen.release.system_names import BUILD_USER, system_name
+from bluegreen.release.system_names import build_user, system_name
 from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 from demo.app_settings import app_settings
@@ -29,7 +29,7 @@ from sandbox import Machine, Sandbox
 from tests.waiting import until
 
 APP = "my_perl_app"
-SYSTEM_NAME = system_name(APP)
+SYSTEM_NAME, BUILD_USER = system_name(APP), build_user(APP)
 ROOT = f"/opt/{SYSTEM_NAME}"
 
 SALT = "5a" * 32
@@ -150,7 +150,7 @@ class AppDroplet:
             number = max(self.token(), 1) if token is None else token
             self.call(Verb.RECEIVE, token=number, file=sent)
             self.machine.run(f"cat >{ROOT}/incoming/{sent['name']}", text=source.path.read_bytes())
-            program = build_program(app, revision, source.committed, sent)
+            program = build_program(app, revision, source.committed, sent, None)
         return self.start(build_unit(APP, revision), program, token=token)
 
     def build(self, revision: str, **changes: Mapping[str, Any]) -> tuple[Ended, Built | None]:
@@ -257,7 +257,7 @@ class AppDroplet:
             "kind": "app_server",
             "unit": f"{SYSTEM_NAME}.service",
             "files": [],
-            "users": [BUILD_USER, SYSTEM_NAME],
+            "users": [SYSTEM_NAME],
             "perl": "/usr/bin/perl",
             "tools": ["cpanm", "carton", "cc", "make"],
             "packages": [],

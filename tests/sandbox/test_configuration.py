@@ -14,9 +14,8 @@ from agent.release_name import revision_of
 from bluegreen.release.jobs import JobState
 from bluegreen.release.release import deploy_program, deploy_unit, failure_cause
 from bluegreen.release.service_unit import ServiceUnit
-from bluegreen.release.system_names import BUILD_USER
 from bluegreen.settings.delivered_files import DeliveredFile
-from tests.sandbox.app_droplet import APP, ROOT, SALT, SYSTEM_NAME, AppDroplet, Built, Ended
+from tests.sandbox.app_droplet import APP, BUILD_USER, ROOT, SALT, SYSTEM_NAME, AppDroplet, Built, Ended
 from tests.sandbox.releases import Commit
 from tests.unit.nasty_values import NASTY_VALUES
 from tests.waiting import until

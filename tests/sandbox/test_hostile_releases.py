@@ -18,7 +18,7 @@ from bluegreen.release.lifecycle_commands import Moment, command_program, hook_u
 from bluegreen.release.release import deploy_unit, failure_cause
 from bluegreen.settings.hooks import Hook
 from tests.facts_call import facts_command, facts_input
-from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet
+from tests.sandbox.app_droplet import APP, BUILD_USER, ROOT, SYSTEM_NAME, AppDroplet
 from tests.sandbox.releases import Commit, comes_back, refused, running
 from tests.waiting import until
 
@@ -101,12 +101,12 @@ def test_nothing_that_a_build_starts_outlives_it(droplet: AppDroplet, commit: Co
     revision = commit("stays", in_cpanfile(STAYS))
     try:
         running(droplet, revision)
-        assert droplet.machine.run("pgrep -l -u bluegreen-build", check=False).stdout == ""
+        assert droplet.machine.run(f"pgrep -l -u {BUILD_USER}", check=False).stdout == ""
         assert droplet.machine.run("ls /etc/ld.so.preload", check=False).stdout == ""
         owners = droplet.machine.run(f"find {ROOT}/current/ -not -user root -o -perm /022 -type f").stdout
         assert owners == ""
     finally:
-        droplet.machine.run("pkill -KILL -u bluegreen-build; rm -f /etc/ld.so.preload", check=False)
+        droplet.machine.run(f"pkill -KILL -u {BUILD_USER}; rm -f /etc/ld.so.preload", check=False)
 
 
 def test_a_branch_with_another_tarball_does_not_poison_the_dependencies_of_main(
@@ -159,6 +159,9 @@ FORBIDDEN = (
     "touch /var/lib/x",
     f"touch {ROOT}/cache/x",
     f"ls {ROOT}/incoming",
+    f"ls {ROOT}",
+    f"ls {ROOT}/activated",
+    f"cat {ROOT}/build.partial.d/tree/app.psgi",
     f"ls /var/lib/bluegreen/{SYSTEM_NAME}/configurations",
     "unshare --user true",
     "mount -t tmpfs none /tmp",
@@ -186,10 +189,44 @@ def test_build_load_and_hooks_are_in_one_cage(droplet: AppDroplet, commit: Commi
     assert report.state is JobState.SUCCESS, report.lines
     assert report.lines.count("TRIED") == 2
     assert [line for line in report.lines if line.startswith("CAN")] == []
+    # Longer than a word of a command may be.
+    droplet.machine.run("cat >/etc/tries.sh", text=TRIES)
     for user in ("app", "build"):
-        assert hook(
-            droplet, Hook.model_validate({"command": ["sh", "-c", TRIES.replace("\n", "; ")], "user": user})
-        ) == ("TRIED",)
+        command = Hook.model_validate({"command": ["sh", "/etc/tries.sh"], "user": user})
+        assert hook(droplet, command) == ("TRIED",)
+
+
+# What one app must not read of another one, and what its own user reads there.
+PRIVATE = (
+    f"{ROOT}/current/app.psgi",
+    f"{ROOT}/current/{TINY}",
+    f"{ROOT}/releases",
+    f"/var/lib/{SYSTEM_NAME}",
+)
+
+
+def test_one_app_finds_nothing_of_another_one_on_the_same_droplet(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    running(droplet, revisions["v1"])
+    reads = {path: f"tar -cf /dev/null {path} 2>&1" for path in (*PRIVATE, f"{ROOT}/cache")}
+
+    def can_read(user: str) -> list[str]:
+        found = {path: ["runuser", "-u", user, "--", "sh", "-c", command] for path, command in reads.items()}
+        return [
+            path for path, words in found.items() if not droplet.machine.run(words, check=False).returncode
+        ]
+
+    assert can_read(SYSTEM_NAME) == list(PRIVATE)
+    assert can_read(BUILD_USER) == [f"{ROOT}/cache"]
+    others = ("app-other", "build-other")
+    for user in others:
+        droplet.machine.run(["useradd", "--system", "--user-group", user])
+    try:
+        assert [can_read(user) for user in others] == [[], []]
+    finally:
+        for user in others:
+            droplet.machine.run(["userdel", user])
 
 
 # Asks for a page of memory that is both writable and executable, by mmap as x86_64 calls it.

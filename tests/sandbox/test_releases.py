@@ -16,6 +16,7 @@ from bluegreen.release.release import deploy_unit, failure_cause
 from sandbox import Sandbox
 from tests.sandbox.app_droplet import APP, ROOT, SYSTEM_NAME, AppDroplet, created
 from tests.sandbox.releases import Commit, comes_back, refused, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
@@ -71,6 +72,32 @@ def test_unchanged_dependencies_are_not_built_again(droplet: AppDroplet, revisio
     assert second is not None
     assert second.digest != first.digest
     assert droplet.must_build(revisions["v1"]) == first, "the same source makes the same bytes"
+
+
+# A package that is never configured, until a file says that it may be.
+MAKE_PACKAGE = """
+mkdir --parents /root/slow/DEBIAN && cd /root/slow/DEBIAN || exit 1
+printf '%s\n' 'Package: slow' 'Version: 1' 'Architecture: all' 'Maintainer: x <x@example.com>' \
+    'Description: slow' >control
+printf '%s\n' '#!/bin/sh' 'touch /run/configuring' '[ -e /run/quick ] || exec sleep infinity' >postinst
+chmod 755 postinst
+dpkg-deb --build /root/slow /root/slow.deb
+systemd-run --quiet --unit=killed dpkg --install /root/slow.deb
+"""
+
+
+def test_a_deploy_goes_on_after_a_job_that_was_killed_inside_apt(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    machine = droplet.machine
+    machine.run(MAKE_PACKAGE)
+    until(lambda: machine.run("ls /run/configuring", check=False).stdout, "the package is being configured")
+    machine.run("systemctl kill --signal=KILL killed; touch /run/quick")
+    interrupted = machine.run("apt-get install --simulate hello 2>&1", check=False).stdout
+    assert "dpkg was interrupted" in interrupted
+    running(droplet, revisions["v1"], fleet={"packages": ["hello"]})
+    shown = machine.run("dpkg-query --show --showformat='${Status}\n' hello slow").stdout
+    assert shown.splitlines() == ["install ok installed"] * 2
 
 
 def test_release_that_does_not_compile_is_refused(droplet: AppDroplet, revisions: dict[str, str]) -> None:

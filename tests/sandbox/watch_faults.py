@@ -321,15 +321,6 @@ FAULTS = [
         "carton", "error", BLUE, "carton is not installed", on=BLUE, **moved("/usr/bin/carton"), stops=True
     ),
     Fault(
-        "build user",
-        "error",
-        BLUE,
-        "the user bluegreen-build does not exist",
-        on=BLUE,
-        **renamed("bluegreen-build"),
-        stops=True,
-    ),
-    Fault(
         "app user",
         "error",
         BLUE,

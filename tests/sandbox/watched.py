@@ -156,7 +156,7 @@ class Watched:
             sent = ArtifactFile(name="source.tar.gz", sha256=source.sha256, size=source.size)
             transfer = FileTransfer(job.agent, APP, job.token, 60)
             transfer.put(source.path, sent)
-            program = build_program(self.app, revision, source.committed, sent.sent)
+            program = build_program(self.app, revision, source.committed, sent.sent, None)
             answer = BuildAnswer.parse(self._done(job, program).answers.get("build"), revision)
             transfer.get(answer.artifact, file)
             job.end()

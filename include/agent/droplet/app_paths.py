@@ -10,7 +10,7 @@ from agent.paths import Paths
 from agent.protocol import Json
 
 # What an app is called on a droplet: also its user and its systemd unit.
-APP = r"app-[a-z][a-z0-9_]{0,27}"
+APP = r"app-[a-z][a-z0-9_]{0,25}"
 
 
 @dataclass(frozen=True)

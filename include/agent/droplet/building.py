@@ -25,19 +25,20 @@ from agent.droplet.jobs import Job
 from agent.droplet.links import may_be_linked_to
 from agent.droplet.manifest import PLACE, Manifest, scan
 from agent.droplet.packages import install_packages
-from agent.droplet.perl_key import perl_key
+from agent.droplet.perl_key import perl_key, require_roots
 from agent.droplet.receiving import received, sent_file
 from agent.droplet.reserve import check_room
 from agent.droplet.running import USER
+from agent.droplet.users import let_in, make_build_user, require_user
 from agent.droplet.workspace import RunCaged, Workspace, beneath
-from agent.fields import REVISION, number, text
+from agent.fields import PROGRAM, REVISION, number, text
 from agent.protocol import AgentError, Code, Dependencies, Json, SentFile
 from agent.system import remove_tree
 
-# A program's path, and the app's directory in the repository.
-PROGRAM, DIRECTORY = r"/[A-Za-z0-9._+/-]{1,200}", r"[^\x00-\x1f\x7f]{1,1000}"
-# A mirror's URL: what can be a word of cpanm's options without quotes.
-MIRROR = r"https?://[^\s\"'\\$`]{1,500}"
+# The app's directory in the repository.
+DIRECTORY = r"[^\x00-\x1f\x7f]{1,1000}"
+# A mirror's URL, in which nobody's password may stand.
+MIRROR = r"https?://[^\s@/?#]{1,300}(/[^\s?#]{0,500})?"
 FEATURE = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}"
 MOST_COMMANDS = 50
 # What npm, make and others may need besides the cage: node makes code at run time.
@@ -73,6 +74,7 @@ class Build:
     perl: str
     packages: list[str]
     dependencies: Dependencies
+    credentials: dict[str, str] | None
     commands: list[list[str]]
     network: bool
     links: dict[str, str]
@@ -96,6 +98,7 @@ class Build:
             perl=text(request, "perl", PROGRAM),
             packages=_texts(request, "packages", r"[^\x00-\x1f]{1,100}"),
             dependencies=_dependencies(request.get("dependencies")),
+            credentials=_credentials(request.get("credentials")),
             commands=_commands(request.get("commands")),
             network=request.get("network") is True,
             links=_links(job.app, request.get("links")),
@@ -129,15 +132,12 @@ class Build:
 
     def _preflight(self) -> None:
         app = self.space.app
-        for user in (self.space.user, app.name):
-            try:
-                pwd.getpwnam(user)
-            except KeyError:
-                raise AgentError(Code.FAILED, f"the user {user} does not exist on this droplet") from None
+        require_user(app.name)
+        make_build_user(self.space.user)
+        let_in(self._cache, pwd.getpwnam(self.space.user).pw_gid)
         check_room(app)
         install_packages(self.packages)
-        if not os.access(self.perl, os.X_OK):
-            raise AgentError(Code.FAILED, f"{self.perl} is not installed on this droplet")
+        require_roots(self.perl)
         tools = {NONE: [], CPANM: [cpanm_of(self.perl)], CARTON: [cpanm_of(self.perl), "carton"]}
         for tool in tools[self.dependencies["installer"]]:
             if not shutil.which(tool):
@@ -163,7 +163,7 @@ class Build:
             if self.dependencies["installer"] != NONE:
                 print("there is no cpanfile, so no dependencies are installed", flush=True)
             return None
-        cache = self.space.app.root / "cache"
+        cache = self._cache
         key = sets.key_of(*self._key_parts(needs), *self._made_from(app, needs))
         if (cache / key).is_dir():
             print("dependencies are unchanged", flush=True)
@@ -171,17 +171,28 @@ class Build:
             return cache / key
         print("installing dependencies", flush=True)
         installer = Installer(
-            self.space, self.dependencies, needs, self.perl, self.root, self.committed, self.network
+            self.space,
+            self.dependencies,
+            self.credentials,
+            needs,
+            self.perl,
+            self.root,
+            self.committed,
+            self.network,
         )
         kept = sets.keep(cache, key, installer.install())
+        # Commands find the same home whether or not dependencies had to be installed.
+        self.space.make_home()
         sets.prune(cache, key)
         return kept
 
+    @property
+    def _cache(self) -> Path:
+        return self.space.app.root / "cache"
+
     def _key_parts(self, needs: Needs) -> tuple[str, dict[str, Any]]:
-        mirror = sets.without_password(self.dependencies["mirror"])
         settings = {
             **self.dependencies,
-            "mirror": mirror,
             "packages": sorted(self.packages),
             "perl": self.perl,
             # Two apps of one repository may have their links lead to the same files.
@@ -195,13 +206,7 @@ class Build:
 
     @cached_property
     def _perl_key(self) -> str:
-        """See :mod:`agent.droplet.perl_key`. The perl of the settings is not for root to run."""
-
-        def run(*words: str) -> tuple[int, str]:
-            done = self.space.run("perl", words, Path("/"))
-            return done.status, done.output
-
-        key = perl_key(self.perl, run)
+        key = perl_key(self.perl)
         if not key:
             raise AgentError(Code.FAILED, f"{self.perl} does not run on this droplet")
         return key
@@ -227,6 +232,7 @@ class Build:
                 command,
                 app,
                 writes=[self.space.tree],
+                hides=sets.sets_in(self._cache, local),
                 environment=environment,
                 network=self.network,
                 properties=_FOR_COMMANDS,
@@ -296,6 +302,15 @@ def _dependencies(value: object) -> Dependencies:
         "mirror": None if value.get("mirror") is None else text(value, "mirror", MIRROR),
         "run_tests": value.get("run_tests") is True,
     }
+
+
+def _credentials(value: object) -> dict[str, str] | None:
+    """Return the credentials of a request; an error does not show them."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("login", "password")):
+        return {"login": value["login"], "password": value["password"]}
+    raise AgentError(Code.BAD_REQUEST, "credentials: they are not usable")
 
 
 def _commands(value: object) -> list[list[str]]:

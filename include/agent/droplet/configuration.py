@@ -8,7 +8,6 @@ allow.
 from __future__ import annotations
 
 import base64
-import grp
 import os
 import re
 import secrets
@@ -20,6 +19,7 @@ from agent.configuration import MOST_FILES, check_configuration, configuration_d
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.mask import environment_in
 from agent.droplet.tree import read_regular
+from agent.droplet.users import group_of
 from agent.protocol import AgentError, Code, Configuration, ConfigurationFile
 from agent.system import remove_tree, sync_directory, write_atomically
 
@@ -78,7 +78,7 @@ def digest_on_disk(directory: Path) -> str:
 
 
 def _write(app: AppPaths, directory: Path, configuration: Configuration) -> None:
-    group = _group_of(app)
+    group = group_of(app)
     # systemd reads as root what is below; nobody else has to know what there is.
     app.configurations.mkdir(mode=0o700, parents=True, exist_ok=True)
     app.configurations.chmod(0o700)
@@ -101,13 +101,6 @@ def _make_readable(directory: Path, group: int) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
     os.chown(directory, -1, group)
     directory.chmod(0o750)
-
-
-def _group_of(app: AppPaths) -> int:
-    try:
-        return grp.getgrnam(app.name).gr_gid
-    except KeyError:
-        raise AgentError(Code.FAILED, f"the group {app.name} does not exist on this droplet") from None
 
 
 def _delivered(files: Path) -> Iterator[ConfigurationFile]:

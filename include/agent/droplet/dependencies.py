@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from agent.droplet.tree import sha256_of, sync, target_of, walk
 from agent.protocol import AgentError, Code
@@ -136,14 +135,6 @@ def _described(path: Path, about: os.stat_result) -> bytes:
     return b"d"
 
 
-def without_password(url: str | None) -> str | None:
-    """Return a mirror's URL without user and password, which do not change what it has."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def keep(cache: Path, key: str, installed: Path) -> Path:
     """Move a set of dependencies, which is root's, into the cache, and return where it is."""
     kept = cache / key
@@ -155,14 +146,21 @@ def keep(cache: Path, key: str, installed: Path) -> Path:
     return kept
 
 
+def sets_in(cache: Path, besides: Path | None = None) -> list[Path]:
+    """Return the sets of dependencies in the cache.
+
+    :param besides: the one that is left out.
+    """
+    found = (path for path in cache.iterdir() if path.name != DISTRIBUTIONS and ".partial." not in path.name)
+    return sorted(path for path in found if path != besides)
+
+
 def prune(cache: Path, key: str) -> None:
     """Remove the sets, and the tarballs, that were not used for the longest time.
 
     :param key: of the set that is in use.
     """
-    others = (DISTRIBUTIONS, key)
-    sets = [path for path in cache.iterdir() if path.name not in others and ".partial." not in path.name]
-    for path in sorted(sets, key=_used, reverse=True)[KEPT_SETS - 1 :]:
+    for path in sorted(sets_in(cache, cache / key), key=_used, reverse=True)[KEPT_SETS - 1 :]:
         # Renamed first: what is half removed must not look like a set.
         partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial.", dir=cache))
         path.rename(partial / "old")

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from pathlib import Path
 from agent.droplet import dependencies as sets
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.dependencies import CARTON, SNAPSHOT, VENDORED, Needs
+from agent.droplet.fetch_distributions import DAMAGED
 from agent.droplet.inspection import take_over
 from agent.droplet.mirrors import default_mirror
 from agent.droplet.tree import read_regular, sync, walk
 from agent.droplet.workspace import Workspace, beneath
 from agent.protocol import AgentError, Code, Dependencies
-from agent.system import digest, remove_tree, write_atomically
+from agent.system import digest, remove_tree
 
 INDEX = "modules/02packages.details.txt.gz"
 # Below a mirror's authors/id, as in `E/ET/ETHER/Try-Tiny-0.31.tar.gz`.
@@ -32,6 +34,7 @@ DISTRIBUTION = r"[A-Z]/[A-Z]{2}/[A-Z][A-Z0-9-]*(?:/[\w+-][\w.+-]*)+"
 _PATHNAME = re.compile(rf"^ {{4}}pathname: ({DISTRIBUTION})$", re.MULTILINE | re.ASCII)
 # Bytes of a snapshot, and distributions in it.
 LARGEST_SNAPSHOT, MOST_DISTRIBUTIONS = 16 << 20, 5000
+LARGEST_LIST = 4 << 20
 # Not every version of cpanm has an exit status for each of them.
 _FAILED = re.compile(
     r"^! (?:Failed to fetch|Couldn't find|Installing|Configure failed|Bailing out)", re.MULTILINE
@@ -49,14 +52,14 @@ _SAME_ORDER = {"PERL_HASH_SEED": "0", "PERL_PERTURB_KEYS": "0"}
 
 def kept_tarballs(app: AppPaths, url: str) -> Path:
     """Return the directory of the tarballs that are kept of a mirror; what another one has may differ."""
-    name = digest((sets.without_password(url) or "").encode())[:16]
-    return app.root / "cache" / sets.DISTRIBUTIONS / name
+    return app.root / "cache" / sets.DISTRIBUTIONS / digest(url.encode())[:16]
 
 
 @dataclass(frozen=True)
 class Installer:
     """Installs what an app needs.
 
+    :param credentials: ``login`` and ``password`` for the mirror, or None; the repository never sees them.
     :param perl: the path of the perl that the app runs with.
     :param root: the app's directory in the repository.
     :param committed: the commit's date.
@@ -65,6 +68,7 @@ class Installer:
 
     workspace: Workspace
     settings: Dependencies
+    credentials: dict[str, str] | None
     needs: Needs
     perl: str
     root: str
@@ -98,6 +102,11 @@ class Installer:
     def _asks_mirror(self) -> bool:
         """Whether cpanm itself fetches tarballs, because nobody knows before which ones it needs."""
         return not self._is_carton and not self.needs.is_vendored
+
+    @property
+    def _not_in_key(self) -> list[Path]:
+        """What a program of the repository must not find: it is no part of what the set is named by."""
+        return [self.workspace.tree, *sets.sets_in(self.workspace.app.root / "cache")]
 
     def _copy(self) -> None:
         space = self.workspace
@@ -142,7 +151,16 @@ class Installer:
         if self.needs.is_vendored:
             return [f"file://{self.directory / VENDORED}"]
         kept = self._kept
-        self._fetch(self._distributions() if self._is_carton else [INDEX])
+        if self._is_carton:
+            self._fetch(self._distributions())
+        elif self.credentials is not None:
+            raise AgentError(
+                Code.FAILED,
+                "cpanm runs the repository's code while it asks the mirror, so it is not given the password: "
+                "use carton",
+            )
+        else:
+            self._fetch([INDEX], self._known())
         if self._asks_mirror and self._url.startswith("https:") and not shutil.which("wget"):
             # Perl's own client does not look at certificates in all versions.
             raise AgentError(
@@ -152,7 +170,7 @@ class Installer:
 
     @cached_property
     def _url(self) -> str:
-        """The URL of the mirror; it may have a password."""
+        """The URL of the mirror."""
         return self.settings["mirror"] or self._default_mirror()
 
     def _default_mirror(self) -> str:
@@ -183,35 +201,53 @@ class Installer:
             raise AgentError(Code.FAILED, f"{SNAPSHOT} has more than {MOST_DISTRIBUTIONS} distributions")
         return [f"authors/id/{path}" for path in found if ".." not in path]
 
-    def _fetch(self, paths: Sequence[str]) -> None:
+    def _known(self) -> list[str]:
+        """Return the paths of all tarballs that are kept of the mirror."""
+        return [path for path, about in walk(self._kept) if path != INDEX and stat.S_ISREG(about.st_mode)]
+
+    def _fetch(self, paths: Sequence[str], known: Sequence[str] = ()) -> None:
         """Fetch what is not kept yet, as the build user, but where nothing of the repository runs.
 
+        What is kept and damaged is fetched anew, or is dropped if the mirror does not have it any more.
+
+        :param known: what is kept, and may be used besides ``paths``.
         :raises AgentError: with the code ``failed`` if the mirror cannot be asked.
         """
         space, kept = self.workspace, self._kept
-        known = {path for path in paths if path != INDEX and (kept / path).is_file()}
-        for path in known:
+        used = {path for path in paths if path != INDEX and (kept / path).is_file()}
+        for path in used:
             os.utime(kept / path)
-        wanted = [path for path in paths if path not in known]
-        if not wanted:
-            return
-        print(f"fetching {len(wanted)} files from the mirror", flush=True)
-        fetched, question = space.path / "fetched", space.path / "fetch.json"
+        wanted, known = [path for path in paths if path not in used], sorted(used.union(known))
+        if wanted:
+            print(f"fetching {len(wanted)} files from the mirror", flush=True)
+        fetched = space.path / "fetched"
         remove_tree(fetched)
         space.give(fetched)
-        request = {"mirror": self._url, "paths": wanted, "directory": str(fetched)}
-        write_atomically(question, json.dumps(request).encode())
+        request = {
+            "mirror": self._url,
+            "credentials": self.credentials,
+            "paths": wanted,
+            "directory": str(fetched),
+            "kept": str(kept),
+            "known": known,
+        }
         command = [sys.executable, "-I", "-B", str(space.program("fetch_distributions.py"))]
-        with question.open("rb") as stdin:
+        # In memory, because a disk is no place for a password.
+        with os.fdopen(os.memfd_create("request"), "w+b") as stdin:
+            stdin.write(json.dumps(request).encode())
+            stdin.seek(0)
             done = space.run("fetch", command, fetched, writes=[fetched], network=True, stdin=stdin)
         if done.status != 0:
             raise space.failed("cannot install the dependencies", done.output)
         take_over(fetched)
+        damaged = _damaged(fetched).intersection(known)
         sync(fetched)
-        for path in wanted:
+        for path in [*wanted, *damaged]:
             if (fetched / path).is_file():
                 (kept / path).parent.mkdir(parents=True, exist_ok=True)
                 (fetched / path).replace(kept / path)
+            elif path in damaged:
+                (kept / path).unlink()
 
     def _write_helpers(self) -> None:
         """Write the files that cpanm finds modules and requirements in, as the build user."""
@@ -223,16 +259,16 @@ class Installer:
             command = [DEBIAN_PERL, str(space.program("meta_cpanfile.pl")), self.needs.meta, *features]
         else:
             return
-        done = space.run("helper", command, self.directory, writes=[space.dependencies])
+        done = space.run(
+            "helper", command, self.directory, writes=[space.dependencies], hides=self._not_in_key
+        )
         if done.status != 0:
             name = SNAPSHOT if self._is_carton else self.needs.meta
             raise space.failed(f"cannot read {name}", done.output)
 
     def _run_cpanm(self, mirrors: Sequence[str]) -> None:
         space, local = self.workspace, self.directory / LOCAL
-        # A mirror's password is in a file that systemd reads as root: others can see the words of a command.
-        secrets = space.path / "cpanm.environment"
-        write_atomically(secrets, f'PERL_CPANM_OPT="--mirror {" --mirror ".join(mirrors)}"\n'.encode())
+        asked = [f"--mirror={mirror}" for mirror in mirrors]
         environment = {
             **_SAME_ORDER,
             "PERL_CPANM_HOME": str(space.home / ".cpanm"),
@@ -240,12 +276,12 @@ class Installer:
         }
         done = space.run(
             "dependencies",
-            [self.perl, cpanm_of(self.perl), *self._options(), f"-L{local}", "--installdeps", "."],
+            [self.perl, cpanm_of(self.perl), *self._options(), *asked, f"-L{local}", "--installdeps", "."],
             self.directory,
             writes=[space.dependencies],
+            hides=self._not_in_key,
             environment=environment,
             network=self._asks_mirror or self.network,
-            properties=[f"EnvironmentFile={secrets}"],
         )
         if done.status != 0 or _FAILED.search(done.output):
             raise space.failed("cannot install the dependencies", done.output + self._log())
@@ -290,6 +326,15 @@ class Installer:
             return
         except (AgentError, OSError) as error:
             print(f"the tarballs are not kept: {error}", flush=True)
+
+
+def _damaged(fetched: Path) -> set[str]:
+    """Return which of the tarballs that are kept are not whole."""
+    try:
+        found = json.loads(read_regular(fetched / DAMAGED, LARGEST_LIST))
+    except (OSError, ValueError):
+        return set()
+    return {one for one in found if isinstance(one, str)} if isinstance(found, list) else set()
 
 
 def cpanm_of(perl: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
 import secrets
 
 from agent.call import Call
@@ -16,9 +15,11 @@ from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
 from agent.droplet.manifest import LINK, Manifest, verify
 from agent.droplet.packages import install_packages
+from agent.droplet.perl_key import perl_key, require_roots, shown_key
 from agent.droplet.receiving import received, sent_file
 from agent.droplet.reserve import check_room
-from agent.fields import text, words
+from agent.droplet.users import STATE_MODE, require_user
+from agent.fields import PROGRAM, text, words
 from agent.protocol import AgentError, Code, Json
 from agent.release_name import DIGEST, RELEASE, release_name, revision_of
 from agent.system import remove_tree, sync_directory
@@ -46,28 +47,17 @@ def install(call: Call, request: Json) -> Json:
     app, digest, release = job.app, text(request, "digest", DIGEST), text(request, "release", RELEASE)
     if release != release_name(revision_of(release), digest):
         raise AgentError(Code.BAD_REQUEST, f"release: {release} is not of the digest {digest}")
-    require_user(app)
+    require_user(app.name)
     # Deploys that fail one after another must not fill the disk with what they have left.
     Activated(app).remove_failed(release)
     check_room(app)
     install_packages(packages)
     is_there = (app.releases / release).is_dir()
     manifest = _checked(app, release, digest) if is_there else _unpacked(call, app, request)
+    _require_same_perl(manifest, text(request, "perl", PROGRAM))
     _make_shared(job, manifest)
     install_configuration(app, request["configuration"])
     return {"unpacked": not is_there}
-
-
-def require_user(app: AppPaths) -> None:
-    """Make sure that the app's user exists.
-
-    :raises AgentError: with the code ``failed``.
-    """
-    try:
-        pwd.getpwnam(app.name)
-    except KeyError:
-        message = f"the user {app.name} does not exist on this droplet"
-        raise AgentError(Code.FAILED, message) from None
 
 
 def _checked(app: AppPaths, release: str, digest: str) -> Manifest:
@@ -93,6 +83,21 @@ def _unpacked(call: Call, app: AppPaths, request: Json) -> Manifest:
     return manifest
 
 
+def _require_same_perl(manifest: Manifest, perl: str) -> None:
+    """Make sure that the release's compiled modules fit: they were built with a perl on another droplet.
+
+    :raises AgentError: with the code ``failed``.
+    """
+    require_roots(perl)
+    key = perl_key(perl)
+    if key != manifest.perl:
+        raise AgentError(
+            Code.FAILED,
+            f"the release was built with {shown_key(manifest.perl)}, and this droplet has {shown_key(key)}: "
+            "give the droplets of a color the same image and Debian packages",
+        )
+
+
 def _make_shared(job: Job, manifest: Manifest) -> None:
     """Make the directories of the app's state that the release has links to.
 
@@ -104,7 +109,7 @@ def _make_shared(job: Job, manifest: Manifest) -> None:
     if not targets:
         return
     command = ["/usr/bin/mkdir", "-p", "-m", "0750", "--", *sorted(targets)]
-    properties = (*MAKES_DIRECTORIES, f"StateDirectory={app.name}")
+    properties = (*MAKES_DIRECTORIES, f"StateDirectory={app.name}", STATE_MODE)
     done = run_caged(job.unit, "shared", app.name, properties, command)
     if done.status != 0:
         cause = failure_cause(done.output)

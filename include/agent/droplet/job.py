@@ -17,6 +17,7 @@ from agent.droplet.claims import Claims, remove_leftovers, token_in
 from agent.droplet.jobs import LARGEST_ANSWERS, Job
 from agent.droplet.receiving import make_directories, sent_file
 from agent.droplet.reserve import is_full, keep_room, make_room, no_space
+from agent.droplet.users import group_of, let_in, require_user
 from agent.protocol import AgentError, Code, Json, Verb
 from agent.system import write_atomically
 
@@ -95,8 +96,12 @@ def _frame(call: Call, this: Job, steps: list[tuple[Verb, Json]]) -> Iterator[No
     with _turn(call, this):
         app = this.app
         make_directories(app)
-        for directory in (app.releases, app.root / "cache", app.root / "activated"):
-            directory.mkdir(exist_ok=True)
+        require_user(app.name)
+        let_in(app.releases, group_of(app))
+        # Of the cache a build lets its user in.
+        for directory in (app.root / "cache", app.root / "activated"):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        (app.root / "activated").chmod(0o700)
         token = token_in(this.directory / "token")
         with Claims(app, call.deadline).held(token, "nothing was changed"):
             # This job has its turn, so what is half done is nobody's.

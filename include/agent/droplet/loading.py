@@ -9,11 +9,11 @@ from agent.call import Call
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.caged import run_caged
 from agent.droplet.failure_cause import failure_cause
-from agent.droplet.installing import require_user
 from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
 from agent.droplet.local_cage import local_properties
 from agent.droplet.reserve import is_full, no_space
+from agent.droplet.users import STATE_MODE, require_user
 from agent.fields import number, text, words
 from agent.protocol import AgentError, Code, Json
 from agent.release_name import RELEASE
@@ -41,13 +41,13 @@ def load(call: Call, request: Json) -> Json:
     release, timeout = text(request, "release", RELEASE), number(request, "timeout", 1, LONGEST_LOAD)
     app, properties = job.app, words(request, "properties")
     directory = app.releases / release
-    require_user(app)
+    require_user(app.name)
     if not command or not directory.is_dir():
         raise AgentError(Code.FAILED, f"the release {release} is not on this droplet")
     require_environment(app, properties)
     say("loading the app")
     local = local_properties(str(app.paths.units / f"{app.service}.d/local.conf"), properties)
-    limits = (f"StateDirectory={app.name}", f"RuntimeMaxSec={timeout + UNIT_AFTER:g}")
+    limits = (f"StateDirectory={app.name}", STATE_MODE, f"RuntimeMaxSec={timeout + UNIT_AFTER:g}")
     limited = ["/usr/bin/timeout", f"--kill-after={KILL_AFTER}", f"{timeout:g}", *command]
     began = since_boot()
     done = run_caged(job.unit, "load", app.name, (*properties, *local, *limits), limited)

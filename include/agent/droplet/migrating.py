@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from agent.call import Call
 from agent.droplet.caged import run_caged
-from agent.droplet.installing import require_user
 from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
 from agent.droplet.loading import require_environment
 from agent.droplet.local_cage import local_properties
 from agent.droplet.reserve import is_full, no_space
+from agent.droplet.users import require_user
 from agent.fields import number, text, words
 from agent.migration import LONGEST_COMMAND, MOST_COMMANDS, MigrateAnswer, RanCommand
 from agent.protocol import AgentError, Code, Json, Verb
@@ -50,7 +50,7 @@ def migrate(call: Call, request: Json) -> Json:
     phase, properties = text(request, "phase", PHASES), words(request, "properties")
     timeout, commands = number(request, "timeout", 1, LONGEST_COMMAND), _commands(request)
     app = job.app
-    require_user(app)
+    require_user(app.name)
     if not (app.releases / release).is_dir():
         raise AgentError(Code.FAILED, f"the release {release} is not on this droplet")
     require_environment(app, properties)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from agent.droplet.perl_key import Run
+Run = Callable[..., "tuple[int, str]"]
 
 # Carton is Debian's, so Debian's perl runs it.
 _ASK = ("/usr/bin/perl", "-MCarton::Mirror", "-e", r'print Carton::Mirror->default->url, "\n"')
@@ -15,7 +16,7 @@ def default_mirror(run: Run) -> str:
 
     Carton's own default is plain http, where anybody on the way may answer.
 
-    :param run: runs a program, see :func:`agent.droplet.perl_key.perl_key`.
+    :param run: runs a program, given its words; returns its exit status and what it wrote.
     """
     status, output = run(*_ASK)
     found = re.fullmatch(r"https?://([!-~]+)", output.strip())

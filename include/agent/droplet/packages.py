@@ -18,13 +18,22 @@ LOCK_SECONDS = 300.0
 # Seconds for one run of a program, downloads included.
 APT_SECONDS = 1800.0
 _PAUSE = 2.0
-_IS_LOCKED = re.compile(r"Could not get lock|is another process using it|Unable to lock")
-# Nobody is there to answer a question, and no service may be restarted: the app's is another step's.
+_IS_LOCKED = re.compile(
+    r"Could not get lock|is another process using it|Unable to lock|was locked by another process"
+)
+# What apt says after dpkg was killed: of packages that are not configured, and of some that are not unpacked.
+_IS_INTERRUPTED = re.compile(r"dpkg was interrupted|--fix-broken")
+# Nobody is there to answer a question, and no service may be restarted: the app's is another step's. Ubuntu
+# installs needrestart, which restarts them unless this variable is set (needrestart(1), since version 3.0).
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
+# A configuration file that somebody has changed stays as it is.
+_KEEP_FILES = ("--force-confdef", "--force-confold")
 
 
 def install_packages(packages: Sequence[str]) -> None:
     """Install those of some Debian packages that are missing; another run of apt is waited for.
+
+    A run that was killed, such as that of an earlier job, is brought to its end first.
 
     :raises AgentError: with the code ``bad_request`` for a name that is none; with ``failed`` and apt's own
         line if they cannot be installed.
@@ -42,11 +51,13 @@ def install_packages(packages: Sequence[str]) -> None:
     print(f"installing the Debian packages {' '.join(wanted)}", flush=True)
     end = since_boot() + LOCK_SECONDS
     command = ("install", "--no-install-recommends", "--", *wanted)
-    status, output = _patiently(end, *command)
+    status, output = _patiently(end, *_apt_get(*command))
     if status != 0:
+        if _IS_INTERRUPTED.search(output):
+            _repair(end)
         # The lists of an image are those of the day when it was made.
-        _patiently(end, "update")
-        status, output = _patiently(end, *command)
+        _patiently(end, *_apt_get("update"))
+        status, output = _patiently(end, *_apt_get(*command))
     if status != 0:
         raise AgentError(
             Code.FAILED, f"cannot install the Debian packages {' '.join(wanted)}: {_cause(output)}"
@@ -63,17 +74,38 @@ def missing_packages(packages: Sequence[str]) -> list[str]:
     return [name for name in packages if name not in installed]
 
 
-def _patiently(end: float, *words: str) -> tuple[int, str]:
-    """Run apt-get, again while another program installs something; its exit status and what it wrote."""
+def _repair(end: float) -> None:
+    """Bring to its end what a run of dpkg has left that was killed; nothing is removed.
+
+    :raises AgentError: with the code ``failed`` if that cannot be done.
+    """
+    print("an earlier installation was interrupted, and is brought to its end", flush=True)
+    for command in (
+        ("dpkg", *_KEEP_FILES, "--configure", "-a"),
+        _apt_get("--fix-broken", "--no-remove", "install"),
+    ):
+        status, output = _patiently(end, *command)
+        # What is not unpacked yet keeps the first from configuring the rest; the second unpacks it.
+        if status != 0 and command[0] != "dpkg":
+            raise AgentError(
+                Code.FAILED,
+                "an earlier installation of Debian packages was interrupted on this droplet, and cannot be "
+                f"brought to its end: {_cause(output)}; run dpkg --configure -a there",
+            )
+
+
+def _patiently(end: float, *command: str) -> tuple[int, str]:
+    """Run a program, again while another one installs something; its exit status and what it wrote."""
     while True:
-        status, output = _apt_get(*words)
+        status, output = _output(*command)
         if status == 0 or since_boot() > end or not _IS_LOCKED.search(output):
             return status, output
         time.sleep(_PAUSE)
 
 
-def _apt_get(*words: str) -> tuple[int, str]:
-    return _output("apt-get", "--assume-yes", "--quiet", "--option=Dpkg::Use-Pty=0", *words)
+def _apt_get(*words: str) -> tuple[str, ...]:
+    keep = (f"--option=Dpkg::Options::={one}" for one in _KEEP_FILES)
+    return ("apt-get", "--assume-yes", "--quiet", *keep, "--option=Dpkg::Use-Pty=0", *words)
 
 
 def _output(*command: str) -> tuple[int, str]:

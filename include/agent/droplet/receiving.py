@@ -44,8 +44,12 @@ def receive(call: Call, request: Json) -> Json:
 
 
 def make_directories(app: AppPaths) -> None:
-    """Make the directories of an app's files in transit, which only root may read."""
-    app.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    """Make the directories of an app's files in transit, which only root may read.
+
+    Whoever may read something else of the app's finds it by its name: nobody can list what there is.
+    """
+    app.root.mkdir(parents=True, exist_ok=True)
+    app.root.chmod(0o711)
     for directory in (app.incoming, app.outgoing):
         directory.mkdir(mode=0o700, exist_ok=True)
 

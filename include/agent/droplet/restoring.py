@@ -6,10 +6,10 @@ from agent.call import Call
 from agent.droplet.activated import Activated
 from agent.droplet.activation import Activation
 from agent.droplet.configuration import digest_on_disk
-from agent.droplet.installing import require_user
 from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
 from agent.droplet.manifest import verify
+from agent.droplet.users import require_user
 from agent.fields import text
 from agent.protocol import AgentError, Code, Json
 from agent.release_name import DIGEST, RELEASE
@@ -27,7 +27,7 @@ def restore(call: Call, request: Json) -> Json:
     """
     app = Job.of(call, request).app
     release, configuration = text(request, "release", RELEASE), text(request, "configuration", DIGEST)
-    require_user(app)
+    require_user(app.name)
     record = Activated(app).find(text(request, "pairing", DIGEST))
     if record is None or (record.pairing.release, record.pairing.configuration) != (release, configuration):
         raise _refused(f"{release} is not on this droplet with the configuration and unit that it had")

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.call import Call
 from agent.droplet.caged import run_caged
 from agent.droplet.jobs import Job
+from agent.droplet.users import STATE_MODE, make_build_user
 from agent.fields import text, words
 from agent.protocol import AgentError, Code, Json
 from agent.release_name import RELEASE
@@ -33,8 +34,13 @@ def run(call: Call, request: Json) -> Json:
     if not isinstance(found, dict):
         raise AgentError(Code.BAD_REQUEST, "environment: it is no object")
     environment = [f"{name}={value}" for name, value in found.items()]
-    state = (f"StateDirectory={user}",) if user == job.app.name else ()
-    properties = (*cage, *GENTLE, f"WorkingDirectory={_directory(job, release)}", *state)
+    if user == job.app.name:
+        rights: tuple[str, ...] = (f"StateDirectory={user}", STATE_MODE)
+    else:
+        make_build_user(user)
+        # It runs in a release, which only the app's group may read.
+        rights = (f"SupplementaryGroups={job.app.name}",)
+    properties = (*cage, *GENTLE, f"WorkingDirectory={_directory(job, release)}", *rights)
     done = run_caged(job.unit, "run", user, properties, ["/usr/bin/env", *environment, *command])
     if done.status != 0:
         sys.exit(done.status)

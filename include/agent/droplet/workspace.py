@@ -76,10 +76,16 @@ class Workspace:
     def make(self) -> None:
         """Make it anew."""
         remove_tree(self.path)
-        self.path.mkdir()
-        self.path.chmod(0o711)
+        self.path.mkdir(mode=0o700)
+        os.chown(self.path, -1, pwd.getpwnam(self.user).pw_gid)
+        self.path.chmod(0o710)
         for directory in (self.tree, self.dependencies, self.home):
             self.give(directory)
+
+    def make_home(self) -> None:
+        """Make the home directory anew."""
+        remove_tree(self.home)
+        self.give(self.home)
 
     def remove(self) -> None:
         """Remove it."""
@@ -108,6 +114,7 @@ class Workspace:
         directory: Path,
         *,
         writes: Sequence[Path] = (),
+        hides: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
         network: bool = False,
         properties: Sequence[str] = (),
@@ -118,15 +125,18 @@ class Workspace:
         :param name: is in the name of its unit.
         :param directory: where it runs.
         :param writes: directories that it may write to besides the home directory.
+        :param hides: what it cannot even read.
         :param network: whether it may use the network.
         """
         sys.stdout.flush()
         variables = {"LC_ALL": "C.UTF-8", "HOME": str(self.home), **(environment or {})}
         allowed = [f"ReadWritePaths={path}" for path in (self.home, *writes)]
+        hidden = [f"InaccessiblePaths={path}" for path in hides]
         isolated = [] if network else ["PrivateNetwork=yes"]
         words = ["/usr/bin/env", *(f"{key}={value}" for key, value in variables.items()), *command]
         cage = [one for one in self.cage if not one.startswith(FAMILIES)]
-        wanted = [*cage, *NO_UNIX_SOCKETS, *allowed, *isolated, *properties, f"WorkingDirectory={directory}"]
+        limits = [*NO_UNIX_SOCKETS, *allowed, *hidden, *isolated]
+        wanted = [*cage, *limits, *properties, f"WorkingDirectory={directory}"]
         return self.run_caged(self.unit, f"{name}-{next(self.numbers)}", self.user, wanted, words, stdin)
 
     def failed(self, what: str, output: str) -> AgentError:

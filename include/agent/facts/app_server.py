@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.droplet.activated import Activated
 from agent.droplet.app_paths import AppPaths
-from agent.droplet.perl_key import perl_key
+from agent.droplet.perl_key import changeable_part, perl_key
 from agent.facts.bounded import names_in, run
 from agent.facts.comparison import compared
 from agent.facts.configuration import configuration_in_use
@@ -40,6 +40,9 @@ def app_server(deadline: CallDeadline, request: Json) -> Json:
     app = AppPaths.of(Paths(), request)
     found = releases(app)
     missing = [user for user in request["users"] if not has_user(user)]
+    perl = request["perl"]
+    # Root does not run what an app's settings name.
+    key = perl_key(perl)
     environment = NO_ENVIRONMENT
     if has_user(app.name):
         environment = app_environment(deadline, str(app.environment), app.name)
@@ -47,9 +50,10 @@ def app_server(deadline: CallDeadline, request: Json) -> Json:
         **machine(deadline, request),
         **found,
         **packages(deadline, request["packages"]),
-        "tools": versions(deadline, [request["perl"], *request["tools"]]),
+        "tools": {perl: key.partition(" ")[0] or None, **versions(deadline, request["tools"])},
         "missing_users": missing,
-        "perl_key": perl_key(request["perl"], lambda *words: run(deadline, *words)),
+        "perl_key": key,
+        "perl_changeable": changeable_part(perl),
         "jobs": running_jobs(deadline, app.name),
         "environment": environment.as_json(),
         "compared": None,

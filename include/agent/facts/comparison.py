@@ -25,7 +25,9 @@ def compared(deadline: CallDeadline, app: AppPaths, release: str) -> Json:
     """
     seconds = seconds_left(deadline, COMMAND_SECONDS)
     end = since_boot() + max(LEAST_SECONDS, seconds - SPARE_SECONDS)
-    found, why = as_nobody(seconds, lambda: _differences(app.releases / release, app.name, release, end))
+    found, why = as_nobody(
+        seconds, lambda: _differences(app.releases / release, app.name, release, end), group=app.name
+    )
     return found if found is not None else {"problem": why, "files": [], "more": 0}
 
 

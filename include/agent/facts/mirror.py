@@ -6,11 +6,10 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401
 import http.client
 import urllib.error
-import urllib.parse
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 from agent.droplet.app_paths import AppPaths
+from agent.droplet.fetch_distributions import Mirror
 from agent.droplet.installers import INDEX, kept_tarballs
 from agent.droplet.mirrors import default_mirror
 from agent.facts.bounded import run, seconds_left
@@ -30,8 +29,8 @@ def mirror(deadline: CallDeadline, request: Json) -> Json:
 
     What a build has kept of the mirror is not asked for.
 
-    :param request: ``app``, ``mirror`` (its URL, or None for the one that a build asks then) and ``paths``
-        (below it).
+    :param request: ``app``, ``mirror`` (its URL, or None for the one that a build asks then),
+        ``credentials`` (None, or ``login`` and ``password`` for it) and ``paths`` (below it).
     :return: ``url``, ``error`` (why it did not answer, or None), ``missing`` and ``unasked`` (their number).
     """
     url = request["mirror"] or default_mirror(lambda *words: run(deadline, *words))
@@ -42,17 +41,15 @@ def mirror(deadline: CallDeadline, request: Json) -> Json:
     seconds = seconds_left(deadline, MIRROR_SECONDS)
     ends = since_boot() + seconds
     # Those that are asked when the time is over may still answer.
-    said, why = as_nobody(seconds + SPARE_SECONDS, lambda: _asked(url, wanted, ends))
+    asked = Mirror(url, request["credentials"])
+    said, why = as_nobody(seconds + SPARE_SECONDS, lambda: _asked(asked, wanted, ends))
     found = said if said is not None else {"error": why, "missing": [], "unasked": 0}
     return {"url": url, **found}
 
 
-def _asked(url: str, paths: list[str], ends: float) -> Json:
-    # A build has no proxy from the environment either.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
+def _asked(mirror: Mirror, paths: list[str], ends: float) -> Json:
     def ask(path: str) -> bool | str | None:
-        return is_on_mirror(opener, url, path) if since_boot() < ends else None
+        return is_on_mirror(mirror, path) if since_boot() < ends else None
 
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         said = dict(zip(paths, pool.map(ask, paths)))
@@ -63,12 +60,10 @@ def _asked(url: str, paths: list[str], ends: float) -> Json:
     }
 
 
-def is_on_mirror(opener: urllib.request.OpenerDirector, url: str, path: str) -> bool | str:
+def is_on_mirror(mirror: Mirror, path: str) -> bool | str:
     """Return whether a mirror has a file, or why it did not answer."""
     try:
-        address = f"{url.rstrip('/')}/{urllib.parse.quote(path)}"
-        question = urllib.request.Request(address, method="HEAD")  # noqa: S310
-        with opener.open(question, timeout=MIRROR_SECONDS / 2):
+        with mirror.opener.open(mirror.question(path, "HEAD"), timeout=MIRROR_SECONDS / 2):
             return True
     except urllib.error.HTTPError as error:
         return f"status {error.code}" if error.code in REFUSALS or error.code >= 500 else False

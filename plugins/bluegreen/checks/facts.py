@@ -63,6 +63,7 @@ class AppServer(Machine):
     :param disk_reserved_mb: what a deploy may use besides what is free.
     :param inodes_reserved: the same in files.
     :param perl_key: versions of perl and of the C library, which distributions are built for.
+    :param perl_changeable: the part of the path of the app's perl that others than root may change.
     :param current: the release that ``current`` leads to.
     :param running: the release that the service runs in.
     :param activated: what was healthy there, the latest first.
@@ -79,6 +80,7 @@ class AppServer(Machine):
     disk_reserved_mb: int = 0
     inodes_reserved: int = 0
     perl_key: str
+    perl_changeable: str | None = None
     current: str | None
     running: str | None
     releases: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from agent.droplet import reserve
+from agent.droplet.perl_key import shown_key
 from bluegreen.checks.dependencies import COMPILERS, PROGRAMS
 from bluegreen.checks.facts import AppServer, Facts, Machine, Proxy, Reading
 from bluegreen.checks.finding import Finding, error, warning
@@ -93,12 +94,20 @@ def tools(facts: Facts) -> Iterator[Finding]:
     for droplet, server in facts.read_servers():
         judge = _judge(facts, droplet)
         perl = facts.app.server.perl
-        if server.tools.get(perl) is None:
+        if server.perl_changeable is not None:
+            yield judge(
+                droplet.name,
+                f"{perl} is not used: others than root may change {server.perl_changeable}",
+                "give it to root, mode 755, or set server.perl to another one",
+            )
+        elif server.tools.get(perl) is None:
             yield judge(
                 droplet.name, f"{perl} is not installed, or broken", "install perl, or set server.perl"
             )
         for user in server.missing_users:
-            yield judge(droplet.name, f"the user {user} does not exist", f"run adduser --system {user}")
+            yield judge(
+                droplet.name, f"the user {user} does not exist", f"run adduser --system --group {user}"
+            )
         programs = PROGRAMS[facts.app.dependencies.installer]
         if not _may_build(facts, droplet) or not programs:
             continue
@@ -115,6 +124,23 @@ def tools(facts: Facts) -> Iterator[Finding]:
                 f"no {' and no '.join(missing)}, so modules written in C cannot be built",
                 "install build-essential",
             )
+
+
+def perls(facts: Facts) -> Iterator[Finding]:
+    """The droplets of a color have one perl: compiled modules fit that of the droplet that built them."""
+    servers = dict(facts.read_servers())
+    for color in Color:
+        members = [one for one in facts.fleet.color(color) if one in servers and servers[one].perl_key]
+        for droplet in members[1:]:
+            builder, key = members[0], servers[droplet].perl_key
+            if key != servers[builder].perl_key:
+                judge = _judge(facts, droplet)
+                yield judge(
+                    droplet.name,
+                    f"it has {shown_key(key)}, but {builder.name}, which builds for {color}, has "
+                    f"{shown_key(servers[builder].perl_key)}",
+                    "give the droplets of a color the same image and Debian packages",
+                )
 
 
 def _may_build(facts: Facts, droplet: Droplet) -> bool:

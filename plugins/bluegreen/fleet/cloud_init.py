@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bluegreen.fleet.host_keys import HostKeyPair
-from bluegreen.release.system_names import BUILD_USER, system_name
+from bluegreen.release.system_names import build_user, system_name
 from bluegreen.templates import environment
 
 
@@ -21,7 +21,7 @@ def render_user_data(*, app: str, proxy: bool, host_key: HostKeyPair, packages: 
     # Every value in these templates passes through tojson.
     template = environment().get_template(f"cloud-init/{role}.yaml.j2")
     return template.render(
-        build_user=BUILD_USER,
+        build_user=build_user(app),
         run_user=system_name(app),
         packages=list(packages),
         host_key_private=host_key.private,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
+from bluegreen.hooks.cpan import cpan_credentials
 from bluegreen.hooks.incoming_artifacts import (
     IncomingArtifacts,
     require_allowed,
@@ -102,7 +103,9 @@ class BuildOperator(IdleDropletJobOperator):
     ) -> ArtifactRecord:
         """Build the source, and keep what was built; a retry attaches to a build that is at work or done."""
         sent = ArtifactFile(name=f"{source.sha256}.tar.gz", sha256=source.sha256, size=source.size)
-        program = build_program(self.app, self.revision, source.committed, sent.sent)
+        program = build_program(
+            self.app, self.revision, source.committed, sent.sent, cpan_credentials(self.app)
+        )
         with self.job() as job:
             transfer = self.transfer(job, proxies)
             self.send(transfer, source.path, sent, proxies)

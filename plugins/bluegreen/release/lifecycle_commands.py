@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from agent.protocol import Program, RunRequest, Verb
 from bluegreen.release.cage import CAGE
-from bluegreen.release.system_names import BUILD_USER, system_name
+from bluegreen.release.system_names import build_user, system_name
 from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 
@@ -48,7 +48,7 @@ def command_program(app_id: str, unit: str, hook: Hook, release: str, facts: Map
     request: RunRequest = {
         "app": system_name(app_id),
         "unit": unit,
-        "user": BUILD_USER if hook.user == "build" else system_name(app_id),
+        "user": build_user(app_id) if hook.user == "build" else system_name(app_id),
         "release": release,
         "environment": {f"BLUEGREEN_{name}": value for name, value in facts.items()},
         "command": list(hook.command),

@@ -22,7 +22,7 @@ from bluegreen.patterns import REVISION
 from bluegreen.release.cage import CAGE
 from bluegreen.release.servers import Server, server_of
 from bluegreen.release.service_unit import ServiceUnit
-from bluegreen.release.system_names import BUILD_USER, system_name
+from bluegreen.release.system_names import build_user, system_name
 from bluegreen.settings.app import App
 from bluegreen.settings.app_id import check_app_id
 
@@ -48,11 +48,14 @@ def deploy_unit(app_id: str, revision: str) -> str:
     return f"bluegreen-{_name(app_id)}-{_checked(revision)[:12]}"
 
 
-def build_program(app: App, revision: str, committed: int, source: SentFile) -> Program:
+def build_program(
+    app: App, revision: str, committed: int, source: SentFile, credentials: dict[str, str] | None
+) -> Program:
     """Return what the builder's job does: one step, ``build``.
 
     :param committed: the commit's date, in seconds since the epoch.
     :param source: the revision's files, in the directory ``incoming``.
+    :param credentials: those of the CPAN mirror, see :func:`bluegreen.hooks.cpan.cpan_credentials`.
     """
     dependencies = app.dependencies
     request: BuildRequest = {
@@ -71,10 +74,11 @@ def build_program(app: App, revision: str, committed: int, source: SentFile) -> 
             "mirror": dependencies.mirror,
             "run_tests": dependencies.run_tests,
         },
+        "credentials": credentials,
         "commands": [list(command) for command in app.build.commands],
         "network": app.build.network,
         "links": dict(app.links),
-        "user": BUILD_USER,
+        "user": build_user(app.id),
         "cage": list(CAGE),
     }
     return {"steps": [_step(Verb.BUILD, request)]}
@@ -108,6 +112,7 @@ def deploy_program(
         "artifact": artifact,
         "configuration": configuration,
         "packages": list(app.fleet.packages),
+        "perl": app.server.perl,
     }
     load = load_request(app, unit, release, configuration["digest"], address)
     started = pairing(app, release, configuration["digest"], address)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-# Builds releases, and so runs code of the repository.
-BUILD_USER = "bluegreen-build"
-
 
 def system_name(app_id: str) -> str:
     """Return the name of an app's systemd unit, of its user, and of its directories on a droplet.
@@ -13,3 +10,11 @@ def system_name(app_id: str) -> str:
     the app ``shop``: an app may be called ``ssh`` or ``root``.
     """
     return f"app-{app_id}"
+
+
+def build_user(app_id: str) -> str:
+    """Return the name of the user that builds an app's releases on a droplet.
+
+    Each app has its own: a build is code of the repository, and must not read what another app is made of.
+    """
+    return f"build-{app_id}"

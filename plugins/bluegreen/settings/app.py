@@ -10,7 +10,7 @@ from bluegreen.errors import RefError
 from bluegreen.git_refs import check_ref
 from bluegreen.patterns import APP_ID, whole
 from bluegreen.release.system_names import system_name
-from bluegreen.settings.build import ArtifactSettings, BuildSettings, DependencySettings
+from bluegreen.settings.build import ArtifactSettings, BuildSettings, DependencySettings, Installer
 from bluegreen.settings.connections import Connections, Notifications
 from bluegreen.settings.delivered_files import MOST_FILES, DeliveredFile, check_paths
 from bluegreen.settings.environment import Environment
@@ -91,6 +91,24 @@ class App(Section):
                     f"files: the content of {file.path} is in a connection; connections.environment has to "
                     "name it"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _connection_of_mirror(self) -> Self:
+        """A password goes to one mirror, by https, and where code of the repository never sees it."""
+        if self.connections.cpan is None:
+            return self
+        if not (self.dependencies.mirror or "").startswith("https://"):
+            raise ValueError(
+                f"connections.cpan: found {self.connections.cpan!r}, whose password is for the mirror in "
+                "dependencies.mirror; allowed there is an https:// URL"
+            )
+        if self.dependencies.installer is not Installer.CARTON:
+            raise ValueError(
+                f"connections.cpan: dependencies.installer is {self.dependencies.installer}; allowed is "
+                "carton: cpanm runs the repository's code while it asks the mirror, and that could read the "
+                "password"
+            )
         return self
 
     @model_validator(mode="after")

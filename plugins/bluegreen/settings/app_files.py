@@ -71,7 +71,7 @@ def _why_unused(name: str, *, is_directory: bool) -> str:
     if suffix != SUFFIX and re.fullmatch(APP_ID, stem):
         return f"it is not read, because its name does not end with {SUFFIX}; rename it"
     return (
-        f"{stem!r} is not an app's name, so it is not read: an app's name is 1 to 28 lower-case letters, "
+        f"{stem!r} is not an app's name, so it is not read: an app's name is 1 to 26 lower-case letters, "
         "digits and underscores, and begins with a letter; rename the file"
     )
 

@@ -33,7 +33,7 @@ def _mirror(url: str) -> str:
     except ValueError:
         raise ValueError(allowed) from None
     if "@" in parts.netloc:
-        raise ValueError(f"a password or token does not belong in this file; {allowed}")
+        raise ValueError(f"a password or token belongs in connections.cpan, not in this file; {allowed}")
     if not usable or parts.scheme not in ("http", "https") or parts.query or parts.fragment or " " in url:
         raise ValueError(allowed)
     return url

@@ -16,6 +16,7 @@ class Connections(Section):
     preview: ConnectionId | None = None
     repository: ConnectionId | None = None
     environment: ConnectionId | None = None
+    cpan: ConnectionId | None = None
 
 
 class Notifications(Section):

@@ -13,8 +13,9 @@ from bluegreen.settings.fields import AbsolutePath, RelativePath, UrlPath, Words
 from bluegreen.settings.section import Line, Section
 
 DEBIANS_PERL = "/usr/bin/perl"
-# What bluegreen.release.cage hides from an app, or replaces (systemd.exec(5), ProtectHome= and PrivateTmp=).
-_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108
+# What bluegreen.release.cage hides from an app, or replaces (systemd.exec(5), ProtectHome= and PrivateTmp=);
+# and where apps, or anybody, may write.
+_NO_PLACE = ("/home/", "/root/", "/run/", "/tmp/", "/var/tmp/", "/dev/", "/var/lib/", "/opt/app-")  # noqa: S108
 # Less does not hold one perl with a web server.
 LEAST_MEGABYTES = 64
 
@@ -77,10 +78,10 @@ def _root(root: str) -> str:
 
 
 def _perl(path: str) -> str:
-    if ".." in path.split("/") or path.startswith(_HIDDEN):
+    if ".." in path.split("/") or "//" in path or path.startswith(_NO_PLACE):
         raise ValueError(
-            f"allowed is the path of a program that an app can see in its cage: without '..', and not below "
-            f"{', '.join(_HIDDEN)}"
+            "allowed is the path of a program that an app can see in its cage, and cannot change: without "
+            f"'..', and not below {', '.join(_NO_PLACE)}"
         )
     return path
 

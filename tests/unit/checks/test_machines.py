@@ -6,6 +6,7 @@ import pytest
 
 from bluegreen.checks import machines
 from bluegreen.checks.facts import Facts
+from bluegreen.checks.finding import Severity
 from bluegreen.checks.run import Check
 from tests.unit.facts import FLEET, NOW, droplet, facts, server
 from tests.unit.fleets import TOOLS
@@ -84,6 +85,34 @@ def test_each_installer_needs_its_own_programs(installer: str, missing: str, cou
     app = app_with(dependencies={"installer": installer})
     known = facts(app=app, servers={"green-1": server(tools=without(missing))})
     assert len(list(machines.tools(known))) == count
+
+
+def test_a_perl_that_others_may_change_is_an_error() -> None:
+    [found] = machines.tools(facts(servers={"green-1": server(perl_changeable="/srv/perl")}))
+    assert (found.severity, found.subject) == (Severity.ERROR, "green-1")
+    assert found.what == "/usr/bin/perl is not used: others than root may change /srv/perl"
+
+
+def test_droplets_of_a_color_need_the_perl_of_the_one_that_builds() -> None:
+    fleet = FLEET.model_copy(
+        update={
+            "green": (droplet(4, "green-1"), droplet(5, "green-2"), droplet(6, "green-3")),
+            "blue": (droplet(3, "blue-1"), droplet(7, "blue-2")),
+        }
+    )
+    other = server(perl_key="5.40.1 x86_64\nglibc 2.41")
+    same = server(perl_key="5.36.0 x86_64\nglibc 2.36")
+    servers = dict.fromkeys(("blue-1", "green-1", "green-3"), same)
+    known = facts(fleet=fleet, servers={**servers, "green-2": other, "blue-2": other})
+    idle, live = sorted(machines.perls(known), key=lambda one: one.subject, reverse=True)
+    assert (idle.severity, idle.subject) == (Severity.ERROR, "green-2")
+    assert idle.what == (
+        "it has perl 5.40.1 x86_64, glibc 2.41, but green-1, which builds for green, has perl 5.36.0 x86_64, "
+        "glibc 2.36"
+    )
+    assert (live.severity, live.subject) == (Severity.WARNING, "blue-2")
+    # What is broken is another check's.
+    assert not [*machines.perls(facts(fleet=fleet, servers={"green-2": server(perl_key="")}))]
 
 
 def test_packages_that_a_deploy_installs_are_a_warning_and_unknown_ones_an_error() -> None:

@@ -8,7 +8,6 @@ import yaml
 
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.host_keys import generate
-from bluegreen.release.system_names import BUILD_USER
 
 KEY = generate()
 
@@ -22,7 +21,7 @@ def user_data(*, proxy: bool = False, packages: tuple[str, ...] = ()) -> dict[st
 
 def test_an_application_droplet_has_the_users_that_build_and_run_an_app() -> None:
     users = user_data()["users"]
-    assert [one["name"] for one in users] == [BUILD_USER, "app-shop"]
+    assert [one["name"] for one in users] == ["build-shop", "app-shop"]
     assert all(one["lock_passwd"] and one["system"] for one in users)
 
 

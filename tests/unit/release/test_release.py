@@ -40,6 +40,9 @@ def steps(program: Any) -> dict[str, dict[str, Any]]:
     return {one["verb"]: one["request"] for one in json.loads(json.dumps(program))["steps"]}
 
 
+LOGIN = {"login": "me", "password": "s3cret"}
+
+
 def test_a_build_has_everything_that_the_settings_say_of_it() -> None:
     app = APP.model_copy(
         update={
@@ -50,11 +53,12 @@ def test_a_build_has_everything_that_the_settings_say_of_it() -> None:
             ),
         }
     )
-    [(verb, request)] = steps(build_program(app, REVISION, 1_700_000_000, SOURCE)).items()
+    [(verb, request)] = steps(build_program(app, REVISION, 1_700_000_000, SOURCE, LOGIN)).items()
     assert verb == "build"
     assert request["unit"] == "bluegreen-app-my_perl_app-build-0123456789ab"
     assert (request["revision"], request["committed"]) == (REVISION, 1_700_000_000)
-    assert request["source"] == SOURCE
+    assert (request["source"], request["credentials"]) == (SOURCE, LOGIN)
+    assert request["user"] == "build-my_perl_app"
     assert (request["commands"], request["network"]) == ([["npm", "run", "it's"]], True)
     assert request["links"] == {
         "log": "/var/lib/app-my_perl_app/shared/log",

@@ -41,6 +41,7 @@ def test_release_configuration_and_command_stand_in_one_file() -> None:
         f"PERL5LIB={DIRECTORY}/lib",
     ]
     assert (lines(UNIT, "KillSignal"), lines(UNIT, "TimeoutStopSec")) == (["SIGQUIT"], ["70"])
+    assert lines(UNIT, "StateDirectoryMode") == ["0700"]
     assert lines(UNIT, "User") == lines(UNIT, "StateDirectory") == [NAME]
 
 

@@ -37,7 +37,7 @@ EXAMPLE = "https://cpan.example.com"
         (
             "dependencies",
             "mirror: https://me:secret@cpan.example.com",
-            "a password or token does not belong in this file",
+            "a password or token belongs in connections.cpan, not in this file",
         ),
         (
             "build",
@@ -73,6 +73,35 @@ def test_a_mistake_is_named_with_what_is_allowed(
     with pytest.raises(SettingsError, match=re.escape(expected)) as caught:
         settings_of(tmp_path, replaced={f"\n{section}:\n": f"\n{section}: {braces}\n"})
     assert f"shop.yaml: {section}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("conn_id", "dependencies", "expected"),
+    [
+        ("our cpan", f"mirror: '{EXAMPLE}'", "connections.cpan: found 'our cpan'"),
+        (
+            "our_cpan",
+            "",
+            "connections.cpan: found 'our_cpan', whose password is for the mirror in dependencies",
+        ),
+        ("our_cpan", "mirror: 'http://cpan.example.com'", "allowed there is an https:// URL"),
+        ("our_cpan", f"mirror: '{EXAMPLE}', installer: cpanm", "installer is cpanm; allowed is carton"),
+        ("our_cpan", f"mirror: '{EXAMPLE}', installer: none", "installer is none; allowed is carton"),
+    ],
+)
+def test_a_mirrors_password_needs_https_and_an_installer_that_keeps_it(
+    tmp_path: Path, conn_id: str, dependencies: str, expected: str
+) -> None:
+    replaced = {"\ndependencies:\n": f"\ndependencies: {{{dependencies}}}\n"}
+    with pytest.raises(SettingsError, match=re.escape(expected)):
+        settings_of(tmp_path, connections=f"cpan: {conn_id}", replaced=replaced)
+
+
+def test_a_private_mirror_is_accepted(tmp_path: Path) -> None:
+    replaced = {"\ndependencies:\n": f"\ndependencies: {{mirror: '{EXAMPLE}'}}\n"}
+    assert (
+        settings_of(tmp_path, connections="cpan: our_cpan", replaced=replaced).connections.cpan == "our_cpan"
+    )
 
 
 @pytest.mark.parametrize("package", ["libpq-", "-y", "Curl", "curl=7", "curl:arm64", "a b", "./x.deb", "g"])

@@ -22,6 +22,10 @@ from tests.unit.app_settings import settings_of
         ("perl: perl", "server.perl: found 'perl'"),
         ("perl: /home/me/perl5/bin/perl", "allowed is the path of a program that an app can see in its cage"),
         ("perl: /opt/../home/me/perl", "allowed is the path of a program that an app can see in its cage"),
+        ("perl: //home/me/perl", "allowed is the path of a program that an app can see in its cage"),
+        ("perl: /var/lib/app-shop/perl", "not below /home/, "),
+        ("perl: /opt/app-shop/perl", "/opt/app-"),
+        ("perl: /tmp/perl", "/tmp/"),
         ("stop_signal: SIGTERM", "stop_signal is for a command of the app's own"),
         (
             'preset: starman\ncommand: [a, "{listen}", "{psgi}"]',

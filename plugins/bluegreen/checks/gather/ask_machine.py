@@ -16,7 +16,6 @@ from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.agent import AgentHook
 from bluegreen.hooks.droplet import DropletHook
-from bluegreen.release.system_names import BUILD_USER
 from bluegreen.settings.app import App
 
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
@@ -58,7 +57,7 @@ def ask_app_server(app: App, droplet: Droplet, *, compare: bool = False) -> Read
         "app": app.system_name,
         "unit": f"{app.system_name}.service",
         "files": list(watched_files(app, proxy=False)),
-        "users": [BUILD_USER, app.system_name],
+        "users": [app.system_name],
         "perl": app.server.perl,
         "tools": [*PROGRAMS[app.dependencies.installer], *COMPILERS],
         "packages": list(app.fleet.packages),

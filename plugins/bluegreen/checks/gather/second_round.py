@@ -14,6 +14,7 @@ from bluegreen.checks.gather.ask_machine import ask, attempt
 from bluegreen.checks.release_facts import Load, Mirror
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
+from bluegreen.hooks.cpan import cpan_credentials
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.release.release import deploy_unit, load_request
 from bluegreen.settings.app import App
@@ -88,5 +89,11 @@ def _answer_to(app: App, question: _Question) -> Load | Mirror:
     hook = attempt(lambda: DropletHook.of(question.droplet, app))
     if isinstance(hook, BlueGreenError):
         return question.about.not_done(str(hook))
-    answer = ask(hook, question.request, question.about).answer
+    request = question.request
+    if question.about is Mirror:
+        credentials = attempt(lambda: cpan_credentials(app))
+        if isinstance(credentials, BlueGreenError):
+            return Mirror.not_done(str(credentials))
+        request = {**request, "credentials": credentials}
+    answer = ask(hook, request, question.about).answer
     return question.about.not_done(str(answer)) if isinstance(answer, BlueGreenError) else answer

@@ -81,7 +81,10 @@ def make_builder(root: Path, patch: pytest.MonkeyPatch) -> Builder:
     programs.mkdir()
     # The disk of this machine is not for a test to wait for.
     (programs / "sync").write_text("#!/bin/sh\n")
-    (programs / "sync").chmod(0o755)
+    # No test makes a user of this machine.
+    (programs / "useradd").write_text("#!/bin/sh\nexit 1\n")
+    for name in ("sync", "useradd"):
+        (programs / name).chmod(0o755)
     patch.setenv("PATH", str(programs), prepend=os.pathsep)
     app = AppPaths(Paths(), APP)
     app.root.mkdir(parents=True)
@@ -129,6 +132,7 @@ class Builder:
             "perl": "/usr/bin/perl",
             "packages": [],
             "dependencies": wanted,
+            "credentials": None,
             "commands": [],
             "network": False,
             "links": {},

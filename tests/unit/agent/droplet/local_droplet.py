@@ -15,8 +15,8 @@ import pytest
 
 from agent.call import Call
 from agent.configuration import configuration_digest
+from agent.droplet import installing, reserve
 from agent.droplet import job as job_module
-from agent.droplet import reserve
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.artifact import pack
 from agent.protocol import Configuration, ConfigurationFile, SentFile, Verb
@@ -89,6 +89,7 @@ class LocalDroplet:
         self.app = AppPaths(Call.of(Verb.JOB).paths, APP)
         self.built: BuiltRelease = build_release(path / "built")
         self.release = self.built.manifest.release
+        monkeypatch.setattr(installing, "perl_key", lambda _: self.built.manifest.perl)
 
     def program(self, name: str, text: str) -> None:
         """Put a program on the droplet."""

@@ -99,6 +99,20 @@ def test_nothing_that_a_build_runs_can_hand_a_directory_to_a_service(builder: Bu
         assert any("~io_uring_setup" in one for one in properties)
 
 
+def test_while_a_build_is_at_work_only_its_user_sees_what_it_is_made_of(builder: Builder) -> None:
+    modes = "stat -c %a .. ../../cache >seen"
+    answer = builder.build(builder.send(SOURCE), dependencies=NO_DEPENDENCIES, commands=[["sh", "-c", modes]])
+    assert (builder.unpacked(answer) / "seen").read_text().split() == ["710", "750"]
+
+
+def test_a_build_user_that_is_missing_is_made(builder: Builder, tmp_path: Path) -> None:
+    (tmp_path / "programs/useradd").write_text("#!/bin/sh\necho useradd: the disk is read-only; exit 1\n")
+    (tmp_path / "programs/useradd").chmod(0o755)
+    assert refused(builder, builder.send(SOURCE), user="build-nowhere") == (
+        "cannot make the user build-nowhere: useradd: the disk is read-only"
+    )
+
+
 @pytest.mark.parametrize("network", [True, False])
 def test_commands_have_the_network_only_if_the_settings_say_so(builder: Builder, network: bool) -> None:
     source = builder.send(SOURCE)
@@ -223,10 +237,13 @@ def test_a_link_of_the_settings_replaces_nothing(builder: Builder, files: dict[s
         {"cage": "no"},
         {"dependencies": {"installer": "cpan"}},
         {"dependencies": {"mirror": "https://a/ --self-contained"}},
+        {"dependencies": {"mirror": "https://user:secret@cpan.example.com"}},
         {"dependencies": {"features": ["--force"]}},
+        {"credentials": {"login": "x"}},
+        {"credentials": "x:y"},
         {"source": {"name": "../x", "sha256": "0" * 64, "size": 1}},
         {"source": None},
-        {"user": "nobody-of-that-name"},
+        {"user": "../x"},
     ],
 )
 def test_a_request_that_is_not_usable_is_refused(builder: Builder, change: dict[str, Any]) -> None:

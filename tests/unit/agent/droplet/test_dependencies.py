@@ -349,23 +349,67 @@ def test_a_distribution_that_is_nowhere_is_named(builder: Builder, mirror: Mirro
 
 
 def test_a_mirror_that_does_not_answer_is_named(builder: Builder, mirror: Mirror) -> None:
-    dependencies = {"mirror": "http://user:secret@127.0.0.1:9"}
+    dependencies = {"mirror": "http://127.0.0.1:9"}
     cause = refused(builder, mirror, files_of(mirror, "Local::Base"), dependencies=dependencies)
     assert cause.startswith("cannot install the dependencies: error: cannot fetch from http://127.0.0.1: ")
-    assert "secret" not in cause
 
 
-@CARTON_AND_CPANM
-def test_a_mirrors_password_is_sent_and_in_no_command(
-    builder: Builder, mirror: Mirror, installer: str, capsys: pytest.CaptureFixture[str]
+def test_a_mirrors_password_is_sent_and_is_nowhere_else(
+    builder: Builder, mirror: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = mirror.url.replace("http://", "http://user:s3cr%2Ft@")
-    files = files_of(mirror, "Local::Base")
-    answer = built(builder, mirror, files, dependencies={"installer": installer, "mirror": url})
-    assert installed(builder.unpacked(answer)) == {"Base"}
+    # A cpanfile is a program of the repository.
+    seen = 'system "cat ../* ../*/* ~/*; env";\n'
+    commands = [["sh", "-c", "cat ../* ../*/*; env"]]
+    credentials = {"login": "user", "password": "s3cr/t"}
+    files = files_of(mirror, "Local::Base", also=seen)
+    answer = built(builder, mirror, files, credentials=credentials, commands=commands)
+    release = builder.unpacked(answer)
+    assert installed(release) == {"Base"}
     assert mirror.authorizations == {"Basic dXNlcjpzM2NyL3Q="}
     said = str(builder.uncaged.commands) + str(builder.uncaged.units) + capsys.readouterr().out
     assert "s3cr" not in said
+    written = [path for path in builder.app.root.parent.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if b"s3cr" in path.read_bytes() or b"dXNlcjpz" in path.read_bytes()]
+
+
+def test_code_of_the_repository_is_not_given_a_mirrors_password(builder: Builder, mirror: Mirror) -> None:
+    cause = refused(
+        builder,
+        mirror,
+        files_of(mirror, "Local::Base"),
+        dependencies={"installer": "cpanm"},
+        credentials={"login": "user", "password": "s3cret"},
+    )
+    assert cause == (
+        "cpanm runs the repository's code while it asks the mirror, so it is not given the password: "
+        "use carton"
+    )
+    assert mirror.asked == []
+
+
+@CARTON_AND_CPANM
+def test_a_tarball_that_is_kept_and_damaged_is_fetched_anew(
+    builder: Builder, mirror: Mirror, installer: str
+) -> None:
+    wanted = {"installer": installer}
+    built(builder, mirror, files_of(mirror, "Local::Base"), dependencies=wanted)
+    [kept] = (builder.app.root / "cache/distributions").rglob("Local-Base-1.0.tar.gz")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-20])
+    built(builder, mirror, files_of(mirror, "Local::Base", also="# again\n"), dependencies=wanted)
+    assert kept.read_bytes() == whole
+
+
+def test_a_tarball_that_is_damaged_and_nowhere_else_is_dropped(builder: Builder, mirror: Mirror) -> None:
+    files = files_of(mirror, "Local::Base")
+    built(builder, mirror, files)
+    [kept] = (builder.app.root / "cache/distributions").rglob("Local-Base-1.0.tar.gz")
+    kept.write_bytes(kept.read_bytes()[:-20])
+    (mirror.cpan.directory / "authors/id" / mirror.cpan.index["Local::Base"]).unlink()
+    cause = refused(builder, mirror, {**files, "cpanfile": cpanfile("Local::Base") + "# again\n"})
+    assert cause == "cannot install the dependencies: ! Failed to fetch distribution Local-Base-1.0"
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize(
@@ -401,6 +445,32 @@ def test_a_snapshot_that_is_a_link_is_not_followed_by_root(builder: Builder, mir
     del files["cpanfile.snapshot"]
     cause = refused(builder, mirror, files)
     assert cause == "cpanfile.snapshot is no file: commit it, not a link to it"
+
+
+@CARTON_AND_CPANM
+def test_a_program_of_the_repository_finds_only_what_its_dependencies_are_named_by(
+    builder: Builder, mirror: Mirror, installer: str
+) -> None:
+    wanted = {"installer": installer}
+    built(builder, mirror, files_of(mirror, "Local::Base"), dependencies=wanted)
+    [before] = dependencies.sets_in(builder.app.root / "cache")
+    files = files_of(mirror, "Local::Plain")
+    built(builder, mirror, files, dependencies=wanted, commands=[["true"]])
+    hidden = {f"InaccessiblePaths={before}", f"InaccessiblePaths={builder.app.root}/build.partial.d/tree"}
+    assert hidden <= set(builder.uncaged.units["dependencies"])
+    [now] = dependencies.sets_in(builder.app.root / "cache", before)
+    commands = builder.uncaged.units["command"]
+    assert f"InaccessiblePaths={before}" in commands
+    assert f"InaccessiblePaths={now}" not in commands
+
+
+def test_commands_find_the_same_home_whether_or_not_dependencies_were_installed(
+    builder: Builder, mirror: Mirror
+) -> None:
+    files = files_of(mirror, "Local::Base", also='open my $f, ">", "$ENV{HOME}/left";\n')
+    command = [["sh", "-c", 'ls -A "$HOME" >found']]
+    digests = {built(builder, mirror, files, commands=command)["digest"] for _ in range(2)}
+    assert len(digests) == 1
 
 
 def test_dates_that_a_build_gives_its_dependencies_do_not_keep_others_out(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Droplet(LocalDroplet):
             "artifact": artifact,
             "configuration": WANTED,
             "packages": [],
+            "perl": "/usr/bin/perl",
         }
         return install(Call.of(Verb.INSTALL), about(**{**wanted, **changes}))
 
@@ -189,6 +190,16 @@ def test_packages_and_room_come_before_anything_is_written(
     assert droplet.names == set()
 
 
+def test_a_release_of_another_perl_is_refused(droplet: Droplet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installing, "perl_key", lambda _: "5.40.1 x86_64\nglibc 2.41")
+    built_with = droplet.built.manifest.perl.replace("\n", ", ")
+    assert str(droplet.refusal(droplet.send())) == (
+        f"the release was built with perl {built_with}, and this droplet has perl 5.40.1 x86_64, glibc 2.41: "
+        "give the droplets of a color the same image and Debian packages"
+    )
+    assert not droplet.app.configurations.exists()
+
+
 def test_a_droplet_without_the_app_s_user_says_so(droplet: Droplet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pwd.getpwnam", lambda name: {}[name])
     assert str(droplet.refusal(droplet.send())) == "the user app-shop does not exist on this droplet"
@@ -198,7 +209,11 @@ def test_the_app_s_user_makes_the_directories_that_the_release_shares(droplet: D
     droplet.install(droplet.send())
     words = (droplet.read("run-shared") or "").splitlines()
     assert words[-6:] == ["/usr/bin/mkdir", "-p", "-m", "0750", "--", f"/var/lib/{APP}/shared/log"]
-    assert {f"--property=User={APP}", f"--property=StateDirectory={APP}"} <= set(words)
+    assert {
+        f"--property=User={APP}",
+        f"--property=StateDirectory={APP}",
+        "--property=StateDirectoryMode=0700",
+    } <= set(words)
     (droplet.path / "status").write_text("1")
     (droplet.path / "output").write_text("mkdir: cannot create directory: File exists\n")
     assert str(droplet.refusal(None)) == (

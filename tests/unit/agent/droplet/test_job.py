@@ -81,6 +81,18 @@ def test_steps_are_done_in_order_and_their_answers_are_kept(droplet: Droplet) ->
     assert (droplet.job / "answers.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_an_app_has_on_a_droplet_is_for_its_own_users(droplet: Droplet) -> None:
+    for name in ("releases", "activated"):
+        (droplet.app.root / name).mkdir(exist_ok=True)
+        (droplet.app.root / name).chmod(0o755)
+    droplet.do(install=answers({}))
+    modes = {path.name: f"{path.stat().st_mode & 0o777:o}" for path in droplet.app.root.iterdir()}
+    wanted = {"releases": "750", "cache": "700", "activated": "700", "incoming": "700", "outgoing": "700"}
+    assert {name: modes[name] for name in wanted} == wanted
+    # Those who know a name get to it; nobody can list what there is.
+    assert droplet.app.root.stat().st_mode & 0o777 == 0o711
+
+
 def test_after_a_step_that_fails_none_is_done(droplet: Droplet) -> None:
     refused = droplet.refusal(install=raises(AgentError(Code.FAILED, "why")), load=raises(AssertionError()))
     assert str(refused) == "why"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,14 @@ done
 """
 # Each line of `outcomes` is what one run of apt-get prints; it fails unless the line is empty.
 APT_GET = """#!/bin/sh
-echo "$@" >>"$0.asked"
+echo "$@" >>"${0%/*}/asked"
 outcome=$(head -n 1 "$0.outcomes")
 sed -i 1d "$0.outcomes"
 [ -n "$outcome" ] && { echo "Reading package lists..."; echo "$outcome"; exit 100; }
 exit 0
 """
+# The same for dpkg.
+DPKG = APT_GET.replace("exit 100", "exit 2")
 APT_CACHE = '#!/bin/sh\nshift 3\n[ "$1" = python3.11 ]\n'
 
 
@@ -35,24 +38,30 @@ class Apt:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        for name, text in (("dpkg-query", DPKG_QUERY), ("apt-get", APT_GET), ("apt-cache", APT_CACHE)):
+        for name, text in (
+            ("dpkg-query", DPKG_QUERY),
+            ("apt-get", APT_GET),
+            ("dpkg", DPKG),
+            ("apt-cache", APT_CACHE),
+        ):
             (directory / name).write_text(text)
             (directory / name).chmod(0o755)
         for name in ("installed", "removed"):
             (directory / f"dpkg-query.{name}").mkdir()
         self.outcomes()
 
-    def outcomes(self, *lines: str) -> None:
-        (self.directory / "apt-get.outcomes").write_text("".join(f"{line}\n" for line in lines))
+    def outcomes(self, *lines: str, dpkg: tuple[str, ...] = ()) -> None:
+        for program, outcomes in (("apt-get", lines), ("dpkg", dpkg)):
+            (self.directory / f"{program}.outcomes").write_text("".join(f"{line}\n" for line in outcomes))
 
     def has(self, name: str, state: str = "installed") -> None:
         (self.directory / f"dpkg-query.{state}" / name).touch()
 
     @property
     def asked(self) -> list[str]:
-        path = self.directory / "apt-get.asked"
+        path = self.directory / "asked"
         lines = path.read_text().splitlines() if path.exists() else []
-        return [line.partition("Use-Pty=0 ")[2] for line in lines]
+        return [re.sub(".*Use-Pty=0 |--force-conf(def|old) ", "", line) for line in lines]
 
 
 @pytest.fixture
@@ -98,6 +107,33 @@ def test_lists_that_are_too_old_are_fetched_anew(apt: Apt) -> None:
     apt.outcomes("E: Unable to locate package libpq5", "", "")
     install_packages(["libpq5"])
     assert apt.asked == [INSTALL, "update", INSTALL]
+
+
+INTERRUPTED = "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem. "
+BROKEN = "E: Unmet dependencies. Try 'apt --fix-broken install' with no packages (or specify a solution)."
+REPAIR = ["--configure -a", "--fix-broken --no-remove install"]
+DPKG_LOCKED = "dpkg: error: dpkg frontend lock was locked by another process with pid 812"
+
+
+@pytest.mark.parametrize("said", [INTERRUPTED, BROKEN])
+def test_an_installation_that_was_killed_is_brought_to_its_end(apt: Apt, said: str) -> None:
+    apt.outcomes(said)
+    install_packages(["libpq5"])
+    assert apt.asked == [INSTALL, *REPAIR, "update", INSTALL]
+
+
+def test_a_repair_waits_for_another_run_of_apt_and_goes_on_where_dpkg_alone_cannot(apt: Apt) -> None:
+    apt.outcomes(INTERRUPTED, LOCKED, "", dpkg=(DPKG_LOCKED, "dpkg: dependency problems"))
+    install_packages(["libpq5"])
+    assert apt.asked == [INSTALL, REPAIR[0], REPAIR[0], REPAIR[1], REPAIR[1], "update", INSTALL]
+
+
+def test_a_repair_that_fails_is_one_line_with_what_to_do(apt: Apt) -> None:
+    apt.outcomes(INTERRUPTED, "E: Sub-process /usr/bin/dpkg returned an error code (1)")
+    assert refused("libpq5") == (
+        "an earlier installation of Debian packages was interrupted on this droplet, and cannot be brought "
+        "to its end: E: Sub-process /usr/bin/dpkg returned an error code (1); run dpkg --configure -a there"
+    )
 
 
 def test_apts_own_line_is_the_cause(apt: Apt) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from agent.droplet.app_paths import AppPaths
 from agent.facts import comparison
+from agent.facts.nobody import as_nobody
 from agent.paths import Paths
 from agent.system import CallDeadline
 from bluegreen.checks.not_checked import not_checked
@@ -99,11 +102,22 @@ def test_a_comparison_that_does_not_end_in_time_is_given_up(
     monkeypatch.setattr(AppPaths, "releases", tmp_path)
     monkeypatch.setattr(comparison, "SPARE_SECONDS", 100)
     monkeypatch.setattr(comparison, "LEAST_SECONDS", 0)
-    monkeypatch.setattr(comparison, "as_nobody", lambda _, question: (question(), None))
+    monkeypatch.setattr(comparison, "as_nobody", lambda _, question, group: (question(), None))
     release = build_release(tmp_path / "new").manifest.release
     (tmp_path / "new").rename(tmp_path / release)
     found = comparison.compared(CallDeadline("facts", 20), app, release)
     assert found == {"problem": "there was no time to read all of it", "files": [], "more": 0}
+
+
+def test_who_has_no_rights_may_read_what_one_group_may(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    os.chown(secret, -1, grp.getgrnam("games").gr_gid)
+    secret.chmod(0o640)
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    assert as_nobody(10, secret.read_text, group="games") == ("x", None)
+    assert as_nobody(10, secret.read_text)[0] is None
 
 
 def test_why_a_release_was_not_compared_is_listed() -> None:

@@ -53,6 +53,26 @@ def test_the_builder_asks_cpan_for_what_a_build_would_fetch(
     assert all(request["paths"] == [IN_CPAN] for _, request in asking)
 
 
+def test_the_builder_is_given_what_the_mirror_asks_for(
+    asking: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = {"login": "me", "password": "s3cret"}
+    monkeypatch.setattr(follow_up, "cpan_credentials", lambda _: login)
+    follow_up.follow_up(facts(source=NOT_VENDORED))
+    assert [request["credentials"] for _, request in asking] == [login]
+    asking.clear()
+
+    def missing(_: object) -> None:
+        raise BlueGreenError("there is no Airflow connection 'our_cpan'")
+
+    monkeypatch.setattr(follow_up, "cpan_credentials", missing)
+    found = follow_up.follow_up(facts(source=NOT_VENDORED))
+    [server] = [one for droplet, one in found.read_servers() if droplet.name == "green-1"]
+    assert asking == []
+    assert server.mirror is not None
+    assert server.mirror.error == "there is no Airflow connection 'our_cpan'"
+
+
 R2 = released(V2)
 HAS_IT = {"releases": (R1, R2)}
 
