@@ -13,7 +13,7 @@ import pytest
 from demo.environment import DemoEnvironment
 from sandbox import Sandbox
 from tests.plain_host import mirror
-from tests.plain_host.host import PlainHost
+from tests.plain_host.host import PlainHost, way_to_the_forge
 from tests.sandbox.droplets import Shop
 from tests.sandbox.stack import Judge, start_judge, stop_judge
 
@@ -40,7 +40,7 @@ def host(shop: Shop) -> Iterator[PlainHost]:
     """A server with the project's files, and Airflow installed from them."""
     [machine] = shop.order("control", tags=("control",), size="s-4vcpu-8gb")
     machine.wait_ready()
-    with mirror.served(shop.box.gateway) as address:
+    with mirror.served(shop.box.gateway) as address, way_to_the_forge(machine, shop.box.gateway):
         host = PlainHost(shop, machine, address)
         host.copy_project()
         print(host.install())

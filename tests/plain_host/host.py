@@ -14,6 +14,7 @@ from demo.airflow_settings import ROOT
 from demo.client import AirflowClient
 from demo.environment import APP, DemoEnvironment
 from sandbox import Machine
+from sandbox.network import FORGE_HTTP, Network
 from tests.sandbox.droplets import Shop
 from tests.waiting import until
 
@@ -23,6 +24,19 @@ CONFIG = "/etc/bluegreen"
 PARTS = ("api-server", "scheduler", "dag-processor")
 INSTALL_SECONDS = 400
 RUN_SECONDS = 180
+
+
+@contextmanager
+def way_to_the_forge(machine: Machine, gateway: str) -> Iterator[None]:
+    """Let this machine reach the sandbox's forge, which refuses machines because droplets fetch nothing."""
+    bridge = Network(int(gateway.split(".")[2])).bridge
+    rule = ["INPUT", "-i", bridge, "-s", machine.address, "-d", gateway]
+    rule += ["-p", "tcp", "--dport", str(FORGE_HTTP), "-j", "ACCEPT"]
+    subprocess.run(["iptables", "-w", "-I", *rule], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["iptables", "-w", "-D", *rule], check=True)
 
 
 @dataclass(frozen=True)
