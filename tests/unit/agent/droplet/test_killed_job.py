@@ -78,6 +78,7 @@ class Droplet(LocalDroplet):
             artifact=self.sent,
             configuration=NEW,
             packages=[],
+            perl="/usr/bin/perl",
         )
         load = about(release=self.release, command=["true"], properties=[], timeout=5)
         activate = about(
