@@ -68,7 +68,7 @@ def pack_artifact(
     for leads_to in links.values():
         _require(may_be_linked_to(app, leads_to), f"{leads_to}: no link of a release may lead there")
     built_for = perl_key(perl)
-    _require(built_for, f"{perl} does not run here")
+    _require(built_for, f"{perl} does not run here, or others than root may change it")
     with TemporaryDirectory(dir=out) as place:
         tree = Path(place) / "tree"
         shutil.copytree(directory, tree, symlinks=True, ignore=_no_repository(directory))

@@ -238,6 +238,19 @@ def test_a_droplet_with_another_host_key_is_refused_until_provisioning_replaces_
     assert stack.live() != old
 
 
+def test_a_rollback_goes_to_droplets_that_were_all_replaced(stack: Stack, judge: Judge) -> None:
+    make_sure_of_a_way_back(stack)
+    old, wanted = stack.live(), running_on(stack.idle_machines()[0])
+    for machine in stack.idle_machines():
+        stack.destroy(machine)
+    ended = stack.run("provision").expect("done")
+    assert {running_on(machine) for machine in stack.idle_machines()} == {wanted}, ended.report["message"]
+    started = time.time()
+    stack.run("rollback").expect("live and confirmed")
+    assert stack.live() != old
+    assert lasts(judge, started, time.time()).failed == 0
+
+
 def test_a_second_provisioning_changes_nothing(stack: Stack) -> None:
     before = {(machine.name, machine.droplet_id) for machine in stack.sandbox.machines()}
     ended = stack.run("provision").expect("done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,16 @@ def test_a_file_that_is_no_artifact_has_no_manifest(tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(AgentError, match="the release is refused: its artifact"):
             manifest_of(tmp_path / "file", f"app-{APP}")
+
+
+def test_a_perl_that_does_not_run_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    tree = built_tree(tmp_path)
+    arguments = [str(tree), "--app", APP, "--revision", REVISION, "--committed", "1", "--out", str(tmp_path)]
+    assert pack_artifact.main([*arguments, "--perl", "/usr/bin/no-perl"]) == 1
+    assert "/usr/bin/no-perl does not run here" in capsys.readouterr().err
+    assert pack_artifact.main(arguments) == 0
+    [file] = tmp_path.glob("*.tar.gz")
+    assert re.fullmatch(r"5\.\d+\.\d+ \S+\nglibc \d\.\d+", manifest_of(file, f"app-{APP}").perl)
