@@ -128,7 +128,7 @@ class _Judge:
     app: App
     live: Color
     revision: str | None
-    releases: frozenset[str]
+    releases: frozenset[tuple[str, str | None]]
 
     @property
     def tag(self) -> str:
@@ -159,7 +159,8 @@ class _Judge:
         if state.revision and not state.is_active:
             runs = f"{runs}, stopped,"
         elif state.revision and state.revision == self.revision:
-            runs = f"another artifact of {runs}"
+            same = state.release in {release for release, _ in self.releases}
+            runs = f"{runs} with another configuration" if same else f"another artifact of {runs}"
         wanted = self.revision[:12] if self.revision else "the live release, which is not known"
         return Objection(
             droplet,
@@ -172,10 +173,10 @@ class _Judge:
         )
 
     def runs_live_release(self, state: RunningRelease) -> bool:
-        """Whether it runs the live revision, as the same artifact as the droplets that are live already."""
+        """Whether it runs the live revision: the same artifact and configuration as who is live already."""
         if not state.is_active or state.revision is None or state.revision != self.revision:
             return False
-        return not self.releases or state.release in self.releases
+        return not self.releases or (state.release, state.configuration) in self.releases
 
     def _refused(self, droplet: Droplet, why: str) -> Objection:
         return Objection(
@@ -195,10 +196,15 @@ def _is_serving(state: RunningRelease | BlueGreenError) -> bool:
 
 def _releases_of(
     revision: str | None, of_known: Collection[RunningRelease | BlueGreenError]
-) -> frozenset[str]:
-    """Return the releases of the live revision that the droplets in HAProxy run; more than one is drift."""
+) -> frozenset[tuple[str, str | None]]:
+    """Return what the droplets in HAProxy run of the live revision; more than one is drift.
+
+    Each is a release, with the digest of its configuration.
+    """
     running = (one for one in of_known if isinstance(one, RunningRelease))
-    return frozenset(one.release for one in running if one.release and one.revision == revision)
+    return frozenset(
+        (one.release, one.configuration) for one in running if one.release and one.revision == revision
+    )
 
 
 def _live_revision(

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.checks.facts import Account, Reading, Unit
 from bluegreen.checks.finding import Finding
+from bluegreen.checks.release_facts import UsedConfiguration
 from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError
 from bluegreen.fleet.droplets import Droplet, Fleet
@@ -115,6 +116,7 @@ def test_a_droplet_that_proves_itself_joins(monkeypatch: pytest.MonkeyPatch) -> 
         (facts(None), "no release"),
         (facts(unit=Unit(ActiveState="failed")), "stopped"),
         (facts(current=released(V1, "2")), "another artifact of aaaaaaaaaaaa"),
+        (facts(configuration=UsedConfiguration(digest="e" * 64)), "aaaaaaaaaaaa with another configuration"),
     ],
 )
 def test_a_droplet_that_is_new_in_the_live_color_gets_no_traffic_and_stops_nothing(

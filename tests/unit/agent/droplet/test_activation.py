@@ -364,6 +364,16 @@ def test_releases_that_were_confirmed_are_not_pushed_out_by_those_that_were_reje
 
 
 @pytest.mark.usefixtures("healthy")
+def test_what_a_rollback_goes_to_by_default_stays_whatever_was_confirmed_later_by_the_clock(
+    droplet: Droplet,
+) -> None:
+    for release in (droplet.old, droplet.older):
+        droplet.activated.confirm(droplet.pairing(release).digest)
+    droplet.activate(keep=1, kept=droplet.pairing(droplet.older).digest)
+    assert {one.release for one in droplet.known()} == {droplet.new, droplet.old, droplet.older}
+
+
+@pytest.mark.usefixtures("healthy")
 def test_what_the_service_was_started_with_is_known_unless_that_is_not_certain(
     droplet: Droplet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
