@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 
+from agent.droplet.messages import Started
 from agent.protocol import READERS, Configuration, Program, SentFile, Verb
 from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.checks.facts import AppServer
@@ -20,8 +21,9 @@ from bluegreen.release.artifact import BuildAnswer
 from bluegreen.release.configuration import Secrets, make_configuration
 from bluegreen.release.jobs import JobReport, JobState
 from bluegreen.release.lifecycle_commands import command_program
-from bluegreen.release.release import build_program, build_unit, deploy_program, deploy_unit
+from bluegreen.release.release import build_program, build_unit, deploy_program, deploy_unit, restore_program
 from bluegreen.release.system_names import build_user, system_name
+from bluegreen.run.previous import HealthyPairing
 from bluegreen.settings.app import App
 from bluegreen.settings.hooks import Hook
 from demo.app_settings import app_settings
@@ -204,6 +206,22 @@ class AppDroplet:
         report = self.finish(self.start(unit, self.program(built, kept, **changes)))
         self.clean(unit)
         return report
+
+    def restore(self, known: HealthyPairing) -> Ended:
+        """Start again what was healthy, as a rollback does; leave no job behind."""
+        started: Started = {
+            "release": known.release,
+            "configuration": known.configuration,
+            "pairing": known.pairing,
+        }
+        unit = deploy_unit(APP, known.release.partition("-")[0])
+        report = self.finish(self.start(unit, restore_program(self.app(), started, known.pairing)))
+        self.clean(unit)
+        return report
+
+    def unit_text(self) -> str:
+        """Return the service's systemd unit."""
+        return self.machine.run(["cat", f"/etc/systemd/system/{SYSTEM_NAME}.service"]).stdout
 
     def deploy(self, revision: str, kept: str | None = None, **changes: Mapping[str, Any]) -> Ended:
         """Build, install and start a revision; return the report of the last job, with every line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -266,6 +267,36 @@ def test_what_a_rollback_goes_back_to_outlives_what_was_healthy_and_rejected(
     cause = refused(droplet, rejected[0], kept=kept, health=NOTHING_THERE)
     assert f"this droplet runs {kept[:12]} again" in cause
     comes_back(droplet, kept)
+
+
+def test_what_was_confirmed_outlives_other_settings_of_the_same_release_and_is_restored_as_it_was(
+    droplet: AppDroplet, revisions: dict[str, str]
+) -> None:
+    release = running(droplet, revisions["v1"], environment={"GREETING": "confirmed"})
+    unit, confirmed = droplet.unit_text(), droplet.facts().activated[0]
+    assert (confirmed.release, confirmed.confirmed) == (release, False)
+    rejected: dict[str, dict[str, Any]] = {
+        "environment": {"GREETING": "rejected"},
+        "server": {"workers": 2, "keep_releases": 2},
+    }
+    assert running(droplet, revisions["v1"], revisions["v1"], **rejected) == release
+    assert droplet.unit_text() != unit
+    assert [one.confirmed for one in droplet.facts().activated] == [False, True]
+
+    report = droplet.restore(confirmed)
+    assert report.state is JobState.SUCCESS, report.lines
+    assert report.started(Verb.RESTORE).pairing == confirmed.pairing
+    assert droplet.unit_text() == unit
+    comes_back(droplet, revisions["v1"])
+    before = droplet.main_pid()
+
+    configurations = f"/var/lib/bluegreen/{SYSTEM_NAME}/configurations/{confirmed.configuration}"
+    for changed in (f"{ROOT}/releases/{release}/app.psgi", f"{configurations}/environment"):
+        droplet.machine.run(f"cp -p {changed} /root/before && echo 'EVIL=1' >>{changed}")
+        cause = failure_cause(droplet.restore(confirmed).lines)
+        droplet.machine.run(f"mv /root/before {changed}")
+        assert "app.psgi: it is not as it was built" in cause or "was changed on this droplet" in cause
+        assert droplet.main_pid() == before
 
 
 @pytest.mark.parametrize("seed", range(4))

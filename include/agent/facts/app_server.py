@@ -84,7 +84,6 @@ def releases(app: AppPaths) -> Json:
         "current": release_at(str(app.root / "current"), app),
         "releases": [name for name in names_in(str(app.releases)) if is_release(name)],
         "activated": activated(app),
-        "started": Activated(app).started(),
     }
 
 

@@ -16,6 +16,7 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import report
 from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.traffic.agent_answers import Counters
+from tests.unit.artifacts import built
 from tests.unit.fleets import LB
 from tests.unit.runs import APP, LOCK, REVISION, context, plan
 from tests.unit.statuses import confirmed, status_at_end
@@ -99,6 +100,15 @@ def test_a_record_holds_what_the_bake_came_to(hook: Any) -> None:
     }
     assert "live is green; rests on 80 own requests to 1 path and 60 of clients;" in line["message"]
     assert Record.model_validate(line).line() == line
+
+
+def test_a_record_names_what_was_started_by_more_than_its_revision(hook: Any) -> None:
+    made = built("c" * 64)
+    line = run_report(DONE, lock=LOCK, build=made)
+    assert (line["release"], line["configuration"]) == (made["release"], "c" * 64)
+    previous = {"release": made["release"], "configuration": "e" * 64, "pairings": {}}
+    line = run_report(DONE, lock=LOCK, previous_release__previous=previous)
+    assert (line["release"], line["configuration"]) == (made["release"], "e" * 64)
 
 
 def test_a_record_says_that_a_deploy_was_an_emergency(hook: Any) -> None:
