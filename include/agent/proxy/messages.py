@@ -46,7 +46,6 @@ class AppAddress(TypedDict):
 class _PendingSwitch(_FromColor):
     to: str
     revision: str
-    started: StartedRelease
     run_id: str
     deadline: float
     path: str
@@ -61,6 +60,7 @@ class PendingRecord(_PendingSwitch, total=False):
     ``within`` is the time in seconds that its run was given; ``path`` to ``statuses`` are how to ask the app.
     """
 
+    started: StartedRelease
     token: int
     within: float
     end: float

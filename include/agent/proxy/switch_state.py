@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, cast
 
-from agent.proxy.messages import ConfirmedRecord, GoodRelease, PendingRecord, RevertRecord, SwitchRecords
+from agent.proxy.messages import ConfirmedRecord, PendingRecord, RevertRecord, SwitchRecords
 from agent.system import boot_id, read_json, since_boot, write_json
 
 
@@ -32,7 +32,10 @@ class SwitchState:
             "moved_at": None,
             "reached": None,
         }
-        return cast(SwitchRecords, {**empty, **read_json(self.path)})
+        state = {**empty, **read_json(self.path)}
+        # A version from before kept revisions alone, and nothing can be started again by these.
+        state["good"] = {color: one for color, one in state["good"].items() if isinstance(one, dict)}
+        return cast(SwitchRecords, state)
 
     @property
     def pending(self) -> PendingRecord | None:
@@ -59,8 +62,10 @@ class SwitchState:
             "token": pending.get("token"),
             "at": time.time(),
         }
-        latest: GoodRelease = {"revision": pending["revision"], **pending["started"]}
-        good = {**self.read()["good"], pending["to"]: latest}
+        good = {color: one for color, one in self.read()["good"].items() if color != pending["to"]}
+        # A version from before has armed the switch without.
+        if "started" in pending:
+            good[pending["to"]] = {"revision": pending["revision"], **pending["started"]}
         # All at once: whatever dies now, what was confirmed is known by more than its revision.
         self.remember(pending=None, confirmed=confirmed, good=good)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bluegreen.color import Color
+from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.started import started
 from tests.unit.local_haproxy import REVISIONS, Deployed, LocalHaproxy, fire, lock
 
@@ -100,6 +103,18 @@ def test_what_was_kept_on_each_color_is_remembered_with_all_that_it_ran_with(dep
     deployed.switch(Color.BLUE, started=other)
     deployed.world.ok("revert", token=deployed.token)
     assert deployed.status()["good"] == kept
+
+
+def test_what_a_version_from_before_has_kept_and_armed_stops_no_run(deployed: Deployed) -> None:
+    """It knew revisions alone, by which nothing can be started again."""
+    deployed.switch(Color.GREEN)
+    file = deployed.world.root / "var/lib/bluegreen/traffic.json"
+    state = json.loads(file.read_text())
+    del state["pending"]["started"]
+    file.write_text(json.dumps({**state, "good": {"blue": REVISIONS[Color.BLUE]}}))
+    deployed.world.ok("confirm", token=deployed.token, revision=REVISIONS[Color.GREEN])
+    status = ProxyStatus.parse(deployed.status())
+    assert (status.live, status.pending, status.good) == (Color.GREEN, None, {})
 
 
 def test_a_switch_that_an_earlier_run_confirmed_is_no_proof_for_this_run(deployed: Deployed) -> None:
