@@ -16,7 +16,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint docs test chaos test-examples test-compose test-metrics test-plain-host env demo demo-down requirements
+.PHONY: help setup venv packages lint docs test chaos chaos-fleet chaos-agent test-examples test-compose test-metrics test-plain-host env demo demo-down requirements
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -54,7 +54,14 @@ test: venv
 endif
 
 chaos: setup  ## Every fault at every moment of a deploy, bad releases, killed agents; writes build/chaos.md, build/bad_releases.md
-	CHAOS=whole $(BIN)/python -m pytest tests/sandbox/chaos tests/unit/agent/test_killed.py $(ARGS)
+	@$(MAKE) --no-print-directory --jobs=2 chaos-fleet chaos-agent
+
+chaos-fleet:
+	CHAOS=whole $(BIN)/python -m pytest tests/sandbox/chaos $(ARGS)
+
+# What needs no machines costs no time beside those.
+chaos-agent:
+	CHAOS=whole $(BIN)/python -m pytest --quiet tests/unit/agent/test_killed.py
 
 test-examples: setup  ## Each example is provisioned, deployed, switched and rolled back under load; needs Linux and root
 	$(BIN)/python -m pytest tests/sandbox/examples $(ARGS)

@@ -25,10 +25,10 @@ class Result:
     """What came of one cell.
 
     :param ended: how the run ended at which the fault struck.
-    :param again: how the plain re-run ended.
-    :param requests: of clients, from the trigger to the end of the re-run.
+    :param again: how the plain re-run ended; empty where the run was good and left nothing to repair.
+    :param requests: of clients, from the trigger to the end of the last run.
     :param failed: those that failed, but for what the fault answers itself.
-    :param seconds: from the fault until the re-run had ended.
+    :param seconds: from the fault until the last run had ended.
     :param clients_see: why clients of the proxy that the fault strikes may notice, if they may.
     :param problem: why the cell is not good, or ``None``.
     """
@@ -70,9 +70,10 @@ def render(results: Iterable[Result]) -> str:
         f"**{good} of {len(results)} cells good; {failed} of {requests:,} requests failed** "
         "(without those that a fault answers itself, marked *).",
         "",
-        "A row is what went wrong, a column the task of the deploy at which it did. In a cell: how that",
-        "run ended, and the seconds from the fault until a plain re-run was live. After each cell all",
-        "machines are searched for what may be left: locks, timers, jobs, temporary files, processes.",
+        "A row is the fault, a column the task of the deploy during which it struck. A cell shows how the",
+        "run ended, and the seconds from the fault until a release was live: by that run, or else by a plain",
+        "re-run. After each cell all machines are searched for leftovers: locks, timers, jobs, temporary",
+        "files, processes. A run that left any is followed by a plain re-run, too.",
         "",
         "L live and confirmed · R rolled back · N refused, or ended before traffic moved · U unclear ·",
         "D the run was gone, or could not say a word; ⇤ just before the task, ⇥ just after it, ↯ when it had",
