@@ -15,10 +15,18 @@ from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
 from agent.droplet.loading import require_environment
 from agent.droplet.local_cage import local_properties
+from agent.droplet.masking import JobMask
 from agent.droplet.reserve import is_full, no_space
 from agent.droplet.users import require_user
 from agent.fields import number, text, words
-from agent.migration import LONGEST_COMMAND, MOST_COMMANDS, MigrateAnswer, RanCommand
+from agent.migration import (
+    LONGEST_COMMAND,
+    MOST_COMMANDS,
+    STATUS_SECONDS,
+    MigrateAnswer,
+    RanCommand,
+    pending_in,
+)
 from agent.protocol import AgentError, Code, Json, Verb
 from agent.release_name import RELEASE
 from agent.system import since_boot, write_atomically
@@ -49,27 +57,41 @@ def migrate(call: Call, request: Json) -> Json:
     job, release = Job.of(call, request), text(request, "release", RELEASE)
     phase, properties = text(request, "phase", PHASES), words(request, "properties")
     timeout, commands = number(request, "timeout", 1, LONGEST_COMMAND), _commands(request)
+    status = words(request, "status") if request.get("status") else []
     app = job.app
     require_user(app.name)
     if not (app.releases / release).is_dir():
         raise AgentError(Code.FAILED, f"the release {release} is not on this droplet")
     require_environment(app, properties)
     local = local_properties(str(app.paths.units / f"{app.service}.d/local.conf"), properties)
-    limits = (
-        *("KillSignal=SIGTERM", f"TimeoutStopSec={STOP_SECONDS}"),
-        *(f"RuntimeMaxSec={timeout:g}", f"StateDirectory={app.name}"),
-    )
-    ran: list[RanCommand] = []
+    cage = (*properties, *local, "KillSignal=SIGTERM", f"TimeoutStopSec={STOP_SECONDS}")
+    writing = (*cage, f"RuntimeMaxSec={timeout:g}", f"StateDirectory={app.name}")
+    answer: MigrateAnswer = {"ran": [], "before": _pending(job, "before", status, cage), "after": ""}
     for position, command in enumerate(commands, 1):
         one = _Command(job, f"{phase}-{position}", command, timeout)
         say(f"{phase}: {one.text}")
-        done, failure = one.run((*properties, *local, *limits))
-        ran.append(done)
-        answer: MigrateAnswer = {"ran": ran}
+        done, failure = one.run(writing)
+        answer["ran"].append(done)
         write_atomically(job.answers, json.dumps({Verb.MIGRATE.value: answer}).encode())
         if failure:
             raise AgentError(Code.FAILED, f"{phase}: {one.text} {failure}")
-    return {**answer}
+    return {**answer, "after": _pending(job, "after", status, cage)}
+
+
+def _pending(job: Job, name: str, command: Sequence[str], cage: Sequence[str]) -> str:
+    """Return what is pending in the words of a command that can write nothing on the droplet, or nothing."""
+    if not command:
+        return ""
+    say(f"status: {shlex.join(command)[:LONGEST_TEXT]}")
+    limit = f"RuntimeMaxSec={STATUS_SECONDS}"
+    done = run_caged(job.unit, name, job.app.name, (*cage, limit), ["/usr/bin/env", *command])
+    if done.status != 0:
+        say(f"what is pending is not known: the command ended with {done.status}")
+        return ""
+    # Unlike the log, the answer leaves the droplet as it is.
+    hide = JobMask(job)
+    hide.update()
+    return hide(pending_in(done.output))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.droplet.app_paths import AppPaths
@@ -39,10 +40,31 @@ def load(deadline: CallDeadline, request: Json) -> Json:
     :param request: :class:`agent.protocol.LoadRequest`.
     :return: ``status`` (None if the application was not loaded), ``cause`` and ``read_only``.
     """
+    status, output, hide = caged(deadline, request, request["timeout"])
+    lines = output.splitlines()
+    if status == 0:
+        return {"status": 0, "cause": "", "read_only": False}
+    said = "\n".join(line for line in lines if line != CAGED)
+    directory = AppPaths.of(Paths(), request).releases / request["release"]
+    cause = hide(perl_cause(said, directory))[:LONGEST_LINE]
+    if status != 124 and CAGED not in lines:
+        return {"status": None, "cause": f"systemd did not start it in a cage: {cause}", "read_only": False}
+    is_read_only = bool(re.search("Read-only|readonly database|unable to open database file", output))
+    return {"status": status, "cause": cause, "read_only": is_read_only}
+
+
+def caged(deadline: CallDeadline, request: Json, timeout: float) -> tuple[int, str, Callable[[str], str]]:
+    """Run the command of a request where it can write nothing.
+
+    :param request: :class:`agent.protocol.LoadRequest`.
+    :param timeout: seconds that the command may take at the most.
+    :return: its exit status, its output with the line :data:`CAGED` if it was started in the cage, and what
+        hides the values of its environment.
+    """
     app = AppPaths.of(Paths(), request)
     given = [one for one in request["properties"] if not one.startswith(WRITABLE)]
     files = [one.partition("=")[2].removeprefix("-") for one in given if one.startswith(ENVIRONMENT)]
-    seconds = seconds_left(deadline, min(COMMAND_SECONDS, request["timeout"]))
+    seconds = seconds_left(deadline, min(COMMAND_SECONDS, timeout))
     local = local_properties(str(app.paths.units / f"{app.service}.d/local.conf"), request["properties"])
     # Whoever waits for its end may be gone.
     properties = [*given, *local, *LOAD, f"User={app.name}", f"RuntimeMaxSec={seconds + 1:.0f}"]
@@ -53,15 +75,7 @@ def load(deadline: CallDeadline, request: Json) -> Json:
         *("--", "/bin/sh", "-c", _announced(), CAGED, *(_word(one) for one in request["command"])),
         seconds=seconds,
     )
-    lines = output.splitlines()
-    if status == 0:
-        return {"status": 0, "cause": "", "read_only": False}
-    said = "\n".join(line for line in lines if line != CAGED)
-    cause = mask_of(*map(Path, files))(perl_cause(said, app.releases / request["release"]))[:LONGEST_LINE]
-    if status != 124 and CAGED not in lines:
-        return {"status": None, "cause": f"systemd did not start it in a cage: {cause}", "read_only": False}
-    is_read_only = bool(re.search("Read-only|readonly database|unable to open database file", output))
-    return {"status": status, "cause": cause, "read_only": is_read_only}
+    return status, output, mask_of(*map(Path, files))
 
 
 def _announced() -> str:

@@ -12,6 +12,7 @@ from typing import NoReturn
 from agent.call import Call
 from agent.facts.app_server import app_server
 from agent.facts.loading import load
+from agent.facts.migrations import migrations
 from agent.facts.mirror import mirror
 from agent.facts.proxy import proxy
 from agent.fields import number
@@ -26,6 +27,7 @@ KINDS: dict[str, Callable[[CallDeadline, Json], Json]] = {
     "app_server": app_server,
     "proxy": proxy,
     "load": load,
+    "migrations": migrations,
     "mirror": mirror,
 }
 
@@ -33,9 +35,10 @@ KINDS: dict[str, Callable[[CallDeadline, Json], Json]] = {
 def facts(call: Call, request: Json) -> Json:
     """Read what a deploy finds on this machine.
 
-    Request: ``kind`` (``app_server``, ``proxy``, ``load`` or ``mirror``), ``seconds`` (after which Airflow
-    takes the machine for lost), and what the function of that kind reads. Answer: ``facts``, the model of
-    that kind in ``bluegreen.checks.facts``. Codes: ``too_slow``, ``too_large``. A kill leaves nothing.
+    Request: ``kind`` (``app_server``, ``proxy``, ``load``, ``migrations`` or ``mirror``), ``seconds`` (after
+    which Airflow takes the machine for lost), and what the function of that kind reads. Answer: ``facts``,
+    the model of that kind in ``bluegreen.checks.facts``. Codes: ``too_slow``, ``too_large``. A kill leaves
+    nothing.
     """
     os.environ.update(LC_ALL="C.UTF-8", PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     os.chdir("/")

@@ -10,7 +10,15 @@ from typing import Generic, TypeVar
 from pydantic import Field
 
 from agent.release_name import revision_of
-from bluegreen.checks.release_facts import AppEnvironment, Comparison, Fact, Load, Mirror, UsedConfiguration
+from bluegreen.checks.release_facts import (
+    AppEnvironment,
+    Comparison,
+    Fact,
+    Load,
+    Mirror,
+    PendingMigrations,
+    UsedConfiguration,
+)
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet, Fleet
@@ -69,6 +77,7 @@ class AppServer(Machine):
     :param activated: what was healthy there, the latest first.
     :param jobs: builds and deploys that are at work.
     :param configuration: ``None`` if the unit names none.
+    :param migrations: ``None`` if the droplet was not asked.
     :param mirror: ``None`` if nothing has to be fetched from there.
     :param compared: ``None`` if there is no release.
     """
@@ -91,6 +100,7 @@ class AppServer(Machine):
     load: Load | None = None
     compared: Comparison | None = None
     mirror: Mirror | None = None
+    migrations: PendingMigrations | None = None
 
     @property
     def revision(self) -> str | None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bluegreen.checks.facts import Facts, Source
+from bluegreen.checks.migrations import unknown
 from bluegreen.checks.release_facts import Load
 
 
 def not_checked(facts: Facts) -> list[str]:
     """Return one line for each thing that was not checked, with the reason."""
-    return [*_loading(facts), *_distributions(facts), *_releases(facts), *_certificates(facts)]
+    return [
+        *_loading(facts),
+        *unknown(facts),
+        *_distributions(facts),
+        *_releases(facts),
+        *_certificates(facts),
+    ]
 
 
 def _loading(facts: Facts) -> Iterator[str]:

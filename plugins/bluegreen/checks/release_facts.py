@@ -36,6 +36,23 @@ class Load(Fact):
         return self.status == 0 or (self.status not in (None, 124) and not self.read_only)
 
 
+class PendingMigrations(Fact):
+    """Which migrations of a release are pending.
+
+    :param status: the exit status of the app's command; 124 if there was no time to see its end, ``None`` if
+        it was not run.
+    :param pending: the command's words, or why it has none.
+    """
+
+    status: int | None
+    pending: str
+
+    @classmethod
+    def not_done(cls, why: str) -> Self:
+        """Return that it was not asked, and why."""
+        return cls(status=None, pending=why)
+
+
 class Mirror(Fact):
     """Which of the files that a build would fetch the CPAN mirror has.
 

@@ -24,9 +24,13 @@ def table(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def summary(findings: Sequence[Finding], not_checked: Sequence[str] = ()) -> str:
-    """Return how many there are, the worst, and what was not checked, in one line."""
-    return "; not checked: ".join([_found(findings), *not_checked])
+def summary(findings: Sequence[Finding], not_checked: Sequence[str] = (), pending: str = "") -> str:
+    """Return how many there are, the worst, and what was not checked, in one line.
+
+    :param pending: which migrations are pending, in words.
+    """
+    found = f"{_found(findings)}; {pending}" if pending else _found(findings)
+    return "; not checked: ".join([found, *not_checked])
 
 
 def _found(findings: Sequence[Finding]) -> str:

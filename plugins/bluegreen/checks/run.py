@@ -5,7 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from bluegreen.checks import account, color_release, drift, health, links, machines, proxies, revision
+from bluegreen.checks import (
+    account,
+    color_release,
+    drift,
+    health,
+    links,
+    machines,
+    migrations,
+    proxies,
+    revision,
+)
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, worst_first
 
@@ -38,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     machines.environment,
     revision.mirror,
     revision.loading,
+    migrations.status,
     account.network,
     proxies.configuration,
     proxies.certificate,

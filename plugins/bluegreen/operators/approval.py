@@ -128,6 +128,7 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
             unproven=baseline.unproven,
             reason=run.params["reason"] or "",
             emergency=run.is_emergency,
+            migration=run.migration,
         )
         return request.markdown(self._commits(request))
 

@@ -8,6 +8,7 @@ from typing import Any
 from bluegreen.checks.facts import Source
 from bluegreen.checks.finding import Severity
 from bluegreen.checks.gather.collect import collect
+from bluegreen.checks.migrations import pending
 from bluegreen.checks.not_checked import not_checked
 from bluegreen.checks.render import NEVER_CHECKED, summary, table
 from bluegreen.checks.run import findings_in
@@ -58,7 +59,7 @@ class DryRunOperator(BlueGreenOperator):
         metrics.emit(metrics.lock_in(facts))
         if not self.instead:
             metrics.emit(metrics.findings_of(self.app_id, found))
-        in_short = summary(found, not_checked(facts))
+        in_short = summary(found, not_checked(facts), pending(facts))
         run.push(FINDINGS_KEY, [one.model_dump(mode="json") for one in found])
         run.push(SUMMARY_KEY, in_short)
         if isinstance(facts.source, Source):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.migration import MigrateRequest
+from agent.migration import STATUS_SECONDS, MigrateRequest
 from agent.protocol import Program, Verb
 from agent.release_name import revision_of
 from bluegreen.release.jobs import JobReport
@@ -49,6 +49,8 @@ class Migration(BaseModel):
 
     :param droplet: where; the commands ran nowhere else.
     :param ran: the commands in their order, up to the first one that failed.
+    :param before: what was pending before the first one, in words; empty if that is not known.
+    :param after: what was pending after the last one, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -56,21 +58,30 @@ class Migration(BaseModel):
     phase: Phase
     droplet: str
     ran: tuple[RanCommand, ...] = ()
+    before: str = ""
+    after: str = ""
 
     @classmethod
     def of(cls, phase: Phase, droplet: str, report: JobReport) -> Self:
         """Make it from the end of the phase's job; without an answer that can be used nothing is known."""
         answer = report.answers.get(Verb.MIGRATE.value)
-        found = answer.get("ran") if isinstance(answer, Mapping) else None
+        found = answer if isinstance(answer, Mapping) else {}
         try:
-            return cls(phase=phase, droplet=droplet, ran=tuple(map(_ran, found or ())))
+            return cls(
+                phase=phase,
+                droplet=droplet,
+                ran=tuple(map(_ran, found.get("ran", ()))),
+                before=found.get("before", ""),
+                after=found.get("after", ""),
+            )
         except (ValidationError, ValueError, TypeError, KeyError, OverflowError):
             return cls(phase=phase, droplet=droplet)
 
     def __str__(self) -> str:
         """Return in words what ran and succeeded; empty if nothing did."""
         done = [f"{one.command} ({one.seconds:.0f} s)" for one in self.ran if one.exit_status == 0]
-        return f"{self.phase} ran {' and '.join(done)} on {self.droplet}" if done else ""
+        pending = f" ({self.before} before, {self.after} after)" if self.before and self.after else ""
+        return f"{self.phase} ran {' and '.join(done)} on {self.droplet}{pending}" if done else ""
 
 
 def migration_unit(app_id: str, phase: Phase, revision: str) -> str:
@@ -91,6 +102,7 @@ def migration_program(app: App, phase: Phase, release: str, configuration: str, 
         "release": release,
         "phase": phase.value,
         "commands": commands_of(app, phase),
+        "status": app.migrations.status,
         "properties": load_request(app, unit, release, configuration, address)["properties"],
         "timeout": float(app.migrations.timeout),
     }
@@ -105,7 +117,8 @@ def commands_of(app: App, phase: Phase) -> list[list[str]]:
 
 def seconds_of(app: App, phase: Phase) -> int:
     """Return the seconds after which systemd ends the job of a phase, whatever its commands do."""
-    return TURN + len(commands_of(app, phase)) * (app.migrations.timeout + MARGIN)
+    status = 2 * (STATUS_SECONDS + MARGIN) if app.migrations.status else 0
+    return TURN + status + len(commands_of(app, phase)) * (app.migrations.timeout + MARGIN)
 
 
 def _ran(one: Mapping[str, Any]) -> RanCommand:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bluegreen.errors import PolicyError
+from bluegreen.release.migrations import Migration
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app import App
 from bluegreen.settings.policy import Demand
@@ -61,6 +62,7 @@ class Request:
     :param unproven: paths that neither color answers well.
     :param reason: the reason that the triggering user gave.
     :param emergency: whether absolute limits alone judge the new release.
+    :param migration: what was run for the new release, if the app has migrations.
     """
 
     app: App
@@ -70,6 +72,7 @@ class Request:
     reason: str = ""
     unproven: Sequence[str] = ()
     emergency: bool = False
+    migration: Migration | None = None
 
     @property
     def live_revision(self) -> str | None:
@@ -100,6 +103,8 @@ class Request:
         if self.reason:
             parts += ["Why:", _verbatim([self.reason])]
         parts += ["Checked:", "\n".join(f"- {line}" for line in self._checks())]
+        if self.migration and (ran := str(self.migration)):
+            parts += ["Migrations:", _verbatim([ran])]
         parts += ["Look at it yourself:", _verbatim(ways_to_look(self.app, plan.fleet.proxies))]
         return "\n\n".join([*parts, *self._commits(commits)])
 

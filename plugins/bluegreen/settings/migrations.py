@@ -7,12 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.migration import LONGEST_COMMAND, MOST_COMMANDS
-from bluegreen.settings.fields import Commands
+from bluegreen.settings.fields import Commands, Words
 from bluegreen.settings.section import Section
 
 
 class MigrationSettings(Section):
-    """Commands of each phase of a migration, and the seconds that each command may take."""
+    """Commands of each phase of a migration, the seconds that each may take, and what is pending."""
 
+    status: Words | None = None
     expand: Annotated[Commands, Field(max_length=MOST_COMMANDS)] = []
     timeout: Annotated[int, Field(ge=1, le=LONGEST_COMMAND)] = 900

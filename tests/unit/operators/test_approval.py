@@ -19,6 +19,7 @@ from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import approval
 from bluegreen.operators.approval import SwitchApprovalOperator
+from bluegreen.release.migrations import Migration, Phase, RanCommand
 from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by
 from bluegreen.run.events import Event
 from bluegreen.run.plan import HeldLock, Plan
@@ -60,6 +61,17 @@ def test_everything_that_is_needed_to_decide_is_shown() -> None:
     # Verbatim, so that nobody who can commit or trigger can make it look like something else.
     assert f"\n    + {NEW[:7]} Greet (Ann)" in shown
     assert "\n    a *friendlier* [page](http://example.org)" in shown
+
+
+def test_what_was_run_for_the_release_is_shown_as_it_is() -> None:
+    ran = RanCommand(command="sqitch deploy", began=datetime.now(UTC), seconds=3.0, exit_status=0)
+    migration = Migration(
+        phase=Phase.EXPAND, droplet="green-1", ran=(ran,), before="[3](x)", after="0 pending"
+    )
+    shown = request(migration=migration).markdown(None)
+    line = "expand ran sqitch deploy (3 s) on green-1 ([3](x) before, 0 pending after)"
+    assert f"Migrations:\n\n    {line}" in shown
+    assert "Migrations:" not in request().markdown(None)
 
 
 def test_a_path_that_proves_nothing_is_shown() -> None:
@@ -290,6 +302,6 @@ def test_the_commits_in_between_are_read_with_the_apps_connection(monkeypatch: p
         revision=NEW,
         baseline={"samples": BASELINE, "unproven": []},
     )
-    run: Any = SimpleNamespace(params={"reason": ""}, is_emergency=False)
+    run: Any = SimpleNamespace(params={"reason": ""}, is_emergency=False, migration=None)
     assert f"+ {NEW[:7]} Greet (Ann)" in operator._request(run)
     assert seen == ["forge"]

@@ -12,11 +12,12 @@ from airflow.sdk.exceptions import AirflowFailException
 from bluegreen.checks.facts import (
     Source,
 )
+from bluegreen.checks.release_facts import PendingMigrations
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators import check
 from bluegreen.operators.check import DryRunOperator
 from bluegreen.operators.support import metrics
-from tests.unit.facts import MAIN, facts
+from tests.unit.facts import MAIN, facts, load, server
 from tests.unit.fleets import V2
 
 
@@ -34,3 +35,14 @@ def test_a_dry_run_reports_its_revision(
         DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti, "params": {}})  # type: ignore[typeddict-item]
     assert known.get("revision") == pushed
     assert ("; not checked: whether main" in known["summary"]) is (pushed is not None)
+
+
+def test_a_dry_run_s_line_says_which_migrations_are_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: known.update({key: value}))
+    asked = server(load=load(), migrations=PendingMigrations(status=0, pending="3 pending"))
+    monkeypatch.setattr(check, "collect", lambda *_, **__: facts(source=MAIN, servers={"green-1": asked}))
+    monkeypatch.setattr(metrics, "emit", lambda _: None)
+    with suppress(AirflowFailException):
+        DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti, "params": {}})  # type: ignore[typeddict-item]
+    assert "; migrations of main: 3 pending" in known["summary"]

@@ -21,6 +21,7 @@ from tests.unit.app_settings import settings_of
         ("{expand: [sqitch, deploy]}", "a list of words: [[sqitch, deploy]]"),
         ("{expand: [[sqitch, deploy], []]}", "expand.1: found []"),
         ("{expand: [" + "['true'], " * 11 + "]}", "expand: found"),
+        ("{status: sqitch status}", "status: found 'sqitch status': a command is a list of words"),
         ("{timeout: 0}", "timeout: found 0"),
         ("{timeout: 7201}", "timeout: found 7201"),
         ("{migrate: [['true']]}", "migrate: unknown key"),

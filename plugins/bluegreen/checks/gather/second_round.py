@@ -11,7 +11,7 @@ from agent.release_name import revision_of
 from bluegreen.checks.dependencies import fetched
 from bluegreen.checks.facts import Facts, Source
 from bluegreen.checks.gather.ask_machine import ask, attempt
-from bluegreen.checks.release_facts import Load, Mirror
+from bluegreen.checks.release_facts import Load, Mirror, PendingMigrations
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.cpan import cpan_credentials
@@ -29,7 +29,7 @@ class _Question:
 
     droplet: Droplet
     request: dict[str, Any]
-    about: type[Load] | type[Mirror]
+    about: type[Load | Mirror | PendingMigrations]
 
 
 def follow_up(facts: Facts) -> Facts:
@@ -47,7 +47,7 @@ def follow_up(facts: Facts) -> Facts:
 
 
 def _loading(facts: Facts) -> Iterator[_Question]:
-    """Load the revision on the idle droplets that have it.
+    """Load the revision on the idle droplets that have it, and ask one of them which migrations are pending.
 
     If none has, it is loaded beside the live service, where most memory is free.
     """
@@ -63,14 +63,21 @@ def _loading(facts: Facts) -> Iterator[_Question]:
     idle = [one for one in able if one[0] in facts.fleet.color(facts.idle)]
     roomy = [one for one in able if one not in idle and one[1].memory_free_mb >= LIVE_FREE_MB]
     beside = [max(roomy, key=lambda one: one[1].memory_free_mb)] if roomy else []
+    asked = False
     for droplet, server, release in idle or beside:
         configuration = server.configuration_for(release, facts.configuration) or ""
-        yield _Question(droplet, _load_request(facts.app, droplet, release, configuration), Load)
+        request = _load_request(facts.app, droplet, release, configuration)
+        yield _Question(droplet, {"kind": "load", **request}, Load)
+        # One database, one answer; only the revision's own code knows its migrations.
+        if facts.app.migrations.status and not asked:
+            asked = True
+            status = {**request, "command": ["/usr/bin/env", *facts.app.migrations.status]}
+            yield _Question(droplet, {"kind": "migrations", **status}, PendingMigrations)
 
 
 def _load_request(app: App, droplet: Droplet, release: str, configuration: str) -> dict[str, Any]:
     unit, address = deploy_unit(app.id, revision_of(release)), str(droplet.private)
-    return {"kind": "load", **load_request(app, unit, release, configuration, address)}
+    return {**load_request(app, unit, release, configuration, address)}
 
 
 def _distributions(facts: Facts) -> Iterator[_Question]:
@@ -85,7 +92,7 @@ def _distributions(facts: Facts) -> Iterator[_Question]:
         yield _Question(builder, request, Mirror)
 
 
-def _answer_to(app: App, question: _Question) -> Load | Mirror:
+def _answer_to(app: App, question: _Question) -> Load | Mirror | PendingMigrations:
     hook = attempt(lambda: DropletHook.of(question.droplet, app))
     if isinstance(hook, BlueGreenError):
         return question.about.not_done(str(hook))

@@ -42,8 +42,8 @@ Deploy failed
 class Droplet(LocalDroplet):
     """A droplet that is asked to run commands of a migration."""
 
-    def migrate(self, *commands: list[str], **changes: Any) -> list[dict[str, Any]]:
-        """Run the commands; return which did."""
+    def answer(self, *commands: list[str], **changes: Any) -> dict[str, Any]:
+        """Run the commands."""
         wanted = {
             "release": self.release,
             "phase": "expand",
@@ -51,8 +51,11 @@ class Droplet(LocalDroplet):
             "properties": PROPERTIES,
             "timeout": 60.0,
         }
-        answer = migrate(Call.of(Verb.MIGRATE), about(**{**wanted, **changes}))
-        ran: list[dict[str, Any]] = answer["ran"]
+        return migrate(Call.of(Verb.MIGRATE), about(**{**wanted, **changes}))
+
+    def migrate(self, *commands: list[str], **changes: Any) -> list[dict[str, Any]]:
+        """Run the commands; return which did."""
+        ran: list[dict[str, Any]] = self.answer(*commands, **changes)["ran"]
         return ran
 
     def refusal(self, *commands: list[str], **changes: Any) -> AgentError:
@@ -85,6 +88,32 @@ def test_commands_run_as_the_app_s_user_with_the_properties_of_its_service(dropl
     assert words[words.index("--") + 1 :] == ["/usr/bin/env", *SQITCH[:-1], "it's $$HOME"]
     assert [(one["command"], one["exit_status"]) for one in ran] == droplet.answered
     assert droplet.answered == [("sqitch deploy --target 'it'\"'\"'s $HOME'", 0)]
+
+
+def test_what_is_pending_is_asked_before_and_after_and_may_write_nothing(droplet: Droplet) -> None:
+    count = 'cd "$DROPLET"; n=$(($(cat n 2>/dev/null || echo 0) + 1)); echo $n >n'
+    note = 'printf "%s\\n" "$@" >words-$n; echo call $n'
+    droplet.program("systemd-run", f"#!/bin/bash\n{count}; {note}\n")
+    answer = droplet.answer(["one"], status=["bin/status", "$x"])
+    assert (answer["before"], answer["after"]) == ("call 1", "call 3")
+    asked, ran = ((droplet.read(f"words-{number}") or "").splitlines() for number in (1, 2))
+    assert asked[-2:] == ["bin/status", "$$x"]
+    assert "--property=RuntimeMaxSec=30" in asked
+    assert f"--property=StateDirectory={APP}" in ran
+    assert not any("StateDirectory" in word for word in asked)
+
+
+def test_a_status_that_fails_or_shows_a_secret_is_no_failure_and_shows_none(droplet: Droplet) -> None:
+    failing = 'case "$*" in *bin/status*) echo hunter2-hunter2; exit $(cat "$DROPLET/status") ;; esac'
+    droplet.program("systemd-run", f"#!/bin/bash\n{failing}\n")
+    (droplet.path / "status").write_text("1")
+    answer = droplet.answer(["one"], status=["bin/status"])
+    assert (answer["before"], len(answer["ran"])) == ("", 1)
+    (droplet.path / "status").write_text("0")
+    environment = droplet.app.configurations / ("e" * 64) / "environment"
+    environment.parent.mkdir(parents=True)
+    environment.write_text('DB_PASSWORD="hunter2-hunter2"\n')
+    assert droplet.answer(["one"], status=["bin/status"])["before"] == "[DB_PASSWORD]"
 
 
 def test_a_migration_finds_what_root_adds_for_the_app_on_its_droplet(droplet: Droplet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,10 @@ from bluegreen.checks.facts import (
 from bluegreen.checks.gather import second_round as follow_up
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
+from bluegreen.settings.migrations import MigrationSettings
 from tests.unit.distributions import HALF_VENDORED, IN_CPAN, NOT_VENDORED, VENDORED
-from tests.unit.facts import MAIN, NOW, R1, facts, server
-from tests.unit.fleets import DIGEST, V2, healthy, released
+from tests.unit.facts import FLEET, MAIN, NOW, R1, facts, server
+from tests.unit.fleets import DIGEST, GREEN, V2, droplet, healthy, released
 
 
 @pytest.fixture
@@ -117,3 +119,18 @@ def test_a_release_is_loaded_with_what_a_deploy_would_deliver_if_that_is_there(
     follow_up.follow_up(facts(source=MAIN, configuration=delivered, servers={"green-1": there}))
     [(_, request)] = asking
     assert any(one.endswith(f"configurations/{used}/environment") for one in request["properties"])
+
+
+def test_one_droplet_that_has_the_revision_says_which_of_its_migrations_are_pending(
+    asking: list[tuple[str, dict[str, Any]]],
+) -> None:
+    names = ("green-1", "green-2", "blue-1")
+    two = FLEET.model_copy(update={"green": (GREEN, droplet(4, "green-2"))})
+    known = facts(source=MAIN, fleet=two, servers={name: server(**HAS_IT) for name in names})
+    asks = MigrationSettings(status=["sqitch", "status"])
+    found = follow_up.follow_up(replace(known, app=known.app.model_copy(update={"migrations": asks})))
+    [(name, request)] = [one for one in asking if one[1]["kind"] == "migrations"]
+    assert (name, request["release"]) == ("green-1", R2)
+    assert request["command"] == ["/usr/bin/env", "sqitch", "status"]
+    [told] = [server.migrations for _, server in found.read_servers() if server.migrations]
+    assert (told.status, told.pending) == (None, "green-1 was asked")
