@@ -238,12 +238,11 @@ class ArtifactStore(BaseHook):
             "or to a directory that every worker has mounted, and trigger a new run"
         )
 
-    def prune(self, keep: int, in_use: Collection[str], revisions: Collection[str]) -> None:
+    def prune(self, keep: int, in_use: Collection[str]) -> None:
         """Remove all but the newest artifacts.
 
         :param keep: how many stay.
         :param in_use: releases whose artifacts stay besides: a new droplet, or a rollback, may need them.
-        :param revisions: all artifacts of these stay, too.
         :raises StoreError: if the store cannot be read, or written.
         """
         names = self._bounded("cannot be read", self._names)
@@ -252,8 +251,7 @@ class ArtifactStore(BaseHook):
         }
         records = {one: self._record(f"{one}{RECORD}", ArtifactRecord) for one in found}
         newest = sorted(found, key=lambda one: record.built_at if (record := records[one]) else 0.0)[-keep:]
-        spared = {one for one, record in records.items() if record and record.revision in revisions}
-        old = sorted(one for one in found - spared - set(newest) if not is_of(one, in_use))
+        old = sorted(one for one in found - set(newest) if not is_of(one, in_use))
         partial = [name for name in names if _PARTIAL in name]
         if old:
             self.log.info("%s: removing %s", self.name, ", ".join(one[:12] for one in old))

@@ -159,7 +159,6 @@ class BuildOperator(IdleDropletJobOperator):
     def _prune(self, store: ArtifactStore, record: ArtifactRecord) -> None:
         """Remove old artifacts; nothing of this run depends on that."""
         try:
-            plan = self.run_plan
-            store.prune(self.app.artifacts.keep, {record.release, *plan.in_use}, plan.confirmed)
+            store.prune(self.app.artifacts.keep, {record.release, *self.run_plan.in_use})
         except BlueGreenError as error:
             self.log.warning("old artifacts are left: %s", error)

@@ -172,8 +172,7 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
             good=good,
             perl_key=_perl_key(facts, fleet.color(idle)),
-            in_use=_in_use(facts, good),
-            confirmed=_confirmed(readable.values()),
+            in_use=_in_use(facts),
         )
 
     def _is_live(self, plan: Plan, facts: Facts, artifact: str | None) -> bool:
@@ -241,19 +240,11 @@ def _perl_key(facts: Facts, idle: Sequence[Droplet]) -> str:
     return known[idle[0].name].perl_key if idle and idle[0].name in known else ""
 
 
-def _in_use(facts: Facts, good: GoodRelease | None) -> tuple[str, ...]:
-    """Return the releases that droplets run, or may go back to."""
-    current = {server.current for _, server in facts.read_servers() if server.current}
-    return tuple(sorted(current | ({good.release} if good else set())))
-
-
-def _confirmed(statuses: Iterable[ProxyStatus]) -> tuple[str, ...]:
-    """Return the revisions that any proxy knows as confirmed last, on any color."""
-    found = [
-        {good.revision for good in one.good.values()} | ({one.confirmed.revision} if one.confirmed else set())
-        for one in statuses
-    ]
-    return tuple(sorted(set().union(*found)))
+def _in_use(facts: Facts) -> tuple[str, ...]:
+    """Return the releases that droplets run, or that any proxy knows as confirmed last, on either color."""
+    running = {server.current for _, server in facts.read_servers() if server.current}
+    confirmed = {good.release for one in facts.readable.values() for good in one.good.values()}
+    return tuple(sorted(running | confirmed))
 
 
 def _errors(facts: Facts, checks: Sequence[Check] = BLOCKING) -> list[Finding]:

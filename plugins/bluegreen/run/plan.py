@@ -39,9 +39,7 @@ class Plan(BaseModel):
         the droplets until something else is confirmed there.
     :param older: by how much the revision is older than the live one, in words, if it is.
     :param perl_key: perl, architecture and C library of the builder, the first idle droplet.
-    :param in_use: releases that droplets run or may go back to; the artifact store keeps them.
-    :param confirmed: revisions that were confirmed last, by color and proxy; the artifact store keeps theirs,
-        whether or not their droplets can be asked.
+    :param in_use: releases that droplets run, or that were confirmed last; the artifact store keeps theirs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +53,6 @@ class Plan(BaseModel):
     older: str | None = None
     perl_key: str = ""
     in_use: tuple[str, ...] = ()
-    confirmed: tuple[str, ...] = ()
 
     @property
     def idle_droplets(self) -> tuple[Droplet, ...]:

@@ -191,7 +191,7 @@ def test_with_another_seal_everything_is_built_again_and_then_as_before(
     assert "has no valid seal, so it is not used: connections.seal had another password" in line
     # What nobody uses any more makes room first.
     store.put(record("3", key="f" * 64, built_at=2.0), {}, file)
-    store.prune(2, [], [])
+    store.prune(2, [])
     store.put(record(), TEXTS, file)
     built = store.built(KEY)
     assert built is not None
@@ -292,7 +292,7 @@ def test_nothing_waits_for_a_store_that_hangs(
         "put": lambda: local.put(record(), {}, file),
         "verify": lambda: local.verify(record()),
         "fetched": lambda: ExitStack().enter_context(local.fetched(record().file)),
-        "prune": lambda: local.prune(1, [], []),
+        "prune": lambda: local.prune(1, []),
     }
     with pytest.raises(StoreError, match="it did not answer within") as raised:
         calls[what]()
@@ -335,7 +335,7 @@ def test_a_check_writes_nothing_and_names_a_store_that_cannot_be_written(
 def test_the_newest_stay_and_those_that_droplets_run_or_go_back_to(store: ArtifactStore, file: Path) -> None:
     for number in range(1, 6):
         store.put(record(str(number), key=str(number) * 64, built_at=float(number)), {}, file)
-    store.prune(2, [release_name(REVISION, "1" * 64), "not-a-release"], [])
+    store.prune(2, [release_name(REVISION, "1" * 64), "not-a-release"])
     left = {number for number in range(1, 6) if store.built(str(number) * 64)}
     assert left == {1, 4, 5}
     archives = {name for name in store._names() if name.endswith(".tar.gz")}
@@ -343,20 +343,12 @@ def test_the_newest_stay_and_those_that_droplets_run_or_go_back_to(store: Artifa
     assert len(store._names("by_key")) == 3
 
 
-def test_what_was_confirmed_stays_although_no_droplet_can_be_asked(store: ArtifactStore, file: Path) -> None:
-    for number in range(1, 5):
-        revision = f"{number % 2}" * 40
-        store.put(record(str(number), key=str(number) * 64, built_at=number, revision=revision), {}, file)
-    store.prune(1, [], ["1" * 40])
-    assert {number for number in range(1, 5) if store.built(str(number) * 64)} == {1, 3, 4}
-
-
 def test_what_a_killed_task_has_left_is_removed(local: ArtifactStore, file: Path, tmp_path: Path) -> None:
     local.put(record(), {}, file)
     before = names(tmp_path)
     for name in (f"{'2' * 64}.tar.gz", f"{'3' * 64}.tar.gz.partial.0", "notes.txt"):
         (tmp_path / "store" / APP / name).write_bytes(b"half")
-    local.prune(1, [], [])
+    local.prune(1, [])
     assert names(tmp_path) == before | {"notes.txt"}
 
 
