@@ -17,7 +17,7 @@ from agent.droplet.loading import require_environment
 from agent.droplet.local_cage import local_properties
 from agent.droplet.masking import JobMask
 from agent.droplet.reserve import is_full, no_space
-from agent.droplet.users import require_user
+from agent.droplet.users import STATE_MODE, require_user
 from agent.fields import number, text, words
 from agent.migration import (
     LONGEST_COMMAND,
@@ -65,7 +65,7 @@ def migrate(call: Call, request: Json) -> Json:
     require_environment(app, properties)
     local = local_properties(str(app.paths.units / f"{app.service}.d/local.conf"), properties)
     cage = (*properties, *local, "KillSignal=SIGTERM", f"TimeoutStopSec={STOP_SECONDS}")
-    writing = (*cage, f"RuntimeMaxSec={timeout:g}", f"StateDirectory={app.name}")
+    writing = (*cage, f"RuntimeMaxSec={timeout:g}", f"StateDirectory={app.name}", STATE_MODE)
     answer: MigrateAnswer = {"ran": [], "before": _pending(job, "before", status, cage), "after": ""}
     for position, command in enumerate(commands, 1):
         one = _Command(job, f"{phase}-{position}", command, timeout)
