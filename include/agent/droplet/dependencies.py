@@ -84,7 +84,9 @@ def _named(app: Path) -> tuple[str, ...] | None:
             return (name,)
     if os.path.lexists(app / "dist.ini"):
         raise AgentError(
-            Code.FAILED, "dist.ini does not name all dependencies by itself: commit a cpanfile or META.json"
+            Code.FAILED,
+            "dist.ini is for Dist::Zilla, which droplets do not have: run dzil build, and commit the "
+            "META.json, META.yml or cpanfile that it makes",
         )
     return None
 

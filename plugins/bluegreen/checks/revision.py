@@ -68,8 +68,9 @@ def files(facts: Facts) -> Iterator[Finding]:
     if app.dependencies.installer is Installer.CPANM and is_named_by_dist_ini_only(source):
         yield error(
             "dist.ini",
-            f"in {source.ref}{where} it does not name all dependencies by itself",
-            "commit a cpanfile or META.json, or set dependencies.installer: none",
+            f"in {source.ref}{where} it is for Dist::Zilla, which droplets do not have",
+            "run dzil build, and commit the META.json, META.yml or cpanfile that it makes, or set "
+            "dependencies.installer: none",
         )
 
 

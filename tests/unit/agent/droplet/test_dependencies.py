@@ -252,7 +252,10 @@ def test_cpanm_takes_what_names_dependencies(
 
 def test_a_dist_ini_alone_is_refused(builder: Builder, mirror: Mirror) -> None:
     cause = refused(builder, mirror, {"dist.ini": ""}, dependencies={"installer": "cpanm"})
-    assert cause.endswith("commit a cpanfile or META.json")
+    assert cause == (
+        "dist.ini is for Dist::Zilla, which droplets do not have: run dzil build, and commit the META.json, "
+        "META.yml or cpanfile that it makes"
+    )
 
 
 def test_carton_without_a_snapshot_is_refused(builder: Builder, mirror: Mirror) -> None:
