@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from agent.droplet.failure_cause import LONGEST, failure_cause
+from agent.droplet.failure_cause import HEADERS, LIBRARIES, LONGEST, PROGRAMS, failure_cause
+from bluegreen.patterns import DEBIAN_PACKAGE
 
 # cpanm 1.7046: its own output, then the end of its log. Another distribution has looked for a header before.
 NEEDS_HEADER = """\
@@ -118,6 +121,45 @@ t/x.t .. Failed 1/1 subtests
 )
 def test_the_line_that_helps_is_the_cause(output: str, cause: str) -> None:
     assert failure_cause(output) == cause
+
+
+@pytest.mark.parametrize(
+    ("header", "package"),
+    [
+        ("magick/MagickCore.h", "libmagickcore-dev"),
+        ("magick/api.h", "libgraphicsmagick1-dev"),
+        ("openssl/ssl.h", "libssl-dev"),
+        ("sybdb.h", "freetds-dev"),
+        ("unicode/utypes.h", "libicu-dev"),
+        ("krb5.h", "libkrb5-dev"),
+        ("ev.h", "libev-dev"),
+        ("db.hpp", ""),
+        ("own/openssl/ssl.h", ""),
+    ],
+)
+def test_a_header_is_looked_up_by_the_longest_beginning_of_its_path(header: str, package: str) -> None:
+    said = f"fatal error: {header}: No such file or directory"
+    advice = f" (add the Debian package {package} to fleet.packages)" if package else ""
+    assert failure_cause(f"x.c:1:10: {said}\n") == f"{said}{advice}"
+
+
+@pytest.mark.parametrize(
+    ("said", "package"),
+    [
+        ("sh: 1: curl-config: not found", "libcurl4-openssl-dev"),
+        ("/usr/bin/env: 'npm': No such file or directory", "npm"),
+        ("pg_config not found", "libpq-dev"),
+        ("my-pg_config not found", ""),
+    ],
+)
+def test_a_program_is_looked_up_by_its_whole_name(said: str, package: str) -> None:
+    assert (f"(add the Debian package {package} to fleet.packages)" in failure_cause(said)) == bool(package)
+
+
+@pytest.mark.parametrize("table", [HEADERS, LIBRARIES, PROGRAMS])
+def test_what_is_advised_can_be_written_into_the_settings(table: dict[str, str]) -> None:
+    assert list(table) == sorted(table)
+    assert all(re.fullmatch(DEBIAN_PACKAGE, package) for package in table.values())
 
 
 def test_a_cause_is_bounded() -> None:
