@@ -226,9 +226,21 @@ class StepRequest(TypedDict):
     unit: str
 
 
+class EarlierArtifact(TypedDict):
+    """An artifact that was built on another droplet, and the set of dependencies that its release has.
+
+    ``digest`` is the SHA-256 of its manifest; the file is in the directory ``incoming``.
+    """
+
+    dependencies: str
+    digest: str
+    artifact: SentFile
+
+
 class BuildRequest(StepRequest):
     """The request of ``build``.
 
+    ``earlier`` is an artifact to take the dependencies from, if they are the ones that the source needs.
     ``committed`` is the commit's date, which every file of the release gets. ``root`` is the app's directory
     in the repository. ``links`` are links that root adds to the release, by path: where a shared path, or a
     delivered file, is. ``packages`` are Debian's. ``credentials``: the mirror's ``login`` and ``password``.
@@ -237,6 +249,7 @@ class BuildRequest(StepRequest):
     revision: str
     committed: int
     source: SentFile
+    earlier: EarlierArtifact | None
     root: str
     perl: str
     packages: list[str]
@@ -253,11 +266,13 @@ class BuildAnswer(TypedDict):
     """The answer of ``build``: the artifact, in the directory ``outgoing``.
 
     ``digest`` is the SHA-256 of its manifest, ``release`` the directory's name wherever it is installed.
+    ``dependencies`` names the set of dependencies in it by what the set is made from; null if there is none.
     """
 
     release: str
     digest: str
     artifact: SentFile
+    dependencies: str | None
 
 
 class ConfigurationFile(TypedDict):

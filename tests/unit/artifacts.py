@@ -31,6 +31,7 @@ def record(**changes: Any) -> ArtifactRecord:
     known = {
         **{"app": APP, "digest": DIGEST, "revision": REVISION, "built_at": 1.0, "run": "deploy/earlier"},
         **{"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)},
+        **{"builder": 1, "dependencies": None},
         "key": artifact_key(load_app(APP), REVISION, PERL),
     }
     return ArtifactRecord(**{**known, **changes})

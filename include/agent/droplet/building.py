@@ -16,7 +16,7 @@ from typing import Any
 from agent.call import Call
 from agent.droplet import dependencies as sets
 from agent.droplet.app_paths import AppPaths
-from agent.droplet.artifact import pack
+from agent.droplet.artifact import pack, unpack
 from agent.droplet.caged import run_caged
 from agent.droplet.dependencies import CARTON, CPANM, NONE, Needs
 from agent.droplet.inspection import add_links, make_way, take_over
@@ -32,7 +32,8 @@ from agent.droplet.running import USER
 from agent.droplet.users import let_in, make_build_user, require_user
 from agent.droplet.workspace import RunCaged, Workspace, beneath
 from agent.fields import PROGRAM, REVISION, number, text
-from agent.protocol import AgentError, Code, Dependencies, Json, SentFile
+from agent.protocol import AgentError, Code, Dependencies, EarlierArtifact, Json, SentFile
+from agent.release_name import DIGEST
 from agent.system import remove_tree
 
 # The app's directory in the repository.
@@ -50,8 +51,9 @@ def build(call: Call, request: Json) -> Json:
     """Build a release from its source, and pack it.
 
     The source is run by the build user, in the cage; what came out is inspected by root. Dependencies that
-    are made from the same files, by the same perl and settings, are taken from the app's cache. What commands
-    of the settings leave in the tree is part of the release. It writes what it does.
+    are made from the same files, by the same perl and settings, are taken from the app's cache, or from an
+    earlier artifact that was built on another droplet. What commands of the settings leave in the tree is
+    part of the release. It writes what it does.
 
     Request: ``protocol.BuildRequest``; the source is in ``incoming``, a tar or tar.gz without a directory
     above it. Answer: ``protocol.BuildAnswer``; the artifact is in ``outgoing``. Codes: ``bad_request``;
@@ -68,6 +70,7 @@ class Build:
     call: Call
     space: Workspace
     source: SentFile
+    earlier: EarlierArtifact | None
     revision: str
     committed: int
     root: str
@@ -92,6 +95,7 @@ class Build:
             call=call,
             space=Workspace(job.app, job.unit, text(request, "user", USER), cage, run),
             source=sent_file(request.get("source")),
+            earlier=_earlier(request.get("earlier")),
             revision=text(request, "revision", REVISION),
             committed=int(number(request, "committed", 0, 1 << 33)),
             root=text(request, "root", DIRECTORY),
@@ -128,7 +132,12 @@ class Build:
             self.space.remove()
         print(f"built {manifest.release}: {artifact['size'] / 1e6:.1f} MB", flush=True)
         sent = {**artifact, "name": file.name}
-        return {"release": manifest.release, "digest": manifest.digest, "artifact": sent}
+        return {
+            "release": manifest.release,
+            "digest": manifest.digest,
+            "artifact": sent,
+            "dependencies": local.name if local is not None else None,
+        }
 
     def _preflight(self) -> None:
         app = self.space.app
@@ -164,13 +173,37 @@ class Build:
                 print("there is no cpanfile, so no dependencies are installed", flush=True)
             return None
         cache = self._cache
-        key = sets.key_of(*self._key_parts(needs), *self._made_from(app, needs))
+        key = sets.key_of(*self._key_parts(), *self._made_from(app, needs))
         if (cache / key).is_dir():
             print("dependencies are unchanged", flush=True)
             os.utime(cache / key)
             return cache / key
+        installed = self._of_earlier(key)
+        if installed is None:
+            installed = self._newly_installed(needs)
+        kept = sets.keep(cache, key, installed)
+        sets.prune(cache, key)
+        return kept
+
+    def _of_earlier(self, key: str) -> Path | None:
+        """Return the dependencies of the earlier artifact, unpacked, if they are the ones with this name."""
+        if self.earlier is None or self.earlier["dependencies"] != key:
+            return None
+        place = self.space.path / "earlier"
+        try:
+            archive = received(self.call, self.space.app, self.earlier["artifact"])
+            unpack(archive, place, self.space.app.name, self.earlier["digest"])
+            installed = beneath(beneath(place, self.root), LOCAL)
+        except AgentError as error:
+            # Slower, but no worse.
+            print(f"the dependencies of an earlier artifact are not taken: {error}", flush=True)
+            return None
+        print("dependencies are unchanged: they are taken from an earlier artifact", flush=True)
+        return installed
+
+    def _newly_installed(self, needs: Needs) -> Path:
         print("installing dependencies", flush=True)
-        installer = Installer(
+        installed = Installer(
             self.space,
             self.dependencies,
             self.credentials,
@@ -179,24 +212,23 @@ class Build:
             self.root,
             self.committed,
             self.network,
-        )
-        kept = sets.keep(cache, key, installer.install())
+        ).install()
         # Commands find the same home whether or not dependencies had to be installed.
         self.space.make_home()
-        sets.prune(cache, key)
-        return kept
+        return installed
 
     @property
     def _cache(self) -> Path:
         return self.space.app.root / "cache"
 
-    def _key_parts(self, needs: Needs) -> tuple[str, dict[str, Any]]:
+    def _key_parts(self) -> tuple[str, dict[str, Any]]:
         settings = {
             **self.dependencies,
             "packages": sorted(self.packages),
             "perl": self.perl,
-            # Two apps of one repository may have their links lead to the same files.
-            "root": self.root if needs.is_whole else ".",
+            # An earlier artifact has its dependencies there. And links of two apps of one repository may
+            # lead to the same files.
+            "root": self.root,
         }
         return self._perl_key, {**settings, "network": self.network}
 
@@ -283,6 +315,18 @@ def _write_new(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         os.fchmod(file.fileno(), 0o644)
         file.write(data)
+
+
+def _earlier(value: object) -> EarlierArtifact | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise AgentError(Code.BAD_REQUEST, f"earlier: {value!r:.60} is not usable")
+    return {
+        "dependencies": text(value, "dependencies", sets.NAME),
+        "digest": text(value, "digest", DIGEST),
+        "artifact": sent_file(value.get("artifact")),
+    }
 
 
 def _texts(request: Json, key: str, pattern: str) -> list[str]:

@@ -25,6 +25,8 @@ META = ("META.json", "META.yml")
 FORMAT = 1
 # Sets of installed dependencies that are kept, and bytes of tarballs.
 KEPT_SETS, KEPT_BYTES = 5, 1 << 30
+# The name of a set.
+NAME = r"[0-9a-f]{40}"
 # Below the app's cache: tarballs, by mirror.
 DISTRIBUTIONS = "distributions"
 

@@ -238,6 +238,14 @@ class ArtifactStore(BaseHook):
             "or to a directory that every worker has mounted, and trigger a new run"
         )
 
+    def records(self) -> list[ArtifactRecord]:
+        """Return the records of all artifacts, the newest first.
+
+        :raises StoreError: if the store cannot be read.
+        """
+        known = self._records(self._bounded("cannot be read", self._names)).items()
+        return [record for digest, record in known if record and record.digest == digest]
+
     def prune(self, keep: int, in_use: Collection[str]) -> None:
         """Remove all but the newest artifacts.
 
@@ -246,18 +254,19 @@ class ArtifactStore(BaseHook):
         :raises StoreError: if the store cannot be read, or written.
         """
         names = self._bounded("cannot be read", self._names)
-        found = {
-            name.partition(".")[0] for name in names if re.fullmatch(rf"{DIGEST}(\.tar\.gz|\.json)", name)
-        }
-        records = {one: self._record(f"{one}{RECORD}", ArtifactRecord) for one in found}
-        newest = sorted(found, key=lambda one: record.built_at if (record := records[one]) else 0.0)[-keep:]
-        old = sorted(one for one in found - set(newest) if not is_of(one, in_use))
+        old = sorted(one for one in list(self._records(names))[keep:] if not is_of(one, in_use))
         partial = [name for name in names if _PARTIAL in name]
         if old:
             self.log.info("%s: removing %s", self.name, ", ".join(one[:12] for one in old))
         keys = self._keys_of(set(old)) if old else []
         doomed = [*partial, *keys, *(f"{one}{end}" for one in old for end in (RECORD, ARCHIVE))]
         self._bounded("cannot be written", lambda: self._remove(doomed))
+
+    def _records(self, names: Collection[str]) -> dict[str, ArtifactRecord | None]:
+        """Return the artifacts that files are of, the newest first; those without a valid record are last."""
+        found = {name[:64] for name in names if re.fullmatch(rf"{DIGEST}(\.tar\.gz|\.json)", name)}
+        records = [(one, self._record(f"{one}{RECORD}", ArtifactRecord)) for one in found]
+        return dict(sorted(records, key=lambda each: each[1].built_at if each[1] else 0.0, reverse=True))
 
     def _keys_of(self, digests: set[str]) -> list[str]:
         """Return the entries of these artifacts, and those that cannot be read."""

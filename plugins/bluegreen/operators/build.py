@@ -17,13 +17,16 @@ from bluegreen.hooks.incoming_artifacts import (
     require_revision,
 )
 from bluegreen.hooks.repository import with_source
+from bluegreen.hooks.store_errors import StoreError
 from bluegreen.operators.support.droplet_job import IdleDropletJobOperator
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, BuildAnswer, BuiltArtifact, artifact_key
 from bluegreen.release.configuration import template_texts, templates_of
 from bluegreen.release.release import build_program, build_unit
 
 if TYPE_CHECKING:
+    from agent.protocol import EarlierArtifact
     from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.file_transfer import FileTransfer
     from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.operators.support.this_run import ThisRun
     from bluegreen.source.archive import Source
@@ -103,12 +106,13 @@ class BuildOperator(IdleDropletJobOperator):
     ) -> ArtifactRecord:
         """Build the source, and keep what was built; a retry attaches to a build that is at work or done."""
         sent = ArtifactFile(name=f"{source.sha256}.tar.gz", sha256=source.sha256, size=source.size)
-        program = build_program(
-            self.app, self.revision, source.committed, sent.sent, cpan_credentials(self.app)
-        )
         with self.job() as job:
             transfer = self.transfer(job, proxies)
             self.send(transfer, source.path, sent, proxies)
+            earlier = self._send_earlier(store, transfer, proxies)
+            program = build_program(
+                self.app, self.revision, source.committed, sent.sent, cpan_credentials(self.app), earlier
+            )
             with self.done(job, run, program, proxies) as report:
                 run.push(SECONDS_KEY, report.seconds)
                 answer = BuildAnswer.parse(report.answers.get("build"), self.revision)
@@ -124,6 +128,8 @@ class BuildOperator(IdleDropletJobOperator):
                     key=key,
                     built_at=time.time(),
                     run=run.holder,
+                    builder=self.droplet.id,
+                    dependencies=answer.dependencies,
                 )
                 return store.put(record, texts, file)
 
@@ -152,9 +158,33 @@ class BuildOperator(IdleDropletJobOperator):
                 key=key,
                 built_at=time.time(),
                 run=run.holder,
+                builder=None,
+                # Whatever CI has put there must not become a part of other releases.
+                dependencies=None,
             )
             self.log.info("%s was built by CI", record.release)
             return store.put(record, texts, artifact.path), configuration
+
+    def _send_earlier(
+        self, store: ArtifactStore, transfer: FileTransfer, proxies: ProxiesHook
+    ) -> EarlierArtifact | None:
+        """Send the newest artifact if the builder may lack its dependencies; return how a build names it.
+
+        The last builder was a droplet of the other color. Without this, what was installed there would be
+        installed again here, after each change of dependencies.
+        """
+        try:
+            known = store.records()
+            newest = next((record for record in known if record.dependencies), None)
+            here = {record.dependencies for record in known if record.builder == self.droplet.id}
+            if newest is None or newest.dependencies in here:
+                return None
+            with store.fetched(newest.file) as path:
+                self.send(transfer, path, newest.file, proxies)
+            return newest.earlier
+        except StoreError as error:
+            self.log.warning("the dependencies of an earlier artifact are not sent: %s", error)
+            return None
 
     def _prune(self, store: ArtifactStore, record: ArtifactRecord) -> None:
         """Remove old artifacts; nothing of this run depends on that."""

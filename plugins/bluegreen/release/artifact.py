@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.protocol import SentFile
+from agent.protocol import EarlierArtifact, SentFile
 from agent.release_name import DIGEST, RELEASE, is_release, release_name
 from bluegreen.agent_bundle import droplet_version
 from bluegreen.errors import BlueGreenError
@@ -21,6 +21,7 @@ from bluegreen.settings.app import App
 LARGEST_ARTIFACT = 4 << 30
 
 _Digest = Annotated[str, Field(pattern=whole(DIGEST))]
+_Dependencies = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
 class _Record(BaseModel):
@@ -49,6 +50,8 @@ class ArtifactRecord(_Record):
     :param key: what it was built from, see :func:`artifact_key`.
     :param built_at: seconds since the epoch.
     :param run: the run that built it.
+    :param builder: the droplet that built it; ``None`` if CI did.
+    :param dependencies: names the set of dependencies in it; ``None`` if there is none.
     """
 
     app: str
@@ -59,6 +62,8 @@ class ArtifactRecord(_Record):
     key: _Digest
     built_at: float
     run: str
+    builder: int | None
+    dependencies: _Dependencies | None
 
     @property
     def release(self) -> str:
@@ -69,6 +74,13 @@ class ArtifactRecord(_Record):
     def file(self) -> ArtifactFile:
         """The file as it is sent to a droplet."""
         return ArtifactFile(name=f"{self.digest}.tar.gz", sha256=self.sha256, size=self.size)
+
+    @property
+    def earlier(self) -> EarlierArtifact | None:
+        """The artifact for a build that may take its dependencies; ``None`` if it has none."""
+        if self.dependencies is None:
+            return None
+        return {"dependencies": self.dependencies, "digest": self.digest, "artifact": self.file.sent}
 
 
 class KeyEntry(_Record):
@@ -143,6 +155,7 @@ class BuildAnswer(BaseModel):
     release: Annotated[str, Field(pattern=whole(RELEASE))]
     digest: _Digest
     artifact: ArtifactFile
+    dependencies: _Dependencies | None
 
     @classmethod
     def parse(cls, answer: Any, revision: str) -> Self:

@@ -10,6 +10,7 @@ from agent.droplet.messages import ActivateRequest, RestoreRequest, Started
 from agent.protocol import (
     BuildRequest,
     Configuration,
+    EarlierArtifact,
     InstallRequest,
     LoadRequest,
     Program,
@@ -49,13 +50,19 @@ def deploy_unit(app_id: str, revision: str) -> str:
 
 
 def build_program(
-    app: App, revision: str, committed: int, source: SentFile, credentials: dict[str, str] | None
+    app: App,
+    revision: str,
+    committed: int,
+    source: SentFile,
+    credentials: dict[str, str] | None,
+    earlier: EarlierArtifact | None = None,
 ) -> Program:
     """Return what the builder's job does: one step, ``build``.
 
     :param committed: the commit's date, in seconds since the epoch.
     :param source: the revision's files, in the directory ``incoming``.
     :param credentials: those of the CPAN mirror, see :func:`bluegreen.hooks.cpan.cpan_credentials`.
+    :param earlier: an artifact, in the same directory, whose dependencies may be taken.
     """
     dependencies = app.dependencies
     request: BuildRequest = {
@@ -64,6 +71,7 @@ def build_program(
         "revision": revision,
         "committed": committed,
         "source": source,
+        "earlier": earlier,
         "root": app.server.root,
         "perl": app.server.perl,
         "packages": list(app.fleet.packages),

@@ -37,6 +37,7 @@ def record(digit: str = "1", **changes: Any) -> ArtifactRecord:
     known = {
         **{"app": APP, "digest": digit * 64, "revision": REVISION, "key": KEY, "built_at": 1.0},
         **{"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT), "run": "deploy/one"},
+        **{"builder": 1, "dependencies": None},
     }
     return ArtifactRecord(**{**known, **changes})
 

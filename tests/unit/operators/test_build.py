@@ -28,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("trusting")
 SECOND = droplet(9, "green-2")
 FLEET = ONE_EACH.model_copy(update={"green": (GREEN, SECOND)})
 ARTIFACT = {"name": "out.tar.gz", "sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
-ANSWER = {"release": RELEASE, "digest": DIGEST, "artifact": ARTIFACT}
+DEPENDENCIES = "5" * 40
+ANSWER = {"release": RELEASE, "digest": DIGEST, "artifact": ARTIFACT, "dependencies": DEPENDENCIES}
 
 
 def task(**plan: Any) -> build.BuildOperator:
@@ -118,6 +119,55 @@ def test_an_artifact_that_was_changed_in_the_store_ends_the_run(
     ):
         task().execute(context())
     assert agents.sent == []
+
+
+def earlier(store: ArtifactStore, directory: Path, **changes: Any) -> None:
+    """Put an artifact of another revision into the store."""
+    known = {"digest": "e" * 64, "revision": "e" * 40, "key": "e" * 64, "dependencies": DEPENDENCIES}
+    (directory / "artifact").write_bytes(CONTENT)
+    store.put(record(**{**known, **changes}), {}, directory / "artifact")
+
+
+def requested(agents: DropletAgents) -> Any:
+    """Return the request of the build."""
+    [step] = next(request["program"]["steps"] for request in agents.requests if "program" in request)
+    return step["request"]
+
+
+@pytest.mark.usefixtures("proxies", "asked")
+def test_dependencies_that_another_droplet_has_built_are_sent_along(
+    store: ArtifactStore, transfers: Transfers, agents: DropletAgents, tmp_path: Path
+) -> None:
+    earlier(store, tmp_path, built_at=2.0)
+    earlier(store, tmp_path, built_at=1.0, digest="c" * 64, dependencies="c" * 40)
+    result = task().execute(context())
+    assert transfers.sent[1:] == [(f"{'e' * 64}.tar.gz", CONTENT)]
+    asked_for = requested(agents)["earlier"]
+    assert (asked_for["dependencies"], asked_for["digest"]) == (DEPENDENCIES, "e" * 64)
+    kept = store.built(result["key"])
+    assert kept is not None
+    assert (kept.record.builder, kept.record.dependencies) == (GREEN.id, DEPENDENCIES)
+
+
+@pytest.mark.usefixtures("proxies", "asked")
+@pytest.mark.parametrize("changes", [{"builder": GREEN.id}, {"dependencies": None}])
+def test_dependencies_that_the_builder_has_are_not_sent(
+    store: ArtifactStore, transfers: Transfers, agents: DropletAgents, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    earlier(store, tmp_path, **changes)
+    task().execute(context())
+    assert len(transfers.sent) == 1
+    assert requested(agents)["earlier"] is None
+
+
+@pytest.mark.usefixtures("proxies", "asked", "transfers")
+def test_an_earlier_artifact_that_cannot_be_read_only_makes_a_build_slower(
+    store: ArtifactStore, agents: DropletAgents, tmp_path: Path
+) -> None:
+    earlier(store, tmp_path)
+    (tmp_path / "cache/artifacts" / APP / f"{'e' * 64}.tar.gz").unlink()
+    assert task().execute(context())["release"] == RELEASE
+    assert requested(agents)["earlier"] is None
 
 
 @pytest.mark.usefixtures("proxies", "asked", "transfers", "store")

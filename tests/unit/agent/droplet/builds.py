@@ -128,6 +128,7 @@ class Builder:
             "revision": REVISION,
             "committed": COMMITTED,
             "source": source,
+            "earlier": None,
             "root": ".",
             "perl": "/usr/bin/perl",
             "packages": [],

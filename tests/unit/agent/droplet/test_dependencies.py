@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import os
@@ -98,6 +99,15 @@ def refused(builder: Builder, mirror: Mirror, files: dict[str, str | bytes], **c
 
 def installed(release: Path) -> set[str]:
     return {path.stem for path in release.glob("local/lib/perl5/**/Local/*.pm")}
+
+
+def earlier_on(builder: Builder, answer: Json, artifact: bytes, **changes: Any) -> Json:
+    """Put an artifact that another droplet has built into ``incoming``, and return how a build names it."""
+    builder.app.incoming.mkdir(parents=True, exist_ok=True)
+    name = "earlier.tar.gz"
+    (builder.app.incoming / name).write_bytes(artifact)
+    sent = {"name": name, "sha256": hashlib.sha256(artifact).hexdigest(), "size": len(artifact)}
+    return {"dependencies": answer["dependencies"], "digest": answer["digest"], "artifact": sent, **changes}
 
 
 CARTON_AND_CPANM = pytest.mark.parametrize("installer", ["carton", "cpanm"])
@@ -497,3 +507,49 @@ def test_only_the_latest_sets_are_kept(
         built(builder, mirror, files_of(mirror, "Local::Base", also=f"# {number}\n"))
     kept = [one for one in (builder.app.root / "cache").iterdir() if one.name != "distributions"]
     assert len(kept) == 2
+
+
+@pytest.mark.parametrize("root", [".", "backend"])
+def test_dependencies_of_another_droplets_artifact_are_taken_and_not_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirror: Mirror, root: str
+) -> None:
+    files = {f"{root}/{name}": text for name, text in files_of(mirror, "Local::Plain").items()}
+    (tmp_path / "first").mkdir()
+    first = make_builder(tmp_path / "first", monkeypatch)
+    answer = built(first, mirror, files, root=root)
+    artifact = (first.app.outgoing / answer["artifact"]["name"]).read_bytes()
+    (tmp_path / "second").mkdir()
+    second = make_builder(tmp_path / "second", monkeypatch)
+    mirror.asked.clear()
+    files[f"{root}/app.psgi"] = "2;\n"
+    again = built(second, mirror, files, root=root, earlier=earlier_on(second, answer, artifact))
+    assert mirror.asked == []
+    assert again["dependencies"] == answer["dependencies"]
+    assert installed(second.unpacked(again) / root) == {"Base", "Plain"}
+    # They are in the cache from now on.
+    assert built(second, mirror, files, root=root)["digest"] == again["digest"]
+    assert mirror.asked == []
+    assert second.leftovers() == []
+
+
+@pytest.mark.parametrize("what", ["other dependencies", "damaged", "another digest"])
+def test_an_earlier_artifact_that_is_not_the_right_one_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirror: Mirror, what: str
+) -> None:
+    files = files_of(mirror, "Local::Plain")
+    (tmp_path / "first").mkdir()
+    first = make_builder(tmp_path / "first", monkeypatch)
+    answer = built(first, mirror, files)
+    artifact = (first.app.outgoing / answer["artifact"]["name"]).read_bytes()
+    (tmp_path / "second").mkdir()
+    second = make_builder(tmp_path / "second", monkeypatch)
+    mirror.asked.clear()
+    changes = {
+        "other dependencies": {"dependencies": "0" * 40},
+        "damaged": {},
+        "another digest": {"digest": "0" * 64},
+    }[what]
+    sent = artifact[:-200] if what == "damaged" else artifact
+    again = built(second, mirror, files, earlier=earlier_on(second, answer, sent, **changes))
+    assert mirror.asked != []
+    assert installed(second.unpacked(again)) == {"Base", "Plain"}
