@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ DAG = "/api/v2/dags/bluegreen_deploy__shop"
 RUN = f"{DAG}/dagRuns/ci-1"
 REPORT = f"GET {RUN}/taskInstances/report/xcomEntries/report"
 PARAMS = ("ref", "reason", "dry_run", "force")
+Call = Callable[..., tuple[int, list[str]]]
+
 CREDENTIALS = {"AIRFLOW_USERNAME": "ci", "AIRFLOW_PASSWORD": "pass phrase"}
 
 
