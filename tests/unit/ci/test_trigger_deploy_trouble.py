@@ -90,7 +90,7 @@ def test_this_machine_may_be_asked_without_encryption(monkeypatch: pytest.Monkey
 
 def test_trouble_that_does_not_end_is_given_up(deploy: Call, api: FakeApi) -> None:
     api.answers[f"GET {RUN}"] = [{"state": "running"}, (502, "")]
-    code, lines = deploy(seconds=1)
+    code, lines = deploy(seconds=3)
     assert code == 7
     assert "502 Bad Gateway" in lines[-1]
     assert lines[-1].endswith(
