@@ -29,6 +29,7 @@ from bluegreen.color import Color
 from bluegreen.traffic.haproxy_config import Server
 from tests.haproxy_values import rendered
 from tests.started import started
+from tests.unit import agent_calls
 from tests.waiting import until
 
 PREVIEW_KEY = "not-a-secret-either"
@@ -252,14 +253,7 @@ class LocalHaproxy:
 
     def call(self, verb: str, **request: Any) -> dict[str, Any]:
         """Call the agent and return its answer, whether it agreed or refused."""
-        done = subprocess.run(
-            self.command(verb, request),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = agent_calls.call(self.command(verb, request), self.environment, 60)
         assert done.stdout.count("\n") == 1, done.stdout + done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         assert done.returncode == (0 if answer["ok"] else 1)
@@ -387,13 +381,7 @@ def snapshot(world: LocalHaproxy) -> dict[str, tuple[int, bytes]]:
 def fire(world: LocalHaproxy, number: int) -> dict[str, Any]:
     """Do what systemd does when a timer's time has come."""
     command = world.timers()[number]
-    done = subprocess.run(
-        command[command.index("revert") - 2 :],
-        env=world.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = agent_calls.call(command[command.index("revert") - 2 :], world.environment, 60)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
