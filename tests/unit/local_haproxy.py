@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from email.message import Message
 from functools import cache
@@ -30,6 +29,8 @@ from bluegreen.traffic.haproxy_config import Server
 from tests.haproxy_values import rendered
 from tests.started import started
 from tests.unit import agent_calls
+from tests.unit.backend import Backend
+from tests.unit.systemd_stand_ins import SYSTEMCTL, SYSTEMD_RUN
 from tests.waiting import until
 
 PREVIEW_KEY = "not-a-secret-either"
@@ -39,39 +40,6 @@ INITIAL = {"live": None, "idle": "blue"}
 REVISIONS = {Color.BLUE: "b" * 40, Color.GREEN: "c" * 40}
 PEER = "127.0.0.21"
 ADDRESSES = {Color.BLUE: ("127.0.0.11", "127.0.0.12"), Color.GREEN: ("127.0.0.13", "127.0.0.14")}
-
-_SYSTEMCTL = """#!/bin/sh
-# Does for one HAProxy what Debian's haproxy.service does.
-root=$BLUEGREEN_ROOT
-echo "$*" >>"$root/systemctl.log"
-config=$root/etc/haproxy/haproxy.cfg
-case $1 in
-    reload)
-        haproxy -Ws -c -q -f "$config" -S "$root/run/haproxy-master.sock" || exit 1
-        kill -USR2 "$(cat "$root/run/haproxy.pid")"
-        ;;
-    is-active)
-        kill -0 "$(cat "$root/run/haproxy.pid")" 2>/dev/null
-        ;;
-    start)
-        kill -0 "$(cat "$root/run/haproxy.pid" 2>/dev/null)" 2>/dev/null && exit 0
-        setsid haproxy -Ws -f "$config" -S "$root/run/haproxy-master.sock" >>"$root/haproxy.log" 2>&1 &
-        echo $! >"$root/run/haproxy.pid"
-        ;;
-    --quiet)
-        # enable bluegreen-boot.service
-        units=$root/etc/systemd/system
-        mkdir -p "$units/multi-user.target.wants"
-        ln -sf "$units/$3" "$units/multi-user.target.wants/$3"
-        ;;
-esac
-"""
-
-_SYSTEMD_RUN = """#!/bin/sh
-# Remembers the timers that are armed; a test fires them itself.
-printf '%s\\n' "$@" | tr '\\n' '\\t' >>"$BLUEGREEN_ROOT/timers"
-echo >>"$BLUEGREEN_ROOT/timers"
-"""
 
 
 def has_ipv6() -> bool:
@@ -109,70 +77,6 @@ def edited_bundle(name: str, edit: Callable[[str], str]) -> AgentBundle:
         return pack(copy)
 
 
-class Backend:
-    """One application server: answers with its revision, and ``/health`` as healthy as it is told to be."""
-
-    def __init__(self, address: str, port: int, revision: str) -> None:
-        self.healthy = True
-        self.health_takes = 0.0
-        self.revision = revision
-        self.headers = Message()
-        self.health_headers = Message()
-        self.health_status = self.page_status = 200
-        # To whom pages are shown; others are sent away, or find nothing.
-        self.only_https, self.only_host = False, ""
-        self.page_revision = revision
-        backend = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                if self.path == "/health":
-                    backend.health_headers = self.headers
-                    time.sleep(backend.health_takes)
-                if self.path == "/headers":
-                    backend.headers = self.headers
-                if self.path.startswith("/slow?s="):
-                    time.sleep(float(self.path.partition("=")[2]))
-                status = backend.status_of(self)
-                body, seconds = b"", 0.0
-                if self.path.startswith("/download?s="):
-                    body, seconds = b"begin end", float(self.path.partition("=")[2])
-                self.send_response(status)
-                is_health = self.path == "/health"
-                self.send_header("X-Revision", backend.revision if is_health else backend.page_revision)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if body:
-                    self.wfile.write(body[:5])
-                    time.sleep(seconds)
-                    self.wfile.write(body[5:])
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer((address, port), Handler)
-        threading.Thread(
-            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        ).start()
-
-    def status_of(self, request: BaseHTTPRequestHandler) -> int:
-        """Return what a request is answered with."""
-        if request.path == "/health":
-            return self.health_status if self.healthy else 500
-        if self.only_host and request.headers["Host"] != self.only_host:
-            return 404
-        if self.only_https and request.headers["X-Forwarded-Proto"] != "https":
-            return 301
-        return self.page_status
-
-    def close(self) -> None:
-        """Stop answering; connections are refused from now on."""
-        self.server.shutdown()
-        self.server.server_close()
-
-
 class LocalHaproxy:
     """Everything the agent needs, below one directory."""
 
@@ -185,7 +89,7 @@ class LocalHaproxy:
         for directory in (self.config.parent, root / "run/haproxy", root / "bin"):
             directory.mkdir(parents=True)
         self.install(agent_bundle())
-        for name, text in (("systemctl", _SYSTEMCTL), ("systemd-run", _SYSTEMD_RUN)):
+        for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
         self.environment = {
