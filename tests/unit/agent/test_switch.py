@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import socket
 import threading
@@ -207,7 +208,8 @@ def test_a_reload_by_hand_that_failed_is_not_in_the_way(deployed: Deployed) -> N
         world.config.write_text(world.render() + occupied)
         world.send_reload()
         until(lambda: "[failed: 1]" in world.ask("show proc", "run/haproxy-master.sock"))
-    assert deployed.status()["haproxy"] == known
+    file_sha256 = hashlib.sha256(world.config.read_bytes()).hexdigest()
+    assert deployed.status()["haproxy"] == {**known, "file_sha256": file_sha256}
     deployed.switch(Color.GREEN)
     assert world.get()[:2] == (200, "green")
     assert deployed.sync(world.render())["changed"]
