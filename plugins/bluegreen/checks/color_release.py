@@ -6,7 +6,7 @@ A droplet that is new, or was rebuilt, has none. Provisioning installs what its 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.release_name import is_release, revision_of
 from bluegreen.checks.facts import Facts
@@ -47,9 +47,9 @@ def color_release(facts: Facts, color: Color) -> ColorRelease | None:
     statuses = facts.readable.values()
     found = _running(facts, color)
     known = found or [_confirmed(facts, color, good) for good in good_releases(color, statuses)]
-    if len(set(known)) != 1:
+    if len({(each.release, each.configuration) for each in known}) != 1:
         return None
-    one = known[0]
+    one = replace(known[0], is_current=all(each.is_current for each in known))
     return None if color is facts.live and one.revision != confirmed_revision(color, statuses) else one
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.checks.color_release import color_release, lacking
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.operators.support.asking_fleet import AsksFleet
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.run.missing_release import MissingRelease
+from bluegreen.traffic.live import live_color
 
 if TYPE_CHECKING:
     from bluegreen.checks.color_release import ColorRelease
@@ -43,6 +44,12 @@ class ColorReleaseOperator(AsksFleet, LockedOperator):
         self.proxies().renew()
         fleet = self.read_fleet()
         facts = self.facts_of(fleet, *self.ask(fleet))
+        try:
+            live_color(facts.readable)
+        except ProxyError as error:
+            # Nothing may join a color that could be the live one.
+            self.log.warning("no droplet gets a release: %s", error)
+            return []
         found: list[MissingRelease] = []
         without: list[str] = []
         for color in Color:

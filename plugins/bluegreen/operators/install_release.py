@@ -16,8 +16,7 @@ from bluegreen.run.missing_release import MissingRelease
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
-    from bluegreen.operators.support.stored_release import stored_release
-from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.operators.support.this_run import ThisRun
 
 
 class InstallReleaseOperator(DropletJobOperator):

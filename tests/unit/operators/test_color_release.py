@@ -159,6 +159,21 @@ def test_a_dry_run_names_the_droplets_that_lack_their_colors_release() -> None:
     assert rule.color_release(known, Color.GREEN) is not None
 
 
+def test_nobody_gets_a_release_while_it_is_not_known_which_color_is_live(finder: Finder) -> None:
+    finder.statuses["lb-2"] = status("green")
+    assert finder.run() == []
+
+
+def test_a_droplet_that_differs_from_the_settings_is_a_reason_to_wait_for_a_deploy(finder: Finder) -> None:
+    finder.servers["blue-2"] = runs(NEW_BLUE, files={})
+    third = droplet(7, "blue-3")
+    finder.servers["blue-3"] = facts(None)
+    bigger = BIGGER.model_copy(update={"blue": (*BIGGER.blue, third)})
+    finder.task.read_fleet = lambda: bigger
+    assert finder.run() == [f"green-2 {RELEASE}"]
+    assert "blue-3 without a release: blue runs aaaaaaaaaaaa in another way" in finder.said["without"]
+
+
 def good(color: str, droplets: tuple[Droplet, ...], **changes: Any) -> dict[str, Any]:
     """What the proxies have kept for a color, whose droplets had other addresses."""
     digest = configuration_of(load_app(APP), {})["digest"]
