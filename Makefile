@@ -16,7 +16,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint docs test chaos chaos-fleet chaos-agent test-examples test-compose test-metrics test-plain-host env demo demo-down requirements
+.PHONY: help setup venv packages lint docs test chaos chaos-fleet chaos-agent test-examples benchmark-build test-compose test-metrics test-plain-host env demo demo-down requirements
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -35,7 +35,7 @@ lint: setup  ## ruff, mypy, shellcheck, haproxy -c, links of the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
 	shellcheck .ci/run include/agent/facts/announced.sh $$(grep --files-with-matches --no-messages '^#!.*sh$$' \
-		scripts/* tests/compose/* hosting/compose/* hosting/systemd/* sandbox/guest/*)
+		scripts/* tests/compose/* tests/sandbox/benchmark/* hosting/compose/* hosting/systemd/* sandbox/guest/*)
 	$(BIN)/python scripts/check_haproxy_templates.py
 	@$(MAKE) --no-print-directory docs
 
@@ -65,6 +65,9 @@ chaos-agent:
 
 test-examples: setup  ## Each example is provisioned, deployed, switched and rolled back under load; needs Linux and root
 	$(BIN)/python -m pytest tests/sandbox/examples $(ARGS)
+
+benchmark-build: setup  ## A release on four droplets, beside a shell script's steps; writes build/benchmark.json
+	$(BIN)/python -m pytest tests/sandbox/benchmark $(ARGS)
 
 test-compose: setup  ## The stack of docker-compose.yaml on a container engine of its own; needs Linux and root
 	@tests/compose/install-engine

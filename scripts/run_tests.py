@@ -19,7 +19,8 @@ from typing import IO
 
 PYTEST = (
     *(sys.executable, "-m", "pytest"),
-    *(f"--ignore=tests/{part}" for part in ("compose", "metrics", "plain_host", "sandbox/examples")),
+    *(f"--ignore=tests/{part}" for part in ("compose", "metrics", "plain_host")),
+    *(f"--ignore=tests/sandbox/{part}" for part in ("benchmark", "examples")),
 )
 # Where no test needs machines. To import these only to leave them out takes a processor 6 seconds.
 WITHOUT_MACHINES = ("auth", "contract", "unit")
