@@ -94,7 +94,7 @@ def test_a_deploy_goes_on_after_a_job_that_was_killed_inside_apt(
     machine.run(MAKE_PACKAGE)
     until(lambda: machine.run("ls /run/configuring", check=False).stdout, "the package is being configured")
     machine.run("systemctl kill --signal=KILL killed; touch /run/quick")
-    interrupted = machine.run("apt-get install --simulate hello 2>&1", check=False).stdout
+    interrupted = machine.run("apt-get install --yes hello 2>&1", check=False).stdout
     assert "dpkg was interrupted" in interrupted
     running(droplet, revisions["v1"], fleet={"packages": ["hello"]})
     shown = machine.run("dpkg-query --show --showformat='${Status}\n' hello slow").stdout
