@@ -182,6 +182,8 @@ class Build:
         if installed is None:
             installed = self._newly_installed(needs)
         kept = sets.keep(cache, key, installed)
+        # Nothing else of an earlier artifact is there for the build's commands.
+        remove_tree(self._earlier_place)
         sets.prune(cache, key)
         return kept
 
@@ -189,17 +191,22 @@ class Build:
         """Return the dependencies of the earlier artifact, unpacked, if they are the ones with this name."""
         if self.earlier is None or self.earlier["dependencies"] != key:
             return None
-        place = self.space.path / "earlier"
+        place = self._earlier_place
         try:
             archive = received(self.call, self.space.app, self.earlier["artifact"])
             unpack(archive, place, self.space.app.name, self.earlier["digest"])
             installed = beneath(beneath(place, self.root), LOCAL)
         except AgentError as error:
-            # Slower, but no worse.
+            # Slower, but no worse. What is unpacked of it is not for the repository's code.
+            remove_tree(place)
             print(f"the dependencies of an earlier artifact are not taken: {error}", flush=True)
             return None
         print("dependencies are unchanged: they are taken from an earlier artifact", flush=True)
         return installed
+
+    @property
+    def _earlier_place(self) -> Path:
+        return self.space.path / "earlier"
 
     def _newly_installed(self, needs: Needs) -> Path:
         print("installing dependencies", flush=True)

@@ -522,12 +522,15 @@ def test_dependencies_of_another_droplets_artifact_are_taken_and_not_built_again
     second = make_builder(tmp_path / "second", monkeypatch)
     mirror.asked.clear()
     files[f"{root}/app.psgi"] = "2;\n"
-    again = built(second, mirror, files, root=root, earlier=earlier_on(second, answer, artifact))
+    # Commands do not find the rest of the artifact.
+    commands = [["sh", "-c", 'ls "$HOME/.." >found']]
+    earlier = earlier_on(second, answer, artifact)
+    again = built(second, mirror, files, root=root, earlier=earlier, commands=commands)
     assert mirror.asked == []
     assert again["dependencies"] == answer["dependencies"]
     assert installed(second.unpacked(again) / root) == {"Base", "Plain"}
     # They are in the cache from now on.
-    assert built(second, mirror, files, root=root)["digest"] == again["digest"]
+    assert built(second, mirror, files, root=root, commands=commands)["digest"] == again["digest"]
     assert mirror.asked == []
     assert second.leftovers() == []
 
