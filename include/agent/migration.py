@@ -23,9 +23,9 @@ _SQITCH_NOTHING = "Nothing to deploy (up-to-date)"
 class MigrateRequest(StepRequest):
     """The request of the step ``migrate``: the commands of one phase, each as its words, and their release.
 
-    ``phase`` is ``expand``. ``status`` is a command that only reads, and says what is pending, or null.
-    ``properties`` are those of the service's unit that count for loading: the cage, environment, directory.
-    ``timeout`` is for each command.
+    ``phase`` is ``expand`` or ``contract``. ``status`` is a command that only reads, and says what is
+    pending, or null. ``properties`` are those of the service's unit that count for loading: the cage,
+    environment, directory. ``timeout`` is for each command.
     """
 
     release: str

@@ -31,7 +31,7 @@ from agent.protocol import AgentError, Code, Json, Verb
 from agent.release_name import RELEASE
 from agent.system import since_boot, write_atomically
 
-PHASES = "expand"
+PHASES = "expand|contract"
 # Seconds that a command has to end after SIGTERM, such as to give a lock of the database back.
 STOP_SECONDS = 10
 # Characters of a command that are shown.

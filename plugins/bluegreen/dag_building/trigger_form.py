@@ -154,6 +154,20 @@ def rollback_params() -> dict[str, Param]:
     }
 
 
+def contract_params() -> dict[str, Param]:
+    """Return the DAG params of a contract; none must be given."""
+    return {
+        "reason": Param(None, type=["null", "string"], title="Reason", description="For the run's record."),
+        "i_know": Param(
+            False,
+            type="boolean",
+            title="I know that there is no way back",
+            description="Go on although the release from before may still be needed. No rollback to it is "
+            "possible afterwards.",
+        ),
+    }
+
+
 def _live_param() -> Param:
     """Return the parameter that names the live color if the proxies disagree."""
     return Param(

@@ -26,7 +26,8 @@ from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import PREVIOUS_KEY, REVISION_KEY, ThisRun
 from bluegreen.release.release import pairing
-from bluegreen.run.ledger import read_ledger
+from bluegreen.run.contract import contracted_since
+from bluegreen.run.ledger import Record, read_ledger
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
 from bluegreen.run.previous import (
@@ -84,6 +85,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         asked_for = run.params.get("revision")
         previous = self._find(plan, asked_for, started)
         self._require_was_live(plan, previous, named=bool(asked_for))
+        self._require_no_contract_since(plan, previous)
         revision, found = previous.revision, previous.model_dump(mode="json")
         run.push(REVISION_KEY, revision)
         run.push(PREVIOUS_KEY, found)
@@ -139,9 +141,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         if previous.confirmed:
             return
         revision = previous.revision
-        proxies = [ProxyHook.of(one, self.app) for one in plan.fleet.proxies]
-        found = read_ledger(on_all(proxies, lambda proxy: proxy.ledger(RECORDS_READ)).values())
-        tried = [one for one in found if one.revision == revision]
+        tried = [one for one in self._ledger(plan) if one.revision == revision]
         key = previous.release, previous.configuration
         if any(one.outcome == Outcome.LIVE and (one.release, one.configuration) == key for one in tried):
             return
@@ -151,6 +151,30 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 "bake has judged it and nobody has approved it; deploy it instead (the parameter emergency "
                 "judges it by absolute limits only)"
             )
+
+    def _require_no_contract_since(self, plan: Plan, previous: PreviousRelease) -> None:
+        """Make sure that the database still has what a release needs.
+
+        A ledger that cannot be read keeps no traffic from going back.
+
+        :raises BlueGreenError: if a contract has run since that release was live.
+        """
+        try:
+            records = self._ledger(plan)
+        except BlueGreenError as error:
+            self.log.warning("whether a contract has run since is not known: %s", error)
+            return
+        if contract := contracted_since(records, previous.release):
+            when = f" of {contract.ended:%F %H:%M} UTC" if contract.ended else ""
+            raise BlueGreenError(
+                f"{previous.revision[:12]} was last live before the contract{when} (run {contract.run_id}), "
+                "which may have removed what it needs from the database; deploy a release that works with "
+                "the database as it is"
+            )
+
+    def _ledger(self, plan: Plan) -> list[Record]:
+        proxies = [ProxyHook.of(one, self.app) for one in plan.fleet.proxies]
+        return read_ledger(on_all(proxies, lambda proxy: proxy.ledger(RECORDS_READ)).values())
 
     def _healthy(self, plan: Plan) -> Healthy:
         """Return what was healthy on each idle droplet, and is still there."""

@@ -10,10 +10,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.migration import STATUS_SECONDS, MigrateRequest
-from agent.protocol import Program, Verb
+from agent.protocol import Configuration, Program, SentFile, Step, Verb
 from agent.release_name import revision_of
 from bluegreen.release.jobs import JobReport
-from bluegreen.release.release import load_request
+from bluegreen.release.release import deploy_program, load_request
 from bluegreen.release.system_names import system_name
 from bluegreen.settings.app import App
 
@@ -27,6 +27,7 @@ class Phase(StrEnum):
     """The phases of a migration; each is a key of the setting ``migrations``, and a task."""
 
     EXPAND = "expand"
+    CONTRACT = "contract"
 
 
 class RanCommand(BaseModel):
@@ -107,6 +108,27 @@ def migration_program(app: App, phase: Phase, release: str, configuration: str, 
         "timeout": float(app.migrations.timeout),
     }
     return {"steps": [{"verb": Verb.MIGRATE.value, "request": {**request}}]}
+
+
+def contract_program(
+    app: App,
+    release: str,
+    digest: str,
+    artifact: SentFile | None,
+    configuration: Configuration,
+    address: str,
+) -> Program:
+    """Return what a droplet's job does in a contract: install the live release, and run its commands there.
+
+    Nothing is started, and what runs on the droplet goes on.
+
+    :param artifact: in the directory ``incoming``; ``None`` if the release is there already.
+    """
+    install = deploy_program(app, release, digest, artifact, configuration, address, "")["steps"][0]
+    unit = migration_unit(app.id, Phase.CONTRACT, revision_of(release))
+    migration = migration_program(app, Phase.CONTRACT, release, configuration["digest"], address)
+    first: Step = {"verb": install["verb"], "request": {**install["request"], "unit": unit}}
+    return {"steps": [first, *migration["steps"]]}
 
 
 def commands_of(app: App, phase: Phase) -> list[list[str]]:

@@ -16,4 +16,6 @@ class MigrationSettings(Section):
 
     status: Words | None = None
     expand: Annotated[Commands, Field(max_length=MOST_COMMANDS)] = []
+    contract: Annotated[Commands, Field(max_length=MOST_COMMANDS)] = []
+    keep_warm: Annotated[int, Field(ge=0, le=31_536_000)] = 86400
     timeout: Annotated[int, Field(ge=1, le=LONGEST_COMMAND)] = 900

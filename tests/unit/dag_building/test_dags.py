@@ -35,7 +35,8 @@ def all_kinds(dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     files = {
         "hooked": good.replace("\nhooks:\n", f"\nhooks:\n{commands}")
         .replace("# stop_idle_after: null", "stop_idle_after: 3600")
-        .replace("\nmigrations:\n", "\nmigrations:\n  expand: [[sqitch, deploy]]\n"),
+        .replace("# expand: []", "expand: [[sqitch, deploy]]")
+        .replace("# contract: []", "contract: [[sqitch, deploy]]"),
         "broken": good.replace("region: nyc3", "regoin: nyc3"),
     }
     (tmp_path / "empty").mkdir()

@@ -22,6 +22,8 @@ from tests.unit.app_settings import settings_of
         ("{expand: [[sqitch, deploy], []]}", "expand.1: found []"),
         ("{expand: [" + "['true'], " * 11 + "]}", "expand: found"),
         ("{status: sqitch status}", "status: found 'sqitch status': a command is a list of words"),
+        ("{contract: [sqitch, deploy]}", "contract: found ['sqitch', 'deploy']: this is a list of commands"),
+        ("{keep_warm: -1}", "keep_warm: found -1"),
         ("{timeout: 0}", "timeout: found 0"),
         ("{timeout: 7201}", "timeout: found 7201"),
         ("{migrate: [['true']]}", "migrate: unknown key"),

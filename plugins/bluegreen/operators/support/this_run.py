@@ -257,8 +257,8 @@ class ThisRun:
 
     @cached_property
     def migration(self) -> Migration | None:
-        """The commands that the task ``expand`` ran, or ``None`` if the run did not get that far."""
-        found = self.output(Phase.EXPAND.value, MIGRATION_KEY)
+        """The commands of a migration that the run ran, or ``None`` if it did not get that far."""
+        found = next(filter(None, (self.output(phase.value, MIGRATION_KEY) for phase in Phase)), None)
         return left_as(Migration, found) if found else None
 
     @cached_property
