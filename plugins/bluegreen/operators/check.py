@@ -15,7 +15,7 @@ from bluegreen.checks.run import findings_in
 from bluegreen.errors import BlueGreenError, NothingToDoError
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
-from bluegreen.operators.support.this_run import REVISION_KEY, ThisRun
+from bluegreen.operators.support.this_run import NOTHING_TO_DEPLOY, REVISION_KEY, ThisRun
 from bluegreen.run.outcome import Outcome
 
 FINDINGS_KEY = "findings"
@@ -50,9 +50,12 @@ class DryRunOperator(BlueGreenOperator):
 
         What the ref led to is XCom ``revision``, if it led anywhere.
 
-        :raises BlueGreenError: with the sum, if a deploy would fail.
+        :raises BlueGreenError: with the sum, if a deploy would fail, or if nothing says what to deploy.
         :raises NothingToDoError: with the sum, if it would not, and there is nothing more to do.
         """
+        if not self.ref and not run.artifact:
+            # `resolve_ref` leaves its errors to this task.
+            raise BlueGreenError(NOTHING_TO_DEPLOY)
         allow_older = bool(run.params.get("allow_older"))
         facts = collect(self.app, self.ref or None, artifact=run.artifact, allow_older=allow_older)
         found = findings_in(facts)

@@ -14,6 +14,7 @@ from bluegreen.hooks.repository import repository_access
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.links import CommitLink
 from bluegreen.operators.support.seals import Seals
+from bluegreen.operators.support.this_run import NOTHING_TO_DEPLOY
 from bluegreen.source.policy import Allowed, resolve
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
     def _resolved(self, run: ThisRun) -> Allowed:
         """Return the revision of the ref, which is also that of the artifact if there is one."""
         if not self.ref and not run.artifact:
-            raise BlueGreenError("nothing says what to deploy: give ref or artifact")
+            raise BlueGreenError(NOTHING_TO_DEPLOY)
         manifest = manifest_of_incoming(self.app, run.artifact) if run.artifact else None
         claimed = manifest.revision if manifest else ""
         with repository_access(self.app) as access:

@@ -46,3 +46,16 @@ def test_a_dry_run_s_line_says_which_migrations_are_pending(monkeypatch: pytest.
     with suppress(AirflowFailException):
         DryRunOperator(app_id="my_perl_app", task_id="check", ref="main").execute({"ti": ti, "params": {}})  # type: ignore[typeddict-item]
     assert "; migrations of main: 3 pending" in known["summary"]
+
+
+@pytest.mark.parametrize("instead", [False, True])
+def test_a_dry_run_of_nothing_does_not_say_that_it_would_succeed(
+    monkeypatch: pytest.MonkeyPatch, instead: bool
+) -> None:
+    """Where an artifact may be deployed, the form lets the ref be empty."""
+    monkeypatch.setattr(check, "collect", lambda *_, **__: facts())
+    monkeypatch.setattr(metrics, "emit", lambda _: None)
+    ti = SimpleNamespace(xcom_push=lambda key, value: None)
+    task = DryRunOperator(app_id="my_perl_app", task_id="check", ref="", instead=instead)
+    with pytest.raises(AirflowFailException, match="nothing says what to deploy: give ref or artifact"):
+        task.execute({"ti": ti, "params": {"artifact": None}})  # type: ignore[typeddict-item]

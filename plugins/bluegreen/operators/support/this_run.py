@@ -32,6 +32,8 @@ AIRFLOW_KEYS = ("airflow/", "openlineage")
 
 PLAN_KEY = "plan"
 REVISION_KEY = "revision"
+# Of a run without a ref, and without an artifact in its place.
+NOTHING_TO_DEPLOY = "nothing says what to deploy: give ref or artifact"
 PREVIOUS_KEY = "previous"
 MIGRATION_KEY = "migration"
 
