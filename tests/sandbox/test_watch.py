@@ -27,16 +27,9 @@ from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app import App
 from tests.sandbox.droplets import Shop
 from tests.sandbox.snapshot import snapshot
-from tests.sandbox.watch_faults import (
-    BLUE,
-    FAULTS,
-    GREEN,
-    TOGETHER,
-    Fault,
-    built_on_green_only,
-    newcomer,
-    stranger,
-)
+from tests.sandbox.watch_fault import BLUE, GREEN, Fault, built_on_green_only, newcomer, stranger
+from tests.sandbox.watch_faults import FAULTS
+from tests.sandbox.watch_faults_together import TOGETHER
 from tests.sandbox.watched import STATS_PASSWORD, Watched, watched_fleet
 
 pytestmark = pytest.mark.sandbox
