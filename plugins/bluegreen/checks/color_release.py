@@ -41,8 +41,8 @@ class ColorRelease:
 def color_release(facts: Facts, color: Color) -> ColorRelease | None:
     """Return what the droplets of a color run, and have been healthy with, or else what was confirmed there.
 
-    ``None`` if there is nothing, if they differ or, where the color is live, if it was not confirmed: nothing
-    joins the live color unproven.
+    ``None`` if there is nothing, if they differ or, where the color may be live, if it was not confirmed:
+    nothing joins the live color unproven.
     """
     statuses = facts.readable.values()
     found = _running(facts, color)
@@ -50,7 +50,12 @@ def color_release(facts: Facts, color: Color) -> ColorRelease | None:
     if len({(each.release, each.configuration) for each in known}) != 1:
         return None
     one = replace(known[0], is_current=all(each.is_current for each in known))
-    return None if color is facts.live and one.revision != confirmed_revision(color, statuses) else one
+    is_proven = one.revision == confirmed_revision(color, statuses)
+    return one if is_proven or not _may_be_live(facts, color) else None
+
+
+def _may_be_live(facts: Facts, color: Color) -> bool:
+    return color is facts.live or not facts.is_live_known
 
 
 def _running(facts: Facts, color: Color) -> list[ColorRelease]:
@@ -81,7 +86,7 @@ def _confirmed(facts: Facts, color: Color, good: GoodRelease) -> ColorRelease:
         for one in facts.fleet.color(color)
     }
     is_current = any(good.pairings.get(name) == digest for name, digest in now.items())
-    return ColorRelease(good.release, good.configuration, is_current or color is not facts.live)
+    return ColorRelease(good.release, good.configuration, is_current or not _may_be_live(facts, color))
 
 
 def lacking(facts: Facts, color: Color) -> list[Droplet]:
@@ -89,7 +94,7 @@ def lacking(facts: Facts, color: Color) -> list[Droplet]:
     return [
         droplet
         for droplet, server in facts.read_servers()
-        if droplet in facts.fleet.color(color) and server.current is None
+        if droplet in facts.fleet.color(color) and server.current is None and server.running is None
     ]
 
 

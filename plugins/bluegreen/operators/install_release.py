@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.errors import PolicyError
+from bluegreen.checks.gather.ask_machine import ask_app_server
+from bluegreen.checks.gather.expected import unit_path
+from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.operators.color_release import NO_REVISION
 from bluegreen.operators.support.droplet_job import DropletJobOperator
@@ -15,6 +17,7 @@ from bluegreen.release.release import deploy_program, deploy_unit, pairing
 from bluegreen.run.missing_release import MissingRelease
 
 if TYPE_CHECKING:
+    from agent.droplet.activated import Pairing
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.operators.support.this_run import ThisRun
 
@@ -73,6 +76,10 @@ class InstallReleaseOperator(DropletJobOperator):
         record, configuration = stored_release(store, wanted.release, wanted.configuration)
         address = str(droplet.private)
         started = pairing(self.app, wanted.release, wanted.configuration, address)
+        if self._is_done(started):
+            # Airflow may run this again after it was done. HAProxy may have the droplet by then.
+            self.log.info("%s runs %s already", droplet.label, wanted.release)
+            return {"droplet": droplet.name, "job_seconds": 0.0}
         with self.job() as job:
             transfer = self.transfer(job, proxies)
             artifact = self.send_release(wanted.release, record.file, store, transfer, proxies)
@@ -83,7 +90,21 @@ class InstallReleaseOperator(DropletJobOperator):
                 artifact,
                 configuration,
                 address,
-                started.digest,
+                kept="",
             )
             with self.done(job, run, program, proxies) as report:
                 return {"droplet": droplet.name, "job_seconds": report.seconds}
+
+    def _is_done(self, wanted: Pairing) -> bool:
+        """Whether the droplet runs this and was healthy with it, and nothing is at work there."""
+        server = ask_app_server(self.app, self.droplet).answer
+        if isinstance(server, BlueGreenError):
+            raise server
+        was_healthy = wanted.digest in {one.pairing for one in server.activated}
+        is_running = (server.current, server.unit.ActiveState) == (wanted.release, "active")
+        return (
+            was_healthy
+            and is_running
+            and not server.jobs
+            and server.files.get(unit_path(self.app)) == wanted.unit_text
+        )

@@ -18,13 +18,14 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators import color_release
-from bluegreen.operators.support import asking_fleet
+from bluegreen.operators.support import asking_fleet, stored_release
 from bluegreen.release.release import pairing
 from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit import facts as calm
 from tests.unit.artifacts import RELEASE, kept
 from tests.unit.fleets import FLEET, V2, droplet, facts, healthy, released
+from tests.unit.my_app import app_with
 from tests.unit.runs import APP, LOCK, REVISION
 from tests.unit.statuses import status
 
@@ -150,13 +151,42 @@ def test_a_fleet_without_a_proxy_that_can_be_reached_gets_nothing(finder: Finder
 def test_a_dry_run_names_the_droplets_that_lack_their_colors_release() -> None:
     green = (*calm.FLEET.green, calm.droplet(9, "green-2"))
     fleet = Fleet(proxies=calm.FLEET.proxies, blue=calm.FLEET.blue, green=green)
-    there = {"blue-1": calm.server(), "green-1": calm.server(), "green-2": calm.server(current=None)}
+    there = {
+        "blue-1": calm.server(),
+        "green-1": calm.server(),
+        "green-2": calm.server(current=None, running=None),
+    }
     known = calm.facts(fleet=fleet, servers=there)
     [found] = rule.releases(known)
     assert (found.subject, found.severity) == ("green-2", "warning")
     assert "it has not its color's release, aaaaaaaaaaaa" in found.what
     assert found.advice.startswith("run bluegreen_provision__my_perl_app")
     assert rule.color_release(known, Color.GREEN) is not None
+
+
+def test_no_color_gets_what_was_not_confirmed_while_a_proxy_cannot_be_asked(finder: Finder) -> None:
+    """It may be the one that has the traffic of the other color."""
+    confirmed = {"color": "blue", "revision": REVISION, "run_id": "p", "at": 1.0}
+    finder.statuses["lb-1"] = status(confirmed=confirmed)
+    finder.statuses["lb-2"] = BlueGreenError("lb-2 cannot be reached")
+    assert finder.run() == [f"blue-2 {RELEASE}"]
+
+
+def test_a_droplet_whose_app_runs_is_left_alone(finder: Finder) -> None:
+    for name in ("blue-2", "green-2"):
+        finder.servers[name] = facts(None, running=RELEASE)
+    assert finder.run() == []
+
+
+def test_a_template_that_the_release_was_built_without_is_another_configuration(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [{"path": "config/db.yaml", "content_from": {"template": "db.yaml"}}]
+    app = app_with(files=files)
+    monkeypatch.setattr(color_release.ColorReleaseOperator, "app", app)
+    monkeypatch.setattr(stored_release, "templates_of", lambda _: ["db.yaml"])
+    assert finder.run() == []
+    assert "were changed in Airflow since" in finder.said["without"]
 
 
 def test_nobody_gets_a_release_while_it_is_not_known_which_color_is_live(finder: Finder) -> None:

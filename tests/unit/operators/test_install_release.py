@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from agent.protocol import Verb
+from bluegreen.checks.facts import AppServer, Unit
+from bluegreen.checks.gather.expected import unit_path
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators import install_release
@@ -19,7 +23,7 @@ from bluegreen.run.plan import HeldLock
 from bluegreen.settings.app_file import load_app
 from tests.unit.artifacts import CONTENT, DIGEST, RELEASE, Transfers, kept
 from tests.unit.droplet_agents import DropletAgents, ended
-from tests.unit.fleets import LB, droplet
+from tests.unit.fleets import LB, droplet, facts, healthy
 from tests.unit.runs import APP, LOCK, Run, context
 
 NEW = droplet(9, "green-2")
@@ -40,6 +44,18 @@ def agents(monkeypatch: pytest.MonkeyPatch) -> DropletAgents:
     one = DropletAgents(monkeypatch)
     one.answers["green-2", Verb.FOLLOW_JOB] = ended("success")
     return one
+
+
+@pytest.fixture(autouse=True)
+def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[AppServer], None]:
+    """Let the droplet answer something; by default it is new."""
+
+    def says(server: AppServer) -> None:
+        answer = SimpleNamespace(answer=server)
+        monkeypatch.setattr(install_release, "ask_app_server", lambda *_: answer)
+
+    says(facts(None))
+    return says
 
 
 def missing(configuration: str = "") -> dict[str, Any]:
@@ -68,11 +84,29 @@ def test_it_is_installed_loaded_and_started_as_in_a_deploy(
     assert [one["verb"] for one in program["steps"]] == ["install", "load", "activate"]
     install, _, activate = (one["request"] for one in program["steps"])
     assert (install["release"], install["digest"]) == (RELEASE, DIGEST)
-    assert (activate["address"], activate["kept"]) == (
-        str(NEW.private),
-        pairing(load_app(APP), RELEASE, found["configuration"], str(NEW.private)).digest,
-    )
+    assert (activate["address"], activate["kept"]) == (str(NEW.private), "")
     assert activate["configuration"] == found["configuration"]
+
+
+@pytest.mark.usefixtures("trusting", "proxies")
+def test_what_was_done_is_not_done_again(
+    transfers: Transfers, agents: DropletAgents, says: Callable[[AppServer], None]
+) -> None:
+    """HAProxy may give the droplet traffic by then."""
+    found = missing()
+    started = pairing(load_app(APP), RELEASE, found["configuration"], str(NEW.private))
+    known = {
+        "current": RELEASE,
+        "activated": (healthy(RELEASE, found["configuration"], pairing=started.digest),),
+        "files": {unit_path(load_app(APP)): started.unit_text},
+    }
+    says(facts(None, **known))
+    result = task(found).execute(context(color_release=[found]))
+    assert result == {"droplet": "green-2", "job_seconds": 0.0}
+    assert (agents.sent, transfers.sent) == ([], [])
+    for changed in ({"jobs": ("bluegreen-x",)}, {"activated": ()}, {"unit": Unit(ActiveState="failed")}):
+        says(facts(None, **{**known, **changed}))
+        assert task(found).execute(context(color_release=[found]))["job_seconds"] == 1.5
 
 
 @pytest.mark.usefixtures("trusting", "proxies")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.configuration import configuration_of
+from bluegreen.release.configuration import templates_of
 
 if TYPE_CHECKING:
     from agent.protocol import Configuration
@@ -26,8 +27,10 @@ def stored_release(
     built = store.find(release)
     if built is None:
         raise BlueGreenError(f"{store.name} does not have the artifact of {release}")
-    found = configuration_of(store.app, built.texts)
-    if found["digest"] != configuration:
+    # Without the text of a template that the settings have now, no configuration can be made.
+    is_known = set(templates_of(store.app)) <= set(built.texts)
+    found = configuration_of(store.app, built.texts) if is_known else None
+    if found is None or found["digest"] != configuration:
         raise BlueGreenError(
             f"the environment, or the files, that {release[:12]} ran with were changed in Airflow since"
         )
