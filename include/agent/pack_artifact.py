@@ -67,6 +67,10 @@ def pack_artifact(
     _require(re.fullmatch(REVISION, revision), f"{revision}: it is no revision of 40 hexadecimal digits")
     for leads_to in links.values():
         _require(may_be_linked_to(app, leads_to), f"{leads_to}: no link of a release may lead there")
+    inside = directory.resolve() in (out.resolve(), *out.resolve().parents)
+    _require(
+        not inside, f"{out}: the artifact cannot be in what it is made of; give another directory by --out"
+    )
     built_for = perl_key(perl)
     _require(built_for, f"{perl} does not run here, or others than root may change it")
     with TemporaryDirectory(dir=out) as place:

@@ -91,16 +91,26 @@ def unpack(file: Path, directory: Path, app: str, digest: str) -> Manifest:
     return manifest
 
 
-def manifest_of(file: Path, app: str) -> Manifest:
-    """Return the manifest of an artifact whose digest is not known; nothing else of it is looked at.
+def check(file: Path, app: str) -> Manifest:
+    """Compare an artifact whose digest is not known with its own manifest, and return that; write nothing.
 
-    :raises AgentError: with the code ``failed`` if it has none of this app.
+    :raises AgentError: with the code ``failed`` if it is no artifact of this app.
     """
     try:
         with gzip.open(file, "rb") as packed:
-            return parse(_manifest_data(io.BufferedReader(packed, CHUNK)), app)
+            stream = io.BufferedReader(packed, CHUNK)
+            manifest = parse(_manifest_data(stream), app)
+            for entry in manifest.entries:
+                _check(_next_header(stream), entry)
+                sha256 = hashlib.sha256()
+                for part in _contents(stream, entry.size):
+                    sha256.update(part)
+                if entry.kind == FILE and sha256.hexdigest() != entry.sha256:
+                    raise refused(f"{shown(entry.path)} is not as its manifest says")
+            _check_end(stream)
     except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError):
         raise refused("its artifact is damaged") from None
+    return manifest
 
 
 def _header(entry: Entry, manifest: Manifest) -> tarfile.TarInfo:
@@ -153,6 +163,9 @@ def _next_header(stream: IO[bytes]) -> tarfile.TarInfo:
     long: dict[str, str] = {}
     while True:
         header = tarfile.TarInfo.frombuf(_exactly(stream, tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+        # A number in base 256 has a sign, and a read of fewer than no bytes would be of all that follows.
+        if header.size < 0:
+            raise refused("its artifact has a member of a negative size")
         if header.type not in _LONG:
             break
         if header.size > LONGEST_PATH + 1 or len(long) >= len(_LONG):

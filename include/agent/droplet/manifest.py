@@ -31,6 +31,8 @@ MOST_ENTRIES = 300_000
 MOST_BYTES = 8 << 30
 LARGEST = 64 << 20
 LONGEST_PATH = 3500
+# Of a link: Linux has no longer ones. How far a link leads is found out step by step.
+LONGEST_TARGET = 4095
 DIRECTORY, FILE, LINK = "d", "f", "l"
 MODES = {DIRECTORY: 0o755, FILE: 0o644, LINK: 0o777}
 _NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]+")
@@ -316,7 +318,7 @@ def _parsed(value: Any) -> Entry:
         return Entry(DIRECTORY, path)
     if kind == LINK:
         (target,) = rest
-        if not isinstance(target, str) or not _NO_CONTROL.fullmatch(target):
+        if not isinstance(target, str) or not _NO_CONTROL.fullmatch(target) or len(target) > LONGEST_TARGET:
             raise ValueError(target)
         return Entry(LINK, path, target=target)
     if kind == FILE:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.droplet.artifact import manifest_of
+from agent.droplet.artifact import check
 from agent.droplet.building import wrappers
 from agent.droplet.manifest import LINK, Manifest
 from agent.protocol import AgentError
@@ -22,13 +22,15 @@ from bluegreen.settings.policy import Artifacts
 from bluegreen.source.cache import cache_directory, own_directory
 
 INCOMING = "incoming"
+# Seconds to unpack an artifact, and to compare it with its manifest.
+CHECK_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
 class IncomingArtifact:
     """An artifact that CI has built, on this machine.
 
-    Its manifest is what it claims to be; each droplet compares it with the files before they count.
+    It is what its manifest says; each droplet compares the two again.
 
     :param path: the file, which is removed at the end.
     :param size: in bytes.
@@ -58,12 +60,17 @@ class IncomingArtifacts(ArtifactStore):
         with TemporaryDirectory(dir=own_directory(cache_directory() / "sources")) as directory:
             path = Path(directory) / "artifact"
             size = self._copied(name, sha256, path)
-            try:
-                manifest = manifest_of(path, self.app.system_name)
-            except AgentError as error:
-                raise BlueGreenError(f"{self.name}: {name}: {error}") from None
+            manifest = self._bounded(
+                "has an artifact that takes too long", lambda: self._checked(path), CHECK_SECONDS
+            )
             require_made_for(self.app, manifest)
             yield IncomingArtifact(path, sha256, size, manifest)
+
+    def _checked(self, path: Path) -> Manifest:
+        try:
+            return check(path, self.app.system_name)
+        except AgentError as error:
+            raise BlueGreenError(f"the artifact of CI cannot be deployed: {error}") from None
 
     def _copied(self, name: str, sha256: str, target: Path) -> int:
         """Copy a file of the store, which is what its name says, and return its size."""

@@ -9,7 +9,7 @@ import pytest
 
 from agent import pack_artifact
 from agent.droplet import artifact as artifacts
-from agent.droplet.artifact import manifest_of, unpack
+from agent.droplet.artifact import check, unpack
 from agent.droplet.building import wrappers
 from agent.protocol import AgentError
 from tests.unit.ci_artifacts import COMMITTED, built_tree, packed, with_perl
@@ -28,7 +28,7 @@ def test_what_ci_has_built_is_unpacked_as_a_release(
     link = f"log=/var/lib/app-{APP}/shared/log"
     answer = packed(tmp_path, capsys, "--link", link)
     file = tmp_path / f"{answer['sha256']}.tar.gz"
-    manifest = manifest_of(file, f"app-{APP}")
+    manifest = check(file, f"app-{APP}")
     assert (manifest.revision, manifest.committed, manifest.release) == (
         REVISION,
         COMMITTED,
@@ -69,7 +69,7 @@ def test_a_file_that_is_no_artifact_has_no_manifest(tmp_path: Path) -> None:
     for content in (b"", b"no gzip", b"\x1f\x8b" + b"x" * 600):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(AgentError, match="the release is refused: its artifact"):
-            manifest_of(tmp_path / "file", f"app-{APP}")
+            check(tmp_path / "file", f"app-{APP}")
 
 
 def test_a_perl_that_does_not_run_is_named(
@@ -82,4 +82,16 @@ def test_a_perl_that_does_not_run_is_named(
     assert "/usr/bin/no-perl does not run here" in capsys.readouterr().err
     assert pack_artifact.main(arguments) == 0
     [file] = tmp_path.glob("*.tar.gz")
-    assert re.fullmatch(r"5\.\d+\.\d+ \S+\nglibc \d\.\d+", manifest_of(file, f"app-{APP}").perl)
+    assert re.fullmatch(r"5\.\d+\.\d+ \S+\nglibc \d\.\d+", check(file, f"app-{APP}").perl)
+
+
+def test_an_artifact_is_not_packed_into_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = built_tree(tmp_path)
+    monkeypatch.chdir(tree)
+    arguments = [".", "--app", APP, "--revision", REVISION, "--committed", "1"]
+    for out in ([], ["--out", str(tree / "local")]):
+        assert pack_artifact.main([*arguments, *out]) == 1
+        assert "give another directory by --out" in capsys.readouterr().err
+    assert pack_artifact.main([*arguments, "--out", str(tmp_path)]) == 0

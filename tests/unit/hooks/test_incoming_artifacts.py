@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,18 @@ def test_what_a_build_would_have_added_is_demanded(
     monkeypatch.setattr(incoming_artifacts, "wrappers", lambda: newer)
     with pytest.raises(BlueGreenError, match="was packed by another version of this project"):
         looked_at(tmp_path, sha256)
+
+
+def test_an_artifact_whose_files_are_not_as_its_manifest_says_is_not_taken(
+    tmp_path: Path, sha256: str
+) -> None:
+    """The store would have it under the name of the release, in place of what a build makes of it."""
+    data = bytearray(gzip.decompress((tmp_path / f"{sha256}.tar.gz").read_bytes()))
+    place = data.rindex(b"sub { [200")
+    data[place : place + 3] = b"die"
+    changed = gzip.compress(bytes(data), mtime=0)
+    other = hashlib.sha256(changed).hexdigest()
+    (tmp_path / f"{other}.tar.gz").write_bytes(changed)
+    put(tmp_path, store_of(tmp_path), other)
+    with pytest.raises(BlueGreenError, match=r"cannot be deployed: .* app\.psgi is not as its manifest says"):
+        looked_at(tmp_path, other)

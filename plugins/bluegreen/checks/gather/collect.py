@@ -107,6 +107,7 @@ def _is_built(store: ArtifactStore, key: str) -> bool:
 
 def _with_manifest(facts: Facts, manifest: Manifest | BlueGreenError) -> Facts:
     """Return the facts with what is wrong with the artifact of CI that would be deployed."""
+    facts = replace(facts, store=attempt(lambda: ArtifactStore.of(facts.app).check()))
     if isinstance(manifest, BlueGreenError):
         return replace(facts, artifact=manifest)
 

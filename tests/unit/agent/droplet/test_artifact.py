@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.droplet import artifact as artifacts
-from agent.droplet.artifact import pack, unpack
+from agent.droplet.artifact import check, pack, unpack
 from agent.droplet.manifest import PLACE, first_difference
 from agent.protocol import AgentError
 from agent.system import digest
@@ -145,6 +145,47 @@ def test_an_artifact_with_other_members_is_refused(
     with pytest.raises(AgentError, match=f"^the release is refused: .*({why})"):
         unpack(artifact, tmp_path / "unpacked", APP, release.digest)
     assert not (tmp_path / "evil").exists()
+    # An artifact of CI, whose digest nobody knows before, is refused for the same reason.
+    with pytest.raises(AgentError, match=f"^the release is refused: .*({why})"):
+        check(artifact, APP)
+
+
+def test_an_artifact_is_compared_with_its_own_manifest_without_being_unpacked(
+    release: BuiltRelease, artifact: Path, tmp_path: Path
+) -> None:
+    assert check(artifact, APP) == release.manifest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact.tar.gz", "release"]
+
+
+@pytest.mark.parametrize("size", [-1, -5])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_member_of_a_negative_size_is_not_read_into_memory(
+    release: BuiltRelease, artifact: Path, tmp_path: Path, place: int, kind: bytes, size: int
+) -> None:
+    header = bytearray(named(PLACE if place == 0 else ".bluegreen", kind).tobuf(tarfile.GNU_FORMAT))
+    # A number in base 256, which may have a sign; and the checksum, which counts itself as spaces.
+    header[124:136] = size.to_bytes(12, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    data = gzip.decompress(artifact.read_bytes())
+    first = tarfile.BLOCKSIZE + -(-len(release.manifest.data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    with gzip.open(artifact, "wb", 1) as packed:
+        packed.write(data[: first * place] + header)
+        for _ in range(64):
+            packed.write(bytes(1 << 20))
+    calls: list[Callable[[], object]] = [
+        lambda: check(artifact, APP),
+        lambda: unpack(artifact, tmp_path / "unpacked", APP, release.digest),
+    ]
+    for call in calls:
+        tracemalloc.start()
+        try:
+            with pytest.raises(AgentError, match="negative size"):
+                call()
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_an_artifact_with_another_manifest_is_refused(
@@ -165,6 +206,8 @@ def test_an_artifact_that_was_cut_is_refused(
     artifact.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     with pytest.raises(AgentError, match="its artifact is damaged"):
         unpack(artifact, tmp_path / "unpacked", APP, release.digest)
+    with pytest.raises(AgentError, match="its artifact is damaged"):
+        check(artifact, APP)
 
 
 def test_an_artifact_with_other_bytes_anywhere_is_refused_or_the_same(

@@ -162,6 +162,7 @@ NO_ENTRIES: tuple[Any, ...] = (
     ["l", "x", ""],
     ["l", "x", "/etc/shadow"],
     ["l", "x", "../x"],
+    ["l", "x", "y/" * 2048],
     ["l", "x", "x"],
     ["l", "x", "/var/lib/app-shop/../x"],
     ["l", "x", "/var/lib/app-shop/"],

@@ -119,9 +119,14 @@ def test_a_store_that_cannot_be_used_is_a_fact(monkeypatch: pytest.MonkeyPatch, 
         ({"perl": "5.38.2 x"}, "was built for 5.38.2 x, and green-1 (198.18.0.4) has 5.36.0 x86_64"),
     ],
 )
-def test_an_artifact_of_ci_needs_no_build_and_has_to_fit(made: dict[str, str], why: str | None) -> None:
+def test_an_artifact_of_ci_needs_no_build_and_has_to_fit(
+    monkeypatch: pytest.MonkeyPatch, made: dict[str, str], why: str | None
+) -> None:
     about = {"app": "app-my_perl_app", "revision": V2, "perl": "5.36.0 x86_64\n", "committed": 1, **made}
+    away = BlueGreenError("the artifact store cannot be written")
+    monkeypatch.setattr(collect, "ArtifactStore", Store(problems={"check": away}))
     found = collect._with_manifest(facts(source=MAIN), Manifest(entries=(), **about))  # type: ignore[arg-type]
+    assert found.store is away
     assert found.is_built is (why is None)
     assert why is None or why in str(found.artifact)
     said = [(one.severity, one.subject) for one in revision.artifact(found)]
