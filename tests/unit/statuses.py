@@ -25,6 +25,7 @@ def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> Pro
 
 def status_at_end(live: Color | None, **changes: Any) -> SimpleNamespace:
     known: dict[str, Any] = {"pending": None, "confirmed": None, "last_revert": None}
+    known["good"] = {}
     known["lock"] = SimpleNamespace(since=100.0, run_id="deploy/run", token=TOKEN)
     known["sessions"] = {Color.BLUE: 3, Color.GREEN: 0}
     known["counters"] = {color: Counters() for color in Color}

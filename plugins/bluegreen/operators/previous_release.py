@@ -34,6 +34,7 @@ from bluegreen.run.previous import (
     Healthy,
     HealthyPairing,
     PreviousRelease,
+    later_run_on,
     named_release,
     pairing_on,
     running_release,
@@ -234,7 +235,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
             for one in plan.idle_droplets
         }
         previous = PreviousRelease.of_good(good, now)
-        if running == previous.revision and self._run(previous, started):
+        if running == previous.revision and self._run(plan, previous, started):
             return previous.model_copy(update={"is_running": True})
         healthy = self._healthy(plan)
         previous = previous.on_replaced(now, healthy)
@@ -256,19 +257,23 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
 
         :raises BlueGreenError: if it does not, and a droplet cannot start it.
         """
-        if running == previous.revision and self._run(previous, started):
+        if running == previous.revision and self._run(plan, previous, started):
             return previous.model_copy(update={"is_running": True})
         self._require_startable(plan, previous, healthy)
         return previous
 
-    def _run(self, previous: PreviousRelease, started: Started) -> bool:
+    def _run(self, plan: Plan, previous: PreviousRelease, started: Started) -> bool:
         """Return whether the idle droplets run exactly this: a later one may be of the same revision."""
-        for name in previous.pairings.keys() - started.keys():
+        unreached = previous.pairings.keys() - started.keys()
+        for name in sorted(unreached):
             self.log.warning(
                 "%s answers with %s, and SSH does not reach it, so its configuration is not known",
                 name,
                 previous.revision[:12],
             )
+        if unreached and (later := later_run_on(plan.idle, self._ledger(plan))):
+            self.log.warning("%s may have started something else there: %s", later.run_id, later.outcome)
+            return False
         return all(previous.pairings[name] == pairing for name, pairing in started.items())
 
     def _require_startable(self, plan: Plan, previous: PreviousRelease, healthy: Healthy) -> None:

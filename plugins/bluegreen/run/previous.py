@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from agent.release_name import revision_of
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.run.ledger import Record
+from bluegreen.run.outcome import Outcome
 from bluegreen.traffic.agent_answers import GoodRelease, StartedRelease
+
+# The tasks that start a release, as a record's phases name their instances.
+_STARTS = re.compile(r"(deploy|restore)_\d+$")
 
 
 class HealthyPairing(BaseModel):
@@ -119,6 +125,22 @@ def running_release(started: Mapping[str, str | None], healthy: Healthy, color: 
             "release with one configuration; name a release in `revision`, or deploy one"
         )
     return found[0]
+
+
+def later_run_on(color: Color, records: Iterable[Record]) -> Record | None:
+    """Return the last run that may have started something on a color since it was confirmed there last.
+
+    A run that ended without a report may have done so.
+
+    :param records: of the ledger, the oldest first.
+    """
+    found = None
+    for record in records:
+        if record.to is color and record.outcome == Outcome.LIVE:
+            found = None
+        elif record.found_by or (record.to is color and any(map(_STARTS.match, record.phases))):
+            found = record
+    return found
 
 
 def pairing_on(previous: PreviousRelease, name: str, healthy: Healthy) -> HealthyPairing:

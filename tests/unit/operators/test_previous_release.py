@@ -193,6 +193,29 @@ def test_a_droplet_that_ssh_does_not_reach_keeps_no_traffic_from_going_back(
     assert found[:3] == ([], V2, SKIPPED)
 
 
+@pytest.mark.parametrize(
+    ("later", "moves"),
+    [
+        ({"to": "green", "outcome": "rolled back", "phases": {"deploy_0": 9.0}}, False),
+        ({"to": "green", "outcome": "refused by policy", "phases": {"restore_1": 9.0}}, False),
+        ({"outcome": "ended without a report", "found_by": "another"}, False),
+        ({"to": "green", "outcome": "refused before the switch", "phases": {"build": 9.0}}, True),
+        ({"to": "blue", "outcome": "rolled back", "phases": {"deploy_0": 9.0}}, True),
+        ({"to": "green", "outcome": "live and confirmed", "phases": {"deploy_0": 9.0}}, True),
+    ],
+)
+def test_what_ssh_does_not_reach_is_believed_only_if_no_later_run_has_started_something_there(
+    monkeypatch: pytest.MonkeyPatch, ledger: Any, later: dict[str, Any], moves: bool
+) -> None:
+    hook = ledger([("live and confirmed", V2), ("", V2)])
+    hook.ledger.return_value[0] |= {"to": "green", "phases": {"deploy_0": 9.0}}
+    hook.ledger.return_value[1] |= later
+    for number, line in enumerate(hook.ledger.return_value):
+        line["ended"] = f"2026-11-0{number + 1}T00:00:00Z"
+    found = go_back(monkeypatch, None, on_droplets=both(V2), good=confirmed(V2), started={})
+    assert found[0] == ([] if moves else EVERYWHERE)
+
+
 def test_what_runs_counts_only_if_all_droplets_run_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known to have been confirmed, and each has another configuration."""
     two = [there(V2), there(V2, name="green-2", configuration="e" * 64)]

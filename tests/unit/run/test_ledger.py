@@ -15,7 +15,8 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import report
 from bluegreen.run.ledger import Record, read_ledger
-from bluegreen.traffic.agent_answers import Counters
+from bluegreen.traffic.agent_answers import Counters, GoodRelease
+from tests.started import good
 from tests.unit.artifacts import built
 from tests.unit.fleets import LB
 from tests.unit.runs import APP, LOCK, REVISION, context, plan
@@ -103,12 +104,27 @@ def test_a_record_holds_what_the_bake_came_to(hook: Any) -> None:
 
 
 def test_a_record_names_what_was_started_by_more_than_its_revision(hook: Any) -> None:
-    made = built("c" * 64)
-    line = run_report(DONE, lock=LOCK, build=made)
+    hook.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    made, bad = built("c" * 64), {"switch_traffic": "success", "final_validation": "failed"}
+    bad |= {"rollback": "success"}
+    line = run_report(bad, good=False, lock=LOCK, build=made, final_validation__error="bad")
     assert (line["release"], line["configuration"]) == (made["release"], "c" * 64)
     previous = {"release": made["release"], "configuration": "e" * 64, "pairings": {}}
-    line = run_report(DONE, lock=LOCK, previous_release__previous=previous)
+    line = run_report(bad, good=False, lock=LOCK, previous_release__previous=previous)
     assert (line["release"], line["configuration"]) == (made["release"], "e" * 64)
+
+
+def test_what_was_live_is_what_the_proxies_have_confirmed_whatever_an_xcom_says_by_now(hook: Any) -> None:
+    """A rollback goes to whatever the ledger calls live, and needs no approval."""
+    known = GoodRelease.model_validate(good("d" * 40, "green-1"))
+    [status] = hook.statuses.return_value.values()
+    status.good = {Color.GREEN: known}
+    line = run_report(DONE, lock=LOCK, build=built("c" * 64))
+    assert (line["revision"], line["release"]) == ("d" * 40, known.release)
+    assert line["configuration"] == known.configuration
+    status.good = {}
+    line = run_report(DONE, lock=LOCK, build=built("c" * 64))
+    assert not {"release", "configuration"} & line.keys()
 
 
 def test_a_record_says_that_a_deploy_was_an_emergency(hook: Any) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bluegreen.operators.support.failures import ERROR_KEY
 from bluegreen.run.ledger import Record, Validation
-from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
+from bluegreen.run.outcome import Outcome
+from bluegreen.traffic.agent_answers import Counters, GoodRelease, ProxyStatus, SwitchResult
 from bluegreen.traffic.live import confirmed_revision
 
 if TYPE_CHECKING:
@@ -58,13 +59,22 @@ def record_at_end(
     switches = {name: SwitchResult.parse(answer) for name, answer in answers.items()}
     moved = [one.at for one in switches.values() if one.at is not None]
     counted = _since(switches, statuses, plan.idle) if plan and switches else None
+    release, configuration = run.started or (None, None)
+    revision = start.revision
+    if report.outcome == Outcome.LIVE:
+        # A rollback believes this line, so it has what the sealed switch has reported to the proxies, and not
+        # what XComs say by now.
+        good = _good_of(report.live, statuses)
+        release, configuration = (good.release, good.configuration) if good else (None, None)
+        revision = good.revision if good else revision
     return start.model_copy(
         update={
             "ended": datetime.now(UTC).replace(microsecond=0),
             "outcome": report.outcome,
             "message": report.message,
-            "release": run.started[0] if run.started else None,
-            "configuration": run.started[1] if run.started else None,
+            "revision": revision,
+            "release": release,
+            "configuration": configuration,
             "older": report.older,
             "approved_by": report.approved_by,
             "from_color": plan.live if plan else None,
@@ -82,6 +92,12 @@ def record_at_end(
             "live_revision": confirmed_revision(report.live, statuses.values()),
         }
     )
+
+
+def _good_of(color: Color | None, statuses: Mapping[str, ProxyStatus]) -> GoodRelease | None:
+    """Return what all proxies know as confirmed on a color."""
+    known = [one.good.get(color) for one in statuses.values()] if color else []
+    return known[0] if known and all(one == known[0] for one in known) else None
 
 
 def _validation(run: ThisRun) -> Validation | None:
