@@ -61,6 +61,7 @@ class Transfers:
 
     :ivar there: releases that every droplet has.
     :ivar fails: what is raised instead of sending a file.
+    :ivar refused: what is raised instead of sending a file that a job can do without.
     :ivar cut: what is raised instead of fetching one.
     """
 
@@ -69,16 +70,19 @@ class Transfers:
         self.outgoing = CONTENT
         self.there: set[str] = set()
         self.fails: BlueGreenError | None = None
+        self.refused: BlueGreenError | None = None
         self.cut: BlueGreenError | None = None
-        monkeypatch.setattr(file_transfer.FileTransfer, "put", lambda _self, *file: self._put(*file))
+        monkeypatch.setattr(
+            file_transfer.FileTransfer, "put", lambda _self, *file, **how: self._put(*file, **how)
+        )
         monkeypatch.setattr(file_transfer.FileTransfer, "get", lambda _self, *file: self._get(*file))
         monkeypatch.setattr(
             file_transfer.FileTransfer, "has_release", lambda _self, release: release in self.there
         )
 
-    def _put(self, source: Path, file: ArtifactFile) -> None:
-        if self.fails:
-            raise self.fails
+    def _put(self, source: Path, file: ArtifactFile, *, optional: bool = False) -> None:
+        if error := self.refused if optional else self.fails:
+            raise error
         self.sent.append((file.name, source.read_bytes()))
 
     def _get(self, file: ArtifactFile, target: Path) -> None:

@@ -73,16 +73,18 @@ class FileTransfer(BaseHook):
                 return False
         return True
 
-    def put(self, source: Path, file: ArtifactFile) -> None:
+    def put(self, source: Path, file: ArtifactFile, *, optional: bool = False) -> None:
         """Send a file.
 
         :param source: where it is.
         :param file: its name there, its size and its SHA-256.
+        :param optional: whether the job can do without it: then nothing makes room for it on the droplet.
         :raises AlteredFileError: if it is not what it should be; then the droplet has no file of that name.
         :raises TransferError: if the droplet refuses it, or if it takes too long.
         :raises AgentRefusedError: with the code ``claimed`` if a later run has claimed the droplet.
         """
-        answer = self.agent.call(Verb.RECEIVE, app=self._app, token=self.token, file=file.sent)
+        about = {"app": self._app, "token": self.token, **({"optional": True} if optional else {})}
+        answer = self.agent.call(Verb.RECEIVE, file=file.sent, **about)
         if not answer.get("needed", True):
             return
         path = f"/opt/{self._app}/incoming/{file.name}"

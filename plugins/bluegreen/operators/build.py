@@ -6,10 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.errors import BlueGreenError
+from agent.protocol import Code
+from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.hooks.cpan import cpan_credentials
+from bluegreen.hooks.file_transfer import TransferError
 from bluegreen.hooks.incoming_artifacts import (
     IncomingArtifacts,
     require_allowed,
@@ -18,6 +20,7 @@ from bluegreen.hooks.incoming_artifacts import (
 )
 from bluegreen.hooks.repository import with_source
 from bluegreen.hooks.store_errors import StoreError
+from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.droplet_job import IdleDropletJobOperator
 from bluegreen.release.artifact import ArtifactFile, ArtifactRecord, BuildAnswer, BuiltArtifact, artifact_key
 from bluegreen.release.configuration import template_texts, templates_of
@@ -179,10 +182,13 @@ class BuildOperator(IdleDropletJobOperator):
             here = {record.dependencies for record in known if record.builder == self.droplet.id}
             if newest is None or newest.dependencies in here:
                 return None
-            with store.fetched(newest.file) as path:
-                self.send(transfer, path, newest.file, proxies)
+            with store.fetched(newest.file) as path, refusals_explained(proxies):
+                transfer.put(path, newest.file, optional=True)
             return newest.earlier
-        except StoreError as error:
+        except (StoreError, TransferError, AgentRefusedError) as error:
+            # A build needs the lock and the droplet, but neither the store nor room for more than its source.
+            if isinstance(error, AgentRefusedError) and error.code != Code.FAILED:
+                raise
             self.log.warning("the dependencies of an earlier artifact are not sent: %s", error)
             return None
 

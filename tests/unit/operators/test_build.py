@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from agent.protocol import Verb
+from agent.protocol import Code, Verb
 from bluegreen.color import Color
-from bluegreen.errors import BlueGreenError, ProxyError, SettingsError
+from bluegreen.errors import AgentRefusedError, BlueGreenError, ProxyError, SettingsError
 from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.hooks.file_transfer import AlteredFileError, TransferError
 from bluegreen.operators import build
 from bluegreen.release.artifact import artifact_key
 from bluegreen.run.plan import Plan
@@ -168,6 +169,35 @@ def test_an_earlier_artifact_that_cannot_be_read_only_makes_a_build_slower(
     (tmp_path / "cache/artifacts" / APP / f"{'e' * 64}.tar.gz").unlink()
     assert task().execute(context())["release"] == RELEASE
     assert requested(agents)["earlier"] is None
+
+
+@pytest.mark.usefixtures("proxies", "asked")
+@pytest.mark.parametrize(
+    "error",
+    [
+        AlteredFileError("it is not what it was when it was made"),
+        TransferError("green-1: 3 of 90 MB were transferred within 900 s"),
+        AgentRefusedError("green-1: no room for it", Code.FAILED),
+    ],
+)
+def test_an_earlier_artifact_that_does_not_reach_the_builder_only_makes_a_build_slower(
+    store: ArtifactStore, transfers: Transfers, agents: DropletAgents, tmp_path: Path, error: BlueGreenError
+) -> None:
+    earlier(store, tmp_path)
+    transfers.refused = error
+    assert task().execute(context())["release"] == RELEASE
+    assert requested(agents)["earlier"] is None
+
+
+@pytest.mark.usefixtures("proxies", "asked")
+def test_a_droplet_that_was_claimed_meanwhile_is_not_built_on_without_dependencies(
+    store: ArtifactStore, transfers: Transfers, agents: DropletAgents, tmp_path: Path
+) -> None:
+    earlier(store, tmp_path)
+    transfers.refused = AgentRefusedError("green-1: another run has claimed it", Code.CLAIMED)
+    with pytest.raises(AirflowFailException, match="another run has claimed it"):
+        task().execute(context())
+    assert agents.sent == []
 
 
 @pytest.mark.usefixtures("proxies", "asked", "transfers", "store")
