@@ -196,7 +196,7 @@ class Build:
             archive = received(self.call, self.space.app, self.earlier["artifact"])
             unpack(archive, place, self.space.app.name, self.earlier["digest"])
             installed = beneath(beneath(place, self.root), LOCAL)
-        except AgentError as error:
+        except (AgentError, OSError) as error:
             # Slower, but no worse. What is unpacked of it is not for the repository's code.
             remove_tree(place)
             print(f"the dependencies of an earlier artifact are not taken: {error}", flush=True)

@@ -34,6 +34,11 @@ TRIES, PAUSE = 3, 2.0
 CHUNK = 1 << 16
 # Which of the files that are kept are not whole; in the directory.
 DAMAGED = "damaged.json"
+# What Python's modules raise for archives that are damaged, or that nobody can have made in good faith.
+_NOT_WHOLE = (
+    *(EOFError, RuntimeError, ValueError, zlib.error, lzma.LZMAError),
+    *(zipfile.BadZipFile, tarfile.TarError),
+)
 _BZIP2, _XZ, _GZIP, _ZIP = b"BZh", b"\xfd7zXZ", b"\x1f\x8b", b"PK"
 
 
@@ -113,7 +118,7 @@ def require_whole(path: Path) -> None:
             for _ in _contents(file):
                 if time.monotonic() > end:
                     raise OSError("it has no end")
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, RuntimeError):
+    except _NOT_WHOLE:
         raise OSError("it is damaged, or no archive") from None
 
 

@@ -92,7 +92,7 @@ def _frame(call: Call, this: Job, steps: list[tuple[Verb, Json]]) -> Iterator[No
     if all(verb is Verb.RUN for verb, _ in steps):
         yield
         return
-    sent = {sent_file(request[key])["name"] for _, request in steps for key in SENT if request.get(key)}
+    sent = _sent(steps)
     with _turn(call, this):
         app = this.app
         make_directories(app)
@@ -102,6 +102,9 @@ def _frame(call: Call, this: Job, steps: list[tuple[Verb, Json]]) -> Iterator[No
         for directory in (app.root / "cache", app.root / "activated"):
             directory.mkdir(mode=0o700, exist_ok=True)
         (app.root / "activated").chmod(0o700)
+        # Everybody could read what an older version has built there.
+        if (app.root / "cache").stat().st_mode & 0o007:
+            (app.root / "cache").chmod(0o750)
         token = token_in(this.directory / "token")
         with Claims(app, call.deadline).held(token, "nothing was changed"):
             # This job has its turn, so what is half done is nobody's.
@@ -113,6 +116,13 @@ def _frame(call: Call, this: Job, steps: list[tuple[Verb, Json]]) -> Iterator[No
             for name in sent:
                 (app.incoming / name).unlink(missing_ok=True)
         keep_room(app)
+
+
+def _sent(steps: list[tuple[Verb, Json]]) -> set[str]:
+    """Return the names of the files in ``incoming`` that were sent for some steps."""
+    named = [request[key] for _, request in steps for key in SENT if request.get(key)]
+    named += [request["earlier"]["artifact"] for _, request in steps if request.get("earlier")]
+    return {sent_file(one)["name"] for one in named}
 
 
 @contextlib.contextmanager

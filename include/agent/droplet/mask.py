@@ -146,11 +146,6 @@ class Mask:
         return self.pattern.sub(lambda match: f"[{self.names[match[0]]}]", text) if self.pattern else text
 
 
-def mask_of(*paths: Path) -> Mask:
-    """Make it from environment files, of which each may be missing."""
-    return Mask(*map(environment_of, paths))
-
-
 def environment_of(path: Path) -> dict[str, str]:
     """Return the variables in an environment file; none if there is no file."""
     try:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.configuration import content_of
+from agent.droplet.app_paths import AppPaths
 from agent.droplet.jobs import Job
 from agent.droplet.mask import Mask, environment_of, secrets_in
 
@@ -30,19 +32,30 @@ class JobMask:
     def update(self) -> None:
         """Read what has changed: people may change the environment while the job is at work."""
         app = self.job.app
-        environments = [app.environment, *sorted(app.configurations.glob("*/environment"))]
-        signature = [_signature(path) for path in (*environments, self.job.program)]
+        signature = [_signature(path) for path in (*_environments(app), self.job.program)]
         if signature != self._signature:
-            self._mask = Mask(
-                *map(environment_of, environments),
-                *map(_in_file, app.configurations.glob("*/files/**/*")),
-                *_delivered_by(self.job.program),
-            )
+            self._mask = app_mask(app, *_delivered_by(self.job.program))
             self._signature = signature
 
     def __call__(self, line: str) -> str:
         """Return a line without the values."""
         return self._mask(line)
+
+
+def app_mask(app: AppPaths, *others: Mapping[str, str]) -> Mask:
+    """Return what hides everything that an app's configurations have on this droplet.
+
+    :param others: variables, or what is secret in files, besides that.
+    """
+    return Mask(
+        *map(environment_of, _environments(app)),
+        *map(_in_file, app.configurations.glob("*/files/**/*")),
+        *others,
+    )
+
+
+def _environments(app: AppPaths) -> list[Path]:
+    return [app.environment, *sorted(app.configurations.glob("*/environment"))]
 
 
 def _signature(path: Path) -> object:

@@ -49,15 +49,14 @@ def install_packages(packages: Sequence[str]) -> None:
         if "." in name and _output("apt-cache", "show", "--no-all-versions", "--", name)[0] != 0:
             raise AgentError(Code.FAILED, f"there is no Debian package {name}")
     print(f"installing the Debian packages {' '.join(wanted)}", flush=True)
-    end = since_boot() + LOCK_SECONDS
-    command = ("install", "--no-install-recommends", "--", *wanted)
-    status, output = _patiently(end, *_apt_get(*command))
+    command = _apt_get("install", "--no-install-recommends", "--", *wanted)
+    status, output = _patiently(*command)
     if status != 0:
         if _IS_INTERRUPTED.search(output):
-            _repair(end)
+            _repair()
         # The lists of an image are those of the day when it was made.
-        _patiently(end, *_apt_get("update"))
-        status, output = _patiently(end, *_apt_get(*command))
+        _patiently(*_apt_get("update"))
+        status, output = _patiently(*command)
     if status != 0:
         raise AgentError(
             Code.FAILED, f"cannot install the Debian packages {' '.join(wanted)}: {_cause(output)}"
@@ -74,7 +73,7 @@ def missing_packages(packages: Sequence[str]) -> list[str]:
     return [name for name in packages if name not in installed]
 
 
-def _repair(end: float) -> None:
+def _repair() -> None:
     """Bring to its end what a run of dpkg has left that was killed; nothing is removed.
 
     :raises AgentError: with the code ``failed`` if that cannot be done.
@@ -84,7 +83,7 @@ def _repair(end: float) -> None:
         ("dpkg", *_KEEP_FILES, "--configure", "-a"),
         _apt_get("--fix-broken", "--no-remove", "install"),
     ):
-        status, output = _patiently(end, *command)
+        status, output = _patiently(*command)
         # What is not unpacked yet keeps the first from configuring the rest; the second unpacks it.
         if status != 0 and command[0] != "dpkg":
             raise AgentError(
@@ -94,8 +93,9 @@ def _repair(end: float) -> None:
             )
 
 
-def _patiently(end: float, *command: str) -> tuple[int, str]:
+def _patiently(*command: str) -> tuple[int, str]:
     """Run a program, again while another one installs something; its exit status and what it wrote."""
+    end = since_boot() + LOCK_SECONDS
     while True:
         status, output = _output(*command)
         if status == 0 or since_boot() > end or not _IS_LOCKED.search(output):

@@ -26,9 +26,10 @@ CHUNK = 1 << 20
 def receive(call: Call, request: Json) -> Json:
     """Get ready for a file that Airflow sends into the app's ``incoming``.
 
-    Request: ``app``, ``token``, ``file`` (``protocol.SentFile``). Answer: ``needed``, false if the very file
-    is there. Codes: ``busy``, ``claimed``, ``failed`` if there is no room for it, even with the disk's
-    reserve. Killed anywhere, it leaves a directory, or room; the next call finishes.
+    Request: ``app``, ``token``, ``file`` (``protocol.SentFile``), ``optional`` (true for a file that nothing
+    depends on: it gets none of the disk's reserve). Answer: ``needed``, false if the very file is there.
+    Codes: ``busy``, ``claimed``, ``failed`` if there is no room for it. Killed anywhere, it leaves a
+    directory, or room; the next call finishes.
     """
     app, file = AppPaths.of(call.paths, request), sent_file(request.get("file"))
     with Claims(app, call.deadline).held(token_of(request), "nothing was sent, trigger a new run"):
@@ -36,9 +37,10 @@ def receive(call: Call, request: Json) -> Json:
         with contextlib.suppress(AgentError):
             received(call, app, file)
             return {"needed": False}
-        # What it says is no answer.
-        with contextlib.redirect_stdout(sys.stderr):
-            make_room(app, file["size"])
+        if request.get("optional") is not True:
+            # What it says is no answer.
+            with contextlib.redirect_stdout(sys.stderr):
+                make_room(app, file["size"])
         check_room(app, file["size"])
     return {"needed": True}
 

@@ -38,8 +38,11 @@ def run(call: Call, request: Json) -> Json:
         rights: tuple[str, ...] = (f"StateDirectory={user}", STATE_MODE)
     else:
         make_build_user(user)
-        # It runs in a release, which only the app's group may read.
-        rights = (f"SupplementaryGroups={job.app.name}",)
+        # It runs in a release, which only the app's group may read. What people have put on the droplet for
+        # the app alone may be readable for that group, too.
+        private = (f"/etc/{job.app.name}", f"/var/lib/{job.app.name}")
+        hidden = (f"InaccessiblePaths=-{path}" for path in private)
+        rights = (f"SupplementaryGroups={job.app.name}", *hidden)
     properties = (*cage, *GENTLE, f"WorkingDirectory={_directory(job, release)}", *rights)
     done = run_caged(job.unit, "run", user, properties, ["/usr/bin/env", *environment, *command])
     if done.status != 0:

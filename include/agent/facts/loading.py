@@ -10,7 +10,8 @@ from pathlib import Path
 from agent.droplet.app_paths import AppPaths
 from agent.droplet.loading import perl_cause
 from agent.droplet.local_cage import local_properties
-from agent.droplet.mask import mask_of
+from agent.droplet.mask import environment_of
+from agent.droplet.masking import app_mask
 from agent.facts.bounded import COMMAND_SECONDS, LONGEST_LINE, run, seconds_left
 from agent.paths import Paths
 from agent.protocol import Json
@@ -59,7 +60,7 @@ def caged(deadline: CallDeadline, request: Json, timeout: float) -> tuple[int, s
     :param request: :class:`agent.protocol.LoadRequest`.
     :param timeout: seconds that the command may take at the most.
     :return: its exit status, its output with the line :data:`CAGED` if it was started in the cage, and what
-        hides the values of its environment.
+        hides the values of its environment, and what is secret in its delivered files.
     """
     app = AppPaths.of(Paths(), request)
     given = [one for one in request["properties"] if not one.startswith(WRITABLE)]
@@ -75,7 +76,7 @@ def caged(deadline: CallDeadline, request: Json, timeout: float) -> tuple[int, s
         *("--", "/bin/sh", "-c", _announced(), CAGED, *(_word(one) for one in request["command"])),
         seconds=seconds,
     )
-    return status, output, mask_of(*map(Path, files))
+    return status, output, app_mask(app, *map(environment_of, map(Path, files)))
 
 
 def _announced() -> str:

@@ -79,7 +79,7 @@ class App(Section):
     @model_validator(mode="after")
     def _paths_apart(self) -> Self:
         """Delivered files and shared paths must not be in each other's way, or in the app's."""
-        check_paths(self.files, self.shared, self.etc, self.server.needed_paths)
+        check_paths(self.files, self.shared, self.etc, self.server.needed_paths, self.server.dependencies)
         return self
 
     @model_validator(mode="after")

@@ -51,12 +51,17 @@ class DeliveredFile(Section):
 
 
 def check_paths(
-    files: Sequence[DeliveredFile], shared: Sequence[str], etc: str, started_from: Sequence[str]
+    files: Sequence[DeliveredFile],
+    shared: Sequence[str],
+    etc: str,
+    started_from: Sequence[str],
+    dependencies: str,
 ) -> None:
     """Check that no path of ``files`` and ``shared`` is in the way of another one, or of the app.
 
     :param etc: the directory of delivered files on a droplet, for example ``/etc/app-shop``.
     :param started_from: paths in the release that the app is started from.
+    :param dependencies: the path of one of them, whose content is kept for other releases, too.
     :raises ValueError: naming the paths.
     """
     _check_apart([(f"files: {file.path}", _below(file.path, etc)) for file in files])
@@ -67,6 +72,10 @@ def check_paths(
         first = path.partition("/")[0]
         if first in _RESERVED:
             raise ValueError(f"{label}: {first} is reserved; choose another path")
+        if path.startswith(f"{dependencies}/"):
+            raise ValueError(
+                f"{label} is below {dependencies}, which has the dependencies; choose another path"
+            )
         for needed in started_from:
             if needed == path or needed.startswith(f"{path}/"):
                 raise ValueError(f"{label} would replace {needed}, which the app is started from")

@@ -133,7 +133,12 @@ class ServerSettings(Section):
     @property
     def needed_paths(self) -> tuple[str, ...]:
         """Paths in the release without which the app cannot be started."""
-        return tuple(self.in_release(path) for path in (self.started_from, *self.lib, "local"))
+        return (*(self.in_release(path) for path in (self.started_from, *self.lib)), self.dependencies)
+
+    @property
+    def dependencies(self) -> str:
+        """The path of the installed distributions in the release."""
+        return self.in_release("local")
 
     @model_validator(mode="after")
     def _one_way_to_start(self) -> Self:

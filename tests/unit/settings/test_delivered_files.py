@@ -13,6 +13,16 @@ from tests.unit.app_settings import settings_of
 TEMPLATE = "content_from: {template: t}"
 
 
+@pytest.mark.parametrize(
+    "more", ["shared: [backend/local/var]\n", f"files: [{{path: backend/local/x, {TEMPLATE}}}]\n"]
+)
+def test_nothing_leads_out_of_the_dependencies_which_other_releases_share(tmp_path: Path, more: str) -> None:
+    with pytest.raises(
+        SettingsError, match="is below backend/local, which has the dependencies; choose another"
+    ):
+        settings_of(tmp_path, server="root: backend", more=more)
+
+
 def test_delivered_files_and_shared_directories_are_links_in_the_release(tmp_path: Path) -> None:
     app = settings_of(
         tmp_path,

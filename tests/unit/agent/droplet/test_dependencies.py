@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import json
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent.droplet import dependencies
+from agent.droplet import building, dependencies
 from agent.protocol import AgentError, Json
 from tests.unit.agent.droplet.builds import Builder, make_builder
 from tests.unit.agent.droplet.small_cpan import SmallCpan
@@ -535,7 +536,7 @@ def test_dependencies_of_another_droplets_artifact_are_taken_and_not_built_again
     assert second.leftovers() == []
 
 
-@pytest.mark.parametrize("what", ["other dependencies", "damaged", "another digest"])
+@pytest.mark.parametrize("what", ["other dependencies", "damaged", "another digest", "no room"])
 def test_an_earlier_artifact_that_is_not_the_right_one_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirror: Mirror, what: str
 ) -> None:
@@ -551,7 +552,14 @@ def test_an_earlier_artifact_that_is_not_the_right_one_is_not_taken(
         "other dependencies": {"dependencies": "0" * 40},
         "damaged": {},
         "another digest": {"digest": "0" * 64},
+        "no room": {},
     }[what]
+    if what == "no room":
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(building, "unpack", full)
     sent = artifact[:-200] if what == "damaged" else artifact
     again = built(second, mirror, files, earlier=earlier_on(second, answer, sent, **changes))
     assert mirror.asked != []

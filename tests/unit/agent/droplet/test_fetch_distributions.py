@@ -219,6 +219,15 @@ def test_what_follows_an_archive_does_not_count_and_a_changed_byte_does(tmp_path
         require_whole(path)
 
 
+def test_a_zip_with_names_that_are_no_text_is_damaged(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("Lä/x.pm", "1;\n")
+    (tmp_path / "a.zip").write_bytes(data.getvalue().replace("ä".encode(), b"\xff\xfe"))
+    with pytest.raises(OSError, match="damaged"):
+        require_whole(tmp_path / "a.zip")
+
+
 def test_an_archive_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch_distributions, "LONGEST", 0.0)
     (tmp_path / "a").write_bytes(gzip.compress(bytes(1 << 20)))

@@ -93,6 +93,26 @@ def test_what_an_app_has_on_a_droplet_is_for_its_own_users(droplet: Droplet) -> 
     assert droplet.app.root.stat().st_mode & 0o777 == 0o711
 
 
+def test_a_cache_that_everybody_could_read_is_closed(droplet: Droplet) -> None:
+    (droplet.app.root / "cache").mkdir()
+    for before, after in ((0o755, 0o750), (0o750, 0o750), (0o700, 0o700)):
+        (droplet.app.root / "cache").chmod(before)
+        droplet.do(install=answers({}))
+        assert (droplet.app.root / "cache").stat().st_mode & 0o777 == after
+
+
+def test_an_earlier_artifact_that_was_sent_is_removed_with_the_source(droplet: Droplet) -> None:
+    droplet.app.incoming.mkdir()
+    for name in ("source.tar.gz", "earlier.tar.gz", "another.tar.gz"):
+        (droplet.app.incoming / name).touch()
+    droplet.steps.build = answers({})  # type: ignore[attr-defined]
+    about_file = {"sha256": "a" * 64, "size": 1}
+    earlier = {"dependencies": "x", "digest": "y", "artifact": {"name": "earlier.tar.gz", **about_file}}
+    request = about(source={"name": "source.tar.gz", **about_file}, earlier=earlier)
+    job(Call.of(Verb.JOB), {"steps": [{"verb": "build", "request": request}]})
+    assert [path.name for path in droplet.app.incoming.iterdir()] == ["another.tar.gz"]
+
+
 def test_after_a_step_that_fails_none_is_done(droplet: Droplet) -> None:
     refused = droplet.refusal(install=raises(AgentError(Code.FAILED, "why")), load=raises(AssertionError()))
     assert str(refused) == "why"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.droplet.job_log import MOST_BYTES, lines_after
-from agent.droplet.mask import mask_of
+from agent.droplet.mask import Mask, environment_of
 from bluegreen.release.release import failure_cause
 
 
@@ -15,7 +15,7 @@ def shown(directory: Path, log: str, environment: str) -> list[str]:
     """Show a log as a droplet does, and return its lines."""
     (directory / "log").write_text(log)
     (directory / "environment").write_text(environment)
-    hide = mask_of(directory / "environment")
+    hide = Mask(environment_of(directory / "environment"))
     lines, position, more = lines_after(directory / "log", 0, goes_on=False, hide=hide)
     assert (position, more) == (len(log.encode()), False)
     return lines

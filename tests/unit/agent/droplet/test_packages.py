@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -94,6 +95,16 @@ def test_another_run_of_apt_is_waited_for(apt: Apt) -> None:
     apt.outcomes(LOCKED, LOCKED, "")
     install_packages(["libpq5"])
     assert apt.asked == [INSTALL] * 3
+
+
+def test_each_run_of_apt_waits_for_others_however_long_the_one_before_took(
+    apt: Apt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0, packages.LOCK_SECONDS / 2)
+    monkeypatch.setattr(packages, "since_boot", lambda: next(clock))
+    apt.outcomes(INTERRUPTED, LOCKED, "", LOCKED, "", LOCKED, "")
+    install_packages(["libpq5"])
+    assert apt.asked == [INSTALL, REPAIR[0], *[REPAIR[1]] * 2, "update", "update", INSTALL, INSTALL]
 
 
 def test_the_wait_has_an_end(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:

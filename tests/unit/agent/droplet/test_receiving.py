@@ -18,8 +18,9 @@ from tests.unit.agent.droplet.local_droplet import LocalDroplet
 class Droplet(LocalDroplet):
     """A droplet to which a file is to be sent."""
 
-    def receive(self, file: Any, token: int = 7) -> bool:
-        return bool(receive(Call.of(Verb.RECEIVE), {"app": APP, "token": token, "file": file})["needed"])
+    def receive(self, file: Any, token: int = 7, **changes: Any) -> bool:
+        request = {"app": APP, "token": token, "file": file, **changes}
+        return bool(receive(Call.of(Verb.RECEIVE), request)["needed"])
 
 
 @pytest.fixture
@@ -49,6 +50,18 @@ def test_a_droplet_of_another_run_receives_nothing(droplet: Droplet) -> None:
         droplet.receive(FILE)
     assert refused.value.code is Code.CLAIMED
     assert not droplet.app.incoming.exists()
+
+
+def test_for_a_file_that_could_be_done_without_no_room_is_made(
+    droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(receiving, "make_room", lambda *_: made.append(1))
+    assert droplet.receive(FILE, optional=True)
+    monkeypatch.setattr("agent.droplet.reserve.free_mb", lambda _: 3)
+    with pytest.raises(AgentError, match="3 MB are free"):
+        droplet.receive(FILE, optional=True)
+    assert made == []
 
 
 def test_room_is_made_first_and_what_that_says_is_no_answer(

@@ -17,8 +17,15 @@ from tests.unit.agent.droplet.local_droplet import LocalDroplet, about
     ("user", "rights"),
     [
         (APP, {f"StateDirectory={APP}", "StateDirectoryMode=0700"}),
-        # A release is readable for the app's group only.
-        ("build-shop", {f"SupplementaryGroups={APP}"}),
+        # A release is readable for the app's group only; what people have put there for the app is not meant.
+        (
+            "build-shop",
+            {
+                f"SupplementaryGroups={APP}",
+                f"InaccessiblePaths=-/etc/{APP}",
+                f"InaccessiblePaths=-/var/lib/{APP}",
+            },
+        ),
     ],
 )
 def test_each_user_has_the_rights_of_its_own(
@@ -29,5 +36,5 @@ def test_each_user_has_the_rights_of_its_own(
     assert run(Call.of(Verb.RUN), request) == {}
     words = (droplet.read("run-run") or "").splitlines()
     properties = {word.removeprefix("--property=") for word in words if word.startswith("--property=")}
-    given = {one for one in properties if one.startswith(("StateDirectory", "SupplementaryGroups"))}
+    given = {one for one in properties if one.startswith(("StateDir", "Supplement", "Inaccess"))}
     assert (given, f"User={user}" in properties) == (rights, True)

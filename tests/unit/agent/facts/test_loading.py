@@ -112,3 +112,13 @@ def test_what_systemd_refuses_is_no_word_of_the_app_s(droplet: Droplet) -> None:
     found = droplet.load()
     assert found["status"] is None
     assert found["cause"].startswith("systemd did not start it in a cage: Failed to start transient")
+
+
+def test_what_is_secret_in_a_delivered_file_is_hidden(droplet: Droplet) -> None:
+    delivered = droplet.app.configurations / ("c" * 64) / "files/conf/db.yml"
+    delivered.parent.mkdir(parents=True)
+    delivered.write_text("dsn: postgres://shop:pa55-w0rd-of-db@db/shop\n")
+    droplet.ends(f"{CAGED}DBI connect: pa55-w0rd-of-db is wrong at lib/Shop.pm line 3.\n")
+    found = droplet.load()
+    assert "pa55" not in found["cause"]
+    assert "line 3" in found["cause"]
