@@ -307,4 +307,5 @@ def test_the_reference_file_has_the_strict_defaults() -> None:
         "allow_older": "asked",
         "approval": "asked",
         "approvers": [],
+        "artifacts": "never",
     }
