@@ -12,6 +12,7 @@ from airflow.sdk import DAG, chain
 from bluegreen.dag_building.every_app import dag_of, dags_for_every_app, report_and_announce
 from bluegreen.dag_building.trigger_form import contract_params
 from bluegreen.operators.contract import ContractOperator
+from bluegreen.operators.contract_check import ContractCheckOperator
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.settings.app import App
 
@@ -22,9 +23,10 @@ def contract_dag(app: App) -> DAG:
     """Build the contract DAG of one app."""
     with dag_of("contract", app, __doc__, params=contract_params()) as dag:
         lock = AcquireLockOperator(task_id="lock", purpose=SUBJECT)
-        contract = ContractOperator(task_id="contract", lock=lock.output)
+        contract_check = ContractCheckOperator(task_id="contract_check", lock=lock.output)
+        contract = ContractOperator(task_id="contract", lock=lock.output, target=contract_check.output)
         report = report_and_announce(SUBJECT, needs_confirmation=False)
-        chain(lock, contract, report)
+        chain(lock, contract_check, contract, report)
     return dag
 
 

@@ -34,6 +34,8 @@ MODULES = {
 }
 # Seconds to wait for another deploy or build of the app on this droplet.
 TURN_WAIT = 30.0
+# Only a job with one of these may stop the app to make room: it starts the app again, or nobody needs it.
+STARTS_THE_APP = (Verb.BUILD, Verb.ACTIVATE, Verb.RESTORE)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The keys of a step's request that name a file in ``incoming``.
 SENT = ("source", "artifact")
@@ -109,7 +111,8 @@ def _frame(call: Call, this: Job, steps: list[tuple[Verb, Json]]) -> Iterator[No
         with Claims(app, call.deadline).held(token, "nothing was changed"):
             # This job has its turn, so what is half done is nobody's.
             remove_leftovers(call.deadline, app, keep=sent)
-            make_room(app)
+            if any(verb in STARTS_THE_APP for verb, _ in steps):
+                make_room(app)
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.holding_lock import HoldsLock
 from bluegreen.operators.support.notifications import notify
 from bluegreen.operators.support.this_run import ThisRun, left_as
+from bluegreen.release.migrations import Migration
 from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by, refuse_approver
 from bluegreen.run.events import Event
 from bluegreen.run.plan import Plan
@@ -89,6 +90,8 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
         seals.require_revision(self.revision)
         seals.require_plan(self.revision, left_as(Plan, self.plan))
         seals.require_result("preview_check", self.revision, self.baseline)
+        if self.app.migrations.expand:
+            seals.require_result("expand", self.revision, run.output("expand"))
 
     def _notify(self, run: ThisRun) -> None:
         page = f"{run.page}/tasks/{self.task_id}/required_actions"
@@ -128,7 +131,7 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
             unproven=baseline.unproven,
             reason=run.params["reason"] or "",
             emergency=run.is_emergency,
-            migration=run.migration,
+            migration=left_as(Migration, run.output("expand")) if self.app.migrations.expand else None,
         )
         return request.markdown(self._commits(request))
 

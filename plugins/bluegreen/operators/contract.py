@@ -2,80 +2,88 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.operators.contract_check import NO_REVISION
 from bluegreen.operators.support.migration_job import MigrationJobOperator
 from bluegreen.operators.support.stored_release import stored_release
+from bluegreen.operators.support.this_run import left_as
 from bluegreen.release.migrations import Phase, contract_program, migration_unit, seconds_of
-from bluegreen.run.contract import release_to_contract, still_needed
-from bluegreen.traffic.live import live_color
+from bluegreen.run.contract import ContractTarget
 
 if TYPE_CHECKING:
+    from agent.protocol import Program
     from bluegreen.fleet.droplets import Droplet
+    from bluegreen.hooks.proxies import ProxiesHook
+    from bluegreen.hooks.remote_job import RemoteJob
     from bluegreen.operators.support.this_run import ThisRun
-    from bluegreen.traffic.agent_answers import GoodRelease
 
 
 class ContractOperator(MigrationJobOperator):
-    """Run ``migrations.contract`` once, with the live release, on the first idle droplet.
+    """Run ``migrations.contract`` once, with the live release, on one idle droplet.
 
     Live droplets are left alone: the release is installed on the idle one, and not started there.
+
+    :param target: the :class:`ContractTarget` of the task ``contract_check``; templated.
     """
 
+    template_fields: Sequence[str] = (*MigrationJobOperator.template_fields, "target")
     phase = Phase.CONTRACT
     kind = phase.value
 
-    @cached_property
-    def _target(self) -> tuple[GoodRelease, Droplet]:
-        """The live release, and the droplet that runs its commands.
+    def __init__(self, *, target: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target = target
 
-        :raises BlueGreenError: if there is none of them.
-        """
-        statuses = self.proxies().statuses()
-        live = live_color(statuses)
-        release = release_to_contract(live, statuses)
-        idle = self.read_fleet().color(live.other) if live else ()
-        if not idle:
-            raise BlueGreenError("there is no idle droplet that could run the commands")
-        return release, idle[0]
+    @property
+    def _target(self) -> ContractTarget:
+        return left_as(ContractTarget, self.target)
 
     @property
     def droplet(self) -> Droplet:
-        """The first idle droplet, in the order of the fleet."""
-        return self._target[1]
+        """The droplet that runs the commands."""
+        return self._target.droplet
 
     @property
     def unit(self) -> str:
         """The job's name."""
-        return migration_unit(self.app_id, self.phase, self._target[0].revision)
+        return migration_unit(self.app_id, self.phase, self._target.revision)
+
+    def require_seals(self, run: ThisRun) -> None:
+        """Make sure that release and droplet are what this run's own task has found.
+
+        :raises PolicyError: if they are not.
+        """
+        self.seals(run).require_result("contract_check", NO_REVISION, self.target)
 
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the :class:`Migration`.
 
-        :raises BlueGreenError: if the release from before may still be needed, unless the DAG's param
-            ``i_know`` is set; or with the command and its last words.
+        :raises BlueGreenError: with the command and its last words.
         :raises StoreError: if the store is away, or has another file than was put there.
         """
         proxies = self.proxies()
-        statuses = proxies.statuses()
-        wanted, droplet = self._target
-        live = live_color(statuses)
-        if live and (why := still_needed(live, statuses, self.app.migrations.keep_warm)):
-            if not run.params.get("i_know"):
-                raise BlueGreenError(f"{why}; wait, or set `i_know`; nothing was run")
-            self.log.warning("%s", why)
-        if live:
-            proxies.require_idle(live.other)
-        store = ArtifactStore.of(self.app, proxies.renew_in_time)
-        record, configuration = stored_release(store, wanted.release, wanted.configuration)
         limit = seconds_of(self.app, self.phase) + self.app.timeouts.build
         with self.job() as job:
-            transfer = self.transfer(job, proxies)
-            artifact = self.send_release(wanted.release, record.file, store, transfer, proxies)
-            program = contract_program(
-                self.app, wanted.release, record.digest, artifact, configuration, str(droplet.private)
-            )
+            try:
+                program = self._prepare(job, proxies)
+            except BlueGreenError:
+                # An earlier try may have started the job.
+                if run.context["ti"].try_number == 1:
+                    self.seals(run).seal_nothing_run()
+                raise
             return self.migrated(job, run, program, proxies, limit)
+
+    def _prepare(self, job: RemoteJob, proxies: ProxiesHook) -> Program:
+        """Send the release to the droplet, and return what the job does."""
+        target = self._target
+        proxies.require_idle(target.live.other)
+        store = ArtifactStore.of(self.app, proxies.renew_in_time)
+        record, configuration = stored_release(store, target.release, target.configuration)
+        transfer = self.transfer(job, proxies)
+        artifact = self.send_release(target.release, record.file, store, transfer, proxies)
+        address = str(target.droplet.private)
+        return contract_program(self.app, target.release, record.digest, artifact, configuration, address)

@@ -20,7 +20,7 @@ from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY
 from bluegreen.operators.support.run_end import End, end_of
 from bluegreen.operators.support.run_record import record_at_end, record_at_start
-from bluegreen.operators.support.seals import Seals, older_than_live
+from bluegreen.operators.support.seals import Seals, may_have_contracted, older_than_live
 from bluegreen.operators.support.this_run import left_as
 from bluegreen.polling import Deadline, poll
 from bluegreen.release.lifecycle_commands import Moment
@@ -79,6 +79,7 @@ class ReportOperator(BlueGreenOperator):
                 run,
                 report=report,
                 live_known=end.live_known,
+                contracted=may_have_contracted(run, self.app),
                 statuses=end.statuses,
             )
             # Before the lock is released: a run that dies between the two is found by its lock.

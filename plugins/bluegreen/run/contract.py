@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from pydantic import BaseModel, ConfigDict
+
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.release.migrations import Phase
+from bluegreen.fleet.droplets import Droplet
 from bluegreen.run.ledger import Record
 from bluegreen.run.outcome import UNREPORTED, Outcome
 from bluegreen.traffic.agent_answers import GoodRelease, ProxyStatus
@@ -16,14 +18,29 @@ from bluegreen.traffic.live import good_releases
 CONTRACT_DAG = "bluegreen_contract__"
 
 
-def release_to_contract(live: Color | None, statuses: Mapping[str, ProxyStatus]) -> GoodRelease:
+class ContractTarget(BaseModel):
+    """What a contract runs, and where; the XCom of the task ``contract_check``.
+
+    :param live: the live color.
+    :param configuration: its digest.
+    :param droplet: of the other color; the commands run there, however often the task is tried.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    live: Color
+    revision: str
+    release: str
+    configuration: str
+    droplet: Droplet
+
+
+def release_to_contract(live: Color, statuses: Mapping[str, ProxyStatus]) -> GoodRelease:
     """Return the release whose commands a contract runs: the live one, which is confirmed everywhere.
 
     :param statuses: of all proxies, by name.
-    :raises BlueGreenError: if nothing is live, a switch is undecided, or the proxies do not agree on it.
+    :raises BlueGreenError: if a switch is undecided, or the proxies do not agree on it.
     """
-    if live is None:
-        raise BlueGreenError("nothing is live, so there is nothing to contract")
     for name, status in sorted(statuses.items()):
         if status.pending is not None:
             raise BlueGreenError(
@@ -58,7 +75,7 @@ def still_needed(live: Color, statuses: Mapping[str, ProxyStatus], keep_warm: in
 def contracted_since(records: Iterable[Record], release: str) -> Record | None:
     """Return the last contract since a release was live; it may need what that has removed.
 
-    A contract that died without its report counts: what it has run is not known.
+    A contract that failed, or died without its report, counts as well: what it has run is not known.
     """
     known = list(records)
     epoch = datetime.fromtimestamp(0, UTC)
@@ -69,7 +86,5 @@ def contracted_since(records: Iterable[Record], release: str) -> Record | None:
 
 
 def _has_contracted(record: Record) -> bool:
-    migration = record.migration
-    if migration is not None:
-        return migration.phase is Phase.CONTRACT and bool(migration.ran)
-    return record.dag_id.startswith(CONTRACT_DAG) and record.outcome == UNREPORTED
+    died = record.dag_id.startswith(CONTRACT_DAG) and record.outcome == UNREPORTED
+    return record.contracted or died

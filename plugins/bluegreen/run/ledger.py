@@ -53,7 +53,8 @@ class Record(BaseModel):
     :param phases: seconds that each task took; mapped ones are keyed ``deploy_0``, ``deploy_1`` …
     :param switched_at: when traffic moved.
     :param switch_ms: milliseconds until all proxies answered with the new color.
-    :param migration: the commands of the phase ``expand`` that ran, whether they succeeded or not.
+    :param migration: the commands of a migration that ran to their end, whether they succeeded or not.
+    :param contracted: whether a command of the phase ``contract`` may have run, if only in part.
     :param requests: the requests that HAProxy sent to the new color from the switch to the end of the run.
     :param failed: how many of them were answered with 5xx.
     :param validation: the result of the bake, if there was one.
@@ -86,6 +87,7 @@ class Record(BaseModel):
     to: Color | None = None
     phases: dict[str, float] = {}
     migration: Migration | None = None
+    contracted: bool = False
     switched_at: datetime | None = None
     switch_ms: float | None = None
     requests: int | None = None

@@ -302,6 +302,6 @@ def test_the_commits_in_between_are_read_with_the_apps_connection(monkeypatch: p
         revision=NEW,
         baseline={"samples": BASELINE, "unproven": []},
     )
-    run: Any = SimpleNamespace(params={"reason": ""}, is_emergency=False, migration=None)
+    run: Any = SimpleNamespace(params={"reason": ""}, is_emergency=False)
     assert f"+ {NEW[:7]} Greet (Ann)" in operator._request(run)
     assert seen == ["forge"]

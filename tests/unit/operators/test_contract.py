@@ -14,8 +14,10 @@ from bluegreen.color import Color
 from bluegreen.errors import ProxyError
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators.contract import ContractOperator
+from bluegreen.operators.contract_check import ContractCheckOperator
 from bluegreen.operators.support.base import BlueGreenOperator
-from bluegreen.operators.support.this_run import MIGRATION_KEY
+from bluegreen.operators.support.seals import may_have_contracted
+from bluegreen.operators.support.this_run import MIGRATION_KEY, ThisRun
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.migrations import MigrationSettings
 from bluegreen.traffic.agent_answers import Confirmed, GoodRelease
@@ -24,7 +26,7 @@ from tests.unit.artifacts import DIGEST, RELEASE, Transfers, kept
 from tests.unit.dag_files import REFERENCE, dags_of
 from tests.unit.droplet_agents import DropletAgents, ended
 from tests.unit.fleets import ONE_EACH
-from tests.unit.runs import APP, LOCK, REVISION, context
+from tests.unit.runs import APP, LOCK, REVISION, context, report_of
 from tests.unit.statuses import status_at_end
 
 COMMANDS = [["sqitch", "deploy", "--to", "contract"]]
@@ -62,26 +64,36 @@ def live_since(proxies: Any, seconds: float, **changes: Any) -> None:
     proxies.statuses.return_value = {"lb-1": status}
 
 
-def task_of() -> ContractOperator:
-    task = ContractOperator(task_id="contract", app_id=APP, lock=LOCK)
+def settings_with_contract(task: Any) -> Any:
     asked = MigrationSettings(contract=COMMANDS, keep_warm=3600)
     task.__dict__["app"] = load_app(APP).model_copy(update={"migrations": asked})
-    assert isinstance(task, ContractOperator)
     return task
 
 
-def run_with(**params: Any) -> Any:
+def check(run: Any) -> Any:
+    """Run the task ``contract_check``, and return what it found."""
+    task = settings_with_contract(ContractCheckOperator(task_id="contract_check", app_id=APP, lock=LOCK))
+    return task.execute(run)
+
+
+def task_of(target: Any) -> Any:
+    return settings_with_contract(ContractOperator(task_id="contract", app_id=APP, lock=LOCK, target=target))
+
+
+def run_with(try_number: int = 1, **params: Any) -> Any:
     run = context()
     run["params"] = params
+    run["ti"].task_id, run["ti"].try_number = "contract", try_number
     return run
 
 
+@pytest.mark.usefixtures("trusting")
 def test_the_live_release_is_installed_on_an_idle_droplet_and_its_commands_run_there(
     agents: DropletAgents, proxies: Any, transfers: Transfers
 ) -> None:
     live_since(proxies, 4000)
-    run = run_with(i_know=False)
-    found = task_of().execute(run)
+    target, run = check(run_with()), run_with()
+    found = task_of(target).execute(run)
     assert (found["phase"], found["droplet"]) == ("contract", "green-1")
     assert found == run["ti"].said[MIGRATION_KEY]
     assert {name for name, _ in agents.sent} == {"green-1"}
@@ -96,33 +108,82 @@ def test_the_live_release_is_installed_on_an_idle_droplet_and_its_commands_run_t
     proxies.require_idle.assert_called_once_with(Color.GREEN)
 
 
+@pytest.mark.usefixtures("agents")
 @pytest.mark.parametrize("i_know", [False, True])
 def test_a_contract_while_the_release_from_before_may_be_needed_takes_somebody_who_knows(
-    agents: DropletAgents, proxies: Any, i_know: bool
+    proxies: Any, i_know: bool
 ) -> None:
     live_since(proxies, 60)
     if i_know:
-        assert task_of().execute(run_with(i_know=True))["ran"]
+        assert check(run_with(i_know=True))["release"] == RELEASE
         return
     expected = rf"green has {'b' * 12} to go back to for 3600 s .* set `i_know`; nothing was run"
     with pytest.raises(AirflowFailException, match=expected):
-        task_of().execute(run_with(i_know=False))
-    assert agents.sent == []
+        check(run_with(i_know=False))
 
 
-def test_an_undecided_switch_is_no_matter_of_knowing(agents: DropletAgents, proxies: Any) -> None:
+@pytest.mark.usefixtures("agents")
+def test_an_undecided_switch_is_no_matter_of_knowing(proxies: Any) -> None:
     live_since(proxies, 4000, confirmed=None)
     with pytest.raises(AirflowFailException, match="was not confirmed everywhere"):
-        task_of().execute(run_with(i_know=True))
-    assert agents.sent == []
+        check(run_with(i_know=True))
+    live_since(proxies, 4000, known_live=None, live=None)
+    with pytest.raises(AirflowFailException, match="nothing is live"):
+        check(run_with(i_know=True))
 
 
+@pytest.mark.usefixtures("trusting")
 def test_a_color_that_may_get_traffic_back_is_left_alone(agents: DropletAgents, proxies: Any) -> None:
     live_since(proxies, 4000)
+    target = check(run_with())
     proxies.require_idle.side_effect = ProxyError("green may get it back", code="not_idle")
     with pytest.raises(AirflowFailException, match="green may get it back"):
-        task_of().execute(run_with())
+        task_of(target).execute(run_with())
     assert agents.sent == []
+
+
+@pytest.mark.usefixtures("agents")
+def test_a_target_that_was_changed_by_hand_is_not_contracted(proxies: Any) -> None:
+    live_since(proxies, 4000)
+    found = run_with()
+    target = check(found)
+    run = run_with()
+    run["dag"].task_ids = ["contract_check", "contract"]
+    run["ti"].xcom_pull = lambda task_ids, key, map_indexes: found["ti"].said.get(key)
+    other = {**target, "droplet": {**target["droplet"], "name": "green-9"}}
+    with pytest.raises(AirflowFailException, match="the task contract_check has not done this"):
+        task_of(other).execute(run)
+
+
+def ended_as(state: str | None, said: dict[str, Any]) -> Any:
+    """A run whose task ``contract`` has ended so, and has left this."""
+    run = context({"contract": state} if state else {}, contract="")
+    run["ti"].xcom_pull = lambda task_ids, key, map_indexes: said.get(key)
+    return ThisRun(run)
+
+
+@pytest.mark.usefixtures("agents", "trusting")
+@pytest.mark.parametrize(("try_number", "counts"), [(1, False), (2, True)])
+def test_a_contract_counts_unless_it_is_certain_that_no_command_has_begun(
+    proxies: Any, try_number: int, counts: bool
+) -> None:
+    live_since(proxies, 4000)
+    target, run, app = check(run_with()), run_with(try_number), load_app(APP)
+    proxies.require_idle.side_effect = ProxyError("green may get it back", code="not_idle")
+    with pytest.raises(AirflowFailException):
+        task_of(target).execute(run)
+    assert may_have_contracted(ended_as("failed", run["ti"].said), app) is counts
+    assert not may_have_contracted(ended_as("upstream_failed", {}), app)
+    assert not may_have_contracted(ended_as(None, {}), app)
+    assert may_have_contracted(ended_as("failed", {}), app)
+    assert may_have_contracted(ended_as("skipped", {}), app)
+
+
+@pytest.mark.usefixtures("trusting")
+def test_commands_that_have_ended_are_not_run_again_by_a_retry(agents: DropletAgents, proxies: Any) -> None:
+    live_since(proxies, 4000)
+    task_of(check(run_with())).execute(run_with())
+    assert ("green-1", Verb.END_JOB) not in agents.sent
 
 
 def test_only_an_app_with_a_contract_has_its_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,5 +191,18 @@ def test_only_an_app_with_a_contract_has_its_dag(tmp_path: Path, monkeypatch: py
     with_one = text.replace("\nmigrations:\n", "\nmigrations:\n  contract: [[sqitch, deploy]]\n")
     (tmp_path / "apps").mkdir()
     dags = dags_of(tmp_path / "apps", monkeypatch, shop=with_one, forum=text)
-    assert set(dags["bluegreen_contract__shop"].task_ids) == {"lock", "contract", "report", "announce"}
+    assert set(dags["bluegreen_contract__shop"].task_ids) == {
+        "lock",
+        "contract_check",
+        "contract",
+        "report",
+        "announce",
+    }
     assert "bluegreen_contract__forum" not in dags
+
+
+def test_the_ledger_says_that_a_contract_may_have_run(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    run = context({"contract": "failed"}, lock=LOCK, contract__error="green-1: no such column")
+    report_of(run, subject="contract", needs_confirmation=False)
+    assert run["ti"].said["report"]["record"]["contracted"] is True

@@ -109,9 +109,16 @@ def test_a_job_that_vanished_may_be_run_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("proxies")
-def test_traces_that_stay_are_no_failure_of_the_migration(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, *ended("success", migrate={"ran": [ONE]}), end_job=Refusal("no"))
-    assert task_of().execute(context())["ran"]
+def test_a_job_that_succeeded_is_there_for_a_retry_and_one_that_failed_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agents = answering(monkeypatch, *ended("success", migrate={"ran": [ONE]}))
+    task_of().execute(context())
+    assert ("green-1", Verb.END_JOB) not in agents.sent
+    agents = answering(monkeypatch, *ended("failed", "exit-code", 1), end_job=Refusal("no"))
+    with pytest.raises(AirflowFailException, match="its expand job ended with exit-code"):
+        task_of().execute(context())
+    assert ("green-1", Verb.END_JOB) in agents.sent
 
 
 def test_nothing_runs_once_the_color_has_the_traffic(monkeypatch: pytest.MonkeyPatch, proxies: Any) -> None:

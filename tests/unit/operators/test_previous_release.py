@@ -511,11 +511,10 @@ def test_a_release_from_before_a_contract_is_not_gone_back_to(
     monkeypatch: pytest.MonkeyPatch, ledger: Any, asked_for: str | None, good: str
 ) -> None:
     hook = ledger(LIVE_ONCE)
-    ran = {"command": "drop", "began": "2026-11-30T11:00:00Z", "seconds": 1.0, "exit_status": 0}
     contract = {
         **{"dag_id": "bluegreen_contract__shop", "run_id": "run-7", "trigger": "manual", "started": None},
         **{"triggered_by": "bob", "subject": "contract", "ended": "2099-11-30T12:34:00Z"},
-        "migration": {"phase": "contract", "droplet": "green-1", "ran": [ran]},
+        "contracted": True,
     }
     hook.ledger.return_value = [*hook.ledger.return_value, contract]
     expected = r"b{12} was last live before the contract of 2099-11-30 12:34 UTC \(run run-7\)"

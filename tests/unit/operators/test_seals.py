@@ -359,6 +359,30 @@ def test_a_person_is_not_asked_to_approve_by_a_baseline_that_was_changed_by_hand
     hook.renew.assert_not_called()
 
 
+def test_a_person_is_not_asked_to_approve_by_migrations_that_were_changed_by_hand() -> None:
+    run, hook = checked(Run()), create_autospec(ProxiesHook, instance=True)
+    run.context["dag_run"].clear_number = 0
+    run.task_id = "expand"
+    ran: dict[str, Any] = {"phase": "expand", "droplet": "green-1", "ran": [], "before": "12 pending"}
+    LockSeals(run.this, APP, LOCK).seal_result(GOOD, ran)
+    run.xcoms["expand", "return_value"] = {**ran, "before": "none pending"}
+    run.context["dag"].task_ids.append("expand")
+    task: Any = approval.SwitchApprovalOperator(
+        task_id="approval",
+        app_id="my_perl_app",
+        subject="Switch?",
+        lock=LOCK.model_dump(mode="json"),
+        plan=PLAN.model_dump(mode="json"),
+        revision=GOOD,
+        baseline=BASELINE,
+    )
+    app = APP.model_copy(update={"migrations": MigrationSettings(expand=[["sqitch", "deploy"]])})
+    task.__dict__ |= {"app": app, "proxies": lambda: hook}
+    with pytest.raises(AirflowFailException, match="the task expand has not done this"):
+        task.execute(run.context)
+    hook.renew.assert_not_called()
+
+
 @pytest.mark.parametrize(
     ("task_id", "changed"),
     [

@@ -9,7 +9,6 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.release.migrations import Migration, Phase, RanCommand
 from bluegreen.run.contract import contracted_since, release_to_contract, still_needed
 from bluegreen.run.ledger import Record
 from bluegreen.run.outcome import UNREPORTED, Outcome
@@ -47,7 +46,6 @@ WAITING = PendingSwitch.model_validate(
 @pytest.mark.parametrize(
     ("live", "statuses", "why"),
     [
-        (None, [status()], "nothing is live"),
         (
             Color.GREEN,
             [status(), status(pending=WAITING)],
@@ -58,7 +56,7 @@ WAITING = PendingSwitch.model_validate(
     ],
 )
 def test_a_contract_is_refused_while_anything_is_undecided(
-    live: Color | None, statuses: list[ProxyStatus], why: str
+    live: Color, statuses: list[ProxyStatus], why: str
 ) -> None:
     known = {f"lb-{number}": one for number, one in enumerate(statuses, 1)}
     with pytest.raises(BlueGreenError, match=why):
@@ -82,18 +80,14 @@ def test_without_a_release_from_before_nothing_is_needed() -> None:
     assert still_needed(Color.GREEN, {"lb-1": status(1.0, good=only)}, 1000) is None
 
 
-RAN = RanCommand(command="drop", began=NOON, seconds=1.0, exit_status=3)
-
-
 def record(hour: int, kind: str = "deploy", **changes: Any) -> Record:
     about = {"dag_id": f"bluegreen_{kind}__shop", "run_id": f"run-{hour}", "trigger": "manual"}
     known = {**about, "triggered_by": "alice", "subject": kind, "started": None}
     return Record.model_validate({**known, "ended": NOON + timedelta(hours=hour), **changes})
 
 
-def contract(hour: int, phase: Phase = Phase.CONTRACT, **changes: Any) -> Record:
-    migration = Migration(phase=phase, droplet="green-1", ran=(RAN,))
-    return record(hour, "contract", **{"migration": migration, "outcome": "failed", **changes})
+def contract(hour: int, **changes: Any) -> Record:
+    return record(hour, "contract", **{"contracted": True, "outcome": "failed", **changes})
 
 
 LIVE = {"release": "old", "outcome": Outcome.LIVE}
@@ -106,9 +100,8 @@ LIVE = {"release": "old", "outcome": Outcome.LIVE}
         ([record(1, **LIVE), contract(2)], "run-2"),
         ([record(1, **LIVE), contract(2), record(3, **LIVE)], None),
         ([record(1, **LIVE), contract(2), record(3, **{**LIVE, "outcome": "rolled back"})], "run-2"),
-        ([record(1, **LIVE), contract(2, Phase.EXPAND)], None),
-        ([record(1, **LIVE), contract(2, migration=None)], None),
-        ([record(1, **LIVE), contract(2, migration=None, outcome=UNREPORTED)], "run-2"),
+        ([record(1, **LIVE), contract(2, contracted=False)], None),
+        ([record(1, **LIVE), contract(2, contracted=False, outcome=UNREPORTED)], "run-2"),
         ([contract(2)], "run-2"),
         ([record(1, **LIVE), contract(2), contract(4)], "run-4"),
         ([], None),
@@ -118,7 +111,6 @@ LIVE = {"release": "old", "outcome": Outcome.LIVE}
         "contract since, though it failed",
         "live again since",
         "tried again, and rolled back",
-        "an expand",
         "a contract that was refused",
         "a contract that died without a report",
         "the release is not in the ledger",

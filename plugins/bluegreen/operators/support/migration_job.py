@@ -33,7 +33,8 @@ class MigrationJobOperator(DropletJobOperator):
     ) -> dict[str, Any]:
         """Start the job or attach to it, follow it to its end, and return the :class:`Migration`.
 
-        What ran is left for the report also if a command failed.
+        What ran is left for the report also if a command failed. The traces of a job that succeeded stay
+        until a later run claims the droplet: Airflow may lose the result, and commands must not run twice.
 
         :param limit: seconds after which systemd ends the job.
         :raises BlueGreenError: with the command and its last words.
@@ -50,8 +51,8 @@ class MigrationJobOperator(DropletJobOperator):
             raise JobGoneError(
                 f"{name}: its {self.phase} job is gone (stopped, or the droplet was restarted)"
             )
-        self._clean(job)
         if report.state is not JobState.SUCCESS:
+            self._clean(job)
             cause = failure_cause(tuple(log.last)) or f"its {self.phase} job ended with {report.result}"
             raise BlueGreenError(f"{name}: {cause}")
         self.log.info("%s", migration)

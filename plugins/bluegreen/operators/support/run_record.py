@@ -45,12 +45,14 @@ def record_at_end(
     *,
     report: Report,
     live_known: bool,
+    contracted: bool,
     statuses: Mapping[str, ProxyStatus],
 ) -> Record:
     """Complete the record.
 
     :param start: the record at its start.
     :param report: how the run ended.
+    :param contracted: whether a contract may have removed something.
     :param live_known: whether all proxies agree who is live.
     :param statuses: the last status of each proxy; empty if they could not be asked.
     """
@@ -81,6 +83,7 @@ def record_at_end(
             "to": plan.idle if plan else None,
             "phases": run.seconds_of_tasks,
             "migration": run.migration,
+            "contracted": contracted,
             "switched_at": datetime.fromtimestamp(round(max(moved), 3), UTC) if moved else None,
             "switch_ms": max(one.milliseconds for one in switches.values()) if moved else None,
             "requests": counted.requests if counted else None,

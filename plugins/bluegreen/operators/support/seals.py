@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SEALED_KEY = "sealed"
 ANSWER_KEY = "answer"
 DONE_KEY = "done"
+NOTHING_RUN_KEY = "nothing_run"
 # Which task of a DAG finds its revision.
 FINDS_REVISION = ("resolve_ref", "previous_release")
 
@@ -73,6 +74,17 @@ class Seals:
         except BlueGreenError:
             return None
         return answer.get("approver") if answer.get("run") == self.run.holder else None
+
+    def seal_nothing_run(self) -> None:
+        """State that this task has refused before it ran anything."""
+        self._push(NOTHING_RUN_KEY, {"run": self.run.holder, "task": self.run.context["ti"].task_id})
+
+    def has_run_nothing(self, task_id: str) -> bool:
+        """Return whether a task has stated so."""
+        try:
+            return self._opened(task_id, NOTHING_RUN_KEY) == {"run": self.run.holder, "task": task_id}
+        except BlueGreenError:
+            return False
 
     def _push(self, key: str, statement: dict[str, Any]) -> None:
         self.run.push(key, sealed(self._key, statement))
@@ -196,6 +208,15 @@ class LockSeals(Seals):
     def _about_plan(self, revision: str | None) -> dict[str, Any]:
         """Describe a plan; a rollback finds its revision by its plan, so its plan is made for none."""
         return self._about(revision if "resolve_ref" in self.run.task_ids else None)
+
+
+def may_have_contracted(run: ThisRun, app: App) -> bool:
+    """Return whether the run's task ``contract`` may have run a command, if only in part.
+
+    Whatever is not proven counts: a rollback goes to a release that misses what was removed otherwise.
+    """
+    began = run.states.get("contract") not in (None, "upstream_failed")
+    return "contract" in run.task_ids and began and not Seals(run, app).has_run_nothing("contract")
 
 
 def older_than_live(run: ThisRun, app: App) -> str | None:

@@ -225,5 +225,9 @@ def test_room_is_made_before_the_steps_and_kept_after_them(
         done.append("step")
         return {}
 
-    droplet.do(install=step)
+    droplet.do(activate=step)
     assert done == ["made", "step", "kept"]
+    done.clear()
+    # Nobody would start the app again that is stopped for that.
+    droplet.do(install=step, migrate=step)
+    assert done == ["step", "step", "kept"]
