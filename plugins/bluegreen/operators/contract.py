@@ -84,6 +84,7 @@ class ContractOperator(MigrationJobOperator):
         store = ArtifactStore.of(self.app, proxies.renew_in_time)
         record, configuration = stored_release(store, target.release, target.configuration)
         transfer = self.transfer(job, proxies)
-        artifact = self.send_release(target.release, record.file, store, transfer, proxies)
+        # A release is warm there that nobody would start again.
+        artifact = self.send_release(target.release, record.file, store, transfer, proxies, optional=True)
         address = str(target.droplet.private)
         return contract_program(self.app, target.release, record.digest, artifact, configuration, address)

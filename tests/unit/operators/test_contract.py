@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from agent.protocol import Verb
 from bluegreen.color import Color
-from bluegreen.errors import ProxyError
+from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators.contract import ContractOperator
 from bluegreen.operators.contract_check import ContractCheckOperator
@@ -139,6 +139,17 @@ def test_a_color_that_may_get_traffic_back_is_left_alone(agents: DropletAgents, 
     proxies.require_idle.side_effect = ProxyError("green may get it back", code="not_idle")
     with pytest.raises(AirflowFailException, match="green may get it back"):
         task_of(target).execute(run_with())
+    assert agents.sent == []
+
+
+@pytest.mark.usefixtures("trusting")
+def test_the_app_on_the_idle_droplet_is_not_stopped_to_make_room(
+    agents: DropletAgents, proxies: Any, transfers: Transfers
+) -> None:
+    live_since(proxies, 4000)
+    transfers.refused = BlueGreenError("no space left")
+    with pytest.raises(AirflowFailException, match="no space left"):
+        task_of(check(run_with())).execute(run_with())
     assert agents.sent == []
 
 

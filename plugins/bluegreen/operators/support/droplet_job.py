@@ -88,13 +88,21 @@ class DropletJobOperator(LockedOperator):
         )
 
     @staticmethod
-    def send(transfer: FileTransfer, source: Path, file: ArtifactFile, proxies: ProxiesHook) -> None:
+    def send(
+        transfer: FileTransfer,
+        source: Path,
+        file: ArtifactFile,
+        proxies: ProxiesHook,
+        *,
+        optional: bool = False,
+    ) -> None:
         """Send a file to the job's droplet.
 
+        :param optional: whether it is refused rather than that the app is stopped to make room for it.
         :raises BlueGreenError: if the droplet is another run's by now, or does not take the file.
         """
         with refusals_explained(proxies):
-            transfer.put(source, file)
+            transfer.put(source, file, optional=optional)
 
     def send_release(
         self,
@@ -103,9 +111,12 @@ class DropletJobOperator(LockedOperator):
         store: ArtifactStore,
         transfer: FileTransfer,
         proxies: ProxiesHook,
+        *,
+        optional: bool = False,
     ) -> SentFile | None:
         """Send an artifact to the job's droplet; return ``None`` if its release is there already.
 
+        :param optional: whether it is refused rather than that the app is stopped to make room for it.
         :raises StoreError: if the store is away, or has another file than was put there.
         """
         if transfer.has_release(release):
@@ -113,7 +124,7 @@ class DropletJobOperator(LockedOperator):
             return None
         with store.fetched(artifact) as file:
             try:
-                self.send(transfer, file, artifact, proxies)
+                self.send(transfer, file, artifact, proxies, optional=optional)
             except AlteredFileError:
                 raise store.altered(artifact) from None
         return artifact.sent
