@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -16,6 +16,7 @@ from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.checks.facts import AppServer
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.host_keys import generate
+from bluegreen.hooks.agent import NOT_THERE
 from bluegreen.hooks.repository import with_source
 from bluegreen.release.artifact import BuildAnswer
 from bluegreen.release.configuration import Secrets, make_configuration
@@ -89,6 +90,7 @@ class AppDroplet:
 
     machine: Machine
     repository: str
+    _artifacts: dict[str, Built] = field(default_factory=dict, compare=False)
 
     def app(self, **changes: Mapping[str, Any]) -> App:
         """Return the app's settings.
@@ -110,9 +112,11 @@ class AppDroplet:
         if verb in READERS:
             said = self.machine.run(memory_command(verb), text=memory_input(request), check=False)
         else:
-            self.machine.run(memory_command(Verb.INSTALL_AGENT), text=memory_input({}))
             command = ["python3", agent_bundle().path, verb.value, "-"]
             said = self.machine.run(command, text=json.dumps(request), check=False)
+            if said.returncode == NOT_THERE and not said.stdout:
+                self.machine.run(memory_command(Verb.INSTALL_AGENT), text=memory_input({}))
+                said = self.machine.run(command, text=json.dumps(request), check=False)
         answer: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
         return {**answer, "progress": [json.loads(line) for line in said.stdout.splitlines()[:-1]]}
 
@@ -132,6 +136,10 @@ class AppDroplet:
         """Return the token of the last run."""
         return int(self.call(Verb.TOKEN, app=app)["token"])
 
+    def _number(self, token: int | None) -> int:
+        """Return a run's token, which is the last run's if it has none of its own."""
+        return max(self.token(), 1) if token is None else token
+
     def claim(self, token: int) -> None:
         self.call(Verb.CLAIM, token=token)
 
@@ -140,7 +148,7 @@ class AppDroplet:
 
         :param token: of the run; default: of the last one.
         """
-        number = max(self.token(), 1) if token is None else token
+        number = self._number(token)
         self.call(Verb.START_JOB, unit=unit, run_id=run_id, token=number, program=program, timeout=120)
         return unit
 
@@ -149,22 +157,23 @@ class AppDroplet:
         app = self.app(**changes)
         with with_source(app, revision) as source:
             sent: SentFile = {"name": "source.tar.gz", "sha256": source.sha256, "size": source.size}
-            number = max(self.token(), 1) if token is None else token
+            number = self._number(token)
             self.call(Verb.RECEIVE, token=number, file=sent)
             self.machine.run(f"cat >{ROOT}/incoming/{sent['name']}", text=source.path.read_bytes())
             program = build_program(app, revision, source.committed, sent, None)
-        return self.start(build_unit(APP, revision), program, token=token)
+        return self.start(build_unit(APP, revision), program, token=number)
 
     def build(self, revision: str, **changes: Mapping[str, Any]) -> tuple[Ended, Built | None]:
         """Build a revision to the end; the artifact then waits in ``/root``."""
-        unit = self.start_build(revision, None, **changes)
+        token = self._number(None)
+        unit = self.start_build(revision, token, **changes)
         report, built = self.finish(unit), None
         if report.state is JobState.SUCCESS:
             answer = BuildAnswer.parse(report.answers.get("build"), revision)
             artifact = answer.artifact.sent
             self.machine.run(["cp", f"{ROOT}/outgoing/{artifact['name']}", "/root"])
             built = Built(answer.release, answer.digest, artifact)
-        self.clean(unit)
+        self.clean(unit, token)
         return report, built
 
     def must_build(self, revision: str, **changes: Mapping[str, Any]) -> Built:
@@ -175,8 +184,7 @@ class AppDroplet:
 
     def send(self, built: Built, token: int | None = None) -> None:
         """Put an artifact where a deploy finds it, as a run does."""
-        number = max(self.token(), 1) if token is None else token
-        self.call(Verb.RECEIVE, token=number, file=built.artifact)
+        self.call(Verb.RECEIVE, token=self._number(token), file=built.artifact)
         name = built.artifact["name"]
         self.machine.run(["cp", f"/root/{name}", f"{ROOT}/incoming/{name}"])
 
@@ -201,10 +209,11 @@ class AppDroplet:
 
     def install(self, built: Built, kept: str | None = None, **changes: Mapping[str, Any]) -> Ended:
         """Install and start an artifact, leaving no job behind."""
-        self.send(built)
+        token = self._number(None)
+        self.send(built, token)
         unit = deploy_unit(APP, built.release.partition("-")[0])
-        report = self.finish(self.start(unit, self.program(built, kept, **changes)))
-        self.clean(unit)
+        report = self.finish(self.start(unit, self.program(built, kept, **changes), token=token))
+        self.clean(unit, token)
         return report
 
     def restore(self, known: HealthyPairing) -> Ended:
@@ -224,12 +233,31 @@ class AppDroplet:
         return self.machine.run(["cat", f"/etc/systemd/system/{SYSTEM_NAME}.service"]).stdout
 
     def deploy(self, revision: str, kept: str | None = None, **changes: Mapping[str, Any]) -> Ended:
-        """Build, install and start a revision; return the report of the last job, with every line."""
-        report, built = self.build(revision, **changes)
-        if built is None:
-            return report
-        installed = self.install(built, kept, **changes)
-        return installed.model_copy(update={"lines": (*report.lines, *installed.lines)})
+        """Install and start a revision; return the report of the last job, with every line.
+
+        As in a run, it is built only if it was not built before with the same settings.
+        """
+        lines: tuple[str, ...] = ()
+        key = self._artifact_key(revision, **changes)
+        if key not in self._artifacts:
+            report, built = self.build(revision, **changes)
+            if built is None:
+                return report
+            self._artifacts[key], lines = built, report.lines
+        installed = self.install(self._artifacts[key], kept, **changes)
+        return installed.model_copy(update={"lines": (*lines, *installed.lines)})
+
+    def built(self, revision: str, **changes: Mapping[str, Any]) -> Built:
+        """Return the artifact that a deploy with these settings has built."""
+        return self._artifacts[self._artifact_key(revision, **changes)]
+
+    def forget_artifacts(self) -> None:
+        """Let the next deploy of each revision build it again."""
+        self._artifacts.clear()
+
+    def _artifact_key(self, revision: str, **changes: Mapping[str, Any]) -> str:
+        nothing: SentFile = {"name": "", "sha256": "", "size": 0}
+        return json.dumps(build_program(self.app(**changes), revision, 0, nothing, None))
 
     def start_command(
         self,

@@ -22,9 +22,7 @@ def running(droplet: AppDroplet, revision: str, kept: str | None = None, **chang
     report = droplet.deploy(revision, kept, **changes)
     assert report.state is JobState.SUCCESS, report.lines
     assert answering(droplet) == revision
-    release = droplet.facts().current
-    assert release is not None
-    return release
+    return droplet.built(revision, **changes).release
 
 
 def answering(droplet: AppDroplet) -> str:

@@ -125,6 +125,7 @@ def test_a_branch_with_another_tarball_does_not_poison_the_dependencies_of_main(
     droplet.machine.run(f"rm -rf {ROOT}/cache/* {ROOT}/releases/{revisions['v1']}-*")
     running(droplet, commit("repacked", repack))
     assert "POISONED" in droplet.machine.run(f"cat {ROOT}/current/{TINY}").stdout
+    droplet.forget_artifacts()
     running(droplet, revisions["v1"])
     assert "POISONED" not in droplet.machine.run(f"cat {ROOT}/current/{TINY}").stdout
 
