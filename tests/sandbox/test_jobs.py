@@ -137,6 +137,8 @@ def test_run_that_is_not_the_last_one_starts_nothing(claimed: AppDroplet, revisi
 
 def test_claim_stops_the_jobs_of_earlier_runs_and_no_other_app_s(claimed: AppDroplet) -> None:
     earlier, other = deploy_unit(APP, "e" * 40), deploy_unit(f"{APP}_2", "e" * 40)
+    # Each app's commands are in a group of its own, which the first boot makes.
+    claimed.machine.run(["useradd", "--system", "--user-group", "--", f"{SYSTEM_NAME}_2"])
     start_job(claimed, earlier, 7)
     start_job(claimed, other, 7, app=f"{SYSTEM_NAME}_2")
     half_built = f"{ROOT}/releases/{'e' * 40}.partial.x"
