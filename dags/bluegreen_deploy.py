@@ -87,8 +87,8 @@ def deploy_dag(app: App) -> DAG:
         commands = lifecycle_commands(app, lock=lock.output, revision=revision)
         before_deploy, before_switch = commands(Moment.BEFORE_DEPLOY), commands(Moment.BEFORE_SWITCH)
 
-        chain(resolve_ref, lock, provision_check, [render_and_reload, drain], *before_deploy, build, deploy)
-        chain(deploy, *expand(app, **release), health_check, preview_check, approval)
+        chain(resolve_ref, lock, provision_check, [render_and_reload, drain], *before_deploy, build)
+        chain(build, *expand(app, build.output, **release), deploy, health_check, preview_check, approval)
         chain(approval, *before_switch, switch_traffic, final_validation, judge, [confirm, rollback], report)
         chain(resolve_ref, check, report)
         chain(judge, report)

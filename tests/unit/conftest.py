@@ -10,7 +10,7 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 
 from bluegreen.hooks.proxies import ProxiesHook
-from bluegreen.operators import expand, preview_check, report, switch_traffic
+from bluegreen.operators import preview_check, report, switch_traffic
 from bluegreen.operators.support.seals import LockSeals, Seals
 from bluegreen.traffic.agent_answers import StartedRelease
 from tests.started import started
@@ -30,7 +30,7 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Seals, "seal_revision", lambda *_: None)
     for name in ("revision", "plan", "done", "result", "approval"):
         monkeypatch.setattr(LockSeals, f"require_{name}", lambda *_: None)
-    for module in (expand, preview_check, switch_traffic):
+    for module in (preview_check, switch_traffic):
         known = StartedRelease.model_validate(started("a" * 40, "green-1"))
         monkeypatch.setattr(module, "require_started", lambda *_, known=known: known)
 

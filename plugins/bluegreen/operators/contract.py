@@ -11,7 +11,7 @@ from bluegreen.operators.contract_check import NO_REVISION
 from bluegreen.operators.support.migration_job import MigrationJobOperator
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import left_as
-from bluegreen.release.migrations import Phase, contract_program, migration_unit, seconds_of
+from bluegreen.release.migrations import Phase, migration_program, migration_unit, seconds_of
 from bluegreen.run.contract import ContractTarget
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ContractOperator(MigrationJobOperator):
         :raises StoreError: if the store is away, or has another file than was put there.
         """
         proxies = self.proxies()
-        limit = seconds_of(self.app, self.phase) + self.app.timeouts.build
+        limit = seconds_of(self.app, self.phase)
         with self.job() as job:
             try:
                 program = self._prepare(job, proxies)
@@ -87,4 +87,6 @@ class ContractOperator(MigrationJobOperator):
         # A release is warm there that nobody would start again.
         artifact = self.send_release(target.release, record.file, store, transfer, proxies, optional=True)
         address = str(target.droplet.private)
-        return contract_program(self.app, target.release, record.digest, artifact, configuration, address)
+        return migration_program(
+            self.app, self.phase, target.release, record.digest, artifact, configuration, address
+        )

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.protocol import Verb
-from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
-from bluegreen.hooks.configuration import configuration_of
+from bluegreen.operators.support.built_configuration import built_configuration
 from bluegreen.operators.support.droplet_job import StartReleaseOperator
 from bluegreen.operators.support.this_run import left_as
 from bluegreen.release.artifact import BuiltArtifact
-from bluegreen.release.configuration import templates_of
 from bluegreen.release.release import deploy_program
 
 if TYPE_CHECKING:
-    from agent.protocol import Configuration
     from bluegreen.operators.support.this_run import ThisRun
 
 
@@ -51,7 +48,7 @@ class DeployOperator(StartReleaseOperator):
         proxies = self.idle_proxies()
         built = left_as(BuiltArtifact, self.built)
         store = ArtifactStore.of(self.app, proxies.renew_in_time)
-        configuration = self._configuration(built, store)
+        configuration = built_configuration(store, built)
         with self.job() as job:
             transfer = self.transfer(job, proxies)
             artifact = self.send_release(built.release, built.artifact, store, transfer, proxies)
@@ -65,21 +62,3 @@ class DeployOperator(StartReleaseOperator):
                 self.kept,
             )
             return self.start(job, run, program, proxies, Verb.ACTIVATE)
-
-    def _configuration(self, built: BuiltArtifact, store: ArtifactStore) -> Configuration:
-        """Return what the release runs with, which is the same on every droplet.
-
-        :raises BlueGreenError: if it was changed since the release was built.
-        """
-        known = store.built(built.key) if templates_of(self.app) else None
-        if templates_of(self.app) and known is None:
-            raise BlueGreenError(f"{store.name} does not know {built.release} any more; trigger a new run")
-        texts = known.texts if known else {}
-        is_known = set(templates_of(self.app)) <= set(texts)
-        configuration = configuration_of(self.app, texts) if is_known else None
-        if configuration is None or configuration["digest"] != built.configuration:
-            raise BlueGreenError(
-                "the app's environment, or a delivered file, was changed after this run's task build, so "
-                "its droplets would not all have the same; trigger a new run"
-            )
-        return configuration

@@ -1,27 +1,39 @@
-"""Running the expand phase of a migration on one idle droplet, before traffic moves."""
+"""Running the expand phase of a migration on one idle droplet, before the new release is started."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bluegreen.hooks.artifact_store import ArtifactStore
+from bluegreen.operators.support.built_configuration import built_configuration
 from bluegreen.operators.support.droplet_job import IdleDropletJobOperator
 from bluegreen.operators.support.migration_job import MigrationJobOperator
-from bluegreen.operators.support.started import require_started
+from bluegreen.operators.support.this_run import left_as
+from bluegreen.release.artifact import BuiltArtifact
 from bluegreen.release.migrations import Phase, migration_program, migration_unit, seconds_of
 from bluegreen.settings.app import App
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.operators.support.this_run import ThisRun
-    from bluegreen.traffic.agent_answers import StartedRelease
 
 
 class ExpandOperator(MigrationJobOperator, IdleDropletJobOperator):
-    """Run ``migrations.expand`` once, with the new release on the first idle droplet."""
+    """Run ``migrations.expand`` once, with the new release on the first idle droplet.
 
+    The release is installed and loaded there, and not started: an app may need what its migration adds.
+
+    :param built: the :class:`BuiltArtifact` of the task ``build``; templated.
+    """
+
+    template_fields: Sequence[str] = (*IdleDropletJobOperator.template_fields, "built")
     phase = Phase.EXPAND
     kind = phase.value
-    _started: StartedRelease
+
+    def __init__(self, *, built: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.built = built
 
     @property
     def droplet(self) -> Droplet:
@@ -31,15 +43,15 @@ class ExpandOperator(MigrationJobOperator, IdleDropletJobOperator):
     @property
     def unit(self) -> str:
         """The job's name."""
-        return migration_unit(self.app_id, Phase.EXPAND, self.revision)
+        return migration_unit(self.app_id, self.phase, self.revision)
 
     def require_seals(self, run: ThisRun) -> None:
-        """Make sure that every idle droplet runs what this run's own tasks have built.
+        """Make sure that revision, plan and artifact are what this run's own tasks have found and built.
 
-        :raises PolicyError: if that is not proven.
+        :raises PolicyError: if they are not.
         """
         super().require_seals(run)
-        self._started = require_started(run, self.seals(run), self.app, self.revision, self.run_plan)
+        self.seals(run).require_result("build", self.revision, self.built)
 
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the :class:`Migration`.
@@ -47,19 +59,31 @@ class ExpandOperator(MigrationJobOperator, IdleDropletJobOperator):
         :raises BlueGreenError: with the command and its last words.
         :raises JobGoneError: if the job vanished; the commands can be run again.
         """
-        proxies, started = self.idle_proxies(), self._started
-        program = migration_program(
-            self.app, self.phase, started.release, started.configuration, str(self.droplet.private)
-        )
+        proxies = self.idle_proxies()
+        built = left_as(BuiltArtifact, self.built)
+        store = ArtifactStore.of(self.app, proxies.renew_in_time)
+        configuration = built_configuration(store, built)
         with self.job() as job:
+            transfer = self.transfer(job, proxies)
+            # Should the migration fail, what runs there is what a rollback goes back to.
+            artifact = self.send_release(
+                built.release, built.artifact, store, transfer, proxies, optional=True
+            )
+            address = str(self.droplet.private)
+            program = migration_program(
+                self.app, self.phase, built.release, built.digest, artifact, configuration, address
+            )
             result = self.migrated(job, run, program, proxies, seconds_of(self.app, self.phase))
         self.seals(run).seal_result(self.revision, result)
         return result
 
 
-def expand(app: App, **given: Any) -> list[ExpandOperator]:
+def expand(app: App, built: Any, **given: Any) -> list[ExpandOperator]:
     """Return the task ``expand`` as a list of one; an empty list if the app has no commands for it.
 
+    :param built: the result of the task ``build``.
     :param given: what the task is given by others: ``lock``, ``plan`` and ``revision``.
     """
-    return [ExpandOperator(task_id=Phase.EXPAND.value, **given)] if app.migrations.expand else []
+    if not app.migrations.expand:
+        return []
+    return [ExpandOperator(task_id=Phase.EXPAND.value, built=built, **given)]

@@ -90,45 +90,42 @@ def migration_unit(app_id: str, phase: Phase, revision: str) -> str:
     return f"bluegreen-{system_name(app_id)}-{phase}-{revision[:12]}"
 
 
-def migration_program(app: App, phase: Phase, release: str, configuration: str, address: str) -> Program:
-    """Return what a droplet's job does in a phase: run its commands as the release's service would run.
-
-    :param configuration: the digest of what the release runs with there.
-    :param address: the droplet's private address.
-    """
-    unit = migration_unit(app.id, phase, revision_of(release))
-    request: MigrateRequest = {
-        "app": system_name(app.id),
-        "unit": unit,
-        "release": release,
-        "phase": phase.value,
-        "commands": commands_of(app, phase),
-        "status": app.migrations.status,
-        "properties": load_request(app, unit, release, configuration, address)["properties"],
-        "timeout": float(app.migrations.timeout),
-    }
-    return {"steps": [{"verb": Verb.MIGRATE.value, "request": {**request}}]}
-
-
-def contract_program(
+def migration_program(
     app: App,
+    phase: Phase,
     release: str,
     digest: str,
     artifact: SentFile | None,
     configuration: Configuration,
     address: str,
 ) -> Program:
-    """Return what a droplet's job does in a contract: install the live release, and run its commands there.
+    """Return what a droplet's job does in a phase: install a release, and run the phase's commands with it.
 
+    A release that is new is loaded before its commands run: one that does not even load migrates nothing.
     Nothing is started, and what runs on the droplet goes on.
 
+    :param digest: of the release's manifest.
     :param artifact: in the directory ``incoming``; ``None`` if the release is there already.
+    :param configuration: what the release runs with.
+    :param address: the droplet's private address.
     """
+    unit = migration_unit(app.id, phase, revision_of(release))
     install = deploy_program(app, release, digest, artifact, configuration, address, "")["steps"][0]
-    unit = migration_unit(app.id, Phase.CONTRACT, revision_of(release))
-    migration = migration_program(app, Phase.CONTRACT, release, configuration["digest"], address)
-    first: Step = {"verb": install["verb"], "request": {**install["request"], "unit": unit}}
-    return {"steps": [first, *migration["steps"]]}
+    load = load_request(app, unit, release, configuration["digest"], address)
+    migrate: MigrateRequest = {
+        "app": system_name(app.id),
+        "unit": unit,
+        "release": release,
+        "phase": phase.value,
+        "commands": commands_of(app, phase),
+        "status": app.migrations.status,
+        "properties": load["properties"],
+        "timeout": float(app.migrations.timeout),
+    }
+    steps: list[Step] = [{"verb": install["verb"], "request": {**install["request"], "unit": unit}}]
+    if phase is Phase.EXPAND:
+        steps.append({"verb": Verb.LOAD.value, "request": {**load}})
+    return {"steps": [*steps, {"verb": Verb.MIGRATE.value, "request": {**migrate}}]}
 
 
 def commands_of(app: App, phase: Phase) -> list[list[str]]:
@@ -138,9 +135,14 @@ def commands_of(app: App, phase: Phase) -> list[list[str]]:
 
 
 def seconds_of(app: App, phase: Phase) -> int:
-    """Return the seconds after which systemd ends the job of a phase, whatever its commands do."""
+    """Return the seconds after which systemd ends the job of a phase, whatever its commands do.
+
+    Installing and loading the release may take as long as in a deploy.
+    """
     status = 2 * (STATUS_SECONDS + MARGIN) if app.migrations.status else 0
-    return TURN + status + len(commands_of(app, phase)) * (app.migrations.timeout + MARGIN)
+    return (
+        TURN + app.timeouts.build + status + len(commands_of(app, phase)) * (app.migrations.timeout + MARGIN)
+    )
 
 
 def _ran(one: Mapping[str, Any]) -> RanCommand:

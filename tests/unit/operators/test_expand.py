@@ -17,7 +17,7 @@ from bluegreen.operators.support.this_run import MIGRATION_KEY
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.migrations import MigrationSettings
-from tests.started import started
+from tests.unit.artifacts import RELEASE, Transfers, built, kept
 from tests.unit.dag_files import REFERENCE, dags_of
 from tests.unit.droplet_agents import DropletAgents, Refusal, ended
 from tests.unit.fleets import GREEN, ONE_EACH, droplet
@@ -34,8 +34,16 @@ TWO_FAILED = {"command": "bin/two", "began": 1764500003.5, "seconds": 1.0, "exit
 CAUSE = "bluegreen: expand: bin/two ended with 3: no such table"
 
 
+@pytest.fixture(autouse=True)
+def transfers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Transfers:
+    kept(monkeypatch, tmp_path_factory.mktemp("store"))
+    return Transfers(monkeypatch)
+
+
 def task_of() -> ExpandOperator:
-    task = ExpandOperator(task_id="expand", app_id=APP, lock=LOCK, plan=PLAN, revision=REVISION)
+    task = ExpandOperator(
+        task_id="expand", app_id=APP, lock=LOCK, plan=PLAN, revision=REVISION, built=built()
+    )
     asked = MigrationSettings(expand=COMMANDS, timeout=60)
     task.__dict__["app"] = load_app(APP).model_copy(update={"migrations": asked})
     assert isinstance(task, ExpandOperator)
@@ -60,12 +68,17 @@ def test_the_commands_run_once_on_the_first_idle_droplet_as_the_new_release_runs
     [wanted] = [one for one in agents.requests if "program" in one]
     assert (wanted["unit"], wanted["token"]) == (f"bluegreen-app-{APP}-expand-{REVISION[:12]}", TOKEN)
     assert wanted["timeout"] >= 2 * (60 + 10)
-    [step] = wanted["program"]["steps"]
-    request, release = step["request"], started(REVISION, "green-1")["release"]
-    assert (step["verb"], request["release"], request["commands"]) == ("migrate", release, COMMANDS)
+    steps = wanted["program"]["steps"]
+    # Installed and loaded, and not started.
+    assert [step["verb"] for step in steps] == ["install", "load", "migrate"]
+    assert {(step["request"]["unit"], step["request"]["release"]) for step in steps} == {
+        (wanted["unit"], RELEASE)
+    }
+    request = steps[-1]["request"]
+    assert request["commands"] == COMMANDS
     properties = request["properties"]
     assert "NoNewPrivileges=yes" in properties
-    assert f"WorkingDirectory=/opt/app-{APP}/releases/{release}" in properties
+    assert f"WorkingDirectory=/opt/app-{APP}/releases/{RELEASE}" in properties
     assert [one for one in properties if one.startswith("EnvironmentFile=/var/lib/bluegreen/")]
 
 
@@ -154,13 +167,13 @@ def test_an_app_without_migrations_has_no_task_for_them(
     assert "expand" not in deploy_of(tmp_path, monkeypatch, "{timeout: 60}").task_ids
 
 
-def test_the_new_release_is_started_before_its_migration_and_checked_after_it(
+def test_no_droplet_starts_the_new_release_before_its_migration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expand = deploy_of(tmp_path, monkeypatch, "{expand: [[sqitch, deploy]]}").get_task("expand")
-    assert "deploy" in expand.upstream_task_ids
-    assert expand.downstream_task_ids == {"health_check"}
-    assert expand.trigger_rule == "all_success"
+    dag = deploy_of(tmp_path, monkeypatch, "{expand: [[sqitch, deploy]]}")
+    expand, deploy = dag.get_task("expand"), dag.get_task("deploy")
+    assert expand.downstream_task_ids == {"deploy"}
+    assert {expand.trigger_rule, deploy.trigger_rule} == {"all_success"}
 
 
 def test_report_and_ledger_say_what_ran(proxies: Any) -> None:
