@@ -126,7 +126,7 @@ class SshServer:
 
     :ivar files: the directory that SFTP shows as ``/``.
     :ivar room: bytes that a file may have, and whether a full disk is reported at all.
-    :ivar cut_after: bytes of a file after which every connection ends.
+    :ivar cut_after: bytes of a file after which every connection ends, once.
     """
 
     def __init__(self) -> None:
@@ -157,7 +157,9 @@ class SshServer:
 
     def cut(self) -> None:
         """End every connection; new ones are taken."""
-        for transport in self._transports:
+        # Parts that were sent before must not cut the connection that the client makes next.
+        self.cut_after = 1 << 40
+        for transport in tuple(self._transports):
             transport.close()
 
     def close(self) -> None:
