@@ -54,6 +54,17 @@ printf '%s\\n' "$@" >"run-$(printf '%s\\n' "$@" | sed -n 's/^--unit=.*-//p')"
 cat output 2>/dev/null
 exit "$(cat status 2>/dev/null || echo 0)"
 """
+# How the app is asked whether it is healthy, as a record of what was healthy has it.
+ASKED: dict[str, Any] = {
+    "address": "127.0.0.1",
+    "port": 8080,
+    "path": "/health",
+    "host": None,
+    "https": False,
+    "statuses": [],
+    "healthy_threshold": 3,
+    "timeout": 1,
+}
 
 
 class LocalDroplet:

@@ -20,19 +20,9 @@ from agent.droplet.configuration import digest_on_disk, install_configuration
 from agent.droplet.health import Service
 from agent.protocol import AgentError, Code, Verb
 from agent.release_name import revision_of
-from tests.unit.agent.droplet.local_droplet import SERVICE, LocalDroplet, about, configuration
+from tests.unit.agent.droplet.local_droplet import ASKED, SERVICE, LocalDroplet, about, configuration
 from tests.waiting import until
 
-ASKED: dict[str, Any] = {
-    "address": "127.0.0.1",
-    "port": 8080,
-    "path": "/health",
-    "host": None,
-    "https": False,
-    "statuses": [],
-    "healthy_threshold": 3,
-    "timeout": 1,
-}
 SAID = configuration({"A": "new"})
 EARLIER = configuration({"A": "old"})
 

@@ -23,7 +23,7 @@ from agent.droplet.manifest import first_difference
 from agent.protocol import AgentError, Verb
 from agent.release_name import is_release
 from tests.unit.agent.droplet.built_release import APP
-from tests.unit.agent.droplet.local_droplet import LocalDroplet, about, configuration
+from tests.unit.agent.droplet.local_droplet import ASKED, LocalDroplet, about, configuration
 
 # The job is killed at one line out of so many; `make chaos` takes the time for more of them.
 STRIDE = 3 if os.environ.get("CHAOS") == "whole" else 17
@@ -33,16 +33,6 @@ AT_LEAST = 100
 TRACED = ("job", "claims", "installing", "configuration", "activation", "activated")
 PLACES = tuple(f"/droplet/{name}.py" for name in TRACED)
 UNPACK = "/droplet/artifact.py"
-ASKED: dict[str, Any] = {
-    "address": "127.0.0.1",
-    "port": 8080,
-    "path": "/health",
-    "host": None,
-    "https": False,
-    "statuses": [],
-    "healthy_threshold": 3,
-    "timeout": 1,
-}
 OLD, NEW = configuration({"A": "old"}), configuration({"A": "new"}, {"etc/config.yaml": (b"a: 1\n", 0o640)})
 
 pytestmark = pytest.mark.timeout(1800)

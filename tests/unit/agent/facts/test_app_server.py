@@ -13,19 +13,11 @@ from agent.droplet.app_paths import AppPaths
 from agent.facts import app_server
 from agent.paths import Paths
 from agent.system import CallDeadline
+from tests.unit.agent.droplet.local_droplet import ASKED as LOCALLY_ASKED
 
 OLD, NEW = f"{'a' * 40}-{'1' * 16}", f"{'a' * 40}-{'2' * 16}"
 DIGEST = "c" * 64
-ASKED: dict[str, Any] = {
-    "address": "10.0.0.4",
-    "port": 8080,
-    "path": "/health",
-    "host": None,
-    "https": False,
-    "statuses": [],
-    "healthy_threshold": 3,
-    "timeout": 1,
-}
+ASKED = LOCALLY_ASKED | {"address": "10.0.0.4"}
 
 
 @pytest.fixture
