@@ -43,7 +43,10 @@ LOCAL = "local"
 DEBIAN_PERL = "/usr/bin/perl"
 # Names of temporary directories are in debugging symbols.
 STRIP = ("strip", "--strip-unneeded", "--remove-section=.note.gnu.build-id")
-# Bytes of the end of cpanm's log that a cause is looked for in.
+# The end of the distribution that failed first, and lines before it; cpanm goes on with others.
+FIRST_FAILURE = "^-> FAIL (Installing (?!the dep)|Configure failed)"
+LINES_BEFORE = "400"
+# Bytes of the end of the log, where a cause is looked for if no distribution failed.
 LOG_BYTES = 100_000
 LOG_SECONDS = "20"
 # Perl goes through hashes in an order of chance, which would be seen in what is installed.
@@ -287,11 +290,15 @@ class Installer:
             raise space.failed("cannot install the dependencies", done.output + self._log())
 
     def _log(self) -> str:
-        """Return the end of what the distributions' own build has written."""
-        log = self.workspace.home / ".cpanm" / "build.log"
+        """Return what the distribution that failed first has written, or else the end of the log."""
+        log, run = self.workspace.home / ".cpanm" / "build.log", self.workspace.run
+        search = ("grep", "--text", "--perl-regexp", "--max-count=1", f"--before-context={LINES_BEFORE}")
         # The build may have left something there that has no end.
-        command = ["timeout", LOG_SECONDS, "tail", f"--bytes={LOG_BYTES}", str(log)]
-        return f"\n{self.workspace.run('log', command, Path('/')).output}"
+        limit = ("timeout", LOG_SECONDS)
+        found = run("log", [*limit, *search, FIRST_FAILURE, str(log)], Path("/"))
+        if found.status != 0:
+            found = run("log", [*limit, "tail", f"--bytes={LOG_BYTES}", str(log)], Path("/"))
+        return f"\n{found.output}"
 
     def _taken_over(self) -> Path:
         """Return the installed distributions, without what differs each time that they are built."""

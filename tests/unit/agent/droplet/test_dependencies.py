@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent.droplet import building, dependencies
+from agent.droplet import building, dependencies, installers
 from agent.protocol import AgentError, Json
 from tests.unit.agent.droplet.builds import Builder, make_builder
 from tests.unit.agent.droplet.small_cpan import SmallCpan
@@ -347,6 +347,17 @@ def test_the_cause_is_the_compilers_and_names_what_to_install(
     )
     assert builder.leftovers() == []
     assert not [one for one in (builder.app.root / "cache").iterdir() if one.name != "distributions"]
+
+
+def test_the_cause_is_found_however_much_others_write_after_it(
+    builder: Builder, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the distributions that cpanm goes on with had filled the end of the log.
+    monkeypatch.setattr(installers, "LOG_BYTES", 40)
+    cause = refused(
+        builder, mirror, files_of(mirror, "Local::NeedsHeader"), dependencies={"installer": "cpanm"}
+    )
+    assert cause.startswith("cannot install the dependencies: fatal error: ")
 
 
 def test_a_distribution_that_is_nowhere_is_named(builder: Builder, mirror: Mirror) -> None:
