@@ -104,12 +104,21 @@ def _half_there(pattern: str) -> Callable[[Stack, Run], Callable[[], bool]]:
     return watch
 
 
+def _deploy_at_work(stack: Stack, run: Run) -> Callable[[], bool]:
+    """Look for a deploy's job on the first idle droplet: unpacking a release is over between two looks."""
+    machine = stack.idle_machines()[0]
+    # Twelve hexadecimal digits follow the app's name, as no build's do.
+    units = f"bluegreen-{SYSTEM_NAME}-{'[0-9a-f]' * 12}.service"
+    shown = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", units]
+    return lambda: bool(machine.run(shown, check=False).stdout)
+
+
 # What Airflow's database does not tell, or too late.
 SEEN_ON_MACHINES: dict[str, Callable[[Stack, Run], Callable[[], bool]]] = {
     "amid switch_traffic": _first_moved,
     "amid confirm": _first_confirmed,
     "amid build": _half_there("*.partial.*"),
-    "amid deploy": _half_there("releases/*.partial.*"),
+    "amid deploy": _deploy_at_work,
 }
 
 
