@@ -10,6 +10,7 @@ from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.operators.support.asking_fleet import AsksFleet
 from bluegreen.operators.support.holding_lock import LockedOperator
+from bluegreen.operators.support.seals import NO_REVISION
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.run.missing_release import MissingRelease
 from bluegreen.traffic.live import live_color
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
 
 WITHOUT_KEY = "without"
-# What a run's seals say instead of a revision: each color has its own.
-NO_REVISION = ""
 
 
 class ColorReleaseOperator(AsksFleet, LockedOperator):

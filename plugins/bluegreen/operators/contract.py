@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
-from bluegreen.operators.contract_check import NO_REVISION
 from bluegreen.operators.support.migration_job import MigrationJobOperator
+from bluegreen.operators.support.seals import NO_REVISION
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import left_as
 from bluegreen.release.migrations import Phase, migration_program, migration_unit, seconds_of

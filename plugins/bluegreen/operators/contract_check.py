@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.holding_lock import LockedOperator
+from bluegreen.operators.support.seals import NO_REVISION
 from bluegreen.run.contract import ContractTarget, release_to_contract, still_needed
 from bluegreen.traffic.live import live_color
 
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
-
-# What a contract's seals say instead of a revision: it is found with the rest.
-NO_REVISION = ""
 
 
 class ContractCheckOperator(LockedOperator):

@@ -9,8 +9,8 @@ from bluegreen.checks.gather.ask_machine import ask_app_server
 from bluegreen.checks.gather.expected import unit_path
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.hooks.artifact_store import ArtifactStore
-from bluegreen.operators.color_release import NO_REVISION
 from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.operators.support.seals import NO_REVISION
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import left_as
 from bluegreen.release.release import deploy_program, deploy_unit, pairing

@@ -32,6 +32,9 @@ NOTHING_RUN_KEY = "nothing_run"
 # Which task of a DAG finds its revision.
 FINDS_REVISION = ("resolve_ref", "previous_release")
 
+# What a statement says instead of a revision where its run has none.
+NO_REVISION = ""
+
 
 class Seals:
     """Statements of a run that need no lock.
