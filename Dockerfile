@@ -1,7 +1,7 @@
 # Airflow with this project's DAGs, plugins and pinned requirements.
 FROM apache/airflow:3.3.2-python3.11
 COPY --chown=airflow:0 requirements-image.txt /tmp/
-RUN pip install --no-cache-dir --requirement /tmp/requirements-image.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/requirements-image.txt
 COPY examples/ci/airflow-role.json hosting/init.py /opt/airflow/setup/
 COPY dags /opt/airflow/dags
 COPY plugins /opt/airflow/plugins

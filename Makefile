@@ -6,7 +6,6 @@ PYTHON ?= python3
 ARGS ?=
 
 VENV := .venv
-UV_VERSION := 0.13.9
 BIN := $(VENV)/bin
 CODE := dags demo examples/ci hosting include/agent plugins sandbox scripts tests
 
@@ -16,7 +15,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint docs test chaos chaos-fleet chaos-agent test-examples benchmark-build test-compose test-metrics test-plain-host env demo demo-down requirements
+.PHONY: help setup venv packages lint docs test chaos chaos-fleet chaos-agent test-features test-page test-state test-tls test-examples benchmark-build benchmark-deploy test-compose test-metrics test-tls-proxy test-plain-host env demo demo-down requirements audit sbom
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -28,7 +27,7 @@ packages:
 	@scripts/install-system-packages
 
 venv:
-	@scripts/make-venv "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"
+	@scripts/make-venv "$(PYTHON)" "$(VENV)"
 
 lint: setup  ## ruff, mypy, shellcheck, haproxy -c, links of the documentation
 	$(BIN)/ruff check .
@@ -50,7 +49,7 @@ test: setup  ## DAGs, plugin and sandbox; without Linux and root those that need
 else
 test: venv
 	@echo "make test: the tests that need the sandbox's machines are left out, because they need Linux and root"
-	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/plain_host -m "not sandbox" --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/compose --ignore=tests/metrics --ignore=tests/page --ignore=tests/plain_host --ignore=tests/tls_proxy -m "not sandbox" --numprocesses 2 --dist loadfile $(ARGS)
 endif
 
 chaos: setup  ## Every fault at every moment of a deploy, bad releases, killed agents; writes build/chaos.md, build/bad_releases.md
@@ -63,11 +62,27 @@ chaos-fleet:
 chaos-agent:
 	CHAOS=whole $(BIN)/python -m pytest --quiet tests/unit/agent/test_killed.py
 
+test-features: setup  ## What not every app file has: migrations, processes, hooks, a public URL; needs Linux and root
+	$(BIN)/python -m pytest tests/sandbox/features $(ARGS)
+
+test-page: setup  ## The page of deployments in Chromium, by an API server with a filled database
+	@scripts/install-system-packages browser
+	$(BIN)/python -m pytest tests/page $(ARGS)
+
+test-state: setup  ## Migrations, processes and sessions, with PostgreSQL and Redis on a machine; needs Linux and root
+	$(BIN)/python -m pytest tests/sandbox/state $(ARGS)
+
+test-tls: setup  ## Certificates by Pebble on two proxies, under load by https; needs Linux, root and Debian's pebble
+	$(BIN)/python -m pytest tests/sandbox/tls $(ARGS)
+
 test-examples: setup  ## Each example is provisioned, deployed, switched and rolled back under load; needs Linux and root
 	$(BIN)/python -m pytest tests/sandbox/examples $(ARGS)
 
 benchmark-build: setup  ## A release on four droplets, beside a shell script's steps; writes build/benchmark.json
-	$(BIN)/python -m pytest tests/sandbox/benchmark $(ARGS)
+	$(BIN)/python -m pytest tests/sandbox/benchmark/test_build.py $(ARGS)
+
+benchmark-deploy: setup  ## What a deploy costs beside empty tasks, and with 25 droplets a color; writes build/benchmark_deploy.json
+	$(BIN)/python -m pytest tests/sandbox/benchmark/test_deploy.py $(ARGS)
 
 test-compose: setup  ## The stack of docker-compose.yaml on a container engine of its own; needs Linux and root
 	@tests/compose/install-engine
@@ -77,6 +92,10 @@ test-compose: setup  ## The stack of docker-compose.yaml on a container engine o
 test-metrics: setup  ## The alarms of hosting/metrics, by Prometheus' own tools
 	@scripts/install-system-packages metrics
 	$(BIN)/python -m pytest tests/metrics $(ARGS)
+
+test-tls-proxy: setup  ## The snippets of hosting/tls-proxy, by nginx and Caddy themselves
+	@scripts/install-system-packages tls-proxy
+	$(BIN)/python -m pytest tests/tls_proxy $(ARGS)
 
 test-plain-host: setup  ## Airflow as systemd services on a server of its own; needs Linux and root
 	$(BIN)/python -m pytest tests/plain_host $(ARGS)
@@ -90,8 +109,14 @@ demo: setup  ## Provision and deploy four releases under load; KEEP=1 leaves eve
 demo-down:  ## Stop what KEEP=1 has left running
 	@$(BIN)/python -m demo down
 
-requirements: venv  ## Compile the three requirements*.in into pinned versions
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements.txt requirements.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --output-file requirements-image.txt requirements-image.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements.txt \
-		--output-file requirements-docs.txt requirements-docs.in
+requirements: venv  ## Compile requirements*.in into pinned versions with their hashes
+	@for name in requirements requirements-image requirements-sandbox requirements-docs requirements-uv requirements-audit; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--output-file $$name.txt $$name.in || exit 1; \
+	done
+
+audit: venv  ## Look up known vulnerabilities of all pinned packages; offline it says so
+	@$(BIN)/python scripts/supply_chain.py audit
+
+sbom: venv  ## build/sbom.json (CycloneDX) and build/licences.md of the production image's packages; offline it says so
+	@$(BIN)/python scripts/supply_chain.py sbom

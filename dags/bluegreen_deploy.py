@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, XComArg, chain
 
 from bluegreen.dag_building.every_app import dag_of, dags_for_every_app, report_and_announce, stop_idle_later
+from bluegreen.dag_building.processes import move_processes, settle_processes
 from bluegreen.dag_building.trigger_form import deploy_params
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.operators.build import BuildOperator
@@ -17,19 +19,21 @@ from bluegreen.operators.deploy import DeployOperator
 from bluegreen.operators.drain import DrainOperator
 from bluegreen.operators.expand import expand
 from bluegreen.operators.final_validation import FinalValidationOperator
+from bluegreen.operators.freeze import freeze
 from bluegreen.operators.judge import JudgeOperator
-from bluegreen.operators.lifecycle_commands import lifecycle_commands
+from bluegreen.operators.lifecycle_commands import LifecycleCommandsOperator, lifecycle_commands
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.preview_check import PreviewCheckOperator
 from bluegreen.operators.provision_check import ProvisionCheckOperator
 from bluegreen.operators.render_and_reload import RenderAndReloadOperator
+from bluegreen.operators.report import ReportOperator
 from bluegreen.operators.resolve_ref import ResolveRefOperator
 from bluegreen.operators.rollback import RollbackOperator
 from bluegreen.operators.support.this_run import PLAN_KEY
 from bluegreen.operators.switch_traffic import SwitchTrafficOperator
-from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.sensors.health_check import HealthCheckSensor
 from bluegreen.settings.app import App
+from bluegreen.settings.hooks import Moment
 
 WHAT = "{{ params.ref or 'artifact ' ~ params.artifact[:12] }}"
 PURPOSE = f"deploy of {WHAT}" + "{% if params.reason %}: {{ params.reason }}{% endif %}"
@@ -51,7 +55,6 @@ def deploy_dag(app: App) -> DAG:
         planned = locked | {"plan": XComArg(provision_check, PLAN_KEY)}
         release = planned | {"revision": revision}
         render_and_reload = RenderAndReloadOperator(task_id="render_and_reload", **planned)
-        # What began before the last switch ends on the color that this run is about to stop.
         drain = DrainOperator(task_id="drain", **planned)
         build = BuildOperator(task_id="build", **release)
         deploy = DeployOperator.partial(
@@ -81,22 +84,42 @@ def deploy_dag(app: App) -> DAG:
             **release,
         )
         judge = JudgeOperator(task_id="judge", trigger_rule="all_done")
-        confirm = ConfirmOperator(task_id="confirm", lock=lock.output, revision=revision)
-        rollback = RollbackOperator(task_id="rollback", lock=lock.output)
         report = report_and_announce(SUBJECT)
         commands = lifecycle_commands(app, lock=lock.output, revision=revision)
         before_deploy, before_switch = commands(Moment.BEFORE_DEPLOY), commands(Moment.BEFORE_SWITCH)
 
         chain(resolve_ref, lock, provision_check, [render_and_reload, drain], *before_deploy, build)
+        # Also if there is nothing to deploy. What is wrong with a process does not prevent its own remedy.
+        settle_processes(app, lock, after=lock, before=[build, report], goes_on=True)
         chain(build, *expand(app, build.output, **release), deploy, health_check, preview_check, approval)
-        chain(approval, *before_switch, switch_traffic, final_validation, judge, [confirm, rollback], report)
+        chain(approval, *before_switch, switch_traffic, final_validation, judge, report)
         chain(resolve_ref, check, report)
-        chain(judge, report)
         chain(switch_traffic, *commands(Moment.AFTER_SWITCH), report)
-        chain(rollback, *commands(Moment.AFTER_ROLLBACK), report)
-        chain([confirm, rollback], *commands(Moment.ON_FAILURE), report)
-        stop_idle_later(app, lock, [confirm, rollback], report)
+        _add_ends(app, lock, revision, judge, commands, report)
     return dag
+
+
+def _add_ends(
+    app: App,
+    lock: AcquireLockOperator,
+    revision: XComArg,
+    judge: JudgeOperator,
+    commands: Callable[[Moment], list[LifecycleCommandsOperator]],
+    report: ReportOperator,
+) -> None:
+    """Add the tasks that the judge chooses from, and what follows them."""
+    confirm = ConfirmOperator(task_id="confirm", lock=lock.output, revision=revision)
+    rollback = RollbackOperator(task_id="rollback", lock=lock.output)
+    frozen = freeze(app, lock.output)
+    ends = [confirm, rollback, *frozen]
+
+    chain(judge, ends, report)
+    chain(rollback, *commands(Moment.AFTER_ROLLBACK), report)
+    chain(ends, *commands(Moment.ON_FAILURE), report)
+    # One of them is always skipped.
+    follows: dict[str, Any] = {"trigger_rule": "none_failed_min_one_success"} if frozen else {}
+    move_processes(app, lock, [confirm, *frozen], report, **follows)
+    stop_idle_later(app, lock, ends, report)
 
 
 globals().update(dags_for_every_app(deploy_dag, "bluegreen_deploy"))

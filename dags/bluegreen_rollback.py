@@ -4,7 +4,9 @@ No argument is needed. `revision` names another release that was live before and
 droplets. If traffic was moved back already, by a timer or by another rollback, it stays where it is: the
 other color has the release that it came from.
 If the proxies disagree about the live color, the rollback makes them agree instead: on the color from before
-the interrupted switch, or on the one that `live` names.
+the interrupted switch, or on the one that `live` names. Where not all have followed a switch to an
+irreversible release, a person has to decide: by `live` for that release, or by `i_know` for the one from
+before.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from bluegreen.dag_building.every_app import (
     report_and_announce,
     stop_idle_later,
 )
+from bluegreen.dag_building.processes import move_processes
 from bluegreen.dag_building.trigger_form import rollback_params
 from bluegreen.operators.align import AlignOperator
 from bluegreen.operators.confirm import ConfirmOperator
@@ -88,6 +91,8 @@ def rollback_dag(app: App) -> DAG:
         only_after(preview_check, previous_release, restore)
         chain(final_validation, judge, [confirm, rollback], report)
         chain(judge, report)
+        # However it ended; and not at the beginning, which would start them with the release to go back from.
+        move_processes(app, lock, [confirm, rollback], report, trigger_rule="all_done")
         stop_idle_later(app, lock, [confirm, rollback], report)
     return dag
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, chain
 
 from bluegreen.dag_building.every_app import dag_of, dags_for_every_app, report_and_announce
+from bluegreen.dag_building.processes import settle_processes
 from bluegreen.operators.lock import AcquireLockOperator
 from bluegreen.operators.stop_idle import TOKEN, StopIdleOperator
 from bluegreen.settings.app import App
@@ -33,6 +34,7 @@ def stop_idle_dag(app: App) -> DAG:
         stop_idle = StopIdleOperator(task_id="stop_idle", lock=lock.output)
         report = report_and_announce(SUBJECT, needs_confirmation=False)
         chain(lock, stop_idle, report)
+        settle_processes(app, lock, after=lock, before=[stop_idle, report], goes_on=True)
     return dag
 
 

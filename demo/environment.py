@@ -51,6 +51,7 @@ class DemoEnvironment:
         file = self.directory / "apps" / f"{APP}.yaml"
         settings = app_settings(APP, f"{self.sandbox.git_url}/{APP}.git")
         settings["fleet"]["proxies"] = self.proxies
+        settings["fleet"]["ssh_from"] = [self.sandbox.ssh_from]
         settings["validation"] = {"bake": self.bake, "confirm_within": self.confirm_within}
         file.write_text(yaml.safe_dump(settings, sort_keys=False))
 
@@ -70,11 +71,6 @@ class DemoEnvironment:
                 "extra": {"key_file": str(self._key)},
             },
             "BLUEGREEN_SEAL": {"conn_type": "generic", "password": self._seal},
-            "HAPROXY_STATS": {
-                "conn_type": "http",
-                "login": "admin",
-                "password": secrets.token_urlsafe(16),
-            },
         }
         return {
             "BLUEGREEN_APPS_DIR": str(self.directory / "apps"),

@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _add_directory(command)
         if name in ("up", "serve"):
             command.add_argument("--name", help="default: the directory's name")
+        if name == "serve":
+            command.add_argument(
+                "--parent", type=int, help="go down when this process, the parent, has ended"
+            )
     text = "fetch real distributions for the CPAN mirrors of this machine's sandboxes, once: some minutes"
     stocking = subparsers.add_parser("stock-cpan", help=text, description=text)
     stocking.set_defaults(handler=_stock_cpan)
@@ -64,7 +68,7 @@ def _down(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from sandbox.server import serve
 
-    serve(Layout.of(options.dir, options.name))
+    serve(Layout.of(options.dir, options.name), options.parent)
     return 0
 
 

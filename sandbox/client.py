@@ -10,6 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,6 +41,8 @@ class Sandbox:
         self.token: str = description["token"]
         self.ca_file: str = description["ca_file"]
         self.gateway: str = description["gateway"]
+        # From where this machine connects to the sandbox's by SSH: directly, or through the relay of a delay.
+        self.ssh_from = str(ip_network(f"{self.gateway}/30", strict=False))
         self.git_url: str = description["git_url"]
         self.forge_url: str = description["forge_url"]
         self.forge_ssh_url: str = description["forge_ssh_url"]
@@ -58,10 +61,15 @@ class Sandbox:
         directory: Path | str = DEFAULT_DIRECTORY,
         name: str | None = None,
         say: Callable[[str], None] = print,
+        *,
+        tied: bool = False,
     ) -> Self:
-        """Start a sandbox in a directory, unless it is up already; the ``with`` block takes it down."""
+        """Start a sandbox in a directory, unless it is up already; the ``with`` block takes it down.
+
+        :param tied: whether it also goes down when this process ends without doing so, however it ends.
+        """
         layout = Layout.of(directory, name)
-        lifecycle.up(layout, say)
+        lifecycle.up(layout, say, tied=tied)
         return cls(layout, owned=True)
 
     @classmethod
@@ -207,7 +215,7 @@ class Machine:
             raise SandboxError(f"{arguments} on {self.name}: exit status {done.returncode}: {done.stderr}")
         return done
 
-    def wait_ready(self, seconds: float = 30) -> None:
+    def wait_ready(self, seconds: float = 90) -> None:
         """Wait until its first boot is over, user data included.
 
         :raises SandboxError: the first boot takes more than ``seconds``, or the user data has errors.

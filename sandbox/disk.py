@@ -16,6 +16,8 @@ SMALLEST_MEBIBYTES = 512
 
 # The number of files that a machine can create: even an empty one takes about 1 KB of memory.
 INODES = 100_000
+# What /proc/mounts calls the source of a machine's file systems.
+SOURCE = "bluegreen-sandbox"
 
 
 class Disk:
@@ -43,14 +45,14 @@ class Disk:
                 "tmpfs",
                 "-o",
                 f"size={mebibytes}m,nr_inodes={INODES},mode=755",
-                "bluegreen-sandbox",
+                SOURCE,
                 str(self._layer),
             ]
         )
         for name in ("upper", "work"):
             (self._layer / name).mkdir()
         options = f"lowerdir={image},upperdir={self._layer}/upper,workdir={self._layer}/work"
-        run(["mount", "-t", "overlay", "-o", options, "bluegreen-sandbox", str(self.root)])
+        run(["mount", "-t", "overlay", "-o", options, SOURCE, str(self.root)])
 
     def fill(self) -> int:
         """Take all free space, outside the machine's view of its disk; returns the bytes taken."""
@@ -92,10 +94,21 @@ class Disk:
 def unmount_below(directory: Path) -> None:
     """Unmount every mount point in a directory, the innermost first."""
     prefix = f"{directory.resolve()}/"
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in reversed([mount for mount in map(_unescape, mounts) if mount.startswith(prefix)]):
+    for mount in reversed([mount for mount, _ in _mounts() if mount.startswith(prefix)]):
         with contextlib.suppress(OSError):
             run(["umount", "--lazy", mount], check=False)
+
+
+def mounted_sandboxes() -> set[Path]:
+    """Return the directories of all sandboxes that have a machine's disk mounted."""
+    # <sandbox>/machines/<name>/root
+    return {Path(mount).parents[2] for mount, source in _mounts() if source == SOURCE}
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """Mount points and their sources, in the order in which they were mounted."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [(_unescape(line.split()[4]), line.rpartition(" - ")[2].split()[1]) for line in lines]
 
 
 def _unescape(path: str) -> str:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from sandbox.example_repository import Example, Release
 
-NAMES = ("mojolicious_chat", "dancer2_blog", "catalyst_shop", "plack_starlet", "cgi_guestbook")
+NAMES = (
+    *("mojolicious_chat", "dancer2_blog", "catalyst_shop"),
+    *("plack_starlet", "plack_sessions", "cgi_guestbook"),
+)
 RELEASES = (Release("v1"), Release("v2", "v1"))
 
 

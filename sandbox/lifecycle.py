@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox import image, network
-from sandbox.disk import unmount_below
+from sandbox.disk import mounted_sandboxes, unmount_below
 from sandbox.errors import SandboxError
 from sandbox.host_limits import allow_many_machines
 from sandbox.layout import Layout
@@ -26,9 +26,12 @@ PROPAGATED = Path("/run/systemd/nspawn/propagate")
 START_SECONDS, STOP_SECONDS = 20, 60
 
 
-def up(layout: Layout, say: Callable[[str], None] = print) -> None:
+def up(layout: Layout, say: Callable[[str], None] = print, *, tied: bool = False) -> None:
     """Start a sandbox; one that is already up is left alone.
 
+    What sandboxes have left whose server was killed, wherever they are, is removed.
+
+    :param tied: whether it goes down when the calling process ends.
     :raises SandboxError: this machine cannot run a sandbox, or the server does not start.
     """
     _check_machine()
@@ -39,6 +42,7 @@ def up(layout: Layout, say: Callable[[str], None] = print) -> None:
         if is_up(layout):
             return
         clean(layout)
+        _clean_dead()
         for directory in (layout.machines, layout.repositories):
             directory.mkdir(exist_ok=True)
         with layout.log.open("wb") as log:
@@ -52,6 +56,7 @@ def up(layout: Layout, say: Callable[[str], None] = print) -> None:
                     str(layout.directory),
                     "--name",
                     layout.name,
+                    *(("--parent", str(os.getpid())) if tied else ()),
                 ],
                 cwd=Path(__file__).parent.parent,
                 stdin=subprocess.DEVNULL,
@@ -103,13 +108,27 @@ def clean(layout: Layout) -> None:
         # systemd-nspawn makes this directory, and leaves it behind if it is killed.
         with contextlib.suppress(OSError):
             (PROPAGATED / record.parent.name).rmdir()
-    kill_cgroup(layout.cgroup)
+    original = _original(layout)
+    kill_cgroup(original.cgroup)
     unmount_below(layout.directory)
-    network.remove(layout.directory)
+    network.remove(original.directory)
     for directory in (layout.machines, layout.forge, layout.cpan):
         shutil.rmtree(directory, ignore_errors=True)
     for file in (layout.description, layout.server, layout.certificate_authority):
         file.unlink(missing_ok=True)
+
+
+def _clean_dead() -> None:
+    """Clean up after all sandboxes whose server does not run any more.
+
+    pytest renames the directory of an old run before it removes it, and cannot remove what is mounted there.
+    """
+    for directory in network.owners() | mounted_sandboxes():
+        other = Layout.of(directory)
+        server = _server(other)
+        # The directory of a sandbox in some container is not to be seen from here.
+        if directory.is_dir() and (server is None or not server.alive()):
+            clean(other)
 
 
 def _server(layout: Layout) -> ProcessId | None:
@@ -117,6 +136,17 @@ def _server(layout: Layout) -> ProcessId | None:
         return ProcessId.from_json(json.loads(layout.server.read_text()))
     except (FileNotFoundError, ValueError, KeyError):
         return None
+
+
+def _original(layout: Layout) -> Layout:
+    """Return the layout by which a dead sandbox was started; its directory may have been renamed since."""
+    try:
+        original = Layout.of(json.loads(layout.server.read_text())["directory"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return layout
+    # Another one may be up there by now.
+    server = _server(original)
+    return layout if server and server.alive() else original
 
 
 def _check_machine() -> None:

@@ -49,6 +49,7 @@ class Machine:
         self._supervisor: ProcessId | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._hostname = name
+        self._rules: str | None = None
         self._lock = threading.RLock()
 
     @property
@@ -92,6 +93,8 @@ class Machine:
             threading.Thread(target=self._watch, args=(process,), daemon=True).start()
             if not self.link_is_up:
                 network.set_link(self.interface, up=False)
+            if self._rules is not None:
+                network.apply_filter(init.pid, self._rules)
 
     def power_off(self) -> None:
         """Cut its power: no process in it can react. Its disk stays."""
@@ -133,6 +136,16 @@ class Machine:
         self.link_is_up = True
         if self.running:
             network.set_link(self.interface, up=True)
+
+    def set_filter(self, rules: str | None) -> None:
+        """Let only this pass, now and whenever it boots again; everything if ``None``.
+
+        :param rules: see :func:`sandbox.network.filter_rules`.
+        """
+        with self._lock:
+            changed, self._rules = rules != self._rules, rules
+            if changed and self.init is not None and self.running:
+                network.apply_filter(self.init.pid, rules or network.NO_FILTER)
 
     def execute(self, *command: str) -> str:
         """Run a command inside, as root, and return its output.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sandbox import image, network
-from sandbox.api.hypervisor import Addresses, Order
+from sandbox.api.hypervisor import Addresses, Filter, Order
 from sandbox.debian_mirror import DebianMirror
 from sandbox.errors import SandboxError
 from sandbox.layout import Layout
@@ -24,6 +24,7 @@ class _Place:
     host: int
     hostname: str = ""
     machine: Machine | None = None
+    rules: str | None = None
     given_up: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -57,6 +58,14 @@ class Machines:
             self._places[droplet] = _Place(host)
         return self._addresses(host)
 
+    def filter(self, droplet: int, wanted: Filter | None) -> None:
+        """Let only this pass to and from a machine, from its first boot on."""
+        place = self._place(droplet)
+        with place.lock:
+            place.rules = network.filter_rules(self._network, wanted) if wanted else None
+            if place.machine:
+                place.machine.set_filter(place.rules)
+
     def create(self, droplet: int, order: Order) -> None:
         """Make a machine and start it."""
         root = image.ensure(order.suite, say=lambda text: None)
@@ -87,6 +96,7 @@ class Machines:
                 },
             )
             place.machine.install(root, seed, order.disk)
+            place.machine.set_filter(place.rules)
             place.machine.power_on()
 
     def power_on(self, droplet: int) -> None:

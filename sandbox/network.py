@@ -7,11 +7,15 @@ import json
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sandbox.api.hypervisor import Filter
 from sandbox.errors import SandboxError
 from sandbox.processes import run
 
 PREFIX = "bgs"
+# How the alias of a bridge begins, before the sandbox's directory; the kernel's limit.
+ALIAS, LONGEST_ALIAS = "bluegreen-sandbox:", 255
 NUMBERS = range(1, 200)
 # Addresses of droplets that exist only in the API (sandbox.api.account): nothing on the bridge answers there.
 PHANTOMS = range(200, 208)
@@ -20,6 +24,7 @@ BROADCAST, ARP = bytes([0xFF] * 6), bytes([0x08, 0x06])
 FIRST_HOST, LAST_HOST = 10, 239
 BALANCER_HOSTS = range(3, FIRST_HOST)
 RESERVED_HOSTS = range(251, 255)
+NO_FILTER = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
 # The forge: http, https, SSH. No machine reaches it: Airflow fetches the source, droplets do not.
 FORGE_HTTP, FORGE_HTTPS, FORGE_SSH = 8080, 8081, 8082
 
@@ -88,9 +93,20 @@ def create(owner: Path) -> Network:
     raise SandboxError(f"no free network for a sandbox: {len(NUMBERS)} are in use")
 
 
+def owners() -> set[Path]:
+    """Return the directories of all sandboxes that have a bridge."""
+    aliases = [str(link.get("ifalias", "")) for link in _bridges()]
+    return {
+        Path(alias.removeprefix(ALIAS))
+        for alias in aliases
+        # One of full length may have been cut off.
+        if alias.startswith(ALIAS) and len(alias) < LONGEST_ALIAS
+    }
+
+
 def remove(owner: Path) -> None:
     """Remove the bridge and the firewall rules of the sandbox in this directory, if it has any."""
-    for link in json.loads(run(["ip", "-json", "link", "show", "type", "bridge"]) or "[]"):
+    for link in _bridges():
         if link.get("ifalias") == _alias(owner):
             network = Network(int(link["ifname"].removeprefix(PREFIX)))
             _remove_rules(network)
@@ -154,6 +170,38 @@ def _remove_redirects(*parts: str) -> None:
         for rule in run(["iptables", "-w", "-t", "nat", "-S"]).splitlines():
             if rule.startswith("-A ") and all(part in rule for part in parts):
                 run(["iptables", "-w", "-t", "nat", "-D", *rule.split()[1:]], check=False)
+
+
+def filter_rules(network: Network, wanted: Filter) -> str:
+    """Return a machine's firewall as ``iptables-restore`` reads it.
+
+    A connection that is delayed comes from the relay, and was let through where it came from.
+    """
+    sides = (("INPUT", "-i", "-s", wanted.inbound), ("OUTPUT", "-o", "-d", wanted.outbound))
+    policies = [f":{chain} {'ACCEPT' if lets is None else 'DROP'} [0:0]" for chain, _, _, lets in sides]
+    lines = ["*filter", *policies, ":FORWARD ACCEPT [0:0]"]
+    lines += [f"-A INPUT -s {source} -d {address} -j DROP" for source, address in wanted.dropped]
+    for chain, device, side, lets in sides:
+        if lets is None:
+            continue
+        lines.append(f"-A {chain} {device} lo -j ACCEPT")
+        lines.append(f"-A {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+        if chain == "INPUT":
+            lines.append(f"-A INPUT -s {network.relay} -j ACCEPT")
+        for let in lets:
+            ports = "" if let.ports == "0" else f" --dport {let.ports.replace('-', ':')}"
+            lines += [
+                f"-A {chain} {side} {address} -p {let.protocol}{ports} -j ACCEPT" for address in let.addresses
+            ]
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def apply_filter(init: int, rules: str) -> None:
+    """Put a firewall into a machine's network.
+
+    :param init: the host's pid of the machine's systemd.
+    """
+    run(["nsenter", f"--target={init}", "--net", "iptables-restore", "-w"], text=rules)
 
 
 def _configure(network: Network) -> None:
@@ -224,4 +272,8 @@ def _exists(interface: str) -> bool:
 
 
 def _alias(owner: Path) -> str:
-    return f"bluegreen-sandbox:{owner.resolve()}"[:255]
+    return f"{ALIAS}{owner.resolve()}"[:LONGEST_ALIAS]
+
+
+def _bridges() -> list[dict[str, Any]]:
+    return list(json.loads(run(["ip", "-json", "link", "show", "type", "bridge"]) or "[]"))

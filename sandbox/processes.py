@@ -97,13 +97,14 @@ class ProcessId:
             os.close(descriptor)
 
 
-def run(command: Sequence[str], *, check: bool = True) -> str:
+def run(command: Sequence[str], *, check: bool = True, text: str = "") -> str:
     """Run a command of this machine and return its output.
 
+    :param text: its standard input.
     :raises SandboxError: it failed, or is not installed.
     """
     try:
-        done = subprocess.run(list(command), capture_output=True, text=True, check=False)
+        done = subprocess.run(list(command), input=text, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise SandboxError(
             f"{command[0]} is not installed: run scripts/install-system-packages as root"

@@ -9,11 +9,11 @@ import os
 import secrets
 import signal
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trustme
 
-from sandbox import debian_mirror, git_http, network
+from sandbox import debian_mirror, dns_server, git_http, network
 from sandbox.api import admin
 from sandbox.api.account import Account
 from sandbox.api.app import make_app
@@ -38,23 +38,24 @@ DEBIAN_HTTP = 8085
 log = logging.getLogger(__name__)
 
 
-def serve(layout: Layout) -> None:
+def serve(layout: Layout, parent: int | None = None) -> None:
     """Run a sandbox until SIGTERM or SIGINT, then take it down.
 
     :param layout: its files; nothing of an earlier sandbox may be left there.
+    :param parent: the process id of this process's parent, if the sandbox is to end with it.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     me = ProcessId.of(os.getpid())
     if me is None:
         raise SandboxError("this process is not in /proc")
-    layout.server.write_text(json.dumps(me.to_json()))
+    layout.server.write_text(json.dumps({**me.to_json(), "directory": str(layout.directory)}))
     net = network.create(layout.directory)
     debian = DebianMirror(f"http://{net.gateway}:{DEBIAN_HTTP}")
     machines = Machines(layout, net, debian)
     edge = Edge(layout, net, machines)
     try:
-        asyncio.run(_run(layout, net, debian, machines, edge, me))
+        asyncio.run(_run(layout, net, debian, machines, edge, me, parent))
     finally:
         layout.description.unlink(missing_ok=True)
         edge.stop_all()
@@ -63,21 +64,31 @@ def serve(layout: Layout) -> None:
 
 
 async def _run(
-    layout: Layout, net: Network, debian: DebianMirror, machines: Machines, edge: Edge, me: ProcessId
+    layout: Layout,
+    net: Network,
+    debian: DebianMirror,
+    machines: Machines,
+    edge: Edge,
+    me: ProcessId,
+    parent: int | None,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if parent is not None:
+        _when_ended(parent, stop.set)
     token = "dop_v1_" + secrets.token_hex(32)
     certificate = _certificate(layout, net)
     services = {name: Service(Faults()) for name in SERVICES}
-    api = make_app(token, Account(net.private), machines, edge, services["api"].faults)
+    account = Account(net.private, net.gateway)
+    api = make_app(token, account, machines, edge, services["api"].faults)
     api[admin.MACHINES] = machines
     api[admin.DELAYS] = Delays(net)
     api[admin.SERVICES] = services
     api.add_routes(admin.ROUTES)
     # The API takes no part in the fault `away`: the sandbox is controlled at the same port.
     await HttpListener(await runner_of(api), net.gateway, API_PORT, certificate).start()
+    names = await dns_server.serve(account, net.gateway)
     packages = await runner_of(debian_mirror.make_app(debian, services["debian"].faults))
     await services["debian"].listen(HttpListener(packages, net.gateway, DEBIAN_HTTP))
     description = {
@@ -99,8 +110,18 @@ async def _run(
     log.info("going down")
     for service in services.values():
         await service.clear()
+    if names is not None:
+        names.close()
     layout.description.unlink(missing_ok=True)
     await api[OPERATIONS].finish()
+
+
+def _when_ended(parent: int, call: Callable[[], None]) -> None:
+    descriptor = os.pidfd_open(parent)
+    # Readable once the process has ended. If that was before, somebody else is the parent by now.
+    asyncio.get_running_loop().add_reader(descriptor, call)
+    if os.getppid() != parent:
+        call()
 
 
 async def _start_forge(

@@ -28,10 +28,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "many networks": {"droplets": 1, "trusted_proxies": NETWORKS, "preview_allow": NETWORKS},
     "a hundred servers a color": {"droplets": 100},
     "a managed load balancer": {"droplets": 2, "balanced_from": IPv4Network("10.2.0.0/20")},
-    "long timeouts": {"droplets": 2, "timeout_client": 3600, "timeout_server": 3600, "timeout_tunnel": 86400},
+    "long timeouts": {"droplets": 2, "timeouts": {"client": 3600, "server": 3600, "tunnel": 86400}},
     "clients who come by https": {"droplets": 2, "public_host": "www.example.com:8443", "https": True},
     "an app that redirects": {"droplets": 2, "health_statuses": (302, 401)},
-    "a HAProxy without idle-close-on-response": {"droplets": 2, "haproxy_version": (2, 4)},
+    "clients who stay on a droplet": {"droplets": 100, "affinity": True, "https": True},
+    "a HAProxy without idle-close-on-response": {"droplets": 2, "haproxy_version": (2, 4), "affinity": True},
 }
 
 
@@ -54,14 +55,14 @@ def render(droplets: int, **changes: Any) -> str:
         "preview_key": "0123456789abcdef",
         "preview_allow": SETTINGS.preview_allow,
         "trusted_proxies": SETTINGS.trusted_proxies,
-        "certificate": SETTINGS.certificate,
+        "certificates": (),
+        "acme_thumbprint": None,
+        "redirect": False,
+        "hsts": 0,
         "balanced_from": None,
         "ipv6": True,
-        "stats_user": "admin",
-        "stats_password": "Pa55-word",
-        "timeout_client": SETTINGS.timeout_client,
-        "timeout_server": SETTINGS.timeout_server,
-        "timeout_tunnel": SETTINGS.timeout_tunnel,
+        "affinity": False,
+        "timeouts": SETTINGS.timeouts,
         "haproxy_version": (2, 6),
     }
     return render_haproxy(ConfigValues(**{**values, **changes}))

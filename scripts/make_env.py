@@ -50,6 +50,11 @@ AIRFLOW_UID={uid}
 SSH_KEY_FILE=./secrets/ssh_key
 KNOWN_HOSTS_FILE=./secrets/known_hosts
 
+# The TLS proxy in front of the UI: its address as the container sees it, and the address that people use;
+# docs/production.md has how to find the first.
+# TRUSTED_PROXIES=172.18.0.1
+# BASE_URL=https://airflow.example.org
+
 # The receiver of Airflow's metrics (StatsD); docs/operations.md lists the metrics.
 # STATSD_HOST=192.0.2.10
 """

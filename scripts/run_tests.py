@@ -1,8 +1,9 @@
-"""Run all tests, in two lanes beside each other.
+"""Run all tests, in three runs of pytest beside each other.
 
-In one lane are the tests that deploy through Airflow: they mostly wait. In the other are first the tests that
-need no machines, which keep a processor busy, then those that need machines and no Airflow. What the second
-lane prints follows at the end.
+The tests that deploy through Airflow mostly wait, and so do those that need machines and no Airflow. Those
+that need no machines compute: they have the lowest priority and get what the others leave of the processors,
+so that both are busy until the end and no machine waits for a unit test. The first run prints at once; what
+the others print follows at the end.
 
 Usage: run_tests.py [ARGUMENT OF PYTEST…]
 """
@@ -14,90 +15,91 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from threading import Thread
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock, Thread
 from typing import IO
 
+ROOT = Path(__file__).resolve().parents[1]
 PYTEST = (
     *(sys.executable, "-m", "pytest"),
-    *(f"--ignore=tests/{part}" for part in ("compose", "metrics", "plain_host")),
-    *(f"--ignore=tests/sandbox/{part}" for part in ("benchmark", "examples")),
+    *(f"--ignore=tests/{part}" for part in ("compose", "metrics", "page", "plain_host", "tls_proxy")),
+    *(f"--ignore=tests/sandbox/{part}" for part in ("benchmark", "examples", "features", "state", "tls")),
 )
 # Where no test needs machines. To import these only to leave them out takes a processor 6 seconds.
 WITHOUT_MACHINES = ("auth", "contract", "unit")
 ON_MACHINES = tuple(f"--ignore=tests/{part}" for part in WITHOUT_MACHINES)
-# Arguments of pytest for each run of a lane. The tests of a file stay together, because they share fixtures.
-WITH_AIRFLOW = (("-m", "airflow", *ON_MACHINES),)
-WITHOUT_AIRFLOW = (
-    ("-m", "not sandbox", "--numprocesses", "2", "--dist", "loadfile"),
-    ("-m", "sandbox and not airflow", *ON_MACHINES),
-)
+# What only computes comes after what drives machines, some of which wait for an answer within seconds.
+LATER = ("nice", "--adjustment=5")
 # pytest's exit status if no test was chosen: arguments may choose tests of one kind only.
 NO_TESTS = 5
 
 
-class Lane:
-    """Runs of pytest one after the other.
+def runs() -> list[tuple[str, ...]]:
+    """Return the command of each run. The tests of a file stay together: they share fixtures."""
+    return [
+        (*PYTEST, "-m", "airflow", *ON_MACHINES),
+        (*PYTEST, "-m", "sandbox and not airflow", *ON_MACHINES),
+        (*LATER, *PYTEST, "-m", "not sandbox", "--numprocesses", "2", "--dist", "loadfile"),
+    ]
 
-    :param runs: arguments of pytest for each run.
-    :param arguments: further arguments, the same for all runs.
-    :param output: where pytest prints; ``None`` for where this program prints.
+
+class Suite:
+    """Commands beside each other.
+
+    :param commands: the commands.
+    :param outputs: where each of them prints; ``None`` for where this program prints.
     """
 
-    def __init__(
-        self, runs: Sequence[Sequence[str]], arguments: Sequence[str], output: IO[bytes] | None
-    ) -> None:
-        self._runs = runs
-        self._arguments = arguments
-        self._output = output
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, commands: Sequence[Sequence[str]], outputs: Sequence[IO[bytes] | None]) -> None:
+        self._commands = list(zip(commands, outputs, strict=True))
+        self._going: list[subprocess.Popen[bytes]] = []
         self._interrupted = False
+        self._lock = Lock()
         self.statuses: list[int] = []
 
     def run(self) -> None:
-        """Run everything; fill ``statuses`` with pytest's exit statuses."""
-        for run in self._runs:
-            if self._interrupted:
-                return
-            command = [*PYTEST, *run, *self._arguments]
-            # In another session than the terminal's: a signal from there is passed on, once.
-            self._process = subprocess.Popen(
-                command, start_new_session=True, stdout=self._output, stderr=self._output
-            )
-            # The signal may have come while the process was being started.
-            if self._interrupted:
-                self.interrupt()
-            self.statuses.append(abs(self._process.wait()))
+        """Run everything; fill ``statuses`` with the exit statuses."""
+        # A signal's handler interrupts this thread, which therefore never has the lock.
+        waiting = [Thread(target=self._run, args=command) for command in self._commands]
+        for thread in waiting:
+            thread.start()
+        for thread in waiting:
+            thread.join()
 
     def interrupt(self) -> None:
         """Let pytest take down what it has brought up, and start nothing more."""
-        self._interrupted = True
-        if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+        with self._lock:
+            self._interrupted = True
+            for process in self._going:
+                process.send_signal(signal.SIGINT)
+
+    def _run(self, command: Sequence[str], output: IO[bytes] | None) -> None:
+        with self._lock:
+            if self._interrupted:
+                return
+            # In another session than the terminal's: a signal from there is passed on, once.
+            process = subprocess.Popen(command, start_new_session=True, stdout=output, stderr=output)
+            self._going.append(process)
+        self.statuses.append(abs(process.wait()))
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of pytest, the worst of all runs."""
-    with tempfile.TemporaryFile() as printed:
-        lanes = [Lane(WITH_AIRFLOW, arguments, None), Lane(WITHOUT_AIRFLOW, arguments, printed)]
-
-        def interrupt(number: int, _frame: object) -> None:
-            for lane in lanes:
-                lane.interrupt()
-
-        # Before the lanes start: where a shell has started this in the background, SIGINT is ignored, and
+    commands = [[*run, *arguments] for run in runs()]
+    with ExitStack() as files:
+        printed = [files.enter_context(tempfile.TemporaryFile()) for _ in commands[1:]]
+        suite = Suite(commands, [None, *printed])
+        # Before anything starts: where a shell has started this in the background, SIGINT is ignored, and
         # pytest would inherit that. A handled signal gets its default back in a child.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
-        threads = [Thread(target=lane.run) for lane in lanes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        printed.seek(0)
-        sys.stdout.buffer.write(printed.read())
+            signal.signal(number, lambda *_: suite.interrupt())
+        suite.run()
+        for output in printed:
+            output.seek(0)
+            sys.stdout.buffer.write(output.read())
         sys.stdout.flush()
-    statuses = [status for lane in lanes for status in lane.statuses if status != NO_TESTS]
-    return max(statuses, default=NO_TESTS)
+    return max((status for status in suite.statuses if status != NO_TESTS), default=NO_TESTS)
 
 
 if __name__ == "__main__":

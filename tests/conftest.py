@@ -5,8 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+
+import pytest
+
+from tests.ending import pytest_configure as pytest_configure
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,3 +35,10 @@ _apps = Path(_home) / "apps"
 _apps.mkdir()
 shutil.copy(ROOT / "include" / "apps" / "my_perl_app.yaml.example", _apps / "my_perl_app.yaml")
 os.environ["BLUEGREEN_APPS_DIR"] = str(_apps)
+
+
+@pytest.fixture(autouse=True)
+def _ssh_connection_as_it_is() -> None:
+    """Let no test know the SSH connection of an earlier one: it is asked for once in a process."""
+    if hooks := sys.modules.get("bluegreen.hooks.droplet"):
+        hooks.ssh_connection.cache_clear()

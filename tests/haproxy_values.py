@@ -23,14 +23,17 @@ def rendered(servers: Mapping[Color, Sequence[Server]], **changes: Any) -> str:
         "preview_key": "0123456789abcdef",
         "preview_allow": settings.preview_allow,
         "trusted_proxies": settings.trusted_proxies,
-        "certificate": settings.certificate,
+        "certificates": (),
+        "acme_thumbprint": None,
+        "redirect": False,
+        "hsts": 0,
         "balanced_from": None,
         "ipv6": True,
-        "stats_user": "admin",
-        "stats_password": "Pa55-word",
-        "timeout_client": settings.timeout_client,
-        "timeout_server": settings.timeout_server,
-        "timeout_tunnel": settings.timeout_tunnel,
+        "affinity": False,
+        # A timeout is a change by its setting, such as `timeout_server=51`.
+        "timeouts": {
+            name: changes.pop(f"timeout_{name}", seconds) for name, seconds in settings.timeouts.items()
+        },
         "haproxy_version": (2, 6),
     }
     return render_haproxy(ConfigValues(servers=servers, **{**values, **changes}))

@@ -28,7 +28,7 @@ exit status:
   3        failed before the switch: clients get what they got before; after a dry run, a deploy would fail
   4        rolled back: clients get again what they got before
   5        not over within --timeout; the run goes on
-  6        unclear: neither of these; the last line says what is known
+  6        unclear, or frozen: none of these; the last line says what is known
   7        Airflow cannot be reached; a run that has begun goes on
   8        the app's policy refuses it (older than what is live, not an allowed branch or tag, not approved …)
   128 + n  detached by signal n (130 for Ctrl-C); the run goes on

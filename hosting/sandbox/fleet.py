@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -58,12 +57,6 @@ def connections(account: dict[str, str]) -> dict[str, dict[str, Any]]:
             "extra": {"ca_file": str(IN_AIRFLOW / AUTHORITY)},
         },
         CONNECTIONS["ssh"]: {"kind": "ssh", "login": "root", "extra": {"key_file": str(IN_AIRFLOW / KEY)}},
-        CONNECTIONS["haproxy_stats"]: {
-            "kind": "http",
-            "login": "admin",
-            "password": secrets.token_urlsafe(16),
-            "extra": {},
-        },
     }
 
 

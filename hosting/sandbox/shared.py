@@ -14,4 +14,4 @@ AUTHORITY = "ca.pem"
 # How the sandbox's API is reached: address and token.
 ACCOUNT = "account.json"
 # Airflow connections of the app, none of which another app has.
-CONNECTIONS = {"digitalocean": "sandbox_digitalocean", "ssh": "sandbox_ssh", "haproxy_stats": "sandbox_stats"}
+CONNECTIONS = {"digitalocean": "sandbox_digitalocean", "ssh": "sandbox_ssh"}

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 import requests
@@ -93,6 +94,8 @@ def share(box: Sandbox, reader: int) -> None:
     account = DIRECTORY / ACCOUNT
     account.write_text(json.dumps({"host": box.api_url, "password": box.token}))
     settings = {**app_settings(APP, f"{box.git_url}/{APP}.git"), "connections": CONNECTIONS}
+    # The containers of Airflow have addresses of this network.
+    settings["fleet"]["ssh_from"] = [str(ip_network(f"{box.gateway}/24", strict=False))]
     (apps / f"{APP}.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
 
 

@@ -6,7 +6,7 @@ status is 0 if the answer has ``"ok": true``, 1 if it has ``"ok": false``, ``err
 
 Verbs that change something hold one ``flock``; every state is replaced by rename, so that a killed call
 leaves the state before or after a step, never half of one. Every call has one deadline
-(``protocol.DEADLINES``): whatever an app, a peer, HAProxy or systemd does meanwhile, each wait takes what is
+(``protocol.Verb``): whatever an app, a peer, HAProxy or systemd does meanwhile, each wait takes what is
 left of it.
 """
 
@@ -15,41 +15,16 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from typing import Any
 
 from agent.call import Call
-from agent.protocol import ALARM_AFTER, DEADLINES, READERS, AgentError, Code, Json, Verb
+from agent.protocol import ALARM_AFTER, AgentError, Code, Json, Kind, Verb
 from agent.system import CallDeadline, parts_of, since_boot
+from agent.system_journal import note
 
-# Where the function of each verb is; it is called like the verb. What a machine is not asked is not read.
 # The steps of a job are no verbs of a command line: see agent.droplet.job.
-MODULES = {
-    Verb.INSTALL_AGENT: "agent.installation",
-    Verb.FACTS: "agent.facts.verb",
-    Verb.CLAIM: "agent.droplet.claims",
-    Verb.TOKEN: "agent.droplet.claims",
-    Verb.START_JOB: "agent.droplet.jobs",
-    Verb.FOLLOW_JOB: "agent.droplet.following",
-    Verb.END_JOB: "agent.droplet.jobs",
-    Verb.JOB: "agent.droplet.job",
-    Verb.RECEIVE: "agent.droplet.receiving",
-    Verb.STOP: "agent.droplet.stopping",
-    Verb.STATUS: "agent.proxy.reading",
-    Verb.PROBE: "agent.proxy.reading",
-    Verb.LEDGER: "agent.proxy.reading",
-    Verb.LOCK: "agent.proxy.locking",
-    Verb.RENEW: "agent.proxy.locking",
-    Verb.UNLOCK: "agent.proxy.locking",
-    Verb.RECORD: "agent.proxy.locking",
-    Verb.SYNC: "agent.proxy.moving",
-    Verb.SWITCH: "agent.proxy.moving",
-    Verb.CONFIRM: "agent.proxy.moving",
-    Verb.ALIGN: "agent.proxy.moving",
-    Verb.REVERT: "agent.proxy.moving",
-    Verb.BOOT: "agent.proxy.moving",
-}
+VERBS = [verb for verb in Verb if verb.kind is not Kind.STEP]
 # Seconds for the request to arrive, and its bytes.
 REQUEST_WAIT, REQUEST_LIMIT = 15.0, 1 << 23
 
@@ -77,20 +52,27 @@ def answer_to(arguments: list[str]) -> Json:
 
     :raises AgentError: if the verb refuses.
     """
-    if not arguments or arguments[0] not in {verb.value for verb in MODULES}:
-        usage = "|".join(verb.value for verb in MODULES)
+    if not arguments or arguments[0] not in {verb.value for verb in VERBS}:
+        usage = "|".join(verb.value for verb in VERBS)
         raise AgentError(Code.BAD_REQUEST, f"usage: agent.pyz {usage} [JSON]")
     verb = Verb(arguments[0])
     call = Call.of(verb)
     # The kernel's, for what no line here has thought of; a call that is killed leaves nothing half done.
-    signal.setitimer(signal.ITIMER_REAL, DEADLINES[verb] + ALARM_AFTER)
+    signal.setitimer(signal.ITIMER_REAL, verb.deadline + ALARM_AFTER)
     request = request_in(arguments[1] if len(arguments) > 1 else "{}", call.deadline)
-    answer: Callable[[Call, Json], Json] = getattr(import_module(MODULES[verb]), verb.value)
-    # A job takes longer than any call may hold the flock; its own lock keeps it apart from others of its app.
-    if verb in READERS or verb is Verb.JOB:
+    answer = verb.function()
+    if verb.kind is not Kind.CHANGES:
         return {"ok": True, **answer(call, request)}
-    with call.lock.held():
-        return {"ok": True, **answer(call, request)}
+    try:
+        with call.lock.held():
+            found = {"ok": True, **answer(call, request)}
+    except Exception as error:
+        note(call.paths.journal, verb, request, getattr(error, "code", Code.FAILED).value)
+        raise
+    if verb is not Verb.RENEW:
+        # A task that waits renews its lease all the time.
+        note(call.paths.journal, verb, request, "done")
+    return found
 
 
 def request_in(source: str, deadline: CallDeadline) -> Json:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from agent.call_lock import CallLock
 from agent.paths import Paths
-from agent.protocol import DEADLINES, Verb
+from agent.protocol import Verb
 from agent.system import CallDeadline
 
 
@@ -22,5 +22,5 @@ class Call:
     @classmethod
     def of(cls, verb: Verb) -> Call:
         """Begin a call: its time runs from now on."""
-        paths, deadline = Paths(), CallDeadline(verb.value, DEADLINES[verb])
+        paths, deadline = Paths(), CallDeadline(verb.value, verb.deadline)
         return cls(verb, paths, deadline, CallLock(paths.flock, deadline))

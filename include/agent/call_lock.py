@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from agent.protocol import DEADLINES, READERS, STEPS, AgentError, Code, Verb
+from agent.protocol import AgentError, Code, Kind, Verb
 from agent.system import CallDeadline, since_boot, started_at
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ KILL_WAIT = 2.0
 # How often a reader reads again because something was changed meanwhile.
 READ_AGAIN = 3
 # Seconds, the longest that a call may take that has the flock.
-LONGEST_CALL = max(seconds for verb, seconds in DEADLINES.items() if verb not in READERS | STEPS | {Verb.JOB})
+LONGEST_CALL = max(verb.deadline for verb in Verb if verb.kind is Kind.CHANGES)
 # Bytes of what a holder writes down.
 HOLDER_LIMIT = 500
 # What the command line of an agent contains, also of one that is run from memory.

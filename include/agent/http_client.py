@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import re
 import socket
@@ -97,7 +96,7 @@ def http_get(address: str, port: int, question: Question, seconds: float) -> Pro
         answer["color"] = _bounded(headers.get("X-Color"))
     except TimeoutError:
         answer["error"] = f"TimeoutError: the answer's head did not end within {seconds:.1f} s"
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError) as error:
         answer["error"] = f"{type(error).__name__}: {error}"[:HEADER_LIMIT]
     answer["milliseconds"] = round((since_boot() - began) * 1000, 1)
     return answer
@@ -118,8 +117,7 @@ def read_head(connection: socket.socket, until: float) -> tuple[int, Any]:
             if not found:
                 raise ValueError("what came is not HTTP/1.1")
             if found[1][:1] != b"1":
-                lines = data[begin + found.end() : end.end()]
-                return int(found[1]), http.client.parse_headers(io.BytesIO(lines))
+                return int(found[1]), _headers_in(data[begin + found.end() : end.end()])
             begin = received = end.end()
             continue
         received = len(data)
@@ -133,6 +131,20 @@ def read_head(connection: socket.socket, until: float) -> tuple[int, Any]:
         if not part:
             raise ValueError("the connection was closed before the answer's head had ended")
         data += part
+
+
+def _headers_in(lines: bytes) -> Any:
+    """Return the headers of an answer.
+
+    :raises ValueError: if they cannot be read.
+    """
+    # Imported here: most calls of the agent ask no app, and importing this is a fifth of their work.
+    import http.client
+
+    try:
+        return http.client.parse_headers(io.BytesIO(lines))
+    except http.client.HTTPException as error:
+        raise ValueError(f"its head cannot be read: {error}") from None
 
 
 def answered(answer: Probe) -> bool:

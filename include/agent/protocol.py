@@ -7,7 +7,9 @@ the epoch unless a line says otherwise; durations are seconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
+from importlib import import_module
 from typing import Any, TypedDict
 
 Json = dict[str, Any]
@@ -27,94 +29,93 @@ class Word(str, Enum):
         return str(self.value)
 
 
-class Verb(Word):
-    """What the agent can be asked."""
-
-    # Every machine.
-    INSTALL_AGENT = "install_agent"
-    FACTS = "facts"
-    # Droplets that run an app.
-    CLAIM = "claim"
-    TOKEN = "token"  # noqa: S105
-    RECEIVE = "receive"
-    START_JOB = "start_job"
-    FOLLOW_JOB = "follow_job"
-    END_JOB = "end_job"
-    STOP = "stop"
-    # The steps of a job, and the job itself, which its unit runs.
-    JOB = "job"
-    BUILD = "build"
-    INSTALL = "install"
-    LOAD = "load"
-    ACTIVATE = "activate"
-    RESTORE = "restore"
-    MIGRATE = "migrate"
-    RUN = "run"
-    # Proxies: verbs that only read.
-    STATUS = "status"
-    PROBE = "probe"
-    LEDGER = "ledger"
-    # Proxies: verbs that change something.
-    LOCK = "lock"
-    RENEW = "renew"
-    UNLOCK = "unlock"
-    SYNC = "sync"
-    SWITCH = "switch"
-    CONFIRM = "confirm"
-    ALIGN = "align"
-    REVERT = "revert"
-    BOOT = "boot"
-    RECORD = "record"
-
-
 # Seconds, the longest that facts may take. Each request says how long its own may.
 FACTS_SECONDS = 600.0
 # Seconds, the longest that a job on a droplet may take.
 LONGEST_JOB = 86400.0
 # Seconds after which a job that is followed and writes nothing is reported to be alive.
 HEARTBEAT = 2.0
-
-# Seconds within which each verb ends, whatever happens. The wait for another call of the agent counts.
-DEADLINES: dict[Verb, float] = {
-    # Not longer than another call waits for the flock: a revert timer may come due meanwhile.
-    Verb.INSTALL_AGENT: 20.0,
-    Verb.FACTS: FACTS_SECONDS,
-    Verb.CLAIM: 60.0,
-    Verb.TOKEN: 10.0,
-    Verb.RECEIVE: 60.0,
-    Verb.START_JOB: 60.0,
-    Verb.FOLLOW_JOB: LONGEST_JOB,
-    Verb.END_JOB: 60.0,
-    Verb.STOP: 60.0,
-    Verb.JOB: LONGEST_JOB,
-    Verb.BUILD: LONGEST_JOB,
-    Verb.INSTALL: LONGEST_JOB,
-    Verb.LOAD: LONGEST_JOB,
-    Verb.ACTIVATE: LONGEST_JOB,
-    Verb.RESTORE: LONGEST_JOB,
-    Verb.MIGRATE: LONGEST_JOB,
-    Verb.RUN: LONGEST_JOB,
-    Verb.STATUS: 25.0,
-    Verb.PROBE: 65.0,
-    Verb.LEDGER: 10.0,
-    Verb.LOCK: 60.0,
-    Verb.RENEW: 30.0,
-    Verb.UNLOCK: 60.0,
-    Verb.SYNC: 180.0,
-    Verb.SWITCH: 60.0,
-    Verb.CONFIRM: 45.0,
-    Verb.ALIGN: 60.0,
-    Verb.REVERT: 45.0,
-    Verb.BOOT: 40.0,
-    Verb.RECORD: 30.0,
-}
 # Seconds after its deadline that the kernel ends a call that has not noticed it.
 ALARM_AFTER = 5.0
 
-# Verbs that change nothing and wait for nobody; they are run from memory and write nothing on the machine.
-READERS = frozenset({Verb.FACTS, Verb.TOKEN, Verb.FOLLOW_JOB, Verb.STATUS, Verb.PROBE, Verb.LEDGER})
-# The steps of a job: its unit limits their time. They are called by the verb ``job`` only.
-STEPS = frozenset({Verb.BUILD, Verb.INSTALL, Verb.LOAD, Verb.ACTIVATE, Verb.RESTORE, Verb.MIGRATE, Verb.RUN})
+
+class Kind(Enum):
+    """What a verb does to the machine."""
+
+    # It changes something, and holds the agent's flock meanwhile.
+    CHANGES = "changes"
+    # It changes nothing and waits for nobody; it is run from memory and writes nothing on the machine.
+    READS = "reads"
+    # It is the unit of a job, which has a lock of its own: no call may hold the flock for that long.
+    JOB = "job"
+    # It is a step of a job, and no call by itself; the unit limits its time.
+    STEP = "step"
+
+
+class Verb(Word):
+    """What the agent can be asked.
+
+    A line has the verb, the module of its function, which is called like the verb, the seconds within which
+    the verb ends, whatever happens, and its kind. The wait for another call of the agent counts.
+    """
+
+    _value_: str
+    module: str
+    deadline: float
+    kind: Kind
+
+    def __new__(
+        cls, word: str, module: str = "", deadline: float = LONGEST_JOB, kind: Kind = Kind.CHANGES
+    ) -> Verb:
+        """Make a verb from its line; ``Verb("status")``, which looks one up, has no more than the word."""
+        verb = str.__new__(cls, word)
+        verb._value_, verb.module, verb.deadline, verb.kind = word, module, deadline, kind
+        return verb
+
+    # Every machine. An installation takes no longer than another call waits for the flock: a revert timer may
+    # come due meanwhile.
+    INSTALL_AGENT = "install_agent", "agent.installation", 20.0
+    FACTS = "facts", "agent.facts.verb", FACTS_SECONDS, Kind.READS
+    # Droplets that run an app.
+    CLAIM = "claim", "agent.droplet.claims", 60.0
+    TOKEN = "token", "agent.droplet.claims", 10.0, Kind.READS
+    RECEIVE = "receive", "agent.droplet.receiving", 60.0
+    START_JOB = "start_job", "agent.droplet.jobs", 60.0
+    FOLLOW_JOB = "follow_job", "agent.droplet.following", LONGEST_JOB, Kind.READS
+    END_JOB = "end_job", "agent.droplet.jobs", 60.0
+    STOP = "stop", "agent.droplet.stopping", 60.0
+    JOB = "job", "agent.droplet.job", LONGEST_JOB, Kind.JOB
+    BUILD = "build", "agent.droplet.building", LONGEST_JOB, Kind.STEP
+    INSTALL = "install", "agent.droplet.installing", LONGEST_JOB, Kind.STEP
+    LOAD = "load", "agent.droplet.loading", LONGEST_JOB, Kind.STEP
+    SERVICES = "services", "agent.droplet.services", LONGEST_JOB, Kind.STEP
+    ACTIVATE = "activate", "agent.droplet.activation", LONGEST_JOB, Kind.STEP
+    RESTORE = "restore", "agent.droplet.restoring", LONGEST_JOB, Kind.STEP
+    MIGRATE = "migrate", "agent.droplet.migrating", LONGEST_JOB, Kind.STEP
+    PROCESSES = "processes", "agent.droplet.processes", LONGEST_JOB, Kind.STEP
+    RUN = "run", "agent.droplet.running", LONGEST_JOB, Kind.STEP
+    RUN_COMMAND = "run_command", "agent.droplet.run_command", LONGEST_JOB, Kind.STEP
+    # Proxies: verbs that only read.
+    STATUS = "status", "agent.proxy.reading", 25.0, Kind.READS
+    PROBE = "probe", "agent.proxy.reading", 65.0, Kind.READS
+    LEDGER = "ledger", "agent.proxy.reading", 10.0, Kind.READS
+    # Proxies: verbs that change something.
+    LOCK = "lock", "agent.proxy.locking", 60.0
+    RENEW = "renew", "agent.proxy.locking", 30.0
+    UNLOCK = "unlock", "agent.proxy.locking", 60.0
+    DELIVER_CERTIFICATES = "deliver_certificates", "agent.proxy.certificates", 120.0
+    SYNC = "sync", "agent.proxy.moving", 180.0
+    SWITCH = "switch", "agent.proxy.moving", 60.0
+    CONFIRM = "confirm", "agent.proxy.moving", 45.0
+    ALIGN = "align", "agent.proxy.moving", 60.0
+    REVERT = "revert", "agent.proxy.moving", 45.0
+    BOOT = "boot", "agent.proxy.moving", 40.0
+    RECORD = "record", "agent.proxy.locking", 30.0
+
+    def function(self) -> Callable[..., Json]:
+        """Return what does it; what a machine is not asked is not read."""
+        function: Callable[..., Json] = getattr(import_module(self.module), self.value)
+        return function
 
 
 class Code(Word):
@@ -146,6 +147,8 @@ class Code(Word):
     UNSUPPORTED = "unsupported"
     # HAProxy refuses the configuration.
     INVALID_CONFIG = "invalid_config"
+    # HAProxy does not take a certificate.
+    CERTIFICATE_REFUSED = "certificate_refused"
     # HAProxy did not load the configuration.
     RELOAD_FAILED = "reload_failed"
     # HAProxy does not run, or has no usable map.
@@ -182,7 +185,7 @@ class JobProgress(TypedDict):
 
 
 class Step(TypedDict):
-    """One step of a job: a verb of :data:`STEPS`, and its request."""
+    """One step of a job: a verb of the kind :attr:`Kind.STEP`, and its request."""
 
     verb: str
     request: dict[str, Any]
@@ -367,17 +370,6 @@ class AgentError(Exception):
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-class QuestionFields(TypedDict, total=False):
-    """How an app is asked: with which ``Host`` header, whether its client came by https.
-
-    ``statuses`` are those of a good answer; 200 to 299 if there are none.
-    """
-
-    host: str | None
-    https: bool | None
-    statuses: list[int] | None
 
 
 class DeadlineRecord(TypedDict):

@@ -10,7 +10,7 @@ import re
 import select
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -24,12 +24,17 @@ COMMAND_TIMEOUT = 30.0
 OUTPUT_LIMIT = 1 << 16
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file so that a reader, or a power cut, finds the old or the new one."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o600, group: int | None = None) -> None:
+    """Replace a file so that a reader, or a power cut, finds the old or the new one.
+
+    :param group: the id of the group that the file belongs to; the writer's own if it is None.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # One name for all: the flock keeps writers apart, and what a killed one left is overwritten.
     temporary = path.with_name(f".{path.name}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        if group is not None:
+            os.fchown(file.fileno(), -1, group)
         os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()
@@ -188,6 +193,33 @@ class CallDeadline:
                 process.kill()
                 raise
         return process.returncode, output.decode(errors="replace").strip()
+
+
+def output_of(
+    command: Sequence[str], seconds: float, variables: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run a program to its end, and return its exit status and what it wrote.
+
+    One that is not there, or does not end, has failed, and the text says so.
+
+    :param seconds: after which it is killed.
+    :param variables: further variables of its environment.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            env={**os.environ, **(variables or {})},
+            check=False,
+        )
+    except FileNotFoundError:
+        return 127, f"{command[0]} is not installed"
+    except subprocess.TimeoutExpired:
+        return 124, f"{command[0]} did not end within {seconds:.0f} s"
+    return done.returncode, done.stdout.decode(errors="replace")
 
 
 def parts_of(stream: IO[bytes] | None, until: float) -> Iterator[bytes]:

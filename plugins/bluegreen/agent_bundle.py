@@ -20,7 +20,7 @@ from agent.protocol import Verb
 AGENT_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "agent"
 # The earliest date that a zip can hold: what is packed says the contents, not when it was made.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
-_SUFFIXES = (".py", ".pl", ".psgi", ".service", ".sh", ".json")
+_SUFFIXES = (".py", ".pl", ".psgi", ".service", ".conf", ".sh", ".json")
 _MAIN = "__main__.py"
 # Sent beside the zip, not in it.
 _FROM_MEMORY = "from_memory.py"

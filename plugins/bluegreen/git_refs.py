@@ -26,6 +26,8 @@ HEADS, TAGS = "refs/heads/", "refs/tags/"
 
 _REVISION = re.compile(r"[0-9a-fA-F]{40}")
 _SHORT_REVISION = re.compile(r"[0-9a-fA-F]{7,39}")
+# What `git describe` prints of a commit after a tag.
+_DESCRIBED = re.compile(r".*-\d+-g([0-9a-f]{7,40})")
 _REMOTE = ("refs/remotes/origin/", "remotes/origin/", "origin/")
 
 
@@ -59,7 +61,8 @@ def check_ref(ref: object) -> str:
 def meaning_of(ref: str) -> Meaning:
     """Return the possible meanings of a ref, judged by its spelling alone.
 
-    CI systems hand over ``refs/heads/main``, ``origin/main``, ``HEAD`` and commit ids in capitals.
+    CI systems hand over ``refs/heads/main``, ``origin/main``, ``HEAD``, commit ids in capitals, and what
+    ``git describe`` prints.
 
     :raises RefError: if the ref is malformed, or names neither a branch nor a tag.
     """
@@ -70,7 +73,8 @@ def meaning_of(ref: str) -> Meaning:
         return Meaning(commit=ref.lower())
     if ref.startswith((HEADS, TAGS)):
         return Meaning(names=(ref,))
-    commit = ref.lower() if _SHORT_REVISION.fullmatch(ref) else ""
+    described = _DESCRIBED.fullmatch(ref)
+    commit = ref.lower() if _SHORT_REVISION.fullmatch(ref) else described[1] if described else ""
     otherwise = tuple(HEADS + ref.removeprefix(start) for start in _REMOTE if ref.startswith(start))
     if ref.startswith("refs/"):
         if not otherwise:

@@ -43,13 +43,8 @@ VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
 # An Airflow connection's id.
 CONNECTION_ID = r"[A-Za-z0-9_.-]+"
 
-# The user of HAProxy's statistics page.
-STATS_USER = r"[A-Za-z0-9._-]{1,64}"
-
-# A password, and the preview key, which also stands in an HTTP header.
-_PRINTABLE = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]"
-PRINTABLE = rf"{_PRINTABLE}{{1,128}}"
-PREVIEW_KEY = rf"{_PRINTABLE}{{16,128}}"
+# The preview key, which stands in HAProxy's configuration and in an HTTP header.
+PREVIEW_KEY = r"[A-Za-z0-9!%&()*+,./:;<=>?@\[\]^_`{|}~-]{16,128}"
 
 
 def whole(pattern: str) -> str:

@@ -12,8 +12,10 @@ import uuid
 from collections.abc import Iterable
 
 from sandbox.api.catalog import IMAGES, REGIONS, SIZES
+from sandbox.api.domain_records import DEFAULT_TTL, Domain, DomainRecord
 from sandbox.api.edge_records import LoadBalancer, ReservedIp
 from sandbox.api.errors import forbidden, invalid, not_found
+from sandbox.api.firewall_records import CloudFirewall
 from sandbox.api.records import Action, Droplet, Json, Key, Vpc
 
 DROPLET_LIMIT = 100
@@ -26,9 +28,12 @@ class Account:
     """The state behind the API.
 
     :param private_network: range of the default VPCs.
+    :param name_server: the name, or here the address, of the server that answers for all domains.
     """
 
-    def __init__(self, private_network: str = "198.19.0.0/24") -> None:
+    def __init__(
+        self, private_network: str = "198.19.0.0/24", name_server: str = "ns1.digitalocean.com"
+    ) -> None:
         self.uuid = str(uuid.uuid4())
         self.keys: dict[int, Key] = {}
         self.droplets: dict[int, Droplet] = {}
@@ -37,7 +42,10 @@ class Account:
         self.vpcs: dict[str, Vpc] = {}
         self.load_balancers: dict[str, LoadBalancer] = {}
         self.reserved_ips: dict[str, ReservedIp] = {}
+        self.firewalls: dict[str, CloudFirewall] = {}
+        self.domains: dict[str, Domain] = {}
         self._private_network = private_network
+        self._name_server = name_server
         self._ids = itertools.count(400_000_001)
         self._phantoms = itertools.count()
         for region in REGIONS:
@@ -131,9 +139,16 @@ class Account:
         """Return the default VPC of a region."""
         return next(vpc for vpc in self.vpcs.values() if vpc.region == region and vpc.default)
 
-    def members(self, vpc: str) -> list[Droplet]:
-        """Return the droplets in a VPC."""
-        return [droplet for droplet in self.droplets.values() if droplet.vpc_uuid == vpc]
+    def make_default(self, vpc: Vpc) -> None:
+        """Let a VPC be its region's default instead of another."""
+        self.default_vpc(vpc.region).default = False
+        vpc.default = True
+
+    def members(self, vpc: str) -> dict[str, Droplet | LoadBalancer]:
+        """Return what is in a VPC, by its uniform resource name."""
+        droplets = {f"do:droplet:{one.id}": one for one in self.droplets.values() if one.vpc_uuid == vpc}
+        balancers = self.load_balancers.values()
+        return {**droplets, **{f"do:loadbalancer:{one.id}": one for one in balancers if one.vpc_uuid == vpc}}
 
     def delete_vpc(self, identifier: str) -> None:
         """Remove a VPC that is empty and nobody's default."""
@@ -188,6 +203,22 @@ class Account:
     def ip_actions_of(self, reserved: ReservedIp) -> list[Action]:
         """Return a reserved IP's actions, the latest first."""
         return self.actions_of(int(ipaddress.IPv4Address(reserved.ip)))
+
+    # Domains
+
+    def add_domain(self, name: str) -> Domain:
+        """Add a domain, which has its name server from the beginning."""
+        self.domains[name] = domain = Domain(name)
+        self.add_record(domain, "NS", "@", f"{self._name_server}.")
+        return domain
+
+    def add_record(
+        self, domain: Domain, kind: str, name: str, data: str, ttl: int = DEFAULT_TTL
+    ) -> DomainRecord:
+        """Add a record to a domain; several may be equal."""
+        record = DomainRecord(self.next_id(), kind, name, data, ttl)
+        domain.records[record.id] = record
+        return record
 
     # Droplets that are not there
 

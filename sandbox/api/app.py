@@ -9,9 +9,9 @@ import uuid
 
 from aiohttp import web
 
-from sandbox.api import droplet_routes, edge_routes, routes
+from sandbox.api import domain_routes, droplet_routes, edge_routes, firewall_routes, routes
 from sandbox.api.account import Account
-from sandbox.api.context import ACCOUNT, EDGE, FAULTS, LIMITS, OPERATIONS, TOKEN
+from sandbox.api.context import ACCOUNT, EDGE, FAULTS, LIMITS, OPERATIONS, PERIMETER, TOKEN
 from sandbox.api.edge import Edge
 from sandbox.api.edge_operations import EdgeOperations
 from sandbox.api.errors import ApiError, not_found, unauthorized
@@ -19,6 +19,7 @@ from sandbox.api.faults import Faults, Handler
 from sandbox.api.hypervisor import Hypervisor
 from sandbox.api.limits import Limits
 from sandbox.api.operations import Operations
+from sandbox.api.perimeter import Perimeter
 from sandbox.errors import SandboxError
 
 log = logging.getLogger(__name__)
@@ -39,10 +40,12 @@ def make_app(
     app[ACCOUNT] = account
     app[FAULTS] = faults
     app[LIMITS] = Limits()
-    app[OPERATIONS] = Operations(account, hypervisor)
-    app[EDGE] = operations = EdgeOperations(account, edge)
+    app[PERIMETER] = perimeter = Perimeter(account, hypervisor)
+    app[OPERATIONS] = Operations(account, hypervisor, perimeter)
+    app[EDGE] = operations = EdgeOperations(account, edge, perimeter)
     app.on_cleanup.append(lambda _: operations.close())
-    for route in (*routes.ROUTES, *droplet_routes.ROUTES, *edge_routes.ROUTES):
+    resources = (routes, droplet_routes, edge_routes, firewall_routes, domain_routes)
+    for route in (route for resource in resources for route in resource.ROUTES):
         # Not add_routes(), which would allow HEAD too.
         app.router.add_route(route.method, route.path, route.handler)
     return app
@@ -67,7 +70,11 @@ async def _answer(request: web.Request, handler: Handler, checks: list[object]) 
     try:
         for check in checks:
             check(request)  # type: ignore[operator]
-        return await handler(request)
+        response = await handler(request)
+        if request.method != "GET" and request.path.startswith("/v2"):
+            # Tags, droplets and load balancers change who may connect, not only firewalls.
+            await request.app[PERIMETER].refresh()
+        return response
     except ApiError as error:
         return _error(error)
     except SandboxError as error:

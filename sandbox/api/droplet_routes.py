@@ -104,11 +104,6 @@ async def list_snapshots(request: web.Request) -> web.Response:
     return web.json_response(page_of(request, "snapshots", []))
 
 
-async def list_droplet_firewalls(request: web.Request) -> web.Response:
-    _droplet(request)
-    return web.json_response(page_of(request, "firewalls", []))
-
-
 async def list_neighbors(request: web.Request) -> web.Response:
     _droplet(request)
     return web.json_response({"droplets": []})
@@ -125,6 +120,5 @@ ROUTES = [
     web.route("POST", "/v2/droplets/{droplet}/actions", act_on_droplet),
     web.route("GET", "/v2/droplets/{droplet}/actions/{action}", show_droplet_action),
     web.route("GET", "/v2/droplets/{droplet}/snapshots", list_snapshots),
-    web.route("GET", "/v2/droplets/{droplet}/firewalls", list_droplet_firewalls),
     web.route("GET", "/v2/droplets/{droplet}/neighbors", list_neighbors),
 ]

@@ -11,6 +11,7 @@ from sandbox.api.account import Account
 from sandbox.api.edge import Edge
 from sandbox.api.edge_records import LoadBalancer, ReservedIp
 from sandbox.api.errors import invalid
+from sandbox.api.perimeter import Perimeter
 from sandbox.api.records import Action, Droplet
 from sandbox.errors import SandboxError
 
@@ -24,11 +25,13 @@ class EdgeOperations:
 
     :param account: the records.
     :param edge: the real thing.
+    :param perimeter: what has to let it through.
     """
 
-    def __init__(self, account: Account, edge: Edge) -> None:
+    def __init__(self, account: Account, edge: Edge, perimeter: Perimeter) -> None:
         self.account = account
         self.edge = edge
+        self.perimeter = perimeter
         self._tasks: set[asyncio.Task[None]] = set()
 
     def serve(self, balancer: LoadBalancer) -> None:
@@ -91,6 +94,7 @@ class EdgeOperations:
             return
         # An address may be shown before the load balancer is ready; its status shows that it is not.
         balancer.ip = address
+        await self.perimeter.refresh()
         done: object = None
         reported = ""
         while balancer.id in self.account.load_balancers:

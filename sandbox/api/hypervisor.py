@@ -34,6 +34,33 @@ class Addresses:
     gateway: str
 
 
+@dataclass(frozen=True)
+class Let:
+    """Packets of a protocol that pass between a machine and others.
+
+    :param ports: of the machine, or of the others for packets that it sends: one, a range, or ``0`` for all.
+    :param addresses: of the others: IPv4 addresses and networks.
+    """
+
+    protocol: str
+    ports: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What passes to and from a machine.
+
+    :param inbound: what passes besides the answers to what has passed; ``None`` if everything does.
+    :param outbound: likewise.
+    :param dropped: sources and destinations of what does not pass in any case: between two private networks.
+    """
+
+    inbound: tuple[Let, ...] | None
+    outbound: tuple[Let, ...] | None
+    dropped: tuple[tuple[str, str], ...] = ()
+
+
 class Hypervisor(Protocol):
     """Runs machines, known by the ids of their droplets. Its methods block.
 
@@ -45,6 +72,9 @@ class Hypervisor(Protocol):
 
     def reserve(self, droplet: int) -> Addresses:
         """Choose the addresses of a machine; quick."""
+
+    def filter(self, droplet: int, wanted: Filter | None) -> None:
+        """Let only this pass to and from a machine, made or not yet; everything if it is ``None``."""
 
     def create(self, droplet: int, order: Order) -> None:
         """Make the machine and start it."""

@@ -12,6 +12,7 @@ from sandbox.api.catalog import suite
 from sandbox.api.droplet_request import DropletRequest
 from sandbox.api.errors import invalid
 from sandbox.api.hypervisor import Hypervisor, Order
+from sandbox.api.perimeter import Perimeter
 from sandbox.api.records import Action, Droplet
 from sandbox.errors import SandboxError
 
@@ -24,11 +25,13 @@ class Operations:
 
     :param account: the records.
     :param hypervisor: the machines.
+    :param perimeter: their firewalls.
     """
 
-    def __init__(self, account: Account, hypervisor: Hypervisor) -> None:
+    def __init__(self, account: Account, hypervisor: Hypervisor, perimeter: Perimeter) -> None:
         self.account = account
         self.hypervisor = hypervisor
+        self.perimeter = perimeter
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         hypervisor.stopped = lambda droplet: self._call_soon(droplet)
@@ -89,6 +92,8 @@ class Operations:
             addresses = await asyncio.to_thread(self.hypervisor.reserve, droplet.id)
             droplet.public_address, droplet.private_address = addresses.public, addresses.private
             droplet.gateway = addresses.gateway
+            # It never runs without its firewall, and others may let it in from now on.
+            await self.perimeter.refresh()
             await asyncio.to_thread(self.hypervisor.create, droplet.id, order)
         except SandboxError as error:
             log.error("droplet %s: %s", droplet.name, error)

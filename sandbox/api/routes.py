@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from aiohttp import web
 
-from sandbox.api import catalog
+from sandbox.api import catalog, vpc_request
 from sandbox.api.account import Account
-from sandbox.api.catalog import REGIONS
 from sandbox.api.context import ACCOUNT
 from sandbox.api.errors import invalid, not_found
 from sandbox.api.records import Droplet, Json
@@ -139,19 +136,8 @@ async def list_vpcs(request: web.Request) -> web.Response:
 
 
 async def create_vpc(request: web.Request) -> web.Response:
-    body = await body_of(request)
-    name, region = field_of(body, "name", str), field_of(body, "region", str)
-    if region not in REGIONS:
-        raise invalid("Region is invalid")
-    if any(vpc.name == name for vpc in _account(request).vpcs.values()):
-        raise invalid("This VPC name is already in use.")
-    ip_range = field_of(body, "ip_range", str, "")
-    try:
-        ipaddress.IPv4Network(ip_range or "198.19.0.0/24")
-    except ValueError:
-        raise invalid("ip_range is not a valid CIDR") from None
-    vpc = _account(request).add_vpc(name, region, ip_range, field_of(body, "description", str, ""))
-    return web.json_response({"vpc": vpc.show()}, status=201)
+    wanted = vpc_request.read(await body_of(request), _account(request))
+    return web.json_response({"vpc": _account(request).add_vpc(**wanted).show()}, status=201)
 
 
 async def show_vpc(request: web.Request) -> web.Response:
@@ -159,10 +145,13 @@ async def show_vpc(request: web.Request) -> web.Response:
 
 
 async def update_vpc(request: web.Request) -> web.Response:
-    vpc = _account(request).vpc(request.match_info["vpc"])
+    vpc, account = _account(request).vpc(request.match_info["vpc"]), _account(request)
     body = await body_of(request)
-    vpc.name = field_of(body, "name", str, None if request.method == "PUT" else vpc.name)
-    vpc.description = field_of(body, "description", str, vpc.description)
+    name = vpc_request.name_of(body, account, vpc) if request.method == "PUT" or "name" in body else vpc.name
+    description = vpc_request.description_of(body, vpc.description)
+    if field_of(body, "default", bool, False):
+        account.make_default(vpc)
+    vpc.name, vpc.description = name, description
     return web.json_response({"vpc": vpc.show()})
 
 
@@ -173,11 +162,11 @@ async def delete_vpc(request: web.Request) -> web.Response:
 
 async def list_vpc_members(request: web.Request) -> web.Response:
     vpc = _account(request).vpc(request.match_info["vpc"])
-    kind = request.query.get("resource_type", "droplet")
+    kind = request.query.get("resource_type")
     members = [
-        {"name": droplet.name, "urn": f"do:droplet:{droplet.id}", "created_at": droplet.created_at}
-        for droplet in _account(request).members(vpc.id)
-        if kind == "droplet"
+        {"name": one.name, "urn": urn, "created_at": one.created_at}
+        for urn, one in _account(request).members(vpc.id).items()
+        if kind is None or urn.split(":")[1] == kind
     ]
     return web.json_response(page_of(request, "members", members))
 
@@ -192,10 +181,6 @@ async def show_action(request: web.Request) -> web.Response:
     if action is None:
         raise not_found()
     return web.json_response({"action": action.show()})
-
-
-async def list_firewalls(request: web.Request) -> web.Response:
-    return web.json_response(page_of(request, "firewalls", []))
 
 
 ROUTES = [
@@ -224,5 +209,4 @@ ROUTES = [
     web.route("GET", "/v2/vpcs/{vpc}/members", list_vpc_members),
     web.route("GET", "/v2/actions", list_actions),
     web.route("GET", "/v2/actions/{action}", show_action),
-    web.route("GET", "/v2/firewalls", list_firewalls),
 ]

@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.__main__ import MODULES
-from agent.droplet import job
-from agent.protocol import DEADLINES, READERS, Code, Verb
+from agent.protocol import Code, Kind, Verb
 from scripts.reference.markdown import escaped
 
 PROTOCOL = "include/agent/protocol.py"
@@ -28,19 +26,22 @@ HAProxy or systemd does meanwhile, each wait takes what is left of it. Every sta
 rename, so a killed call leaves the state before or after a step, never half of one. Verbs that only
 read are run from memory, and write nothing on the machine.
 
-`build`, `install`, `load`, `activate`, `migrate` and `run` are the steps of a job, in its systemd unit;
-`start_job` is how they are asked for.
+The steps of a job are done in its systemd unit; `start_job` is how they are asked for: STEPS.
 """
 
 
 def page(root: Path) -> str:
     """Return the page as Markdown."""
     described = {verb: _docstring(root, verb) for verb in Verb}
-    parts = [HEAD, "## Verbs\n\n| verb | changes something | seconds | meaning |\n| --- | --- | --- | --- |"]
+    steps = ", ".join(f"`{verb}`" for verb in Verb if verb.kind is Kind.STEP)
+    parts = [
+        HEAD.replace("STEPS", steps),
+        "## Verbs\n\n| verb | changes something | seconds | meaning |\n| --- | --- | --- | --- |",
+    ]
     for verb, text in described.items():
-        changes = "no" if verb in READERS else "yes"
+        changes = "no" if verb.kind is Kind.READS else "yes"
         meaning = escaped(" ".join(text.partition("\n\n")[0].split()))
-        parts.append(f"| [`{verb}`](#{verb}) | {changes} | {DEADLINES[verb]:g} | {meaning} |")
+        parts.append(f"| [`{verb}`](#{verb}) | {changes} | {verb.deadline:g} | {meaning} |")
     parts.append("\n## Codes\n\n| code | meaning |\n| --- | --- |")
     parts += [f"| `{code}` | {escaped(meaning)} |" for code, meaning in codes(root).items()]
     parts.append("\n## Requests and answers")
@@ -67,7 +68,7 @@ def _docstring(root: Path, verb: Verb) -> str:
 
     :raises ValueError: if there is none.
     """
-    path = root / "include" / f"{(MODULES | job.MODULES)[verb].replace('.', '/')}.py"
+    path = root / "include" / f"{verb.module.replace('.', '/')}.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if (
             isinstance(node, ast.FunctionDef)

@@ -1,4 +1,4 @@
-"""The page of all settings: the models' types, defaults and bounds, and the reference file's comments."""
+"""The page of all settings: the models' types, defaults and bounds, and what stands below each field."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 
 from bluegreen.settings.app import App
 from scripts.reference.markdown import escaped
+from scripts.reference.models import LEFT_OUT, keys_of
 
 REFERENCE = "include/apps/my_perl_app.yaml.example"
-# Set by the file's name.
-LEFT_OUT = ("id",)
 
 HEAD = """\
 # Settings
@@ -23,14 +22,9 @@ Each app has one YAML file, `include/apps/<app>.yaml`, which is validated when A
 error names the file, the key, what was found and what is allowed. Unknown keys are refused. A change counts
 from the next deploy on.
 
-This page is made from the models in `plugins/bluegreen/settings/` and the comments of the
-[reference file](#the-reference-file).
+This page and the [reference file](#the-reference-file) are made from the models in
+`plugins/bluegreen/settings/`.
 """
-
-KEY = re.compile(r"(?P<indent> *)(?P<commented># )?(?P<key>[a-z_][a-z0-9_]*):(?: .*)?")
-# In a section's comment, above the keys of its lists' entries.
-ENTRIES = "# An entry has these keys:"
-ENTRY_KEY = re.compile(r" *#   (?P<key>[a-z_.]+): (?P<text>.*)")
 
 Schema = Mapping[str, Any]
 
@@ -52,7 +46,8 @@ class Setting:
 def walk() -> Iterator[Setting]:
     """Return every section and every setting, in the order of the models; keys are dotted.
 
-    The keys of a list's entries follow the list, for example ``hooks.before_deploy[].command``.
+    The keys of the entries of a list, or of a mapping, follow it: ``hooks.before_deploy[].command``,
+    ``services.*.address``.
     """
     root = App.model_json_schema()
     yield from _walk(root, "", root.get("$defs", {}))
@@ -66,75 +61,35 @@ def _walk(schema: Schema, prefix: str, definitions: Schema) -> Iterator[Setting]
         yield Setting(key, resolved, name in schema.get("required", ()))
         if "properties" in resolved:
             yield from _walk(resolved, f"{key}.", definitions)
-        entry = _resolved(resolved.get("items", {}), definitions)
-        if "properties" in entry:
-            yield from _walk(entry, f"{key}[].", definitions)
+        for mark, found_entry in _entries(resolved):
+            entry = _resolved(found_entry, definitions)
+            if "properties" in entry:
+                yield from _walk(entry, f"{key}{mark}.", definitions)
+
+
+def _entries(schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """Return the mark and the schema of the entries of a list, or of a mapping whose keys are names."""
+    if "items" in schema:
+        yield "[]", schema["items"]
+    for entry in schema.get("patternProperties", {}).values():
+        yield ".*", entry
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
     """Return a schema with the definition that it refers to; what it says itself counts more."""
-    if "$ref" in schema:
-        return {**definitions[schema["$ref"].rpartition("/")[2]], **schema}
+    # A section that may be missing is one of two kinds: itself, or null.
+    for one in [schema, *schema.get("anyOf", ())]:
+        if "$ref" in one:
+            return {**definitions[one["$ref"].rpartition("/")[2]], **schema}
     return schema
 
 
-def meanings(text: str) -> dict[str, str]:
-    """Return what the reference file's comments say about each key, by dotted key.
-
-    A key without a comment shares that of the key before it.
-    """
-    found: dict[str, str] = {}
-    known = {setting.key for setting in walk()}
-    comment: list[str] = []
-    section: list[str] = []
-    before = ""
-    for line in text.splitlines():
-        key = _key_of(line, section, known)
-        if key is None:
-            comment = [*comment, line] if line.lstrip().startswith("#") else []
-            continue
-        found[key] = _paragraph(comment) or before
-        for name, meaning in _entry_keys(comment).items():
-            found |= {
-                one: escaped(f"{meaning[0].upper()}{meaning[1:]}")
-                for one in known
-                if one.startswith((f"{key}.", f"{key}[].")) and one.endswith(f"[].{name}")
-            }
-        before, comment = found[key], []
-    return found
-
-
-def _key_of(line: str, section: list[str], known: set[str]) -> str | None:
-    match = KEY.fullmatch(line)
-    if match is None:
-        return None
-    del section[len(match["indent"]) // 2 :]
-    key = ".".join([*section, match["key"]])
-    if key not in known:
-        return None
-    if not match["commented"]:
-        section.append(match["key"])
-    return key
-
-
-def _entry_keys(comment: list[str]) -> dict[str, str]:
-    """Return what a section's comment says about the keys of its lists' entries."""
-    return {match["key"]: match["text"] for line in _after(comment) if (match := ENTRY_KEY.fullmatch(line))}
-
-
-def _after(comment: list[str]) -> list[str]:
-    lines = [line.strip() for line in comment]
-    return comment[lines.index(ENTRIES) :] if ENTRIES in lines else []
-
-
-def _paragraph(comment: list[str]) -> str:
-    """Join a comment's lines; a line that is indented is an example, and is left as it is."""
-    parts: list[str] = []
-    for line in comment[: len(comment) - len(_after(comment))]:
-        text = line.lstrip().removeprefix("#").removeprefix(" ")
-        parts.append(
-            f"\n\n```yaml\n{text.strip()}\n```\n\n" if text.startswith("  ") else f"{escaped(text)} "
-        )
+def _paragraphs(text: str) -> str:
+    """Return a setting's documentation as Markdown; a line that is indented is an example."""
+    parts = [
+        f"\n\n```yaml\n{line.strip()}\n```\n\n" if line.startswith(" ") else f"{escaped(line)} "
+        for line in text.splitlines()
+    ]
     return "".join(parts).strip()
 
 
@@ -176,31 +131,24 @@ def _bounds(schema: Schema) -> str:
     return "".join(f", {one}" for one in said)
 
 
-def reference(root: Path) -> str:
-    """Return the reference file's text."""
-    return (root / REFERENCE).read_text(encoding="utf-8")
-
-
 def page(root: Path) -> str:
     """Return the page as Markdown.
 
-    :raises ValueError: if the reference file says nothing about a setting.
+    :raises ValueError: naming a setting that its model does not explain.
     """
-    text = reference(root)
-    definitions, meaning = App.model_json_schema().get("$defs", {}), meanings(text)
+    definitions, meaning = App.model_json_schema().get("$defs", {}), dict(keys_of(App))
     parts, shown = [HEAD], set()
     for setting in walk():
-        if not meaning.get(setting.key):
-            raise ValueError(f"{REFERENCE} has no comment on {setting.key}")
-        # The lists of a section have entries of one kind.
-        key = re.sub(r"(?<=\.)[a-z_]+\[\]", "*[]", setting.key)
+        # The lists of hooks have entries of one kind.
+        key = re.sub(r"(?<=^hooks\.)[a-z_]+\[\]", "*[]", setting.key)
         if key in shown:
             continue
         shown.add(key)
         parts.append(f"{'###' if '.' in key else '##'} `{key}`\n")
         if not setting.is_section:
             parts.append(f"*{_kind(setting.schema, definitions)}*; {_default(setting)}\n")
-        parts.append(f"{meaning[setting.key]}\n")
+        parts.append(f"{_paragraphs(meaning[setting.key])}\n")
+    text = (root / REFERENCE).read_text(encoding="utf-8")
     parts.append(f"## The reference file\n\n`{REFERENCE}`\n\n```yaml\n{text}```\n")
     return "\n".join(parts)
 

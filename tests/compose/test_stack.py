@@ -74,6 +74,15 @@ def test_four_containers_run_in_little_memory(stack: Compose, figures: dict[str,
     assert taken["all"] < IDLE_MEBIBYTES
 
 
+def test_only_what_runs_tasks_has_the_way_to_the_droplets(stack: Compose) -> None:
+    shared = {"fernet_key", "jwt_secret", "api_secret_key", "database_url", "broker_url"}
+    for service in ("apiserver", "dag-processor", "scheduler"):
+        secrets = set(stack.run("exec", "-T", service, "ls", "/run/secrets").stdout.split())
+        assert secrets == shared | ({"ssh_key"} if service == "scheduler" else set()), service
+        known = stack.run("exec", "-T", service, "ls", "/home/airflow/.ssh/known_hosts", check=False)
+        assert (known.returncode == 0) is (service == "scheduler"), service
+
+
 def test_what_does_not_fit_together_is_refused_by_init(stack: Compose) -> None:
     stack.set(EXECUTOR="CeleryExecutor")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from sandbox.api.hypervisor import Addresses, Order
+from sandbox.api.hypervisor import Addresses, Filter, Order
 from sandbox.errors import SandboxError
 
 
@@ -22,6 +22,7 @@ class FakeMachines:
         self.done: list[tuple[str, int]] = []
         self.orders: dict[int, Order] = {}
         self.broken = False
+        self.filters: dict[int, Filter | None] = {}
         self.hold = threading.Event()
         self.hold.set()
 
@@ -29,6 +30,9 @@ class FakeMachines:
         self.hold.wait(10)
         host = droplet % 200 + 10
         return Addresses(f"198.18.1.{host}", f"198.19.1.{host}", "198.18.1.1")
+
+    def filter(self, droplet: int, wanted: Filter | None) -> None:
+        self.filters[droplet] = wanted
 
     def create(self, droplet: int, order: Order) -> None:
         if self.broken:

@@ -13,6 +13,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet, public_addresses
 from bluegreen.hooks.digitalocean import DigitalOceanError, DigitalOceanHook
 from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.hooks.vpc import VpcHook
 from bluegreen.settings.fleet import Tags
 from tests.contract.conftest import TOKEN, Api
 from tests.contract.description import Contract
@@ -187,7 +188,7 @@ def test_keys_and_networks_that_are_not_as_described_are_one_line(
     with pytest.raises(DigitalOceanError):
         hook.ssh_key_ids(["one"])
     with pytest.raises(DigitalOceanError):
-        hook.vpc_uuid("one", "nyc3")
+        VpcHook("digitalocean").vpcs()
 
 
 @pytest.mark.parametrize(
@@ -290,16 +291,6 @@ def test_a_missing_ssh_key_is_named_with_those_that_are_there(
         hook.ssh_key_ids(["one", "nobody"])
 
 
-def test_the_default_network_of_the_region_is_used_unless_one_is_named(
-    api: Api, hook: DigitalOceanHook
-) -> None:
-    named = api.account.add_vpc("production", "nyc3", "10.9.0.0/24")
-    assert hook.vpc_uuid("production", "nyc3") == named.id
-    assert hook.vpc_uuid(None, "nyc3") == api.account.default_vpc("nyc3").id
-    with pytest.raises(DigitalOceanError, match=r"no VPC production in region ams3; there are: "):
-        hook.vpc_uuid("production", "ams3")
-
-
 def test_a_connection_without_a_token_is_said_to_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_DIGITALOCEAN", json.dumps({"conn_type": "http"}))
     with pytest.raises(BlueGreenError, match="connection 'digitalocean' has no password"):
@@ -315,8 +306,8 @@ def test_what_the_hook_sends_and_gets_fits_digitalocean_s_description(
 ) -> None:
     monkeypatch.setattr(DigitalOceanHook, "client", api.client(per_retry_policies=[contract]))
     key = api.account.add_key("one", public_keys[0])
-    vpc = hook.vpc_uuid(None, "nyc3")
+    vpc = api.account.default_vpc("nyc3").id
     ids = hook.ssh_key_ids([key.name])
     hook.create_droplet(request_for("web-1", ssh_keys=ids, vpc_uuid=vpc, user_data="#cloud-config\n"))
     hook.droplets(TAG)
-    assert contract.checked.total() == 4
+    assert contract.checked.total() == 3

@@ -84,7 +84,10 @@ def provision(
 
     def run(kind: str, *, certificate: str | None = None) -> dict[str, str]:
         settings["fleet"] |= {"entry_point": kind, "tags": {"app": "app:shop"}}
-        settings["traffic"]["certificate"] = certificate
+        settings["traffic"]["tls"] = certificate and {
+            "certificates": [{"path": certificate}],
+            "redirect": False,
+        }
         settings["timeouts"] = {"boot": 10}
         (tmp_path / f"{APP}.yaml").write_text(yaml.safe_dump(settings))
         task = EntryPointOperator(task_id="entry_point", app_id=APP)

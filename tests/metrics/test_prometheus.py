@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from bluegreen.checks.finding import warning
-from bluegreen.operators.support.metrics import Watched, findings_of, locked
+from bluegreen.operators.support.metrics import Watched, findings_of, locked, processes
 from bluegreen.settings.app_file import load_app
 
 METRICS = Path(__file__).resolve().parents[2] / "hosting" / "metrics"
@@ -88,6 +88,9 @@ def test_the_figures_become_what_the_alarms_ask_for(exporter: tuple[int, str]) -
         **Watched("deploy", APP).at_end(1_795_000_001, {"outcome": "live and confirmed", "record": RECORD}),
         **locked(APP, since=0),
         **findings_of(APP, [warning("blue-1", "is slow", "look")]),
+        **processes(APP, well=False),
+        f"bluegreen.certificate.ends.{APP}.www_com": 1_800_000_000,
+        f"bluegreen.certificate.late.{APP}.www_com": 1_798_000_000,
     }
     sent = [f"airflow.{name}:{value}|g" for name, value in figures.items()]
     sent += [f"airflow.dagrun.duration.failed.bluegreen_deploy__{APP}:1500.5|ms"]
@@ -100,9 +103,12 @@ def test_the_figures_become_what_the_alarms_ask_for(exporter: tuple[int, str]) -
     assert sorted(lines) == [
         f'airflow_dagrun_duration_seconds_sum{{dag_id="bluegreen_deploy__{APP}",state="failed"}} 1.5005',
         "airflow_scheduler_heartbeat 1",
+        f'bluegreen_certificate_ends_timestamp_seconds{{app="{APP}",certificate="www_com"}} 1.8e+09',
+        f'bluegreen_certificate_late_timestamp_seconds{{app="{APP}",certificate="www_com"}} 1.798e+09',
         f"bluegreen_dry_run_errors{app} 0",
         f"bluegreen_dry_run_warnings{app} 1",
         f"bluegreen_lock_since_timestamp_seconds{app} 0",
+        f"bluegreen_processes_unsettled{app} 1",
         f'bluegreen_run_due_timestamp_seconds{{app="{APP}",kind="deploy"}} 0',
         f'bluegreen_run_due_timestamp_seconds{{app="{APP}",kind="dry_run"}} 1.7950009e+09',
         f'bluegreen_run_ended_timestamp_seconds{{app="{APP}",kind="deploy",outcome="live_and_confirmed"}} '

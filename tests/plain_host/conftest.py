@@ -23,7 +23,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox that is up."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("the sandbox's machines need Linux and root")
-    with Sandbox.up(tmp_path_factory.mktemp("sandbox")) as box:
+    with Sandbox.up(tmp_path_factory.mktemp("sandbox"), tied=True) as box:
         yield box
 
 

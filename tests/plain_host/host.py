@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from demo.airflow_settings import ROOT
 from demo.client import AirflowClient
 from demo.environment import APP, DemoEnvironment
@@ -106,8 +108,9 @@ class PlainHost:
             file.touch(mode=0o600)
             file.write_text(self.read(f"{CONFIG}/{path}"))
         environment.prepare()
-        app = environment.directory / "apps" / f"{APP}.yaml"
-        self.write(f"{CONFIG}/apps/{APP}.yaml", app.read_text())
+        settings = yaml.safe_load((environment.directory / "apps" / f"{APP}.yaml").read_text())
+        settings["fleet"]["ssh_from"] = [f"{self.machine.address}/32"]
+        self.write(f"{CONFIG}/apps/{APP}.yaml", yaml.safe_dump(settings, sort_keys=False))
         self.write(f"{CONFIG}/sandbox-ca.pem", Path(environment.sandbox.ca_file).read_text())
 
     def client(self, url: str) -> AirflowClient:

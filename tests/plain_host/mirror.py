@@ -83,7 +83,8 @@ def _fetch_wheels(directory: Path) -> None:
     asked = ["chroot", str(image.ensure("bookworm")), "python3", "--version"]
     version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[1]
     machine = {"python_full_version": version, "python_version": version.rpartition(".")[0]}
-    lines = [line for line in REQUIREMENTS.read_text().splitlines() if line[:1].isalnum()]
+    # The server compares hashes itself; a line with a requirement goes on with them.
+    lines = [line.rstrip(" \\") for line in REQUIREMENTS.read_text().splitlines() if line[:1].isalnum()]
     wanted = [
         f"{one.name}{one.specifier}"
         for one in map(Requirement, lines)

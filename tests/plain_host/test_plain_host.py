@@ -61,6 +61,17 @@ def test_secrets_are_files_for_airflow_only_and_nowhere_else(host: PlainHost) ->
         assert host.read(f"{CONFIG}/secrets/{name}") not in shown, name
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_only_the_scheduler_whose_tasks_need_it_sees_the_ssh_key(host: PlainHost, part: str) -> None:
+    pid = host.show(part, "MainPID")
+    for name in ("ssh_key", "admin_password", "ci_password"):
+        cat = ["nsenter", f"--target={pid}", "--mount", "--", "cat", f"{CONFIG}/secrets/{name}"]
+        assert bool(host.machine.run(cat, check=False).stdout) is (part == "scheduler"), name
+    # What each part of Airflow needs is still there.
+    needed = ["nsenter", f"--target={pid}", "--mount", "--", "cat", f"{CONFIG}/secrets/jwt_secret"]
+    assert host.machine.run(needed).stdout
+
+
 def test_a_command_that_cannot_do_its_work_says_why_and_changes_nothing(host: PlainHost) -> None:
     pids = [host.show(part, "MainPID") for part in PARTS]
     host.write("/root/file", "no backup")

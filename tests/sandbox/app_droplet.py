@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from agent.droplet.messages import Started
-from agent.protocol import READERS, Configuration, Program, SentFile, Verb
+from agent.protocol import Configuration, Kind, Program, SentFile, Verb
 from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.checks.facts import AppServer
 from bluegreen.fleet.cloud_init import render_user_data
@@ -109,7 +109,7 @@ class AppDroplet:
     def ask(self, verb: Verb, **request: Any) -> dict[str, Any]:
         """Call the agent as Airflow does, and return its answer, which may be a refusal."""
         request = {"app": SYSTEM_NAME, **request}
-        if verb in READERS:
+        if verb.kind is Kind.READS:
             said = self.machine.run(memory_command(verb), text=memory_input(request), check=False)
         else:
             command = ["python3", agent_bundle().path, verb.value, "-"]
@@ -308,6 +308,7 @@ class AppDroplet:
             "tools": ["cpanm", "carton", "cc", "make"],
             "packages": [],
             "compare": False,
+            "ports": [],
             "seconds": 20,
         }
         return AppServer.model_validate(self.call(Verb.FACTS, **request)["facts"])

@@ -19,6 +19,8 @@ from tests.sandbox.releases import Commit
 from tests.sandbox.stack import Judge, Stack, running, start_judge, stop_judge
 from tests.statsd_sink import Sink
 
+# On a fresh machine they are made once, by whichever run of pytest comes first: minutes.
+FIRST_SECONDS = 1500
 # The fixtures that bring Airflow along.
 WITH_AIRFLOW = {"stack", "fleet"}
 
@@ -30,6 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_here = item.path.is_relative_to(Path(__file__).parent)
         if is_here and WITH_AIRFLOW & set(getattr(item, "fixturenames", ())):
             item.add_marker("airflow")
+            item.add_marker("sandbox")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Give the first test the time to make, or to wait for, the image and the packages of all machines."""
+    first = next((one for one in session.items if "sandbox" in getattr(one, "fixturenames", ())), None)
+    if first:
+        first.add_marker(pytest.mark.timeout(FIRST_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +47,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox that is up, shared by the whole session: make droplets of your own, and remove them."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("the sandbox's machines need Linux and root")
-    with Sandbox.up(tmp_path_factory.mktemp("sandbox")) as box:
+    with Sandbox.up(tmp_path_factory.mktemp("sandbox"), tied=True) as box:
         yield box
 
 

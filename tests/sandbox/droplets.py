@@ -39,8 +39,12 @@ class Shop:
         tags: tuple[str, ...] = (),
         size: str = "s-1vcpu-1gb",
         image: str = "debian-12-x64",
+        beside: Machine | None = None,
     ) -> list[Machine]:
-        """Order droplets and wait until they are active."""
+        """Order droplets and wait until they are active.
+
+        :param beside: a machine in whose private network they are to be, instead of in the region's default.
+        """
         client = self.client()
         public = self.key.with_suffix(".pub").read_text().strip()
         keys = [each for each in client.ssh_keys.list()["ssh_keys"] if each["public_key"] == public]
@@ -55,6 +59,8 @@ class Shop:
             "user_data": user_data,
             "tags": list(tags),
         }
+        if beside is not None:
+            body["vpc_uuid"] = client.droplets.get(beside.droplet_id)["droplet"]["vpc_uuid"]
         ids = [droplet["id"] for droplet in client.droplets.create(body=body)["droplets"]]
         machines = [self.box.machine(str(droplet)) for droplet in ids]
         until(lambda: all(machine.status == "active" for machine in machines), "all are active")

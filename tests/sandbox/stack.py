@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,10 @@ NOTICED_SOON = {
 SYSTEM_NAME = system_name(APP)
 
 # Everything on a droplet that a deploy to the other color must leave alone; not the workers, because Starman
-# replaces each of them after 1000 requests.
+# replaces each of them after 1000 requests. A one-off command is remembered beside the release (`commands`).
 _FINGERPRINT = f"""
 find /opt/{SYSTEM_NAME} /etc/systemd/system /etc/default /var/lib/bluegreen/{SYSTEM_NAME} \
-    -name reserve -prune -o -type f \
+    \\( -name reserve -o -path "*/{SYSTEM_NAME}/commands" \\) -prune -o -type f \
     -exec sha256sum {{}} + 2>/dev/null | sort
 readlink /opt/{SYSTEM_NAME}/current
 systemctl show --property=MainPID,ExecMainStartTimestampMonotonic --value {SYSTEM_NAME}
@@ -226,8 +226,13 @@ def fingerprint(stack: Stack, color: str) -> dict[str, str]:
     return {**shown, "proxy": stack.proxy().run(_TRAFFIC_MAP).stdout}
 
 
-def start_judge(url: str, directory: Path) -> tuple[subprocess.Popen[bytes], Judge]:
-    """Start traffic in a process of its own."""
+def start_judge(
+    url: str, directory: Path, paths: Sequence[str] = ()
+) -> tuple[subprocess.Popen[bytes], Judge]:
+    """Start traffic in a process of its own.
+
+    :param paths: what clients ask for; the sample app's three requests by default.
+    """
     judge = Judge(directory / "records.tsv")
     process = subprocess.Popen(
         [
@@ -245,6 +250,7 @@ def start_judge(url: str, directory: Path) -> tuple[subprocess.Popen[bytes], Jud
             str(judge.records),
             "--out",
             str(directory / "traffic.json"),
+            *(word for path in paths for word in ("--path", path)),
         ],
         stdin=subprocess.DEVNULL,
     )

@@ -130,7 +130,7 @@ def front(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fron
             "extra": {"ca_file": shop.box.ca_file},
         },
         "BLUEGREEN_SSH": {"conn_type": "ssh", "login": "root", "extra": {"key_file": str(shop.key)}},
-        "HAPROXY_STATS": {"conn_type": "http", "login": "admin", "password": "not-a-secret"},
+        "BLUEGREEN_SEAL": {"conn_type": "generic", "password": "5" * 32},
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLUEGREEN_APPS_DIR", str(directory))
@@ -258,20 +258,20 @@ def test_a_reserved_ip_is_moved_by_provisioning_and_its_clients_with_it(
     (bystander,) = shop.order("bystander")
     address = front.provision()
     assert front.provision() == address
-    wait_for_answers(address, [first], 5)
+    wait_for_answers(address, [first], DETECTION_SECONDS)
 
     first.power_off()
     assert front.provision() == address
-    wait_for_answers(address, [second], 5)
+    wait_for_answers(address, [second], DETECTION_SECONDS)
     afterwards = next_requests(judged(address))
     assert (afterwards.failed, afterwards.app_errors) == (0, 0), afterwards.failures
-    asked = ["curl", "--silent", "--include", "--max-time", "1", f"http://{address}/"]
+    asked = ["curl", "--silent", "--include", "--max-time", "5", f"http://{address}/"]
     assert f"x-machine: {second.name}" in bystander.run(asked).stdout.splitlines()
 
     first.power_on()
     until(lambda: ask(first.address).get("X-Machine") == first.name, f"{first.name} is back")
     assert front.provision() == address
-    wait_for_answers(address, [second], 5)
+    wait_for_answers(address, [second], DETECTION_SECONDS)
     assert f" {address}/" not in first.run("ip address show").stdout
 
     # By hand, while both are up. Neighbours that are not told go on asking the other for 8 s and more.

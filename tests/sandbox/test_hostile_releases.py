@@ -14,9 +14,9 @@ import pytest
 from agent.protocol import Verb
 from bluegreen.release.cage import CAGE
 from bluegreen.release.jobs import JobState
-from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit
+from bluegreen.release.lifecycle_commands import command_program, hook_unit
 from bluegreen.release.release import deploy_unit, failure_cause
-from bluegreen.settings.hooks import Hook
+from bluegreen.settings.hooks import Hook, Moment
 from tests.facts_call import facts_command, facts_input
 from tests.sandbox.app_droplet import APP, BUILD_USER, ROOT, SYSTEM_NAME, AppDroplet
 from tests.sandbox.releases import Commit, comes_back, refused, running

@@ -16,18 +16,24 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
+# Until a test ends it: a busy host may take any number of seconds to look.
+WAITS = "sleep 7654"
+
 
 def test_job_survives_its_connection_and_is_attached_to(
     droplet: AppDroplet, revisions: dict[str, str]
 ) -> None:
     unit = deploy_unit(APP, revisions["v1"])
-    script = "echo begin; sleep 2; echo end; exit 7"
+    script = f"echo begin; {WAITS}; echo end; exit 7"
     for _ in range(2):
         droplet.start_command(unit, script, "run-1")
     report = droplet.poll(unit, wait=0)
     assert (report.state, report.run_id) == (JobState.RUNNING, "run-1")
     # Another run meets it while it is at work, and waits for it as well.
     droplet.start_command(unit, script, "run-2")
+    # Of a signal other than this, the shell would write a line.
+    ends = ["pkill", "--signal", "INT", "--full", f"^{WAITS}"]
+    until(lambda: droplet.machine.run(ends, check=False).returncode == 0, "it waits")
     report = droplet.finish(unit)
     assert (report.state, report.exit_status, report.lines) == (JobState.FAILED, 7, ("begin", "end"))
     # Its end is kept for its own run, and no obstacle for the next.
@@ -239,7 +245,7 @@ def test_release_that_turns_out_bad_is_left_to_the_run_that_has_claimed_the_drop
 ) -> None:
     running(claimed, revisions["v2"])
     built = sent(claimed, revisions["v1"])
-    program = claimed.program(built, health={"path": "/nothing", "timeout": 5})
+    program = claimed.program(built, health={"path": "/nothing", "timeout": 12})
     unit = claimed.start(deploy_unit(APP, revisions["v1"]), program, "run-7", token=7)
     waits = f"waiting for http://{claimed.machine.private_address}:8080/nothing"
     until(lambda: waits in claimed.poll(unit, wait=0).lines, "it is started")

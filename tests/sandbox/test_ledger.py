@@ -73,6 +73,15 @@ def test_every_run_leaves_one_record_and_is_announced_and_the_last_ones_tell_who
     assert live.switch_ms
     assert "deploy_0" in bad.phases
 
+    # Everything that the tests before have done to the proxies left the chains whole.
+    run = stack.trigger("status")
+    stack.client.wait(run, 120)
+    shown = stack.client.xcom(run, "status")
+    assert [one for one in shown["findings"] if "its ledger was changed" in one["what"]] == []
+    assert live.ledgers.keys() == {proxy.name for proxy in stack.proxies()}
+    journal = stack.proxy().run(["journalctl", "--identifier=bluegreen-agent", "--output=cat", "--no-pager"])
+    assert f"switch: done, for {live.dag_id}/{live.run_id} switch_traffic, token " in journal.stdout
+
     state = replay(records)
     assert state.live == stack.live()
     ref = stack.live_ref()

@@ -86,7 +86,7 @@ def test_user_data_is_carried_out(
     assert shown == "root deploy 640\nhush"
     assert shop.ssh(full, "cat /root/ran-shell; ls '/root/ran list'").stdout == "shell42\n/root/ran list\n"
     assert shop.ssh(full, "ls /var/lib/cloud/instance/boot-finished").returncode == 0
-    assert shop.ssh(full, "hostname; systemctl is-system-running").stdout == "full-1\nrunning\n"
+    assert shop.ssh(full, "hostname; systemctl is-system-running --wait").stdout == "full-1\nrunning\n"
 
 
 def test_haproxy_runs_only_where_it_was_asked_for(shop: Shop, machines: tuple[Machine, Machine]) -> None:
@@ -104,10 +104,10 @@ def test_no_two_machines_are_the_same(shop: Shop, machines: tuple[Machine, Machi
 
 def test_machines_reach_each_other_and_nothing_else(shop: Shop, machines: tuple[Machine, Machine]) -> None:
     full, bare = machines
-    connect = "timeout 3 bash -c 'exec 3<>/dev/tcp/{0}/{1} && head -c 7 <&3'"
-    assert shop.ssh(full, connect.format(bare.private_address, 22)).stdout == "SSH-2.0"
-    assert shop.ssh(full, connect.format(bare.address, 22)).stdout == "SSH-2.0"
-    assert shop.ssh(full, connect.format("192.0.2.1", 80)).returncode != 0
+    connect = "timeout {2} bash -c 'exec 3<>/dev/tcp/{0}/{1} && head -c 7 <&3'"
+    assert shop.ssh(full, connect.format(bare.private_address, 22, 20)).stdout == "SSH-2.0"
+    assert shop.ssh(full, connect.format(bare.address, 22, 20)).stdout == "SSH-2.0"
+    assert shop.ssh(full, connect.format("192.0.2.1", 80, 3)).returncode != 0
 
 
 def test_user_data_that_cannot_be_carried_out_is_reported(shop: Shop) -> None:
@@ -205,6 +205,8 @@ def test_killing_a_process_spares_all_other_machines(shop: Shop, machines: tuple
     sleeper = "sleep 3141"
     for machine in machines:
         machine.run(f"setsid {sleeper} >/dev/null 2>&1 &")
+        sleeps = f"pgrep -f '^{sleeper}'"
+        until(lambda: machine.run(sleeps, check=False).returncode == 0, "it sleeps")  # noqa: B023
     with subprocess.Popen(sleeper.split()) as own:
         assert "sleep" in bare.kill(sleeper)
         assert shop.ssh(bare, f"pgrep -f '^{sleeper}'").returncode == 1

@@ -104,6 +104,49 @@ def test_the_leftovers_of_one_that_was_killed_are_removed_and_nobody_elses(
     shop.client().droplets.destroy(neighbour.droplet_id)
 
 
+def test_the_next_one_unmounts_what_a_killed_one_left_wherever_that_is_by_now(
+    sandbox: Sandbox, private_key: Path, tmp_path: Path
+) -> None:
+    before, old, renamed = cgroups(), tmp_path / "old", tmp_path / "renamed"
+    box = Sandbox.up(old)
+    Shop(box, private_key).order("one-1")
+    pid = json.loads(box.layout.description.read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: ProcessId.of(pid) is None, "the server is dead")
+    # As pytest does with the directory of an old run, before it removes it.
+    old.rename(renamed)
+    assert traces(renamed)
+    with Sandbox.up(tmp_path / "next"):
+        assert traces(renamed) == traces(old) == []
+        assert isinstance(sandbox.machines(), list), "one that is up is left alone"
+    assert cgroups() <= before
+
+
+HOLDER = """
+import signal, sys
+from sandbox import Sandbox
+Sandbox.up(sys.argv[1], tied=sys.argv[2] == "tied")
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_one_goes_down_with_the_process_that_has_it_if_it_is_tied_to_that(tmp_path: Path, tied: bool) -> None:
+    up = tmp_path / "sandbox.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path), "tied" if tied else "free"],
+        cwd=Path(__file__).parents[2],
+    ) as holder:
+        until(lambda: up.exists() or holder.poll() is not None, "it is up")
+        holder.kill()
+    if tied:
+        until(lambda: traces(tmp_path) == [], "it has gone down")
+        assert not up.exists()
+    else:
+        assert Sandbox.attach(tmp_path).droplets() == []
+        run_cli("down", directory=tmp_path)
+
+
 def test_a_process_that_got_a_recorded_pid_later_is_never_signalled(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as innocent:
         found = ProcessId.of(innocent.pid)

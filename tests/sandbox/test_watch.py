@@ -30,7 +30,7 @@ from tests.sandbox.snapshot import snapshot
 from tests.sandbox.watch_fault import BLUE, GREEN, Fault, built_on_green_only, newcomer, stranger
 from tests.sandbox.watch_faults import FAULTS
 from tests.sandbox.watch_faults_together import TOGETHER
-from tests.sandbox.watched import STATS_PASSWORD, Watched, watched_fleet
+from tests.sandbox.watched import PREVIEW_KEY, Watched, watched_fleet
 
 pytestmark = pytest.mark.sandbox
 
@@ -101,6 +101,7 @@ def test_an_app_is_loaded_with_the_environment_that_systemd_gives_it(watched: Wa
     blue = watched.machines[f"watched-{BLUE}"]
     blue.run(["tee", "/mnt/Wanted.pm"], text=WANTED)
     blue.run(["tee", "/etc/default/app-watched"], text=ENVIRONMENT)
+    blue.run(["chmod", "600", "/etc/default/app-watched"])
     found = watched.findings()
     as_service = blue.run(
         "systemd-run --quiet --wait --pipe --collect -p EnvironmentFile=/etc/default/app-watched perl -e 1"
@@ -175,7 +176,7 @@ def demand_named(fault: Fault, found: list[Finding]) -> None:
     [match] = [one for one in named if fault.says in one.what] or pytest.fail(said(found))
     assert match.severity == fault.severity
     assert fault.diff in match.diff or not fault.diff
-    assert STATS_PASSWORD not in said(found)
+    assert PREVIEW_KEY not in said(found)
 
 
 def test_the_fleet_is_clean_again(watched: Watched) -> None:
@@ -227,11 +228,11 @@ def test_a_status_shows_who_is_live_and_what_is_sick(watched: Watched) -> None:
 
 def changed(app: App, settings: dict[str, Any]) -> App:
     """Return an app with other settings."""
-    data = app.model_dump(mode="json")
+    data = app.model_dump(mode="json", exclude_unset=True)
     for key, value in settings.items():
         *sections, name = key.split(".")
         section = data
         for part in sections:
-            section = section[part]
+            section = section.setdefault(part, {})
         section[name] = value
     return App.model_validate(data)

@@ -168,9 +168,9 @@ def full_disk(watched: Watched) -> Iterator[None]:
 
 
 @contextmanager
-def no_stats_login(_: Watched) -> Iterator[None]:
+def short_preview_key(_: Watched) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_HAPROXY_STATS", json.dumps({"conn_type": "http", "login": "admin"}))
+        patch.setenv("AIRFLOW_CONN_PREVIEW_KEY", json.dumps({"conn_type": "http", "password": "short"}))
         yield
 
 

@@ -24,17 +24,23 @@ from tests.sandbox.watch_fault import (
     newcomer,
     no_haproxy,
     no_role,
-    no_stats_login,
     no_token,
     powered_off,
     renamed,
     restarted_haproxy,
+    short_preview_key,
     stopped_haproxy,
     stranger,
     taken_back,
     unconfirmed_switch,
     without_scope,
 )
+
+LEDGER = "/var/lib/bluegreen/ledger.jsonl"
+BROKEN_LEDGER = """\
+{"dag_id": "deploy", "run_id": "a", "previous_sha256": null}
+{"dag_id": "deploy", "run_id": "b", "previous_sha256": "0"}
+"""
 
 FAULTS = [
     Fault(
@@ -67,6 +73,15 @@ FAULTS = [
         " && cp /root/other /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh",
         mended="rm -r /etc/ssh /root/other* && mv /root/ssh /etc/ssh && systemctl restart ssh",
         stops=True,
+    ),
+    Fault(
+        "ledger",
+        "warning",
+        LB,
+        "its ledger was changed: deploy/a was changed, or something was removed between it and deploy/b",
+        on=LB,
+        broken=f"mkdir /root/ledger && mv {LEDGER}* /root/ledger; cat >{LEDGER} <<'END'\n{BROKEN_LEDGER}END",
+        mended=f"rm {LEDGER}; mv /root/ledger/* /var/lib/bluegreen; rmdir /root/ledger",
     ),
     Fault("SSH login", "error", BLUE, "refused the login", on=BLUE, **moved("/root/.ssh"), stops=True),
     Fault("disk", "error", BLUE, "MB of disk are free, 200 are needed", around=full_disk, stops=True),
@@ -207,6 +222,15 @@ FAULTS = [
         mended="rm /etc/default/app-watched",
     ),
     Fault(
+        "environment that everybody can read",
+        "warning",
+        BLUE,
+        "everybody on the droplet can read /etc/default/app-watched",
+        on=BLUE,
+        broken="echo NAME=secret > /etc/default/app-watched",
+        mended="rm /etc/default/app-watched",
+    ),
+    Fault(
         "app that cannot be kept from writing",
         "warning",
         BLUE,
@@ -240,20 +264,27 @@ FAULTS = [
         "something else has started or reloaded HAProxy",
         around=restarted_haproxy,
     ),
-    Fault("stats login", "error", "haproxy.cfg", "needs a login and a password", around=no_stats_login),
+    Fault(
+        "preview key that is too short",
+        "error",
+        "haproxy.cfg",
+        "cannot be a preview key",
+        settings={"connections.preview": "preview_key"},
+        around=short_preview_key,
+    ),
     Fault(
         "certificate that is missing",
         "error",
         LB,
         "HAProxy refuses the configuration",
-        settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
+        settings={"traffic.tls": {"certificates": [{"path": "/etc/haproxy/cert.pem"}], "redirect": False}},
     ),
     Fault(
         "certificate that ends",
         "warning",
         LB,
         "the certificate /etc/haproxy/cert.pem expires in 11 days",
-        settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
+        settings={"traffic.tls": {"certificates": [{"path": "/etc/haproxy/cert.pem"}], "redirect": False}},
         around=certificate_until(timedelta(days=12)),
     ),
     Fault(
@@ -261,7 +292,7 @@ FAULTS = [
         "error",
         LB,
         "the certificate /etc/haproxy/certs/old.pem expired on",
-        settings={"traffic.certificate": "/etc/haproxy/certs/"},
+        settings={"traffic.tls": {"certificates": [{"path": "/etc/haproxy/certs/"}], "redirect": False}},
         around=certificate_directory,
     ),
     Fault(
@@ -269,7 +300,7 @@ FAULTS = [
         "error",
         LB,
         "the certificate /etc/haproxy/cert.pem expired on",
-        settings={"traffic.certificate": "/etc/haproxy/cert.pem"},
+        settings={"traffic.tls": {"certificates": [{"path": "/etc/haproxy/cert.pem"}], "redirect": False}},
         around=certificate_until(timedelta(days=-1)),
     ),
     Fault(

@@ -33,15 +33,19 @@ from bluegreen.hooks.repository import with_source
 from bluegreen.release.artifact import ArtifactFile, BuildAnswer
 from bluegreen.release.jobs import JobReport
 from bluegreen.release.release import build_program, build_unit, deploy_program, deploy_unit
+from bluegreen.run.seal import key_from
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
+from bluegreen.traffic.preview_key import derived_key
 from sandbox import Machine
 from sandbox.sample_app import build_repository
 from tests.sandbox.droplets import Shop
 from tests.started import started
 
 APP = "watched"
-STATS_PASSWORD = "Never.to.be.printed"
+SEALING_SECRET = "Never.to.be.printed.in.any.log.or.finding"
+# HAProxy's configuration has the key of Airflow's own requests, which no finding may show.
+PREVIEW_KEY = derived_key(key_from(SEALING_SECRET), APP)
 NAMES = {"lb": ("watched-lb-1", "watched-lb-2"), "blue": ("watched-blue-1",), "green": ("watched-green-1",)}
 
 # Branches that cannot be deployed, and how each is made from main.
@@ -196,6 +200,9 @@ def settings(repository: str) -> dict[str, Any]:
             "ssh_keys": ["test"],
             "droplets_per_color": 1,
             "proxies": 2,
+            # The fleet was not made by provisioning.
+            "firewalls": False,
+            "vpc": "default-nyc3",
             "tags": {**tags, "proxy": "watched:lb"},
         },
         "server": {"workers": 2},
@@ -214,8 +221,7 @@ def watched_fleet(shop: Shop, directory: Path) -> Iterator[Watched]:
     connections: dict[str, dict[str, Any]] = {
         "DIGITALOCEAN": {"host": box.api_url, "password": box.token, "extra": {"ca_file": box.ca_file}},
         "BLUEGREEN_SSH": {"login": "root", "extra": {"key_file": str(shop.key)}},
-        "BLUEGREEN_SEAL": {"password": "5" * 32},
-        "HAPROXY_STATS": {"login": "admin", "password": STATS_PASSWORD},
+        "BLUEGREEN_SEAL": {"password": SEALING_SECRET},
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLUEGREEN_APPS_DIR", str(directory))

@@ -22,6 +22,8 @@ class Backend:
         # To whom pages are shown; others are sent away, or find nothing.
         self.only_https, self.only_host = False, ""
         self.page_revision = revision
+        # More headers of every answer.
+        self.page_headers: dict[str, str] = {}
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,6 +44,8 @@ class Backend:
                 self.send_response(status)
                 is_health = self.path == "/health"
                 self.send_header("X-Revision", backend.revision if is_health else backend.page_revision)
+                for name, value in backend.page_headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 if body:

@@ -50,6 +50,7 @@ def app_server_facts(contents: str = "true", by_hand: str = "true") -> dict[str,
         "tools": [],
         "packages": [],
         "compare": True,
+        "ports": [],
         "seconds": 20,
     }
     places = (sys.executable, str(AGENT_DIRECTORY.parent))

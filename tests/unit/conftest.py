@@ -29,7 +29,7 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tasks believe the revision and the plan that a test gives them, and ask for no approval."""
     monkeypatch.setattr(Seals, "seal_revision", lambda *_: None)
     for name in ("revision", "plan", "done", "result", "approval"):
-        monkeypatch.setattr(LockSeals, f"require_{name}", lambda *_: None)
+        monkeypatch.setattr(LockSeals, f"require_{name}", lambda *_, **__: None)
     for module in (preview_check, switch_traffic):
         known = StartedRelease.model_validate(started("a" * 40, "green-1"))
         monkeypatch.setattr(module, "require_started", lambda *_, known=known: known)
@@ -54,6 +54,7 @@ def deployed(proxy: LocalHaproxy) -> Deployed:
 def proxies(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the proxies that a run has locked; what they answer is the test's to say."""
     hook = create_autospec(ProxiesHook, instance=True)
+    hook.record.return_value = {}
     monkeypatch.setattr(ProxiesHook, "holding", lambda *_: hook)
     monkeypatch.setattr(report, "ProxiesHook", MagicMock(holding=lambda *_: hook))
     return hook

@@ -5,14 +5,18 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Any
 
-from bluegreen.checks.facts import Account, AppServer, Facts, Proxy, Reading, Source, Unit
+from bluegreen.checks.account_facts import Account
+from bluegreen.checks.facts import AppServer, Facts, Proxy, Reading, Source, Unit
 from bluegreen.checks.release_facts import Load, UsedConfiguration
 from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.vpc import Vpc
 from bluegreen.settings.app_file import load_app
 from tests.unit.fleets import DIGEST, TOOLS, V1, V2, healthy, released
 from tests.unit.statuses import status
 
 NOW = 1_800_000_000.0
+# The network of an app's own.
+HOME = Vpc("home", "bluegreen-my-perl-app-nyc3", "nyc3")
 
 
 def droplet(number: int, name: str, **changes: Any) -> Droplet:
@@ -56,10 +60,10 @@ def server(**changes: Any) -> Reading[AppServer]:
 
 
 def facts(**changes: Any) -> Facts:
-    proxy = Proxy(**MACHINE, config_error="", certificates=None, probes={})
+    proxy = Proxy(**MACHINE, config_error="", certificates={}, probes={})
     calm: dict[str, Any] = {
         "app": load_app("my_perl_app"),
-        "account": Account(FLEET.droplets, "home"),
+        "account": Account(FLEET.droplets, HOME),
         "fleet": FLEET,
         "source": None,
         "statuses": {"lb-1": status()},

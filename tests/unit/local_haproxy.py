@@ -30,7 +30,7 @@ from tests.haproxy_values import rendered
 from tests.started import started
 from tests.unit import agent_calls
 from tests.unit.backend import Backend
-from tests.unit.systemd_stand_ins import SYSTEMCTL, SYSTEMD_RUN
+from tests.unit.systemd_stand_ins import SETPRIV, SYSTEMCTL, SYSTEMD_RUN
 from tests.waiting import until
 
 PREVIEW_KEY = "not-a-secret-either"
@@ -89,7 +89,7 @@ class LocalHaproxy:
         for directory in (self.config.parent, root / "run/haproxy", root / "bin"):
             directory.mkdir(parents=True)
         self.install(agent_bundle())
-        for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
+        for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN), ("setpriv", SETPRIV)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
         self.environment = {
@@ -97,6 +97,7 @@ class LocalHaproxy:
             "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
             "BLUEGREEN_ROOT": str(root),
             "BLUEGREEN_HTTP_PORT": str(self.http_port),
+            "BLUEGREEN_HTTPS_PORT": str(self.https_port),
         }
         self.backends = {
             color: [Backend(address, self.app_port, REVISIONS[color]) for address in ADDRESSES[color]]
@@ -116,23 +117,23 @@ class LocalHaproxy:
             "haproxy_version": installed_haproxy(),
             "preview_key": PREVIEW_KEY,
             "ipv6": has_ipv6(),
-            "stats_password": "not-a-secret",
         }
         return self.localize(rendered(**{**values, **changes}))
 
     def localize(self, config: str) -> str:
         """Let a configuration for /etc and root's ports run from here, as any user."""
-        needs_root = ("chroot", "user", "group", "daemon")
+        needs_root = ("user", "group", "daemon")
         lines = [
             line for line in config.splitlines() if line.split()[:1] not in ([word] for word in needs_root)
         ]
         text = "\n".join(lines) + "\n"
         for there, here in (
             ("/etc/haproxy/traffic.map", str(self.map)),
+            ("/etc/haproxy/certificates/", f"{self.root}/etc/haproxy/certificates/"),
             ("/run/haproxy/", f"{self.root}/run/haproxy/"),
             ("bind *:80\n", f"bind 127.0.0.1:{self.http_port}\n"),
             ("bind *:443", f"bind 127.0.0.1:{self.https_port}"),
-            ("bind *:8404", f"bind 127.0.0.1:{self.stats_port}"),
+            ("bind 127.0.0.1:8404", f"bind 127.0.0.1:{self.stats_port}"),
             ("bind *:8405", f"bind 127.0.0.1:{self.monitor_port}"),
             ("bind :::80 v6only", f"bind [::1]:{self.http_port}"),
             ("bind :::443 v6only", f"bind [::1]:{self.https_port}"),

@@ -34,11 +34,16 @@ class Check:
         self.fleet = FLEET
         self.age = Age(V1, 0, is_older=False)
         self.allowed: list[str] = []
+        self.compared: list[str | None] = []
         monkeypatch.setattr(provision_check, "resolve", lambda _app, ref, **_: self.allowed.append(ref))
-        monkeypatch.setattr(provision_check, "compare", lambda *_, **__: self.age)
+        monkeypatch.setattr(provision_check, "compare", self._compare)
         monkeypatch.setattr(self.task, "read_fleet", lambda goes_back: self.fleet)
         monkeypatch.setattr(self.task, "_status", lambda one: self.statuses[one.name])
         monkeypatch.setattr(self.task, "_facts", lambda one: self.facts[one.name])
+
+    def _compare(self, _app: Any, _revision: str, live: str | None, **_: Any) -> Age:
+        self.compared.append(live)
+        return self.age
 
     def run(self, **params: Any) -> list[str]:
         ti = SimpleNamespace(

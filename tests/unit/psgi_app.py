@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import signal
 import socket
@@ -89,8 +90,16 @@ def psgi_world(**settings: Any) -> Iterator[PsgiWorld]:
             haproxy.map.write_text("live blue\nidle green\nidle_share 0\n")
             haproxy.start(haproxy.render(servers=servers, **settings))
             world = PsgiWorld(haproxy)
-            until(lambda: world.ask(source="127.0.0.1")[0] == 200)
+            # HAProxy may have checked before Starman was there.
+            until(lambda: _all_up(haproxy), "both colors are healthy")
             yield world
         finally:
             starman.send_signal(signal.SIGTERM)
             starman.wait()
+
+
+def _all_up(haproxy: LocalHaproxy) -> bool:
+    """Whether HAProxy has checked every server and found it healthy."""
+    rows = csv.DictReader(haproxy.ask("show stat").removeprefix("# ").splitlines())
+    servers = [row for row in rows if row["svname"].startswith("shop-")]
+    return bool(servers) and all(row["status"] == "UP" and "OK" in row["check_status"] for row in servers)

@@ -71,15 +71,27 @@ get '/streamed' => sub ($c) { $c->write_chunk( a => sub ($c, @) { $c->finish } )
 get '/modes'    => sub ($c) { $c->$text( 200, join ' ', map { $_ // '-' } @ENV{qw(PLACK_ENV MOJO_MODE)} ) };
 get '/inc'      => sub ($c) { $c->$text( 200, join "\\n", $^X, @INC ) };
 get '/scheme'   => sub ($c) { $c->$text( 200, join ' ', $c->url_for('/')->to_abs, $c->tx->remote_address ) };
+# It does not block: the worker of this request may have a WebSocket, too.
+sub held ($c) {
+    return $c->$text( 200, 'whole' ) if -e "$here/go";
+    Mojo::IOLoop->timer( 0.05 => sub { held($c) } );
+}
 get '/held'     => sub ($c) {
+    $c->render_later;
     open my $file, '>', "$here/held" or die $!;
-    my $end = time + 60;
-    select undef, undef, undef, 0.05 while !-e "$here/go" && time < $end;
-    $c->$text( 200, 'whole' );
+    held($c);
 };
 websocket '/echo' => sub ($c) { $c->on( message => sub ($c, $message) { $c->send($message) } ) };
 app->start;
 """
+
+
+def wrap(directory: Path, revision: str) -> None:
+    """Add to a release what a build adds: its revision, and what puts that into each answer."""
+    (directory / ".bluegreen").mkdir(parents=True)
+    for wrapper in ("revision.psgi", "revision_mojolicious.pl"):
+        shutil.copy(WRAPPERS / wrapper, directory / ".bluegreen")
+    (directory / "REVISION").write_text(f"{revision}\n")
 
 
 def skip_unless_installed(preset: str) -> None:
@@ -97,14 +109,12 @@ class ServedRelease:
     directory: Path
     server: Server
     port: int
+    address: str = "127.0.0.1"
 
     @classmethod
     def made(cls, directory: Path, settings: str) -> ServedRelease:
         """Make a release whose app file has these settings in the section ``server``."""
-        (directory / ".bluegreen").mkdir(parents=True)
-        for wrapper in ("revision.psgi", "revision_mojolicious.pl"):
-            shutil.copy(WRAPPERS / wrapper, directory / ".bluegreen")
-        (directory / "REVISION").write_text(f"{REVISION}\n")
+        wrap(directory, REVISION)
         app = settings_of(directory.parent, settings)
         root = directory / app.server.root
         (root / "script").mkdir(parents=True)
@@ -169,7 +179,7 @@ class ServedRelease:
 
     def connection(self, path: str, headers: Sequence[str] = (), method: str = "GET") -> socket.socket:
         """Send a request, and return the connection."""
-        connection = socket.create_connection(("127.0.0.1", self.port), 20)
+        connection = socket.create_connection((self.address, self.port), 20)
         lines = [f"{method} {path} HTTP/1.1", "Host: shop", *(headers or ["Connection: close"])]
         connection.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
         return connection

@@ -26,9 +26,12 @@ def status(live: str | None = "blue", *, up: bool = True, **changes: Any) -> Pro
 def status_at_end(live: Color | None, **changes: Any) -> SimpleNamespace:
     known: dict[str, Any] = {"pending": None, "confirmed": None, "last_revert": None}
     known["good"] = {}
-    known["lock"] = SimpleNamespace(since=100.0, run_id="deploy/run", token=TOKEN)
+    known["ledger"] = None
+    known["lock"] = SimpleNamespace(since=100.0, run_id="deploy/run", token=TOKEN, contracts=False)
     known["sessions"] = {Color.BLUE: 3, Color.GREEN: 0}
     known["counters"] = {color: Counters() for color in Color}
+    kept = changes.get("confirmed")
+    known["served"] = kept if kept and kept.color is live else None
     return SimpleNamespace(live=live, known_live=live, **{**known, **changes})
 
 
@@ -42,4 +45,5 @@ def reverted(run_id: str, at: float, refused: bool = False) -> SimpleNamespace:
 
 
 def confirmed(at: float = 200.0, color: Color = Color.GREEN) -> SimpleNamespace:
-    return SimpleNamespace(run_id="deploy/run", color=color, revision=REVISION, at=at, token=token_at(at))
+    about = {"run_id": "deploy/run", "color": color, "revision": REVISION, "at": at, "token": token_at(at)}
+    return SimpleNamespace(irreversible=None, judged=True, **about)

@@ -15,6 +15,11 @@ case $1 in
     is-active)
         kill -0 "$(cat "$root/run/haproxy.pid")" 2>/dev/null
         ;;
+    restart)
+        kill "$(cat "$root/run/haproxy.pid")"
+        while kill -0 "$(cat "$root/run/haproxy.pid")" 2>/dev/null; do sleep 0.02; done
+        exec "$0" start haproxy
+        ;;
     start)
         kill -0 "$(cat "$root/run/haproxy.pid" 2>/dev/null)" 2>/dev/null && exit 0
         setsid haproxy -Ws -f "$config" -S "$root/run/haproxy-master.sock" >>"$root/haproxy.log" 2>&1 &
@@ -33,4 +38,10 @@ SYSTEMD_RUN = """#!/bin/sh
 # Remembers the timers that are armed; a test fires them itself.
 printf '%s\\n' "$@" | tr '\\n' '\\t' >>"$BLUEGREEN_ROOT/timers"
 echo >>"$BLUEGREEN_ROOT/timers"
+"""
+
+SETPRIV = """#!/bin/sh
+# There is one user only.
+while [ "${1#--}" != "$1" ]; do shift; done
+exec "$@"
 """

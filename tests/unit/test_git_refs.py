@@ -120,6 +120,14 @@ def test_the_trigger_form_accepts_what_the_rest_api_does() -> None:
         ("HEAD", Meaning(default_branch=True)),
         ("AB" * 20, Meaning(commit="ab" * 20)),
         ("ABC1234", Meaning(names=("refs/tags/ABC1234", "refs/heads/ABC1234"), commit="abc1234")),
+        (
+            "v1.2-14-gabc1234",
+            Meaning(names=("refs/tags/v1.2-14-gabc1234", "refs/heads/v1.2-14-gabc1234"), commit="abc1234"),
+        ),
+        (
+            "fix-2-green",
+            Meaning(names=("refs/tags/fix-2-green", "refs/heads/fix-2-green")),
+        ),
         ("abc123", Meaning(names=("refs/tags/abc123", "refs/heads/abc123"))),
     ],
 )

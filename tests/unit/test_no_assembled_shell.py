@@ -54,4 +54,6 @@ def test_shell_would_be_found() -> None:
 def test_jinja_renders_configuration_only() -> None:
     templates = [path.name for path in (ROOT / "include/templates").rglob("*") if path.is_file()]
     assert templates
-    assert [name for name in templates if not name.endswith((".service.j2", ".cfg.j2", ".yaml.j2"))] == []
+    assert [
+        name for name in templates if not name.endswith((".service.j2", ".timer.j2", ".cfg.j2", ".yaml.j2"))
+    ] == []

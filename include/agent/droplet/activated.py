@@ -13,35 +13,48 @@ from pathlib import Path
 from typing import Any
 
 from agent.droplet.app_paths import AppPaths
+from agent.droplet.guests import in_use
 from agent.droplet.health import Service
 from agent.droplet.job_log import say
+from agent.droplet.process_units import UnitFiles
 from agent.droplet.tree import read_regular
 from agent.protocol import AgentError, Code, Json
 from agent.release_name import DIGEST, RELEASE, is_release, revision_of
 from agent.system import digest, remove_tree, write_atomically
 
 # Bytes that are read of a record, and of a service's unit.
-LARGEST_RECORD = 1 << 18
+LARGEST_RECORD = 1 << 20
 # A record's name: its release, and the first digits of the pairing's digest.
 NAME = re.compile(rf"{RELEASE}\.[0-9a-f]{{16}}")
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """What a service runs: a release, with a configuration (its digest), as its unit says."""
+    """What a droplet runs: a release, with a configuration (its digest), as its units say.
+
+    :param unit_text: the service's unit.
+    :param units: those of the app's processes and timers: pairs of file name and text, in their order.
+    """
 
     release: str
     configuration: str
     unit_text: str
+    units: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of every unit; each names the release."""
+        return [self.unit_text, *(text for _, text in self.units)]
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the unit, which names release and configuration; 64 hexadecimal digits."""
-        return digest(self.unit_text.encode())
+        """The SHA-256 of the units; 64 hexadecimal digits."""
+        text = json.dumps([self.unit_text, *self.units]) if self.units else self.unit_text
+        return digest(text.encode())
 
     @property
     def as_json(self) -> Json:
-        """Return it as an answer, without the unit: see ``messages.Started``."""
+        """Return it as an answer, without the units: see ``messages.Started``."""
         return {"release": self.release, "configuration": self.configuration, "pairing": self.digest}
 
 
@@ -123,12 +136,13 @@ class Activated:
     def started(self) -> str | None:
         """Return the digest of the pairing that the service was started with; None if that is not certain."""
         try:
-            unit = read_regular(self.app.paths.units / self.app.service, LARGEST_RECORD)
+            unit = read_regular(self.app.paths.units / self.app.service, LARGEST_RECORD).decode()
             found = read_regular(self.directory / "started", 100).decode(errors="replace").strip()
-        except OSError:
+        except (OSError, ValueError):
             return None
-        # Whoever edits the unit by hand may have restarted the service.
-        return found if found == digest(unit) else None
+        # Whoever edits a unit by hand may have restarted the service.
+        units = tuple(UnitFiles(self.app).texts().items())
+        return found if found == Pairing("", "", unit, units).digest else None
 
     def note_started(self, pairing: Pairing | None) -> None:
         """Note what the service was just started with; None before that changes."""
@@ -143,6 +157,7 @@ class Activated:
         Later ones may have been healthy here, and rejected all the same. So those that were confirmed count
         by themselves, and what a rollback goes to by default stays whatever else there is. Failed
         releases do not count; the latest of them is kept for whoever wants to look at it.
+        What a one-off command runs with stays, too.
 
         :param keep: how many releases stay of those that were healthy, and of those that were confirmed.
         :param kept: digest of the pairing that a rollback goes back to.
@@ -154,12 +169,17 @@ class Activated:
             # Of a release that was started with several configurations, the last one.
             latest = {one.pairing.release: one for one in reversed(group)}
             needed += sorted(latest.values(), key=lambda one: one.at, reverse=True)[:keep]
-        releases = {current.release, *(one.pairing.release for one in needed)}
+        used, used_configurations = in_use(self.app)
+        releases = {current.release, *(one.pairing.release for one in needed), *used}
         self._remove(*({one.pairing.release for one in known} - releases))
         self.remove_failed(current.release)
         for name in {*self._names()} - {self._name(one.pairing) for one in needed}:
             (self.directory / name).unlink(missing_ok=True)
-        configurations = {current.configuration, *(one.pairing.configuration for one in needed)}
+        configurations = {
+            current.configuration,
+            *(one.pairing.configuration for one in needed),
+            *used_configurations,
+        }
         for path in self.app.configurations.glob("*"):
             if re.fullmatch(DIGEST, path.name) and path.name not in configurations:
                 _remove(path)
@@ -175,7 +195,8 @@ class Activated:
             running = ""
         healthy = {name.partition(".")[0] for name in self._names()}
         failed = [name for name in self._releases() if name not in healthy]
-        self._remove(*(name for name in failed[1:] if name not in (*spared, running)))
+        used, _ = in_use(self.app)
+        self._remove(*(name for name in failed[1:] if name not in (*spared, running, *used)))
 
     def _remove(self, *releases: str) -> None:
         for release in releases:
@@ -189,6 +210,7 @@ class Activated:
         about = {
             "configuration": one.pairing.configuration,
             "unit_text": one.pairing.unit_text,
+            **({"units": dict(one.pairing.units)} if one.pairing.units else {}),
             "service": one.service,
             "at": one.at,
             "confirmed": one.confirmed,
@@ -200,7 +222,8 @@ class Activated:
         try:
             about = (self.directory / name).lstat()
             found: Any = json.loads(read_regular(self.directory / name, LARGEST_RECORD))
-            pairing = Pairing(name.partition(".")[0], found["configuration"], found["unit_text"])
+            units = tuple(sorted(found.get("units", {}).items()))
+            pairing = Pairing(name.partition(".")[0], found["configuration"], found["unit_text"], units)
             one = Record(pairing, found["service"], float(found["at"]), found["confirmed"] is True)
             is_whole = re.fullmatch(DIGEST, pairing.configuration) and self._name(pairing) == name
             self.require(pairing)

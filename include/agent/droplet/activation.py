@@ -1,32 +1,33 @@
-"""Activating a release: the service changes hands, and the release has to prove that it is healthy."""
+"""Activating a release: the service changes hands, and the release has to prove that it is healthy.
+
+The units of the app's processes and timers are written with the service's. They are started when the
+release is live.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from agent.call import Call
 from agent.droplet.activated import Activated, Pairing, Record
-from agent.droplet.claims import Claims, token_in
+from agent.droplet.app_paths import AppPaths
 from agent.droplet.health import Service, problem_of
 from agent.droplet.job_log import say
 from agent.droplet.jobs import Job
+from agent.droplet.journal import last_lines
 from agent.droplet.messages import ServiceRecord
+from agent.droplet.process_units import UnitFiles, units_of
+from agent.droplet.processes import Processes, require_usable
 from agent.droplet.reserve import is_full, no_space
 from agent.fields import number, text
+from agent.processes import LEFTOVER_STOP
 from agent.protocol import AgentError, Code, Json
 from agent.release_name import DIGEST, RELEASE, revision_of
-from agent.system import write_atomically
-
-# What is shown of an unhealthy app's last words: its lines, and their bytes.
-LAST_LINES, LAST_BYTES = 20, 1 << 16
-# Seconds for journald to read what an app has written.
-SYNC_SECONDS = 10
+from agent.system import CallDeadline, write_atomically
 
 
 def activate(call: Call, request: Json) -> Json:
@@ -39,20 +40,22 @@ def activate(call: Call, request: Json) -> Json:
     Killed anywhere, the service runs one release with its own configuration and command, or another one with
     those; the next call finishes.
     """
-    return Activation.of(call, request).run()
+    activation = Activation.of(call, request)
+    UnitFiles(activation.job.app).require_own()
+    return activation.run()
 
 
 @dataclass(frozen=True)
 class Activation:
     """The activation of one release.
 
-    :param service: how it is asked, see ``protocol.ServiceRecord``.
+    :param service: how it is asked, see ``messages.ServiceRecord``.
     :param kept: digest of the pairing that was confirmed here last: it stays, and is the first to go back to.
     :param keep: how many healthy releases stay besides.
     """
 
     job: Job
-    claims: Claims
+    deadline: CallDeadline
     service: Json
     pairing: Pairing
     kept: str
@@ -68,6 +71,7 @@ class Activation:
             text(request, "release", RELEASE),
             text(request, "configuration", DIGEST),
             text(request, "unit_text", r"[^\x00]{1,100000}"),
+            units_of(AppPaths.of(call.paths, request).name, request),
         )
         service = {key: request.get(key) for key in ServiceRecord.__annotations__}
         Service.of({**service, "revision": revision_of(pairing.release)})
@@ -81,7 +85,7 @@ class Activation:
         """
         job = Job.of(call, request)
         kept, keep = text(request, "kept", f"({DIGEST})?"), int(number(request, "keep", 1, 1000))
-        return cls(job, Claims(job.app, call.deadline), record.service, record.pairing, kept, keep)
+        return cls(job, call.deadline, record.service, record.pairing, kept, keep)
 
     @property
     def root(self) -> Path:
@@ -93,18 +97,27 @@ class Activation:
         """What was healthy on this droplet."""
         return Activated(self.job.app)
 
-    def run(self) -> Json:
+    def run(self, *, is_urgent: bool = False) -> Json:
         """Start the release, wait until it is healthy, and remove what is not needed any more.
 
+        An idle droplet runs no processes, unless they could not be moved, or a hand has started some.
+
+        :param is_urgent: whether the web server does not wait until those have ended.
         :return: what was started.
         :raises AgentError: if it is not healthy; then the droplet runs another release, or none.
         """
         # Before anything changes: a run may have died between the confirmation and this mark.
         self.activated.confirm(self.kept)
         self.activated.require(self.pairing)
+        require_usable(self.job.app, self.pairing.units, self.deadline)
+        leftover, consequence = Processes(self.job, self.deadline), "nothing was activated"
+        if is_urgent:
+            leftover.ask_to_end(consequence)
+        else:
+            leftover.stop(consequence=consequence, patience=LEFTOVER_STOP)
         fallback = self.activated.fallback(self.pairing, self.kept)
-        with self._held("another run has claimed this droplet; nothing was activated"):
-            is_new = self._write_unit(self.pairing)
+        with self.job.claimed(self.deadline, "another run has claimed this droplet; nothing was activated"):
+            is_new = self._write_units(self.pairing)
             try:
                 self._start(self.pairing, is_new)
             except AgentError as error:
@@ -116,38 +129,31 @@ class Activation:
             timeout = service.timeout
             problem = " ".join(problem.split())
             why = f"the app was started but did not become healthy within {timeout:g} s: {problem}"
-            with self._held(f"{why} (another run has claimed this droplet, so nothing was done about that)"):
+            with self.job.claimed(
+                self.deadline, f"{why} (another run has claimed this droplet, so nothing was done about that)"
+            ):
                 self._go_back(why, fallback)
         self.activated.record(self.pairing, self.service)
         say(f"{self.pairing.release} runs and is healthy")
         self.activated.prune(self.keep, self.kept, self.pairing)
         return self.pairing.as_json
 
-    @contextlib.contextmanager
-    def _held(self, refusal: str) -> Iterator[None]:
-        """Hold the claims while the service changes hands; other runs wait.
+    def _write_units(self, pairing: Pairing) -> bool:
+        """Let the droplet's units name a release, its configuration and its commands; False if they did.
 
-        :raises AgentError: with this refusal, if another run has claimed the droplet.
+        Those of processes and timers replace others, which were stopped or are ending; they are not started
+        here.
+
+        :raises AgentError: if they cannot be written; then the service's is the old one.
         """
-        with contextlib.ExitStack() as stack:
-            try:
-                token = token_in(self.job.directory / "token")
-                stack.enter_context(self.claims.held(token, ""))
-            except AgentError:
-                raise AgentError(Code.CLAIMED, refusal) from None
-            yield
-
-    def _write_unit(self, pairing: Pairing) -> bool:
-        """Let the service's unit name a release, its configuration and its command; False if it did.
-
-        :raises AgentError: if it cannot be written; then it is the old one.
-        """
-        path = self.job.app.paths.units / self.job.app.service
+        path, files = self.job.app.paths.units / self.job.app.service, UnitFiles(self.job.app)
+        files.require_own(dict(pairing.units))
         wanted = pairing.unit_text.encode()
-        if path.is_file() and path.read_bytes() == wanted:
+        if path.is_file() and path.read_bytes() == wanted and tuple(files.texts().items()) == pairing.units:
             return False
         try:
             self.activated.note_started(None)
+            files.replace(dict(pairing.units))
             write_atomically(path, wanted, 0o644)
         except OSError as error:
             raise self._failed(f"cannot install the unit {path.name}", error.strerror or "") from None
@@ -185,7 +191,7 @@ class Activation:
             raise AgentError(Code.UNHEALTHY, why)
         name = fallback.release[:12]
         try:
-            self._start(fallback, self._write_unit(fallback))
+            self._start(fallback, self._write_units(fallback))
         except AgentError as error:
             raise AgentError(
                 Code.UNHEALTHY, f"{why} (nor does this droplet go back to {name}: {error})"
@@ -212,15 +218,8 @@ class Activation:
 
 
 def last_words(service: str) -> None:
-    """Write the last lines of a service. On a busy machine journald reads first what the app wrote."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(["journalctl", "--sync"], timeout=SYNC_SECONDS, capture_output=True, check=False)
-    command = ["journalctl", f"--unit={service}", f"--lines={LAST_LINES}", "--output=cat", "--no-pager"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as journal:
-        assert journal.stdout is not None  # noqa: S101
-        # One message may have many megabytes.
-        said = journal.stdout.read(LAST_BYTES)
-        journal.kill()
+    """Write the last lines of a service."""
+    said = last_lines(f"--unit={service}")
     # The last line is ended: the cause stands on the next one.
     ending = b"" if not said or said.endswith(b"\n") else b"\n"
     sys.stdout.flush()

@@ -62,6 +62,14 @@ class AppPaths:
         return self.paths.root / "var/lib/bluegreen" / self.name / "configurations"
 
     @property
+    def commands(self) -> Path:
+        """A file for each one-off command that was started, named like its unit; it outlives a restart.
+
+        It holds how the command ended, once it has.
+        """
+        return self.paths.root / "var/lib/bluegreen" / self.name / "commands"
+
+    @property
     def environment(self) -> Path:
         """The app's environment, which people write."""
         return self.paths.root / "etc/default" / self.name

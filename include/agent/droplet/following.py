@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 
 from agent.call import Call
+from agent.droplet.guests import remembered_end
 from agent.droplet.job_log import lines_after
 from agent.droplet.jobs import Job, answers_of, state_of
 from agent.droplet.masking import JobMask
 from agent.fields import number
-from agent.protocol import HEARTBEAT, LONGEST_JOB, JobProgress, JobState, Json
+from agent.protocol import HEARTBEAT, LONGEST_JOB, JobProgress, JobState, Json, Verb
 from agent.system import since_boot
 
 PAUSE = 0.2
@@ -23,7 +24,8 @@ def follow_job(call: Call, request: Json) -> Json:
     """Write what a job writes, as lines of progress, until the job has ended; then answer how.
 
     While the job writes nothing, there is a line of progress without lines every few seconds. A job whose
-    last lines are still to be fetched has not ended. No value that the app runs with is written.
+    last lines are still to be fetched has not ended. No value that the app runs with is written. Of a one-off
+    command that was removed, or that a restart took along, the end is answered if it is remembered.
 
     Request: ``app``, ``unit``, ``cursor`` (up to where its output was read), ``seconds`` (after which the
     state is ``running``, and the job goes on). Answer: ``protocol.JobEnd``, after any number of lines
@@ -38,6 +40,9 @@ def follow_job(call: Call, request: Json) -> Json:
         known = job.properties(call.deadline)
         state = state_of(known)
         more = False
+        ran = remembered_end(job.app, job.unit) if state is JobState.MISSING else None
+        if ran:
+            return _remembered(ran, cursor)
         if state is not JobState.MISSING:
             goes_on = state is JobState.RUNNING
             hide.update()
@@ -71,6 +76,20 @@ def _end(state: JobState, known: Mapping[str, str], cursor: int) -> Json:
         "seconds": _seconds(known),
         "cursor": cursor,
         "run_id": known.get("Description", "") if is_there else "",
+    }
+
+
+def _remembered(ran: Json, cursor: int) -> Json:
+    """Return the end of the job of a command that is remembered."""
+    failed = ran["exit_status"] != 0
+    return {
+        "state": (JobState.FAILED if failed else JobState.SUCCESS).value,
+        "result": "exit-code" if failed else "success",
+        "exit_status": int(failed),
+        "seconds": ran.get("seconds", 0.0),
+        "cursor": cursor,
+        "run_id": "",
+        "answers": {Verb.RUN_COMMAND.value: ran},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import socket
 import time
@@ -82,8 +81,6 @@ def _problem_of_one(service: Service, ends: float) -> str:
         return "it gave no whole head of an answer in time"
     except ValueError as error:
         return str(error)
-    except http.client.HTTPException as error:
-        return f"its head cannot be read: {error}"
     except OSError as error:
         return f"it cannot be reached: {error.strerror or error}"
 

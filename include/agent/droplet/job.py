@@ -9,8 +9,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
 
 from agent.call import Call
 from agent.droplet.claims import Claims, remove_leftovers, token_in
@@ -22,18 +21,10 @@ from agent.protocol import AgentError, Code, Json, Verb
 from agent.system import write_atomically
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Where the function of each step is; it is called like its verb.
-MODULES = {
-    Verb.BUILD: "agent.droplet.building",
-    Verb.INSTALL: "agent.droplet.installing",
-    Verb.LOAD: "agent.droplet.loading",
-    Verb.ACTIVATE: "agent.droplet.activation",
-    Verb.RESTORE: "agent.droplet.restoring",
-    Verb.MIGRATE: "agent.droplet.migrating",
-    Verb.RUN: "agent.droplet.running",
-}
 # Seconds to wait for another deploy or build of the app on this droplet.
 TURN_WAIT = 30.0
+# Steps that put nothing on the droplet, and are in nobody's way: they need neither a turn nor room.
+ASIDE = (Verb.RUN, Verb.RUN_COMMAND, Verb.PROCESSES)
 # Only a job with one of these may stop the app to make room: it starts the app again, or nobody needs it.
 STARTS_THE_APP = (Verb.BUILD, Verb.ACTIVATE, Verb.RESTORE)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -72,9 +63,8 @@ def _answer_of(this: Job, verb: Verb, request: Json) -> Json:
 
     :raises AgentError: if it fails, whatever the reason is.
     """
-    step: Callable[[Call, Json], Json] = getattr(import_module(MODULES[verb]), verb.value)
     try:
-        return step(Call.of(verb), request)
+        return verb.function()(Call.of(verb), request)
     except AgentError:
         raise
     except OSError as error:
@@ -90,8 +80,8 @@ def _answer_of(this: Job, verb: Verb, request: Json) -> Json:
 
 @contextlib.contextmanager
 def _frame(call: Call, this: Job, steps: list[tuple[Verb, Json]]) -> Iterator[None]:
-    """Keep other jobs of the app away, and let the steps find room; commands of the settings need neither."""
-    if all(verb is Verb.RUN for verb, _ in steps):
+    """Keep other jobs of the app away, and let the steps find room, unless they need neither."""
+    if all(verb in ASIDE for verb, _ in steps):
         yield
         return
     sent = _sent(steps)

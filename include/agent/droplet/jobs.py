@@ -7,18 +7,27 @@ full. Memory also keeps what is secret in a program off the disk.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.call import Call
 from agent.droplet.app_paths import AppPaths
-from agent.droplet.claims import Claims, stop_jobs, token_of, write_token
+from agent.droplet.claims import Claims, stop_jobs, token_in, token_of, write_token
+from agent.droplet.guests import (
+    PREFIX,
+    forgotten,
+    is_guest,
+    refuse_later_start,
+    remembered_end,
+    require_first_start,
+)
 from agent.fields import number, text
 from agent.installation import Installation
-from agent.protocol import LONGEST_JOB, STEPS, AgentError, Code, JobState, Json, Verb
+from agent.protocol import LONGEST_JOB, AgentError, Code, JobState, Json, Kind, Verb
 from agent.system import CallDeadline, remove_tree, write_atomically
 
 # Seconds for a job that is stopped to end by itself.
@@ -52,7 +61,7 @@ class Job:
         :raises AgentError: with the code ``bad_request``.
         """
         app = AppPaths.of(call.paths, request)
-        return cls(app, text(request, "unit", rf"bluegreen-{app.name}-[A-Za-z0-9_-]{{1,60}}"))
+        return cls(app, text(request, "unit", rf"({PREFIX}|bluegreen-){app.name}-[A-Za-z0-9_-]{{1,60}}"))
 
     @property
     def directory(self) -> Path:
@@ -73,6 +82,20 @@ class Job:
     def answers(self) -> Path:
         """What its steps have answered, as JSON, once all of them have."""
         return self.directory / "answers.json"
+
+    @contextlib.contextmanager
+    def claimed(self, deadline: CallDeadline, refusal: str) -> Iterator[None]:
+        """Hold the claims while units change hands; other runs wait.
+
+        :raises AgentError: with the code ``claimed`` and this refusal, if another run has the droplet.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                token = token_in(self.directory / "token")
+                stack.enter_context(Claims(self.app, deadline).held(token, ""))
+            except AgentError:
+                raise AgentError(Code.CLAIMED, refusal) from None
+            yield
 
     def properties(self, deadline: CallDeadline) -> dict[str, str]:
         """Return its unit's properties in systemd's words.
@@ -100,6 +123,9 @@ class Job:
 def start_job(call: Call, request: Json) -> Json:
     """Start a job, or attach to the one that is there; the droplet is this run's from then on.
 
+    Not so for a one-off command (``bluegreen-run-…``): it claims nothing, and its token means nothing. It is
+    started once: a later call attaches to it, or to its end, which is remembered; the code is ``failed`` if
+    there is neither.
     A job of that name that is at work, or that ended for the same run, is left as it is. One that ended for
     another run is replaced. Jobs of earlier runs are stopped before, unless they do the very same.
 
@@ -113,21 +139,15 @@ def start_job(call: Call, request: Json) -> Json:
     run_id = text(request, "run_id", r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*")
     timeout = number(request, "timeout", 1, LONGEST_JOB)
     program = _program_of(request)
+    if is_guest(job.unit):
+        job.app.jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stop_jobs(call.deadline, job.app, [one for one in forgotten(job.app) if one != job.unit])
+        return _started(call, job, run_id, program, timeout)
     claims = Claims(job.app, call.deadline)
     with claims.held(token, "nothing was started, trigger a new run"):
         claims.take(token, job.unit if _is_the_same(job, program) else "")
         write_token(job.directory / "token", token)
-        known = job.properties(call.deadline)
-        if _goes_on(known, run_id):
-            return {"attached": True}
-        if known.get("ActiveState") in ("active", "failed"):
-            call.deadline.run("systemctl", "stop", f"{job.unit}.service")
-            call.deadline.run("systemctl", "reset-failed", f"{job.unit}.service")
-        job.log.unlink(missing_ok=True)
-        job.answers.unlink(missing_ok=True)
-        write_atomically(job.program, _kept(program))
-        _start(call, job, run_id, timeout)
-    return {"attached": False}
+        return _started(call, job, run_id, program, timeout)
 
 
 def end_job(call: Call, request: Json) -> Json:
@@ -135,11 +155,17 @@ def end_job(call: Call, request: Json) -> Json:
 
     A build's artifact is such a trace: Airflow ends the job once it has fetched that.
 
+    A one-off command is the exception: it is not started again, and its end is remembered.
+
     Request: ``app``, ``unit``, ``token``. Answer: nothing. Codes: ``busy``; ``claimed``: the job may be
     another run's by now. Killed anywhere, it leaves traces of a stopped job; the next call removes them.
     """
-    job = Job.of(call, request)
-    with Claims(job.app, call.deadline).held(token_of(request), "its job was left alone"):
+    job, token = Job.of(call, request), token_of(request)
+    if is_guest(job.unit):
+        stop_jobs(call.deadline, job.app, [job.unit])
+        refuse_later_start(job.app, job.unit)
+        return {}
+    with Claims(job.app, call.deadline).held(token, "its job was left alone"):
         stop_jobs(call.deadline, job.app, [job.unit])
         for path in job.app.outgoing.glob("*"):
             remove_tree(path)
@@ -176,6 +202,25 @@ def _goes_on(properties: Mapping[str, str], run_id: str) -> bool:
     return properties.get("Description") == run_id or properties.get("SubState") == "running"
 
 
+def _started(call: Call, job: Job, run_id: str, program: Json, timeout: float) -> Json:
+    """Start a job, or attach to it; nobody else starts or ends it meanwhile."""
+    known = job.properties(call.deadline)
+    if _goes_on(known, run_id):
+        return {"attached": True}
+    if is_guest(job.unit):
+        if remembered_end(job.app, job.unit):
+            return {"attached": True}
+        require_first_start(job.app, job.unit)
+    if known.get("ActiveState") in ("active", "failed"):
+        call.deadline.run("systemctl", "stop", f"{job.unit}.service")
+        call.deadline.run("systemctl", "reset-failed", f"{job.unit}.service")
+    job.log.unlink(missing_ok=True)
+    job.answers.unlink(missing_ok=True)
+    write_atomically(job.program, _kept(program))
+    _start(call, job, run_id, timeout)
+    return {"attached": False}
+
+
 def _program_of(request: Json) -> Json:
     """Return a request's program if the agent can do it; an error shows nothing of a step's request.
 
@@ -187,8 +232,11 @@ def _program_of(request: Json) -> Json:
         raise AgentError(Code.BAD_REQUEST, f"program: it has no list of 1 to {MOST_STEPS} steps")
     for step in steps:
         verb = step.get("verb") if isinstance(step, dict) else None
-        if not isinstance(verb, str) or verb not in {one.value for one in STEPS}:
+        if not isinstance(verb, str) or verb not in {one.value for one in Verb if one.kind is Kind.STEP}:
             raise AgentError(Code.BAD_REQUEST, f"program: {verb!r:.60} is no step of a job")
+        # Whatever else a job does takes a claim.
+        if (verb == Verb.RUN_COMMAND) is not is_guest(request["unit"]):
+            raise AgentError(Code.BAD_REQUEST, f"program: {verb} is no step of the job {request['unit']}")
         for key in ("app", "unit"):
             if not isinstance(step.get("request"), dict) or step["request"].get(key) != request[key]:
                 raise AgentError(Code.BAD_REQUEST, f"program: its step {verb} is not for the job's {key}")

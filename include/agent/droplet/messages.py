@@ -33,18 +33,20 @@ class _KeepRequest(StepRequest):
 class ActivateRequest(_KeepRequest, ServiceRecord):
     """The request of ``activate``: a release and a configuration that are on the droplet.
 
-    ``unit_text`` is the service's systemd unit, which names both.
+    ``unit_text`` is the service's systemd unit, ``units`` those of the app's processes and timers by file
+    name, which are written and not started. Each names release and configuration.
     """
 
     release: str
     configuration: str
     unit_text: str
+    units: dict[str, str]
 
 
 class Started(TypedDict):
     """The answer of ``activate`` and of ``restore``: what the service runs.
 
-    ``pairing`` is the SHA-256 of the service's unit, which pairs release and configuration.
+    ``pairing`` is the SHA-256 of the units, which pair release and configuration.
     """
 
     release: str

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import time
 from collections.abc import Sequence
 
 from agent.protocol import AgentError, Code
-from agent.system import since_boot
+from agent.system import output_of, since_boot
 
 # apt-get removes a package whose name is followed by a hyphen.
 NAME = r"[a-z0-9][a-z0-9+.-]{0,98}[a-z0-9+.]"
@@ -109,22 +107,7 @@ def _apt_get(*words: str) -> tuple[str, ...]:
 
 
 def _output(*command: str) -> tuple[int, str]:
-    """Run a program, and return its exit status and what it wrote."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=APT_SECONDS,
-            env={**os.environ, **_ENVIRONMENT},
-            check=False,
-        )
-    except FileNotFoundError:
-        return 127, f"E: {command[0]} is not installed"
-    except subprocess.TimeoutExpired:
-        return 124, f"E: {command[0]} did not end within {APT_SECONDS:.0f} s"
-    return done.returncode, done.stdout.decode(errors="replace")
+    return output_of(command, APT_SECONDS, _ENVIRONMENT)
 
 
 def _cause(output: str) -> str:

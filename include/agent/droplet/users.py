@@ -5,11 +5,11 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import subprocess
 from pathlib import Path
 
 from agent.droplet.app_paths import AppPaths
 from agent.protocol import AgentError, Code
+from agent.system import output_of
 
 # Seconds; useradd waits for nobody.
 USERADD_SECONDS = 30.0
@@ -37,20 +37,10 @@ def make_build_user(name: str) -> None:
     try:
         require_user(name)
     except AgentError:
-        command = ["useradd", "--system", "--user-group", *NO_LOGIN, "--", name]
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=USERADD_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise AgentError(Code.FAILED, f"cannot make the user {name}: {error}") from None
-        if done.returncode != 0:
-            said = done.stdout.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        command = ("useradd", "--system", "--user-group", *NO_LOGIN, "--", name)
+        status, output = output_of(command, USERADD_SECONDS)
+        if status != 0:
+            said = output.strip().splitlines() or ["no reason given"]
             raise AgentError(Code.FAILED, f"cannot make the user {name}: {said[-1][:200]}") from None
 
 

@@ -7,19 +7,25 @@ import pwd
 import re
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from agent.droplet.activated import Activated
 from agent.droplet.app_paths import AppPaths
+from agent.droplet.guests import PREFIX
 from agent.droplet.perl_key import changeable_part, perl_key
+from agent.droplet.process_states import ProcessStates
+from agent.droplet.process_units import units_digest
 from agent.facts.bounded import names_in, run
 from agent.facts.comparison import compared
 from agent.facts.configuration import configuration_in_use
 from agent.facts.environment import NO_ENVIRONMENT, app_environment
 from agent.facts.machine import machine
 from agent.facts.packages import packages
+from agent.facts.ports import ports_in, try_ports
 from agent.paths import Paths
+from agent.processes import MOST_NAMES
 from agent.protocol import Json
 from agent.release_name import is_release
 from agent.system import CallDeadline
@@ -32,11 +38,17 @@ UNKNOWN = "unknown"
 def app_server(deadline: CallDeadline, request: Json) -> Json:
     """Return what a deploy finds on a droplet that runs an app.
 
-    :param request: of :func:`machine`, and ``app`` (its name on the machine), ``users`` (which a deploy
-        needs), ``perl`` (the path of the app's), ``tools`` (programs whose version is read), ``packages``
-        (Debian packages that the app needs), and ``compare`` (whether the current release is compared with
-        its manifest).
+    :param request: of :func:`machine` and :func:`ports_in`, and ``app`` (its name on the machine), ``users``
+        (which a deploy needs), ``perl`` (the path of the app's), ``tools`` (programs whose version is read),
+        ``packages`` (Debian packages that the app needs), and ``compare`` (whether the current release is
+        compared with its manifest).
     """
+    with ThreadPoolExecutor(1) as pool:
+        tried = pool.submit(try_ports, ports_in(request))
+        return {**_facts(deadline, request), "ports": tried.result()}
+
+
+def _facts(deadline: CallDeadline, request: Json) -> dict[str, Any]:
     app = AppPaths.of(Paths(), request)
     found = releases(app)
     missing = [user for user in request["users"] if not has_user(user)]
@@ -54,13 +66,18 @@ def app_server(deadline: CallDeadline, request: Json) -> Json:
         "missing_users": missing,
         "perl_key": key,
         "perl_changeable": changeable_part(perl),
-        "jobs": running_jobs(deadline, app.name),
+        "jobs": [unit for unit, _ in running_units(deadline, f"bluegreen-{app.name}-*")],
+        "commands": [run_id for _, run_id in running_units(deadline, f"{PREFIX}{app.name}-*")],
         "environment": environment.as_json(),
         "compared": None,
     }
     runs_in = release_at(f"/proc/{facts['unit'].get('MainPID')}/cwd", app)
     facts["running"] = runs_in if runs_in and is_release(runs_in) else None
     facts["configuration"] = configuration_in_use(app)
+    processes = ProcessStates(app, deadline)
+    facts["process_units"] = units_digest(processes.files.texts().items())
+    facts["foreign_units"] = processes.files.strangers()[:MOST_NAMES]
+    facts["processes"] = processes.records()
     if request["compare"] and found["current"] in found["releases"]:
         facts["compared"] = compared(deadline, app, found["current"])
     return facts
@@ -135,13 +152,11 @@ def version_of(deadline: CallDeadline, tool: str) -> str | None:
     return found[0] if status == 0 and found else None
 
 
-def running_jobs(deadline: CallDeadline, app: str) -> list[str]:
-    """Return the units of builds and deploys that are at work."""
-    listed = run(
-        deadline, "systemctl", "list-units", "--plain", "--no-legend", "--full", f"bluegreen-{app}-*"
-    )[1]
-    rows = [line.split() for line in listed.splitlines()]
-    return [row[0] for row in rows if len(row) > 3 and row[3] == "running"]
+def running_units(deadline: CallDeadline, pattern: str) -> list[tuple[str, str]]:
+    """Return the jobs that are at work, each with the run that has started it."""
+    listed = run(deadline, "systemctl", "list-units", "--plain", "--no-legend", "--full", pattern)[1]
+    rows = [line.split(maxsplit=4) for line in listed.splitlines()]
+    return [(row[0], row[4].strip()) for row in rows if len(row) > 4 and row[3] == "running"]
 
 
 def size_of(path: Path) -> int:

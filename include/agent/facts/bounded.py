@@ -6,7 +6,6 @@ import itertools
 import os
 import stat
 import subprocess
-import threading
 from collections.abc import Mapping
 from typing import IO
 
@@ -47,14 +46,16 @@ def run(
     :param text: its standard input.
     """
     seconds = seconds_left(deadline, seconds)
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
-        )
-    except OSError as error:
-        return 127, str(error)
-    feeder = threading.Thread(target=_feed, args=(process.stdin, text.encode()), daemon=True)
-    feeder.start()
+    # A pipe has an owner: a program that is run as another user could not open it by its name.
+    with open(os.memfd_create("input"), "wb+", buffering=0) as standard_input:  # noqa: PTH123
+        standard_input.write(text.encode())
+        standard_input.seek(0)
+        try:
+            process = subprocess.Popen(
+                command, stdin=standard_input, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
+            )
+        except OSError as error:
+            return 127, str(error)
     assert process.stdout is not None  # noqa: S101
     with process.stdout:
         output, why = read_to_end(process.stdout, seconds, LARGEST_TEXT)
@@ -68,15 +69,6 @@ def run(
             process.wait()
             return 124, why
     return process.returncode, output.decode("utf-8", "replace")
-
-
-def _feed(pipe: IO[bytes], data: bytes) -> None:
-    try:
-        with pipe:
-            pipe.write(data)
-    except OSError:
-        # The program ended without reading all its input; its output and status show why.
-        return
 
 
 def read_to_end(pipe: IO[bytes], seconds: float, most: int) -> tuple[bytes, str | None]:

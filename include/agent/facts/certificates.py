@@ -21,8 +21,22 @@ LARGEST_SHOWN = 5 << 10
 CERTIFICATE = r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----"
 
 
-def certificates(path: str) -> tuple[dict[str, Json], int]:
-    """Return the public part of each certificate, what is wrong with it, and how many were not looked at."""
+def certificates(paths: list[str]) -> tuple[dict[str, Json], int]:
+    """Return the public part of each certificate, what is wrong with it, and how many were not looked at.
+
+    :param paths: of PEM files, and of directories of them.
+    """
+    found: dict[str, Json] = {}
+    left = 0
+    for path in paths:
+        there, more = certificates_at(path)
+        found.update(there)
+        left += more
+    return found, left
+
+
+def certificates_at(path: str) -> tuple[dict[str, Json], int]:
+    """Return the same of one path."""
     place = Path(path)
     try:
         if not place.is_dir():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.facts.bounded import LONGEST_LINE, run
 from agent.protocol import Json
@@ -25,15 +27,25 @@ class Environment:
     :param error: why systemd cannot read it, or None.
     :param ignored: the first names whose assignments systemd ignores.
     :param ignored_unnamed: the number of such lines that have no name to show.
+    :param readable: whether everybody on the droplet can read it.
+    :param changeable: whether others than root can change it.
     """
 
     error: str | None = None
     ignored: tuple[str, ...] = ()
     ignored_unnamed: int = 0
+    readable: bool = False
+    changeable: bool = False
 
     def as_json(self) -> Json:
         """Return what may leave the machine."""
-        return {"error": self.error, "ignored": self.ignored, "ignored_unnamed": self.ignored_unnamed}
+        return {
+            "error": self.error,
+            "ignored": self.ignored,
+            "ignored_unnamed": self.ignored_unnamed,
+            "readable": self.readable,
+            "changeable": self.changeable,
+        }
 
 
 NO_ENVIRONMENT = Environment()
@@ -61,8 +73,21 @@ def app_environment(deadline: CallDeadline, path: str, user: str) -> Environment
     refused = [(line, NAMED.match(line)) for line in REFUSED.findall(journal)]
     names = tuple(dict.fromkeys(name[1] for _, name in refused if name))[:NAMES_SHOWN]
     unnamed = len({line for line, name in refused if not name})
+    error = None
     if status != 0:
         why = re.search(r"Failed to load environment files: (.+)", journal)
         last = (output.strip().splitlines() or ["no reason given"])[-1]
-        return Environment((why[1] if why else last)[:LONGEST_LINE], names, unnamed)
-    return Environment(None, names, unnamed)
+        error = (why[1] if why else last)[:LONGEST_LINE]
+    return Environment(error, names, unnamed, *_rights(path))
+
+
+def _rights(path: str) -> tuple[bool, bool]:
+    """Return whether everybody can read a file, and whether others than root can change it."""
+    try:
+        about = Path(path).stat()
+    except OSError:
+        # A link that leads nowhere; systemd reports it.
+        return False, False
+    by_group = about.st_gid != 0 and bool(about.st_mode & stat.S_IWGRP)
+    changeable = about.st_uid != 0 or by_group or bool(about.st_mode & stat.S_IWOTH)
+    return bool(about.st_mode & stat.S_IROTH), changeable

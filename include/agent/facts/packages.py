@@ -17,21 +17,22 @@ READ_ONLY = ("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
 
 
 def packages(deadline: CallDeadline, wanted: Sequence[str]) -> Json:
-    """Return which packages are missing, and which of those apt has no source for.
+    """Return the versions of packages, which are missing, and which of those apt has no source for.
 
     A droplet whose apt has no lists yet is not believed: a deploy fetches them first.
     """
-    missing = _missing(deadline, wanted) if wanted else []
+    versions = _versions(deadline, wanted) if wanted else {}
+    missing = [name for name in wanted if name not in versions]
     unknown = _unknown(deadline, missing) if missing and any(LISTS.glob("*_Packages*")) else []
-    return {"missing_packages": missing, "unknown_packages": unknown}
+    return {"package_versions": versions, "missing_packages": missing, "unknown_packages": unknown}
 
 
-def _missing(deadline: CallDeadline, wanted: Sequence[str]) -> list[str]:
+def _versions(deadline: CallDeadline, wanted: Sequence[str]) -> dict[str, str]:
     # Of a package that dpkg does not know it writes a line to standard error, and nothing here.
-    shown = run(deadline, "dpkg-query", "--show", "--showformat=${Package}\\t${Status}\\n", "--", *wanted)[1]
-    rows = (line.split("\t", 1) for line in shown.splitlines() if "\t" in line)
-    installed = {name for name, status in rows if status.endswith(INSTALLED)}
-    return [name for name in wanted if name not in installed]
+    form = "--showformat=${Package}\\t${Version}\\t${Status}\\n"
+    shown = run(deadline, "dpkg-query", "--show", form, "--", *wanted)[1]
+    rows = (line.split("\t", 2) for line in shown.splitlines() if line.count("\t") == 2)
+    return {name: version for name, version, status in rows if status.endswith(INSTALLED)}
 
 
 def _unknown(deadline: CallDeadline, missing: Sequence[str]) -> list[str]:

@@ -25,6 +25,7 @@ def record_of_an_abandoned_run(proxy: Proxy, begun: Json, found_by: str) -> Json
     fate, way = "its lock was left behind", {}
     if kept.get("run_id") == run_id:
         fate, way = "its switch is kept", {"to": kept["color"]}
+        way |= {"irreversible": kept["irreversible"]} if "irreversible" in kept else {}
     elif taken_back.get("run_id") == run_id:
         fate = (
             "its switch was taken back"

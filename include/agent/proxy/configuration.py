@@ -9,6 +9,7 @@ from agent.protocol import AgentError, Code
 from agent.proxy.haproxy import RELOAD_WAIT, Haproxy
 from agent.proxy.processes import Processes
 from agent.proxy.traffic_map import TrafficMap
+from agent.proxy.unprivileged import AS_HAPROXY, Unprivileged, is_for_haproxy, write_for_haproxy
 from agent.system import alert, digest, read_json, started_at, write_atomically, write_json
 
 # Of a sync's seconds, those that are kept for going back to the old configuration.
@@ -24,6 +25,7 @@ class Configuration:
 
     def __init__(self, paths: Paths, haproxy: Haproxy) -> None:
         self.paths, self.haproxy, self.deadline = paths, haproxy, haproxy.deadline
+        self.unprivileged = Unprivileged(paths, haproxy.deadline)
 
     def file_digest(self) -> str | None:
         """Digest of the file, with which the next HAProxy would start; None if there is none."""
@@ -42,29 +44,43 @@ class Configuration:
         return loaded.get("sha256") if loaded.get("worker") == [worker, started_at(worker)] else None
 
     def validate(self, config: bytes) -> None:
-        """Let HAProxy check a configuration that is not installed.
+        """Let HAProxy, which is not root, check a configuration that is not installed.
 
         :raises AgentError: with the code ``invalid_config`` and HAProxy's own reason.
         """
         candidate = self.paths.config.with_name(".haproxy.cfg.candidate")
-        write_atomically(candidate, config)
-        status, output = self.deadline.run("haproxy", "-c", "-f", str(candidate))
+        write_for_haproxy(candidate, config)
+        status, output = self.deadline.run(*AS_HAPROXY, "haproxy", "-c", "-f", str(candidate))
         candidate.unlink()
         if status != 0:
             message = f"HAProxy refuses the configuration, nothing was changed: {alert(output)}"
             raise AgentError(Code.INVALID_CONFIG, message)
 
     def install(self, config: bytes) -> bytes | None:
-        """Put the file in place and return the one before, which is kept if a hand has edited it."""
+        """Put the file in place and return the one before, which is kept if a hand has edited it.
+
+        HAProxy's next start is without root's rights, or with them if the file needs them. Killed anywhere,
+        this leaves a file and a unit that go together.
+
+        :raises AgentError: with the code ``not_installed``.
+        """
+        if not self.unprivileged.fits(config):
+            self.unprivileged.remove()
+        old = self._replace(config)
+        if self.unprivileged.fits(config):
+            self.unprivileged.install()
+        return old
+
+    def _replace(self, config: bytes) -> bytes | None:
         old = self.paths.config.read_bytes() if self.paths.config.exists() else None
-        if old == config:
+        if old == config and is_for_haproxy(self.paths.config):
             return old
         if old is not None and digest(old) != read_json(self.paths.installed).get("sha256"):
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             write_atomically(self.paths.config.with_name(f"haproxy.cfg.{stamp}.bak"), old)
             for oldest in sorted(self.paths.config.parent.glob("haproxy.cfg.*Z.bak"))[:-EDITED_KEPT]:
                 oldest.unlink()
-        write_atomically(self.paths.config, config)
+        write_for_haproxy(self.paths.config, config)
         write_json(self.paths.installed, {"sha256": digest(config)})
         return old
 
@@ -82,7 +98,8 @@ class Configuration:
                 raise AgentError(Code.RELOAD_FAILED, f"nothing answers on {self.paths.master_socket}")
         else:
             self.deadline.run("systemctl", "reset-failed", "haproxy")
-        status, output = self.deadline.run("systemctl", "reload" if before else "start", "haproxy")
+        how = "start" if before is None else "restart" if self._may_restart() else "reload"
+        status, output = self.deadline.run("systemctl", how, "haproxy")
         if status != 0:
             raise AgentError(Code.RELOAD_FAILED, alert(output))
         after = self.deadline.wait_for(RELOAD_WAIT, lambda: self._outcome(before, expected))
@@ -111,6 +128,10 @@ class Configuration:
                     outcome = f"the old file is back, but does not load either ({again})"
             message = f"HAProxy did not load the new configuration: {error}; {outcome}"
             raise AgentError(error.code, message) from None
+
+    def _may_restart(self) -> bool:
+        """Whether HAProxy runs as root, as a package has started it, and no client can notice a restart."""
+        return self.unprivileged.is_there() and self.haproxy.is_root() is True and not self.haproxy.serves()
 
     def _outcome(self, before: Processes | None, expected: TrafficMap | None) -> Processes | None:
         now = self.haproxy.processes()

@@ -50,6 +50,19 @@ class Haproxy:
         """Whether it does not run; during a reload it only does not answer."""
         return self.processes() is None and self.deadline.run("systemctl", "is-active", "haproxy")[0] != 0
 
+    def is_root(self) -> bool | None:
+        """Whether its master has root's rights; None if it does not run."""
+        processes = self.processes()
+        try:
+            return Path(f"/proc/{processes.master}").stat().st_uid == 0 if processes else None
+        except OSError:
+            return None
+
+    def serves(self) -> bool:
+        """Whether clients may be connected: it listens somewhere, or does not answer."""
+        table = self.ask("show stat")
+        return not table or ",FRONTEND," in table
+
     def running_map(self) -> TrafficMap | None:
         """HAProxy's copy of the map; None if there is none, or it is not complete."""
         return self._map_of(self.ask(self._show_map))

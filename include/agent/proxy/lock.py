@@ -55,6 +55,8 @@ class LockStore:
         if holder and self._attempt_of(holder) != self._attempt_of(who):
             # The run was cleared: what its tasks from before may still do, and have done, is not its own.
             holder = None
+        if holder and holder.get("begun", {}).get("contracted"):
+            who = {**who, "begun": {**who.get("begun", {}), "contracted": True}}
         if not holder:
             token = max((self.last_token() or 0) + 1, at_least)
             holder = {**who, "since": time.time(), "token": token}
@@ -111,6 +113,14 @@ class LockStore:
         holder = self.holder()
         if holder and holder["token"] == token:
             self._write(token, None)
+
+    def note_contract(self, holder: Json) -> None:
+        """Write into the beginning of the holder's record that it may run a contract.
+
+        :raises OSError: if that cannot be written: the contract must not begin then.
+        """
+        begun = {**holder.get("begun", {}), "contracted": True}
+        self._write(holder["token"], {**holder, "begun": begun})
 
     def know(self, token: int) -> None:
         """Give tokens from now on that are greater than one which was found elsewhere."""

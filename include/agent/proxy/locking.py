@@ -60,9 +60,10 @@ def renew(call: Call, request: Json) -> RenewAnswer:
     """Keep the lock for another lease.
 
     Request: ``token``; ``lease`` in seconds (as long as before); ``touches``, the color whose droplets are
-    about to be changed; ``known_token``, which a droplet knows and no proxy did.
+    about to be changed; ``known_token``, which a droplet knows and no proxy did; ``contracts``, whether the
+    run is about to run a contract, which its record then says, however the run ends.
     Answer: ``until``. Codes: ``lock_lost``; ``not_idle`` if the color has traffic, or this run may yet send
-    traffic back there.
+    traffic back there; ``failed`` if the contract cannot be written down.
     Killed anywhere, the lease is the old or the new one.
     """
     proxy = Proxy.to_change(call, request)
@@ -70,6 +71,8 @@ def renew(call: Call, request: Json) -> RenewAnswer:
     holder = proxy.lock_store.require(request, lease)
     if "touches" in request:
         _require_idle(proxy, text(request, "touches", COLOR), holder)
+    if request.get("contracts"):
+        proxy.lock_store.note_contract(holder)
     if "known_token" in request:
         proxy.lock_store.know(int(number(request, "known_token", 0, 1e15)))
     return {"until": proxy.lock_store.until(holder)}
@@ -116,11 +119,13 @@ def record(call: Call, request: Json) -> RecordAnswer:
     """Write down how a run has ended. It needs no lock: a run that did not get it has ended too.
 
     Request: ``record`` with ``dag_id``, ``run_id``, ``attempt`` and whatever is to be kept. Answer:
-    ``written``, False if that run has its record already. Codes: ``bad_request``. Killed anywhere, it leaves
-    a whole line, or half of one, which the next record removes.
+    ``written``, False if that run has its record already; ``head``, the digest of the ledger's last line.
+    Codes: ``bad_request``. Killed anywhere, it leaves a whole line, or half of one, which the next record
+    removes.
     """
     proxy = Proxy.to_change(call, request)
-    return {"written": proxy.ledger.append(_record_in(request, "record"))}
+    written = proxy.ledger.append(_record_in(request, "record"))
+    return {"written": written, "head": proxy.ledger.head()}
 
 
 def _record_in(request: Json, key: str) -> Json:

@@ -19,6 +19,17 @@ _FromColor = TypedDict("_FromColor", {"from": Optional[str]})
 _OptionalFromColor = TypedDict("_OptionalFromColor", {"from": str}, total=False)
 
 
+class QuestionFields(TypedDict, total=False):
+    """How an app is asked: with which ``Host`` header, whether its client came by https.
+
+    ``statuses`` are those of a good answer; 200 to 299 if there are none.
+    """
+
+    host: str | None
+    https: bool | None
+    statuses: list[int] | None
+
+
 class StartedRelease(TypedDict):
     """What the servers of a color were started with: a release, a configuration (its digest), their units.
 
@@ -58,9 +69,11 @@ class PendingRecord(_PendingSwitch, total=False):
     """The switch that waits to be confirmed: see :mod:`agent.proxy.pending_switch`.
 
     ``within`` is the time in seconds that its run was given; ``path`` to ``statuses`` are how to ask the app.
+    ``irreversible`` is why the release is, if it is: then the switch is never taken back.
     """
 
     started: StartedRelease
+    irreversible: str | None
     token: int
     within: float
     end: float
@@ -71,8 +84,15 @@ class PendingRecord(_PendingSwitch, total=False):
 
 
 class ConfirmedRecord(TypedDict, total=False):
-    """The last switch that was kept; ``at`` is when."""
+    """The last switch that was kept; ``at`` is when.
 
+    A switch to a release that is ``irreversible``, with the reason, is kept as soon as traffic has moved;
+    ``judged`` is whether its run has found it good since. Others are kept because that was found, and have
+    neither.
+    """
+
+    irreversible: str
+    judged: bool
     revision: str
     color: str
     run_id: str
@@ -132,7 +152,8 @@ class HaproxyProcess(TypedDict):
 
     ``file_sha256`` is of the file ``haproxy.cfg``, None if there is none.
 
-    ``ipv6`` is whether the kernel knows IPv6, so that HAProxy can listen there.
+    ``ipv6`` is whether the kernel knows IPv6, so that HAProxy can listen there. ``root`` is whether it has
+    root's rights, None if it does not run.
     """
 
     version: str
@@ -142,6 +163,7 @@ class HaproxyProcess(TypedDict):
     workers: int
     old_workers: int
     ipv6: bool
+    root: bool | None
 
 
 class InstalledAgent(TypedDict):
@@ -151,12 +173,23 @@ class InstalledAgent(TypedDict):
     difference: list[str] | None
 
 
+class CertificatePaths(TypedDict):
+    """Where certificates are: those that Airflow has delivered, and what HAProxy's configuration names.
+
+    ``configured`` are files and directories that are there, in the order of the configuration.
+    """
+
+    delivered: list[str]
+    configured: list[str]
+
+
 class Status(SwitchRecords):
     """The answer of ``status``.
 
     ``live`` and ``idle`` are the running HAProxy's. ``answer_times`` are in milliseconds, averages of the
     last 1024 requests, queue included; ``sessions`` are requests and upgraded connections in progress.
-    ``last_token`` is the greatest lock token that is known here.
+    ``last_token`` is the greatest lock token that is known here. ``ledger`` is the SHA-256 of the ledger's
+    last line; None if there is none, or it cannot be read.
     """
 
     haproxy: HaproxyProcess
@@ -171,6 +204,8 @@ class Status(SwitchRecords):
     sessions: dict[str, int]
     lock: Json | None
     last_token: int | None
+    ledger: str | None
+    certificates: CertificatePaths
     agent: InstalledAgent
     now: float
 
@@ -196,9 +231,27 @@ class RenewAnswer(TypedDict):
 
 
 class RecordAnswer(TypedDict):
-    """``written`` is false if the run had its record already."""
+    """``written`` is false if the run had its record already; ``head`` is the ledger's digest afterwards."""
 
     written: bool
+    head: str | None
+
+
+class LedgerChain(TypedDict):
+    """What the ledger looks like from inside: see :mod:`agent.proxy.ledger_chain`.
+
+    ``lines`` is how many the file has; ``unread`` is why it was not examined, if it was not, and then the
+    others are empty; ``problems`` what is not as it was written, for people; ``digests``
+    are those of the last lines, shortened; ``recent`` are the last records, shortened: ``run``, ``presumed``
+    (whether another run has completed it), ``ledgers`` (what its run has seen as the last digest of each
+    proxy's ledger), ``digest`` (of the whole record but its link), and some fields for people.
+    """
+
+    lines: int
+    unread: str | None
+    problems: list[str]
+    digests: list[str]
+    recent: list[Json]
 
 
 class LedgerAnswer(TypedDict):
@@ -277,3 +330,26 @@ class BootAnswer(_Boot, _OptionalFromColor, total=False):
     """``reverted`` is whether HAProxy starts with ``to``, the color before the switch."""
 
     to: str
+
+
+class DeliveredCertificate(TypedDict):
+    """A certificate on a proxy: whether its file was replaced, and whether HAProxy has it.
+
+    ``served`` is the SHA-256 of the certificate that HAProxy shows a client who asks for a name, by name.
+    """
+
+    changed: bool
+    loaded: bool
+    served: dict[str, str | None]
+
+
+class CertificatesAnswer(TypedDict):
+    """The answer of ``deliver_certificates``, by the certificates' names.
+
+    ``reloaded``: whether HAProxy had to be reloaded. ``answers_challenges``: whether it answers those of a
+    certificate authority; null if it was not asked.
+    """
+
+    certificates: dict[str, DeliveredCertificate]
+    reloaded: bool
+    answers_challenges: bool | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.call import Call
 from agent.fields import COLOR, REVISION, number, text
 from agent.http_client import Question
-from agent.protocol import AgentError, Json
+from agent.protocol import COLORS, AgentError, Json
 from agent.proxy.machine import Proxy
 from agent.proxy.messages import (
     AlignAnswer,
@@ -15,7 +15,7 @@ from agent.proxy.messages import (
     SwitchAnswer,
     SyncAnswer,
 )
-from agent.proxy.started import started_in
+from agent.proxy.started import irreversible_in, started_in
 from agent.proxy.traffic_map import TrafficMap
 from agent.system import digest
 
@@ -68,29 +68,32 @@ def switch(call: Call, request: Json) -> SwitchAnswer:
     """Move traffic to a color, checked, atomic, and temporary until it is confirmed.
 
     Request: ``token``, ``to``, ``revision``; ``started`` (``messages.StartedRelease``), what its servers were
-    started with; ``confirm_within`` in seconds; ``min_servers``; ``health_path``
-    and ``protocol.QuestionFields``; ``peers``, the addresses of all proxies; ``prepare_only``, to check
-    everything and move nothing.
+    started with; ``confirm_within`` in seconds; ``min_servers``; ``health_path`` and
+    ``messages.QuestionFields``; ``peers``, the addresses of all proxies; ``irreversible``, why there is no
+    way back from the release, or null: a switch to such a release is kept at once; ``prepare_only``, to
+    check everything and move nothing.
     Answer: ``from``, ``to``, ``already`` (traffic was there), ``counters`` and ``answer_times`` of before,
     ``milliseconds`` until the first new answer and ``at``; or ``prepared``.
     Codes: ``lock_lost``, ``haproxy_down``, ``unhealthy``, ``cannot_arm``, ``not_installed``, ``not_moved``,
     ``too_slow``; after each traffic is where it was, or the message says that the timer takes it back.
     Killed anywhere, it has moved nothing, or the timer takes traffic back; a retried switch still knows where
-    traffic came from.
+    traffic came from. One that is irreversible and was killed is kept by the next call if traffic has moved.
     """
     proxy = Proxy.to_change(call, request)
     holder = proxy.lock_store.require(request)
     to, revision = text(request, "to", COLOR), text(request, "revision", REVISION)
     started_in(request)
+    irreversible_in(request)
     within = number(request, "confirm_within", 1, 86400)
     minimum = int(number(request, "min_servers", 1, 1000))
     question = Question.of(request, "health_path")
+    proxy.pending.settle_irreversible()
     running, pending = proxy.traffic.running(), proxy.state.pending
     origin = pending["from"] if pending and pending["to"] == to else running.live_color
     if origin == to:
         if proxy.traffic.in_file() != running:
             proxy.traffic.write_file(running)
-        return {"from": to, "to": to, "already": True}
+        return _kept_before(proxy, to, holder) or {"from": to, "to": to, "already": True}
     proxy.traffic.require_health(to, revision, minimum, question)
     answer: SwitchAnswer = {
         "from": origin,
@@ -104,8 +107,29 @@ def switch(call: Call, request: Json) -> SwitchAnswer:
     return {**answer, **proxy.pending.begin(to, origin, request, holder, within)}
 
 
+def _kept_before(proxy: Proxy, to: str, holder: Json) -> SwitchAnswer | None:
+    """Return what the answer of this run's irreversible switch was, as far as that is known; else ``None``.
+
+    That answer may have been lost, and the run asks again.
+    """
+    kept = proxy.state.read()["confirmed"]
+    if not kept or "irreversible" not in kept or (kept["color"], kept["token"]) != (to, holder["token"]):
+        return None
+    return {
+        "to": to,
+        "already": True,
+        "from": next(color for color in COLORS if color != to),
+        "counters": proxy.counters(),
+        "answer_times": proxy.answer_times(),
+        "milliseconds": 0.0,
+        "at": kept["at"],
+    }
+
+
 def confirm(call: Call, request: Json) -> ConfirmAnswer:
     """Keep the switch; or agree to do so, and let the other proxies decide.
+
+    Of a switch that was kept at once, it notes that its release was found good.
 
     Request: ``token``, ``revision``, ``prepare_only``. Answer: ``live``, ``prepared`` (with
     ``prepare_only``). Codes: ``lock_lost``, ``haproxy_down``, ``reverted``.
@@ -120,7 +144,7 @@ def confirm(call: Call, request: Json) -> ConfirmAnswer:
 def align(call: Call, request: Json) -> AlignAnswer:
     """Send traffic where the other proxies, or a person, know that it belongs.
 
-    Request: ``token``, ``to``, ``path`` and ``protocol.QuestionFields``. Answer: ``from``, ``to``, ``moved``.
+    Request: ``token``, ``to``, ``path`` and ``messages.QuestionFields``. Answer: ``from``, ``to``, ``moved``.
     Codes: ``lock_lost``, ``haproxy_down``, ``unhealthy``, ``not_moved``, ``too_slow``.
     Killed anywhere, traffic goes to one color or the other; the same request again moves it.
     """

@@ -13,7 +13,7 @@ from agent.proxy.boot_unit import BootUnit
 from agent.proxy.messages import BootAnswer, ConfirmAnswer, Moved, PendingRecord, RevertAnswer
 from agent.proxy.peers import PEERS_WAIT, Peers
 from agent.proxy.revert_timer import RevertTimer
-from agent.proxy.started import started_in
+from agent.proxy.started import irreversible_in, started_in
 from agent.proxy.switch_state import SwitchState, time_left
 from agent.proxy.traffic import SHORT_APP_WAIT, Traffic
 from agent.proxy.traffic_map import TrafficMap
@@ -31,8 +31,8 @@ class PendingSwitch:
     What is pending stands in ``traffic.json`` (``pending``): ``from`` (None before the first release) and
     ``to``, ``revision``, ``started`` (what the servers of ``to`` run), ``run_id`` and ``token`` of its run,
     ``deadline`` by people's clock, ``end`` and ``boot`` by the clock that cannot be set, how to ask the app,
-    ``peers`` (the other proxies), ``servers`` of the color before, and ``prepared`` once its run has begun to
-    confirm. Its states::
+    ``peers`` (the other proxies), ``servers`` of the color before, ``prepared`` once its run has begun to
+    confirm, and ``irreversible`` if there is no way back from its release. Its states::
 
         (none) --arm--> armed --move--> moved --prepare--> prepared --confirm--> kept
 
@@ -57,6 +57,10 @@ class PendingSwitch:
     * **refused**: the color before has no healthy server. Traffic stays, the switch stays pending,
       ``last_revert.refused`` is there for the next run, and the timer tries again every 5 seconds. That ends
       with a healthy server, a person's ``align``, or a run that begins to change the color before.
+
+    A switch to a release that is **irreversible** has no timer. It goes from moved to kept in the same call,
+    and its run's ``confirm`` only notes that the release was found good. A kill in between leaves it pending:
+    whoever would take it back keeps it if traffic has moved, and else forgets it.
 
     Five callers take a switch back: its run (``revert``), its timer (``revert`` with ``deadline``), its
     run's end (``unlock``), the next run's beginning (``lock``), and a restart of the machine (``boot``). A
@@ -95,8 +99,8 @@ class PendingSwitch:
         :raises AgentError: if traffic did not move; then it was put back, or the timer takes it back.
         """
         revision, question = request["revision"], Question.of(request, "health_path")
-        deadline = time.time() + within
-        if origin is not None:
+        deadline, irreversible = time.time() + within, irreversible_in(request)
+        if origin is not None and not irreversible:
             # Before anything moves: whatever happens to this process, traffic goes back by itself.
             self.boot_unit.enable()
             self.timer.arm(within, deadline)
@@ -116,17 +120,39 @@ class PendingSwitch:
             "peers": [str(IPv4Address(peer)) for peer in request.get("peers") or []],
             "servers": [{"address": server["address"], "port": server["port"]} for server in known],
             "prepared": False,
+            "irreversible": irreversible,
         }
         # After the timer: the timer of an unfinished switch stays good until this is written.
         self.state.remember(pending=pending)
         back = TrafficMap.back(to, origin)
         try:
-            return self.traffic.move_or_put_back(TrafficMap.to(to), back, question, revision)
+            moved = self.traffic.move_or_put_back(TrafficMap.to(to), back, question, revision)
         except AgentError:
             # If traffic could not be put back, the timer still can.
             if self.traffic.is_at(back):
                 self.forget()
             raise
+        if irreversible:
+            self.state.keep(pending)
+        return moved
+
+    def settle_irreversible(self) -> bool:
+        """Keep or forget a pending switch to an irreversible release, by where traffic is; else do nothing.
+
+        :return: whether such a switch was pending.
+        """
+        pending = self.state.pending
+        if not pending or not pending.get("irreversible"):
+            return False
+        # While HAProxy is down, it will start with the file.
+        live = self.haproxy.running_map() or self.traffic.in_file()
+        if live and live != self.traffic.in_file():
+            self.traffic.write_file(live)
+        if live and live.live == pending["to"]:
+            self.state.keep(pending)
+        else:
+            self.state.remember(pending=None)
+        return True
 
     def confirm(self, revision: str, holder: Json, *, prepare_only: bool) -> ConfirmAnswer:
         """Keep the switch, or agree to do so: see the verb ``confirm``."""
@@ -135,6 +161,8 @@ class PendingSwitch:
         # Whose it was counts: another run's switch may have been to the same revision.
         kept = {key: (state["confirmed"] or {}).get(key) for key in ("revision", "color", "token")}
         if not pending and kept == {"revision": revision, "color": live, "token": holder["token"]}:
+            if not prepare_only:
+                self.state.judged()
             return {"live": live}
         if not pending or pending["revision"] != revision or pending["to"] != live:
             last = state["last_revert"]
@@ -149,6 +177,7 @@ class PendingSwitch:
             self.traffic.write_file(self.traffic.running())
         # In this order: a timer without a pending switch is harmless, a switch without a timer is not.
         self.state.keep(pending)
+        self.state.judged()
         self.timer.disarm()
         return {"live": live}
 
@@ -159,7 +188,7 @@ class PendingSwitch:
         asked = f"run {holder['run_id']}" if holder else "hand"
         pending = self.state.pending
         other = holder is not None and pending is not None and pending["run_id"] != holder["run_id"]
-        if not pending or other or deadline not in (None, pending["deadline"]):
+        if not pending or other or deadline not in (None, pending["deadline"]) or self.settle_irreversible():
             running = self.haproxy.running_map()
             return self._nothing_moved(running.live_color if running else None)
         if prepare_only:
@@ -192,7 +221,7 @@ class PendingSwitch:
         :param keep: whether its run is known to have decided so; only a prepared switch is kept.
         """
         pending = self.state.pending
-        if not pending:
+        if not pending or self.settle_irreversible():
             return
         if keep and pending.get("prepared"):
             self.state.keep(pending)
@@ -214,7 +243,7 @@ class PendingSwitch:
     def at_boot(self) -> BootAnswer:
         """Take the switch back before HAProxy starts: see the verb ``boot``."""
         pending = self.state.pending
-        if not pending or pending["from"] is None:
+        if not pending or pending["from"] is None or self.settle_irreversible():
             return {"reverted": False}
         # First, in case that this takes too long: a timer tries again, as often as it takes.
         self.timer.arm(max(1, time_left(pending)), pending["deadline"])

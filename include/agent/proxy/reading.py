@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from agent.call_lock import in_peace
 from agent.fields import number, text
 from agent.http_client import Question, http_get
 from agent.protocol import COLORS, AgentError, Code, Json
+from agent.proxy.certificate_paths import certificate_paths
 from agent.proxy.haproxy import knows_ipv6
 from agent.proxy.ledger import Ledger
 from agent.proxy.machine import Proxy
@@ -45,6 +47,7 @@ def _status(proxy: Proxy) -> Status:
             "workers": len(processes.workers) if processes else 0,
             "old_workers": len(processes.old) if processes else 0,
             "ipv6": knows_ipv6(),
+            "root": proxy.haproxy.is_root(),
         },
         "live": running.live_color if running else None,
         "idle": running.idle if running else None,
@@ -57,22 +60,34 @@ def _status(proxy: Proxy) -> Status:
         "sessions": proxy.haproxy.sessions(),
         "lock": _lock_for_people(proxy),
         "last_token": proxy.lock_store.last_token(),
+        "ledger": _head_of_ledger(proxy),
+        "certificates": certificate_paths(proxy.paths),
         **state,
         "agent": {"path": str(proxy.installation.path), "difference": proxy.installation.difference()},
         "now": time.time(),
     }
 
 
+def _head_of_ledger(proxy: Proxy) -> str | None:
+    """Who is live is worth knowing with a broken ledger, too."""
+    with contextlib.suppress(OSError):
+        return proxy.ledger.head()
+    return None
+
+
 def _lock_for_people(proxy: Proxy) -> Json | None:
     holder = proxy.lock_store.holder()
-    return holder and {**holder, "until": proxy.lock_store.until(holder)}
+    if not holder:
+        return None
+    contracts = bool(holder.get("begun", {}).get("contracted"))
+    return {**holder, "until": proxy.lock_store.until(holder), "contracts": contracts}
 
 
 def probe(_call: Call, request: Json) -> ProbeAnswer:
     """Make one GET to each of some servers from this proxy, all at once.
 
     Request: ``servers``, each with ``address`` (IPv4) and ``port``; ``timeout`` in seconds, ``path``, and
-    ``protocol.QuestionFields``. Answer: ``answers``, a ``protocol.Probe`` each, in the same order; no answer
+    ``messages.QuestionFields``. Answer: ``answers``, a ``protocol.Probe`` each, in the same order; no answer
     of an app is a result, too. Codes: ``bad_request``. A kill leaves nothing.
     """
     servers, question = _servers_in(request), Question.of(request)

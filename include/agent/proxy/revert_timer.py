@@ -7,7 +7,7 @@ import json
 import sys
 
 from agent.installation import Installation
-from agent.protocol import ALARM_AFTER, DEADLINES, AgentError, Code, Verb
+from agent.protocol import ALARM_AFTER, AgentError, Code, Verb
 from agent.system import CallDeadline
 
 
@@ -43,7 +43,7 @@ class RevertTimer:
             "--property=Restart=on-failure",
             "--property=RestartSec=5",
             # A call that hangs is ended, and so tries again.
-            f"--property=RuntimeMaxSec={DEADLINES[Verb.REVERT] + 2 * ALARM_AFTER:.0f}",
+            f"--property=RuntimeMaxSec={Verb.REVERT.deadline + 2 * ALARM_AFTER:.0f}",
             "--property=TimeoutStopSec=5",
             sys.executable,
             str(agent),

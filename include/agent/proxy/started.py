@@ -10,6 +10,7 @@ from agent.release_name import DIGEST, RELEASE, revision_of
 # Droplets of a color; a droplet's name at DigitalOcean.
 MOST_DROPLETS = 1000
 NAME = r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}"
+REASON = r"[^\x00-\x1f]{1,500}"
 
 
 def started_in(request: Json) -> StartedRelease:
@@ -29,3 +30,11 @@ def started_in(request: Json) -> StartedRelease:
         "configuration": text(started, "configuration", DIGEST),
         "pairings": {text({"name": name}, "name", NAME): text(pairings, name, DIGEST) for name in pairings},
     }
+
+
+def irreversible_in(request: Json) -> str | None:
+    """Return why there is no way back from a switch's release, its field ``irreversible``; else ``None``.
+
+    :raises AgentError: with the code ``bad_request``.
+    """
+    return text(request, "irreversible", REASON) if request.get("irreversible") is not None else None

@@ -62,12 +62,20 @@ class SwitchState:
             "token": pending.get("token"),
             "at": time.time(),
         }
+        if why := pending.get("irreversible"):
+            confirmed |= {"irreversible": why, "judged": False}
         good = {color: one for color, one in self.read()["good"].items() if color != pending["to"]}
         # A version from before has armed the switch without.
         if "started" in pending:
             good[pending["to"]] = {"revision": pending["revision"], **pending["started"]}
         # All at once: whatever dies now, what was confirmed is known by more than its revision.
         self.remember(pending=None, confirmed=confirmed, good=good)
+
+    def judged(self) -> None:
+        """The run of the confirmed switch has found its release good, if that was open."""
+        confirmed = self.read()["confirmed"]
+        if confirmed and not confirmed.get("judged", True):
+            self.remember(confirmed={**confirmed, "judged": True})
 
     def taken_back(self, pending: PendingRecord, reason: str) -> None:
         """A pending switch becomes the last one that was taken back."""

@@ -6,14 +6,24 @@ from collections.abc import Iterator
 
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, error, warning
-from bluegreen.errors import BlueGreenError
+from bluegreen.errors import BlueGreenError, FleetError
 from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.firewalls import (
+    applying_to,
+    choose_firewall,
+    differences,
+    opened_by,
+    untagged,
+    wanted_firewalls,
+)
+from bluegreen.fleet.vpc import own_vpc_name
 
 # A deploy reads only droplets; these are for provisioning. Reading cannot reveal rights to write.
 _NEEDED_FOR_PROVISIONING = {
     "ssh_keys": ("fleet.ssh_keys", "give the token the scope ssh_key:read, or correct the setting"),
-    "vpc": ("fleet.vpc", "give the token the scope vpc:read, or correct the setting"),
+    "vpc": ("fleet.vpc", "give the token the scopes vpc:read and vpc:create, or correct the setting"),
     "entry_point": ("fleet.entry_point", "give the token the scopes that it needs"),
+    "firewalls": ("fleet.firewalls", "give the token the scopes firewall:read, create and update"),
 }
 
 
@@ -85,7 +95,7 @@ def completeness(facts: Facts) -> Iterator[Finding]:
 
 
 def network(facts: Facts) -> Iterator[Finding]:
-    """Proxies reach every droplet, because all are in one VPC network."""
+    """Proxies reach every droplet, because all are in one VPC network, and nobody else is there."""
     fleet = facts.fleet
     homes = {droplet.vpc for droplet in fleet.proxies if droplet.vpc}
     for droplet in fleet.blue + fleet.green:
@@ -98,12 +108,57 @@ def network(facts: Facts) -> Iterator[Finding]:
             )
     home = facts.account.vpc
     for droplet in fleet.proxies:
-        if home and droplet.vpc and droplet.vpc != home:
+        if home and droplet.vpc and droplet.vpc != home.id:
             yield warning(
                 droplet.name,
                 "it is not in the VPC network of the settings",
                 "correct fleet.vpc, or new droplets will not reach it",
             )
+    if home and facts.app.fleet.vpc is None and homes == {home.id} and home.name != own_vpc_name(facts.app):
+        yield warning(
+            "fleet.vpc",
+            f"the droplets are in the VPC network {home.name}, which is not the app's own, and a droplet "
+            "cannot leave its network",
+            f"set fleet.vpc to {home.name} to leave it so, or give the app a new fleet (docs/install.md)",
+        )
+
+
+def entry_point(facts: Facts) -> Iterator[Finding]:
+    """The managed load balancer passes on every port that clients need."""
+    tls = facts.app.traffic.tls
+    for port in facts.account.closed_ports:
+        sent = ", to which clients are redirected" if port == 443 and tls and tls.redirect else ""
+        yield warning(
+            "fleet.entry_point",
+            f"the managed load balancer has no rule for port {port}{sent}",
+            f"run bluegreen_provision__{facts.app.id}",
+        )
+
+
+def firewalls(facts: Facts) -> Iterator[Finding]:
+    """The droplets let in what the settings say, and nothing else."""
+    found, fleet, app = facts.account.firewalls, facts.fleet, facts.app
+    if found is None or isinstance(facts.account.droplets, BlueGreenError):
+        return
+    provision = f"run bluegreen_provision__{app.id}"
+    wanted = wanted_firewalls(app, facts.account.balancer)
+    names = {one.name for one in wanted}
+    for firewall, members in zip(wanted, (fleet.proxies, fleet.blue + fleet.green), strict=True):
+        try:
+            existing = choose_firewall(firewall, found)
+        except FleetError as problem:
+            yield warning(firewall.name, f"provisioning would fail: {problem}", "do that first")
+            continue
+        for line in differences(firewall, existing):
+            yield warning(firewall.name, line, provision)
+        others = [one for one in applying_to(members, found) if one.get("name") not in names]
+        for name, line in opened_by(others, firewall):
+            yield warning(name, line, "close it there if that is not intended")
+    for tag, droplets in untagged(fleet, app).items():
+        for droplet in droplets:
+            yield warning(droplet.name, f"it lacks the tag {tag}, so no firewall protects it", provision)
+    if not app.fleet.ssh_from:
+        yield warning("fleet.ssh_from", "SSH is open to everybody", "set it to Airflow's addresses")
 
 
 def _all(facts: Facts) -> tuple[Droplet, ...]:

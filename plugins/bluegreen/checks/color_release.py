@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from agent.release_name import is_release, revision_of
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, warning
-from bluegreen.checks.gather.expected import expected_unit, unit_path
+from bluegreen.checks.gather.expected import has_units_of
 from bluegreen.color import Color
 from bluegreen.fleet.droplets import Droplet
+from bluegreen.release.configuration import templates_of
 from bluegreen.release.release import pairing
 from bluegreen.traffic.agent_answers import GoodRelease
 from bluegreen.traffic.live import confirmed_revision, good_releases
@@ -69,8 +70,8 @@ def _running(facts: Facts, color: Color) -> list[ColorRelease]:
         was_healthy = (release, used.digest) in {(one.release, one.configuration) for one in server.activated}
         if not is_release(release) or not was_healthy:
             continue
-        expected = expected_unit(facts.app, droplet, release, used.digest)
-        is_current = server.files.get(unit_path(facts.app)) == expected
+        expected = pairing(facts.app, release, used.digest, str(droplet.private))
+        is_current = has_units_of(facts.app, server, expected)
         found.append(ColorRelease(release, used.digest, is_current))
     return found
 
@@ -109,5 +110,15 @@ def releases(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 droplet.name,
                 f"it has not its color's release, {wanted.revision[:12]}",
-                f"run bluegreen_provision__{facts.app.id}, which installs it from the artifact store",
+                _advice(facts, wanted),
             )
+
+
+def _advice(facts: Facts, wanted: ColorRelease) -> str:
+    """Return how a droplet gets its color's release: provisioning gives it the very same, or nothing."""
+    delivered, depends = facts.configuration, templates_of(facts.app)
+    if isinstance(delivered, str) and delivered != wanted.configuration and not depends:
+        return "deploy: the environment, or the files, that it runs with were changed in Airflow since"
+    if not wanted.is_current:
+        return "deploy: the app's file has other settings now than it runs with"
+    return f"run bluegreen_provision__{facts.app.id}, which installs it from the artifact store"

@@ -13,14 +13,17 @@ from bluegreen.checks.finding import Finding, difference, warning
 from bluegreen.checks.gather.expected import (
     BOOT_UNIT_PATH,
     CONFIG_PATH,
+    DROP_IN_PATH,
     MAP_PATH,
     expected_boot_unit,
     expected_unit,
+    has_units_of,
     unit_path,
 )
 from bluegreen.checks.release_facts import Comparison
 from bluegreen.color import Color
 from bluegreen.fleet.droplets import Droplet
+from bluegreen.release.release import pairing
 from bluegreen.traffic.agent_answers import TrafficMap
 
 # Where neither the unit nor a record names a configuration, the unit cannot be what a deploy would install.
@@ -47,10 +50,10 @@ def haproxy_file(facts: Facts) -> Iterator[Finding]:
                 "something else has started or reloaded HAProxy since the last deploy",
                 "the next deploy reloads it",
             )
-        if proxy.unit.DropInPaths:
+        if foreign := " ".join(one for one in proxy.unit.DropInPaths.split() if one != DROP_IN_PATH):
             yield warning(
                 f"{droplet.name} haproxy.service",
-                f"it is changed by {proxy.unit.DropInPaths}",
+                f"it is changed by {foreign}",
                 "make sure that this is intended",
             )
 
@@ -112,6 +115,12 @@ def units(facts: Facts) -> Iterator[Finding]:
                 "the next deploy to this droplet writes it",
                 difference(path, there, expected) if there else (),
             )
+        elif there and not _has_units(facts, droplet, server):
+            yield warning(
+                subject,
+                "the units of processes and timers differ from what a deploy would install",
+                "the next deploy to this droplet writes them",
+            )
         meant = f"{path}.d/local.conf"
         if foreign := " ".join(one for one in server.unit.DropInPaths.split() if one != meant):
             yield warning(
@@ -144,21 +153,35 @@ def is_as_deployed(facts: Facts) -> bool:
     These are the rules by which :func:`haproxy_file`, :func:`units` and :func:`configurations` warn that the
     next deploy writes something: a deploy that finds nothing to do must not contradict them.
     """
-    if facts.live is None or not isinstance(facts.config, str):
+    if facts.live is None:
         return False
-    wanted = hashlib.sha256(facts.config.encode()).hexdigest()
-    haproxies = [one.haproxy for one in facts.readable.values()]
     servers = dict(facts.read_servers())
     live = [(one, servers.get(one)) for one in facts.fleet.color(facts.live)]
-    return all((one.file_sha256, one.config_sha256) == (wanted, wanted) for one in haproxies) and all(
+    return runs_config(facts) and all(
         server is not None and _is_whole(facts, droplet, server) for droplet, server in live
     )
 
 
+def runs_config(facts: Facts) -> bool:
+    """Whether every proxy runs, and has on its disk, what a deploy would install as ``haproxy.cfg``."""
+    if not isinstance(facts.config, str):
+        return False
+    wanted = hashlib.sha256(facts.config.encode()).hexdigest()
+    haproxies = [one.haproxy for one in facts.readable.values()]
+    return all((one.file_sha256, one.config_sha256) == (wanted, wanted) for one in haproxies)
+
+
 def _is_whole(facts: Facts, droplet: Droplet, server: AppServer) -> bool:
-    there, expected = _units(facts, droplet, server)
     used = server.configuration
-    return there == expected and used is not None and used.problem is None
+    return _has_units(facts, droplet, server) and used is not None and used.problem is None
+
+
+def _has_units(facts: Facts, droplet: Droplet, server: AppServer) -> bool:
+    """Whether a droplet's units, those of processes and timers included, are what a deploy would install."""
+    if not is_release(str(server.current)):
+        return False
+    expected = pairing(facts.app, str(server.current), _configuration(server), str(droplet.private))
+    return has_units_of(facts.app, server, expected)
 
 
 def _configuration(server: AppServer) -> str:

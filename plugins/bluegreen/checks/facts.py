@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 from pydantic import Field
 
 from agent.release_name import revision_of
+from bluegreen.checks.account_facts import Account
+from bluegreen.checks.ledger_facts import LedgerChain
 from bluegreen.checks.release_facts import (
     AppEnvironment,
     Comparison,
@@ -17,18 +19,21 @@ from bluegreen.checks.release_facts import (
     Load,
     Mirror,
     PendingMigrations,
+    ReachedServices,
     UsedConfiguration,
 )
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, FleetError, ProxyError
 from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.fleet.joining import Joining, RunningRelease, joining
+from bluegreen.fleet.port_trials import PortTrial, port_trials
 from bluegreen.run.nothing_to_do import live_revision
 from bluegreen.run.previous import HealthyPairing
+from bluegreen.run.processes import ProcessFact
 from bluegreen.settings.app import App
 from bluegreen.source.policy import Age
 from bluegreen.traffic.agent_answers import ProxyStatus
-from bluegreen.traffic.live import live_color
+from bluegreen.traffic.live import live_color, servers_of
 
 T = TypeVar("T")
 
@@ -50,6 +55,7 @@ class Machine(Fact):
     :param inodes_free: how many files can still be made; ``None`` if the file system does not count.
     :param files: text of the files that were asked for; ``None`` for one that is not there.
     :param unit: the service that the droplet is for.
+    :param ports: what the ports have answered that it was asked to try, see :mod:`agent.facts.ports`.
     """
 
     uid: int
@@ -60,12 +66,20 @@ class Machine(Fact):
     memory_free_mb: int
     files: dict[str, str | None]
     unit: Unit
+    ports: dict[str, str] = Field(default_factory=dict)
+
+
+class Processes(Fact):
+    """The processes and timers of an application droplet."""
+
+    processes: tuple[ProcessFact, ...]
 
 
 class AppServer(Machine):
     """An application droplet; releases are named as in :mod:`agent.release_name`.
 
     :param tools: the version of each program that was asked for; ``None`` if it is not there, or broken.
+    :param package_versions: of the Debian packages that the app needs and that are installed.
     :param missing_packages: Debian packages that the app needs and that are not installed.
     :param unknown_packages: those of them that the droplet's package sources do not have.
     :param disk_reserved_mb: what a deploy may use besides what is free.
@@ -76,14 +90,20 @@ class AppServer(Machine):
     :param running: the release that the service runs in.
     :param activated: what was healthy there, the latest first.
     :param jobs: builds and deploys that are at work.
+    :param commands: the runs whose one-off commands are.
     :param configuration: ``None`` if the unit names none.
-    :param migrations: ``None`` if the droplet was not asked.
+    :param process_units: digest of the unit files of processes and timers; ``None`` if there are none.
+    :param foreign_units: names of unit files that have the name of one of those, and that no deploy has
+        written.
+    :param migrations: ``None`` if the droplet was not asked; likewise ``services``.
+    :param processes: the processes and timers of its release, and what is left of others.
     :param mirror: ``None`` if nothing has to be fetched from there.
     :param compared: ``None`` if there is no release.
     """
 
     tools: dict[str, str | None]
     missing_users: tuple[str, ...]
+    package_versions: dict[str, str] = Field(default_factory=dict)
     missing_packages: tuple[str, ...] = ()
     unknown_packages: tuple[str, ...] = ()
     disk_reserved_mb: int = 0
@@ -95,12 +115,17 @@ class AppServer(Machine):
     releases: tuple[str, ...]
     activated: tuple[HealthyPairing, ...]
     jobs: tuple[str, ...]
+    commands: tuple[str, ...] = ()
     environment: AppEnvironment = AppEnvironment()
     configuration: UsedConfiguration | None = None
+    process_units: str | None = None
+    foreign_units: tuple[str, ...] = ()
     load: Load | None = None
     compared: Comparison | None = None
     mirror: Mirror | None = None
     migrations: PendingMigrations | None = None
+    processes: tuple[ProcessFact, ...] = ()
+    services: ReachedServices | None = None
 
     @property
     def revision(self) -> str | None:
@@ -151,17 +176,19 @@ class Proxy(Machine):
 
     :param config_error: why HAProxy refuses the configuration that a deploy would install; empty if it does
         not, ``None`` if there was none to show it.
-    :param certificates: those that HAProxy takes, by the paths of their files; ``None`` if it takes none.
+    :param certificates: those that HAProxy takes, by the paths of their files.
     :param more_certificates: how many more there are, which were not looked at.
     :param probes: each server's answer by its name, asked from here.
     :param pages: what a live server answers to each of ``validation.paths``; ``None`` for no answer.
+    :param ledger: whether its ledger is as it was written.
     """
 
     config_error: str | None
-    certificates: dict[str, Certificate] | None
+    certificates: dict[str, Certificate]
     more_certificates: int = 0
     probes: dict[str, HealthAnswer]
     pages: dict[str, int | None] = Field(default_factory=dict)
+    ledger: LedgerChain | None = None
 
 
 def version_of(status: ProxyStatus) -> tuple[int, int] | None:
@@ -199,20 +226,6 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Account:
-    """The account, as DigitalOcean's API describes it.
-
-    :param problems: why something else that provisioning needs could not be read, by what it is.
-    :param vpc: id of the network that the settings name.
-    :param droplets: all with the app's tag; an error if there is no such list.
-    """
-
-    droplets: tuple[Droplet, ...] | BlueGreenError
-    vpc: str | None = None
-    problems: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Reading(Generic[T]):
     """A machine's answer, or why there is none, and when it was asked and answered by Airflow's clock."""
 
@@ -233,7 +246,10 @@ class Facts:
     :param artifact: why the artifact of CI that was asked for cannot be deployed, or ``None``.
     :param is_built: whether the store has the artifact that a deploy would ship.
     :param age: how the revision compares with what is live; ``None`` if there is nothing to compare.
+    :param no_way_back: why a rollback would be refused although the idle color is healthy; ``None`` if it
+        would not be, or if that is not known.
     :param allow_older: whether the run asks for a revision that is older than what is live.
+    :param airflow_ports: what the ports have answered that Airflow has tried.
     :param chosen: which color is live, where the proxies disagree and somebody has decided.
     :param all_needed: whether what is wrong with any droplet counts, as if each were deployed to.
     """
@@ -252,7 +268,9 @@ class Facts:
     artifact: BlueGreenError | None = None
     is_built: bool = False
     age: Age | BlueGreenError | None = None
+    no_way_back: str | None = None
     allow_older: bool = False
+    airflow_ports: Mapping[str, str] = field(default_factory=dict)
     chosen: Color | None = None
     all_needed: bool = False
 
@@ -264,8 +282,10 @@ class Facts:
     @cached_property
     def live(self) -> Color | None:
         """Who has the traffic; ``None`` if nobody has, or it is not known."""
+        if self.chosen is not None:
+            return self.chosen
         try:
-            return live_color(self.readable, self.chosen)
+            return live_color(self.readable)
         except ProxyError:
             return None
 
@@ -273,7 +293,8 @@ class Facts:
     def is_live_known(self) -> bool:
         """Whether every proxy could be asked, and they agree."""
         try:
-            live_color(self.readable, self.chosen)
+            if self.chosen is None:
+                live_color(self.readable)
         except ProxyError:
             return False
         return len(self.readable) == len(self.fleet.proxies)
@@ -294,6 +315,17 @@ class Facts:
     def builder(self) -> Droplet | None:
         """The droplet that the next deploy builds on; ``None`` if it is not known which color is idle."""
         return next(iter(self.fleet.color(self.idle)), None) if self.idle else None
+
+    @property
+    def server_ports(self) -> dict[str, int]:
+        """The ports of application droplets in the proxies' configuration, by their names."""
+        statuses = self.readable.values()
+        return {one.name: one.port for color in Color for one in servers_of(color, statuses)}
+
+    @cached_property
+    def port_trials(self) -> list[PortTrial]:
+        """Which ports are tried, from where."""
+        return port_trials(self.app, self.fleet, self.server_ports)
 
     def read_servers(self) -> Iterator[tuple[Droplet, AppServer]]:
         """Return the application droplets that could be read."""

@@ -18,7 +18,7 @@ _SECRET = re.compile(
 class Severity(StrEnum):
     """The severity of a finding."""
 
-    # A deploy would fail, or clients are refused already.
+    # A deploy would fail, clients are refused already, or work is done by nobody, or twice.
     ERROR = "error"
     # A deploy would succeed, but somebody should look.
     WARNING = "warning"

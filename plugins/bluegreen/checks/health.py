@@ -35,6 +35,16 @@ def serving(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def way_back(facts: Facts) -> Iterator[Finding]:
+    """No contract, and no irreversible release, has ended the way back."""
+    if facts.no_way_back and facts.live:
+        yield warning(
+            str(facts.live.other),
+            f"a rollback to it is refused: {facts.no_way_back}",
+            "the next deploy gives it a release that works with the database as it is",
+        )
+
+
 def health_path(facts: Facts) -> Iterator[Finding]:
     """The live color answers the health path that HAProxy requests after the next deploy's reload."""
     if facts.live is None:

@@ -167,6 +167,22 @@ def packages(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def package_versions(facts: Facts) -> Iterator[Finding]:
+    """All droplets have the same versions of the Debian packages that the app needs."""
+    having: dict[str, dict[str, list[str]]] = {}
+    for droplet, server in facts.read_servers():
+        for package, version in server.package_versions.items():
+            having.setdefault(package, {}).setdefault(version, []).append(droplet.name)
+    for package, versions in having.items():
+        if len(versions) > 1:
+            shown = "; ".join(f"{version} on {', '.join(names)}" for version, names in versions.items())
+            yield warning(
+                "fleet.packages",
+                f"the droplets have different versions of {package}: {shown}",
+                "upgrade the older ones, or rebuild them and provision",
+            )
+
+
 def environment(facts: Facts) -> Iterator[Finding]:
     """Systemd can read the whole environment of the app."""
     path = environment_path(facts.app)
@@ -185,6 +201,18 @@ def environment(facts: Facts) -> Iterator[Finding]:
                 "a name is letters, digits and underscores, with nothing before it, not even export; "
                 "a value of several lines stands in quotes",
             )
+        if server.environment.changeable:
+            yield warning(
+                droplet.name,
+                f"others than root can change {path}, and with it what the app does",
+                f"run chown root: {path} and chmod 600 {path} there",
+            )
+        elif server.environment.readable:
+            yield warning(
+                droplet.name,
+                f"everybody on the droplet can read {path}",
+                f"run chmod 600 {path} there: systemd reads it as root, and the app does not need to",
+            )
 
 
 def _ignored(found: AppEnvironment) -> str:
@@ -199,6 +227,12 @@ def jobs(facts: Facts) -> Iterator[Finding]:
     for droplet, server in facts.read_servers():
         for job in server.jobs:
             yield warning(droplet.name, f"the job {job} is at work", "wait for its end")
+        for run_id in server.commands:
+            yield warning(
+                droplet.name,
+                f"the one-off command of the run {run_id} is at work",
+                "a deploy leaves it alone, so it may go on beside the next release",
+            )
 
 
 def _judge(facts: Facts, droplet: Droplet) -> Callable[[str, str, str], Finding]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bluegreen.checks import migrations, services
 from bluegreen.checks.facts import Facts, Source
-from bluegreen.checks.migrations import unknown
 from bluegreen.checks.release_facts import Load
 
 
@@ -13,7 +13,8 @@ def not_checked(facts: Facts) -> list[str]:
     """Return one line for each thing that was not checked, with the reason."""
     return [
         *_loading(facts),
-        *unknown(facts),
+        *migrations.unknown(facts),
+        *services.unknown(facts),
         *_distributions(facts),
         *_releases(facts),
         *_certificates(facts),
@@ -49,8 +50,7 @@ def _releases(facts: Facts) -> Iterator[str]:
 def _certificates(facts: Facts) -> Iterator[str]:
     for droplet, proxy in facts.read_proxies():
         if proxy.more_certificates:
-            path = facts.app.traffic.certificate
-            yield f"{proxy.more_certificates} more certificates in {path} on {droplet.name}: too many"
+            yield f"{proxy.more_certificates} more certificates on {droplet.name}: too many in a directory"
 
 
 def _why_not_judged(load: Load) -> str:

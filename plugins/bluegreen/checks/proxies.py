@@ -10,12 +10,12 @@ from cryptography import x509
 from bluegreen.checks.facts import Certificate, Facts, version_of
 from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.errors import BlueGreenError, ProxyError
+from bluegreen.settings.app import App
 from bluegreen.traffic.agent_answers import utc
+from bluegreen.traffic.certificates import ALARMED_SHARE, DIRECTORY, WARNED_SHARE, renewed_before
 from bluegreen.traffic.live import DisagreementError, live_color
 from bluegreen.traffic.obstacles import gradual_shift, no_haproxy
 
-# A certificate that expires within this many days was not renewed automatically.
-CERTIFICATE_DAYS = 30
 # The first version with an option that lets clients keep their connections through a reload.
 FULL_VERSION = (2, 6)
 
@@ -46,10 +46,23 @@ def running(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def unprivileged(facts: Facts) -> Iterator[Finding]:
+    """HAProxy has no root's rights: what stands in its configuration could use them."""
+    for name, status in facts.readable.items():
+        if status.haproxy.root:
+            yield warning(
+                f"{name} haproxy.service",
+                "HAProxy still runs as root, because it was started before the last deploy",
+                "restart it, or the proxy, at a quiet moment: new connections are refused for half a second",
+            )
+
+
 def agreement(facts: Facts) -> Iterator[Finding]:
     """All proxies send traffic to the same color."""
+    if facts.chosen is not None:
+        return
     try:
-        live_color(facts.readable, facts.chosen)
+        live_color(facts.readable)
     except DisagreementError as disagreement:
         yield error("proxies", str(disagreement), "no deploy starts until this is fixed")
     except ProxyError:
@@ -86,11 +99,17 @@ def certificate(facts: Facts) -> Iterator[Finding]:
     """Each certificate exists and is valid for a while; clients refuse an expired one."""
     now = datetime.fromtimestamp(facts.taken_at, UTC)
     for droplet, proxy in facts.read_proxies():
-        for path, found in (proxy.certificates or {}).items():
-            yield from _certificate(droplet.name, path, found, now)
+        for path, found in proxy.certificates.items():
+            yield from _certificate(facts.app, droplet.name, path, found, now)
 
 
-def _certificate(subject: str, path: str, found: Certificate, now: datetime) -> Iterator[Finding]:
+def _certificate(app: App, subject: str, path: str, found: Certificate, now: datetime) -> Iterator[Finding]:
+    is_delivered = path.startswith(f"{DIRECTORY}/")
+    renew = f"run bluegreen_certificates__{app.id}, and read why it fails" if is_delivered else "renew it"
+    if found.error and is_delivered:
+        # The deploy goes on without, and the run that delivers it may be about to begin.
+        yield warning(subject, f"{path}: {found.error}", renew)
+        return
     if found.error:
         yield error(subject, f"{path}: {found.error}", "put a PEM file with certificate and key there")
         return
@@ -100,13 +119,14 @@ def _certificate(subject: str, path: str, found: Certificate, now: datetime) -> 
         yield error(subject, f"{path} holds no readable certificate", "put the PEM file there")
         return
     begins, ends = first.not_valid_before_utc, first.not_valid_after_utc
-    when = f"{ends:%Y-%m-%d}"
+    when, left, in_time = f"{ends:%Y-%m-%d}", ends - now, renewed_before(begins, ends)
     if begins > now:
         yield error(subject, f"the certificate {path} is not valid before {begins:%Y-%m-%d}", "replace it")
     elif ends < now:
-        yield error(subject, f"the certificate {path} expired on {when}", "renew it")
-    elif (left := (ends - now).days) < CERTIFICATE_DAYS:
-        yield warning(subject, f"the certificate {path} expires in {left} days, on {when}", "renew it")
+        yield error(subject, f"the certificate {path} expired on {when}", renew)
+    elif left < in_time * WARNED_SHARE:
+        severity = error if left < in_time * ALARMED_SHARE else warning
+        yield severity(subject, f"the certificate {path} expires in {left.days} days, on {when}", renew)
 
 
 def unfinished(facts: Facts) -> Iterator[Finding]:
@@ -125,6 +145,13 @@ def unfinished(facts: Facts) -> Iterator[Finding]:
                 name,
                 f"{pending.run_id} has switched to {pending.to} and has not confirmed it",
                 f"the switch reverts at {utc(pending.deadline)}",
+            )
+        if (kept := status.confirmed) and kept.color is status.live and not kept.judged:
+            yield warning(
+                name,
+                f"{kept.color} has {kept.revision[:12]}, which was not found good; traffic stays on it: it "
+                f"is irreversible: {kept.irreversible}",
+                f"read the report of {kept.run_id}; deploy a fixed release",
             )
         if status.unacknowledged_revert:
             yield warning(

@@ -53,6 +53,22 @@ class PendingMigrations(Fact):
         return cls(status=None, pending=why)
 
 
+class ReachedServices(Fact):
+    """Which of the app's backing services a droplet reaches.
+
+    :param causes: by service why it was not reached, empty if it was; without those that were not tried.
+    :param problem: why none was tried, or ``None``.
+    """
+
+    causes: dict[str, str] = {}
+    problem: str | None = None
+
+    @classmethod
+    def not_done(cls, why: str) -> Self:
+        """Return that none was tried, and why."""
+        return cls(problem=why)
+
+
 class Mirror(Fact):
     """Which of the files that a build would fetch the CPAN mirror has.
 
@@ -112,8 +128,12 @@ class AppEnvironment(Fact):
     :param error: why it cannot read it; then the app does not start.
     :param ignored: names whose assignments it leaves out.
     :param ignored_unnamed: how many lines besides it leaves out, which have no name that may be shown.
+    :param readable: whether everybody on the droplet can read it.
+    :param changeable: whether others than root can change it.
     """
 
     error: str | None = None
     ignored: tuple[str, ...] = ()
     ignored_unnamed: int = 0
+    readable: bool = False
+    changeable: bool = False

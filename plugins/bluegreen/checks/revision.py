@@ -17,7 +17,7 @@ from bluegreen.checks.finding import Finding, error, warning
 from bluegreen.checks.release_facts import Mirror
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.settings.build import Installer
-from bluegreen.source.policy import require_new_enough
+from bluegreen.source.policy import require_new_enough, require_reversible
 
 SHOWN = 5
 
@@ -41,6 +41,24 @@ def age(facts: Facts) -> Iterator[Finding]:
             require_new_enough(facts.app, facts.source.revision, facts.age, forced=facts.allow_older)
         except PolicyError as refused:
             yield error("policy", str(refused), "deploy a newer revision")
+
+
+def irreversible(facts: Facts) -> Iterator[Finding]:
+    """Traffic could go back after a deploy of the revision, or need not be able to."""
+    source, age = facts.source, facts.age
+    if not isinstance(source, Source) or age is None or isinstance(age, BlueGreenError):
+        return
+    try:
+        require_reversible(facts.app, source.revision, age)
+    except PolicyError as refused:
+        yield error("policy", str(refused), "deploy what traffic can go back from, or change the app's file")
+    else:
+        if age.irreversible:
+            yield warning(
+                source.ref,
+                f"it is irreversible: {age.irreversible}; traffic would stay on it even if it is bad",
+                "make sure that it is good before it is deployed: only another release could replace it",
+            )
 
 
 def files(facts: Facts) -> Iterator[Finding]:

@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from bluegreen.checks.facts import AppServer, Facts
 from bluegreen.checks.finding import Finding
+from bluegreen.checks.ledgers import missing_records
 from bluegreen.checks.render import summary, table
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.run.ledger import Record
-from bluegreen.traffic.agent_answers import Confirmed, LastRevert, Lock, PendingSwitch
+from bluegreen.run.processes import ProcessFact
+from bluegreen.traffic.agent_answers import Confirmed, Counters, LastRevert, Lock, PendingSwitch, ProxyStatus
 
 Rows = Sequence[Sequence[str]]
 
@@ -28,6 +30,8 @@ class ServerStatus(_Part):
 
     :param haproxy: the state of each proxy's health check, by the proxy's name.
     :param probe: the droplet's answer to each proxy.
+    :param packages: versions of the Debian packages that the app needs (``fleet.packages``).
+    :param processes: the processes and timers of its release, and what is left of others.
     :param release: the revision's artifact, see :mod:`agent.release_name`.
     :param problem: why it could not be read.
     """
@@ -41,11 +45,28 @@ class ServerStatus(_Part):
     service: str = ""
     haproxy: dict[str, str] = {}
     probe: dict[str, str] = {}
+    packages: dict[str, str] = {}
+    processes: tuple[ProcessFact, ...] = ()
     problem: str | None = None
 
 
+class TrafficFigures(Counters):
+    """HAProxy's figures of one color; those of :class:`Counters` are since its last reload.
+
+    :param in_progress: requests and upgraded connections.
+    :param answer_time: milliseconds, on average of the last 1024 requests, queue included.
+    """
+
+    in_progress: int = 0
+    answer_time: int = 0
+
+
 class ProxyReport(_Part):
-    """A proxy; ``problem`` is why it could not be read."""
+    """A proxy.
+
+    :param lacks: of the last runs, how many its ledger has no record of, and how many runs these are.
+    :param problem: why it could not be read; then it has no ``traffic``.
+    """
 
     name: str
     address: str
@@ -57,6 +78,8 @@ class ProxyReport(_Part):
     pending: PendingSwitch | None = None
     confirmed: Confirmed | None = None
     last_revert: LastRevert | None = None
+    traffic: dict[Color, TrafficFigures] = {}
+    lacks: tuple[int, int] = (0, 0)
     problem: str | None = None
 
 
@@ -112,6 +135,14 @@ def lines_of(status: Status) -> list[str]:
         ],
     )
     lines += ["", *_aligned(("proxy", "live", "HAProxy", "moved", "state"), _rows(status))]
+    lines += _traffic(status)
+    processes = [
+        (one.name, process.label, str(process), (process.release or "none")[:12])
+        for one in status.droplets
+        for process in one.processes
+    ]
+    if processes:
+        lines += ["", *_aligned(("droplet", "process or timer", "state", "revision"), processes)]
     if status.runs:
         rows = [
             (str(run.get("ended", "")), str(run.get("outcome", "")), str(run.get("message", "")))
@@ -146,6 +177,7 @@ def _servers(facts: Facts) -> Iterator[ServerStatus]:
                 yield ServerStatus(**about, problem=f"it is {droplet.status}")
             elif isinstance(reading.answer, AppServer):
                 server = reading.answer
+                about |= {"processes": server.processes, "packages": server.package_versions}
                 state = server.unit.ActiveState
                 yield ServerStatus(**about, revision=server.revision, release=server.current, service=state)
             else:
@@ -153,6 +185,7 @@ def _servers(facts: Facts) -> Iterator[ServerStatus]:
 
 
 def _proxies(facts: Facts) -> Iterator[ProxyReport]:
+    lacking = missing_records(facts)
     for droplet in facts.fleet.proxies:
         status = facts.statuses.get(droplet.name)
         about: dict[str, Any] = {"name": droplet.name, "address": str(droplet.public)}
@@ -169,6 +202,8 @@ def _proxies(facts: Facts) -> Iterator[ProxyReport]:
             pending=status.pending,
             confirmed=status.confirmed,
             last_revert=status.last_revert,
+            traffic={color: _figures(status, color) for color in Color},
+            lacks=lacking.get(droplet.name, (0, 0)),
         )
 
 
@@ -177,6 +212,32 @@ def _rows(status: Status) -> Iterator[tuple[str, ...]]:
         state = one.problem or "; ".join(_state(one)) or "calm"
         running = one.haproxy if one.running else "does not run"
         yield one.name, one.live or "nothing", running, _moment(one.moved_at), state
+
+
+def _figures(status: ProxyStatus, color: Color) -> TrafficFigures:
+    return TrafficFigures(
+        **status.counters.get(color, Counters()).model_dump(),
+        in_progress=status.sessions.get(color, 0),
+        answer_time=status.answer_times.get(color, 0),
+    )
+
+
+def _traffic(status: Status) -> list[str]:
+    heading = ("proxy", "color", "requests", "5xx", "unconnected", "retries", "in progress", "answers in")
+    rows = [
+        (
+            one.name,
+            color.value,
+            *map(
+                str,
+                (had.requests, had.responses_5xx, had.connection_errors, had.retries, had.in_progress),
+            ),
+            f"{had.answer_time} ms",
+        )
+        for one in status.proxies
+        for color, had in one.traffic.items()
+    ]
+    return ["", "since HAProxy's last reload:", *_aligned(heading, rows)] if rows else []
 
 
 def _state(one: ProxyReport) -> Iterator[str]:
@@ -188,6 +249,8 @@ def _state(one: ProxyReport) -> Iterator[str]:
         yield f"{one.confirmed.revision[:12]} confirmed {_moment(one.confirmed.at)}"
     if one.last_revert:
         yield f"last revert {_moment(one.last_revert.at)}: {one.last_revert.reason}"
+    if one.lacks[0]:
+        yield f"its ledger lacks {one.lacks[0]} of the last {one.lacks[1]} runs, when it was away or new"
 
 
 def _together(answers: dict[str, str]) -> str:

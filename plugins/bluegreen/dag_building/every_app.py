@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, chain, task
+from airflow.sdk import DAG, BaseOperator, Param, chain, get_parsing_context, task
 from airflow.sdk.definitions.mappedoperator import MappedOperator
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.dag_building.task_docs import documented
@@ -60,6 +61,7 @@ def dags_for_every_app(
 
     An app whose file is not usable gets a DAG of the same name that reports the error, in its documentation
     and when it is run. So one app's mistake neither hides it nor affects other apps' DAGs.
+    In a task's process, only the DAG of that task is built.
 
     :param build: builds the DAG from an app's settings.
     :param prefix: the kind of DAG; its id is this, two underscores and the app's id.
@@ -67,19 +69,23 @@ def dags_for_every_app(
     :return: the DAGs by their ids.
     """
     dags = {}
+    of_the_task = get_parsing_context().dag_id
     for app_id in app_ids():
+        dag_id = f"{prefix}__{app_id}"
+        if of_the_task not in (None, dag_id):
+            continue
         try:
             app = load_app(app_id)
             if only and not only(app):
                 continue
             dag = documented(build(app))
         except SettingsError as error:
-            dag = documented(_broken(f"{prefix}__{app_id}", app_id, str(error)))
+            dag = documented(_broken(dag_id, app_id, str(error)))
         except Exception as error:
             # No error of one app may remove the DAGs of other apps.
             _log.exception("%s: its DAG cannot be made", app_id)
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            dag = documented(_broken(f"{prefix}__{app_id}", app_id, f"{app_id}: no DAG comes of it: {why}"))
+            dag = documented(_broken(dag_id, app_id, f"{app_id}: no DAG comes of it: {why}"))
         if only and dag.task_ids == ["settings"]:
             continue
         # By default Airflow pauses new DAGs: a deploy would wait in the queue, and no dry run would begin.
@@ -88,22 +94,36 @@ def dags_for_every_app(
     return dags
 
 
-def dag_of(kind: str, app: App, doc: str | None, *, schedule: str | None = None, **settings: Any) -> DAG:
-    """Begin one DAG of an app; every task in it is one of the app.
+@contextmanager
+def dag_of(
+    kind: str,
+    app: App,
+    doc: str | None,
+    *,
+    schedule: str | None = None,
+    params: Mapping[str, Param] | None = None,
+    **settings: Any,
+) -> Iterator[DAG]:
+    """Make one DAG of an app; the tasks that are made in the ``with`` block are its tasks, and the app's.
 
     :param kind: with the app's id, the DAG's id.
     :param doc: the module's documentation, shown in Airflow.
     :param schedule: when Airflow begins runs by itself; default: never.
+    :param params: the parameters of its runs.
     :param settings: other arguments of this kind of DAG.
     """
-    return DAG(
+    with DAG(
         f"bluegreen_{kind}__{app.id}",
         schedule=schedule,
         **{"max_active_runs": 1, **settings},
         default_args=DEFAULT_ARGS | {"app_id": app.id},
         doc_md=doc,
         tags=["bluegreen", app.id],
-    )
+    ) as dag:
+        yield dag
+    # After its tasks are made: Airflow copies a DAG's parameters for each class of each task. That is half of
+    # the work of reading the DAG's file, which every task of every run does.
+    dag.params = ParamsDict(params)
 
 
 def only_after(task: BaseOperator, *upstream: BaseOperator | MappedOperator) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
+from agent.one_off import MOST_WORDS
 from bluegreen.color import Color
 from bluegreen.git_refs import REF_PATTERN, WHAT_A_REF_MAY_BE
 from bluegreen.settings.policy import Artifacts, Demand
@@ -58,15 +59,8 @@ def _subject_params(app: App) -> dict[str, Param]:
             description="Instead of a build: the SHA-256 of an artifact that CI has put into the artifact "
             "store. A ref that is given, too, has to lead to its revision.",
         ),
-        # The form sends null for a text field that was cleared.
-        "reason": Param(
-            None,
-            type=["null", "string"],
-            title="Reason",
-            maxLength=200,
-            pattern=LINE_PATTERN,
-            description="Why, for whoever approves, finds the app locked, or reads the run's record. "
-            "May be empty.",
+        "reason": _reason_param(
+            "Why, for whoever approves, finds the app locked, or reads the run's record. May be empty."
         ),
     }
 
@@ -150,6 +144,14 @@ def rollback_params() -> dict[str, Param]:
             "the first 7 digits of its revision, or more, will do. Default: the one that was confirmed there "
             "last.",
         ),
+        "i_know": Param(
+            False,
+            type="boolean",
+            title="I know that the database does not go back",
+            section=RARELY,
+            description="Go back although an irreversible release was live since, if only on some proxies. "
+            "It is the release from before that has to work with the database as it is now.",
+        ),
         "live": _live_param(),
     }
 
@@ -166,6 +168,49 @@ def contract_params() -> dict[str, Param]:
             "possible afterwards.",
         ),
     }
+
+
+def certificates_params() -> dict[str, Param]:
+    """Return the DAG params of a renewal of certificates; none must be given."""
+    return {
+        "renew": Param(
+            False,
+            type="boolean",
+            title="Renew now",
+            description="Obtain every certificate that comes by ACME again, with a new key, though it is not "
+            "due: for example because a key became known. Certificate authorities limit how often.",
+        )
+    }
+
+
+def run_params() -> dict[str, Param]:
+    """Return the DAG params of a one-off command; only ``command`` must be given."""
+    return {
+        "command": Param(
+            type="array",
+            items={"type": "string"},
+            minItems=1,
+            maxItems=MOST_WORDS,
+            title="Command",
+            description="The words of the command, one a line: a program of the release or of the droplet, "
+            "then its arguments. No shell takes them apart; for one: bash, -c, and the script. Everybody who "
+            "may see this run can read them, so they hold no secret.",
+        ),
+        "reason": _reason_param("For the run's record."),
+    }
+
+
+def _reason_param(description: str) -> Param:
+    """Return the parameter that says why a run was triggered."""
+    # The form sends null for a text field that was cleared.
+    return Param(
+        None,
+        type=["null", "string"],
+        title="Reason",
+        maxLength=200,
+        pattern=LINE_PATTERN,
+        description=description,
+    )
 
 
 def _live_param() -> Param:

@@ -75,8 +75,8 @@ def balancer_name(app: App) -> str:
 def balancer_request(app: App, vpc_uuid: str) -> Json:
     """Return the body of ``POST /v2/load_balancers``."""
     rules = [("http", 80, False)]
-    if app.traffic.certificate:
-        # HAProxy has the certificate, so TLS passes through.
+    if app.traffic.tls:
+        # HAProxy has the certificates, so TLS passes through.
         rules.append(("https", 443, True))
     return {
         "name": balancer_name(app),
@@ -140,6 +140,19 @@ def balancer_update(existing: Json, wanted: Json) -> Json | None:
         return None
     kept = {key: existing[key] for key in KEPT_SETTINGS if existing.get(key) is not None}
     return {**kept, **wanted, "name": existing["name"], "forwarding_rules": rules + missing}
+
+
+def closed_ports(app: App, balancers: Iterable[Json]) -> tuple[int, ...]:
+    """Return the ports that clients need and the app's managed load balancer has no rule for.
+
+    :param balancers: all load balancers of the account.
+    """
+    mine = next((one for one in balancers if one.get("tag") == app.fleet.tags.balanced), None)
+    if mine is None:
+        return ()
+    passed_on = {rule.get("entry_port") for rule in mine.get("forwarding_rules") or []}
+    needed = (rule["entry_port"] for rule in balancer_request(app, "")["forwarding_rules"])
+    return tuple(port for port in needed if port not in passed_on)
 
 
 def reserved_ip_tag(address: IPv4Address) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseHook
 
-from agent.protocol import ALARM_AFTER, DEADLINES, Verb
+from agent.protocol import ALARM_AFTER, Verb
 from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.errors import AgentRefusedError
 from bluegreen.hooks.droplet import CommandResult, DropletHook
@@ -70,11 +71,12 @@ class AgentHook(BaseHook):
         return self._answer(verb, self._run_from_memory(verb, request, within))
 
     def call(self, verb: Verb, **request: Any) -> dict[str, Any]:
-        """Call a verb that changes something.
+        """Call a verb that changes something; the machine's journal has a line on the run that does.
 
         :param request: sent on standard input because it may hold secrets.
         :raises AgentRefusedError: with the agent's own code and message when it refuses.
         """
+        request = {**_caller(), **request}
         result = self._run_installed(verb, request)
         if result.status == NOT_THERE and not result.stdout:
             self._install()
@@ -116,6 +118,14 @@ class AgentHook(BaseHook):
         return answer
 
 
+def _caller() -> dict[str, str]:
+    """Return the run and the task that call, from what Airflow sets in each task's environment."""
+    dag_id, run_id, task = (
+        os.environ.get(f"AIRFLOW_CTX_{name}") for name in ("DAG_ID", "DAG_RUN_ID", "TASK_ID")
+    )
+    return {"by": f"{dag_id}/{run_id} {task}"} if dag_id and run_id and task else {}
+
+
 def _seconds(verb: Verb, within: float | None = None) -> float:
     """Longer than the agent takes in any case."""
-    return (DEADLINES[verb] if within is None else within) + ALARM_AFTER + ANSWER_MARGIN
+    return (verb.deadline if within is None else within) + ALARM_AFTER + ANSWER_MARGIN

@@ -39,7 +39,7 @@ class DigitalOceanError(BlueGreenError):
 
 
 class DigitalOceanHook(BaseHook):
-    """Droplets, keys and networks of one DigitalOcean account.
+    """Droplets and keys of one DigitalOcean account.
 
     The connection's password is the API token; its host, if set, replaces DigitalOcean's endpoint, and its
     extra ``ca_file`` names the certificate authority to trust there.
@@ -123,23 +123,6 @@ class DigitalOceanHook(BaseHook):
                 transient=False,
             )
         return [by_name[name] for name in wanted]
-
-    def vpc_uuid(self, name: str | None, region: str) -> str:
-        """Return the id of a VPC network in a region.
-
-        :param name: the VPC's name, or ``None`` for the region's default.
-        :raises DigitalOceanError: if there is none.
-        """
-        listed = list(self._list("vpcs", self.client.vpcs.list))
-        with described("vpcs"):
-            networks = [vpc for vpc in listed if vpc["region"] == region]
-            for vpc in networks:
-                if vpc["name"] == name or (name is None and vpc.get("default")):
-                    return str(vpc["id"])
-            known = ", ".join(sorted(str(vpc["name"]) for vpc in networks)) or "none"
-        raise DigitalOceanError(
-            f"no VPC {name or '(default)'} in region {region}; there are: {known}", transient=False
-        )
 
     def _droplet(self, item: Any, reserved: Collection[str] = ()) -> Droplet:
         with described("droplets", item):

@@ -8,6 +8,7 @@ import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from threading import Timer
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,14 @@ from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk import BaseHook
 
 from bluegreen.errors import BlueGreenError, DropletRefusedError, HostKeyError, SettingsError
-from bluegreen.hooks.connection import usable_connection
+from bluegreen.hooks.connection import get_connection, usable_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
+    from airflow.sdk import Connection
     from paramiko import Channel, SFTPClient, Transport
 
     from bluegreen.fleet.droplets import Droplet
@@ -52,6 +54,21 @@ class CommandResult:
     stderr: str
 
 
+@cache
+def ssh_connection(conn_id: str) -> Connection:
+    """Return the connection of all droplets of an app; Airflow is asked for it once in a task's process."""
+    return get_connection(conn_id)
+
+
+class _SshHook(SSHHook):
+    """The provider's hook, with the connection that is known already."""
+
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Connection:
+        """Return the connection."""
+        return ssh_connection(conn_id)
+
+
 class DropletHook(BaseHook):
     """One droplet over SSH, with the host key that was recorded for it.
 
@@ -73,7 +90,7 @@ class DropletHook(BaseHook):
         if droplet.public is None:
             raise DropletUnreachableError(f"{droplet.name} has no public address, so SSH cannot reach it")
         with usable_connection(conn_id):
-            self.ssh = SSHHook(
+            self.ssh = _SshHook(
                 ssh_conn_id=conn_id,
                 remote_host=str(droplet.public),
                 conn_timeout=connect_timeout,
@@ -83,6 +100,8 @@ class DropletHook(BaseHook):
                 no_host_key_check=False,
             )
         self.ssh.allow_host_key_change = False
+        # What is large is compressed already: artifacts, and the agent with each question.
+        self.ssh.compress = False
         if droplet.host_key is not None:
             self.ssh.host_key = _parse_host_key(droplet.host_key)
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.fleet.entry_point import ReservedIp
-from bluegreen.hooks.digitalocean import DigitalOceanHook, described
+from bluegreen.hooks.digitalocean import described
+from bluegreen.hooks.vpc import VpcHook
 
 Json = dict[str, Any]
 
 
-class EntryPointHook(DigitalOceanHook):
-    """Managed load balancers, reserved IPs and tags of one DigitalOcean account."""
+class EntryPointHook(VpcHook):
+    """Managed load balancers, reserved IPs, networks and tags of one DigitalOcean account."""
 
     def load_balancers(self) -> list[Json]:
         """Return every managed load balancer of the account."""

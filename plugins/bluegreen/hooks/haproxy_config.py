@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from bluegreen.color import Color
-from bluegreen.errors import SettingsError
 from bluegreen.fleet.droplets import Fleet
-from bluegreen.hooks.connection import get_connection
 from bluegreen.hooks.preview_key import preview_key
+from bluegreen.hooks.served_certificates import ServedCertificates
 from bluegreen.release.servers import connections_of
 from bluegreen.settings.app import App
 from bluegreen.settings.fleet import EntryPoint
+from bluegreen.settings.traffic import Affinity
 from bluegreen.traffic.agent_answers import ServerState
 from bluegreen.traffic.haproxy_config import ConfigValues, Server, render_haproxy
 
@@ -24,8 +24,9 @@ def haproxy_config(
     running: Iterable[ServerState] = (),
     *,
     ipv6: bool = False,
+    served: ServedCertificates | None = None,
 ) -> str:
-    """Render ``haproxy.cfg`` for a fleet, with the stats page's login from its Airflow connection.
+    """Render ``haproxy.cfg`` for a fleet, with the preview key of the app's Airflow connections.
 
     :param app: the settings.
     :param fleet: the droplets to render.
@@ -33,12 +34,11 @@ def haproxy_config(
     :param running: the live color's servers as HAProxy has them. They keep their port and their limit until
         they are idle, because their release was started with those and not with today's settings.
     :param ipv6: whether all proxies support IPv6.
-    :raises SettingsError: if that connection has no login or password, or no preview key is usable.
+    :param served: the certificates of an app with ``traffic.tls``; without them, HAProxy speaks http only.
+    :raises SettingsError: if no preview key is usable.
     :raises FleetError: if clients come through a managed load balancer whose network is not known.
     """
-    stats = get_connection(app.connections.haproxy_stats)
-    if not stats.login or not stats.password:
-        raise SettingsError(f"connection {app.connections.haproxy_stats!r} needs a login and a password")
+    tls = app.traffic.tls if served else None
     as_it_runs = {server.name: server for server in running}
 
     def server(name: str, address: IPv4Address) -> Server:
@@ -65,13 +65,13 @@ def haproxy_config(
         preview_allow=app.traffic.preview_allow,
         trusted_proxies=app.traffic.trusted_proxies,
         ipv6=ipv6,
-        certificate=app.traffic.certificate,
+        certificates=served.paths if served else (),
+        acme_thumbprint=served.thumbprint if served else None,
+        redirect=tls.redirect if tls else False,
+        hsts=tls.hsts if tls else 0,
         balanced_from=fleet.network if app.fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER else None,
-        stats_user=stats.login,
-        stats_password=stats.password,
-        timeout_client=app.traffic.timeout_client,
-        timeout_server=app.traffic.timeout_server,
-        timeout_tunnel=app.traffic.timeout_tunnel,
+        affinity=app.traffic.affinity is Affinity.COOKIE,
+        timeouts=app.traffic.timeouts,
         haproxy_version=haproxy_version,
     )
     return render_haproxy(values)

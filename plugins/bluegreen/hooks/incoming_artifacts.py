@@ -49,13 +49,14 @@ class IncomingArtifacts(ArtifactStore):
     def incoming(self, sha256: str) -> Iterator[IncomingArtifact]:
         """Yield an artifact, as a file of this machine that nobody else changes.
 
-        :param sha256: of the file ``incoming/<sha256>.tar.gz`` in the store.
+        :param sha256: of the file ``incoming/<sha256>.tar.gz`` in the store, or of an artifact that the store
+            has kept since.
         :raises PolicyError: if the app's file does not allow artifacts of CI.
         :raises StoreError: if it is not there, is another file than its name says, or cannot be read.
         :raises BlueGreenError: if it is no release of this app and of this version of the project.
         """
         require_allowed(self.app)
-        name = f"{INCOMING}/{sha256}{ARCHIVE}"
+        name = self._place_of(sha256)
         # In the cache: a system's directory for temporary files may be in memory.
         with TemporaryDirectory(dir=own_directory(cache_directory() / "sources")) as directory:
             path = Path(directory) / "artifact"
@@ -66,6 +67,26 @@ class IncomingArtifacts(ArtifactStore):
             require_made_for(self.app, manifest)
             yield IncomingArtifact(path, sha256, size, manifest)
 
+    def remove(self, sha256: str) -> None:
+        """Remove what CI has put there, once the store has kept it.
+
+        :raises StoreError: if it cannot be removed.
+        """
+        self._bounded("cannot be written", lambda: self._remove([_incoming(sha256)]))
+
+    def _place_of(self, sha256: str) -> str:
+        """Return where an artifact is: where CI has put it, or where it was kept since."""
+        name = _incoming(sha256)
+        if self._bounded("cannot be read", lambda: bool(self._fs.exists(self._path(name)))):
+            return name
+        for record in self.records():
+            if record.sha256 == sha256:
+                return record.file.name
+        raise StoreError(
+            f"{self.name} has no {self.app.id}/{name}; CI has to put the artifact there before it "
+            "triggers the run"
+        )
+
     def _checked(self, path: Path) -> Manifest:
         try:
             return check(path, self.app.system_name)
@@ -74,7 +95,7 @@ class IncomingArtifacts(ArtifactStore):
 
     def _copied(self, name: str, sha256: str, target: Path) -> int:
         """Copy a file of the store, which is what its name says, and return its size."""
-        size = self._bounded("cannot be read", lambda: self._size_of(name))
+        size = self._bounded("cannot be read", lambda: int(self._fs.info(self._path(name))["size"]))
         if size > LARGEST_ARTIFACT:
             raise StoreError(f"{self.name}: {name} is larger than {LARGEST_ARTIFACT >> 30} GB")
 
@@ -91,14 +112,9 @@ class IncomingArtifacts(ArtifactStore):
             raise StoreError(f"{self.name}: {self.app.id}/{name} is not the file that its name says")
         return size
 
-    def _size_of(self, name: str) -> int:
-        try:
-            return int(self._fs.info(self._path(name))["size"])
-        except FileNotFoundError:
-            raise StoreError(
-                f"{self.name} has no {self.app.id}/{name}; CI has to put the artifact there before it "
-                "triggers the run"
-            ) from None
+
+def _incoming(sha256: str) -> str:
+    return f"{INCOMING}/{sha256}{ARCHIVE}"
 
 
 def require_allowed(app: App) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
 from agent.protocol import Code, Verb
+from agent.proxy.certificates import HOST_NAME, MOST_NAMES
+from agent.release_name import DIGEST
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.irreversible_switch import switch_for_good
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.two_phase import TwoPhase, combined, on_all
 from bluegreen.run.plan import HeldLock
-from bluegreen.traffic.agent_answers import ProxyStatus, RevertResult, SwitchResult
+from bluegreen.traffic.agent_answers import DeliveredCertificates, ProxyStatus, RevertResult, SwitchResult
 from bluegreen.traffic.live import is_decided, next_token, require_supported
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.settings.app import App
+    from bluegreen.traffic.certificates import KeyedCertificate
 
 
 class ProxiesHook(BaseHook):
@@ -78,7 +83,7 @@ class ProxiesHook(BaseHook):
         """
         statuses = self.statuses()
         require_supported(statuses)
-        self.install_agents()
+        self.install_agents(statuses)
         at_least = next_token(run_id, statuses.values())
         if at_least is None:
             at_least = (last_token() if last_token and self.members else 0) + 1
@@ -125,16 +130,22 @@ class ProxiesHook(BaseHook):
                 answer = member.call(Verb.LOCK, **request, at_least=at_least)
                 self.tokens[member.name] = answer["token"]
 
-    def install_agents(self) -> None:
-        """Install this project's version of the agent on each proxy that lacks it."""
-        on_all(self.members, lambda member: member.install_agent())
+    def install_agents(self, statuses: dict[str, ProxyStatus]) -> None:
+        """Install this project's version of the agent on each proxy whose file differs, by its own status."""
+        same = {name for name, one in statuses.items() if one.agent and one.agent.difference is None}
+        others = [member for member in self.members if member.name not in same]
+        on_all(others, lambda member: member.install_agent())
 
-    def record(self, line: dict[str, Any]) -> None:
+    def record(self, line: dict[str, Any]) -> dict[str, str]:
         """Append a run's record to the ledger of each proxy; a record that is there already is left alone.
 
+        :return: by droplet name, the SHA-256 of the ledger's last line afterwards, in hexadecimal.
         :raises BlueGreenError: if one proxy could not write it; the others have.
         """
-        on_all(self.members, lambda member: member.call(Verb.RECORD, record=line))
+        answers = on_all(self.members, lambda member: member.call(Verb.RECORD, record=line))
+        # A report must not fail because of what a proxy answers that somebody else is root on.
+        heads = {name: str(answer.get("head")) for name, answer in answers.items()}
+        return {name: head for name, head in heads.items() if re.fullmatch(DIGEST, head)}
 
     def unlock(self) -> None:
         """Return the lock where it is still held; proxies without it are left alone.
@@ -151,6 +162,13 @@ class ProxiesHook(BaseHook):
         :raises ProxyError: with code ``lock_lost`` if another run has it; then nothing may be changed.
         """
         self._each(Verb.RENEW, **({} if lease is None else {"lease": lease}))
+
+    def note_contract(self) -> None:
+        """Renew the lock, and write down on every proxy that this run is about to run a contract.
+
+        :raises BlueGreenError: if one could not write it: then nothing may be run.
+        """
+        self._each(Verb.RENEW, contracts=True)
 
     def make_known(self, token: int) -> None:
         """Make the next run's token greater than a token that a droplet knows.
@@ -182,6 +200,46 @@ class ProxiesHook(BaseHook):
                 return
             self._renewed = time.monotonic()
 
+    def deliver_certificates(
+        self,
+        certificates: Mapping[str, KeyedCertificate],
+        thumbprint: str | None = None,
+        *,
+        handshakes: bool = True,
+    ) -> dict[str, DeliveredCertificates | BlueGreenError]:
+        """Put certificates on every proxy, and let the HAProxys that know them serve them.
+
+        :param certificates: by name.
+        :param thumbprint: of the account with a certificate authority, whose challenges HAProxy may answer.
+        :param handshakes: whether to see what clients get for each name.
+        :return: what became of them by the proxies' names, or why a proxy did not take them all.
+        """
+        request = [
+            # A bought certificate may be for more names, or for one that no client can ask for.
+            {
+                "name": name,
+                "pem": one.pem,
+                "host_names": [host for host in one.names if handshakes and re.fullmatch(HOST_NAME, host)][
+                    :MOST_NAMES
+                ],
+            }
+            for name, one in certificates.items()
+        ]
+
+        def deliver(member: ProxyHook) -> DeliveredCertificates | BlueGreenError:
+            try:
+                answer = member.call(
+                    Verb.DELIVER_CERTIFICATES,
+                    token=self.tokens[member.name],
+                    certificates=request,
+                    thumbprint=thumbprint,
+                )
+                return DeliveredCertificates.parse(answer)
+            except BlueGreenError as error:
+                return error
+
+        return on_all(self.members, deliver)
+
     def sync(self, config: str, live: Color | None, idle: Color) -> list[str]:
         """Install the configuration on every proxy, or, if one of them refuses it, on none.
 
@@ -197,14 +255,19 @@ class ProxiesHook(BaseHook):
         answers = self._each(Verb.SYNC, **request)
         return [name for name, answer in answers.items() if answer["changed"]]
 
-    def switch(self, **request: Any) -> dict[str, SwitchResult]:
+    def switch(self, *, irreversible: str | None = None, **request: Any) -> dict[str, SwitchResult]:
         """Move traffic: prepare on all proxies, then switch all of them; if one fails, all revert.
 
+        :param irreversible: why there is no way back from the release, if there is none: then the switch is
+            kept at once, and where it fails it is tried again while others have moved.
         :return: results by droplet name.
         """
         if len(self.members) > 1:
             # A single proxy needs no preparation: it makes the same checks before it moves traffic.
             self._each(Verb.SWITCH, prepare_only=True, **request)
+        if irreversible:
+            answers = switch_for_good(self.members, self.tokens, {**request, "irreversible": irreversible})
+        elif len(self.members) > 1:
             request["peers"] = [member.peer_address for member in self.members]
             answers = TwoPhase(self.members, self.tokens, request).run()
         else:

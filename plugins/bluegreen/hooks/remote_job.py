@@ -49,7 +49,7 @@ class RemoteJob(BaseHook):
     ) -> None:
         self.agent.close()
 
-    def start(self, run_id: str, program: Program, timeout: int) -> None:
+    def start(self, run_id: str, program: Program, timeout: int) -> bool:
         """Start the job, or attach to the one that is there.
 
         A job of that name that is at work, or that ended for the same run, is left as it is. Jobs of earlier
@@ -58,11 +58,13 @@ class RemoteJob(BaseHook):
         :param run_id: the Airflow run.
         :param program: what to do.
         :param timeout: seconds after which systemd ends the job.
+        :return: whether it was there.
         :raises AgentRefusedError: with the code ``claimed`` if a later run has claimed the droplet.
         """
-        self.agent.call(
+        answer = self.agent.call(
             Verb.START_JOB, **self._about, token=self.token, run_id=run_id, program=program, timeout=timeout
         )
+        return answer.get("attached") is True
 
     def follow(
         self, write: Callable[[Sequence[str]], object], meanwhile: Callable[[], object] = lambda: None

@@ -18,7 +18,7 @@ from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.archive import Source, write_source
 from bluegreen.source.cache import room_for_source
 from bluegreen.source.git import SSH_OPTIONS
-from bluegreen.source.needed import needed_paths
+from bluegreen.source.needed import needed_of
 
 if TYPE_CHECKING:
     from airflow.providers.git.hooks.git import GitHook
@@ -55,8 +55,7 @@ def with_source(app: App, revision: str, meanwhile: Callable[[], object] = _noth
                 app.repository,
                 revision,
                 directory / "source.tar.gz",
-                root=app.server.root,
-                needed=needed_paths(app),
+                needed=needed_of(app),
                 access=access,
             )
 

@@ -1,4 +1,4 @@
-"""The key that seals statements and the store's records, and that salts the digests of configurations."""
+"""The key that seals statements and the store's records, and that other keys of an app are derived from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ SHORTEST = 32
 
 
 def sealing_key(app: App) -> bytes:
-    """Derive the key from the password of ``connections.seal``, which has no other purpose.
+    """Derive the key from the password of ``connections.seal``, which never leaves Airflow.
 
-    Keys and tokens that open something are rotated; this password opens nothing. With another one the store's
-    records count as forged, so releases are built again, and every configuration gets another digest.
+    It also salts the digests of configurations, and the preview key is derived from it without
+    ``connections.preview``. With another password the store's records count as forged, so releases are built
+    again, and every configuration gets another digest.
 
     :raises SettingsError: if the connection is missing, or its password is too short.
     """

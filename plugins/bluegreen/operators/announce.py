@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_asset(app_id: str) -> Asset:
-    """Every run of an app is an event of this asset; the run's record is its ``extra``."""
+    """Every run of an app is an event of this asset, with the run's record and the report's ``heads``."""
     return Asset(name=f"bluegreen_runs__{app_id}", uri=f"bluegreen://{app_id}/runs")
 
 
@@ -49,7 +49,7 @@ class AnnounceOperator(BlueGreenOperator):
         found = run.xcom_of("report", "report")
         report = Report.model_validate(found) if found else self._unreported(run)
         events: Any = run.context["outlet_events"]
-        events[run_asset(self.app_id)].extra.update(report.record)
+        events[run_asset(self.app_id)].extra.update({**report.record, "heads": report.heads})
         if report.outcome == Outcome.LIVE:
             events[AssetAlias(f"bluegreen_live__{self.app_id}")].add(
                 live_asset(self.app_id), extra=report.record

@@ -14,7 +14,7 @@ from bluegreen.operators.support.holding_lock import HoldsLock
 from bluegreen.operators.support.notifications import notify
 from bluegreen.operators.support.this_run import ThisRun, left_as
 from bluegreen.release.migrations import Migration
-from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by, refuse_approver
+from bluegreen.run.approval_request import ASKED_AGAIN, MOST_COMMITS, Request, demanded_by, refuse_approver
 from bluegreen.run.events import Event
 from bluegreen.run.plan import Plan
 from bluegreen.source.policy import commits_between
@@ -34,6 +34,8 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
     Ends at once in a run that needs no approval by the app's file. It is not skipped then: what follows a
     task that may be skipped needs a trigger rule that also counts the tasks whose results it uses, and would
     run after a failed start.
+
+    An answer that Airflow loses is asked for again, and the request and the notification say so.
 
     Nobody renews the run's lock while the task waits, so it gets a lease for the whole time.
 
@@ -67,7 +69,9 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
             or if what would be shown is not what this run's own tasks have found.
         """
         run = ThisRun(context)
-        demand = demanded_by(self.app, run.params)
+        # Whoever hides that from the plan gets no further than the switch, which requires the plan's seal.
+        irreversible = bool((self.plan or {}).get("irreversible"))
+        demand = demanded_by(self.app, run.params, irreversible=irreversible)
         if demand is None:
             self.log.info("this run requires no approval")
             return None
@@ -79,10 +83,11 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
                 )
             self._require_seals(run)
             self.proxies().renew(lease=self.app.timeouts.approval + self.app.timeouts.lease)
-            self.body = self._request(run)
+            again = context["ti"].try_number > 1
+            self.body = self._request(run, again=again)
         # Before there is something to answer: an answer that comes before the task waits makes Airflow ask
         # again, so nothing that takes long may stand between the two.
-        self._notify(run)
+        self._notify(run, again=again)
         return super().execute(context)
 
     def _require_seals(self, run: ThisRun) -> None:
@@ -93,9 +98,9 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
         if self.app.migrations.expand:
             seals.require_result("expand", self.revision, run.output("expand"))
 
-    def _notify(self, run: ThisRun) -> None:
+    def _notify(self, run: ThisRun, *, again: bool) -> None:
         page = f"{run.page}/tasks/{self.task_id}/required_actions"
-        message = f"{self.app_id} waits for an approval: {self.subject}"
+        message = f"{self.app_id} waits for an approval: {self.subject}{f' {ASKED_AGAIN}' if again else ''}"
         notify(self.app, Event.APPROVAL, message, page)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -121,7 +126,7 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
             return str(user["name"] or user["id"])
         return f"anybody within {self.app.timeouts.approval} s (setting timeouts.approval)"
 
-    def _request(self, run: ThisRun) -> str:
+    def _request(self, run: ThisRun, *, again: bool) -> str:
         baseline = Baseline.model_validate(self.baseline)
         request = Request(
             app=self.app,
@@ -132,6 +137,7 @@ class SwitchApprovalOperator(HoldsLock, ApprovalOperator):
             reason=run.params["reason"] or "",
             emergency=run.is_emergency,
             migration=left_as(Migration, run.output("expand")) if self.app.migrations.expand else None,
+            again=again,
         )
         return request.markdown(self._commits(request))
 

@@ -82,7 +82,7 @@ class BuildOperator(IdleDropletJobOperator):
             record, configuration = self._take(run, run.artifact, key, proxies)
         else:
             record, configuration = self._build(run, key, store, proxies)
-        self._prune(store, record)
+        self._prune(store, record, run.artifact)
         result = BuiltArtifact.of(record, key, configuration).model_dump(mode="json")
         self.seals(run).seal_result(self.revision, result)
         return result
@@ -192,9 +192,12 @@ class BuildOperator(IdleDropletJobOperator):
             self.log.warning("the dependencies of an earlier artifact are not sent: %s", error)
             return None
 
-    def _prune(self, store: ArtifactStore, record: ArtifactRecord) -> None:
-        """Remove old artifacts; nothing of this run depends on that."""
+    def _prune(self, store: ArtifactStore, record: ArtifactRecord, incoming: str | None) -> None:
+        """Remove old artifacts, and what CI has put there for this run; the run does not depend on that."""
         try:
             store.prune(self.app.artifacts.keep, {record.release, *self.run_plan.in_use})
+            # The same release that was packed in another way is not found by this one's name.
+            if incoming == record.sha256:
+                IncomingArtifacts.of(self.app).remove(incoming)
         except BlueGreenError as error:
             self.log.warning("old artifacts are left: %s", error)

@@ -59,7 +59,7 @@ class DryRunOperator(BlueGreenOperator):
         allow_older = bool(run.params.get("allow_older"))
         facts = collect(self.app, self.ref or None, artifact=run.artifact, allow_older=allow_older)
         found = findings_in(facts)
-        metrics.emit(metrics.lock_in(facts))
+        metrics.emit({**metrics.lock_in(facts), **metrics.processes_in(facts)})
         if not self.instead:
             metrics.emit(metrics.findings_of(self.app_id, found))
         in_short = summary(found, not_checked(facts), pending(facts))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.operators.support.migration_job import MigrationJobOperator
 from bluegreen.operators.support.seals import NO_REVISION
@@ -68,13 +67,9 @@ class ContractOperator(MigrationJobOperator):
         proxies = self.proxies()
         limit = seconds_of(self.app, self.phase)
         with self.job() as job:
-            try:
-                program = self._prepare(job, proxies)
-            except BlueGreenError:
-                # An earlier try may have started the job.
-                if run.context["ti"].try_number == 1:
-                    self.seals(run).seal_nothing_run()
-                raise
+            program = self._prepare(job, proxies)
+            # Before anything can run: however this run ends, a rollback knows.
+            proxies.note_contract()
             return self.migrated(job, run, program, proxies, limit)
 
     def _prepare(self, job: RemoteJob, proxies: ProxiesHook) -> Program:
@@ -83,9 +78,8 @@ class ContractOperator(MigrationJobOperator):
         proxies.require_idle(target.live.other)
         store = ArtifactStore.of(self.app, proxies.renew_in_time)
         record, configuration = stored_release(store, target.release, target.configuration)
-        transfer = self.transfer(job, proxies)
         # A release is warm there that nobody would start again.
-        artifact = self.send_release(target.release, record.file, store, transfer, proxies, optional=True)
+        artifact = self.send_release(job, target.release, record.file, store, proxies, optional=True)
         address = str(target.droplet.private)
         return migration_program(
             self.app, self.phase, target.release, record.digest, artifact, configuration, address

@@ -8,7 +8,7 @@ from bluegreen.errors import FleetError
 from bluegreen.fleet.cloud_init import render_user_data
 from bluegreen.fleet.droplets import Droplet, Fleet, droplet_names
 from bluegreen.fleet.host_keys import generate
-from bluegreen.hooks.digitalocean import DigitalOceanHook
+from bluegreen.hooks.vpc import VpcHook
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.settings.fleet import EntryPoint
 
@@ -29,7 +29,7 @@ class CreateDropletsOperator(BlueGreenOperator):
         :raises FleetError: if the droplets that exist contradict the settings.
         :raises DigitalOceanError: if the API refuses.
         """
-        hook = DigitalOceanHook(self.app.connections.digitalocean)
+        hook = VpcHook(self.app.connections.digitalocean)
         existing = {droplet.name: droplet for droplet in hook.droplets(self.app.fleet.tags.app)}
         Fleet.of(existing.values(), self.app.fleet.tags)
         wanted = droplet_names(self.app)
@@ -49,7 +49,7 @@ class CreateDropletsOperator(BlueGreenOperator):
             "region": self.app.fleet.region,
             "image": self.app.fleet.image,
             "ssh_keys": hook.ssh_key_ids(self.app.fleet.ssh_keys),
-            "vpc_uuid": hook.vpc_uuid(self.app.fleet.vpc, self.app.fleet.region),
+            "vpc_uuid": hook.vpc_for(self.app, existing.values()).id,
         }
         for name, tag in missing.items():
             hook.create_droplet({**common, **self._own(name, tag)})
@@ -76,11 +76,13 @@ class CreateDropletsOperator(BlueGreenOperator):
         is_proxy = tag == fleet.tags.proxy
         is_balanced = is_proxy and fleet.entry_point is EntryPoint.MANAGED_LOAD_BALANCER
         balanced = [fleet.tags.balanced] if is_balanced else []
+        # Its firewall is in effect before the droplet is there.
+        walled = [fleet.tags.own_proxies if is_proxy else fleet.tags.own_servers] if fleet.firewalls else []
         host_key = generate()
         return {
             "name": name,
             "size": (fleet.proxy_size if is_proxy else None) or fleet.size,
-            "tags": [fleet.tags.app, tag, *balanced, host_key.tag],
+            "tags": [fleet.tags.app, tag, *balanced, *walled, host_key.tag],
             "user_data": render_user_data(
                 app=self.app_id, proxy=is_proxy, host_key=host_key, packages=self.app.fleet.packages
             ),

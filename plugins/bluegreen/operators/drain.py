@@ -28,8 +28,8 @@ class DrainOperator(PlannedOperator):
         :raises BlueGreenError: if a proxy cannot be asked, or the lock is no longer this run's.
         """
         color = self.run_plan.idle
-        hook = self.proxies()
-        drain = self._wait(hook, color)
+        # Without traffic, what nothing is in progress on stays so.
+        drain = Drain(color=color) if self.run_plan.drained else self._wait(self.proxies(), color)
         if drain.cut:
             self.log.warning("%s on %s given up after %.0f s", requests(drain.cut), color, drain.seconds)
         else:

@@ -18,7 +18,7 @@ from bluegreen.fleet.entry_point import (
     choose_reserved_ip,
     reserved_ip_tag,
 )
-from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.hooks.firewalls import FirewallsHook
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.polling import Deadline, poll
 from bluegreen.settings.fleet import EntryPoint
@@ -41,7 +41,7 @@ class EntryPointOperator(BlueGreenOperator):
         :raises BlueGreenError: if it is not ready within ``timeouts.boot``.
         """
         self._deadline = Deadline()
-        self._hook = EntryPointHook(self.app.connections.digitalocean)
+        self._hook = FirewallsHook(self.app.connections.digitalocean)
         kind = self.app.fleet.entry_point
         if kind is EntryPoint.MANAGED_LOAD_BALANCER:
             address = self._managed_load_balancer()
@@ -54,10 +54,11 @@ class EntryPointOperator(BlueGreenOperator):
 
     def _managed_load_balancer(self) -> str:
         app, hook = self.app, self._hook
-        vpc_uuid = hook.vpc_uuid(app.fleet.vpc, app.fleet.region)
+        fleet = self.read_fleet()
+        vpc_uuid = hook.vpc_for(app, fleet.droplets).id
         existing = choose_balancer(app, hook.load_balancers(), vpc_uuid)
         wanted = balancer_request(app, vpc_uuid)
-        self._tag(self.read_fleet())
+        self._tag(fleet)
         if existing is None:
             existing = hook.create_load_balancer(wanted)
             self.log.info("load balancer %s: created", wanted["name"])
@@ -66,6 +67,10 @@ class EntryPointOperator(BlueGreenOperator):
             self.log.info("load balancer %s: changed", update["name"])
         else:
             self.log.info("load balancer %s: exists", existing["name"])
+        if app.fleet.firewalls:
+            # A firewall can name a load balancer only once there is one.
+            for line in hook.put_up(app):
+                self.log.info("%s", line)
         return self._address_of(existing["id"])
 
     def _tag(self, fleet: Fleet) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.hooks.artifact_store import ArtifactStore
-from bluegreen.operators.support.built_configuration import built_configuration
-from bluegreen.operators.support.droplet_job import IdleDropletJobOperator
+from bluegreen.operators.support.built_release import BuiltReleaseOperator
 from bluegreen.operators.support.migration_job import MigrationJobOperator
-from bluegreen.operators.support.this_run import left_as
-from bluegreen.release.artifact import BuiltArtifact
 from bluegreen.release.migrations import Phase, migration_program, migration_unit, seconds_of
 from bluegreen.settings.app import App
 
@@ -19,21 +14,15 @@ if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
 
 
-class ExpandOperator(MigrationJobOperator, IdleDropletJobOperator):
+class ExpandOperator(MigrationJobOperator, BuiltReleaseOperator):
     """Run ``migrations.expand`` once, with the new release on the first idle droplet.
 
     The release is installed and loaded there, and not started: an app may need what its migration adds.
-
-    :param built: the :class:`BuiltArtifact` of the task ``build``; templated.
     """
 
-    template_fields: Sequence[str] = (*IdleDropletJobOperator.template_fields, "built")
+    template_fields = BuiltReleaseOperator.template_fields
     phase = Phase.EXPAND
     kind = phase.value
-
-    def __init__(self, *, built: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.built = built
 
     @property
     def droplet(self) -> Droplet:
@@ -45,14 +34,6 @@ class ExpandOperator(MigrationJobOperator, IdleDropletJobOperator):
         """The job's name."""
         return migration_unit(self.app_id, self.phase, self.revision)
 
-    def require_seals(self, run: ThisRun) -> None:
-        """Make sure that revision, plan and artifact are what this run's own tasks have found and built.
-
-        :raises PolicyError: if they are not.
-        """
-        super().require_seals(run)
-        self.seals(run).require_result("build", self.revision, self.built)
-
     def act(self, run: ThisRun) -> dict[str, Any]:
         """Return the :class:`Migration`.
 
@@ -60,15 +41,10 @@ class ExpandOperator(MigrationJobOperator, IdleDropletJobOperator):
         :raises JobGoneError: if the job vanished; the commands can be run again.
         """
         proxies = self.idle_proxies()
-        built = left_as(BuiltArtifact, self.built)
-        store = ArtifactStore.of(self.app, proxies.renew_in_time)
-        configuration = built_configuration(store, built)
+        built, configuration, store = self.release_to_install(proxies)
         with self.job() as job:
-            transfer = self.transfer(job, proxies)
             # Should the migration fail, what runs there is what a rollback goes back to.
-            artifact = self.send_release(
-                built.release, built.artifact, store, transfer, proxies, optional=True
-            )
+            artifact = self.send_release(job, built.release, built.artifact, store, proxies, optional=True)
             address = str(self.droplet.private)
             program = migration_program(
                 self.app, self.phase, built.release, built.digest, artifact, configuration, address

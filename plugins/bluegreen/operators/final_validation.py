@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.preview_key import preview_key
+from bluegreen.operators.support.bake_progress import BakeProgress
 from bluegreen.operators.support.holding_lock import ReleaseOperator
-from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.run.plan import Plan
 from bluegreen.settings.validation import OWN_REQUESTS_PER_SECOND
 from bluegreen.traffic.agent_answers import Counters, ProxyStatus, SwitchResult
@@ -60,7 +60,6 @@ class FinalValidationOperator(ReleaseOperator):
     """
 
     template_fields: Sequence[str] = (*ReleaseOperator.template_fields, "switched", "baseline")
-    operator_extra_links = (HaproxyLink(),)
 
     def __init__(self, *, switched: Any, baseline: Any, goes_back: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -89,7 +88,7 @@ class FinalValidationOperator(ReleaseOperator):
         before = self._baseline.samples if live else ()
         targets = targets_of(settings.paths, plan.fleet.proxies)
         traffic = self._traffic(plan, live)
-        clients = ClientRequestCounter()
+        clients, progress = ClientRequestCounter(), BakeProgress(run, settings.bake)
 
         def read() -> dict[str, ProxyStatus]:
             hook.renew_in_time()
@@ -102,6 +101,7 @@ class FinalValidationOperator(ReleaseOperator):
             self._sampler(targets if live else [], ProbeOptions.of_preview(self.app, key)) as old,
             self._health_sampler(plan, settings, key) as health,
             BackgroundReader(read, READING_PAUSE) as readings,
+            progress.left_in_time(),
         ):
             while time.monotonic() < start + settings.bake or time.monotonic() > read_at + FRESH_SECONDS:
                 time.sleep(LOOK_SECONDS)
@@ -110,6 +110,7 @@ class FinalValidationOperator(ReleaseOperator):
                     read_at, trouble = reading.at, None
                     self._stop_at(self._verdicts_on_traffic(reading.value, plan.idle, traffic, settings))
                     clients.count(traffic.values(), [*new.samples(), *health.samples()])
+                    progress.note(reading.value.values(), traffic.values())
                 else:
                     trouble = reading or trouble
                     self._be_patient(reading, trouble, time.monotonic() - read_at)

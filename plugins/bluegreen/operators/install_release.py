@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bluegreen.checks.gather.ask_machine import ask_app_server
-from bluegreen.checks.gather.expected import unit_path
+from bluegreen.checks.gather.expected import has_units_of
 from bluegreen.errors import BlueGreenError, PolicyError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.operators.support.droplet_job import DropletJobOperator
 from bluegreen.operators.support.seals import NO_REVISION
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import left_as
-from bluegreen.release.release import deploy_program, deploy_unit, pairing
+from bluegreen.release.release import deploy_unit, pairing
 from bluegreen.run.missing_release import MissingRelease
 
 if TYPE_CHECKING:
@@ -74,24 +74,14 @@ class InstallReleaseOperator(DropletJobOperator):
         proxies.renew()
         store = ArtifactStore.of(self.app, proxies.renew_in_time)
         record, configuration = stored_release(store, wanted.release, wanted.configuration)
-        address = str(droplet.private)
-        started = pairing(self.app, wanted.release, wanted.configuration, address)
+        started = pairing(self.app, wanted.release, wanted.configuration, str(droplet.private))
         if self._is_done(started):
             # Airflow may run this again after it was done. HAProxy may have the droplet by then.
             self.log.info("%s runs %s already", droplet.label, wanted.release)
             return {"droplet": droplet.name, "job_seconds": 0.0}
         with self.job() as job:
-            transfer = self.transfer(job, proxies)
-            artifact = self.send_release(wanted.release, record.file, store, transfer, proxies)
-            program = deploy_program(
-                self.app,
-                wanted.release,
-                record.digest,
-                artifact,
-                configuration,
-                address,
-                kept="",
-            )
+            artifact = self.send_release(job, wanted.release, record.file, store, proxies)
+            program = self.deploy_program(wanted.release, record.digest, artifact, configuration)
             with self.done(job, run, program, proxies) as report:
                 return {"droplet": droplet.name, "job_seconds": report.seconds}
 
@@ -102,9 +92,4 @@ class InstallReleaseOperator(DropletJobOperator):
             raise server
         was_healthy = wanted.digest in {one.pairing for one in server.activated}
         is_running = (server.current, server.unit.ActiveState) == (wanted.release, "active")
-        return (
-            was_healthy
-            and is_running
-            and not server.jobs
-            and server.files.get(unit_path(self.app)) == wanted.unit_text
-        )
+        return was_healthy and is_running and not server.jobs and has_units_of(self.app, server, wanted)

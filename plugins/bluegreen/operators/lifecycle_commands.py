@@ -14,9 +14,9 @@ from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.job_log import JobLog
 from bluegreen.release.jobs import JobState
-from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit, hooks_at
+from bluegreen.release.lifecycle_commands import command_program, hook_unit, hooks_at
 from bluegreen.settings.app import App
-from bluegreen.settings.hooks import Hook
+from bluegreen.settings.hooks import Hook, Moment
 
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
@@ -52,10 +52,13 @@ class LifecycleCommandsOperator(LockedOperator):
         if not self.moment.stops_the_deploy:
             return
         self.seals(run).require_revision(self.revision)
-        self.seals(run).require_plan(self.revision, run.plan)
+        plan = run.plan
+        self.seals(run).require_plan(self.revision, plan)
         if self.moment is Moment.BEFORE_SWITCH:
             self.seals(run).require_result("build", self.revision, run.output("build"))
-            self.seals(run).require_approval(self.revision)
+            self.seals(run).require_approval(
+                self.revision, irreversible=plan is not None and plan.irreversible is not None
+            )
 
     def act(self, run: ThisRun) -> None:
         """Run them; what fails stops a deploy only before traffic moves, and is a warning after that.

@@ -146,10 +146,8 @@ class AcquireLockOperator(BlueGreenOperator):
                 # A connection that is lost in a long wait is no reason to end it.
                 may_wait = _is_locked(error) or (holder and error.transient)
                 if not may_wait or time.monotonic() >= deadline:
-                    if isinstance(error, ProxyError):
-                        # That this run was refused is recorded there.
-                        found = [one.model_dump(mode="json") for one in proxies]
-                        run.push(FOUND_KEY, found)
+                    # The report records there how this run ended, and waits for a proxy that is away.
+                    run.push(FOUND_KEY, [one.model_dump(mode="json") for one in proxies])
                     raise
                 # The text changes whenever the holder renews its lease.
                 if holder != (holder := str(error).partition(" until ")[0]):

@@ -26,14 +26,15 @@ from bluegreen.operators.support.holding_lock import PlannedOperator
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import PREVIOUS_KEY, REVISION_KEY, ThisRun
 from bluegreen.release.release import pairing
-from bluegreen.run.contract import contracted_since
-from bluegreen.run.ledger import Record, read_ledger
+from bluegreen.run.contract import contracted_since, irreversible_since, moment_of, not_found_good
+from bluegreen.run.ledger import RECORDS_READ, Record, read_ledger
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
 from bluegreen.run.previous import (
     Healthy,
     HealthyPairing,
     PreviousRelease,
+    last_live,
     later_run_on,
     named_release,
     pairing_on,
@@ -44,9 +45,6 @@ from bluegreen.settings.policy import Demand
 if TYPE_CHECKING:
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.traffic.agent_answers import GoodRelease
-
-# Of the ledger; an app keeps fewer releases than it has had runs since.
-RECORDS_READ = 1000
 
 # By droplet, the pairing that its service was started with; None if that is not certain.
 Started = Mapping[str, str | None]
@@ -86,7 +84,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
         asked_for = run.params.get("revision")
         previous = self._find(plan, asked_for, started)
         self._require_was_live(plan, previous, named=bool(asked_for))
-        self._require_no_contract_since(plan, previous)
+        self._require_way_back(plan, previous, named=bool(asked_for), i_know=bool(run.params.get("i_know")))
         revision, found = previous.revision, previous.model_dump(mode="json")
         run.push(REVISION_KEY, revision)
         run.push(PREVIOUS_KEY, found)
@@ -153,24 +151,46 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
                 "judges it by absolute limits only)"
             )
 
-    def _require_no_contract_since(self, plan: Plan, previous: PreviousRelease) -> None:
-        """Make sure that the database still has what a release needs.
+    def _require_way_back(self, plan: Plan, previous: PreviousRelease, *, named: bool, i_know: bool) -> None:
+        """Make sure that the database still has what a release needs, and that it is not known to be bad.
 
         A ledger that cannot be read keeps no traffic from going back.
 
-        :raises BlueGreenError: if a contract has run since that release was live.
+        :param named: whether the run's parameter ``revision`` names it.
+        :param i_know: whether somebody takes it upon themselves to go back to before an irreversible release.
+        :raises BlueGreenError: if a contract has run since that release was live, or an irreversible one was
+            live; or if it is irreversible itself, and was not found good.
         """
+        why = f"the live release is irreversible: {plan.irreversible}" if plan.irreversible else ""
         try:
             records = self._ledger(plan)
         except BlueGreenError as error:
-            self.log.warning("whether a contract has run since is not known: %s", error)
-            return
-        if contract := contracted_since(records, previous.release):
-            when = f" of {contract.ended:%F %H:%M} UTC" if contract.ended else ""
+            self.log.warning(
+                "whether a contract, or an irreversible release, came since is unknown: %s", error
+            )
+            records = []
+        bad = not_found_good(records, previous.release, previous.configuration)
+        if bad and not named:
             raise BlueGreenError(
-                f"{previous.revision[:12]} was last live before the contract{when} (run {contract.run_id}), "
-                "which may have removed what it needs from the database; deploy a release that works with "
-                "the database as it is"
+                f"{previous.revision[:12]} was not found good when it was live (run {bad.run_id}: "
+                f"{bad.outcome}); deploy a good release, or set `revision` to {previous.revision[:12]} to go "
+                "back to it nevertheless"
+            )
+        if not why and (since := irreversible_since(records, previous.release)):
+            why = f"an irreversible release was live since (run {since.run_id}): {since.irreversible}"
+        if why:
+            why = f"{previous.revision[:12]} was last live before that: {why}"
+            if not i_know:
+                raise BlueGreenError(
+                    f"{why}; deploy a release that works with the database as it is, or set `i_know` to go "
+                    "back nevertheless"
+                )
+            self.log.warning("%s", why)
+        if contract := contracted_since(records, previous.release):
+            raise BlueGreenError(
+                f"{previous.revision[:12]} was last live before the contract{moment_of(contract)}, which may "
+                "have removed what it needs from the database; deploy a release that works with the database "
+                "as it is"
             )
 
     def _ledger(self, plan: Plan) -> list[Record]:
@@ -208,7 +228,7 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
             else:
                 healthy = self._healthy(plan)
                 previous = (
-                    named_release(asked_for, healthy, plan.idle)
+                    self._named(plan, asked_for, healthy)
                     if asked_for
                     else running_release(started, healthy, plan.idle)
                 )
@@ -230,25 +250,54 @@ class PreviousReleaseOperator(PlannedOperator, SkipMixin):
 
         :raises BlueGreenError: if a droplet cannot start it, nor get it.
         """
-        now = {
-            one.name: pairing(self.app, good.release, good.configuration, str(one.private)).digest
-            for one in plan.idle_droplets
-        }
+        now = self._pairings_now(plan, good.release, good.configuration)
         previous = PreviousRelease.of_good(good, now)
         if running == previous.revision and self._run(plan, previous, started):
             return previous.model_copy(update={"is_running": True})
         healthy = self._healthy(plan)
         previous = previous.on_replaced(now, healthy)
-        if previous.from_store:
-            store = ArtifactStore.of(self.app, self.proxies().renew_in_time)
-            names = ", ".join(previous.from_store)
-            try:
-                stored_release(store, previous.release, previous.configuration)
-            except BlueGreenError as error:
-                gone = f"{names}: {previous.revision[:12]} is not there any more"
-                raise BlueGreenError(f"{gone}, and {error}; deploy it instead") from None
-            self.log.warning("%s gets %s from the artifact store", names, previous.release)
+        self._require_stored(previous)
         return self._startable(plan, previous, healthy, running, started)
+
+    def _named(self, plan: Plan, wanted: str, healthy: Healthy) -> PreviousRelease:
+        """Return the release of a revision that was live, on droplets some of which may not have it any more.
+
+        :param wanted: a revision, or its beginning.
+        :raises BlueGreenError: if there is none, or more than one, or if the store does not have it.
+        """
+        try:
+            return named_release(wanted, healthy, plan.idle)
+        except BlueGreenError:
+            live = last_live(wanted, self._ledger(plan))
+            if live is None or not live.release or not live.configuration:
+                raise
+        now = self._pairings_now(plan, live.release, live.configuration)
+        previous = PreviousRelease.of_live(live, now, healthy)
+        self._require_stored(previous)
+        return previous
+
+    def _pairings_now(self, plan: Plan, release: str, configuration: str) -> dict[str, str]:
+        """Return by idle droplet the pairing that the settings of now give."""
+        return {
+            one.name: pairing(self.app, release, configuration, str(one.private)).digest
+            for one in plan.idle_droplets
+        }
+
+    def _require_stored(self, previous: PreviousRelease) -> None:
+        """Make sure that droplets which do not have a release get it from the artifact store.
+
+        :raises BlueGreenError: if they do not.
+        """
+        if not previous.from_store:
+            return
+        store = ArtifactStore.of(self.app, self.proxies().renew_in_time)
+        names = ", ".join(previous.from_store)
+        try:
+            stored_release(store, previous.release, previous.configuration)
+        except BlueGreenError as error:
+            gone = f"{names}: {previous.revision[:12]} is not there any more"
+            raise BlueGreenError(f"{gone}, and {error}; deploy it instead") from None
+        self.log.warning("%s gets %s from the artifact store", names, previous.release)
 
     def _startable(
         self, plan: Plan, previous: PreviousRelease, healthy: Healthy, running: str, started: Started

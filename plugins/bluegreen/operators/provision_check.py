@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bluegreen.checks.drift import is_as_deployed
+from bluegreen.checks.drift import is_as_deployed, runs_config
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Finding, Severity
 from bluegreen.checks.gather.ask_machine import attempt
@@ -26,9 +26,10 @@ from bluegreen.release.artifact import artifact_key
 from bluegreen.run.nothing_to_do import live_everywhere, live_revision, moved_back
 from bluegreen.run.outcome import Outcome
 from bluegreen.run.plan import Plan
-from bluegreen.source.policy import compare, require_new_enough, resolve
+from bluegreen.source.policy import Age, compare, require_new_enough, require_reversible, resolve
 from bluegreen.traffic.agent_answers import GoodRelease, ProxyStatus
-from bluegreen.traffic.live import DisagreementError, color_from_before, good_releases, live_color
+from bluegreen.traffic.drain import sessions_on
+from bluegreen.traffic.live import color_to_agree_on, good_releases
 from bluegreen.traffic.own_switch import is_own_pending
 from bluegreen.traffic.reached import not_reached
 
@@ -70,8 +71,8 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
         :raises NothingToDoError: if the revision is live already, everywhere, as it would be built and
             configured now, and healthy, or if traffic is back already.
-        :raises PolicyError: if the revision may not be deployed as the settings are now, or is older than
-            what is live, and may not be.
+        :raises PolicyError: if the revision may not be deployed as the settings are now; if it is older than
+            what is live, or irreversible, and may not be.
         """
         if self.revision:
             # A run that was cleared may have found it when other revisions were allowed.
@@ -84,13 +85,12 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
         only_moves = self.goes_back and not params.get("revision")
         if not self.goes_back and (problems := fleet.problems(of=fleet.proxies)):
             raise FleetError("; ".join(problems))
-        choice = Color(params["live"]) if params.get("live") else None
         facts = self._read(fleet)
-        plan = self._plan(facts, choice, only_moves)
+        plan = self._plan(facts, params, only_moves)
         readable = list(facts.readable.values())
         _refuse_own_switch(run, readable)
         rollbacks = f"bluegreen_rollback__{self.app_id}/"
-        if only_moves and not choice and (back := moved_back(plan, readable, rollbacks)):
+        if only_moves and not params.get("live") and (back := moved_back(plan, readable, rollbacks)):
             raise NothingToDoError(
                 f"traffic is back on {plan.live} already: {back}; to send it to {plan.idle} nevertheless, "
                 "set `revision` to a release there",
@@ -103,8 +103,9 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
                 "set `force` to deploy it again",
                 Outcome.ALREADY_LIVE,
             )
-        if self.revision and (older := self._older(plan, facts, bool(params.get("allow_older")))):
-            plan = plan.model_copy(update={"older": older})
+        if self.revision and (age := self._age(plan, facts, bool(params.get("allow_older")))):
+            older = str(age) if age.is_older else None
+            plan = plan.model_copy(update={"older": older, "irreversible": age.irreversible})
         for warning in plan.warnings:
             self.log.warning("%s", warning)
         self.log.info(
@@ -133,16 +134,22 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
                 raise FleetError("; ".join(problems))
         return self.facts_of(fleet, statuses, servers)
 
-    def _plan(self, facts: Facts, choice: Color | None, only_moves: bool) -> Plan:
+    def _plan(self, facts: Facts, params: Mapping[str, Any], only_moves: bool) -> Plan:
         """Make the plan.
 
+        :param params: the run's parameters; ``live`` and ``i_know`` count where the proxies disagree.
         :raises BlueGreenError: with all reasons, joined, why a deploy cannot start.
         """
         if _errors(facts, [answering]):
             # Who is idle is not known then, so every droplet's problem may matter.
             raise BlueGreenError("; ".join(map(_line, _errors(facts))))
         readable, fleet = facts.readable, facts.fleet
-        live = self._live(readable, choice)
+        live = color_to_agree_on(
+            readable,
+            Color(params["live"]) if params.get("live") else None,
+            goes_back=self.goes_back,
+            i_know=bool(params.get("i_know")),
+        )
         facts = replace(facts, chosen=live)
         idle = live.other if live else next(iter(readable.values())).idle or Color.BLUE
         found, others = (
@@ -171,8 +178,23 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
             ),
             counters={name: status.counters[live] for name, status in readable.items()} if live else {},
             good=good,
+            irreversible=_irreversible(live, readable.values()) if self.goes_back else None,
             perl_key=_perl_key(facts, fleet.color(idle)),
             in_use=_in_use(facts),
+            rendered=not self.goes_back and self._is_rendered(facts),
+            drained=sessions_on(idle, readable.values()) == 0,
+        )
+
+    def _is_rendered(self, facts: Facts) -> bool:
+        """Whether ``render_and_reload`` would find nothing to do on any of the proxies that it changes."""
+        statuses = facts.readable
+        return (
+            facts.live is not None
+            and statuses.keys() == self.held_lock.tokens.keys()
+            and all(one.consistent and one.live is facts.live for one in statuses.values())
+            # The task also notes on each proxy which proxies a deploy has reached.
+            and all(one.reached is not None for one in statuses.values())
+            and runs_config(replace(facts, config=attempt(lambda: expected_config(facts))))
         )
 
     def _is_live(self, plan: Plan, facts: Facts, artifact: str | None) -> bool:
@@ -188,29 +210,22 @@ class ProvisionCheckOperator(AsksFleet, LockedOperator):
             return False
         return is_as_deployed(replace(facts, config=attempt(lambda: expected_config(facts))))
 
-    def _older(self, plan: Plan, facts: Facts, forced: bool) -> str | None:
-        """Return by how much the revision is older than what is live, if it is and may be.
+    def _age(self, plan: Plan, facts: Facts, forced: bool) -> Age | None:
+        """Return how the revision compares with what is live, if anything is.
 
-        :raises PolicyError: if it may not be.
+        :raises PolicyError: if it is older, or irreversible, and may not be.
         """
-        live = live_revision(plan.live, plan.fleet, facts.readable.values(), facts.seen)
-        if live is None:
+        if plan.live is None:
             return None
+        live = live_revision(plan.live, plan.fleet, facts.readable.values(), facts.seen)
         age = read_repository(
             self.app,
             lambda access: compare(self.app, self.revision, live, access=access),
             self.proxies().renew_in_time,
         )
         require_new_enough(self.app, self.revision, age, forced=forced)
-        return str(age) if age.is_older else None
-
-    def _live(self, statuses: dict[str, ProxyStatus], choice: Color | None) -> Color | None:
-        try:
-            return live_color(statuses, choice)
-        except DisagreementError:
-            if not self.goes_back:
-                raise
-            return color_from_before(statuses)
+        require_reversible(self.app, self.revision, age)
+        return age
 
 
 def _refuse_own_switch(run: ThisRun, statuses: Iterable[ProxyStatus]) -> None:
@@ -232,6 +247,12 @@ def _last_good(color: Color, statuses: Iterable[ProxyStatus]) -> GoodRelease | N
     """Return what was confirmed there last; proxies that are new do not know it."""
     known = good_releases(color, statuses)
     return known[0] if known and all(one == known[0] for one in known) else None
+
+
+def _irreversible(live: Color | None, statuses: Iterable[ProxyStatus]) -> str | None:
+    """Return why there is no way back from the live release, as any proxy knows that."""
+    known = (one.confirmed for one in statuses if one.confirmed and one.confirmed.color is live)
+    return next((one.irreversible for one in known if one.irreversible), None)
 
 
 def _perl_key(facts: Facts, idle: Sequence[Droplet]) -> str:

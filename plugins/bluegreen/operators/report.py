@@ -18,15 +18,26 @@ from bluegreen.operators.stop_idle import STOPS_AT_KEY
 from bluegreen.operators.support import metrics
 from bluegreen.operators.support.base import BlueGreenOperator
 from bluegreen.operators.support.failures import NOTHING_TO_DO_KEY
+from bluegreen.operators.support.migration_job import end_job
 from bluegreen.operators.support.run_end import End, end_of
 from bluegreen.operators.support.run_record import record_at_end, record_at_start
-from bluegreen.operators.support.seals import Seals, may_have_contracted, older_than_live
-from bluegreen.operators.support.this_run import left_as
+from bluegreen.operators.support.seals import MigrationDone, Seals, older_than_live
+from bluegreen.operators.support.this_run import DID_NOT_RUN, MOVE_PROCESSES, left_as
 from bluegreen.polling import Deadline, poll
-from bluegreen.release.lifecycle_commands import Moment
-from bluegreen.run.outcome import Outcome, RunFacts, cause_of, may_have_switched, message_of, outcome_of
+from bluegreen.run.contract import may_have_contracted
+from bluegreen.run.outcome import (
+    NOTHING_TO_DO,
+    Outcome,
+    RunFacts,
+    cause_of,
+    may_have_switched,
+    message_of,
+    outcome_of,
+)
 from bluegreen.run.plan import HeldLock
+from bluegreen.run.processes import ProcessesMove
 from bluegreen.run.report import Report
+from bluegreen.settings.hooks import Moment
 from bluegreen.traffic.preview_access import ways_to_look
 
 if TYPE_CHECKING:
@@ -71,25 +82,31 @@ class ReportOperator(BlueGreenOperator):
         """
         hook = self._held(run)
         end = end_of(hook, run.holder) if hook else End()
-        report, good = self._compose(run, end)
-        trouble = None
+        if not end.statuses:
+            end = replace(end, irreversible=_maybe_irreversible(run))
+        done = Seals(run, self.app).migration()
+        report, good = self._compose(run, end, done)
+        trouble, heads = None, {}
         try:
             record = record_at_end(
                 record_at_start(run, self._subject(run)),
                 run,
                 report=report,
                 live_known=end.live_known,
-                contracted=may_have_contracted(run, self.app),
+                contracted=may_have_contracted(run.states.get("contract"), end.statuses, run.holder),
+                irreversible=end.irreversible,
+                migration=done.migration if done else None,
                 statuses=end.statuses,
             )
             # Before the lock is released: a run that dies between the two is found by its lock.
-            self._record(record, hook, run)
+            heads = self._record(record, hook, run)
+            self._end_migration(run, done)
         finally:
             if hook:
                 trouble = self._unlock(hook)
         if trouble and not end.trouble:
-            report, good = self._compose(run, replace(end, trouble=trouble))
-        report = report.model_copy(update={"record": record.line()})
+            report, good = self._compose(run, replace(end, trouble=trouble), done)
+        report = report.model_copy(update={"record": record.line(), "heads": heads})
         run.push(REPORT_KEY, report.model_dump(mode="json"))
         if not good:
             # Airflow shows an exception's text at the end of a traceback, folded away.
@@ -97,8 +114,33 @@ class ReportOperator(BlueGreenOperator):
             raise AirflowFailException(report.message)
         self.log.info("%s", report.message)
 
-    def _compose(self, run: ThisRun, end: End) -> tuple[Report, bool]:
-        """Return the report, and whether the run ended well."""
+    def _end_migration(self, run: ThisRun, done: MigrationDone | None) -> None:
+        """Remove what the job of a migration has left, and end one whose task died and never ran again."""
+        if not done or (done.migration.ran and run.states.get(done.migration.phase) != "success"):
+            # The task of a phase that failed has removed everything itself.
+            return
+        try:
+            end_job(self.app, done, left_as(HeldLock, run.output("lock")).fencing_token)
+        except BlueGreenError as error:
+            self.log.warning(
+                "the %s job on %s may be at work, or have left traces (%s); its limit or a later run ends it",
+                done.migration.phase,
+                done.droplet.name,
+                error,
+            )
+
+    @staticmethod
+    def _migrated(run: ThisRun, done: MigrationDone | None) -> str:
+        """Return in words what is known of the run's phase of a migration."""
+        if done and not done.migration.ran and run.states.get(done.migration.phase) != "success":
+            return f"{done.migration.phase} had begun on {done.droplet.name}"
+        return str(done.migration) if done else ""
+
+    def _compose(self, run: ThisRun, end: End, done: MigrationDone | None) -> tuple[Report, bool]:
+        """Return the report, and whether the run ended well.
+
+        :param done: what was run of a migration.
+        """
         facts = self._facts(run, end)
         if self.needs_confirmation:
             ended_as = outcome_of(facts)
@@ -116,12 +158,18 @@ class ReportOperator(BlueGreenOperator):
             good = not facts.errors and all(state == "success" for state in others)
             outcome = "done" if good else "failed"
             message = f"{facts.subject}: {outcome if good else cause_of(facts)}"
+            if good and facts.settled:
+                outcome, message = NOTHING_TO_DO, f"{facts.subject}: {facts.settled[1]}"
         approver, older = Seals(run, self.app).approver(), older_than_live(run, self.app)
-        notes = (str(run.migration or ""), older, approver and f"approved by {approver}")
+        no_way_back = facts.irreversible and f"there is no way back from it: {facts.irreversible}"
+        notes = (self._migrated(run, done), older, no_way_back, approver and f"approved by {approver}")
         message += "".join(f"; {note}" for note in notes if note)
         for moment in [one for one in Moment if one.value in run.task_ids]:
             for warning in run.output(moment.value, WARNINGS_KEY) or []:
                 message += f"; warning: {warning}"
+        processes = self._processes(run, facts)
+        if str(processes) not in message:
+            message += f"; {'warning: ' if processes.trouble else ''}{processes}"
         if run.states.get("stop_idle_later") == "failed":
             message += "; warning: the idle color is not going to be stopped, see the log of stop_idle_later"
         elif end.live and (moment := run.output("stop_idle_later", STOPS_AT_KEY)):
@@ -138,7 +186,16 @@ class ReportOperator(BlueGreenOperator):
             drain=facts.drain,
             still_running=end.still_running,
         )
-        return report, good
+        # Traffic is where it should be, and work that nobody does is a failure nevertheless.
+        return report, good and not processes.trouble
+
+    def _processes(self, run: ThisRun, facts: RunFacts) -> ProcessesMove:
+        """Return what became of the app's processes and timers."""
+        did_not_run = run.states.get(MOVE_PROCESSES) in (None, *DID_NOT_RUN)
+        if facts.kept and did_not_run and MOVE_PROCESSES in run.task_ids:
+            advice = f"run bluegreen_provision__{self.app_id}"
+            return ProcessesMove(trouble=f"the processes and timers were not moved; {advice}")
+        return run.processes or ProcessesMove()
 
     def _facts(self, run: ThisRun, end: End) -> RunFacts:
         """Bring together what the tasks and the proxies say; where they differ, the latter count."""
@@ -149,7 +206,7 @@ class ReportOperator(BlueGreenOperator):
         if settled and end.taken_back:
             settled = None
             errors["switch_traffic"] = "the run was cleared before its switch was confirmed"
-        if states.get("confirm") == "success" and end.statuses and not kept:
+        if states.get("confirm") == "success" and end.statuses and not (kept and end.judged):
             errors["confirm"] = "confirm counts as successful, but the switch was not confirmed"
         if end.trouble:
             errors["report"] = end.trouble
@@ -168,6 +225,8 @@ class ReportOperator(BlueGreenOperator):
             live_known=end.live_known,
             asked=bool(end.statuses),
             kept=kept,
+            irreversible=end.irreversible,
+            judged=end.judged,
             first=plan is not None and plan.live is None,
             unmoved=unmoved,
             settled=settled,
@@ -184,7 +243,7 @@ class ReportOperator(BlueGreenOperator):
     @staticmethod
     def _settled(run: ThisRun) -> tuple[Outcome, str] | None:
         """Return the outcome and the message of a task that found nothing to do; such a task is skipped."""
-        for task_id in ("check", "provision_check", "align", "switch_traffic"):
+        for task_id in ("check", "provision_check", "align", "switch_traffic", "renew_certificates"):
             if run.states.get(task_id) != "skipped":
                 continue
             if found := run.xcom_of(task_id, NOTHING_TO_DO_KEY):
@@ -208,32 +267,42 @@ class ReportOperator(BlueGreenOperator):
         metrics.emit(metrics.locked(self.app_id, since=0))
         return None
 
-    def _record(self, record: Record, hook: ProxiesHook | None, run: ThisRun) -> None:
-        """Add the run to the ledger of every proxy; that it cannot be is no reason to fail."""
+    def _record(self, record: Record, hook: ProxiesHook | None, run: ThisRun) -> dict[str, str]:
+        """Add the run to the ledger of every proxy; that it cannot be is no reason to fail.
+
+        :return: the digests of the ledgers' last lines by proxy; empty unless all have the record.
+        """
         if run.is_dry_run:
-            return
+            return {}
         try:
             if hook:
-                hook.record(record.line())
-            elif run.states.get("lock") == "failed":
+                return hook.record(record.line())
+            if run.states.get("lock") == "failed":
                 found = run.xcom_of("lock", FOUND_KEY) or []
-                self._record_without_lock(record, [Droplet.model_validate(one) for one in found])
-            else:
-                self._record_without_lock(record, self.read_fleet().proxies)
+                return self._record_without_lock(record, [Droplet.model_validate(one) for one in found])
+            return self._record_without_lock(record, self.read_fleet().proxies)
         except BlueGreenError as error:
             self.log.warning("not recorded everywhere: %s", error)
+            return {}
 
-    def _record_without_lock(self, record: Record, proxies: Iterable[Droplet]) -> None:
-        def is_recorded() -> bool:
-            hook.record(record.line())
-            return True
-
+    def _record_without_lock(self, record: Record, proxies: Iterable[Droplet]) -> dict[str, str]:
         with closing(ProxiesHook(self.app, proxies)) as hook:
-            poll(
-                is_recorded,
+            return poll(
+                lambda: hook.record(record.line()),
                 missing="the run is not recorded",
                 every=RECORD_INTERVAL,
                 deadline=Deadline(),
                 seconds=RECORD_SECONDS,
                 report=lambda error: self.log.info("not recorded everywhere yet: %s", error),
             )
+
+
+def _maybe_irreversible(run: ThisRun) -> str | None:
+    """Return why there is no way back from a deploy's release, if it may have switched to it.
+
+    The plan of a rollback has that of the release which it leaves.
+    """
+    plan = run.plan
+    if plan is None or "previous_release" in run.task_ids or not may_have_switched(run.states):
+        return None
+    return plan.irreversible

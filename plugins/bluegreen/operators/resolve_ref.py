@@ -20,6 +20,9 @@ from bluegreen.source.policy import Allowed, resolve
 if TYPE_CHECKING:
     from bluegreen.operators.support.this_run import ThisRun
 
+# The XCom with the subject of the revision's commit, for people.
+COMMIT_KEY = "commit"
+
 
 class ResolveRefOperator(BlueGreenOperator, SkipMixin):
     """Resolve a ref to the revision that the whole run then uses, and choose between a deploy and a dry run.
@@ -74,6 +77,7 @@ class ResolveRefOperator(BlueGreenOperator, SkipMixin):
             Seals(run, self.app).seal_revision(found.revision)
             # The skip ends the task without a return value.
             run.push(BaseXCom.XCOM_RETURN_KEY, found.revision)
+            run.push(COMMIT_KEY, found.commit)
         not_taken = self.begins_deploy if dry_run else self.begins_dry_run
         self.skip(run.context["ti"], [run.context["dag"].get_task(not_taken)])
 

@@ -10,7 +10,7 @@ from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.operators.support.droplet_job import StartReleaseOperator
 from bluegreen.operators.support.stored_release import stored_release
 from bluegreen.operators.support.this_run import left_as
-from bluegreen.release.release import deploy_program, restore_program
+from bluegreen.release.release import restore_program
 from bluegreen.run.previous import PreviousRelease
 
 if TYPE_CHECKING:
@@ -72,9 +72,5 @@ class RestoreOperator(StartReleaseOperator):
         """
         store = ArtifactStore.of(self.app, proxies.renew_in_time)
         record, configuration = stored_release(store, previous.release, previous.configuration)
-        transfer = self.transfer(job, proxies)
-        artifact = self.send_release(previous.release, record.file, store, transfer, proxies)
-        address = str(self.droplet.private)
-        return deploy_program(
-            self.app, previous.release, record.digest, artifact, configuration, address, self.kept
-        )
+        artifact = self.send_release(job, previous.release, record.file, store, proxies)
+        return self.deploy_program(previous.release, record.digest, artifact, configuration, self.kept)

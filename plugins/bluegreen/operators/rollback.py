@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from bluegreen.errors import ProxyError
 from bluegreen.operators.support.holding_lock import LockedOperator
-from bluegreen.operators.support.links import HaproxyLink
 from bluegreen.run.report import RollbackResult
 from bluegreen.traffic.live import live_color
 from bluegreen.traffic.own_switch import is_taken_back
@@ -20,8 +19,6 @@ class RollbackOperator(LockedOperator):
 
     If traffic never moved, there is only the verification.
     """
-
-    operator_extra_links = (HaproxyLink(),)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -27,7 +27,7 @@ class StatusOperator(BlueGreenOperator):
         :raises ProxyError: if no proxy can be asked, so that it is not known who is live.
         """
         facts = collect(self.app, None)
-        metrics.emit(metrics.lock_in(facts))
+        metrics.emit({**metrics.lock_in(facts), **metrics.processes_in(facts)})
         status = status_of(facts, findings_in(facts), read_runs(facts))
         for line in lines_of(status):
             self.log.info("%s", line)

@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from agent.protocol import Code, Verb
 from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE
 from bluegreen.hooks.droplet_agent import DropletAgentHook
 from bluegreen.hooks.two_phase import combined
+from bluegreen.operators.freeze import FREEZE, UNMOVED_KEY
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator
 from bluegreen.operators.support.this_run import ThisRun
@@ -45,6 +47,9 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
 
     Such a run is kept in Airflow's database: it survives a restart, and what is late runs late.
 
+    After a freeze the old release stays warm, for somebody who knows that it can be gone back to. If traffic
+    has not moved, it is the new release that is idle, and that is stopped.
+
     :param seconds: how long the idle color stays warm from now on.
     :param lock: the run's :class:`HeldLock`; templated.
     """
@@ -57,10 +62,16 @@ class StopIdleLaterOperator(TriggerDagRunOperator):
         self.lock = lock
 
     def execute(self, context: Context) -> None:
-        """Make the run."""
+        """Make the run.
+
+        :raises AirflowSkipException: if the idle color is to stay warm.
+        """
+        run = ThisRun(context)
+        froze = FREEZE in run.task_ids and run.states.get(FREEZE) != "skipped"
+        if froze and not run.output(FREEZE, UNMOVED_KEY):
+            raise AirflowSkipException("the idle color stays warm: traffic may stay on a bad release")
         self.run_after = datetime.now(UTC) + timedelta(seconds=self.seconds)
         moment = utc(self.run_after.timestamp())
-        run = ThisRun(context)
         run.push(STOPS_AT_KEY, moment)
         self.log.info("the idle color is stopped at %s", moment)
         self.conf = {TOKEN: HeldLock.model_validate(self.lock).fencing_token}

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 
 from agent.protocol import Program, RunRequest, Verb
 from bluegreen.release.cage import CAGE
 from bluegreen.release.system_names import build_user, system_name
 from bluegreen.settings.app import App
-from bluegreen.settings.hooks import Hook
-
-
-class Moment(StrEnum):
-    """The moments at which commands run; each is a key of the setting ``hooks``."""
-
-    BEFORE_DEPLOY = "before_deploy"
-    BEFORE_SWITCH = "before_switch"
-    AFTER_SWITCH = "after_switch"
-    AFTER_ROLLBACK = "after_rollback"
-    ON_FAILURE = "on_failure"
-
-    @property
-    def stops_the_deploy(self) -> bool:
-        """Whether a command that fails stops the deploy; traffic has not moved then."""
-        return self in (Moment.BEFORE_DEPLOY, Moment.BEFORE_SWITCH)
+from bluegreen.settings.hooks import Hook, Moment
 
 
 def hooks_at(app: App, moment: Moment) -> list[Hook]:

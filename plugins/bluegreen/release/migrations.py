@@ -14,6 +14,7 @@ from agent.protocol import Configuration, Program, SentFile, Step, Verb
 from agent.release_name import revision_of
 from bluegreen.release.jobs import JobReport
 from bluegreen.release.release import deploy_program, load_request
+from bluegreen.release.services import services_steps
 from bluegreen.release.system_names import system_name
 from bluegreen.settings.app import App
 
@@ -31,9 +32,9 @@ class Phase(StrEnum):
 
 
 class RanCommand(BaseModel):
-    """A command of a phase that has ended.
+    """A command of a phase, or a one-off command, that has ended.
 
-    :param command: the beginning of its text.
+    :param command: the beginning of its text; the program alone of a one-off command.
     :param began: by the droplet's clock.
     """
 
@@ -43,6 +44,15 @@ class RanCommand(BaseModel):
     began: datetime
     seconds: float
     exit_status: int
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Self:
+        """Make it from a droplet's answer.
+
+        :raises ValueError: or another error of its fields, if it is none.
+        """
+        began = datetime.fromtimestamp(round(answer["began"], 3), UTC)
+        return cls.model_validate({**answer, "began": began, "seconds": round(answer["seconds"], 1)})
 
 
 class Migration(BaseModel):
@@ -71,7 +81,7 @@ class Migration(BaseModel):
             return cls(
                 phase=phase,
                 droplet=droplet,
-                ran=tuple(map(_ran, found.get("ran", ()))),
+                ran=tuple(map(RanCommand.of, found.get("ran", ()))),
                 before=found.get("before", ""),
                 after=found.get("after", ""),
             )
@@ -101,7 +111,8 @@ def migration_program(
 ) -> Program:
     """Return what a droplet's job does in a phase: install a release, and run the phase's commands with it.
 
-    A release that is new is loaded before its commands run: one that does not even load migrates nothing.
+    A release that is new is loaded before its commands run: one that does not even load, or that does not
+    reach the app's backing services, migrates nothing.
     Nothing is started, and what runs on the droplet goes on.
 
     :param digest: of the release's manifest.
@@ -118,13 +129,13 @@ def migration_program(
         "release": release,
         "phase": phase.value,
         "commands": commands_of(app, phase),
-        "status": app.migrations.status,
+        "status": _status_of(app, phase),
         "properties": load["properties"],
         "timeout": float(app.migrations.timeout),
     }
     steps: list[Step] = [{"verb": install["verb"], "request": {**install["request"], "unit": unit}}]
     if phase is Phase.EXPAND:
-        steps.append({"verb": Verb.LOAD.value, "request": {**load}})
+        steps += [{"verb": Verb.LOAD.value, "request": {**load}}, *services_steps(app, load)]
     return {"steps": [*steps, {"verb": Verb.MIGRATE.value, "request": {**migrate}}]}
 
 
@@ -139,12 +150,12 @@ def seconds_of(app: App, phase: Phase) -> int:
 
     Installing and loading the release may take as long as in a deploy.
     """
-    status = 2 * (STATUS_SECONDS + MARGIN) if app.migrations.status else 0
+    status = 2 * (STATUS_SECONDS + MARGIN) if _status_of(app, phase) else 0
     return (
         TURN + app.timeouts.build + status + len(commands_of(app, phase)) * (app.migrations.timeout + MARGIN)
     )
 
 
-def _ran(one: Mapping[str, Any]) -> RanCommand:
-    began = datetime.fromtimestamp(round(one["began"], 3), UTC)
-    return RanCommand.model_validate({**one, "began": began, "seconds": round(one["seconds"], 1)})
+def _status_of(app: App, phase: Phase) -> list[str] | None:
+    """Return the command that reports what is pending for a deploy; it does not know about a contract."""
+    return app.migrations.status if phase is Phase.EXPAND else None

@@ -21,8 +21,10 @@ from agent.protocol import (
 from agent.release_name import is_release, revision_of
 from bluegreen.patterns import REVISION
 from bluegreen.release.cage import CAGE
+from bluegreen.release.processes import process_units
 from bluegreen.release.servers import Server, server_of
 from bluegreen.release.service_unit import ServiceUnit
+from bluegreen.release.services import services_steps
 from bluegreen.release.system_names import build_user, system_name
 from bluegreen.settings.app import App
 from bluegreen.settings.app_id import check_app_id
@@ -103,6 +105,8 @@ def deploy_program(
 ) -> Program:
     """Return what a droplet's job does in a deploy: install a release, load it, and activate it.
 
+    Between the two it reaches the app's backing services.
+
     :param release: its name.
     :param digest: of its manifest.
     :param artifact: the artifact, in the directory ``incoming``; ``None`` if the release is there already.
@@ -128,6 +132,7 @@ def deploy_program(
         "steps": [
             _step(Verb.INSTALL, request),
             _step(Verb.LOAD, load),
+            *services_steps(app, load),
             _step(Verb.ACTIVATE, _activation(app, unit, started, address, kept)),
         ]
     }
@@ -174,8 +179,9 @@ def service_unit(app: App, release: str, configuration: str, address: str) -> st
 
 
 def pairing(app: App, release: str, configuration: str, address: str) -> Pairing:
-    """Return what the app's service runs, where it was started with these settings."""
-    return Pairing(release, configuration, service_unit(app, release, configuration, address))
+    """Return what a droplet runs of an app, where it was started with these settings."""
+    service = _service(app, release, configuration, address)
+    return Pairing(release, configuration, service.text, tuple(sorted(process_units(app, service).items())))
 
 
 def failure_cause(lines: Sequence[str]) -> str:
@@ -193,6 +199,7 @@ def _activation(app: App, unit: str, started: Pairing, address: str, kept: str) 
         "kept": kept,
         "keep": app.server.keep_releases,
         "unit_text": started.unit_text,
+        "units": dict(started.units),
         "address": address,
         "port": app.server.port,
         "path": app.health.path,

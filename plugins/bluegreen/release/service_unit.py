@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bluegreen.release.cage import CAGE
 from bluegreen.templates import UnitText, render_unit
 
 # What needs no quotes in a unit.
-_PLAIN = re.compile(r"[A-Za-z0-9_./:@=,+-]+")
+PLAIN = re.compile(r"[A-Za-z0-9_./:@=,+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -46,22 +47,30 @@ class ServiceUnit:
 
         :raises ValueError: if a value cannot be part of one.
         """
-        # Where the program is not named by its path, systemd would not look into the release.
-        words = self.command if self.command[0].startswith("/") else ["/usr/bin/env", *self.command]
         return render_unit(
             "droplet/app.service.j2",
-            system_name=self.system_name,
-            release=self.release,
-            directory=self.directory,
-            environment=[UnitText(unit_value(one)) for one in self._assignments()],
-            environment_files=[UnitText(one) for one in self._environment_files()],
-            bound=[UnitText(one) for one in self._bound()],
-            command=UnitText(" ".join(map(unit_word, words))),
+            **self.surroundings,
+            command=UnitText(command_line(self.command)),
             stop_signal=self.stop_signal,
             stop_timeout=self.stop_timeout,
             memory_max=self.memory_max,
-            cage=CAGE,
         )
+
+    @property
+    def surroundings(self) -> dict[str, Any]:
+        """What the templates of all units of a release have in common: its cage, environment, directory.
+
+        :raises ValueError: if a value cannot be part of a unit.
+        """
+        return {
+            "system_name": self.system_name,
+            "release": self.release,
+            "directory": self.directory,
+            "environment": [UnitText(unit_value(one)) for one in self._assignments()],
+            "environment_files": [UnitText(one) for one in self._environment_files()],
+            "bound": [UnitText(one) for one in self._bound()],
+            "cage": CAGE,
+        }
 
     @property
     def load_properties(self) -> list[str]:
@@ -94,6 +103,16 @@ class ServiceUnit:
         return [f"{self._configuration}/files:/etc/{self.system_name}"] if self.delivers_files else []
 
 
+def command_line(words: Sequence[str]) -> str:
+    """Return a command as ``ExecStart=`` takes it; a program without a path is searched in ``PATH``.
+
+    :raises ValueError: for a control character.
+    """
+    # Where the program is not named by its path, systemd would not look into the release.
+    words = words if words[0].startswith("/") else ["/usr/bin/env", *words]
+    return " ".join(map(unit_word, words))
+
+
 def unit_word(word: str) -> str:
     """Return a word of a command as ``ExecStart=`` takes it: it reaches the program exactly as it is.
 
@@ -115,6 +134,6 @@ def unit_value(value: str) -> str:
 def _quoted(value: str) -> str:
     if _CONTROL.search(value):
         raise ValueError(f"{value!r:.60} cannot be part of a systemd unit: it has a control character")
-    if _PLAIN.fullmatch(value):
+    if PLAIN.fullmatch(value):
         return value
     return '"{}"'.format(value.replace("\\", "\\\\").replace('"', '\\"'))

@@ -10,18 +10,23 @@ from typing import Any
 from bluegreen.errors import PolicyError
 from bluegreen.release.migrations import Migration
 from bluegreen.run.plan import Plan
+from bluegreen.run.processes import listed
 from bluegreen.settings.app import App
 from bluegreen.settings.policy import Demand
+from bluegreen.settings.traffic import Affinity
 from bluegreen.traffic.preview_access import ways_to_look
 from bluegreen.validation.own_requests import Sample
 
 MOST_COMMITS = 30
+# What was answered is gone then; see bluegreen.api.early_answers.
+ASKED_AGAIN = "Asked again: Airflow loses an answer within seconds of the question. Answer once more."
 
 
-def demanded_by(app: App, params: Mapping[str, Any]) -> str | None:
+def demanded_by(app: App, params: Mapping[str, Any], *, irreversible: bool) -> str | None:
     """Return the setting or parameter that demands an approval; ``None`` if none does.
 
     :param params: the run's.
+    :param irreversible: whether there is no way back from the release.
     """
     policy = app.policy
     if policy.approval is Demand.ALWAYS:
@@ -30,6 +35,8 @@ def demanded_by(app: App, params: Mapping[str, Any]) -> str | None:
         return "setting policy.approval: asked, parameter require_approval"
     if policy.approvers and params.get("emergency"):
         return "setting policy.approvers, parameter emergency"
+    if policy.approvers and irreversible:
+        return "setting policy.approvers, for an irreversible release"
     return None
 
 
@@ -63,6 +70,7 @@ class Request:
     :param reason: the reason that the triggering user gave.
     :param emergency: whether absolute limits alone judge the new release.
     :param migration: what was run for the new release, if the app has migrations.
+    :param again: whether it was asked before.
     """
 
     app: App
@@ -73,6 +81,7 @@ class Request:
     unproven: Sequence[str] = ()
     emergency: bool = False
     migration: Migration | None = None
+    again: bool = False
 
     @property
     def live_revision(self) -> str | None:
@@ -92,13 +101,26 @@ class Request:
         :param commits: lines of :func:`~bluegreen.source.policy.commits_between`, or ``None`` if unknown.
         """
         plan = self.plan
-        parts = [
+        parts = [f"**{ASKED_AGAIN}**"] if self.again else []
+        parts += [
             f"Traffic of **{self.app.id}** moves from **{plan.live or 'nothing'}** "
             f"({(self.live_revision or 'unknown')[:12]}) to **{plan.idle}** ({self.revision[:12]}).",
         ]
+        if plan.irreversible:
+            parts += [
+                "**There is no way back.** Traffic stays on this release even if it is bad, because it "
+                "declares itself irreversible:",
+                _verbatim([plan.irreversible]),
+            ]
         if plan.live and (after := self.app.seconds_until_stop):
             parts += [
                 f"{plan.live} is stopped {after} s after the switch is confirmed (server.stop_idle_after)."
+            ]
+        if plan.live and self.app.traffic.affinity is Affinity.COOKIE:
+            parts += [_sessions(plan)]
+        if names := [*self.app.processes, *self.app.timers]:
+            parts += [
+                f"Once the switch is confirmed, {plan.idle} runs its processes and timers: {listed(names)}."
             ]
         if self.reason:
             parts += ["Why:", _verbatim([self.reason])]
@@ -132,6 +154,13 @@ class Request:
         shown = [_SIGNS.get(line[:1], " ") + line[1:] for line in commits[:MOST_COMMITS]]
         more = ["… and more"] if len(commits) > MOST_COMMITS else []
         return ["Commits, the newest first (+ new, - no longer in):", _verbatim([*shown, *more])]
+
+
+def _sessions(plan: Plan) -> str:
+    return (
+        f"Every client is sent to a droplet of {plan.idle}. Sessions that {plan.live}'s droplets keep in "
+        "files or memory are not there: whoever has one logs in again (traffic.affinity)."
+    )
 
 
 _SIGNS = {">": "+", "<": "-"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from bluegreen.run.outcome import Outcome
+from bluegreen.run.outcome import NOTHING_TO_DO, Outcome
 from bluegreen.settings.app import App
 
 
@@ -24,7 +24,7 @@ class Event(StrEnum):
 
 
 def event_of(outcome: str, *, good: bool, dry_run: bool) -> Event | None:
-    """Return the event of a run's end; ``None`` for a dry run that found nothing.
+    """Return the event of a run's end; ``None`` for a dry run that found nothing, and if nothing was to do.
 
     :param outcome: the outcome in its report.
     :param good: whether the run succeeded.
@@ -32,7 +32,8 @@ def event_of(outcome: str, *, good: bool, dry_run: bool) -> Event | None:
     if dry_run:
         return None if good else Event.DRY_RUN_FAILURE
     if good:
-        return Event.SUCCESS
+        return None if outcome == NOTHING_TO_DO else Event.SUCCESS
+    # A release that traffic stays on, though it is bad, is the worst failure.
     return Event.ROLLBACK if outcome == Outcome.ROLLED_BACK else Event.FAILURE
 
 

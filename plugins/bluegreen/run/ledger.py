@@ -10,8 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bluegreen.color import Color
 from bluegreen.release.migrations import Migration
+from bluegreen.run.one_off import OneOffCommand
+from bluegreen.run.processes import ProcessesMove
 from bluegreen.traffic.drain import Drain
 from bluegreen.validation.evidence import Evidence
+
+# Of the ledger; an app keeps fewer releases than it has had runs since.
+RECORDS_READ = 1000
 
 
 class Validation(BaseModel):
@@ -54,13 +59,18 @@ class Record(BaseModel):
     :param switched_at: when traffic moved.
     :param switch_ms: milliseconds until all proxies answered with the new color.
     :param migration: the commands of a migration that ran to their end, whether they succeeded or not.
+    :param command: the one-off command that the run ran.
     :param contracted: whether a command of the phase ``contract`` may have run, if only in part.
+    :param processes: what was done last about the app's processes and timers.
+    :param irreversible: why there is no way back from the release that traffic went to, if there is none.
     :param requests: the requests that HAProxy sent to the new color from the switch to the end of the run.
     :param failed: how many of them were answered with 5xx.
     :param validation: the result of the bake, if there was one.
     :param live: the live color when the run ended; ``live_known`` distinguishes none from unknown.
     :param live_revision: the revision of the last confirmed switch to that color.
     :param found_by: the run that completed the record of this one.
+    :param ledgers: by proxy, the SHA-256 of its ledger's last line before this record, so that other proxies
+        and Airflow know it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -87,7 +97,10 @@ class Record(BaseModel):
     to: Color | None = None
     phases: dict[str, float] = {}
     migration: Migration | None = None
+    command: OneOffCommand | None = None
     contracted: bool = False
+    processes: ProcessesMove | None = None
+    irreversible: str | None = None
     switched_at: datetime | None = None
     switch_ms: float | None = None
     requests: int | None = None
@@ -98,6 +111,7 @@ class Record(BaseModel):
     live_known: bool = False
     live_revision: str | None = None
     found_by: str | None = None
+    ledgers: dict[str, str] = {}
 
     def line(self) -> dict[str, Any]:
         """Return the record as plain data, the form in which it is kept."""
@@ -125,6 +139,20 @@ def read_ledger(lines_by_proxy: Iterable[Iterable[Mapping[str, Any]]]) -> list[R
             known = found.get(record.key)
             # If a proxy only presumed the run dead, the run's own record is better.
             if known is None or (known.found_by and not record.found_by):
-                found[record.key] = record
+                found[record.key], other = record, known
+            else:
+                other = record
+            if other:
+                found[record.key] = _with_what_ends_the_way_back(found[record.key], other)
     epoch = datetime.fromtimestamp(0, UTC)
     return sorted(found.values(), key=lambda record: record.ended or epoch)
+
+
+def _with_what_ends_the_way_back(record: Record, other: Record) -> Record:
+    """Return a record with what another proxy's has: a dead run's switch may be kept on one alone."""
+    return record.model_copy(
+        update={
+            "irreversible": record.irreversible or other.irreversible,
+            "contracted": record.contracted or other.contracted,
+        }
+    )

@@ -18,7 +18,8 @@ def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) ->
 
     Otherwise the result is ``None``. A rollback's switch that was reverted does not count: moving there is
     the purpose of a rollback. One that was kept does count: a second rollback a moment later must not bring
-    the bad release back.
+    the bad release back. Nor may it after a rollback that has only made the proxies agree, and so has left
+    the last switch that was kept, or after somebody has moved traffic by hand.
 
     :param statuses: the answer of each proxy.
     :param rollbacks: the prefix of the run ids of rollbacks, as the proxies know them.
@@ -32,7 +33,11 @@ def moved_back(plan: Plan, statuses: Collection[ProxyStatus], rollbacks: str) ->
     own = all(one and one.color is plan.live and (one.run_id or "").startswith(rollbacks) for one in kept)
     # However long ago that was, a color without a healthy server is no place to stay on.
     alive = all(any(server.up for server in status.servers[plan.live]) for status in statuses)
-    return str(kept[0]) if own and alive else None
+    if own and alive:
+        return str(kept[0])
+    last = max(filter(None, kept), key=lambda one: one.token or 0, default=None)
+    left = last and last.token and last.color is plan.idle
+    return f"{last}, and traffic has been moved from there since" if left and alive else None
 
 
 def live_revision(
@@ -78,6 +83,7 @@ def live_everywhere(
         and status.consistent
         # An unconfirmed revision, like the first release of a run that died, was never judged.
         and status.confirmed is not None
+        and status.confirmed.judged
         and (status.confirmed.color, status.confirmed.revision) == (plan.live, revision)
         and sum(server.up for server in status.servers[plan.live]) == len(droplets)
         for status in statuses

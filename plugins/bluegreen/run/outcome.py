@@ -13,6 +13,8 @@ from bluegreen.validation.evidence import Evidence
 
 # The outcome of a run whose report died, so that the place of the traffic is unknown.
 UNREPORTED = messages.UNREPORTED
+# The outcome of a run that moves no traffic and found everything done. Nobody is notified of it.
+NOTHING_TO_DO = "nothing to do"
 
 
 class Outcome(StrEnum):
@@ -25,6 +27,7 @@ class Outcome(StrEnum):
     REFUSED = "refused before the switch"
     REFUSED_BY_POLICY = "refused by policy"
     ROLLED_BACK = "rolled back"
+    FROZEN = "frozen"
     NOTHING_TO_GO_BACK_TO = "bad, but there is nothing to go back to"
     UNCLEAR = "unclear"
 
@@ -47,6 +50,9 @@ class RunFacts:
     :param asked: whether they could be asked at all; then their answers count, and not the states of tasks,
         which anybody can set in Airflow.
     :param kept: whether this run's switch is confirmed.
+    :param irreversible: why there is no way back from the release that traffic went to, if there is none. The
+        switch to it is kept at once.
+    :param judged: whether the release of a kept switch was found good.
     :param first: whether nothing was live before.
     :param unmoved: whether the color that was live before is known to be live.
     :param settled: the outcome and the reason, if there was nothing to do.
@@ -64,6 +70,8 @@ class RunFacts:
     live_known: bool
     asked: bool
     kept: bool = False
+    irreversible: str | None = None
+    judged: bool = True
     first: bool = False
     unmoved: bool = False
     settled: tuple[Outcome, str] | None = None
@@ -77,6 +85,8 @@ def outcome_of(facts: RunFacts) -> Outcome:
     """Return how the run ended."""
     if facts.settled:
         return facts.settled[0]
+    if facts.kept and not facts.judged:
+        return Outcome.FROZEN
     if facts.kept or (not facts.asked and facts.states.get("confirm") == "success"):
         return Outcome.LIVE
     if facts.moved_back:
@@ -110,10 +120,33 @@ def message_of(facts: RunFacts, app_id: str) -> str:
         Outcome.REFUSED_BY_POLICY: "deploy what the app's file allows",
         Outcome.REFUSED: "fix the cause and trigger a new run",
         Outcome.ROLLED_BACK: "the bad release is still on the idle droplets to look at; deploy a fixed one",
+        Outcome.FROZEN: _if_frozen(app_id),
         Outcome.NOTHING_TO_GO_BACK_TO: "clients get the bad release; deploy a fixed one",
         Outcome.UNCLEAR: f"if traffic does not come back by itself, run bluegreen_rollback__{app_id}",
     }[outcome]
-    return "; ".join([cause, _live(facts), *_long_requests(facts, "traffic moved back"), advice])
+    moved = "the switch" if outcome is Outcome.FROZEN else "traffic moved back"
+    if outcome is Outcome.UNCLEAR and facts.irreversible:
+        # Where proxies disagree, the cause has what each of them does, and what to do.
+        clauses = [] if facts.asked else [_live(facts), _if_unknown(app_id)]
+        if facts.live_known:
+            clauses = [_live(facts), _if_frozen(app_id)]
+    else:
+        clauses = [_live(facts), *_long_requests(facts, moved), advice]
+    return "; ".join([cause, *clauses])
+
+
+def _if_unknown(app_id: str) -> str:
+    return (
+        "where traffic has moved it stays, for the release is irreversible; when all proxies answer, run "
+        f"bluegreen_rollback__{app_id}, which reports the color of each"
+    )
+
+
+def _if_frozen(app_id: str) -> str:
+    return (
+        "traffic stays there, for the release is irreversible; deploy a fixed one, or go back nevertheless: "
+        f"bluegreen_rollback__{app_id} with `i_know`"
+    )
 
 
 def cause_of(facts: RunFacts) -> str:
@@ -137,7 +170,8 @@ def _long_requests(facts: RunFacts, moved: str) -> list[str]:
         clauses.append(f"gave up on {requests(drain.cut)} on {drain.color} after {drain.seconds:.0f} s{fate}")
     elif drain and drain.seconds:
         clauses.append(f"drained {drain.color} in {drain.seconds:.0f} s, nothing cut")
-    if facts.still_running and facts.live and outcome_of(facts) in (Outcome.LIVE, Outcome.ROLLED_BACK):
+    has_moved = outcome_of(facts) in (Outcome.LIVE, Outcome.ROLLED_BACK, Outcome.FROZEN)
+    if facts.still_running and facts.live and has_moved:
         run = "runs" if facts.still_running == 1 else "run"
         began = f"{requests(facts.still_running)} that began before {moved}"
         clauses.append(f"{began} still {run} on {facts.live.other}")

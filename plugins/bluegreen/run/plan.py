@@ -38,8 +38,12 @@ class Plan(BaseModel):
     :param good: what was confirmed last on the idle color, if known: the target of a rollback, which stays on
         the droplets until something else is confirmed there.
     :param older: by how much the revision is older than the live one, in words, if it is.
+    :param irreversible: why there is no way back from the release that a deploy is going to make live, or
+        that a rollback is going to leave; ``None`` if there is one.
     :param perl_key: perl, architecture and C library of the builder, the first idle droplet.
     :param in_use: releases that droplets run, or that were confirmed last; the artifact store keeps theirs.
+    :param rendered: whether every proxy runs already what ``render_and_reload`` would install.
+    :param drained: whether nothing was in progress on the idle color.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,8 +55,11 @@ class Plan(BaseModel):
     counters: dict[str, Counters] = {}
     good: GoodRelease | None = None
     older: str | None = None
+    irreversible: str | None = None
     perl_key: str = ""
     in_use: tuple[str, ...] = ()
+    rendered: bool = False
+    drained: bool = False
 
     @property
     def idle_droplets(self) -> tuple[Droplet, ...]:

@@ -72,6 +72,26 @@ class PreviousRelease(StartedRelease):
             confirmed=True,
         )
 
+    @classmethod
+    def of_live(cls, live: Record, now: Mapping[str, str], healthy: Healthy) -> PreviousRelease:
+        """Return what was live once, on the droplets that there are.
+
+        :param live: of a run that ended with it.
+        :param now: by droplet, the pairing that the settings of now give; it counts for those that do not
+            have it.
+        """
+        key = live.release, live.configuration
+        there = {
+            name: next((one.pairing for one in known if (one.release, one.configuration) == key), None)
+            for name, known in healthy.items()
+        }
+        return cls(
+            release=str(live.release),
+            configuration=str(live.configuration),
+            pairings={name: there[name] or pairing for name, pairing in now.items()},
+            from_store=tuple(name for name in now if there[name] is None),
+        )
+
     def on_replaced(self, now: Mapping[str, str], healthy: Healthy) -> PreviousRelease:
         """Return it for droplets some of which do not have it any more, because they were replaced.
 
@@ -108,6 +128,22 @@ def named_release(wanted: str, healthy: Healthy, color: Color) -> PreviousReleas
         f"{what} release on all droplets of {color} begins with {wanted}; there are: {there}. "
         "Deploy it instead, or name one of these"
     )
+
+
+def last_live(wanted: str, records: Iterable[Record]) -> Record | None:
+    """Return the last run that ended with the one revision that begins like this; ``None`` if none did.
+
+    :param records: of the ledger, the oldest first.
+    """
+    found = [
+        one
+        for one in records
+        if one.outcome == Outcome.LIVE
+        and one.release
+        and one.configuration
+        and one.release.startswith(wanted)
+    ]
+    return found[-1] if len({one.revision for one in found}) == 1 else None
 
 
 def running_release(started: Mapping[str, str | None], healthy: Healthy, color: Color) -> PreviousRelease:

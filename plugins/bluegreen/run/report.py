@@ -40,6 +40,8 @@ class Report(BaseModel):
     :param drain: how the color that was deployed to became free, if the run got that far.
     :param still_running: requests in progress on the color that is not live.
     :param record: the run's line in the ledger.
+    :param heads: by proxy, the SHA-256 of its ledger's last line once it had the record, so that Airflow can
+        prove that line; empty if a proxy could not write it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,3 +55,4 @@ class Report(BaseModel):
     drain: Drain | None = None
     still_running: int = 0
     record: dict[str, Any] = {}
+    heads: dict[str, str] = {}

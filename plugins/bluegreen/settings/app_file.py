@@ -6,7 +6,8 @@ import re
 import stat
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from bluegreen.errors import SettingsError
 from bluegreen.settings.app import App
 from bluegreen.settings.app_files import apps_directories
+from bluegreen.settings.section import HIDDEN
 
 # Far more than any app needs. A larger file is not settings, or would exhaust the memory when it is read.
 LARGEST_FILE = 1 << 20
@@ -148,7 +150,7 @@ def _explain(item: Any) -> str:
     if item["type"] == "missing":
         return f"{key}: is required and missing"
     message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "environment":
+    if item["type"] == HIDDEN:
         return f"{key}: {message}"
     return f"{key}: found {repr(item.get('input'))[:80]}: {message}" if item["loc"] else message
 
@@ -156,6 +158,14 @@ def _explain(item: Any) -> str:
 def _allowed_keys(location: tuple[Any, ...]) -> list[str]:
     model: Any = App
     for part in location:
-        # A part of the location is the index of a list's entry, or the name of a field.
-        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
+        # A part of the location is the index of a list's entry, a mapping's key, or the name of a field.
+        if isinstance(part, int):
+            [model] = get_args(model)
+        elif get_origin(model) is dict:
+            _, model = get_args(model)
+        else:
+            model = model.model_fields[part].annotation
+        if isinstance(model, UnionType):
+            # A section that may be left out.
+            [model] = [one for one in get_args(model) if one is not NoneType]
     return sorted(name for name in model.model_fields if model is not App or name != "id")

@@ -39,14 +39,37 @@ def _mirror(url: str) -> str:
     return url
 
 
+# Of the phases of a cpanfile, cpanm and Carton install these in any case.
+_ALWAYS = ("configure", "build", "test", "runtime")
+
+
+def _without(group: str) -> str:
+    if group in _ALWAYS:
+        raise ValueError(
+            f"{group} is a phase that cpanm and Carton install in any case; allowed are develop and "
+            "features, so move what droplets do not need to `on develop`"
+        )
+    return group
+
+
 class DependencySettings(Section):
     """Which distributions of the app's dependency files are installed, from where and by what."""
 
     installer: Installer = Installer.CARTON
-    without: list[Group] = ["develop"]
+    """`carton` installs what cpanfile.snapshot names, which `carton install` writes and you commit. `cpanm`
+    needs no snapshot: it installs the newest versions that a cpanfile, Makefile.PL, Build.PL or META file
+    allows. `none` installs nothing: the app uses Debian's modules, or a local/ that is committed.
+    """
+    without: list[Annotated[Group, AfterValidator(_without)]] = ["develop"]
+    """The phase develop, and features of the cpanfile, that are left out."""
     features: list[Group] = []
+    """Features of the cpanfile that are installed. The others are not."""
     mirror: Annotated[Line, AfterValidator(_mirror)] | None = None
+    """URL of the one CPAN mirror that is asked, for example https://cpan.example.com. Distributions in
+    vendor/cache need none. A private one's password is in the connection `connections.cpan`.
+    """
     run_tests: bool = False
+    """Whether the tests of distributions are run before they are installed."""
 
     @model_validator(mode="after")
     def _different(self) -> Self:
@@ -61,7 +84,12 @@ class BuildSettings(Section):
     """The app's own commands before a release is sealed."""
 
     commands: Annotated[Commands, Field(max_length=MOST_COMMANDS)] = []
+    """For example [[npm, ci], [npm, run, build]]. Each command is a list of words. No shell, unless you write
+    [bash, -c, "…"]. The first one that fails ends the build.
+    """
     network: bool = False
+    """Whether the commands may reach the network, which npm needs for example. Never the metadata service.
+    """
 
 
 def _store(place: str) -> str:
@@ -87,4 +115,12 @@ class ArtifactSettings(Section):
     """Where built releases are kept, and how many."""
 
     store: Annotated[Line, AfterValidator(_store)] | None = None
+    """A directory on Airflow's machine, or a URL of Airflow's object storage, such as
+    s3://spaces@my-bucket/artifacts with the Airflow connection `spaces`. All workers have to reach it. By
+    default a directory below BLUEGREEN_CACHE_DIR, which is refused unless all tasks run on one machine, or
+    BLUEGREEN_CACHE_IS_SHARED=True says that workers share it.
+    """
     keep: Annotated[int, Field(ge=2, le=1000)] = 10
+    """How many are kept. Those of the live release, and of the one that a rollback would go to, stay in any
+    case.
+    """

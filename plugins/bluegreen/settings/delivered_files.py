@@ -28,7 +28,10 @@ class ContentFrom(Section):
     """Where a delivered file's content comes from: exactly one of these."""
 
     template: RelativePath | None = None
+    """A file in the repository. Each {{ NAME }} in it becomes the value of that variable of the environment.
+    """
     connection: Line | None = None
+    """A key of `files` in the extra of the connection `connections.environment`, such as tls.pem."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -41,8 +44,11 @@ class DeliveredFile(Section):
     """A file that is not in the repository: in the release, or below the app's directory in ``/etc``."""
 
     path: Annotated[Line, AfterValidator(_path)]
+    """Where the app finds the file: a path in the release, or one below /etc/app-<app>/."""
     content_from: ContentFrom
+    """One of `template` and `connection`."""
     mode: Mode = "0640"
+    """`0640`, `0440`, `0750` or `0550`, in quotes. The owner is root, the group the app's."""
 
     @property
     def mode_bits(self) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
-from pydantic_core import PydanticCustomError
 
 from bluegreen.patterns import VARIABLE
+from bluegreen.settings.section import hidden
 
 # Bytes. Linux starts no program with a variable of more than 128 KiB, see MAX_ARG_STRLEN in execve(2). All
 # variables share the space of the program's arguments.
@@ -87,11 +87,11 @@ def _text(value: Any) -> Any:
 
 
 def _checked(variables: dict[str, str]) -> dict[str, str]:
-    """Check variables; unlike an ordinary error, this one does not show what was found."""
+    """Check variables, without showing a value."""
     try:
         check_variables(variables)
     except ValueError as error:
-        raise PydanticCustomError("environment", "{message}", {"message": str(error)}) from None
+        raise hidden(str(error)) from None
     return variables
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -21,8 +21,15 @@ from bluegreen.patterns import (
 from bluegreen.settings.section import Line
 
 MOST_WORDS = 200
+# Less does not hold one perl with a web server.
+LEAST_MEGABYTES = 64
+
+# The signals that some program takes as the order to end.
+StopSignal = Literal["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
 
 HostName = Annotated[str, Field(pattern=whole(HOST_NAME), max_length=LONGEST_HOST_NAME)]
+# A host name, or all names of one more label in a domain.
+CertifiedName = Annotated[str, Field(pattern=whole(rf"(\*\.)?{HOST_NAME}"), max_length=LONGEST_HOST_NAME)]
 UrlPath = Annotated[str, Field(pattern=whole(URL_PATH), max_length=LONGEST_PATH)]
 AbsolutePath = Annotated[str, Field(pattern=whole(FILE_PATH), max_length=LONGEST_PATH)]
 ConnectionId = Annotated[str, Field(pattern=whole(CONNECTION_ID))]
@@ -42,6 +49,18 @@ def relative_path(path: str) -> str:
 
 
 RelativePath = Annotated[str, AfterValidator(relative_path)]
+
+
+def _memory(text: str) -> str:
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([MG])", text)
+    if match is None or (match[2] == "M" and int(match[1]) < LEAST_MEGABYTES):
+        raise ValueError(
+            f"allowed are megabytes or gigabytes as in 512M and 2G, and no less than {LEAST_MEGABYTES}M"
+        )
+    return text
+
+
+MemoryMax = Annotated[Line, AfterValidator(_memory)]
 
 
 def _list_of_words(value: Any) -> Any:
@@ -69,6 +88,17 @@ def _yaml_word(word: str) -> str:
 
 # A command as a list of words, which no shell takes apart.
 Words = Annotated[list[Line], Field(min_length=1, max_length=MOST_WORDS), BeforeValidator(_list_of_words)]
+
+
+def check_program(command: list[str]) -> list[str]:
+    """Check that a command begins with a program: it is run by env, which has options and assignments.
+
+    :raises ValueError: if it does not.
+    """
+    if not command or not command[0] or "=" in command[0] or command[0].startswith("-"):
+        raise ValueError("the first word is the program; write variables into environment")
+    return command
+
 
 _SHAPE = "this is a list of commands, each of them a list of words"
 

@@ -1,4 +1,4 @@
-"""Which revisions may be deployed, and who has to approve it: the section ``policy`` of an app's file."""
+"""What may be deployed, who has to approve it, and who may run commands: the section ``policy``."""
 
 from __future__ import annotations
 
@@ -50,15 +50,46 @@ def _allowed_signer(line: str) -> str:
 
 
 class PolicySettings(Section):
-    """What may be deployed, and who has to approve it; nothing in the trigger form changes these."""
+    """What may be deployed, and who may decide what; nothing in the trigger form changes these."""
 
     branches: tuple[Line, ...] | None = None
+    """Branches whose commits may be deployed: patterns in which * stands for anything, `/` included. By
+    default the repository's default branch, whatever its name is. [] for none.
+    """
     tags: tuple[Line, ...] = ("*",)
+    """Tags whose commits may be deployed, likewise. A tag allows the commit that it names and none below it.
+    """
     signed_by: tuple[Annotated[Line, AfterValidator(_allowed_signer)], ...] = ()
+    """If set, a commit, or a tag above that names it, has to be signed with one of these SSH keys. Each is a
+    line as in git's gpg.ssh.allowedSignersFile: a name, options if any, and a public key:
+      signed_by: ["alice@example.com ssh-ed25519 AAAAC3Nz…"]
+    The machine that runs the tasks needs ssh-keygen then. OpenPGP signatures do not count.
+    """
     allow_older: Demand = Demand.ASKED
+    """Whether a revision may be deployed that is older than the live one: `always`, `never`, or `asked`: only
+    in a run whose parameter `allow_older` is set, and the run's report says so. Older means an ancestor of
+    the live revision or, on another line of history, a commit that was made earlier. What cannot be
+    compared, because it is not known what is live, counts as older. Rollbacks are not affected.
+    """
     artifacts: Artifacts = Artifacts.NEVER
+    """Whether a run may deploy an artifact that CI has built, by its parameter `artifact`, instead of
+    building one: `never` or `allowed`. Whoever can write to `incoming` in the artifact store, and may
+    trigger a run, then decides what is in it; see docs/ci.md. Its revision has to be one that may be
+    deployed.
+    """
     approval: Demand = Demand.ASKED
+    """Whether somebody has to approve each switch in Airflow: `always`, `never`, or `asked`: in a run whose
+    parameter `require_approval` is set. The user who triggered a run can never approve it.
+    """
     approvers: tuple[Line, ...] = ()
+    """Names of the Airflow users who may approve. By default everybody but the user who triggered the run. If
+    there are any, a run with the parameter `emergency` waits for them as well, whatever `approval` is.
+    """
+    run: tuple[Line, ...] = ()
+    """Names of the Airflow users who may run one-off commands in the live release, by bluegreen_run__<app>,
+    which is there only with such names. Such a command can do whatever the app can: read its secrets,
+    change its database (docs/one-off-commands.md).
+    """
 
     @model_validator(mode="after")
     def _something_to_deploy(self) -> Self:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+# The type of an error whose value may be a secret.
+HIDDEN = "hidden"
+
+
+def hidden(message: str) -> PydanticCustomError:
+    """Return an error that, unlike an ordinary one, does not show what was found."""
+    return PydanticCustomError(HIDDEN, "{message}", {"message": message})
 
 
 def _single_line(text: str) -> str:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bluegreen.settings.fields import AbsolutePath, RelativePath, UrlPath, Words, relative_path
-from bluegreen.settings.section import Line, Section
+from bluegreen.settings.fields import (
+    AbsolutePath,
+    MemoryMax,
+    RelativePath,
+    StopSignal,
+    UrlPath,
+    Words,
+    relative_path,
+)
+from bluegreen.settings.section import Section
 
 DEBIANS_PERL = "/usr/bin/perl"
 # What bluegreen.release.cage hides from an app, or replaces (systemd.exec(5), ProtectHome= and PrivateTmp=);
 # and where apps, or anybody, may write.
 _NO_PLACE = ("/home/", "/root/", "/run/", "/tmp/", "/var/tmp/", "/dev/", "/var/lib/", "/opt/app-")  # noqa: S108
-# Less does not hold one perl with a web server.
-LEAST_MEGABYTES = 64
-
-# The signals that some server takes as the order to end.
-StopSignal = Literal["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
 
 # Programs that run a PSGI file, by their names.
 _PSGI_SERVERS = frozenset(
@@ -86,33 +89,71 @@ def _perl(path: str) -> str:
     return path
 
 
-def _memory(text: str) -> str:
-    match = re.fullmatch(r"([1-9][0-9]{0,6})([MG])", text)
-    if match is None or (match[2] == "M" and int(match[1]) < LEAST_MEGABYTES):
-        raise ValueError(
-            f"allowed are megabytes or gigabytes as in 512M and 2G, and no less than {LEAST_MEGABYTES}M"
-        )
-    return text
-
-
 class ServerSettings(Section):
     """How the application is started on a droplet."""
 
     preset: Preset = Preset.STARMAN
+    """The web server: `starman`, `starlet`, `twiggy` or `uwsgi` for a PSGI file, or `mojolicious`, the
+    prefork server of a Mojolicious app, with WebSockets. Each has its command, its signal to stop, and its
+    limits (docs/droplets.md). Starman is on every droplet. The others come with the app's dependencies, or
+    with Debian packages in `fleet.packages`: starlet, twiggy, libmojolicious-perl, or uwsgi-core and
+    uwsgi-plugin-psgi.
+    """
     command: Annotated[Words, AfterValidator(_command)] | None = None
+    """A command of your own instead of a preset: a list of words. {listen} is address:port, {workers} the
+    number of processes. The command has to run {psgi}, a file that loads `psgi`, or {script}, a file that
+    takes the arguments of `script`: both add X-Revision to the app's answers. A program is searched in
+    local/bin, beside `perl`, and where Debian has programs. For example [plackup, --server, Gazelle,
+    --listen, "{listen}", --max-workers, "{workers}", "{psgi}"].
+    """
     stop_signal: StopSignal | None = None
+    """The signal after which the server of `command` finishes its requests and ends: SIGHUP, SIGINT, SIGQUIT,
+    SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH. By default SIGQUIT for Starman, Twiggy and Mojolicious' prefork,
+    SIGTERM for others.
+    """
     root: Annotated[str, AfterValidator(_root)] = "."
+    """The app's directory in the repository. It has the dependency files, and the app is built and started in
+    it. `psgi`, `script` and `lib` are relative to it.
+    """
     psgi: RelativePath = "app.psgi"
+    """The PSGI file."""
     script: RelativePath | None = None
+    """The script of a Mojolicious app, such as script/my_app. Needed by the preset `mojolicious` and by
+    {script}.
+    """
     perl: Annotated[AbsolutePath, AfterValidator(_perl)] = DEBIANS_PERL
+    """The perl that builds, loads and runs the app. Each droplet needs the same one, where only root can
+    change it, and not below /home, which apps cannot see.
+    """
     lib: list[RelativePath] = ["lib"]
+    """Directories with the app's modules. PERL5LIB has them, and after them local/lib/perl5."""
     port: Annotated[int, Field(ge=1024, le=65535)] = 8080
+    """The port that it listens on, on the droplet's private address."""
     workers: Annotated[int, Field(ge=1, le=512)] = 8
+    """Requests that a droplet works on at once; HAProxy sends it no more. There is a worker process for each,
+    and one more that answers the health checks when long requests keep the others busy. A process of
+    Mojolicious or Twiggy has an event loop, and up to 1,000 connections; Twiggy is one process, whatever
+    stands here.
+    """
     keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
+    """Successful releases kept on each droplet, including the running one. At least 2, so that a rollback is
+    possible. The release that a rollback would go to stays in any case.
+    """
     stop_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
+    """Seconds that requests in progress have when the service is stopped. A request that takes longer is cut.
+    """
     stop_idle_after: Annotated[int, Field(ge=10, le=30 * 86400)] | None = None
+    """Seconds after a confirmed switch, or after a failed deploy, until bluegreen_stop_idle__<app> stops the
+    idle color, for example 86400. A rollback then has to start it again, which takes some seconds more. At
+    least `timeouts.drain`, so that no request is cut that a deploy would wait for. By default the idle
+    color stays warm until the next deploy.
+    """
     load_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
-    memory_max: Annotated[Line, AfterValidator(_memory)] | None = None
+    """Seconds that the app may take to load. Each droplet loads a release once before it is started."""
+    memory_max: MemoryMax | None = None
+    """Memory that the whole service may use, such as 512M or 2G (systemd's MemoryMax). The kernel ends the
+    process that asks for more, and the others go on. By default a droplet's whole memory.
+    """
 
     @property
     def runs_script(self) -> bool:
@@ -177,6 +218,12 @@ class HealthSettings(Section):
     """What a healthy droplet answers."""
 
     path: UrlPath = "/health"
+    """Asked the way clients ask, see `traffic.public_url`. HAProxy asks both colors for this path, so the
+    live release has to answer it as well when it is changed.
+    """
     healthy_threshold: Annotated[int, Field(ge=1, le=100)] = 3
+    """Good answers in a row, from every droplet, before traffic may move."""
     interval: Annotated[float, Field(ge=0.1, le=60)] = 0.2
+    """Seconds between two of them."""
     timeout: Annotated[float, Field(ge=1, le=600)] = 60
+    """Seconds after which a droplet that did not become healthy fails the deploy."""

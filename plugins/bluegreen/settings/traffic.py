@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from bluegreen.patterns import HOST_NAME, LONGEST_HOST_NAME
-from bluegreen.settings.fields import AbsolutePath, HostName
+from bluegreen.settings.fields import HostName
 from bluegreen.settings.networks import Network, Networks
 from bluegreen.settings.section import Line, Section
+from bluegreen.settings.tls import TlsSettings
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -53,17 +55,58 @@ def _not_everybody(networks: list[Network]) -> list[Network]:
     return networks
 
 
+class Affinity(StrEnum):
+    """What keeps a client on one droplet of a color."""
+
+    NONE = "none"
+    COOKIE = "cookie"
+
+
 class TrafficSettings(Section):
     """How HAProxy treats clients' requests."""
 
-    preview_host: HostName
+    preview_host: Annotated[HostName, Field(examples=["green.example.com"])]
+    """Requests for this host are answered by the idle color, so that people can look at a release before it
+    is live. Everybody else gets status 403. Access takes the preview key in the header X-Preview-Key (see
+    `connections.preview`), an address in `preview_allow`, or a login on the proxy (ssh, then curl to
+    127.0.0.1). The app sees the host and the scheme of `public_url`, if that is set.
+    """
     preview_allow: Networks = []
+    """Addresses and networks whose requests need no preview key, for example ["203.0.113.7",
+    "2001:db8::/32"].
+    """
     trusted_proxies: Annotated[Networks, AfterValidator(_not_everybody)] = []
+    """Addresses and networks of a CDN, or of another proxy in front of these. The headers by which proxies
+    speak to apps are kept if they come from there, and the client is the last address in X-Forwarded-For
+    that is not in this list. A trusted proxy has to replace whatever its own clients send in such headers.
+    HAProxy removes them from everybody else's requests, and sets X-Forwarded-For, X-Real-IP and
+    X-Forwarded-Proto.
+    """
     public_url: Annotated[Line, AfterValidator(_public_url)] | None = None
-    certificate: AbsolutePath | None = None
+    """How clients ask the app: http:// or https://, its host name, and its port unless that is the usual one;
+    for example https://www.example.com. Everything that asks the app, from HAProxy's check to the bake,
+    then sends this host, and the X-Forwarded-Proto that HAProxy sends for clients. Needed by an app that
+    answers to one host name only, or that redirects other hosts, or http. By default the app is asked by
+    its server's address, over http.
+    """
+    tls: TlsSettings | None = None
+    """Certificates for https. With them, HAProxy serves port 443 too, over HTTP/2 and HTTP/1.1, with TLS 1.2
+    and 1.3 as in Mozilla's intermediate profile. See docs/tls.md.
+    """
+    affinity: Affinity = Affinity.NONE
+    """`cookie`: HAProxy keeps a client on the droplet that answered it first, for apps that keep sessions in
+    files or in memory. The cookie holds no address, is HttpOnly, SameSite=Lax, and Secure if `public_url`
+    is https. If that droplet fails, another one takes over. A switch moves every client to a droplet of
+    the other color, where such sessions are not; see docs/sessions.md.
+    """
     timeout_client: Annotated[int, Field(ge=1, le=LONGEST_SILENCE)] = 50
+    """Seconds that HAProxy waits for a client."""
     timeout_server: Annotated[int, Field(ge=1, le=LONGEST_SILENCE)] = 50
+    """Seconds that HAProxy waits for a server's answer."""
     timeout_tunnel: Annotated[int, Field(ge=1, le=LONGEST_TUNNEL)] = 3600
+    """Seconds that a WebSocket, or another upgraded connection, may be silent. Each keeps one of
+    `server.workers` busy, except under Mojolicious and Twiggy.
+    """
 
     @model_validator(mode="after")
     def _two_hosts(self) -> Self:
@@ -74,6 +117,25 @@ class TrafficSettings(Section):
                 "allowed are two different ones"
             )
         return self
+
+    @model_validator(mode="after")
+    def _https_for_everybody(self) -> Self:
+        """Where http is redirected, everything that asks the app has to ask as a client by https would."""
+        if self.tls and self.tls.redirect and not self.https:
+            raise ValueError(
+                "tls.redirect sends clients to https, so public_url has to be an https:// URL; or set "
+                "tls.redirect to false"
+            )
+        return self
+
+    @property
+    def timeouts(self) -> dict[str, int]:
+        """Seconds by what HAProxy calls its timeouts."""
+        return {
+            "client": self.timeout_client,
+            "server": self.timeout_server,
+            "tunnel": self.timeout_tunnel,
+        }
 
     @property
     def public_host(self) -> str | None:

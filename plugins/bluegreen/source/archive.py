@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from bluegreen.errors import RefError
 from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.cache import unusable
 from bluegreen.source.export import LARGEST_SOURCE, LONGEST_TARGET, Export, Room, export
+from bluegreen.source.needed import NOTHING, Needed
 from bluegreen.source.submodules import Submodule
 
 # Submodules of submodules count. A repository can contain an older commit of itself, and so on: the number of
@@ -60,8 +61,7 @@ def write_source(
     revision: str,
     target: Path,
     *,
-    root: str = ".",
-    needed: Sequence[str] = (),
+    needed: Needed = NOTHING,
     access: Access = OWN_CONFIGURATION,
 ) -> Source:
     """Write the source of a revision to a file.
@@ -70,15 +70,14 @@ def write_source(
 
     :param repository: URL of the repository.
     :param target: the file; it is there when it is complete.
-    :param root: directory of the app in the repository.
-    :param needed: paths that a deploy needs if they are committed.
+    :param needed: what a deploy needs from it.
     :param access: the credentials for the repository and its submodules.
     :raises RefError: if there is no such source, or it cannot be read; the text says why in one line.
     """
     try:
         with TemporaryDirectory(prefix="parts-", dir=target.parent) as directory:
             parts = _Parts(Path(directory), access)
-            own = parts.add(repository, revision, "", root=root, needed=needed)
+            own = parts.add(repository, revision, "", needed)
             committed = min(max(own.committed, 0), LATEST_DATE)
             written = Path(directory) / "source.tar.gz"
             files, unpacked = _write(written, parts.exports, committed)
@@ -111,23 +110,23 @@ class _Parts:
         self._access = access
         self._room = Room()
 
-    def add(
-        self, repository: str, revision: str, path: str, *, root: str = ".", needed: Sequence[str] = ()
-    ) -> Export:
+    def add(self, repository: str, revision: str, path: str, needed: Needed) -> Export:
         """Export a revision, and then its submodules: no two mirrors are locked at a time.
 
         :param path: its directory in the source; ``""`` for the app's own repository.
+        :param needed: what a deploy needs from this repository.
         """
         own = self._directory / str(len(self.exports))
         own.mkdir()
-        part = export(repository, revision, own, self._room, root=root, needed=needed, access=self._access)
+        part = export(repository, revision, own, self._room, needed=needed, access=self._access)
         self.exports[path] = part
         self._room.take(part.files, part.size)
         for submodule in part.submodules:
-            self._add_submodule(submodule, f"{path}/{submodule.path}" if path else submodule.path, path)
+            place = f"{path}/{submodule.path}" if path else submodule.path
+            self._add_submodule(submodule, place, path, needed.below(submodule.path))
         return part
 
-    def _add_submodule(self, submodule: Submodule, path: str, parent: str) -> None:
+    def _add_submodule(self, submodule: Submodule, path: str, parent: str, needed: Needed) -> None:
         chain = [one for one in self.exports if parent == one or parent.startswith(f"{one}/") or not one]
         if len(chain) > DEEPEST_SUBMODULE:
             raise RefError(
@@ -136,7 +135,7 @@ class _Parts:
         if len(self.exports) > MOST_SUBMODULES:
             raise RefError(f"the submodule {path} is one too many: a source may have {MOST_SUBMODULES}")
         try:
-            self.add(submodule.repository, submodule.revision, path)
+            self.add(submodule.repository, submodule.revision, path, needed)
         except RefError as error:
             if str(error).startswith("the submodule "):
                 raise

@@ -14,8 +14,9 @@ from bluegreen.source.attributes import ATTRIBUTES, attributes_of
 from bluegreen.source.git import LARGEST_MEMORY
 from bluegreen.source.lfs import fetch_contents, pointers_in, require_installed
 from bluegreen.source.mirror import Mirror, with_mirror
+from bluegreen.source.needed import Needed
 from bluegreen.source.submodules import Submodule, submodules_of
-from bluegreen.source.tree import MOST_FILES, Entry, entries_of, is_below
+from bluegreen.source.tree import MOST_FILES, entries_of
 
 # Bytes, unpacked. A builder has the files of a source four times for a while: sent, built, inspected, packed.
 # The smallest droplet has a disk of 10 GB.
@@ -110,36 +111,31 @@ def export(
     directory: Path,
     room: Room,
     *,
-    root: str = ".",
-    needed: Sequence[str] = (),
+    needed: Needed,
     access: Access,
 ) -> Export:
     """Export a revision of a repository.
 
     :param directory: an empty directory for what is made.
     :param room: how much it may have; it is not reduced.
-    :param root: a directory that has to be in it.
-    :param needed: paths that ``export-ignore`` must not keep from it, if they are committed.
+    :param needed: what a deploy needs from it.
     :raises RefError: if it cannot be exported; the text says why in one line.
     """
 
     def work(mirror: Mirror) -> Export:
         if not mirror.has(revision) and not mirror.keep(f"source/{revision}", revision):
             raise RefError(f"{repository} does not have the commit {revision[:12]}; push it")
-        return _export(mirror, revision, directory, room, root, needed)
+        return _export(mirror, revision, directory, room, needed)
 
     return with_mirror(repository, work, commits=(revision,), access=access)
 
 
-def _export(
-    mirror: Mirror, revision: str, directory: Path, room: Room, root: str, needed: Sequence[str]
-) -> Export:
+def _export(mirror: Mirror, revision: str, directory: Path, room: Room, needed: Needed) -> Export:
     whose = f"{revision[:12]} of {mirror.repository}"
     committed = entries_of(mirror, revision)
     attributes = attributes_of(mirror, revision, committed)
     entries = [entry for entry in committed if entry.path not in attributes.left_out]
-    _require_root(root, committed, revision)
-    _require_kept((*([] if root == "." else [root]), *needed), committed, attributes.left_out)
+    needed.check(revision, committed, attributes.left_out)
     files = [entry for entry in entries if not entry.is_submodule]
     room.require(len(files), 0, whose)
     sizes = mirror.fetched(revision, (entry.id for entry in files))
@@ -192,20 +188,3 @@ def _archive(mirror: Mirror, revision: str, archive: Path, whose: str) -> None:
     if "File too large" in made.stderr:
         raise RefError(f"{whose} is too large: its files grow by an attribute in {ATTRIBUTES}")
     mirror.require(made)
-
-
-def _require_root(root: str, committed: Sequence[Entry], revision: str) -> None:
-    """Make sure that the app's directory is there; in a submodule it is looked for later, by the build."""
-    if root == "." or any(entry.path.startswith(f"{root}/") for entry in committed):
-        return
-    if any(entry.is_submodule and is_below(root, entry.path) for entry in committed):
-        return
-    raise RefError(f"there is no directory {root} in {revision[:12]}; correct server.root, or commit it")
-
-
-def _require_kept(needed: Sequence[str], committed: Sequence[Entry], left_out: frozenset[str]) -> None:
-    """Make sure that nothing that a deploy needs is committed but left out of the source."""
-    for path in needed:
-        below = {entry.path for entry in committed if is_below(entry.path, path)}
-        if below and below <= left_out:
-            raise RefError(f"{ATTRIBUTES} keeps {path} from the release; remove its export-ignore there")

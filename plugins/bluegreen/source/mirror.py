@@ -18,6 +18,7 @@ from bluegreen.source.access import OWN_CONFIGURATION, Access
 from bluegreen.source.cache import locked_mirror, size_of
 from bluegreen.source.forge import DamagedError, ForgeError, ask
 from bluegreen.source.git import Answer, run_git
+from bluegreen.traffic.good_answer import one_line
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ TIDY_SECONDS = 300.0
 # The largest size of a mirror on disk. A larger one is fetched again, and refused if it is still larger.
 LARGEST_MIRROR = 6 * 2**30
 MOST_PACKS = 20
+LONGEST_SUBJECT = 200
 
 # `promisor` lets git accept a repository without its files. Files above bigFileThreshold are not held in
 # memory.
@@ -189,6 +191,10 @@ class Mirror:
         # A subject may contain control characters, such as other line ends.
         seen = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
         return seen.split("\n")[:-1]
+
+    def subject(self, revision: str) -> str:
+        """Return the first line of a commit's message, shortened."""
+        return one_line("".join(self.log(revision, "--format=%s", most=1)), LONGEST_SUBJECT)
 
     def keep(self, name: str, revision: str) -> bool:
         """Keep a commit in the mirror even if no branch leads to it any more; fetch it if necessary.

@@ -12,8 +12,10 @@ from fnmatch import fnmatchcase
 from bluegreen.errors import PolicyError, RefError
 from bluegreen.git_refs import HEADS, TAGS, meaning_of
 from bluegreen.settings.app import App
+from bluegreen.settings.migrations import Irreversible
 from bluegreen.settings.policy import Demand, PolicySettings
 from bluegreen.source.access import OWN_CONFIGURATION, Access
+from bluegreen.source.irreversible import declared_irreversible
 from bluegreen.source.mirror import Mirror, with_mirror
 from bluegreen.source.signatures import signer_of
 
@@ -26,32 +28,41 @@ class Allowed:
     :param revision: 40 hex digits.
     :param why: the branch or tag that allows it, for example ``branch main``.
     :param signed_by: the signer, if the app file demands one.
+    :param commit: the subject of its commit; a stranger's text.
     """
 
     ref: str
     revision: str
     why: str
     signed_by: str | None = None
+    commit: str = ""
 
 
 @dataclass(frozen=True)
 class Age:
     """How a revision compares with the one that is live.
 
-    :param live: the live revision.
+    :param live: the live revision; ``None`` if it is not known which one is live.
     :param lacks: how many commits the live one has that this one lacks; ``None`` if that cannot be known.
     :param is_older: whether it would take the app back to an earlier state.
+    :param irreversible: what makes it irreversible, see :mod:`bluegreen.source.irreversible`; else ``None``.
+    :param undone: what makes the live one irreversible, if this one is older, and lacks that; else ``None``.
     """
 
-    live: str
+    live: str | None
     lacks: int | None
     is_older: bool
+    irreversible: str | None = None
+    undone: str | None = None
 
     def __str__(self) -> str:
         """Describe the comparison in a few words, for a run's report."""
+        if self.live is None:
+            return "not comparable with what is live, because it is not known which revision that is"
         if self.lacks is None:
             return f"not comparable with {self.live[:12]}, which was live"
-        return f"older than live ({self.live[:12]}) by {self.lacks} commit{'' if self.lacks == 1 else 's'}"
+        lacks = f"older than live ({self.live[:12]}) by {self.lacks} commit{'' if self.lacks == 1 else 's'}"
+        return f"{lacks}, among them what is irreversible ({self.undone})" if self.undone else lacks
 
 
 def allowed(mirror: Mirror, app: App, ref: str) -> Allowed:
@@ -72,14 +83,14 @@ def allowed(mirror: Mirror, app: App, ref: str) -> Allowed:
             "; merge it or tag it"
         )
     if not policy.signed_by:
-        return Allowed(ref, revision, why)
+        return Allowed(ref, revision, why, commit=mirror.subject(revision))
     signer = signer_of(mirror, revision, tags, policy.signed_by)
     if signer is None:
         raise PolicyError(
             f"{_named(ref, revision)} may not be deployed: neither the commit nor a tag of it is signed by a "
             "key that policy.signed_by lists; sign it, or push a signed tag"
         )
-    return Allowed(ref, revision, why, signer)
+    return Allowed(ref, revision, why, signer, mirror.subject(revision))
 
 
 def resolve(app: App, ref: str, *, access: Access = OWN_CONFIGURATION) -> Allowed:
@@ -90,15 +101,16 @@ def resolve(app: App, ref: str, *, access: Access = OWN_CONFIGURATION) -> Allowe
     return with_mirror(app.repository, lambda mirror: allowed(mirror, app, ref), access=access)
 
 
-def compare(app: App, revision: str, live: str, *, access: Access = OWN_CONFIGURATION) -> Age:
+def compare(app: App, revision: str, live: str | None, *, access: Access = OWN_CONFIGURATION) -> Age:
     """Compare a revision with the one that is live, see :func:`age_of`.
 
+    :param live: ``None`` if something is live, and it is not known what.
     :param access: the credentials for the repository.
     :raises RefError: if the repository cannot be read.
     """
     if revision == live:
         return Age(live, 0, is_older=False)
-    commits = (revision, live)
+    commits = (revision, live) if live else (revision,)
     return with_mirror(
         app.repository,
         lambda mirror: age_of(mirror, app, revision, live),
@@ -127,20 +139,24 @@ def commits_between(
     return with_mirror(app.repository, log, commits=(live, revision), access=access)
 
 
-def age_of(mirror: Mirror, app: App, revision: str, live: str) -> Age:
+def age_of(mirror: Mirror, app: App, revision: str, live: str | None) -> Age:
     """Compare a revision with the one that is live.
 
     It is older if the live one descends from it, or if each has commits that the other lacks and it was
-    committed earlier. A live revision that the repository no longer has cannot be compared.
+    committed earlier. A live revision that is not known, or that the repository no longer has, cannot be
+    compared.
     """
     # Kept, so that a history that is rewritten later can be compared nevertheless.
-    if not mirror.keep(f"live/{app.id}", live):
-        return Age(live, None, is_older=True)
+    if live is None or not mirror.keep(f"live/{app.id}", live):
+        return Age(live, None, is_older=True, irreversible=declared_irreversible(mirror, revision, None))
+    irreversible = declared_irreversible(mirror, revision, live)
     lacks = mirror.count(live, revision)
     if lacks == 0:
-        return Age(live, 0, is_older=False)
+        return Age(live, 0, is_older=False, irreversible=irreversible)
     is_ancestor = mirror.count(revision, live) == 0
-    return Age(live, lacks, is_ancestor or mirror.committed(revision) < mirror.committed(live))
+    is_older = is_ancestor or mirror.committed(revision) < mirror.committed(live)
+    undone = declared_irreversible(mirror, live, revision) if is_older else None
+    return Age(live, lacks, is_older, irreversible, undone)
 
 
 def require_new_enough(app: App, revision: str, age: Age, *, forced: bool) -> None:
@@ -155,13 +171,44 @@ def require_new_enough(app: App, revision: str, age: Age, *, forced: bool) -> No
     advice = "bluegreen_rollback goes back to the release before"
     if demand is Demand.ASKED:
         advice += ", and the parameter allow_older deploys it nevertheless"
-    if age.lacks is None:
+    if age.live is None:
+        advice += "; no proxy has it as confirmed, and its droplets report none, or several: see "
+        advice += f"bluegreen_status__{app.id}"
+    elif age.lacks is None:
         advice += f"; {app.repository} does not have {age.live[:12]} any more, so every revision is refused: "
         advice += f"push {age.live[:12]} to a branch to have them compared"
-        if demand is Demand.NEVER:
-            advice += ", or set policy.allow_older: asked for this run, and its parameter allow_older"
+    if age.lacks is None and demand is Demand.NEVER:
+        advice += ", or set policy.allow_older: asked for this run, and its parameter allow_older"
     raise PolicyError(
         f"{revision[:12]} may not be deployed: it is {age} (setting policy.allow_older: {demand}); {advice}"
+    )
+
+
+def require_reversible(app: App, revision: str, age: Age) -> None:
+    """Make sure that traffic can go back after a release, or need not be able to.
+
+    :raises PolicyError: naming the setting.
+    """
+    why = age.irreversible
+    if why and age.live is None:
+        why += " (it is not known which revision is live, so all its commits count)"
+    elif why and age.live and age.lacks is None:
+        why += f" ({app.repository} does not have {age.live[:12]} any more, so all its commits count)"
+    require_may_be_irreversible(app, revision, why)
+
+
+def require_may_be_irreversible(app: App, revision: str, why: str | None) -> None:
+    """Make sure that a release may be deployed that is irreversible.
+
+    :param why: its reasons; ``None`` if it is not.
+    :raises PolicyError: naming the setting.
+    """
+    if why is None or app.migrations.irreversible is Irreversible.ALLOW:
+        return
+    raise PolicyError(
+        f"{revision[:12]} may not be deployed: it is irreversible: {why}; with "
+        f"migrations.irreversible: {app.migrations.irreversible} nothing is deployed that traffic could not "
+        "go back from; deploy the commits before it, or set it to allow"
     )
 
 

@@ -48,7 +48,8 @@ class Haproxy(AgentAnswer):
     """The HAProxy process. ``config_sha256`` is known only if the agent itself loaded what runs.
 
     ``file_sha256`` is of ``haproxy.cfg`` on the disk, with which it would start again; ``None`` without one.
-    ``ipv6`` is whether its kernel knows IPv6, so that HAProxy can listen there.
+    ``ipv6`` is whether its kernel knows IPv6, so that HAProxy can listen there. ``root`` is whether it has
+    root's rights.
     """
 
     version: str
@@ -56,6 +57,7 @@ class Haproxy(AgentAnswer):
     config_sha256: str | None
     file_sha256: str | None = None
     ipv6: bool = False
+    root: bool | None = None
 
 
 class TrafficMap(AgentAnswer):
@@ -103,7 +105,10 @@ class Counters(AgentAnswer):
 
 
 class Lock(AgentAnswer):
-    """The run that may change this proxy, from ``since`` to ``until``, in seconds since the epoch."""
+    """The run that may change this proxy, from ``since`` to ``until``, in seconds since the epoch.
+
+    ``contracts`` is whether the run has begun, or was about to begin, a contract.
+    """
 
     owner: str
     run_id: str
@@ -111,12 +116,15 @@ class Lock(AgentAnswer):
     since: float
     until: float = 0
     token: int
+    contracts: bool = False
 
 
 class PendingSwitch(AgentAnswer):
     """A switch that reverts by itself at ``deadline`` (seconds since the epoch) unless it is confirmed.
 
     ``prepared`` means that its run has begun to confirm it everywhere. ``token`` is that of its run's lock.
+    A switch to a release that is ``irreversible``, with the reason, is pending only where a call was killed:
+    the next one keeps it if traffic has moved.
     """
 
     from_color: Color | None = Field(alias="from")
@@ -126,6 +134,7 @@ class PendingSwitch(AgentAnswer):
     deadline: float
     prepared: bool = False
     token: int | None = None
+    irreversible: str | None = None
 
 
 class StartedRelease(AgentAnswer):
@@ -150,7 +159,9 @@ class GoodRelease(StartedRelease):
 class Confirmed(AgentAnswer):
     """The last confirmed switch, its run, and ``at``, its time in seconds since the epoch.
 
-    ``token`` is the token of the run's lock: a run that is cleared gets another one.
+    ``token`` is the token of the run's lock: a run that is cleared gets another one. A switch to a release
+    that is ``irreversible``, with the reason, is kept at once; ``judged`` is false until its run has found
+    the release good.
     """
 
     color: Color
@@ -158,6 +169,8 @@ class Confirmed(AgentAnswer):
     run_id: str | None = None
     token: int | None = None
     at: float | None = None
+    irreversible: str | None = None
+    judged: bool = True
 
     def __str__(self) -> str:
         """What happened."""
@@ -198,6 +211,15 @@ class InstalledAgent(AgentAnswer):
     difference: tuple[str, ...] | None
 
 
+class CertificatePaths(AgentAnswer):
+    """Where certificates are on a proxy: the files that Airflow has delivered, and what HAProxy's
+    configuration names and is there, in its order.
+    """
+
+    delivered: tuple[str, ...] = ()
+    configured: tuple[str, ...] = ()
+
+
 class ProxyStatus(AgentAnswer):
     """The answer to the agent's ``status``.
 
@@ -206,7 +228,7 @@ class ProxyStatus(AgentAnswer):
     when traffic last moved, and ``now`` is the proxy's own time. ``good`` is, of each color, what
     was confirmed there last. ``last_token`` is the greatest lock token that it knows, if any.
     ``reached`` are the addresses of the proxies that deploys have reached, ``None`` if it has not
-    noted them yet.
+    noted them yet. ``ledger`` is the SHA-256 of the ledger's last line, if there is one.
     """
 
     haproxy: Haproxy
@@ -221,6 +243,8 @@ class ProxyStatus(AgentAnswer):
     sessions: dict[Color, int]
     lock: Lock | None
     last_token: int | None = None
+    ledger: str | None = None
+    certificates: CertificatePaths = CertificatePaths()
     pending: PendingSwitch | None
     confirmed: Confirmed | None
     good: dict[Color, GoodRelease] = {}
@@ -271,6 +295,28 @@ class ProxyStatus(AgentAnswer):
         return revert
 
     @property
+    def served(self) -> Confirmed | None:
+        """The kept switch whose release clients get through this proxy.
+
+        ``None`` if they get that of a switch that was not confirmed, or if traffic was moved by hand.
+        """
+        live, pending, stuck, kept = self.known_live, self.pending, self.unacknowledged_revert, self.confirmed
+        if pending and pending.to is live:
+            if not pending.irreversible:
+                return None
+            return Confirmed(
+                color=pending.to,
+                revision=pending.revision,
+                run_id=pending.run_id,
+                token=pending.token,
+                irreversible=pending.irreversible,
+                judged=False,
+            )
+        if stuck and stuck.refused and stuck.from_color is live:
+            return None
+        return kept if kept and kept.color is live else None
+
+    @property
     def version(self) -> tuple[int, int]:
         """HAProxy's major and minor version, which its configuration depends on; (0, 0) if unknown."""
         found = re.match(r"(\d{1,4})\.(\d{1,4})", self.haproxy.version)
@@ -315,3 +361,22 @@ def run_order(token: int | None, moment: float | None) -> tuple[int, float]:
     Tokens only grow, so they come first; the clock, which may be set back, decides only within one run.
     """
     return token or 0, moment or 0.0
+
+
+class DeliveredCertificate(AgentAnswer):
+    """A certificate on a proxy, see :class:`agent.proxy.messages.DeliveredCertificate`."""
+
+    changed: bool
+    loaded: bool
+    served: dict[str, str | None]
+
+
+class DeliveredCertificates(AgentAnswer):
+    """What became of the certificates that were delivered to a proxy, by their names.
+
+    :param answers_challenges: whether HAProxy answers a certificate authority there; ``None`` if unknown.
+    """
+
+    certificates: dict[str, DeliveredCertificate]
+    reloaded: bool
+    answers_challenges: bool | None

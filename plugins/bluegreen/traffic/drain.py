@@ -20,8 +20,8 @@ class Drain(BaseModel):
     :param seconds: from when traffic moved away until its last session ended, or was given up; 0 if there was
         none at the first look.
     :param waited: the part of those seconds that the run has waited.
-    :param cut: sessions that were given up. The server still has ``server.stop_timeout`` seconds for them
-        when it is stopped; what is not done by then is cut.
+    :param cut: sessions that were given up. The server still has its time for them when it is stopped;
+        what is not done by then is cut.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -15,17 +16,30 @@ from bluegreen.patterns import (
     HOST_NAME,
     LONGEST_HOST_NAME,
     PREVIEW_KEY,
-    PRINTABLE,
     SERVER_NAME,
-    STATS_USER,
     URL_PATH,
 )
-from bluegreen.settings.traffic import LONGEST_SILENCE, LONGEST_TUNNEL
+from bluegreen.settings.tls import LONGEST_HSTS, MOST_CERTIFICATES
+from bluegreen.settings.traffic import LONGEST_TUNNEL
 from bluegreen.settings.validation import STATUSES
 from bluegreen.templates import environment
 from bluegreen.traffic import proxy_headers
 from bluegreen.traffic.preview_key import PREVIEW_KEY_HEADER
 
+# A SHA-256 in base64url, see RFC 8555, 8.1.
+ACME_THUMBPRINT = r"[A-Za-z0-9_-]{43}"
+# Mozilla's intermediate profile (https://ssl-config.mozilla.org/guidelines/5.7.json), without its suites of
+# finite fields (DHE): only clients without elliptic curves use them, and they need a parameter file.
+TLS_12_CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+TLS_13_CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+TLS_CURVES = ("X25519", "prime256v1", "secp384r1")
 PUBLIC_HOST = HOST_NAME + r"(:[0-9]{1,5})?"
 
 # Port and path at which HAProxy reports, by GET, that it takes traffic; see haproxy.cfg.j2.
@@ -40,6 +54,8 @@ NO_PREVIEW = (
     f"This host shows a release that is not live. It needs the header {PREVIEW_KEY_HEADER}, "
     "or an address in traffic.preview_allow."
 )
+# The cookies by which a client stays on a droplet, see traffic.affinity.
+AFFINITY_COOKIES = {color: f"bluegreen_{color}_droplet" for color in Color}
 _SERVER_LINE = re.compile(
     r"\s*server\s+(?P<name>\S+)\s+(?P<address>[0-9.]+):(?P<port>\d+)\s+check"
     r"\s+maxconn\s+(?P<maxconn>\d+)\s*\Z"
@@ -81,19 +97,20 @@ class ConfigValues:
     :param public_host: ``Host`` of the health checks, perhaps with a port; ``None``: HTTP/1.0 without a host.
     :param https: whether clients use https; health checks and requests with the preview key then have
         ``X-Forwarded-Proto: https``.
-    :param stats_user: name for the statistics page.
-    :param stats_password: password for the statistics page; never part of an error's text.
     :param preview_host: host name that always leads to the idle color, for clients who may see it.
     :param preview_key: value of the header that lets a client see it; never part of an error's text.
     :param preview_allow: networks from which no key is needed.
-    :param certificate: path of a PEM file on the proxy; adds port 443.
+    :param certificates: paths of PEM files, or of directories of them, on the proxy; they add port 443.
+    :param acme_thumbprint: digest of the account key with which a certificate authority is asked; with it,
+        HAProxy answers the authority's challenges.
+    :param redirect: whether clients are sent to https, if there is a certificate.
+    :param hsts: seconds for which browsers are to come by https only, if there is a certificate; 0: unsaid.
     :param balanced_from: network of a managed load balancer in front of HAProxy. Its connections begin with
         the client's address in the PROXY protocol; all other connections are clients'.
     :param trusted_proxies: networks whose headers about their clients are believed.
     :param ipv6: whether the proxies' kernels support IPv6; if not, HAProxy would not start with it.
-    :param timeout_client: seconds a client may be silent within a request.
-    :param timeout_server: seconds a server may take to answer.
-    :param timeout_tunnel: seconds that both sides of an upgraded connection may be silent.
+    :param affinity: whether a cookie keeps a client on one droplet of a color.
+    :param timeouts: seconds by what HAProxy calls its timeouts, see :attr:`TrafficSettings.timeouts`.
     :param haproxy_version: the proxy's version of HAProxy, see :attr:`ProxyStatus.version`.
     :raises BlueGreenError: if a value could mean anything else in a HAProxy configuration.
     """
@@ -108,26 +125,27 @@ class ConfigValues:
     preview_key: str = field(repr=False)
     preview_allow: Sequence[IPv4Network | IPv6Network]
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
-    certificate: str | None
+    certificates: Sequence[str]
+    acme_thumbprint: str | None
+    redirect: bool
+    hsts: int
     balanced_from: IPv4Network | None
     ipv6: bool
-    stats_user: str
-    stats_password: str = field(repr=False)
-    timeout_client: int
-    timeout_server: int
-    timeout_tunnel: int
+    affinity: bool
+    timeouts: Mapping[str, int]
     haproxy_version: tuple[int, int]
 
     def __post_init__(self) -> None:
         _require_fleet(self.fleet)
         self._require_names()
-        self._require_secrets()
+        self._require_preview_key()
         self._require_networks()
         for status in self.health_statuses:
             _require_number("good status", status, STATUSES[0], STATUSES[-1])
-        _require_number("client timeout", self.timeout_client, 1, LONGEST_SILENCE)
-        _require_number("server timeout", self.timeout_server, 1, LONGEST_SILENCE)
-        _require_number("tunnel timeout", self.timeout_tunnel, 1, LONGEST_TUNNEL)
+        for name, seconds in self.timeouts.items():
+            _require_number(f"{name} timeout", seconds, 1, LONGEST_TUNNEL)
+        _require_number("certificates", len(self.certificates), 0, MOST_CERTIFICATES)
+        _require_number("seconds of HSTS", self.hsts, 0, LONGEST_HSTS)
 
     @property
     def fleet(self) -> dict[Color, list[Server]]:
@@ -137,19 +155,15 @@ class ConfigValues:
     def _require_names(self) -> None:
         _require("app", self.app, APP_ID)
         _require("health path", self.health_path, URL_PATH)
-        _require("user of the statistics page", self.stats_user, STATS_USER)
         _require_host("preview host", self.preview_host, HOST_NAME)
         if self.public_host is not None:
             _require_host("public host", self.public_host, PUBLIC_HOST)
-        if self.certificate is not None:
-            _require("certificate", self.certificate, FILE_PATH)
+        for path in self.certificates:
+            _require("certificate", path, FILE_PATH)
+        if self.acme_thumbprint is not None:
+            _require("thumbprint of the ACME account", self.acme_thumbprint, ACME_THUMBPRINT)
 
-    def _require_secrets(self) -> None:
-        if not isinstance(self.stats_password, str) or not re.fullmatch(PRINTABLE, self.stats_password):
-            raise BlueGreenError(
-                "the password of the statistics page must have 1 to 128 printable ASCII characters, "
-                "without blanks, quotes, backslashes, '#' and '$'"
-            )
+    def _require_preview_key(self) -> None:
         if not isinstance(self.preview_key, str) or not re.fullmatch(PREVIEW_KEY, self.preview_key):
             raise BlueGreenError("the preview key cannot be used in a HAProxy configuration")
 
@@ -183,6 +197,11 @@ def render_haproxy(values: ConfigValues) -> str:
             "framing_headers": proxy_headers.framing_patterns(),
             "forwarded_headers": proxy_headers.forwarded_patterns(),
             "misspelled_headers": proxy_headers.misspelled_patterns(),
+            "affinity_key": _affinity_key(values) if values.affinity else None,
+            "affinity_cookies": AFFINITY_COOKIES,
+            "tls_12_ciphers": TLS_12_CIPHERS,
+            "tls_13_ciphers": TLS_13_CIPHERS,
+            "tls_curves": TLS_CURVES,
             "monitor_port": MONITOR_PORT,
             "monitor_path": MONITOR_PATH,
             "idle_close_on_response": values.haproxy_version >= (2, 6),
@@ -195,6 +214,15 @@ def render_haproxy(values: ConfigValues) -> str:
             f"{values.app}: the rendered HAProxy configuration does not have the fleet's servers"
         )
     return text
+
+
+def _affinity_key(values: ConfigValues) -> str:
+    """Return what HAProxy hashes together with a server's address into the value of a client's cookie.
+
+    All proxies have the same one, and it stays the same for as long as the preview key does. HAProxy's hash
+    (XXH64) can be inverted, so the preview key itself is not used.
+    """
+    return hashlib.sha256(f"affinity {values.app} {values.preview_key}".encode()).hexdigest()
 
 
 def rendered_servers(config: str) -> dict[Color, frozenset[Server]]:

@@ -57,6 +57,17 @@ def is_kept(statuses: Mapping[str, ProxyStatus], run: str) -> bool:
     )
 
 
+def is_irreversible(statuses: Mapping[str, ProxyStatus], run: str) -> str | None:
+    """Return why there is no way back from the release that this run has switched to, on any proxy."""
+    own = (_confirmed(one, run) for one in statuses.values())
+    return next((one.irreversible for one in own if one and one.irreversible), None)
+
+
+def is_judged(statuses: Mapping[str, ProxyStatus], run: str) -> bool:
+    """Whether this run has found good what it has switched to, on every proxy that kept the switch."""
+    return all(one.judged for status in statuses.values() if (one := _confirmed(status, run)))
+
+
 def _confirmed(status: ProxyStatus, run: str) -> Confirmed | None:
     known = status.confirmed
     return known if known and known.run_id == run and _is_current(known, status, run) else None

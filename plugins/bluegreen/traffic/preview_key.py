@@ -13,14 +13,14 @@ from bluegreen.patterns import PREVIEW_KEY
 PREVIEW_KEY_HEADER = "X-Preview-Key"
 
 
-def derived_key(password: str, app_id: str) -> str:
+def derived_key(secret: bytes, app_id: str) -> str:
     """Return the key of an app without a connection for it: 64 hexadecimal digits.
 
-    :param password: the password of the statistics page; it cannot be derived from the key.
-    :param app_id: distinguishes apps that share a statistics page's login.
+    :param secret: the sealing key; it cannot be derived from the preview key.
+    :param app_id: distinguishes apps that share a sealing key.
     """
     message = f"bluegreen preview key of {app_id}"
-    return hmac.new(password.encode(), message.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()
 
 
 def checked_key(key: str | None, connection: str) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
@@ -51,6 +51,30 @@ class Browser:
         """Keep what is on the page now."""
         self._taken += 1
         self._driver.save_screenshot(str(self._pictures / f"{self._taken:02}-{name}.png"))
+
+    def appear(self, width: int, height: int, *, dark: bool = False) -> None:
+        """Be a screen of this size, in CSS pixels, whose owner prefers a light or a dark scheme."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression in JavaScript."""
+        return self._driver.execute_script(f"return {expression}")
+
+    def go_to_new_tab(self) -> None:
+        """Wait for the tab that a link has opened, and look at it."""
+        self._wait("a new tab", lambda: len(self._driver.window_handles) > 1)
+        self._driver.switch_to.window(self._driver.window_handles[-1])
+
+    def press(self, *keys: str) -> None:
+        """Press keys, wherever the focus is."""
+        self._driver.switch_to.active_element.send_keys(*keys)
+
+    def messages(self) -> list[str]:
+        """Return what the browser has complained about since the last time, such as a refused script."""
+        return [str(one["message"]) for one in self._driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def field(self, name: str) -> WebElement:
         """Wait for an input field."""

@@ -90,7 +90,7 @@ TABLE_OF_KILLED: dict[str, str] = {
     "hangs at its health path": ONCE_CLIENTS_CAME,
 }
 
-QUICK = {("answers only what is watched", SWITCHED, None), ("drips its body", SWITCHED, KILLED)}
+QUICK = {("answers only what is watched", SWITCHED, None)}
 
 CELLS = [
     *(BadRelease(how, whom, ends) for how, cells in TABLE.items() for whom, ends in cells.items()),

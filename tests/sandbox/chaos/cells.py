@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.sandbox.chaos.faults import FAULTS
+from tests.sandbox.chaos.faults_of_state import FAULTS_OF_STATE
 from tests.sandbox.chaos.moments import Moment
 
 BEFORE_THE_SWITCH = (
@@ -121,12 +122,34 @@ TABLE_OF_ROLLBACKS: dict[str, tuple[str, ...]] = {
 # A deploy is struck, and a rollback comes next instead of a deploy.
 TABLE_BEFORE_ROLLBACKS: dict[str, tuple[str, ...]] = {GIVEN_UP: ("amid deploy",)}
 
+# These need an app with a migration, processes and sessions, so they have a fleet of their own, too.
+TABLE_OF_STATE: dict[str, tuple[str, ...]] = {
+    "a task's process is killed": during("settle_processes", "expand", "move_processes"),
+    "a task and its worker are killed": during("expand", "move_processes"),
+    "all of Airflow is killed": ("amid expand", "after confirm", "amid move_processes"),
+    "SSH sessions on an idle droplet are cut": ("amid expand",),
+    "the job on an idle droplet is killed": ("amid expand",),
+    "an idle droplet loses power": ("amid expand",),
+    "an idle droplet is rebooted": ("amid expand",),
+    "a droplet that lost the traffic loses power": ("after confirm", "amid move_processes"),
+    "a droplet that lost the traffic is rebooted": ("after confirm",),
+    "the app's processes are killed": during("deploy"),
+    "the run is marked failed": during("expand", "move_processes"),
+    "the task is marked failed": during("expand", "move_processes"),
+    "the task is marked successful": during("expand", "move_processes"),
+    "the task is cleared": during("expand", "move_processes"),
+}
+TABLE_OF_ROLLBACKS_WITH_STATE: dict[str, tuple[str, ...]] = {
+    "a task and its worker are killed": during("move_processes"),
+    "all of Airflow is killed": ("amid move_processes",),
+}
+TASKS_OF_STATE = ("settle_processes", "expand", "move_processes")
+
 # Part of every test run: one of each kind that can hurt most.
 QUICK = {
     ("a task and its worker are killed", "during final_validation"),
     ("all of Airflow is killed until the traffic is back", "amid switch_traffic"),
     ("SSH sessions on the proxy are cut", "during switch_traffic"),
-    ("the agent is killed", "during switch_traffic"),
 }
 
 
@@ -137,6 +160,7 @@ class Cell:
     :param proxies: of the fleet that it strikes.
     :param kind: of the run that it strikes: ``deploy`` or ``rollback``.
     :param again: what comes after it.
+    :param stateful: whether the app has a migration, processes and sessions.
     """
 
     fault: str
@@ -144,6 +168,7 @@ class Cell:
     proxies: int = 1
     kind: str = "deploy"
     again: str = "deploy"
+    stateful: bool = False
 
     def __str__(self) -> str:
         return f"{self.row}, {self.moment}"
@@ -151,9 +176,10 @@ class Cell:
     @property
     def row(self) -> str:
         """What the matrix calls it."""
+        name = f"{self.fault}, stateful" if self.stateful else self.fault
         if self.kind == "rollback":
-            return f"{self.fault}, in a rollback"
-        return self.fault if self.again == self.kind else f"{self.fault}, then a {self.again}"
+            return f"{name}, in a rollback"
+        return name if self.again == self.kind else f"{name}, then a {self.again}"
 
     @property
     def is_quick(self) -> bool:
@@ -180,7 +206,10 @@ CELLS = [
     *_cells(TABLE_OF_ROLLBACKS, kind="rollback", again="rollback"),
     *_cells(TABLE_BEFORE_ROLLBACKS, again="rollback"),
     *_cells(TABLE_OF_TWO, proxies=2),
+    *_cells(TABLE_OF_STATE, stateful=True),
+    *_cells(TABLE_OF_ROLLBACKS_WITH_STATE, kind="rollback", again="rollback", stateful=True),
 ]
-assert {cell.fault for cell in CELLS} == FAULTS.keys()
+ALL_FAULTS = FAULTS | FAULTS_OF_STATE
+assert {cell.fault for cell in CELLS} == ALL_FAULTS.keys()
 assert {(cell.row, str(cell.moment)) for cell in CELLS} >= QUICK
 assert len({str(cell) for cell in CELLS}) == len(CELLS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ class Judges:
     """One for each proxy.
 
     :param directory: for what they record.
+    :param paths: what clients ask for; the sample app's three requests by default.
     """
 
-    def __init__(self, stack: Stack, directory: Path) -> None:
+    def __init__(self, stack: Stack, directory: Path, paths: Sequence[str] = ()) -> None:
         self.stack = stack
         self.directory = directory
+        self.paths = paths
         self._judges: dict[str, Judge] = {}
         self._running = ExitStack()
 
@@ -40,7 +43,8 @@ class Judges:
         with ExitStack() as started:
             for proxy in self.stack.proxies():
                 (self.directory / proxy.name).mkdir()
-                process, judge = start_judge(f"http://{proxy.address}/", self.directory / proxy.name)
+                directory = self.directory / proxy.name
+                process, judge = start_judge(f"http://{proxy.address}/", directory, self.paths)
                 started.callback(stop_judge, process)
                 self._judges[proxy.name] = judge
             # Their first requests are what the rest is compared with.

@@ -55,4 +55,6 @@ def attempts_to_find(stack: Stack, run: Run, *, knew: bool, cleared_whole: bool,
 
 
 def _lines(proxy: Machine) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in proxy.run(["cat", LEDGER]).stdout.splitlines()]
+    # A full disk leaves the beginning of a line. The agent ignores it, and removes it with its next record.
+    whole, _, _ = proxy.run(["cat", LEDGER]).stdout.rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]

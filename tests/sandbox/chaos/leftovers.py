@@ -29,15 +29,16 @@ for release in $(find /opt/{SYSTEM_NAME}/releases -mindepth 1 -maxdepth 1 -not -
     [ "$(cat "$release/REVISION")-$(echo "$digest" | cut -c1-16)" = "$name" ] || echo "$release"
 done
 """
-# Not the contents of releases, and not what another good release brings along. What a dead run has sent is
-# removed an hour later. What tells whose a droplet is goes with a restart, and comes with the next deploy.
+# Not the contents of releases, and not what another good release brings along. Which processes start with a
+# droplet changes with the traffic. What a dead run has sent is removed an hour later. What tells whose a
+# droplet is goes with a restart, and comes with the next deploy.
 FILES = f"""
 find /etc/haproxy /etc/systemd/system /etc/default /usr/local /var/lib/bluegreen /var/lib/{SYSTEM_NAME} \\
     /run/bluegreen /tmp /root /opt \\
     \\( -path '/opt/*/releases/*' -o -path '/opt/*/cache/*' -o -path '/opt/*/activated/*' \\
     -o -path '/opt/*/incoming/*' -o -path '/opt/*/reserve' -o -path '*/configurations/*' \\
     -o -path '/tmp/systemd-private-*' \\
-    -o -path '*/bluegreen/{SYSTEM_NAME}.*' \\) -prune -o -print 2>/dev/null
+    -o -path '*.wants/{SYSTEM_NAME}-*' -o -path '*/bluegreen/{SYSTEM_NAME}.*' \\) -prune -o -print 2>/dev/null
 """
 
 

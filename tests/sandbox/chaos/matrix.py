@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.sandbox.chaos.cells import TASKS
+from tests.sandbox.chaos.cells import TASKS, TASKS_OF_STATE
 
-COLUMNS = (*TASKS, "rollback")
+COLUMNS = (*TASKS, "rollback", *TASKS_OF_STATE)
 SHORT = {
     "live and confirmed": "L",
     "already live": "L",

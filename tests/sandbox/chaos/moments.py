@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from demo.client import Run
+from sandbox import Machine
 from tests.sandbox.stack import SYSTEM_NAME, Stack, live_on
 
 POLL_SECONDS = 0.02
@@ -94,14 +95,11 @@ def _first_confirmed(stack: Stack, run: Run) -> Callable[[], bool]:
     return seen
 
 
-def _half_there(pattern: str) -> Callable[[Stack, Run], Callable[[], bool]]:
-    """Look for what is half done on the first idle droplet, which is also the builder."""
-
-    def watch(stack: Stack, run: Run) -> Callable[[], bool]:
-        machine = stack.idle_machines()[0]
-        return lambda: machine.run(f"ls -d /opt/{SYSTEM_NAME}/{pattern}", check=False).returncode == 0
-
-    return watch
+def _build_half_done(stack: Stack, run: Run) -> Callable[[], bool]:
+    """Look for a release that is not whole yet on the first idle droplet, which is the builder."""
+    machine = stack.idle_machines()[0]
+    partial = f"ls -d /opt/{SYSTEM_NAME}/*.partial.*"
+    return lambda: machine.run(partial, check=False).returncode == 0
 
 
 def _deploy_at_work(stack: Stack, run: Run) -> Callable[[], bool]:
@@ -113,12 +111,35 @@ def _deploy_at_work(stack: Stack, run: Run) -> Callable[[], bool]:
     return lambda: bool(machine.run(shown, check=False).stdout)
 
 
+def _expand_at_work(stack: Stack, run: Run) -> Callable[[], bool]:
+    """Look for a migration's command on the first idle droplet; its release is there, and was loaded."""
+    machine = stack.idle_machines()[0]
+    units = f"caged-bluegreen-{SYSTEM_NAME}-expand-*-expand-1.service"
+    shown = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", units]
+    return lambda: bool(machine.run(shown, check=False).stdout)
+
+
+def _nobody_has_processes(stack: Stack, run: Run) -> Callable[[], bool]:
+    """Look for the time between the last stop on one color and the first start on the other one."""
+    machines = [*stack.machines("blue"), *stack.machines("green")]
+    return lambda: not any(processes_of(machine) for machine in machines)
+
+
+def processes_of(machine: Machine) -> list[str]:
+    """Return the units of the app's processes on a droplet that run, or have not stopped yet."""
+    states = "--state=active,activating,deactivating"
+    shown = ["systemctl", "list-units", "--plain", "--no-legend", states, f"{SYSTEM_NAME}-*@*.service"]
+    return [line.split()[0] for line in machine.run(shown, check=False).stdout.splitlines()]
+
+
 # What Airflow's database does not tell, or too late.
 SEEN_ON_MACHINES: dict[str, Callable[[Stack, Run], Callable[[], bool]]] = {
     "amid switch_traffic": _first_moved,
     "amid confirm": _first_confirmed,
-    "amid build": _half_there("*.partial.*"),
+    "amid build": _build_half_done,
     "amid deploy": _deploy_at_work,
+    "amid expand": _expand_at_work,
+    "amid move_processes": _nobody_has_processes,
 }
 
 

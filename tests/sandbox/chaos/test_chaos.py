@@ -8,20 +8,23 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from demo.client import Run
 from demo.errors import ApiError
-from tests.sandbox.chaos.cells import CELLS, Cell
+from tests.sandbox.chaos.cells import ALL_FAULTS, CELLS, Cell
 from tests.sandbox.chaos.conftest import WHOLE
-from tests.sandbox.chaos.faults import FAULTS, Scene
+from tests.sandbox.chaos.faults import Scene
 from tests.sandbox.chaos.judges import Judges, Seen
 from tests.sandbox.chaos.ledgers import attempts_to_find, problems_in_ledgers
 from tests.sandbox.chaos.leftovers import files, half_releases, leftovers, state_left
 from tests.sandbox.chaos.matrix import Result, append, load, render
+from tests.sandbox.chaos.state_watch import StateWatch
 from tests.sandbox.stack import SYSTEM_NAME, Stack
+from tests.sandbox.state.state_fleet import PATHS, StateEnvironment
 from tests.sandbox.way_back import make_sure_of_a_way_back
 from tests.waiting import until
 
@@ -51,7 +54,7 @@ class Trial:
 
     def __init__(self, stack: Stack, cell: Cell, directory: Path) -> None:
         self.stack, self.cell = stack, cell
-        self.fault = FAULTS[cell.fault]
+        self.fault = ALL_FAULTS[cell.fault]
         if "rollback" in (cell.kind, cell.again):
             make_sure_of_a_way_back(stack)
         self.old = stack.live()
@@ -60,8 +63,15 @@ class Trial:
         self.directory = directory
         self.struck = time.time()
         self.files = files(stack)
+        environment = stack.environment
+        self.watch = (
+            StateWatch(stack, environment.services) if isinstance(environment, StateEnvironment) else None
+        )
         if str(cell.moment) in ("amid build", "amid deploy"):
             self._forget_release()
+        if cell.moment.task == "render_and_reload":
+            # Nobody knows then what HAProxy has loaded; otherwise the task would have nothing to do.
+            stack.proxy().run("systemctl reload haproxy")
 
     def run(self) -> Result:
         """Run the cell and return its result.
@@ -69,7 +79,8 @@ class Trial:
         A run that was good in the end, and left nothing behind, needs no plain re-run to prove so: the deploy
         of the next cell starts from what it left. That saves an hour.
         """
-        with Judges(self.stack, self.directory) as judges:
+        paths = PATHS if self.watch else ()
+        with Judges(self.stack, self.directory, paths) as judges, self.watch or nullcontext():
             scene = self._run_and_strike()
             ended = self._end_of(scene.run)
             problems = self._problems_after(scene, ended)
@@ -84,6 +95,7 @@ class Trial:
             if again.report["outcome"] not in GOOD:
                 problems.append(f"the plain re-run ended {again.report['outcome']!r}")
             problems += self._bad_release("after the plain re-run")
+        problems += self.watch.problems() if self.watch else []
         problems += [problem for seen in judges.seen() for problem in self._failures(seen)]
         return Result(
             fault=self.cell.row,
@@ -102,6 +114,7 @@ class Trial:
         """Return what the run has left behind on the machines, or has not written down there."""
         return [
             *leftovers(self.stack),
+            *(self.watch.misplaced() if self.watch else []),
             *sorted(files(self.stack) - self.files),
             *self._problems_in_ledgers(scene, *later, silent=ended == "without a word"),
         ]
@@ -222,9 +235,9 @@ class Trial:
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if WHOLE or cell.is_quick], ids=str)
 def test_no_request_fails_and_a_plain_re_run_succeeds(
-    fleet: Callable[[int], Stack], cell: Cell, tmp_path: Path
+    fleet: Callable[..., Stack], cell: Cell, tmp_path: Path
 ) -> None:
-    stack = fleet(cell.proxies)
+    stack = fleet(cell.proxies, stateful=cell.stateful)
     # What a cell that broke off has left at work would be taken for this one's doing.
     stack.end_runs()
     result = Trial(stack, cell, tmp_path).run()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,39 +136,7 @@ def _settings(name: str, repository: str) -> dict[str, Any]:
     settings: dict[str, Any] = yaml.safe_load((EXAMPLES / name / "bluegreen.yaml").read_text())
     settings["repository"] = repository
     settings["dry_run_schedule"] = None
-    settings["fleet"] |= {"droplets_per_color": 1, "size": SIZE}
+    # The database is in the region's default network.
+    settings["fleet"] |= {"droplets_per_color": 1, "size": SIZE, "vpc": "default-nyc3"}
     settings["validation"] |= {"bake": BAKE, "confirm_within": CONFIRM_WITHIN}
     return settings
-
-
-class Database:
-    """A PostgreSQL server of Debian's on a droplet that belongs to no app."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._password = secrets.token_urlsafe(16)
-
-    def install(self) -> None:
-        """Install and start it, with a role and a database ``blog`` for everybody in the sandbox."""
-        install = ["apt-get", "install", "-qy", "--no-install-recommends", "postgresql"]
-        self._machine.run(["apt-get", "update", "-q"], seconds=120)
-        self._machine.run(["env", "DEBIAN_FRONTEND=noninteractive", *install], seconds=300)
-        # A shell does not expand the name of a file that it redirects to.
-        self._machine.run(
-            "echo 'host all all 198.18.0.0/15 scram-sha-256' | tee -a /etc/postgresql/*/main/pg_hba.conf"
-        )
-        self._query("ALTER SYSTEM SET listen_addresses = '*'")
-        self._query(f"CREATE ROLE blog LOGIN PASSWORD '{self._password}'")
-        self._query("CREATE DATABASE blog OWNER blog")
-        self._machine.run(["systemctl", "restart", "postgresql"])
-
-    @property
-    def url(self) -> str:
-        """How an app reaches it."""
-        return f"postgres://blog:{self._password}@{self._machine.private_address}:5432/blog"
-
-    def _query(self, statement: str) -> None:
-        deadline = time.monotonic() + 30
-        psql = ["runuser", "--user", "postgres", "--", "psql", "--quiet", "--command", statement]
-        while self._machine.run(psql, check=False).returncode:
-            assert time.monotonic() < deadline, f"not within 30 s: {statement.split()[0]}"

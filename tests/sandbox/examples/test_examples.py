@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +16,10 @@ from demo.airflow import AirflowStack
 from demo.environment import DemoEnvironment
 from sandbox import Sandbox
 from sandbox.examples import NAMES
-from sandbox.traffic_records import Summary, read, summarize
+from tests.sandbox.database import Database
 from tests.sandbox.droplets import Shop
-from tests.sandbox.examples.example_fleets import Database, ExampleFleet, example_airflow
-from tests.waiting import until
+from tests.sandbox.examples.example_fleets import ExampleFleet, example_airflow
+from tests.sandbox.judged import judged
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(1500)]
 
@@ -44,11 +40,14 @@ class World:
 def world(sandbox: Sandbox, shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     [machine] = shop.order("examples-database", size="s-2vcpu-4gb")
     machine.wait_ready()
-    database = Database(machine)
+    database = Database(machine, "blog")
     database.install()
     blog = {"DATABASE_URL": database.url, "BLOG_TOKEN": secrets.token_urlsafe(16)}
     directory = tmp_path_factory.mktemp("examples")
-    with example_airflow(sandbox, directory, {"dancer2_blog": blog}) as (environment, airflow):
+    # Sessions in Redis are the business of the folder ``state``.
+    members = {"SESSION_STORE": "cookie", "SESSION_SECRET": secrets.token_urlsafe(16)}
+    variables = {"dancer2_blog": blog, "plack_sessions": members}
+    with example_airflow(sandbox, directory, variables) as (environment, airflow):
         yield World(environment, airflow, blog)
     shop.client().droplets.destroy(machine.droplet_id)
 
@@ -70,39 +69,10 @@ def only(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("fleet", [name], indirect=True)
 
 
-@contextmanager
-def judged(fleet: ExampleFleet, directory: Path) -> Iterator[list[Summary]]:
-    """Clients that ask for the paths of the app file; at the end the list has what became of them."""
-    records = directory / "records.tsv"
-    paths = [word for path in fleet.settings["validation"]["paths"] for word in ("--path", path)]
-    command = [
-        sys.executable,
-        "-m",
-        "sandbox",
-        "traffic",
-        "--url",
-        fleet.url,
-        "--rate",
-        "50",
-        "--duration",
-        "1500",
-    ]
-    command += ["--records", str(records), "--out", str(directory / "traffic.json"), *paths]
-    found: list[Summary] = []
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: len(read(records)) > 50, "there is traffic")
-            yield found
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-    found.append(summarize(read(records)))
-
-
 def test_an_example_is_deployed_and_rolled_back_by_its_app_file_and_no_request_fails(
     fleet: ExampleFleet, world: World, tmp_path: Path
 ) -> None:
-    with judged(fleet, tmp_path) as found:
+    with judged(fleet.url, tmp_path, fleet.settings["validation"]["paths"]) as found:
         assert "v1" in fleet.page()
         fleet.run("deploy", ref="v2").expect("live and confirmed")
         assert '"v2"' in fleet.page("/version")

@@ -16,8 +16,7 @@ import pytest
 
 from agent.protocol import Verb
 from bluegreen.agent_bundle import AGENT_DIRECTORY, agent_bundle, memory_command, pack
-
-CODE = "import sys; from bluegreen.agent_bundle import agent_bundle; sys.stdout.write(agent_bundle().sha256)"
+from tests.agent_source import PRINT_DIGEST, ROOT, source_files
 
 
 def copy_of_the_agent(directory: Path) -> Path:
@@ -32,13 +31,53 @@ def test_a_copy_with_other_dates_and_modes_has_the_same_bytes(tmp_path: Path) ->
     assert pack(copy_of_the_agent(tmp_path)) == agent_bundle()
 
 
-def test_another_process_makes_the_same_bundle() -> None:
-    plugins = AGENT_DIRECTORY.parents[1] / "plugins"
-    environment = {**os.environ, "PYTHONPATH": str(plugins), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True
+def interpreter(version: str) -> str:
+    """Return a Python of this version; without one on this machine, the test is skipped."""
+    found = shutil.which(f"python{version}")
+    installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [*([found] if found else []), *map(str, installed.glob(f"{version}.*/bin/python3"))]
+    for candidate in candidates:
+        done = subprocess.run([candidate, "-V"], capture_output=True, text=True, check=False)
+        if done.stdout.startswith(f"Python {version}."):
+            return candidate
+    return pytest.skip(f"there is no Python {version} here")
+
+
+def source_of_another_machine(directory: Path) -> Path:
+    """Copy what the zip is made from, as another machine has it: other dates, modes and order."""
+    for number, path in enumerate(reversed(list(source_files()))):
+        copy = directory / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, copy)
+        copy.chmod(0o600)
+        os.utime(copy, (1_900_000_000 + number, 1_900_000_000 - number))
+    for path in directory.rglob("*"):
+        if path.is_dir():
+            path.chmod(0o700)
+    return directory / "plugins"
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("place", ["a", "café/a longer path"])
+def test_another_machine_makes_the_same_bytes(tmp_path: Path, version: str, place: str) -> None:
+    plugins = source_of_another_machine(tmp_path / place)
+    environment = {
+        **{"PYTHONPATH": str(plugins), "PYTHONHASHSEED": "7", "PYTHONDONTWRITEBYTECODE": "1"},
+        **{
+            "TZ": "Asia/Tokyo",
+            "LC_ALL": "tr_TR.UTF-8",
+            "SOURCE_DATE_EPOCH": "1000000000",
+            "PATH": "/usr/bin",
+        },
+    }
+    # Each file system has an order of its own, which a copy on this one does not show.
+    program = (
+        "import os, pathlib; os.umask(0o077); rglob = pathlib.Path.rglob; "
+        "pathlib.Path.rglob = lambda *about: reversed(list(rglob(*about))); " + PRINT_DIGEST
     )
-    assert done.stdout == agent_bundle().sha256
+    command = [interpreter(version), "-c", program]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == agent_bundle().sha256
 
 
 def test_a_changed_line_changes_the_name(tmp_path: Path) -> None:

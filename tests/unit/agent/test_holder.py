@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent.call_lock import LONGEST_CALL
-from agent.protocol import DEADLINES, Verb
+from agent.protocol import Verb
 from bluegreen.agent_bundle import agent_bundle
 from bluegreen.color import Color
 from tests.unit import hostile_app
@@ -207,4 +207,4 @@ def test_a_switch_may_not_take_longer_than_it_has_until_it_is_taken_back(deploye
 
 
 def test_a_holder_that_wrote_no_end_down_is_given_the_time_of_the_longest_call_that_holds_the_lock() -> None:
-    assert max(DEADLINES[verb] for verb in (Verb.SYNC, Verb.SWITCH, Verb.START_JOB)) == LONGEST_CALL
+    assert max(verb.deadline for verb in (Verb.SYNC, Verb.SWITCH, Verb.START_JOB)) == LONGEST_CALL

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from agent.call_lock import LOCK_WAIT
-from agent.protocol import ALARM_AFTER, DEADLINES, Verb
+from agent.protocol import ALARM_AFTER, Verb
 from agent.proxy.boot_unit import ENABLED, unit_text
 from bluegreen.agent_bundle import agent_bundle, memory_command, memory_input
 from bluegreen.color import Color
@@ -262,7 +262,7 @@ def test_a_lock_that_is_given_back_has_completed_the_record_of_a_run_that_left_i
 
 
 def test_an_installation_is_over_before_a_revert_timer_gives_up_waiting_for_it() -> None:
-    assert DEADLINES[Verb.INSTALL_AGENT] <= LOCK_WAIT
+    assert Verb.INSTALL_AGENT.deadline <= LOCK_WAIT
 
 
 def test_an_agent_for_which_there_is_no_room_says_so(versions: Versions) -> None:
@@ -280,11 +280,10 @@ def test_an_agent_that_is_no_agent_is_shown_with_what_it_said(versions: Versions
 
 
 def test_an_answer_is_waited_for_longer_than_the_agent_takes_in_any_case(versions: Versions) -> None:
-    assert DEADLINES.keys() == set(Verb)
     versions.hook().call(Verb.LOCK, **WHO)
     versions.hook().status()
     for verb in (Verb.LOCK, Verb.STATUS):
         [silence] = {seconds for command, seconds in versions.droplet.commands if verb.value in command}
-        assert silence > DEADLINES[verb] + ALARM_AFTER
+        assert silence > verb.deadline + ALARM_AFTER
     versions.hook().probe(address="127.0.0.99", port=9, path="/", timeout=7)
     assert versions.droplet.commands[-1][1] > 7 + ALARM_AFTER

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from bluegreen.color import Color
+from tests.unit.killed_agent import KILL_AT_A_LINE
 from tests.unit.local_haproxy import BLUE_LIVE, GREEN_LIVE, REVISIONS, Deployed, fire
 from tests.waiting import until
 
@@ -36,22 +37,6 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-# Put before the agent's first line: it ends at the n-th line of what arms, moves and remembers.
-KILL_AT_A_LINE = """
-import os, signal, sys
-_lines, _in = 0, ("pending_switch.py", "revert_timer.py", "switch_state.py", "traffic.py")
-def _trace(frame, event, _):
-    global _lines
-    # Of functions only: a module's own lines run while it is imported.
-    if not frame.f_code.co_filename.endswith(_in) or not frame.f_code.co_flags & 1:
-        return None
-    _lines += event == "line"
-    if _lines == int(os.environ["KILL_AT"]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return _trace
-if "KILL_AT" in os.environ:
-    sys.settrace(_trace)
-"""
 # The agent is killed at one line out of so many; `make chaos` takes the time for more of them.
 STRIDE = 3 if os.environ.get("CHAOS") == "whole" else 17
 # A call has more lines than this.

@@ -143,7 +143,7 @@ def test_the_configuration_and_its_copies_are_not_for_everybodys_eyes(deployed: 
     deployed.world.config.write_text("# by hand\n")
     deployed.sync(deployed.world.render())
     for file in (deployed.world.config, *backups(deployed.world)):
-        assert file.stat().st_mode & 0o077 == 0
+        assert file.stat().st_mode & 0o037 == 0
 
 
 def test_a_reload_by_hand_is_noticed(deployed: Deployed) -> None:

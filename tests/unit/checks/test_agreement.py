@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
-from bluegreen.checks.facts import Account, AppServer, Reading, Unit
+from bluegreen.checks.account_facts import Account
+from bluegreen.checks.facts import AppServer, Reading, Unit
 from bluegreen.checks.finding import Finding
 from bluegreen.checks.release_facts import UsedConfiguration
 from bluegreen.checks.run import findings_in
@@ -79,7 +80,7 @@ class World:
         asked = [one for one in self.fleet.blue + self.fleet.green if one.status == "active" and one.public]
         about = calm.facts(
             fleet=self.fleet,
-            account=Account(self.fleet.droplets, "home"),
+            account=Account(self.fleet.droplets, calm.HOME),
             statuses=self.statuses,
             servers={one.name: Reading[Any](self._said(one), 1.0, 2.0) for one in asked},
         )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bluegreen.checks import drift
-from bluegreen.checks.facts import Facts, Unit
+from bluegreen.checks.facts import Facts, Proxy, Reading, Unit
 from bluegreen.checks.finding import Finding
-from bluegreen.checks.gather.expected import expected_unit
+from bluegreen.checks.gather.expected import CONFIG_PATH, DROP_IN_PATH, expected_unit
 from bluegreen.checks.not_checked import not_checked
 from bluegreen.checks.release_facts import ChangedFile, Comparison, UsedConfiguration
 from bluegreen.checks.run import Check
 from bluegreen.settings.app_file import load_app
-from tests.unit.facts import FLEET, R1, droplet, facts, server
+from tests.unit.facts import FLEET, MACHINE, NOW, R1, droplet, facts, server
 from tests.unit.fleets import DIGEST, V1, V2, healthy, released
 
 UNIT = "/etc/systemd/system/app-my_perl_app.service"
@@ -46,6 +47,23 @@ def test_only_the_drop_in_local_conf_is_no_drift() -> None:
     assert found(f"{UNIT}.d/by-hand.conf", f"{UNIT}.d/local.conf") == [
         f"green-1 {UNIT}: it is changed by {UNIT}.d/by-hand.conf"
     ]
+
+
+def test_of_haproxys_unit_only_the_agent_s_drop_in_is_no_drift() -> None:
+    def found(*drop_ins: str) -> list[str]:
+        state = Unit(ActiveState="active", UnitFileState="enabled", DropInPaths=" ".join(drop_ins))
+        there = Proxy(
+            **{**MACHINE, "unit": state, "files": {CONFIG_PATH: "config"}},
+            config_error="",
+            certificates={},
+            probes={},
+        )
+        known = facts(proxies={"lb-1": Reading(there, NOW, NOW)}, config="config")
+        return [line for line in warnings(drift.haproxy_file, known) if "changed by" in line]
+
+    by_hand = f"{Path(DROP_IN_PATH).parent}/by-hand.conf"
+    assert found(DROP_IN_PATH) == []
+    assert found(by_hand, DROP_IN_PATH) == [f"lb-1 haproxy.service: it is changed by {by_hand}"]
 
 
 @pytest.mark.parametrize(

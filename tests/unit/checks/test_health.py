@@ -32,7 +32,7 @@ def test_a_health_path_unknown_to_the_live_release_is_an_error(
 ) -> None:
     known = {"name": "blue-1", "address": "10.0.0.1", "port": 8080, "up": up, "check": "L7OK"}
     probes = {"blue-1": HealthAnswer(status=answer, revision=V1, error=None)}
-    proxy = Proxy(**MACHINE, config_error="", certificates=None, probes=probes)
+    proxy = Proxy(**MACHINE, config_error="", certificates={}, probes=probes)
     seen = facts(
         statuses={"lb-1": status(servers={"blue": [known], "green": []})},
         proxies={"lb-1": Reading(proxy, NOW - 1, NOW + 1)},
@@ -54,7 +54,14 @@ def test_a_health_path_unknown_to_the_live_release_is_an_error(
 def test_bad_answers_of_the_live_release_to_validation_paths_are_a_warning(
     pages: dict[str, int | None], what: str | None
 ) -> None:
-    proxy = Proxy(**MACHINE, config_error="", certificates=None, probes={}, pages=pages)
+    proxy = Proxy(**MACHINE, config_error="", certificates={}, probes={}, pages=pages)
     found = list(health.pages(facts(proxies={"lb-1": Reading(proxy, NOW - 1, NOW + 1)})))
     assert [one.severity for one in found] == (["warning"] if what else [])
     assert all(re.search(f"answers lb-1 {what}", one.what) for one in found)
+
+
+def test_a_rollback_that_would_be_refused_is_a_warning() -> None:
+    [found] = health.way_back(facts(no_way_back="aaa was last live before the contract (run c)"))
+    assert (found.subject, found.severity) == ("green", "warning")
+    assert found.what == "a rollback to it is refused: aaa was last live before the contract (run c)"
+    assert list(health.way_back(facts())) == []

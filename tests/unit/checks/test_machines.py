@@ -8,6 +8,7 @@ from bluegreen.checks import machines
 from bluegreen.checks.facts import Facts
 from bluegreen.checks.finding import Severity
 from bluegreen.checks.run import Check
+from bluegreen.checks.status import status_of
 from tests.unit.facts import FLEET, NOW, droplet, facts, server
 from tests.unit.fleets import TOOLS
 from tests.unit.my_app import app_with
@@ -113,6 +114,16 @@ def test_droplets_of_a_color_need_the_perl_of_the_one_that_builds() -> None:
     assert (live.severity, live.subject) == (Severity.WARNING, "blue-2")
     # What is broken is another check's.
     assert not [*machines.perls(facts(fleet=fleet, servers={"green-2": server(perl_key="")}))]
+
+
+def test_droplets_with_different_versions_of_a_package_are_named() -> None:
+    old = server(package_versions={"libpq5": "15.8", "npm": "9"})
+    new = server(package_versions={"libpq5": "15.9"})
+    said = "warning: the droplets have different versions of libpq5: 15.8 on blue-1; 15.9 on green-1"
+    known = facts(servers={"blue-1": old, "green-1": new})
+    assert found_in(machines.package_versions, known) == {"fleet.packages": [said]}
+    assert found_in(machines.package_versions, facts(servers={"blue-1": old, "green-1": old})) == {}
+    assert status_of(known, [], []).droplets[1].packages == {"libpq5": "15.9"}
 
 
 def test_packages_that_a_deploy_installs_are_a_warning_and_unknown_ones_an_error() -> None:

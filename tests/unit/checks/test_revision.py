@@ -119,3 +119,13 @@ def test_a_revision_that_is_older_than_what_is_live_is_an_error_unless_it_is_for
 ) -> None:
     older = facts(source=MAIN, age=Age(V1, 2, is_older=True), allow_older=allow_older)
     assert [one.subject for one in revision.age(older)] == subjects
+
+
+@pytest.mark.parametrize(("allowed", "severity"), [("refuse", "error"), ("allow", "warning")])
+def test_an_irreversible_revision_is_an_error_or_at_least_a_warning(allowed: str, severity: str) -> None:
+    app = app_with(migrations={"irreversible": allowed})
+    known = facts(source=MAIN, age=Age(V1, 0, is_older=False, irreversible="abc: drops it"), app=app)
+    [found] = revision.irreversible(known)
+    assert found.severity == severity
+    assert "it is irreversible: abc: drops it" in found.what
+    assert not list(revision.irreversible(facts(source=MAIN, age=Age(V1, 0, is_older=False), app=app)))

@@ -16,8 +16,8 @@ from airflow.timetables.base import TimeRestriction
 
 from bluegreen.dag_building.every_app import dags_for_every_app
 from bluegreen.dag_building.task_docs import task_docs
-from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.settings.app import App
+from bluegreen.settings.hooks import Moment
 from bluegreen.settings.schedule import SCHEDULES
 from tests.unit.dag_files import REFERENCE, ROOT, dags_of, read_dags
 
@@ -35,15 +35,24 @@ def all_kinds(dags: dict[str, DAG], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     files = {
         "hooked": good.replace("\nhooks:\n", f"\nhooks:\n{commands}")
         .replace("# stop_idle_after: null", "stop_idle_after: 3600")
+        .replace(
+            "  # affinity: none",
+            "  tls: {certificates: [{acme: [www.example.com]}], acme: {email: a@b.com}, redirect: false}",
+        )
+        .replace("# processes: {}", "processes: {worker: {command: [bin/worker]}}")
         .replace("# expand: []", "expand: [[sqitch, deploy]]")
-        .replace("# contract: []", "contract: [[sqitch, deploy]]"),
+        .replace("# contract: []", "contract: [[sqitch, deploy]]")
+        .replace("# run: []", "run: [alice]")
+        .replace("# irreversible: refuse", "irreversible: allow"),
         "broken": good.replace("region: nyc3", "regoin: nyc3"),
     }
     (tmp_path / "empty").mkdir()
     first = dags_of(tmp_path / "empty", monkeypatch)
     (tmp_path / "full").mkdir()
     found = {**first, **dags, **dags_of(tmp_path / "full", monkeypatch, **files)}
-    assert {moment.value for moment in Moment} <= set(found["bluegreen_deploy__hooked"].task_ids)
+    options = {"freeze", *(moment.value for moment in Moment)}
+    assert options <= set(found["bluegreen_deploy__hooked"].task_ids)
+    assert not options & set(found["bluegreen_deploy__my_perl_app"].task_ids)
     assert found["bluegreen_deploy__broken"].task_ids == ["settings"]
     return found
 
@@ -317,6 +326,20 @@ def test_an_app_of_which_no_dag_can_be_made_does_not_take_other_apps_down(
     assert "odd: no DAG comes of it: RuntimeError: whatever it is" in (
         dags["bluegreen_deploy__odd"].doc_md or ""
     )
+
+
+def test_the_process_of_a_task_makes_the_dag_of_that_task_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "bluegreen_deploy__shop")
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert list(dags_of(tmp_path, monkeypatch, shop=text, forum=text)) == ["bluegreen_deploy__shop"]
+
+
+def test_no_task_has_a_copy_of_the_parameters_of_its_dag(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        assert [task.task_id for task in dag.tasks if task.params] == []
+    assert "ref" in dags["bluegreen_deploy__my_perl_app"].params
 
 
 def test_files_beside_those_of_apps_are_an_import_error_and_take_no_app_down(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from agent.protocol import Code, Verb
 from bluegreen.dag_building.task_docs import TASKS
@@ -15,7 +16,13 @@ from bluegreen.run.outcome import UNREPORTED, Outcome
 from bluegreen.settings.app import App
 from bluegreen.settings.delivered_files import DeliveredFile
 from bluegreen.settings.hooks import Hook
+from bluegreen.settings.processes import ProcessSettings, TimerSettings
+from bluegreen.settings.section import Section
+from bluegreen.settings.services import Service
+from bluegreen.settings.tls import CertificateSettings
 from scripts.reference import agent, messages, settings
+from scripts.reference.example import example, lines_of
+from scripts.reference.models import documentation, settings_of
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
@@ -24,9 +31,11 @@ DOCS = ROOT / "docs"
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Return the dotted names of all settings, read from the models themselves."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        kinds = [field.annotation, *get_args(field.annotation)]
+        section = next((one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        if section and get_origin(field.annotation) not in (list, dict):
             yield f"{prefix}{name}"
-            yield from keys_of(field.annotation, f"{prefix}{name}.")
+            yield from keys_of(section, f"{prefix}{name}.")
         elif model is not App or name != "id":
             yield f"{prefix}{name}"
 
@@ -35,6 +44,10 @@ def test_the_settings_page_has_each_setting_and_no_other() -> None:
     headings = re.findall(r"^##+ `(.*)`$", settings.page(ROOT), re.MULTILINE)
     entries = [f"hooks.*[].{name}" for name in Hook.model_fields]
     entries += keys_of(DeliveredFile, "files[].")
+    entries += keys_of(ProcessSettings, "processes.*.")
+    entries += keys_of(TimerSettings, "timers.*.")
+    entries += keys_of(Service, "services.*.")
+    entries += keys_of(CertificateSettings, "traffic.tls.certificates[].")
     assert sorted(headings) == sorted([*keys_of(App), *entries])
 
 
@@ -72,19 +85,70 @@ def test_a_setting_shows_its_type_its_bounds_and_its_default(key: str, described
     assert f"`{key}`\n\n{described}\n" in settings.page(ROOT)
 
 
-def test_a_setting_shows_what_the_reference_file_says_about_it() -> None:
-    meaning = settings.meanings(settings.reference(ROOT))
+def test_a_setting_shows_what_its_model_says_about_it() -> None:
     threshold = "Good answers in a row, from every droplet, before traffic may move."
-    assert meaning["health.healthy_threshold"] == threshold
-    assert meaning["traffic.timeout_server"] == meaning["traffic.timeout_client"]
+    page = settings.page(ROOT)
+    assert f"; default `3`\n\n{threshold}\n" in page
+    assert "\n\n```yaml\nservices: {database: {address_from: DATABASE_URL}" in page
 
 
-def test_a_setting_that_the_reference_file_does_not_explain_is_refused(tmp_path: Path) -> None:
-    text = settings.reference(ROOT).replace("  # Seconds between two of them.\n  # interval: 0.2\n", "")
-    (tmp_path / settings.REFERENCE).parent.mkdir(parents=True)
-    (tmp_path / settings.REFERENCE).write_text(text)
-    with pytest.raises(ValueError, match=r"no comment on health\.interval"):
-        settings.page(tmp_path)
+def test_the_reference_file_is_what_make_docs_makes_of_the_models() -> None:
+    assert (ROOT / settings.REFERENCE).read_text(encoding="utf-8") == example(), "run make docs"
+
+
+class Undocumented(Section):
+    port: int = 1
+    """What it listens on."""
+    workers: int = 2
+
+
+def test_a_setting_that_its_model_does_not_explain_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a string below Undocumented\.workers has to explain it"):
+        documentation(Undocumented)
+
+
+class Limits(Section):
+    seconds: Annotated[int, Field(ge=1)] = 9
+    """Seconds that it may take."""
+
+
+class Rule(Section):
+    name: str
+    """What it is called."""
+
+
+class Sections(Section):
+    limits: Limits = Limits()
+    """What is limited. For example:
+      limits: {seconds: 3}
+    Nothing else is.
+    """
+    more: Limits | None = None
+    """Further limits."""
+    rules: list[Rule] = Field([], examples=[[{"name": "* all"}]])
+    """What has to be so."""
+
+
+def test_the_reference_file_shows_sections_lists_and_examples() -> None:
+    shown = "\n".join(line for setting in settings_of(Sections) for line in lines_of(setting))
+    assert (
+        shown
+        == """\
+# What is limited. For example:
+#   limits: {seconds: 3}
+# Nothing else is.
+limits:
+  # Seconds that it may take.
+  # seconds: 9
+# Further limits.
+# more:
+#   Seconds that it may take.
+#   seconds: 9
+# What has to be so.
+# An entry has these keys:
+#   name: What it is called.
+# rules: [{name: "* all"}]"""
+    )
 
 
 def test_the_page_of_the_agent_has_each_verb_and_each_code_and_no_other() -> None:

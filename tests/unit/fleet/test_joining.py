@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from bluegreen.checks.facts import Account, Reading, Unit
+from bluegreen.checks.account_facts import Account
+from bluegreen.checks.facts import Reading, Unit
 from bluegreen.checks.finding import Finding
 from bluegreen.checks.release_facts import UsedConfiguration
 from bluegreen.checks.run import findings_in
@@ -67,7 +68,7 @@ def dry_run(member: Droplet, said: Said, *, known: bool = False) -> list[Finding
     found = findings_in(
         calm.facts(
             fleet=fleet,
-            account=Account((), "home"),
+            account=Account((), calm.HOME),
             statuses=dict.fromkeys(("lb-1", "lb-2"), knowing(member) if known else status()),
             servers=servers if member.status == "off" else {**servers, member.name: reading},
         )

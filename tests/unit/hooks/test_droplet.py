@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
+from unittest.mock import Mock
 
 import paramiko
 import pytest
+from airflow.sdk import BaseHook
 
 from bluegreen.errors import BlueGreenError, DropletRefusedError, SettingsError
 from bluegreen.fleet.droplets import Droplet
@@ -69,6 +71,16 @@ def test_a_command_reaches_the_droplet_word_by_word_with_its_input_and_brings_ba
         result = one.run(["echo", "two words", "$(id)"], "input")
     assert server.commands == ["echo 'two words' '$(id)'"]
     assert (result.status, result.stdout, result.stderr) == (3, "INPUT", "careful\n")
+
+
+def test_airflow_is_asked_once_for_the_connection_to_all_droplets(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Mock(side_effect=BaseHook.get_connection)
+    monkeypatch.setattr(BaseHook, "get_connection", ask)
+    for _ in range(3):
+        hook(server).close()
+    ask.assert_called_once_with("shop_ssh")
 
 
 def test_several_commands_share_a_connection_and_it_is_closed_at_the_end(server: SshServer) -> None:

@@ -16,7 +16,7 @@ from bluegreen.hooks.incoming_artifacts import IncomingArtifacts, require_perl, 
 from bluegreen.hooks.store_errors import StoreError
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
-from tests.unit.artifacts import PERL
+from tests.unit.artifacts import PERL, record
 from tests.unit.ci_artifacts import allowing, packed, put, with_perl
 from tests.unit.runs import APP, REVISION
 
@@ -65,6 +65,22 @@ def test_without_the_setting_nothing_of_it_is_read(tmp_path: Path, sha256: str) 
 def test_an_artifact_that_ci_has_not_put_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"has no my_perl_app/incoming/c+\.tar\.gz; CI has to put"):
         looked_at(tmp_path, "c" * 64)
+
+
+def test_what_the_store_has_kept_need_not_be_put_there_again(tmp_path: Path, sha256: str) -> None:
+    store = store_of(tmp_path)
+    found = looked_at(tmp_path, sha256)
+    file = tmp_path / f"{sha256}.tar.gz"
+    kept = record(digest=found.manifest.digest, sha256=sha256, size=found.size, app=store.app.id)
+    store.put(kept, {}, file)
+    store.remove(sha256)
+    assert not [*tmp_path.glob("store/*/incoming/*")]
+    assert looked_at(tmp_path, sha256).manifest == found.manifest
+    store.remove(sha256)
+    [place] = tmp_path.glob("store/*/*.tar.gz")
+    place.write_bytes(b"x" * found.size)
+    with pytest.raises(StoreError, match=r"is not the file that its name says"):
+        looked_at(tmp_path, sha256)
 
 
 def test_another_file_than_its_name_says_is_refused(tmp_path: Path, sha256: str) -> None:

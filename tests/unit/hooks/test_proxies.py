@@ -11,6 +11,7 @@ import pytest
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError, ProxyError
 from bluegreen.hooks.droplet import DropletUnreachableError
+from bluegreen.traffic.agent_answers import InstalledAgent
 from tests.unit.proxy_members import GONE, both, member
 
 REQUEST: dict[str, Any] = {"to": "green", "revision": "a" * 40}
@@ -118,6 +119,18 @@ def test_a_haproxy_that_is_too_old_is_refused_by_its_version_before_anything_is_
     assert not first.install_agent.called
 
 
+@pytest.mark.parametrize("agent", [None, {"difference": ()}, {"difference": ("-old",)}])
+def test_the_agent_is_installed_where_it_is_missing_or_another(agent: dict[str, Any] | None) -> None:
+    first, second = member("lb-1"), member("lb-2")
+    first.status.return_value.agent = InstalledAgent(path="/agent.pyz", difference=None)
+    second.status.return_value.agent = agent and InstalledAgent(path="/agent.pyz", **agent)
+    for one in (first, second):
+        locks(one, 10)
+    both(first, second).lock("bob", "dag/run", "v2", lambda _run: False, last_token=lambda: 9)
+    assert not first.install_agent.called
+    assert second.install_agent.called
+
+
 def test_who_holds_the_lock_is_not_hidden_by_what_went_wrong_afterwards() -> None:
     held = ProxyError("locked by alice", code="locked")
     first, second = member("lb-1", lock={"token": 1}, unlock=GONE), member("lb-2", lock=held)
@@ -201,3 +214,14 @@ def test_a_lock_is_renewed_when_a_quarter_of_its_lease_is_over(monkeypatch: pyte
     second.call.side_effect = ProxyError("held by bob", code="lock_lost")
     with pytest.raises(ProxyError, match="held by bob"):
         hook.renew_in_time()
+
+
+def test_a_record_is_answered_with_the_digest_that_each_ledger_ends_with() -> None:
+    first, second = member("lb-1", record={"head": "a" * 64}), member("lb-2", record={"head": "b" * 64})
+    assert both(first, second).record({"run_id": "run-1"}) == {"lb-1": "a" * 64, "lb-2": "b" * 64}
+
+
+@pytest.mark.parametrize("answer", [{}, {"head": None}, {"head": 1}, {"head": "x" * 64}, {"head": "a" * 65}])
+def test_a_proxy_that_answers_with_no_digest_does_not_end_the_report(answer: dict[str, Any]) -> None:
+    first, second = member("lb-1", record=answer), member("lb-2", record={"head": "b" * 64})
+    assert both(first, second).record({"run_id": "run-1"}) == {"lb-2": "b" * 64}

@@ -11,9 +11,10 @@ import yaml
 from airflow.configuration import conf
 from airflow.sdk.configuration import conf as task_conf
 
-from bluegreen.operators.support.metrics import Watched, findings_of, locked
+from bluegreen.operators.support.metrics import Watched, certificates, findings_of, locked, processes
 from bluegreen.run.outcome import UNREPORTED, Outcome
 from bluegreen.settings.app_file import load_app
+from tests.unit.certificate_authority import issued
 
 ROOT = Path(__file__).resolve().parents[3]
 MAPPING = yaml.safe_load((ROOT / "hosting/metrics/statsd-mapping.yaml").read_text())["mappings"]
@@ -28,7 +29,15 @@ FIGURES = [
     *RUN.at_end(0, {"outcome": "live and confirmed", "record": RECORD}),
     *locked(APP, 0),
     *findings_of(APP, []),
+    *processes(APP, well=True),
+    *certificates(APP, {"www": issued("www.example.com")}),
 ]
+
+
+def in_documentation(figure: str) -> str:
+    """Return a figure as the page names it."""
+    names = {"live_and_confirmed": "outcome", "deploy": "kind", APP: "app", "www": "name"}
+    return ".".join(f"<{names[part]}>" if part in names else part for part in figure.split("."))
 
 
 def mapped(figure: str) -> list[Any]:
@@ -43,18 +52,14 @@ def mapped(figure: str) -> list[Any]:
 @pytest.mark.parametrize("figure", FIGURES)
 def test_every_figure_has_labels_and_is_documented(figure: str) -> None:
     [name] = mapped(figure)
-    documented = figure.replace("live_and_confirmed", "<outcome>").replace("deploy", "<kind>")
-    assert f"`{documented.replace(APP, '<app>')}`" in DOCUMENTATION
+    assert f"`{in_documentation(figure)}`" in DOCUMENTATION
     assert f"`{name}`" in DOCUMENTATION
 
 
 def test_no_figure_is_documented_that_is_not_sent() -> None:
     rows = re.findall(r"^\| (`bluegreen\..*?) \| (.*?) \|", DOCUMENTATION, re.MULTILINE)
     described = {name for names, _ in rows for name in re.findall(r"`(.*?)`", names)}
-    sent = {
-        figure.replace("live_and_confirmed", "<outcome>").replace("deploy", "<kind>") for figure in FIGURES
-    }
-    assert described == {figure.replace(APP, "<app>") for figure in sent}
+    assert described == {in_documentation(figure) for figure in FIGURES}
     assert {name for _, names in rows for name in re.findall(r"`(.*?)`", names)} == {
         name for figure in FIGURES for name in mapped(figure)
     }

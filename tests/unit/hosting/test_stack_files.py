@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,7 +47,10 @@ def test_a_plain_host_has_the_same_settings() -> None:
     compose = yaml.safe_load(COMPOSE.read_text())["x-airflow"]["environment"]
     tuned = {name for name in compose if re.match(r"AIRFLOW__(SCHEDULER|WORKERS)__", name)}
     # Whether it is healthy is asked of systemd there.
-    for name in tuned - {"AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"} | {"AIRFLOW__CORE__LAZY_LOAD_PLUGINS"}:
+    for name in tuned - {"AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"} | {
+        "AIRFLOW__CORE__LAZY_LOAD_PLUGINS",
+        "AIRFLOW__API_AUTH__JWT_EXPIRATION_TIME",
+    }:
         assert plain[name] == compose[name], name
 
 
@@ -59,6 +63,43 @@ def test_those_that_run_tasks_share_one_cache_and_nobody_else_has_it() -> None:
     # No other mount is lost by that.
     for name in having:
         assert set(stack["x-airflow"]["volumes"]) < set(stack["services"][name]["volumes"])
+
+
+def secrets_of(service: dict[str, Any]) -> set[str]:
+    return {each if isinstance(each, str) else each["source"] for each in service["secrets"]}
+
+
+def test_only_what_runs_tasks_has_the_way_to_the_droplets() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    for secret in ("ssh_key", "known_hosts"):
+        having = {name for name, each in services.items() if secret in secrets_of({"secrets": (), **each})}
+        assert having == {"scheduler", "worker"}, secret
+    for secret in ("admin_password", "ci_password"):
+        having = {name for name, each in services.items() if secret in secrets_of({"secrets": (), **each})}
+        assert having <= {"init", "fleet"}, secret
+    # Each has nevertheless what every part of Airflow needs.
+    needed = secrets_of(services["apiserver"])
+    assert all(needed <= secrets_of(services[name]) for name in ("scheduler", "worker", "dag-processor"))
+
+
+@pytest.mark.parametrize("part", ["api-server", "dag-processor"])
+def test_on_a_plain_host_too(part: str) -> None:
+    unit = (ROOT / "hosting" / "systemd" / f"bluegreen-airflow-{part}.service").read_text()
+    closed = {
+        path.lstrip("-")
+        for line in re.findall(r"^InaccessiblePaths=(.*)$", unit, re.M)
+        for path in line.split()
+    }
+    secrets = {Path(path).name for path in closed}
+    assert secrets == {"ssh_key", "postgres_password", "admin_password", "ci_password"}
+
+
+def test_the_api_server_believes_a_tls_proxy_and_nobody_else_by_default() -> None:
+    service = yaml.safe_load(COMPOSE.read_text())["services"]["apiserver"]
+    assert "--proxy-headers" in service["command"]
+    assert service["environment"]["FORWARDED_ALLOW_IPS"] == "${TRUSTED_PROXIES:-127.0.0.1}"
+    unit = (ROOT / "hosting" / "systemd" / "bluegreen-airflow-api-server.service").read_text()
+    assert re.search(r"^ExecStart=\S+ api-server --proxy-headers$", unit, re.M)
 
 
 def test_on_two_hosts_no_task_relies_on_the_cache_of_another_one() -> None:

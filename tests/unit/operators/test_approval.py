@@ -20,13 +20,15 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import approval
 from bluegreen.operators.approval import SwitchApprovalOperator
 from bluegreen.release.migrations import Migration, Phase, RanCommand
-from bluegreen.run.approval_request import MOST_COMMITS, Request, demanded_by
+from bluegreen.run.approval_request import ASKED_AGAIN, MOST_COMMITS, Request, demanded_by
 from bluegreen.run.events import Event
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
+from bluegreen.settings.traffic import Affinity
 from bluegreen.source.access import Access
 from bluegreen.validation.own_requests import Sample
+from tests.unit.app_with_processes import app_with_processes
 from tests.unit.repositories import app_of
 
 pytestmark = pytest.mark.usefixtures("trusting")
@@ -72,6 +74,25 @@ def test_what_was_run_for_the_release_is_shown_as_it_is() -> None:
     line = "expand ran sqitch deploy (3 s) on green-1 ([3](x) before, 0 pending after)"
     assert f"Migrations:\n\n    {line}" in shown
     assert "Migrations:" not in request().markdown(None)
+
+
+def test_what_a_switch_does_to_sessions_on_droplets_is_shown_where_clients_stay_on_a_droplet() -> None:
+    words = "Every client is sent to a droplet of green. Sessions that blue's droplets keep in files"
+    assert words not in request().markdown(None)
+    traffic = APP.traffic.model_copy(update={"affinity": Affinity.COOKIE})
+    sticky = APP.model_copy(update={"traffic": traffic})
+    assert words in request(app=sticky).markdown(None)
+    first = PLAN.model_copy(update={"live": None})
+    assert "Sessions" not in request(app=sticky, plan=first).markdown(None)
+
+
+def test_what_moves_with_the_traffic_is_named() -> None:
+    shown = request(app=app_with_processes()).markdown(None)
+    assert (
+        "Once the switch is confirmed, green runs its processes and timers: cleanup, mailer and worker."
+        in shown
+    )
+    assert "Once the switch is confirmed" not in request().markdown(None)
 
 
 def test_a_path_that_proves_nothing_is_shown() -> None:
@@ -160,10 +181,12 @@ def test_a_no_and_no_answer_end_the_run(proxies: Any, user: dict[str, str] | Non
 class Asked:
     """What a task does that asks for an approval, in its order."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, required: bool = True, cleared: int = 0) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, required: bool = True, cleared: int = 0, attempt: int = 1
+    ) -> None:
         self.steps: list[Any] = []
         self.said: dict[str, Any] = {}
-        monkeypatch.setattr(SwitchApprovalOperator, "_request", lambda *_: "what is switched")
+        monkeypatch.setattr(SwitchApprovalOperator, "_commits", lambda *_: [])
         monkeypatch.setattr(ApprovalOperator, "execute", lambda *_: self.steps.append("asked"))
         monkeypatch.setattr(approval, "notify", lambda _app, *said: self.steps.append(said))
         operator = SwitchApprovalOperator(
@@ -173,15 +196,18 @@ class Asked:
             lock=LOCK,
             plan=PLAN.model_dump(mode="json"),
             revision=NEW,
-            baseline=None,
+            baseline={"samples": [], "unproven": []},
         )
         ti = SimpleNamespace(
+            try_number=attempt,
             log_url="http://airflow/dags/d/runs/r/tasks/approval?try_number=1",
             xcom_push=lambda key, value: self.said.update({key: value}),
         )
         run = SimpleNamespace(clear_number=cleared)
-        context: Any = {"ti": ti, "params": {"require_approval": required}, "dag_run": run}
+        params = {"require_approval": required, "reason": ""}
+        context: Any = {"ti": ti, "params": params, "dag_run": run}
         operator.execute(context)
+        self.shown = operator.body or ""
 
 
 @pytest.mark.parametrize("required", [True, False])
@@ -200,6 +226,16 @@ def test_whoever_is_to_approve_is_told_where_before_airflow_is_asked_so_that_a_s
     message = "my_perl_app waits for an approval: Switch v2 live?"
     page = "http://airflow/dags/d/runs/r/tasks/approval/required_actions"
     assert Asked(monkeypatch).steps == [(Event.APPROVAL, message, page), "asked"]
+
+
+def test_a_question_that_is_asked_again_says_so_where_it_is_answered_and_in_the_notification(
+    monkeypatch: pytest.MonkeyPatch, proxies: Any
+) -> None:
+    first, again = Asked(monkeypatch), Asked(monkeypatch, attempt=2)
+    assert "**Asked again: Airflow loses an answer" in again.shown
+    assert ASKED_AGAIN not in first.shown
+    [(_, message, _), asked] = again.steps
+    assert (message, asked) == (f"my_perl_app waits for an approval: Switch v2 live? {ASKED_AGAIN}", "asked")
 
 
 def with_policy(monkeypatch: pytest.MonkeyPatch, **policy: Any) -> App:
@@ -272,7 +308,29 @@ def test_a_run_that_was_cleared_cannot_be_approved_because_nobody_knows_who_clea
 def test_the_apps_file_says_which_runs_need_an_approval(
     policy: dict[str, Any], params: dict[str, Any], demand: str | None
 ) -> None:
-    assert demanded_by(app_of(APP.repository, **policy), params) == demand
+    assert demanded_by(app_of(APP.repository, **policy), params, irreversible=False) == demand
+
+
+@pytest.mark.parametrize(
+    ("policy", "demand"),
+    [
+        ({}, None),
+        ({"approval": "never", "approvers": ["a"]}, "setting policy.approvers, for an irreversible release"),
+        ({"approval": "always", "approvers": ["a"]}, "setting policy.approval: always"),
+    ],
+)
+def test_approvers_have_to_approve_every_irreversible_release(
+    policy: dict[str, Any], demand: str | None
+) -> None:
+    assert demanded_by(app_of(APP.repository, **policy), {}, irreversible=True) == demand
+
+
+def test_whoever_approves_is_shown_that_there_is_no_way_back() -> None:
+    plan = PLAN.model_copy(update={"irreversible": "0123: *drops* users.email"})
+    shown = request(plan=plan).markdown(None)
+    assert "**There is no way back.** Traffic stays on this release even if it is bad" in shown
+    assert "\n    0123: *drops* users.email\n" in shown
+    assert "no way back" not in request().markdown(None)
 
 
 def test_whoever_approves_is_shown_what_is_unusual() -> None:
@@ -303,5 +361,5 @@ def test_the_commits_in_between_are_read_with_the_apps_connection(monkeypatch: p
         baseline={"samples": BASELINE, "unproven": []},
     )
     run: Any = SimpleNamespace(params={"reason": ""}, is_emergency=False)
-    assert f"+ {NEW[:7]} Greet (Ann)" in operator._request(run)
+    assert f"+ {NEW[:7]} Greet (Ann)" in operator._request(run, again=False)
     assert seen == ["forge"]

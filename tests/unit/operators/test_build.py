@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from bluegreen.color import Color
 from bluegreen.errors import AgentRefusedError, BlueGreenError, ProxyError, SettingsError
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.file_transfer import AlteredFileError, TransferError
+from bluegreen.hooks.incoming_artifacts import IncomingArtifacts
+from bluegreen.hooks.store_errors import StoreError
 from bluegreen.operators import build
 from bluegreen.release.artifact import artifact_key
 from bluegreen.run.plan import Plan
@@ -352,7 +355,34 @@ def test_an_artifact_of_ci_is_kept_and_nothing_is_built(
     assert kept.record.release == result["release"]
     # A build of the revision is another artifact.
     assert result["key"] != artifact_key(load_app(APP), REVISION, PERL)
+    # It is not left where CI has put it, and a run that is cleared, or a later one, needs it there no more.
+    assert not [*Path(store._directory.path).glob("incoming/*")]
     assert task().execute(run_with(of_ci)) == result
+
+
+@pytest.mark.usefixtures("proxies", "transfers", "agents", "asked")
+def test_an_artifact_of_ci_that_cannot_be_removed_where_it_was_put_stops_no_deploy(
+    store: ArtifactStore, of_ci: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise StoreError("the store cannot be written")
+
+    monkeypatch.setattr(IncomingArtifacts, "remove", refused)
+    assert task().execute(run_with(of_ci))["revision"] == REVISION
+
+
+@pytest.mark.usefixtures("proxies", "transfers", "agents", "asked")
+def test_an_artifact_of_ci_that_the_store_has_under_another_name_stays_where_it_was_put(
+    store: ArtifactStore, of_ci: str, tmp_path: Path
+) -> None:
+    place = Path(store._directory.path) / "incoming" / f"{of_ci}.tar.gz"
+    packed_again = gzip.compress(gzip.decompress(place.read_bytes()), compresslevel=1, mtime=0)
+    other = hashlib.sha256(packed_again).hexdigest()
+    (tmp_path / f"{other}.tar.gz").write_bytes(packed_again)
+    put(tmp_path, store, other)
+    for sha256 in (of_ci, other):
+        assert task().execute(run_with(sha256))["artifact"]["sha256"] == of_ci
+    assert [path.name for path in place.parent.iterdir()] == [f"{other}.tar.gz"]
 
 
 @pytest.mark.usefixtures("proxies", "transfers", "asked")

@@ -15,7 +15,7 @@ from bluegreen.checks.gather.expected import expected_unit, unit_path
 from bluegreen.checks.release_facts import UsedConfiguration
 from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
-from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators import color_release
 from bluegreen.operators.support import asking_fleet, stored_release
@@ -24,7 +24,7 @@ from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.agent_answers import ProxyStatus
 from tests.unit import facts as calm
 from tests.unit.artifacts import RELEASE, kept
-from tests.unit.fleets import FLEET, V2, droplet, facts, healthy, released
+from tests.unit.fleets import DIGEST, FLEET, V2, droplet, facts, healthy, released
 from tests.unit.my_app import app_with
 from tests.unit.runs import APP, LOCK, REVISION
 from tests.unit.statuses import status
@@ -148,19 +148,35 @@ def test_a_fleet_without_a_proxy_that_can_be_reached_gets_nothing(finder: Finder
     assert finder.run() == []
 
 
-def test_a_dry_run_names_the_droplets_that_lack_their_colors_release() -> None:
-    green = (*calm.FLEET.green, calm.droplet(9, "green-2"))
-    fleet = Fleet(proxies=calm.FLEET.proxies, blue=calm.FLEET.blue, green=green)
-    there = {
-        "blue-1": calm.server(),
-        "green-1": calm.server(),
-        "green-2": calm.server(current=None, running=None),
+@pytest.mark.parametrize(
+    ("port", "configuration", "advice"),
+    [
+        (8080, DIGEST, "run bluegreen_provision__my_perl_app, which installs it from the artifact store"),
+        (8080, None, "run bluegreen_provision__my_perl_app, which installs it from the artifact store"),
+        (8080, "e" * 64, "deploy: the environment, or the files, that it runs with were changed in Airflow"),
+        (8081, DIGEST, "deploy: the app's file has other settings now than it runs with"),
+    ],
+)
+def test_a_dry_run_names_the_droplets_that_lack_their_colors_release(
+    port: int, configuration: str | None, advice: str
+) -> None:
+    there = dict(zip(("blue-1", "green-1"), (*calm.FLEET.blue, *calm.FLEET.green), strict=True))
+    fleet = calm.FLEET.model_copy(update={"green": (*calm.FLEET.green, calm.droplet(9, "green-2"))})
+    app = load_app(APP)
+    servers = {
+        name: calm.server(files={unit_path(app): expected_unit(app, one, calm.R1, DIGEST)})
+        for name, one in there.items()
     }
-    known = calm.facts(fleet=fleet, servers=there)
+    known = calm.facts(
+        app=app_with(server={"port": port}),
+        fleet=fleet,
+        servers={**servers, "green-2": calm.server(current=None, running=None)},
+        configuration=configuration,
+    )
     [found] = rule.releases(known)
     assert (found.subject, found.severity) == ("green-2", "warning")
     assert "it has not its color's release, aaaaaaaaaaaa" in found.what
-    assert found.advice.startswith("run bluegreen_provision__my_perl_app")
+    assert found.advice.startswith(advice)
     assert rule.color_release(known, Color.GREEN) is not None
 
 

@@ -16,8 +16,7 @@ from bluegreen.hooks.configuration import configuration_of
 from bluegreen.operators.contract import ContractOperator
 from bluegreen.operators.contract_check import ContractCheckOperator
 from bluegreen.operators.support.base import BlueGreenOperator
-from bluegreen.operators.support.seals import may_have_contracted
-from bluegreen.operators.support.this_run import MIGRATION_KEY, ThisRun
+from bluegreen.operators.support.this_run import MIGRATION_KEY
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.migrations import MigrationSettings
 from bluegreen.traffic.agent_answers import Confirmed, GoodRelease
@@ -95,7 +94,8 @@ def test_the_live_release_is_installed_on_an_idle_droplet_and_its_commands_run_t
     target, run = check(run_with()), run_with()
     found = task_of(target).execute(run)
     assert (found["phase"], found["droplet"]) == ("contract", "green-1")
-    assert found == run["ti"].said[MIGRATION_KEY]
+    assert run["ti"].said[MIGRATION_KEY]["migration"] == found
+    proxies.note_contract.assert_called_once_with()
     assert {name for name, _ in agents.sent} == {"green-1"}
     assert [name for name, _ in transfers.sent] == [f"{DIGEST}.tar.gz"]
     [program] = [one["program"] for one in agents.requests if "program" in one]
@@ -166,28 +166,30 @@ def test_a_target_that_was_changed_by_hand_is_not_contracted(proxies: Any) -> No
         task_of(other).execute(run)
 
 
-def ended_as(state: str | None, said: dict[str, Any]) -> Any:
-    """A run whose task ``contract`` has ended so, and has left this."""
-    run = context({"contract": state} if state else {}, contract="")
-    run["ti"].xcom_pull = lambda task_ids, key, map_indexes: said.get(key)
-    return ThisRun(run)
-
-
-@pytest.mark.usefixtures("agents", "trusting")
-@pytest.mark.parametrize(("try_number", "counts"), [(1, False), (2, True)])
-def test_a_contract_counts_unless_it_is_certain_that_no_command_has_begun(
-    proxies: Any, try_number: int, counts: bool
+@pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_a_contract_that_fails_before_its_job_is_not_written_down(
+    agents: DropletAgents, proxies: Any, try_number: int
 ) -> None:
     live_since(proxies, 4000)
-    target, run, app = check(run_with()), run_with(try_number), load_app(APP)
+    target = check(run_with())
     proxies.require_idle.side_effect = ProxyError("green may get it back", code="not_idle")
     with pytest.raises(AirflowFailException):
-        task_of(target).execute(run)
-    assert may_have_contracted(ended_as("failed", run["ti"].said), app) is counts
-    assert not may_have_contracted(ended_as("upstream_failed", {}), app)
-    assert not may_have_contracted(ended_as(None, {}), app)
-    assert may_have_contracted(ended_as("failed", {}), app)
-    assert may_have_contracted(ended_as("skipped", {}), app)
+        task_of(target).execute(run_with(try_number))
+    proxies.note_contract.assert_not_called()
+    assert agents.sent == []
+
+
+@pytest.mark.usefixtures("trusting", "transfers")
+def test_nothing_runs_before_every_proxy_has_written_the_contract_down(
+    agents: DropletAgents, proxies: Any
+) -> None:
+    live_since(proxies, 4000)
+    target = check(run_with())
+    proxies.note_contract.side_effect = ProxyError("lb-1: its disk is full", code="failed")
+    with pytest.raises(AirflowFailException, match="its disk is full"):
+        task_of(target).execute(run_with())
+    assert not any("program" in one for one in agents.requests)
 
 
 @pytest.mark.usefixtures("trusting")
@@ -212,8 +214,11 @@ def test_only_an_app_with_a_contract_has_its_dag(tmp_path: Path, monkeypatch: py
     assert "bluegreen_contract__forum" not in dags
 
 
-def test_the_ledger_says_that_a_contract_may_have_run(proxies: Any) -> None:
-    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_the_ledger_says_whether_a_contract_may_have_run(proxies: Any, has_begun: bool) -> None:
+    status = status_at_end(Color.BLUE)
+    status.lock.contracts = has_begun
+    proxies.statuses.return_value = {"lb-1": status}
     run = context({"contract": "failed"}, lock=LOCK, contract__error="green-1: no such column")
     report_of(run, subject="contract", needs_confirmation=False)
-    assert run["ti"].said["report"]["record"]["contracted"] is True
+    assert ("contracted" in run["ti"].said["report"]["record"]) is has_begun

@@ -138,7 +138,7 @@ def test_the_cause_of_a_failed_deploy_is_not_hidden_by_traces_that_cannot_be_rem
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one_droplet(monkeypatch, "failed", "exit-code", end_job=LOST)
-    with pytest.raises(AirflowFailException, match="its job ended with exit-code"):
+    with pytest.raises(AirflowFailException, match="its deploy job ended with exit-code"):
         deploy_task().execute(context())
 
 

@@ -56,8 +56,9 @@ class Fake:
             for number, count in enumerate(counts)
         }
 
-    def run(self) -> dict[str, Any]:
-        plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=Fleet(proxies=(), blue=(), green=()))
+    def run(self, *, drained: bool = False) -> dict[str, Any]:
+        fleet = Fleet(proxies=(), blue=(), green=())
+        plan = Plan(live=Color.BLUE, idle=Color.GREEN, fleet=fleet, drained=drained)
         held = HeldLock(proxies=(), tokens={}).model_dump(mode="json")
         task = drain.DrainOperator(
             task_id="drain", app_id="my_perl_app", lock=held, plan=plan.model_dump(mode="json")
@@ -71,6 +72,14 @@ def test_an_idle_color_without_sessions_costs_one_look(monkeypatch: pytest.Monke
     fake.green = [(0, 0)]
     assert fake.run() == {"color": "green", "seconds": 0.0, "waited": 0.0, "cut": 0}
     assert (fake.hook.statuses.call_count, fake.slept) == (1, 0)
+
+
+def test_an_idle_color_on_which_nothing_was_in_progress_costs_no_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = Fake(monkeypatch, now=MOVED_AT + 9)
+    assert fake.run(drained=True) == {"color": "green", "seconds": 0.0, "waited": 0.0, "cut": 0}
+    assert not fake.hook.method_calls
 
 
 def test_it_waits_until_no_proxy_has_a_session_and_counts_from_the_move(

@@ -15,6 +15,7 @@ from bluegreen.errors import ProxyError
 from bluegreen.operators.expand import ExpandOperator
 from bluegreen.operators.support.this_run import MIGRATION_KEY
 from bluegreen.run.plan import Plan
+from bluegreen.run.seal import sealed
 from bluegreen.settings.app_file import load_app
 from bluegreen.settings.migrations import MigrationSettings
 from tests.unit.artifacts import RELEASE, Transfers, built, kept
@@ -87,7 +88,7 @@ def test_what_ran_and_when_is_known_whether_it_succeeded_or_not(monkeypatch: pyt
     answering(monkeypatch, *ended("success", migrate={"ran": [ONE]}))
     run = context()
     found = task_of().execute(run)
-    assert found == run["ti"].said[MIGRATION_KEY]
+    assert found == run["ti"].said[MIGRATION_KEY]["migration"]
     assert (found["phase"], found["droplet"]) == ("expand", "green-1")
     [ran] = found["ran"]
     assert ran == {**ONE, "began": "2025-11-30T10:53:20.250000Z", "seconds": 3.0}
@@ -97,7 +98,9 @@ def test_what_ran_and_when_is_known_whether_it_succeeded_or_not(monkeypatch: pyt
     with pytest.raises(AirflowFailException) as raised:
         task_of().execute(run)
     assert str(raised.value) == f"{GREEN.label}: expand: bin/two ended with 3: no such table"
-    statuses = [(one["command"], one["exit_status"]) for one in run["ti"].said[MIGRATION_KEY]["ran"]]
+    statuses = [
+        (one["command"], one["exit_status"]) for one in run["ti"].said[MIGRATION_KEY]["migration"]["ran"]
+    ]
     assert statuses == [("bin/one", 0), ("bin/two", 3)]
 
 
@@ -176,13 +179,86 @@ def test_no_droplet_starts_the_new_release_before_its_migration(
     assert {expand.trigger_rule, deploy.trigger_rule} == {"all_success"}
 
 
+UNIT = f"bluegreen-app-{APP}-expand-{REVISION[:12]}"
+
+
+def ended_run(
+    state: str, key: bytes = b"a key", run_id: str = "run", commands: tuple[Any, ...] = (ONE, TWO_FAILED)
+) -> Any:
+    """A run whose task ``expand`` has ended so, and has left what ran under a seal."""
+    ran = [{**one, "began": "2025-11-30T10:53:20Z"} for one in commands]
+    about = {"run": f"deploy/{run_id}", "unit": UNIT, "droplet": GREEN.model_dump(mode="json")}
+    migration = {"phase": "expand", "droplet": "green-1", "ran": ran}
+    left = sealed(key, {**about, "migration": migration})
+    return context(
+        {"expand": state}, lock=LOCK, expand__migration=left, expand__error="green-1: no such table"
+    )
+
+
+@pytest.mark.parametrize("forged", [{"key": b"another key"}, {"run_id": "another"}])
+def test_what_was_put_into_an_xcom_by_hand_is_not_reported(proxies: Any, forged: dict[str, Any]) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    run = ended_run("failed", **forged)
+    assert "expand ran" not in report_of(run)
+    assert "migration" not in run["ti"].said["report"]["record"]
+
+
+def test_the_traces_of_a_good_migration_are_removed_once_its_run_has_ended(
+    monkeypatch: pytest.MonkeyPatch, proxies: Any
+) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    agents = answering(monkeypatch)
+    report_of(ended_run("success"))
+    assert agents.sent == [("green-1", Verb.END_JOB)]
+    assert (agents.requests[-1]["unit"], agents.requests[-1]["token"]) == (UNIT, TOKEN)
+    # A failed one has removed its own.
+    agents = answering(monkeypatch)
+    report_of(ended_run("failed"))
+    assert agents.sent == []
+    # What cannot be removed changes nothing about how the run ends.
+    answering(monkeypatch, end_job=LOST)
+    assert "expand ran bin/one" in report_of(ended_run("success"))
+
+
+@pytest.mark.usefixtures("proxies")
+def test_where_the_commands_run_is_known_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, start_job=LOST)
+    run = context()
+    with pytest.raises(AirflowException):
+        task_of().execute(run)
+    left = run["ti"].said[MIGRATION_KEY]
+    assert (left["unit"], left["droplet"]["name"], left["migration"]["ran"]) == (UNIT, "green-1", [])
+
+
+# Airflow calls a task skipped whose process died before its run was marked failed.
+@pytest.mark.parametrize("state", ["failed", "skipped"])
+def test_a_migration_whose_task_died_for_good_ends_before_the_lock_is_released(
+    monkeypatch: pytest.MonkeyPatch, proxies: Any, state: str
+) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    agents = answering(monkeypatch)
+    proxies.unlock.side_effect = lambda: agents.sent.append(("lb-1", Verb.UNLOCK))
+    message = report_of(ended_run(state, commands=()))
+    assert agents.sent == [("green-1", Verb.END_JOB), ("lb-1", Verb.UNLOCK)]
+    assert (agents.requests[-1]["unit"], agents.requests[-1]["token"]) == (UNIT, TOKEN)
+    assert message.endswith("; expand had begun on green-1")
+
+
+@pytest.mark.parametrize("state", ["skipped", "upstream_failed"])
+def test_what_ran_before_the_run_was_cleared_is_not_reported_again(
+    monkeypatch: pytest.MonkeyPatch, proxies: Any, state: str
+) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    agents = answering(monkeypatch)
+    run = ended_run(state)
+    assert "expand" not in report_of(run)
+    assert "migration" not in run["ti"].said["report"]["record"]
+    assert agents.sent == []
+
+
 def test_report_and_ledger_say_what_ran(proxies: Any) -> None:
     proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
-    ran = [{**one, "began": "2025-11-30T10:53:20Z"} for one in (ONE, TWO_FAILED)]
-    migration = {"phase": "expand", "droplet": "green-1", "ran": ran}
-    run = context(
-        {"expand": "failed"}, lock=LOCK, expand__migration=migration, expand__error="green-1: no such table"
-    )
+    run = ended_run("failed")
     message = report_of(run)
     assert message.startswith("deploy of v2: refused before the switch: green-1: no such table;")
     assert message.endswith("; expand ran bin/one (3 s) on green-1")

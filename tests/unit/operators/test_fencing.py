@@ -17,10 +17,9 @@ from bluegreen.hooks.droplet import DropletUnreachableError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import deploy, previous_release
 from bluegreen.operators import lifecycle_commands as command_hooks
-from bluegreen.release.lifecycle_commands import Moment
 from bluegreen.run.plan import HeldLock, Plan
 from bluegreen.settings.app_file import load_app
-from bluegreen.settings.hooks import Hook
+from bluegreen.settings.hooks import Hook, Moment
 from tests.started import good
 from tests.unit.artifacts import Transfers, built, kept
 from tests.unit.droplet_agents import Answer, DropletAgents, Refusal, ended

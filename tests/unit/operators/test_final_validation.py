@@ -42,7 +42,7 @@ Bake = Callable[..., dict[str, Any]]
 
 def reading(live: Color = Color.GREEN, requests: int = 1000, failed: int = 0, retries: int = 0) -> Reading:
     counters = {Color.GREEN: Counters(requests=requests, responses_5xx=failed, retries=retries)}
-    return {"lb-1": SimpleNamespace(live=live, counters=counters, answer_times={})}
+    return {"lb-1": SimpleNamespace(live=live, counters=counters, answer_times={}, pending=None)}
 
 
 class Samples:

@@ -24,10 +24,10 @@ from bluegreen.color import Color
 from bluegreen.errors import ProxyError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import lifecycle_commands as command_hooks
-from bluegreen.release.lifecycle_commands import Moment, command_program, hook_unit
+from bluegreen.release.lifecycle_commands import command_program, hook_unit
 from bluegreen.run.plan import Plan
 from bluegreen.settings.app_file import load_app
-from bluegreen.settings.hooks import Hook, Hooks
+from bluegreen.settings.hooks import Hook, Hooks, Moment
 from tests.unit.droplet_agents import DropletAgents, Refusal, ended
 from tests.unit.fleets import BLUE, GREEN, ONE_EACH, droplet
 from tests.unit.runs import APP, LOCK, REVISION, context

@@ -10,7 +10,7 @@ import pytest
 
 from bluegreen.color import Color
 from bluegreen.fleet.droplets import Droplet, Fleet
-from bluegreen.operators.support.links import CommitLink, DropletLink, HaproxyLink, commit_url
+from bluegreen.operators.support.links import CommitLink, DropletLink, commit_url
 from bluegreen.run.plan import Plan
 
 REVISION = "a" * 40
@@ -49,15 +49,14 @@ def test_a_repository_that_is_on_no_forge_has_no_page() -> None:
 def links(**given: Any) -> list[str]:
     task: Any = SimpleNamespace(**given)
     nothing: Any = SimpleNamespace(xcom_pull=lambda task_ids: None)
-    return [link().get_link(task, ti_key=nothing) for link in (HaproxyLink, DropletLink, CommitLink)]
+    return [link().get_link(task, ti_key=nothing) for link in (DropletLink, CommitLink)]
 
 
-def test_a_droplets_task_leads_to_its_droplet_its_commit_and_the_proxy() -> None:
-    haproxy, panel, commit = links(plan=PLAN, revision=REVISION, ip="198.18.0.3", app_id="my_perl_app")
-    assert haproxy == "http://198.18.0.1:8404/stats"
+def test_a_droplets_task_leads_to_its_droplet_and_its_commit() -> None:
+    panel, commit = links(plan=PLAN, revision=REVISION, ip="198.18.0.3", app_id="my_perl_app")
     assert panel == "https://cloud.digitalocean.com/droplets/3"
     assert commit.endswith(f"/commit/{REVISION}")
 
 
 def test_a_task_that_never_got_its_plan_leads_nowhere() -> None:
-    assert links(plan=object(), revision=object(), app_id="my_perl_app") == ["", "", ""]
+    assert links(plan=object(), revision=object(), app_id="my_perl_app") == ["", ""]

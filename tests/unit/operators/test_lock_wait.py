@@ -110,6 +110,18 @@ def test_a_lost_connection_does_not_end_a_wait_but_is_not_waited_for(hook: Any) 
         acquire(60)
 
 
+@pytest.mark.parametrize("error", [HELD, LOST, DropletUnreachableError("lb-1 cannot be reached")])
+def test_the_report_learns_where_a_run_that_did_not_get_the_lock_is_to_be_recorded(
+    hook: Any, monkeypatch: pytest.MonkeyPatch, error: BlueGreenError
+) -> None:
+    pushed: dict[str, Any] = {}
+    monkeypatch.setattr(ThisRun, "push", lambda _run, key, value: pushed.update({key: value}))
+    hook.lock.side_effect = error
+    with pytest.raises(BlueGreenError):
+        acquire(0)
+    assert [one["name"] for one in pushed[lock.FOUND_KEY]] == ["lb-1"]
+
+
 def test_a_proxy_that_came_while_a_run_waited_is_locked_too(hook: Any) -> None:
     hook.lock.side_effect = [HELD, {"lb-1": 7}, {"lb-1": 8, "lb-2": 9}]
     taken = acquire(60, fleets=[(LB,), (LB, LB_2)])

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from bluegreen.color import Color
+from bluegreen.errors import BlueGreenError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import render_and_reload as haproxy
 from bluegreen.run.plan import HeldLock, Plan
@@ -37,11 +38,16 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     return hook
 
 
-def render() -> None:
+def render(**plan: Any) -> Any:
     task: Any = haproxy.RenderAndReloadOperator(
-        app_id="my_perl_app", task_id="render_and_reload", lock=LOCK, plan=PLAN
+        app_id="my_perl_app", task_id="render_and_reload", lock=LOCK, plan={**PLAN, **plan}
     )
-    task.execute(Run().context)
+    return task.execute(Run().context)
+
+
+def test_proxies_that_run_it_already_are_not_asked_again(hook: Any) -> None:
+    assert render(rendered=True) == []
+    assert not hook.method_calls
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,24 @@ def test_traffic_that_was_moved_meanwhile_is_not_moved_again(hook: Any) -> None:
     assert hook.align.called
 
 
+def test_certificates_are_delivered_before_haproxy_is_to_name_them(
+    hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new proxy has none of the files yet, and would refuse the configuration."""
+    there = {"www.example.com": object()}
+    monkeypatch.setattr(haproxy, "served_certificates", lambda *_: SimpleNamespace(to_send=there))
+    hook.deliver_certificates.return_value = {"lb-1": BlueGreenError("lb-1: no space left on device")}
+    with pytest.raises(AirflowFailException, match="no space left"):
+        render()
+    assert not hook.sync.called
+    hook.reset_mock()
+    hook.deliver_certificates.return_value = {}
+    render()
+    asked = [call[0] for call in hook.method_calls]
+    assert asked.index("deliver_certificates") < asked.index("sync")
+    hook.deliver_certificates.assert_called_once_with(there, handshakes=False)
+
+
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_ipv6_is_served_if_every_proxy_knows_it(
     everywhere: bool, hook: Any, monkeypatch: pytest.MonkeyPatch
@@ -87,4 +111,4 @@ def test_ipv6_is_served_if_every_proxy_knows_it(
     for name, knows in (("lb-1", True), ("lb-2", everywhere)):
         hook.statuses.return_value[name] = status(haproxy={**known.model_dump(), "ipv6": knows})
     render()
-    assert rendered == {"ipv6": everywhere}
+    assert rendered["ipv6"] is everywhere

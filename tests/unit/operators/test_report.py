@@ -19,6 +19,7 @@ from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators import report
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.run.outcome import Outcome
+from bluegreen.traffic.live import DisagreementError, live_color
 from tests.unit.fleets import LB
 from tests.unit.runs import APP, GONE, LOCK, REVISION, TOKEN, context, plan, report_of
 from tests.unit.statuses import confirmed, reverted, status_at_end
@@ -36,6 +37,27 @@ def test_the_lock_is_released_though_the_proxies_disagree(proxies: Any) -> None:
     proxies.unlock.assert_called_once()
 
 
+def test_a_proxy_that_did_not_follow_an_irreversible_switch_is_reported_once_with_what_to_do(
+    proxies: Any,
+) -> None:
+    kept = confirmed()
+    vars(kept).update({"irreversible": "0123: drops it", "judged": False})
+    proxies.statuses.return_value = {
+        "lb-1": status_at_end(Color.GREEN, confirmed=kept),
+        "lb-2": status_at_end(Color.BLUE),
+    }
+    with pytest.raises(DisagreementError) as split:
+        live_color(proxies.statuses.return_value)
+    states = {**SWITCHED, "switch_traffic": "failed", "freeze": "failed"}
+    errors = {"switch_traffic__error": "lb-2 did not follow: gone", "freeze__error": str(split.value)}
+    assert report_of(context(states, lock=LOCK, **errors)) == (
+        f"deploy of v2: unclear: {split.value}; lb-2 did not follow: gone; there is no way back from it: "
+        "0123: drops it"
+    )
+    assert "(lb-1: green, lb-2: blue)" in str(split.value)
+    assert proxies.record.call_args.args[0]["irreversible"] == "0123: drops it"
+
+
 def test_a_proxy_that_is_away_at_the_end_is_not_called_untouched(proxies: Any) -> None:
     proxies.statuses.side_effect = GONE
     proxies.unlock.side_effect = GONE
@@ -43,11 +65,57 @@ def test_a_proxy_that_is_away_at_the_end_is_not_called_untouched(proxies: Any) -
     assert "lb-1 cannot be reached; it is not known who is live" in message
 
 
+@pytest.mark.parametrize("kind", ["deploy", "before the switch", "rollback"])
+def test_an_irreversible_switch_is_recorded_though_a_proxy_cannot_be_asked_any_more(
+    kind: str, proxies: Any
+) -> None:
+    """The other one may have kept it, and the ledger is what later rollbacks go by."""
+    proxies.statuses.side_effect = GONE
+    states = {**SWITCHED, "switch_traffic": "failed", "freeze": "failed"}
+    if kind == "before the switch":
+        states["switch_traffic"] = "upstream_failed"
+    if kind == "rollback":
+        states["previous_release"] = "success"
+    left = {**plan(Color.BLUE), "irreversible": "0123: drops it"}
+    message = report_of(
+        context({"provision_check": "success", **states}, lock=LOCK, provision_check__plan=left)
+    )
+    record = proxies.record.call_args.args[0]
+    assert record.get("irreversible") == ("0123: drops it" if kind == "deploy" else None)
+    if kind == "deploy":
+        assert message.startswith("deploy of v2: unclear: lb-1 cannot be reached")
+        assert "it is not known who is live; where traffic has moved it stays" in message
+        assert "run bluegreen_rollback__my_perl_app, which reports the color of each" in message
+        assert "by itself" not in message
+
+
 def test_a_switch_that_a_timer_took_back_is_reported_as_rolled_back(proxies: Any) -> None:
     taken_back = reverted("deploy/run", at=200.0)
     proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE, last_revert=taken_back)}
     message = report_of(context({**SWITCHED, "confirm": "failed"}, lock=LOCK))
     assert message.startswith("deploy of v2: rolled back:")
+
+
+def test_a_bad_irreversible_release_is_reported_and_recorded_as_frozen(proxies: Any) -> None:
+    kept = confirmed()
+    vars(kept).update({"irreversible": "0123: drops it", "judged": False})
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.GREEN, confirmed=kept)}
+    states = {**SWITCHED, "final_validation": "failed", "freeze": "success"}
+    run = context(states, lock=LOCK, final_validation__error="the new release is bad: 500")
+    message = report_of(run)
+    assert message.startswith("deploy of v2: frozen: the new release is bad: 500; live is green; ")
+    assert "began before the switch still run on blue; traffic stays there" in message
+    assert message.endswith("; there is no way back from it: 0123: drops it")
+    record = proxies.record.call_args.args[0]
+    assert (record["outcome"], record["irreversible"]) == ("frozen", "0123: drops it")
+
+
+def test_a_task_that_was_marked_as_done_makes_no_frozen_release_a_good_one(proxies: Any) -> None:
+    kept = confirmed()
+    vars(kept).update({"irreversible": "0123: drops it", "judged": False})
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.GREEN, confirmed=kept)}
+    message = report_of(context({**SWITCHED, "confirm": "success"}, lock=LOCK))
+    assert "frozen: confirm counts as successful, but the switch was not confirmed" in message
 
 
 def test_traffic_that_went_and_came_back_without_a_note_of_it_is_reported_as_rolled_back(
@@ -221,6 +289,25 @@ def test_a_deploy_that_was_given_a_revision_by_hand_was_refused_by_policy(proxie
     assert report_of(run).startswith("deploy of v2: refused by policy: it may not be used; live is blue")
 
 
+def test_a_daily_run_that_had_nothing_to_do_says_so_and_succeeds(proxies: Any) -> None:
+    proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
+    found = {"outcome": "already live", "message": "every proxy serves its certificates"}
+    run = context(
+        {"lock": "success", "renew_certificates": "skipped"},
+        lock=LOCK,
+        renew_certificates__nothing_to_do=found,
+    )
+    message = report_of(
+        run,
+        good=True,
+        subject="certificates",
+        needs_confirmation=False,
+        may_be_skipped=["renew_certificates"],
+    )
+    assert message == "certificates: every proxy serves its certificates"
+    assert run["ti"].said["report"]["outcome"] == "nothing to do"
+
+
 def test_the_line_of_a_run_that_failed_is_in_its_log(proxies: Any) -> None:
     proxies.statuses.return_value = {"lb-1": status_at_end(Color.BLUE)}
     with capture_logs() as logged:
@@ -258,7 +345,7 @@ def test_a_run_without_the_lock_is_recorded_once_a_proxy_that_was_away_is_back(
     away = BlueGreenError("lb-1 cannot be reached")
     away.transient = True
     hook = create_autospec(ProxiesHook, instance=True)
-    hook.record.side_effect = [away, away, None]
+    hook.record.side_effect = [away, away, {}]
     monkeypatch.setattr(report, "ProxiesHook", MagicMock(return_value=hook))
     run = context({"lock": "failed"}, lock__found_proxies=[LB.model_dump(mode="json")])
     assert "refused before the switch" in report_of(run)

@@ -22,6 +22,8 @@ from bluegreen.source.access import Access
 from bluegreen.source.policy import Allowed
 from tests.unit.runs import APP, REVISION, context
 
+FOUND = Allowed("v2", REVISION, "branch main", commit="Fix the cart")
+
 pytestmark = pytest.mark.usefixtures("trusting")
 
 
@@ -39,12 +41,12 @@ def resolve(dry_run: bool, run: Any = None, ref: str = "v2", artifact: str | Non
 
 @pytest.mark.parametrize(("dry_run", "skipped"), [(False, "check"), (True, "lock")])
 def test_a_run_is_a_deploy_or_a_dry_run(monkeypatch: pytest.MonkeyPatch, dry_run: bool, skipped: str) -> None:
-    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref, **_: Allowed(ref, REVISION, "branch main"))
+    monkeypatch.setattr(resolve_ref, "resolve", lambda _app, ref, **_: FOUND)
     run = context()
     with pytest.raises(DownstreamTasksSkipped) as skip:
         resolve(dry_run, run)
     assert list(skip.value.tasks) == [skipped]
-    assert run["ti"].said["return_value"] == REVISION
+    assert (run["ti"].said["return_value"], run["ti"].said["commit"]) == (REVISION, "Fix the cart")
 
 
 def test_a_deploy_with_a_parameter_that_there_is_not_ends_at_its_first_task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from unittest.mock import MagicMock, create_autospec
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowSkipException
 
 from agent.protocol import Code, Verb
 from bluegreen.checks import drift, health
@@ -29,6 +31,7 @@ from bluegreen.settings.timeouts import Timeouts
 from tests.unit.dag_files import REFERENCE, dags_of
 from tests.unit.facts import facts, server
 from tests.unit.fleets import FLEET, droplet
+from tests.unit.runs import context
 from tests.unit.statuses import status
 
 AFTER = 3600
@@ -227,12 +230,42 @@ def test_the_stop_is_a_run_of_airflow_s_that_waits_for_its_time(monkeypatch: pyt
     )
     task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER, lock=LOCK)
     run: Any = SimpleNamespace(dag_id="deploy", run_id="r", try_number=1, xcom_push=lambda **_: None)
-    task.execute({"ti": run, "dag_run": run})
+    task.execute({"ti": run, "dag_run": run, "dag": DAG("deploy", schedule=None)})
     assert task.trigger_dag_id == "bluegreen_stop_idle__my_perl_app"
     assert made["parsed_logical_date"] is None
     assert task.conf == {"token": 7}
     due = made["parsed_run_after"] - datetime.now(UTC)
     assert timedelta(seconds=AFTER - 60) < due <= timedelta(seconds=AFTER)
+
+
+@pytest.mark.parametrize(
+    ("states", "unmoved", "stops"),
+    [
+        ({"confirm": "success", "rollback": "skipped", "freeze": "skipped"}, None, True),
+        ({"confirm": "skipped", "rollback": "success", "freeze": "skipped"}, None, True),
+        ({"confirm": "skipped", "rollback": "failed", "freeze": "skipped"}, None, True),
+        # What an attempt before has left, which was cleared.
+        ({"confirm": "success", "rollback": "skipped", "freeze": "skipped"}, False, True),
+        ({"confirm": "skipped", "rollback": "skipped", "freeze": "success"}, True, True),
+        ({"confirm": "skipped", "rollback": "skipped", "freeze": "success"}, False, False),
+        ({"confirm": "skipped", "rollback": "skipped", "freeze": "success"}, None, False),
+        ({"confirm": "skipped", "rollback": "skipped", "freeze": "failed"}, None, False),
+    ],
+)
+def test_after_a_freeze_the_idle_color_is_stopped_only_if_traffic_has_not_moved(
+    states: dict[str, str], unmoved: bool | None, stops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(
+        "airflow.providers.standard.operators.trigger_dagrun.TriggerDagRunOperator._trigger_dag_af_3",
+        lambda self, **how: made.append(how),
+    )
+    task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER, lock=LOCK)
+    run = context(states, freeze__unmoved=unmoved)
+    run["ti"].try_number = 1
+    with nullcontext() if stops else pytest.raises(AirflowSkipException, match="stays warm"):
+        task.execute(run)
+    assert bool(made) is stops
 
 
 def run_id_of_stop(monkeypatch: pytest.MonkeyPatch, run_id: str, attempt: int = 1) -> str:
@@ -243,7 +276,7 @@ def run_id_of_stop(monkeypatch: pytest.MonkeyPatch, run_id: str, attempt: int = 
     )
     task = StopIdleLaterOperator(app_id="my_perl_app", task_id="stop_idle_later", seconds=AFTER, lock=LOCK)
     ti = MagicMock(dag_id="bluegreen_deploy__my_perl_app", run_id=run_id, try_number=attempt)
-    task.execute({"ti": ti, "dag_run": ti})
+    task.execute({"ti": ti, "dag_run": ti, "dag": DAG("deploy", schedule=None)})
     return str(made["run_id"])
 
 

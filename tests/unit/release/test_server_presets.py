@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import re
-import select
-import signal
-import struct
 from pathlib import Path
 
 import pytest
 
-from tests.unit.served_release import REVISION, ServedRelease, skip_unless_installed, whole_answer
-from tests.waiting import until
+from tests.unit.served_release import REVISION, ServedRelease, skip_unless_installed
+from tests.unit.websockets import echoed, opened
 
 PSGI_PRESETS = ("starman", "starlet", "twiggy", "uwsgi")
 PRESETS = (*PSGI_PRESETS, "mojolicious")
-HANDSHAKE = (
-    "Connection: Upgrade",
-    "Upgrade: websocket",
-    "Sec-WebSocket-Version: 13",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-)
 
 
 def release_of(preset: str, directory: Path, more: str = "") -> ServedRelease:
@@ -53,40 +44,12 @@ def test_every_answer_names_its_revision(tmp_path: Path, preset: str) -> None:
     }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_request_in_progress_is_finished_when_the_service_stops(tmp_path: Path, preset: str) -> None:
-    """As systemd stops it: the signal goes to the main process, and its end is that of all others."""
-    release = release_of(preset, tmp_path)
-    with release.running() as process, release.connection("/held") as connection:
-        if preset == "uwsgi":
-            # Its main process takes the signal a moment after its workers answer.
-            until(lambda: "gracefully_kill_them_all" in release.log.read_text(), "it takes the signal")
-        until((release.directory / "held").exists, "the request is in progress")
-        process.send_signal(signal.Signals[release.server.stop_signal])
-        cut, _, _ = select.select([connection], [], [], 1)
-        assert not cut
-        assert process.poll() is None
-        (release.directory / "go").touch()
-        assert "whole" in whole_answer(connection)
-        if preset == "twiggy":
-            # Twiggy 0.1026 finishes the request, and may go on running: seen in two of three runs on a busy
-            # machine. systemd ends it after server.stop_timeout.
-            return
-        assert process.wait(60) == 0
-
-
 def test_a_websocket_names_its_revision_when_it_opens_and_then_carries_messages(tmp_path: Path) -> None:
     release = release_of("mojolicious", tmp_path)
-    with release.running(), release.connection("/echo", HANDSHAKE) as connection:
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += connection.recv(4096)
-        assert answer.startswith(b"HTTP/1.1 101 ")
-        assert revisions(answer.decode()) == [REVISION]
-        mask, text = b"\1\2\3\4", b"hello"
-        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(text))
-        connection.sendall(struct.pack("!BB", 0x81, 0x80 | len(text)) + mask + masked)
-        assert connection.recv(4096) == struct.pack("!BB", 0x81, len(text)) + text
+    with release.running(), opened(release) as (connection, head):
+        assert head.startswith("HTTP/1.1 101 ")
+        assert revisions(head) == [REVISION]
+        assert echoed(connection)
 
 
 def test_mojolicious_sees_the_scheme_and_the_address_of_the_client(tmp_path: Path) -> None:

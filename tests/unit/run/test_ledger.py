@@ -28,6 +28,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Any:
     one = create_autospec(ProxiesHook, instance=True)
+    one.record.return_value = {"lb-1": "a" * 64}
     factory = MagicMock(return_value=one)
     factory.holding.return_value = one
     one.factory = factory
@@ -45,6 +46,14 @@ def run_report(
     states: dict[str, str], good: bool = True, emergency: bool = False, **xcoms: Any
 ) -> dict[str, Any]:
     """Run the task; the record that it pushes."""
+    found: dict[str, Any] = run_task(states, good, emergency, **xcoms)["record"]
+    return found
+
+
+def run_task(
+    states: dict[str, str], good: bool = True, emergency: bool = False, **xcoms: Any
+) -> dict[str, Any]:
+    """Run the task; the report that it pushes."""
     run = context({"report": "running", **states}, resolve_ref=REVISION, **{**PLANNED, **xcoms})
     run["params"] = {"ref": "v2", "reason": "bug 7", "emergency": emergency}
     run["ti"].get_task_breadcrumbs = lambda dag_id, run_id: [
@@ -58,7 +67,7 @@ def run_report(
     else:
         with pytest.raises(AirflowFailException):
             task.execute(run)
-    found: dict[str, Any] = run["ti"].said["report"]["record"]
+    found: dict[str, Any] = run["ti"].said["report"]
     return found
 
 
@@ -78,6 +87,29 @@ def test_a_deploy_is_recorded_before_its_lock_is_released(hook: Any) -> None:
     assert (record.from_color, record.to, record.live) == (Color.BLUE, Color.GREEN, Color.GREEN)
     assert (record.requests, record.failed, record.live_revision) == (100, 2, REVISION)
     assert (record.switched_at, record.switch_ms, record.phases) == (NOON, 12.5, {"deploy_0": 4.0})
+
+
+def test_a_record_has_what_its_run_has_seen_as_the_head_of_each_ledger(hook: Any) -> None:
+    # So the other proxies, and Airflow, know what was there before.
+    heads = {"lb-1": "a" * 64, "lb-2": "b" * 64, "lb-3": None}
+    hook.statuses.return_value = {
+        name: status_at_end(Color.GREEN, confirmed=confirmed(), ledger=head) for name, head in heads.items()
+    }
+    assert run_report(DONE, lock=LOCK, switch_traffic=SWITCHED)["ledgers"] == {
+        "lb-1": "a" * 64,
+        "lb-2": "b" * 64,
+    }
+
+
+def test_the_report_keeps_the_digest_of_the_line_that_each_ledger_ends_with(hook: Any) -> None:
+    """No later line names the last one, so Airflow has to know it."""
+    heads = {"lb-1": "c" * 64, "lb-2": "d" * 64}
+    hook.record.return_value = heads
+    ran = run_task(DONE, lock=LOCK, switch_traffic=SWITCHED)
+    assert ran["heads"] == heads
+    assert run_task({"resolve_ref": "failed", "lock": "upstream_failed"}, good=False)["heads"] == heads
+    hook.record.side_effect = BlueGreenError("lb-1: no space left")
+    assert run_task(DONE, lock=LOCK, switch_traffic=SWITCHED)["heads"] == {}
 
 
 SEEN = {
@@ -181,6 +213,16 @@ def record(number: int, **more: Any) -> dict[str, Any]:
 def test_the_ledgers_of_several_proxies_are_one() -> None:
     one, two = [record(1), record(2), {"torn": True}], [record(2), record(3)]
     assert [each.run_id for each in read_ledger([two, one])] == ["run-1", "run-2", "run-3"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("own", [{}, {"found_by": "run-2"}], ids=["its own record", "presumed dead"])
+def test_what_ends_the_way_back_is_known_if_any_proxy_knows_it(own: dict[str, Any], turned: bool) -> None:
+    """A run that died has kept its switch on one of two proxies."""
+    ledgers = [[record(1, **own)], [record(1, found_by="run-2", irreversible="drops it", contracted=True)]]
+    (found,) = read_ledger(reversed(ledgers) if turned else ledgers)
+    assert (found.irreversible, found.contracted) == ("drops it", True)
+    assert own or not found.found_by
 
 
 @pytest.mark.parametrize("turned", [False, True])

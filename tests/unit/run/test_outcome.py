@@ -55,6 +55,40 @@ def test_traffic_that_was_moved_back_is_a_rollback() -> None:
     assert outcome_of(end) is Outcome.ROLLED_BACK
 
 
+def test_an_irreversible_release_that_was_not_found_good_is_frozen() -> None:
+    end = facts(
+        {"switch_traffic": "success", "final_validation": "failed", "freeze": "success"},
+        errors={"final_validation": "the new release is bad: 5 of 9 requests failed"},
+        **{"kept": True, "irreversible": "0123: drops it", "judged": False, "live": Color.GREEN},
+    )
+    assert outcome_of(end) is Outcome.FROZEN
+    assert not outcome_of(end).is_good
+    assert message_of(end, "shop") == (
+        "deploy of v2 (0123456789ab): frozen: the new release is bad: 5 of 9 requests failed; live is green; "
+        "traffic stays there, for the release is irreversible; deploy a fixed one, or go back nevertheless: "
+        "bluegreen_rollback__shop with `i_know`"
+    )
+
+
+def test_if_proxies_did_not_follow_an_irreversible_switch_the_cause_says_what_to_do() -> None:
+    states = {"switch_traffic": "failed", "freeze": "failed"}
+    end = facts(
+        states,
+        errors={"freeze": "lb-1: green, lb-2: blue; set `live` to green"},
+        **{"live": None, "live_known": False, "asked": True, "irreversible": "0123: drops it"},
+    )
+    assert outcome_of(end) is Outcome.UNCLEAR
+    assert message_of(end, "shop").endswith("unclear: lb-1: green, lb-2: blue; set `live` to green")
+
+
+def test_if_all_proxies_went_to_an_irreversible_release_though_one_has_not_kept_it_it_stays() -> None:
+    states = {"switch_traffic": "failed", "freeze": "success"}
+    end = facts(states, live=Color.GREEN, asked=True, irreversible="0123: drops it")
+    assert outcome_of(end) is Outcome.UNCLEAR
+    assert "; live is green; traffic stays there" in message_of(end, "shop")
+    assert message_of(end, "shop").endswith("bluegreen_rollback__shop with `i_know`")
+
+
 def test_a_switch_that_failed_and_a_rollback_that_could_not_is_not_called_untouched() -> None:
     end = facts({"switch_traffic": "failed", "rollback": "failed"}, live_known=False, live=None)
     assert outcome_of(end) is Outcome.UNCLEAR

@@ -22,6 +22,14 @@ EXAMPLE = "https://cpan.example.com"
             "installer: found 'cpan': Input should be 'carton', 'cpanm' or 'none'",
         ),
         ("dependencies", "without: [--help]", "without.0: found '--help'"),
+        *(
+            (
+                "dependencies",
+                f"without: [develop, {phase}]",
+                f"without.1: found '{phase}': {phase} is a phase",
+            )
+            for phase in ("test", "build", "configure", "runtime")
+        ),
         ("dependencies", "features: ['a,b']", "features.0: found 'a,b'"),
         ("dependencies", "{without: [pg], features: [pg]}", "pg is both in features and in without"),
         *(

@@ -30,16 +30,18 @@ def test_delivered_files_and_shared_directories_are_links_in_the_release(tmp_pat
         more=f"""
 files:
   - {{path: config/db.yaml, {TEMPLATE}}}
+  - {{path: lib/DBDefs.pm, {TEMPLATE}}}
   - {{path: /etc/app-shop/tls.pem, content_from: {{connection: tls.pem}}, mode: "0440"}}
-shared: [public/uploads, var]
+shared: [public/uploads, var/tmp]
 """,
     )
     assert app.links == {
         "config/db.yaml": "/etc/app-shop/config/db.yaml",
+        "lib/DBDefs.pm": "/etc/app-shop/lib/DBDefs.pm",
         "public/uploads": "/var/lib/app-shop/shared/public/uploads",
-        "var": "/var/lib/app-shop/shared/var",
+        "var/tmp": "/var/lib/app-shop/shared/var/tmp",
     }
-    assert [file.mode_bits for file in app.files] == [0o640, 0o440]
+    assert [file.mode_bits for file in app.files] == [0o640, 0o640, 0o440]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from bluegreen.errors import BlueGreenError, RefError
 from bluegreen.source import archive, export, git, tree
 from bluegreen.source.archive import Source, write_source
+from bluegreen.source.needed import Needed
 from tests.unit.local_forge import Forge
 from tests.unit.repositories import Repository
 
@@ -171,27 +172,43 @@ def test_export_ignore_and_export_subst_count(shop: Repository, write: Any) -> N
 
 @pytest.mark.parametrize(
     ("ignored", "hidden"),
-    [("cpanfile.snapshot", "cpanfile.snapshot"), ("/app.psgi", "app.psgi"), ("vendor/", "vendor/cache")],
+    [
+        ("cpanfile.snapshot", "cpanfile.snapshot"),
+        ("/app.psgi", "app.psgi"),
+        ("vendor/", "vendor/cache/authors/id/x.tar.gz"),
+        ("*.tar.gz", "vendor/cache/authors/id/x.tar.gz"),
+        ("lib/", "lib"),
+    ],
 )
 def test_what_a_deploy_needs_and_export_ignore_hides_is_named(
     shop: Repository, write: Any, ignored: str, hidden: str
 ) -> None:
-    files = {"app.psgi": "1", "cpanfile.snapshot": "s", "vendor/cache/x.tar.gz": "x"}
-    head = shop.commit(**{**files, ".gitattributes": f"{ignored} export-ignore\n"})
-    needed = ("app.psgi", "cpanfile", "cpanfile.snapshot", "vendor/cache")
+    files = dict.fromkeys(("app.psgi", "cpanfile.snapshot", "lib/Shop.pm", "vendor/cache/.gitignore"), "x")
+    tarballs = {
+        "vendor/cache/authors/id/x.tar.gz": "x",
+        "vendor/cache/modules/02packages.details.txt.gz": "x",
+    }
+    head = shop.commit(**{**files, **tarballs, ".gitattributes": f"{ignored} export-ignore\n"})
+    needed = Needed(paths=("app.psgi", "cpanfile", "cpanfile.snapshot", "lib"), whole=("vendor/cache",))
     assert refused(write, head, needed=needed) == (
         f".gitattributes keeps {hidden} from the release; remove its export-ignore there"
     )
 
 
+def test_what_only_git_needs_may_be_hidden(shop: Repository, write: Any) -> None:
+    files = {"lib/Shop.pm": "1", "lib/shop.t": "1", "vendor/cache/.gitignore": "", "vendor/cache/x": ""}
+    head = shop.commit(**{**files, ".gitattributes": "*.t export-ignore\n.gitignore export-ignore\n"})
+    assert write(head, needed=Needed(paths=("lib",), whole=("vendor/cache",))).files == 3
+
+
 def test_the_directory_of_the_app_is_looked_for(shop: Repository, write: Any) -> None:
     head = shop.commit(**{"backend/app.psgi": "1", ".gitattributes": "/tools export-ignore\n", "tools/x": ""})
-    assert write(head, root="backend").files == 2
+    assert write(head, needed=Needed("backend")).files == 2
     for root in ("backen", "backend/app.psgi"):
-        assert refused(write, head, root=root) == (
+        assert refused(write, head, needed=Needed(root)) == (
             f"there is no directory {root} in {head[:12]}; correct server.root, or commit it"
         )
-    assert refused(write, head, root="tools") == (
+    assert refused(write, head, needed=Needed("tools")) == (
         ".gitattributes keeps tools from the release; remove its export-ignore there"
     )
 

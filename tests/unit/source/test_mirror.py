@@ -20,14 +20,7 @@ from bluegreen.source.policy import commits_between, compare, resolve
 from tests.unit.local_forge import Forge, local_forge
 from tests.unit.repositories import Repository, app_of
 
-
-@pytest.fixture(autouse=True)
-def _quick_and_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(git, "ALLOWED_PROTOCOLS", "file:http")
-    monkeypatch.setattr(forge, "FIRST_PAUSE", 0.05)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

@@ -15,12 +15,7 @@ from bluegreen.settings.app_file import load_app
 from bluegreen.source.policy import Age, compare, require_new_enough, resolve
 from tests.unit.repositories import Repository, app_of
 
-
-@pytest.fixture(autouse=True)
-def _local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # A path is what a test has; the transports of real repositories are allowed elsewhere.
-    monkeypatch.setattr("bluegreen.source.git.ALLOWED_PROTOCOLS", "file")
-    monkeypatch.setenv("BLUEGREEN_CACHE_DIR", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
@@ -48,6 +43,10 @@ def revision(repository: Repository, name: str) -> str:
         ("origin/main", "main", "branch main"),
         ("refs/heads/main", "main", "branch main"),
         ("refs/remotes/origin/main", "main", "branch main"),
+        ("remotes/origin/main", "main", "branch main"),
+        ("origin/HEAD", "main", "branch main"),
+        ("heads/main", "main", "branch main"),
+        ("tags/v1", "v1", "branch main"),
         ("v1", "v1", "branch main"),
         ("refs/tags/v1", "v1", "branch main"),
     ],
@@ -59,10 +58,20 @@ def test_the_default_branch_its_ancestors_and_tags_may_be_deployed_by_any_usual_
     assert (found.revision, found.why) == (revision(repository, means), why)
 
 
-def test_a_commit_may_be_named_in_capitals_and_by_its_first_digits(repository: Repository) -> None:
+def test_a_commit_may_be_named_in_capitals_by_its_first_digits_and_as_git_describes_it(
+    repository: Repository,
+) -> None:
     main = revision(repository, "main")
-    for ref in (main, main.upper(), main[:8], main[:12].upper()):
+    described = repository.git("describe", "main")
+    assert described.startswith("v1-1-g")
+    for ref in (main, main.upper(), main[:8], main[:12].upper(), described):
         assert resolve(app_of(repository.url), ref).revision == main
+
+
+def test_the_subject_of_a_commit_is_one_short_printable_line(repository: Repository) -> None:
+    subject = "Fix the \x1b[31mcart\u202e " + "x" * 500
+    repository.git("commit", "--allow-empty", "-q", "-m", f"{subject}\n\nThe body.")
+    assert resolve(app_of(repository.url), "main").commit == f"Fix the ?[31mcart? {'x' * 181}…"
 
 
 def test_a_commit_of_a_fork_is_refused_although_the_repository_serves_it(
@@ -129,6 +138,10 @@ def test_a_branch_that_is_called_like_another_with_its_remote_is_ambiguous(repos
     [
         ("nope", "there is no branch or tag 'nope' in .*push it, or check the spelling"),
         ("abc1234", "if it is a commit, give more digits"),
+        ("v1-1-gabc1234", "if it is a commit, give more digits"),
+        ("heads/nope", "there is no branch or tag 'heads/nope'"),
+        ("refs/heads/nope", "there is no branch or tag 'refs/heads/nope' in .*push it"),
+        ("Main", "there is no branch or tag 'Main' in .*push it, or check the spelling"),
         ("main~1", "a ref is a branch, a tag or a commit id"),
     ],
 )
@@ -186,6 +199,22 @@ def test_a_live_revision_that_the_repository_has_lost_cannot_be_compared(reposit
         with pytest.raises(PolicyError, match="push abababababab to a branch to have them") as refused:
             require_new_enough(app_of(repository.url, allow_older=setting), "cd" * 20, age, forced=False)
         assert ("set policy.allow_older: asked for this run" in str(refused.value)) is (setting == "never")
+
+
+def test_what_is_live_and_not_known_cannot_be_compared(repository: Repository) -> None:
+    main = revision(repository, "main")
+    age = compare(app_of(repository.url), main, None)
+    assert (age.live, age.lacks, age.is_older) == (None, None, True)
+    for setting in ("asked", "never"):
+        app = app_of(repository.url, allow_older=setting)
+        with pytest.raises(
+            PolicyError, match=r"not known which .*its droplets report none, or several"
+        ) as refused:
+            require_new_enough(app, main, age, forced=setting == "never")
+        assert f"see bluegreen_status__{app.id}" in str(refused.value)
+        assert ("set policy.allow_older: asked for this run" in str(refused.value)) is (setting == "never")
+    require_new_enough(app_of(repository.url), main, age, forced=True)
+    require_new_enough(app_of(repository.url, allow_older="always"), main, age, forced=False)
 
 
 def test_a_rewritten_history_can_be_compared_once_the_live_revision_is_pushed_again(
@@ -308,4 +337,5 @@ def test_the_reference_file_has_the_strict_defaults() -> None:
         "approval": "asked",
         "approvers": [],
         "artifacts": "never",
+        "run": [],
     }

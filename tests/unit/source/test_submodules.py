@@ -12,6 +12,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.source import archive
 from bluegreen.source.access import Access
 from bluegreen.source.archive import Source, write_source
+from bluegreen.source.needed import Needed
 from sandbox.sample_repositories import build_submodules
 from tests.unit.local_forge import Forge
 from tests.unit.repositories import Repository
@@ -127,6 +128,29 @@ def test_a_submodule_without_a_url_is_named(local: Forge, shop: Repository, tmp_
     shop.git("add", ".gitmodules")
     head = shop.commit()
     assert refused(url, head, tmp_path) == f".gitmodules of {head[:12]} is a link; commit a file"
+
+
+def test_an_app_in_a_submodule_is_looked_for_there(local: Forge, shop: Repository, tmp_path: Path) -> None:
+    backend = Repository(shop.path.parent / "backend.git")
+    files = {"app.psgi": "1", "cpanfile": "1", "cpanfile.snapshot": "s"}
+    good = backend.commit(**files)
+    hidden = backend.commit(**{".gitattributes": "cpanfile.snapshot export-ignore\n"})
+    url, target = f"{local.url}/shop.git", tmp_path / "source.tar.gz"
+    needed = Needed("backend", ("backend/app.psgi", "backend/cpanfile.snapshot"), ("backend/vendor/cache",))
+    head = with_submodule(shop, "backend", "../backend.git", good)
+    assert "backend/cpanfile.snapshot" in names(write_source(url, head, target, needed=needed))
+    with pytest.raises(BlueGreenError) as missing:
+        write_source(url, head, target, needed=Needed("backend/app"))
+    assert str(missing.value) == (
+        f"the submodule backend: there is no directory app in {good[:12]}; correct server.root, or commit it"
+    )
+    head = with_submodule(shop, "backend", "../backend.git", hidden)
+    with pytest.raises(BlueGreenError) as left_out:
+        write_source(url, head, target, needed=needed)
+    assert str(left_out.value) == (
+        "the submodule backend: .gitattributes keeps cpanfile.snapshot from the release; remove its "
+        "export-ignore there"
+    )
 
 
 def test_a_repository_that_contains_itself_ends(local: Forge, shop: Repository, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,8 +33,6 @@ def test_every_server_of_the_fleet_is_in_the_backend_of_its_color() -> None:
 
 
 def test_the_live_color_keeps_what_its_release_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    login = SimpleNamespace(login="admin", password="Pa55-word")
-    monkeypatch.setattr(hook_module, "get_connection", lambda _: login)
     monkeypatch.setattr(hook_module, "preview_key", lambda _: "0123456789abcdef")
     running = [
         ServerState(name="blue-1", address=IPv4Address("10.0.0.1"), port=9090, maxconn=2, up=True, check="")
@@ -50,8 +47,6 @@ def test_the_live_color_keeps_what_its_release_was_started_with(monkeypatch: pyt
 def test_a_server_with_an_event_loop_is_sent_more_requests_than_it_has_processes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    login = SimpleNamespace(login="admin", password="Pa55-word")
-    monkeypatch.setattr(hook_module, "get_connection", lambda _: login)
     monkeypatch.setattr(hook_module, "preview_key", lambda _: "0123456789abcdef")
     app = settings_of(tmp_path, "preset: mojolicious\nscript: script/shop\nworkers: 3")
     servers = rendered_servers(haproxy_config(app, FLEET, (2, 6)))
@@ -70,12 +65,9 @@ def test_the_file_does_not_say_who_is_live() -> None:
     "said",
     [
         "log /dev/log local0",
-        "chroot /var/lib/haproxy",
         "stats socket /run/haproxy/admin.sock mode 660 level admin expose-fd listeners",
         "stats timeout 30s",
         "bind *:80",
-        "bind *:8404",
-        "stats auth admin:Pa55-word",
         *(
             f"errorfile {code} /etc/haproxy/errors/{code}.http"
             for code in (400, 403, 408, 500, 502, 503, 504)
@@ -96,10 +88,21 @@ def test_the_statistics_page_cannot_change_anything() -> None:
     assert "stats admin" not in render()
 
 
+def test_strangers_find_the_ports_of_clients_only() -> None:
+    """The statistics answer on the proxy's own address; the monitor is there for a managed load balancer."""
+    bound = [
+        line.split()[1]
+        for line in render(certificates=["/x.pem"]).splitlines()
+        if line.split()[:1] == ["bind"]
+    ]
+    assert sorted(bound) == ["*:443", "*:80", "127.0.0.1:8404", ":::443", ":::80"]
+
+
 def test_https_comes_with_a_certificate_only() -> None:
     assert ":443" not in render()
-    assert "bind *:443 ssl crt /etc/ssl/private/example.pem alpn h2,http/1.1" in render(
-        certificate="/etc/ssl/private/example.pem"
+    config = render(certificates=["/etc/ssl/private/one.pem", "/etc/ssl/private/others/"])
+    assert (
+        "bind *:443 ssl crt /etc/ssl/private/one.pem crt /etc/ssl/private/others/ alpn h2,http/1.1" in config
     )
 
 
@@ -138,15 +141,23 @@ HOSTILE_PATHS = [f"/{value}" for value in HOSTILE_NAMES] + ["", "x"]
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(key, value) for key in ("app", "stats_user", "stats_password") for value in HOSTILE]
+    [(key, value) for key in ("app",) for value in HOSTILE]
     + [("preview_key", f"{'x' * 16}{value}") for value in HOSTILE_NAMES if value != "{{ 7*7 }}"]
     + [("preview_key", value) for value in ("", "too-short", None)]
     + [(key, value) for key in ("preview_host", "public_host") for value in (*HOSTILE_NAMES, "x:", "x:80 x")]
-    + [(key, value) for key in ("health_path", "certificate") for value in HOSTILE_PATHS],
+    + [("health_path", value) for value in HOSTILE_PATHS]
+    + [("acme_thumbprint", value) for value in (*HOSTILE_NAMES, "", "a" * 42, "a" * 44)]
+    + [("hsts", value) for value in (-1, True, "1", 1 << 40)],
 )
 def test_a_value_that_could_mean_something_else_to_haproxy_is_refused(key: str, value: str | None) -> None:
     with pytest.raises(BlueGreenError):
         render(**{key: value})
+
+
+@pytest.mark.parametrize("path", HOSTILE_PATHS)
+def test_a_certificate_whose_path_could_mean_something_else_is_refused(path: str) -> None:
+    with pytest.raises(BlueGreenError, match="certificate"):
+        render(certificates=["/etc/ssl/good.pem", path])
 
 
 @pytest.mark.parametrize("name", [*HOSTILE_NAMES, "", "-x", "x-", "a" * 64, "a_b", "ü"])
@@ -200,10 +211,9 @@ def test_a_fleet_that_could_not_serve_is_refused(servers: dict[Color, list[Serve
         render(servers=servers)
 
 
-@pytest.mark.parametrize("key", ["stats_password", "preview_key"])
-def test_a_refused_secret_is_not_in_the_message(key: str) -> None:
+def test_a_refused_preview_key_is_not_in_the_message() -> None:
     with pytest.raises(BlueGreenError) as refusal:
-        render(**{key: "geheim geheim geheim"})
+        render(preview_key="geheim geheim geheim")
     assert "geheim" not in str(refusal.value)
 
 
@@ -366,7 +376,7 @@ def test_a_network_has_to_be_a_network(value: Any) -> None:
 
 
 def test_both_kinds_of_addresses_are_served_where_the_kernel_knows_them() -> None:
-    settings: dict[str, Any] = {"certificate": "/etc/ssl/x.pem", "balanced_from": BALANCED_FROM}
+    settings: dict[str, Any] = {"certificates": ["/etc/ssl/x.pem"], "balanced_from": BALANCED_FROM}
     config = render(**settings)
     for port in (80, 443, 8405):
         assert f"    bind *:{port}" in config
@@ -378,6 +388,6 @@ def test_a_certificate_is_used(deployed: Deployed, tmp_path: Path) -> None:
     certificate = tmp_path / "site.pem"
     issued = trustme.CA().issue_cert("example.com")
     issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    config = deployed.world.render(certificate=str(certificate))
+    config = deployed.world.render(certificates=[str(certificate)])
     deployed.sync(config)
     assert deployed.world.get_https() == (200, "blue", REVISIONS[Color.BLUE])

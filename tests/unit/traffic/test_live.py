@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bluegreen.color import Color
 from bluegreen.errors import ProxyError
 from bluegreen.traffic.agent_answers import ProxyStatus
-from bluegreen.traffic.live import DisagreementError, color_from_before, is_decided, live_color
+from bluegreen.traffic.live import DisagreementError, color_to_agree_on, is_decided, live_color
 from tests.unit.agent_status import answer
 
 
@@ -19,6 +20,14 @@ def status(live: str | None) -> ProxyStatus:
 
 def interrupted(live: str, **changes: Any) -> ProxyStatus:
     return ProxyStatus.parse(answer(live=live, **{"pending": None, "last_revert": None, **changes}))
+
+
+def chosen(statuses: Mapping[str, ProxyStatus], choice: Color) -> Color | None:
+    return color_to_agree_on(statuses, choice, goes_back=False, i_know=False)
+
+
+def before(statuses: Mapping[str, ProxyStatus]) -> Color | None:
+    return color_to_agree_on(statuses, None, goes_back=True, i_know=False)
 
 
 # While this was taken back, the proxy's clock was an hour ahead.
@@ -48,10 +57,10 @@ def test_a_new_proxy_does_not_count_as_disagreeing() -> None:
 
 def test_a_person_may_say_who_is_live_only_where_proxies_disagree() -> None:
     split = {"lb-1": status("blue"), "lb-2": status("green")}
-    assert live_color(split, Color.GREEN) is Color.GREEN
-    assert live_color({"lb-1": status("blue")}, Color.BLUE) is Color.BLUE
+    assert chosen(split, Color.GREEN) is Color.GREEN
+    assert chosen({"lb-1": status("blue")}, Color.BLUE) is Color.BLUE
     with pytest.raises(ProxyError, match=r"agree .*lb-1: blue.* `live` must be left empty"):
-        live_color({"lb-1": status("blue")}, Color.GREEN)
+        chosen({"lb-1": status("blue")}, Color.GREEN)
 
 
 def test_while_haproxy_is_stopped_the_map_file_decides_the_live_color() -> None:
@@ -69,24 +78,24 @@ def test_a_proxy_that_the_first_switch_did_not_reach_follows_the_others() -> Non
 def test_the_color_from_before_an_interrupted_switch_is_known() -> None:
     waiting = interrupted("green", pending=answer()["pending"])
     back = interrupted("blue", last_revert=answer()["last_revert"])
-    assert color_from_before({"lb-1": waiting, "lb-2": interrupted("blue")}) is Color.BLUE
-    assert color_from_before({"lb-1": interrupted("green"), "lb-2": back}) is Color.BLUE
+    assert before({"lb-1": waiting, "lb-2": interrupted("blue")}) is Color.BLUE
+    assert before({"lb-1": interrupted("green"), "lb-2": back}) is Color.BLUE
     with pytest.raises(DisagreementError, match=r"none of them knows .* set `live`"):
-        color_from_before({"lb-1": interrupted("green"), "lb-2": interrupted("blue")})
+        before({"lb-1": interrupted("green"), "lb-2": interrupted("blue")})
 
 
 def test_the_color_from_before_is_the_last_runs_even_if_the_clock_was_wrong() -> None:
     pending = {**answer()["pending"], "from": "blue", "to": "green", "deadline": 1060.0, "token": 9}
     waiting = interrupted("green", pending=pending)
     clock_was_ahead = interrupted("blue", last_revert=CLOCK_WAS_AHEAD)
-    assert color_from_before({"lb-1": waiting, "lb-2": clock_was_ahead}) is Color.BLUE
+    assert before({"lb-1": waiting, "lb-2": clock_was_ahead}) is Color.BLUE
 
 
 def test_a_revert_before_a_later_confirmation_does_not_decide_the_color() -> None:
     kept = {"color": "blue", "revision": "b" * 40, "run_id": "p", "at": 1000.0, "token": 9}
     forgotten = interrupted("blue", last_revert=CLOCK_WAS_AHEAD, confirmed=kept)
     with pytest.raises(DisagreementError, match="none of them knows"):
-        color_from_before({"lb-1": forgotten, "lb-2": interrupted("green")})
+        before({"lb-1": forgotten, "lb-2": interrupted("green")})
 
 
 @pytest.mark.parametrize(

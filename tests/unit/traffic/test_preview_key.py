@@ -9,11 +9,12 @@ import pytest
 from bluegreen.errors import SettingsError
 from bluegreen.hooks import preview_key as hook_module
 from bluegreen.hooks.preview_key import preview_key
+from bluegreen.run.seal import key_from
 from bluegreen.settings.app import App
 from bluegreen.settings.app_file import load_app
 from bluegreen.traffic.preview_key import checked_key, derived_key
 
-CHOSEN = "correct-horse-battery"
+CHOSEN, SEAL = "correct-horse-battery", "0" * 32
 
 
 def app_with(preview: str | None) -> App:
@@ -24,7 +25,9 @@ def app_with(preview: str | None) -> App:
 @pytest.fixture
 def masked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what the logs are told to hide; two connections have a password."""
-    passwords = {"haproxy_stats": "Pa55-word", "preview": CHOSEN, "empty": None}
+    passwords = {"bluegreen_seal": SEAL, "preview": CHOSEN, "empty": None}
+    connection = "bluegreen.hooks.sealing.get_connection"
+    monkeypatch.setattr(connection, lambda name: SimpleNamespace(password=passwords[name]))
     monkeypatch.setattr(hook_module, "get_connection", lambda name: SimpleNamespace(password=passwords[name]))
     found: list[str] = []
     monkeypatch.setattr(hook_module, "mask_secret", found.append)
@@ -38,13 +41,12 @@ def test_the_key_is_the_password_of_its_connection(masked: list[str]) -> None:
 
 def test_without_a_connection_it_is_derived_and_hidden_too(masked: list[str]) -> None:
     key = preview_key(app_with(None))
-    assert key == derived_key("Pa55-word", "my_perl_app")
+    assert key == derived_key(key_from(SEAL), "my_perl_app")
     assert masked == [key]
 
 
 def test_apps_with_one_password_have_different_keys() -> None:
-    assert derived_key("Pa55-word", "shop") != derived_key("Pa55-word", "blog")
-    assert "Pa55-word" not in derived_key("Pa55-word", "shop")
+    assert derived_key(b"secret", "shop") != derived_key(b"secret", "blog")
 
 
 def test_a_connection_without_a_password_is_named(masked: list[str]) -> None:

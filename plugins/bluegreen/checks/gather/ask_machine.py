@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from agent.facts.ports import Port
 from agent.protocol import Verb
 from bluegreen.checks.dependencies import COMPILERS, PROGRAMS
-from bluegreen.checks.facts import AppServer, Reading
+from bluegreen.checks.facts import AppServer, Processes, Reading
 from bluegreen.checks.gather.expected import watched_files
 from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.agent import AgentHook
 from bluegreen.hooks.droplet import DropletHook
+from bluegreen.run.processes import ProcessFact
 from bluegreen.settings.app import App
 
 # What is left of the time that a command may be silent for is the script's own, to say what it has found.
@@ -47,10 +49,13 @@ def ask(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Readi
     return Reading(answer, asked, time.time())
 
 
-def ask_app_server(app: App, droplet: Droplet, *, compare: bool = False) -> Reading[AppServer]:
+def ask_app_server(
+    app: App, droplet: Droplet, *, compare: bool = False, ports: Sequence[Port] = ()
+) -> Reading[AppServer]:
     """Ask an application droplet what a deploy finds there.
 
     :param compare: whether its release is compared with its manifest.
+    :param ports: ports of other machines that it tries.
     """
     request = {
         "kind": "app_server",
@@ -62,11 +67,21 @@ def ask_app_server(app: App, droplet: Droplet, *, compare: bool = False) -> Read
         "tools": [*PROGRAMS[app.dependencies.installer], *COMPILERS],
         "packages": list(app.fleet.packages),
         "compare": compare,
+        "ports": [vars(one) for one in ports],
     }
     hook = attempt(lambda: DropletHook.of(droplet, app))
     if isinstance(hook, BlueGreenError):
         return Reading(hook, time.time(), time.time())
     return ask(hook, request, AppServer)
+
+
+def ask_processes(app: App, droplet: Droplet) -> tuple[ProcessFact, ...] | BlueGreenError:
+    """Ask an application droplet for nothing but the app's processes and timers, which is quick."""
+    hook = attempt(lambda: DropletHook.of(droplet, app))
+    if isinstance(hook, BlueGreenError):
+        return hook
+    answer = ask(hook, {"kind": "processes", "app": app.system_name}, Processes).answer
+    return answer if isinstance(answer, BlueGreenError) else answer.processes
 
 
 def _answer(hook: DropletHook, request: dict[str, Any], kind: type[Answer]) -> Answer:

@@ -10,33 +10,32 @@ from functools import partial
 from typing import Any
 
 from agent.droplet.manifest import Manifest
-from bluegreen.checks.facts import (
-    Account,
-    Facts,
-    Proxy,
-    Reading,
-    Source,
-)
+from agent.facts.ports import Port, try_ports
+from bluegreen.checks.account_facts import Account
+from bluegreen.checks.facts import AppServer, Facts, Proxy, Reading, Source
 from bluegreen.checks.gather.ask_machine import ask, ask_app_server, attempt
 from bluegreen.checks.gather.expected import expected_config, watched_files
 from bluegreen.checks.gather.second_round import follow_up
 from bluegreen.checks.gather.source import read_source
-from bluegreen.color import Color
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet, Fleet
+from bluegreen.fleet.entry_point import closed_ports
+from bluegreen.fleet.vpc import choose_vpc
 from bluegreen.hooks.artifact_store import ArtifactStore
 from bluegreen.hooks.configuration import configuration_of
-from bluegreen.hooks.digitalocean import DigitalOceanError
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
-from bluegreen.hooks.entry_point import EntryPointHook
+from bluegreen.hooks.firewalls import FirewallsHook, balancer_id
 from bluegreen.hooks.incoming_artifacts import manifest_of_incoming, require_perl, require_revision
 from bluegreen.hooks.proxy import ProxyHook
 from bluegreen.hooks.repository import repository_access
 from bluegreen.release.artifact import artifact_key
-from bluegreen.run.ledger import Record, read_ledger
+from bluegreen.run.contract import why_no_way_back
+from bluegreen.run.ledger import RECORDS_READ, Record, read_ledger
 from bluegreen.settings.app import App
 from bluegreen.settings.fleet import EntryPoint
+from bluegreen.settings.migrations import Irreversible
 from bluegreen.source.policy import Age, compare
+from bluegreen.traffic.certificates import served_paths
 from bluegreen.traffic.live import servers_of
 
 RUNS_SHOWN = 5
@@ -56,15 +55,25 @@ def collect(app: App, ref: str | None, *, artifact: str | None = None, allow_old
     facts = _Collector(app, ref or claimed).collect()
     facts = replace(facts, configuration=attempt(lambda: _delivered(facts)))
     facts = follow_up(_with_artifact(facts) if manifest is None else _with_manifest(facts, manifest))
-    return replace(facts, age=attempt(lambda: _age(facts)), allow_older=allow_older)
+    return replace(
+        facts, age=attempt(lambda: _age(facts)), no_way_back=_no_way_back(facts), allow_older=allow_older
+    )
+
+
+def _no_way_back(facts: Facts) -> str | None:
+    """Return why a rollback would be refused; an app that nothing can keep from it asks nobody."""
+    migrations = facts.app.migrations
+    may_end_it = migrations.contract or migrations.irreversible is Irreversible.ALLOW
+    if facts.live is None or not may_end_it:
+        return None
+    return why_no_way_back(facts.live, list(facts.readable.values()), read_runs(facts, RECORDS_READ))
 
 
 def _age(facts: Facts) -> Age | None:
-    live = facts.live_revision
-    if not isinstance(facts.source, Source) or live is None:
+    if not isinstance(facts.source, Source) or facts.live is None:
         return None
     with repository_access(facts.app) as access:
-        return compare(facts.app, facts.source.revision, live, access=access)
+        return compare(facts.app, facts.source.revision, facts.live_revision, access=access)
 
 
 def _delivered(facts: Facts) -> str | None:
@@ -122,17 +131,17 @@ def _with_manifest(facts: Facts, manifest: Manifest | BlueGreenError) -> Facts:
     return replace(facts, artifact=problem, is_built=problem is None)
 
 
-def read_runs(facts: Facts) -> list[Record]:
+def read_runs(facts: Facts, last: int = RUNS_SHOWN) -> list[Record]:
     """Return the last runs of the app, oldest first, from the ledgers of the proxies that answer."""
     members = [one for one in facts.fleet.proxies if one.name in facts.readable]
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
-        read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app)), members)
-        return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-RUNS_SHOWN:]
+        read = pool.map(lambda one: attempt(lambda: _ledger(one, facts.app, last)), members)
+        return read_ledger(lines for lines in read if not isinstance(lines, BlueGreenError))[-last:]
 
 
-def _ledger(droplet: Droplet, app: App) -> list[dict[str, Any]]:
+def _ledger(droplet: Droplet, app: App, last: int) -> list[dict[str, Any]]:
     with DropletHook.of(droplet, app) as hook:
-        return ProxyHook(hook).ledger(RUNS_SHOWN)
+        return ProxyHook(hook).ledger(last)
 
 
 class _Collector:
@@ -152,22 +161,26 @@ class _Collector:
             read = pool.map(lambda hook: attempt(hook.status), hooks.values())
             statuses = {**refused, **dict(zip(hooks, read, strict=True))}
             servers = reachable(fleet.blue + fleet.green)
-            asked = pool.map(lambda droplet: ask_app_server(self.app, droplet, compare=True), servers)
+            known = Facts(self.app, account, fleet, None, statuses, {}, {}, None, time.time())
+            tried = pool.submit(try_ports, ports_to_try(known, None))
+            asked = pool.map(lambda droplet: self._server(droplet, known), servers)
             answers = {one.name: answer for one, answer in zip(servers, asked, strict=True)}
             # Which servers the configuration has depends on the droplets' answers.
-            facts = Facts(
-                self.app, account, fleet, asked_source.result(), statuses, {}, answers, None, time.time()
-            )
+            facts = replace(known, source=asked_source.result(), servers=answers, taken_at=time.time())
             config = attempt(lambda: expected_config(facts))
             asked_proxies = pool.map(lambda hook: self._proxy(hook, facts, config), hooks.values())
             proxies = dict(zip(hooks, asked_proxies, strict=True))
+            facts = replace(facts, airflow_ports=tried.result())
         return replace(facts, proxies=proxies, config=config)
+
+    def _server(self, droplet: Droplet, known: Facts) -> Reading[AppServer]:
+        return ask_app_server(self.app, droplet, compare=True, ports=ports_to_try(known, droplet))
 
     def _source(self) -> Source | None:
         return read_source(self.app, self.ref) if self.ref else None
 
     def _account(self) -> Account:
-        hook = EntryPointHook(self.app.connections.digitalocean)
+        hook = FirewallsHook(self.app.connections.digitalocean)
         settings = self.app.fleet
         try:
             droplets = tuple(hook.droplets(settings.tags.app))
@@ -175,26 +188,39 @@ class _Collector:
             return Account(error)
         questions: dict[str, Callable[[], object]] = {
             "ssh_keys": lambda: hook.ssh_key_ids(settings.ssh_keys),
-            "vpc": lambda: hook.vpc_uuid(settings.vpc, settings.region),
+            "vpc": lambda: choose_vpc(self.app, hook.vpcs(), droplets),
         }
         if settings.entry_point is EntryPoint.RESERVED_IP:
             questions["entry_point"] = hook.reserved_ips
         if settings.entry_point is EntryPoint.MANAGED_LOAD_BALANCER:
             questions["entry_point"] = hook.load_balancers
-        answers = {key: attempt(question) for key, question in questions.items()}
-        problems = {key: str(one) for key, one in answers.items() if isinstance(one, DigitalOceanError)}
-        return Account(droplets, None if "vpc" in problems else str(answers["vpc"]), problems)
+        if settings.firewalls:
+            questions["firewalls"] = hook.firewalls
+        answers: dict[str, Any] = {key: attempt(question) for key, question in questions.items()}
+        problems = {key: str(one) for key, one in answers.items() if isinstance(one, BlueGreenError)}
+        known = {key: one for key, one in answers.items() if key not in problems}
+        balanced = settings.entry_point is EntryPoint.MANAGED_LOAD_BALANCER
+        balancers = (known.get("entry_point") or []) if balanced else []
+        # What a load balancer that is not known may do would count as unwanted.
+        comparable = "firewalls" in known and "entry_point" not in problems
+        return Account(
+            droplets,
+            vpc=known.get("vpc"),
+            firewalls=tuple(known["firewalls"]) if comparable else None,
+            balancer=balancer_id(self.app, balancers),
+            closed_ports=closed_ports(self.app, balancers),
+            problems=problems,
+        )
 
     def _proxy(self, hook: ProxyHook, facts: Facts, config: str | BlueGreenError | None) -> Reading[Proxy]:
-        fleet, statuses = facts.fleet, facts.readable.values()
-        ports = {server.name: server.port for color in Color for server in servers_of(color, statuses)}
-        live = next((server for server in servers_of(facts.live, statuses) if server.up), None)
+        fleet, ports = facts.fleet, facts.server_ports
+        live = next((one for one in servers_of(facts.live, facts.readable.values()) if one.up), None)
         request = {
             "kind": "proxy",
             "unit": "haproxy.service",
             "files": list(watched_files(self.app, proxy=True)),
             "config": config if isinstance(config, str) else None,
-            "certificate": self.app.traffic.certificate,
+            "certificates": served_paths(self.app.traffic.tls),
             "servers": [
                 {
                     "name": one.name,
@@ -209,6 +235,7 @@ class _Collector:
             "https": self.app.traffic.https,
             "pages": self.app.validation.paths,
             "page_server": {"address": str(live.address), "port": live.port} if live else None,
+            "ports": [vars(one) for one in ports_to_try(facts, hook.droplet_hook.droplet)],
         }
         return ask(hook.droplet_hook, request, Proxy)
 
@@ -218,6 +245,12 @@ def _fleet(account: Account, app: App) -> Fleet:
     if isinstance(account.droplets, BlueGreenError):
         return Fleet(proxies=(), blue=(), green=())
     return Fleet.sorted(account.droplets, app.fleet.tags)[0]
+
+
+def ports_to_try(facts: Facts, source: Droplet | None) -> list[Port]:
+    """Return the ports that a droplet is asked to try, or Airflow tries if it is ``None``."""
+    wanted = source and source.id
+    return [one.asked for one in facts.port_trials if (one.source and one.source.id) == wanted]
 
 
 def reachable(droplets: Iterable[Droplet]) -> list[Droplet]:

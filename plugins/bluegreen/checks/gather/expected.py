@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from agent.paths import UNITS
+from agent.droplet.activated import Pairing
+from agent.droplet.process_units import units_digest
+from agent.paths import DROP_IN, UNITS
 from agent.proxy.boot_unit import ENABLED, unit_text
 from bluegreen.agent_bundle import agent_bundle
-from bluegreen.checks.facts import Facts, version_of
+from bluegreen.checks.facts import AppServer, Facts, version_of
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.haproxy_config import haproxy_config
+from bluegreen.hooks.served_certificates import served_certificates
 from bluegreen.release.release import service_unit
 from bluegreen.settings.app import App
 from bluegreen.traffic.live import servers_of
 
 CONFIG_PATH = "/etc/haproxy/haproxy.cfg"
 MAP_PATH = "/etc/haproxy/traffic.map"
+# It keeps root's rights from HAProxy.
+DROP_IN_PATH = f"/{UNITS}/{DROP_IN}"
 # The link by which the boot unit is enabled: who can read the unit here knows both.
 BOOT_UNIT_PATH = f"/{UNITS}/{ENABLED}"
 
@@ -40,6 +45,12 @@ def expected_unit(app: App, droplet: Droplet, release: str, configuration: str) 
     return service_unit(app, release, configuration, str(droplet.private))
 
 
+def has_units_of(app: App, server: AppServer, wanted: Pairing) -> bool:
+    """Whether a droplet's unit files, those of processes and timers included, are those of a pairing."""
+    is_same = server.process_units == units_digest(wanted.units)
+    return is_same and server.files.get(unit_path(app)) == wanted.unit_text
+
+
 def expected_config(facts: Facts) -> str | None:
     """Return ``haproxy.cfg`` as a deploy would install it; ``None`` if no proxy has HAProxy.
 
@@ -51,7 +62,8 @@ def expected_config(facts: Facts) -> str | None:
         return None
     fleet, running = facts.joining.for_deploy(facts.fleet), servers_of(facts.live, statuses)
     ipv6 = all(one.haproxy.ipv6 for one in statuses)
-    return haproxy_config(facts.app, fleet, min(versions), running, ipv6=ipv6)
+    served = served_certificates(facts.app, statuses)
+    return haproxy_config(facts.app, fleet, min(versions), running, ipv6=ipv6, served=served)
 
 
 def expected_boot_unit() -> str:

@@ -7,20 +7,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.release_name import revision_of
+from agent.protocol import LoadRequest
+from agent.release_name import is_release, revision_of
+from agent.services import KINDS, NEED_ENVIRONMENT
 from bluegreen.checks.dependencies import fetched
-from bluegreen.checks.facts import Facts, Source
+from bluegreen.checks.facts import AppServer, Facts, Source
 from bluegreen.checks.gather.ask_machine import ask, attempt
-from bluegreen.checks.release_facts import Load, Mirror, PendingMigrations
+from bluegreen.checks.release_facts import Load, Mirror, PendingMigrations, ReachedServices
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.cpan import cpan_credentials
 from bluegreen.hooks.droplet import CONNECTIONS_AT_ONCE, DropletHook
 from bluegreen.release.release import deploy_unit, load_request
+from bluegreen.release.services import services_question
 from bluegreen.settings.app import App
 
 # Megabytes that must be free to load a second copy of the app, so that the service keeps what it needs.
 LIVE_FREE_MB = 256
+
+
+_Answer = Load | Mirror | PendingMigrations | ReachedServices
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,12 @@ class _Question:
 
     droplet: Droplet
     request: dict[str, Any]
-    about: type[Load | Mirror | PendingMigrations]
+    about: type[_Answer]
 
 
 def follow_up(facts: Facts) -> Facts:
     """Return the facts with the answers of the second round filled in."""
-    questions = [*_loading(facts), *_distributions(facts)]
+    questions = [*_loading(facts), *_distributions(facts), *_services(facts)]
     servers = dict(facts.servers)
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
         answers = list(pool.map(lambda question: _answer_to(facts.app, question), questions))
@@ -75,9 +81,9 @@ def _loading(facts: Facts) -> Iterator[_Question]:
             yield _Question(droplet, {"kind": "migrations", **status}, PendingMigrations)
 
 
-def _load_request(app: App, droplet: Droplet, release: str, configuration: str) -> dict[str, Any]:
+def _load_request(app: App, droplet: Droplet, release: str, configuration: str) -> LoadRequest:
     unit, address = deploy_unit(app.id, revision_of(release)), str(droplet.private)
-    return {**load_request(app, unit, release, configuration, address)}
+    return load_request(app, unit, release, configuration, address)
 
 
 def _distributions(facts: Facts) -> Iterator[_Question]:
@@ -92,7 +98,33 @@ def _distributions(facts: Facts) -> Iterator[_Question]:
         yield _Question(builder, request, Mirror)
 
 
-def _answer_to(app: App, question: _Question) -> Load | Mirror | PendingMigrations:
+def _services(facts: Facts) -> Iterator[_Question]:
+    """Reach the backing services from every droplet, by the checks that it has all for."""
+    for droplet, server in facts.read_servers():
+        load = _runs_with(facts, droplet, server)
+        kinds = KINDS if load else [one for one in KINDS if one not in NEED_ENVIRONMENT]
+        request = services_question(facts.app, load, kinds)
+        if request["services"]:
+            yield _Question(droplet, {"kind": "services", **request}, ReachedServices)
+
+
+def _runs_with(facts: Facts, droplet: Droplet, server: AppServer) -> LoadRequest | None:
+    """Return how the release is loaded whose services count; ``None`` if a droplet has not all that it takes.
+
+    That is the release that runs on the live color, and on the other one what a deploy would run.
+    """
+    release = server.current
+    if isinstance(facts.source, Source) and facts.is_needed(droplet):
+        release = server.release_for(facts.source.revision)
+    if release is None or not is_release(release):
+        return None
+    configuration = server.configuration_for(release, facts.configuration)
+    # Another one may have another address of the database.
+    is_old = isinstance(facts.configuration, str) and configuration != facts.configuration
+    return _load_request(facts.app, droplet, release, configuration) if configuration and not is_old else None
+
+
+def _answer_to(app: App, question: _Question) -> _Answer:
     hook = attempt(lambda: DropletHook.of(question.droplet, app))
     if isinstance(hook, BlueGreenError):
         return question.about.not_done(str(hook))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from bluegreen.checks.facts import Account, AppServer, Facts, Reading
+from bluegreen.checks.account_facts import Account
+from bluegreen.checks.facts import AppServer, Facts, Reading
 from bluegreen.checks.gather.ask_machine import ask_app_server, attempt
 from bluegreen.checks.gather.collect import reachable
 from bluegreen.errors import BlueGreenError

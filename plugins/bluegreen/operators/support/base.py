@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from bluegreen.fleet.droplets import Fleet
+from bluegreen.errors import FleetError
+from bluegreen.fleet.droplets import Droplet, Fleet
 from bluegreen.hooks.digitalocean import DigitalOceanHook
 from bluegreen.operators.support.failures import failures_reported
 from bluegreen.operators.support.this_run import ThisRun
@@ -76,11 +77,14 @@ class BlueGreenOperator(TaskOfApp, BaseOperator):
             stand in its way.
         :raises FleetError: naming them, otherwise.
         """
-        tags = self.app.fleet.tags
-        droplets = DigitalOceanHook(self.app.connections.digitalocean).droplets(tags.app)
-        if not goes_back:
-            return Fleet.of(droplets, tags)
-        fleet, problems = Fleet.sorted(droplets, tags)
+        fleet, problems = self.sort_droplets()
+        if problems and not goes_back:
+            raise FleetError("; ".join(problems.values()))
         for problem in problems.values():
             self.log.warning("left out: %s", problem)
         return fleet
+
+    def sort_droplets(self) -> tuple[Fleet, dict[Droplet, str]]:
+        """Ask DigitalOcean's API for the app's droplets; describe each without a role, or with several."""
+        tags = self.app.fleet.tags
+        return Fleet.sorted(DigitalOceanHook(self.app.connections.digitalocean).droplets(tags.app), tags)

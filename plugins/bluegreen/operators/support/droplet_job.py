@@ -13,26 +13,21 @@ from bluegreen.hooks.file_transfer import AlteredFileError, FileTransfer
 from bluegreen.hooks.remote_job import RemoteJob
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.operators.support.holding_lock import LockedOperator, ReleaseOperator
+from bluegreen.operators.support.job_end import remove_traces, require_success
 from bluegreen.operators.support.job_log import JobLog
 from bluegreen.operators.support.links import CommitLink, DropletLink
 from bluegreen.release.jobs import JobReport, JobState
-from bluegreen.release.release import deploy_unit, failure_cause
+from bluegreen.release.release import deploy_program, deploy_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.protocol import Program, SentFile, Verb
+    from agent.protocol import Configuration, Program, SentFile, Verb
     from bluegreen.fleet.droplets import Droplet
     from bluegreen.hooks.artifact_store import ArtifactStore
     from bluegreen.hooks.proxies import ProxiesHook
     from bluegreen.operators.support.this_run import ThisRun
     from bluegreen.release.artifact import ArtifactFile
-
-
-class JobGoneError(BlueGreenError):
-    """The job vanished before its result was read; it can be started again."""
-
-    transient = True
 
 
 class DropletJobOperator(LockedOperator):
@@ -106,10 +101,10 @@ class DropletJobOperator(LockedOperator):
 
     def send_release(
         self,
+        job: RemoteJob,
         release: str,
         artifact: ArtifactFile,
         store: ArtifactStore,
-        transfer: FileTransfer,
         proxies: ProxiesHook,
         *,
         optional: bool = False,
@@ -119,6 +114,7 @@ class DropletJobOperator(LockedOperator):
         :param optional: whether it is refused rather than that the app is stopped to make room for it.
         :raises StoreError: if the store is away, or has another file than was put there.
         """
+        transfer = self.transfer(job, proxies)
         if transfer.has_release(release):
             self.log.info("%s has %s already", self.droplet.label, release)
             return None
@@ -128,6 +124,23 @@ class DropletJobOperator(LockedOperator):
             except AlteredFileError:
                 raise store.altered(artifact) from None
         return artifact.sent
+
+    def deploy_program(
+        self,
+        release: str,
+        digest: str,
+        artifact: SentFile | None,
+        configuration: Configuration,
+        kept: str = "",
+    ) -> Program:
+        """Return the program of a job that installs, loads and activates a release on the droplet.
+
+        :param digest: of its manifest.
+        :param artifact: the file that was sent, unless the release is there already.
+        :param kept: digest of the pairing that a rollback goes back to; empty if there is none.
+        """
+        address = str(self.droplet.private)
+        return deploy_program(self.app, release, digest, artifact, configuration, address, kept)
 
     @contextmanager
     def done(
@@ -142,23 +155,12 @@ class DropletJobOperator(LockedOperator):
         with refusals_explained(proxies):
             job.start(run.run_id, program, limit)
         report = self._follow(job, log, proxies)
-        name = self.droplet.label
-        if report.state is JobState.MISSING:
-            raise JobGoneError(f"{name}: its {self.kind} job is gone (stopped, or the droplet was restarted)")
-        if report.state is not JobState.SUCCESS:
-            self._clean(job)
-            late = f"the {self.kind} was not done within {limit} s (setting timeouts.build)"
-            cause = failure_cause(tuple(log.last)) or f"its job ended with {report.result}"
-            raise BlueGreenError(f"{name}: {late if report.result == 'timeout' else cause}")
+        if report.state is JobState.FAILED:
+            remove_traces(job, self.kind, self.log)
+        late = f"the {self.kind} was not done within {limit} s (setting timeouts.build)"
+        require_success(report, self.droplet.label, self.kind, log, late=late)
         yield report
-        self._clean(job)
-
-    def _clean(self, job: RemoteJob) -> None:
-        """Remove the job's traces; the result is known by now, so nothing depends on it."""
-        try:
-            job.end()
-        except BlueGreenError as error:
-            self.log.warning("traces of the %s job are left, a later one removes them: %s", self.kind, error)
+        remove_traces(job, self.kind, self.log)
 
     def _follow(self, job: RemoteJob, log: JobLog, proxies: ProxiesHook) -> JobReport:
         """Follow the unit to its end; if that cannot be done and no retry will, end it."""

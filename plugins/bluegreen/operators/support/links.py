@@ -44,17 +44,6 @@ def _plan(operator: Any) -> Plan | None:
     return Plan.model_validate(plan) if isinstance(plan, dict) else None
 
 
-class HaproxyLink(BaseOperatorLink):
-    """HAProxy's statistics of the first proxy."""
-
-    name = "HAProxy statistics"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty without a proxy."""
-        plan = _plan(operator)
-        return f"http://{plan.fleet.proxies[0].public}:8404/stats" if plan else ""
-
-
 class DropletLink(BaseOperatorLink):
     """The droplet that a task works on, in DigitalOcean's panel."""
 

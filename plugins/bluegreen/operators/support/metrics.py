@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from bluegreen.checks.finding import Finding, Severity
+from bluegreen.checks.processes import health, placement
+from bluegreen.checks.run import findings_in
 from bluegreen.patterns import APP_ID
+from bluegreen.release.processes import MARGIN
 from bluegreen.run.approval_request import demanded_by
 from bluegreen.run.outcome import UNREPORTED
+from bluegreen.settings.migrations import Irreversible
 
 if TYPE_CHECKING:
     from bluegreen.checks.facts import Facts
     from bluegreen.settings.app import App
+    from bluegreen.traffic.certificates import KeyedCertificate
 
 Figures = Mapping[str, float]
 
@@ -81,8 +86,14 @@ class Watched:
             validation = validation.with_bake(conf["bake"])
         seconds = SPARE_SECONDS + limits.lock_wait + limits.drain + limits.build
         seconds += validation.seconds_to_confirm
+        # At the beginning and at the end.
+        stops = [one.stop_timeout for one in app.processes.values()]
+        stops += [one.stop_timeout for one in app.timers.values()]
+        seconds += 2 * (max(stops) + MARGIN) if stops else 0
         if self.kind == "deploy":
-            seconds += limits.approval if demanded_by(app, conf) else 0
+            may_be_irreversible = app.migrations.irreversible is Irreversible.ALLOW
+            asks = demanded_by(app, conf, irreversible=may_be_irreversible)
+            seconds += limits.approval if asks else 0
             hooks = (hook for moment in app.hooks for hook in moment[1])
             seconds += app.health.timeout * 2 + sum(hook.timeout for hook in hooks)
         return seconds
@@ -112,6 +123,28 @@ def findings_of(app_id: str, findings: Iterable[Finding]) -> Figures:
     """Say how much a dry run found."""
     severities = [one.severity for one in findings]
     return {f"bluegreen.dry_run.{one}s.{app_id}": severities.count(one) for one in Severity}
+
+
+def processes_in(facts: Facts) -> Figures:
+    """Say whether the app's processes and timers run as they should, if it has any and that is known."""
+    if not facts.app.has_processes or not facts.is_live_known:
+        return {}
+    return processes(facts.app.id, well=not findings_in(facts, (placement, health)))
+
+
+def processes(app_id: str, *, well: bool) -> Figures:
+    """Say whether the app's processes and timers run as they should."""
+    return {f"bluegreen.processes.unsettled.{app_id}": int(not well)}
+
+
+def certificates(app_id: str, there: Mapping[str, KeyedCertificate]) -> Figures:
+    """Say when each certificate that Airflow delivers ends, and from when on its renewal is late."""
+    figures = {}
+    for name, one in there.items():
+        label = f"{app_id}.{re.sub(r'[^A-Za-z0-9_-]', '_', name)}"
+        figures[f"bluegreen.certificate.ends.{label}"] = round(one.ends.timestamp())
+        figures[f"bluegreen.certificate.late.{label}"] = round(one.late_from.timestamp())
+    return figures
 
 
 def emit(figures: Figures) -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bluegreen.errors import BlueGreenError
+from bluegreen.hooks.droplet_agent import DropletAgentHook
+from bluegreen.hooks.remote_job import RemoteJob
 from bluegreen.operators.support.claims import refusals_explained
-from bluegreen.operators.support.droplet_job import DropletJobOperator, JobGoneError
+from bluegreen.operators.support.droplet_job import DropletJobOperator
+from bluegreen.operators.support.job_end import remove_traces, require_success
 from bluegreen.operators.support.job_log import JobLog
-from bluegreen.operators.support.this_run import MIGRATION_KEY
 from bluegreen.release.jobs import JobState
 from bluegreen.release.migrations import Migration, Phase
-from bluegreen.release.release import failure_cause
 
 if TYPE_CHECKING:
     from agent.protocol import Program
     from bluegreen.hooks.proxies import ProxiesHook
-    from bluegreen.hooks.remote_job import RemoteJob
+    from bluegreen.operators.support.seals import MigrationDone
     from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.settings.app import App
 
 
 class MigrationJobOperator(DropletJobOperator):
@@ -33,27 +34,36 @@ class MigrationJobOperator(DropletJobOperator):
     ) -> dict[str, Any]:
         """Start the job or attach to it, follow it to its end, and return the :class:`Migration`.
 
-        What ran is left for the report also if a command failed. The traces of a job that succeeded stay
-        until a later run claims the droplet: Airflow may lose the result, and commands must not run twice.
+        What ran is left for the report also if a command failed, and where the job runs before it begins: if
+        this task dies and never runs again, the report ends the job. The traces of a job that succeeded stay
+        until the report removes them: Airflow may lose the result, and commands must not run twice.
 
         :param limit: seconds after which systemd ends the job.
         :raises BlueGreenError: with the command and its last words.
         :raises JobGoneError: if the job vanished; the commands can be run again.
         """
-        log, name = JobLog(self.log), self.droplet.label
+        log = JobLog(self.log)
+        begun = Migration(phase=self.phase, droplet=self.droplet.name)
+        self.seals(run).seal_migration(begun, self.droplet, self.unit)
         with refusals_explained(proxies):
             job.start(run.run_id, program, limit)
         report = self._follow(job, log, proxies)
         migration = Migration.of(self.phase, self.droplet.name, report)
-        result = migration.model_dump(mode="json")
-        run.push(MIGRATION_KEY, result)
-        if report.state is JobState.MISSING:
-            raise JobGoneError(
-                f"{name}: its {self.phase} job is gone (stopped, or the droplet was restarted)"
-            )
-        if report.state is not JobState.SUCCESS:
-            self._clean(job)
-            cause = failure_cause(tuple(log.last)) or f"its {self.phase} job ended with {report.result}"
-            raise BlueGreenError(f"{name}: {cause}")
+        self.seals(run).seal_migration(migration, self.droplet, self.unit)
+        if report.state is JobState.FAILED:
+            remove_traces(job, self.phase, self.log)
+        require_success(report, self.droplet.label, self.phase, log)
         self.log.info("%s", migration)
-        return result
+        return migration.model_dump(mode="json")
+
+
+def end_job(app: App, done: MigrationDone, token: int) -> None:
+    """End the job of a phase if it is at work, and remove its traces, values of the environment included.
+
+    Its result is kept until the run ends: Airflow may lose a task's result, and commands must not run twice.
+
+    :param token: the run's.
+    :raises BlueGreenError: if the droplet is another run's by now, or does not answer.
+    """
+    with RemoteJob(DropletAgentHook.of(done.droplet, app), app.id, done.unit, token) as job:
+        job.end()

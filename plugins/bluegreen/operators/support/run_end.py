@@ -10,7 +10,14 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.traffic.agent_answers import PendingSwitch, ProxyStatus
 from bluegreen.traffic.drain import sessions_on
 from bluegreen.traffic.live import is_decided, live_color
-from bluegreen.traffic.own_switch import holds_lock, is_kept, is_taken_back, waiting_switch
+from bluegreen.traffic.own_switch import (
+    holds_lock,
+    is_irreversible,
+    is_judged,
+    is_kept,
+    is_taken_back,
+    waiting_switch,
+)
 
 if TYPE_CHECKING:
     from bluegreen.color import Color
@@ -24,6 +31,8 @@ class End:
     :param live: who is live; only if ``live_known``, which takes that they can be asked, and agree.
     :param taken_back: whether a switch of this run was taken back.
     :param kept: whether a switch of this run is confirmed.
+    :param irreversible: why there is no way back from what this run has switched to, if there is none.
+    :param judged: whether this run has found good what it has switched to.
     :param locked: whether the run has its lock.
     :param still_running: requests in progress on the color that is not live.
     :param trouble: what went wrong in asking, or in ending a switch that nobody had confirmed.
@@ -34,6 +43,8 @@ class End:
     live_known: bool = False
     taken_back: bool = False
     kept: bool = False
+    irreversible: str | None = None
+    judged: bool = True
     locked: bool = False
     still_running: int = 0
     trouble: str | None = None
@@ -54,15 +65,19 @@ def end_of(hook: ProxiesHook, holder: str) -> End:
             statuses = hook.statuses()
     except BlueGreenError as error:
         return End(trouble=str(error))
+    irreversible = is_irreversible(statuses, holder)
     try:
         live = live_color(statuses)
     except BlueGreenError as error:
-        return End(trouble=trouble or str(error), statuses=statuses)
+        trouble = "; ".join(filter(None, (trouble, str(error))))
+        return End(trouble=trouble, irreversible=irreversible, statuses=statuses)
     return End(
         live=live,
         live_known=True,
         taken_back=is_taken_back(statuses, holder),
         kept=is_kept(statuses, holder),
+        irreversible=irreversible,
+        judged=is_judged(statuses, holder),
         locked=holds_lock(statuses, holder),
         still_running=sessions_on(live.other, statuses.values()) if live else 0,
         trouble=trouble,

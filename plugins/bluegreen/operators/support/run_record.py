@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bluegreen.operators.support.failures import ERROR_KEY
 from bluegreen.run.ledger import Record, Validation
@@ -15,6 +15,7 @@ from bluegreen.traffic.live import confirmed_revision
 if TYPE_CHECKING:
     from bluegreen.color import Color
     from bluegreen.operators.support.this_run import ThisRun
+    from bluegreen.release.migrations import Migration
     from bluegreen.run.report import Report
 
 
@@ -46,24 +47,25 @@ def record_at_end(
     report: Report,
     live_known: bool,
     contracted: bool,
+    irreversible: str | None,
+    migration: Migration | None,
     statuses: Mapping[str, ProxyStatus],
 ) -> Record:
     """Complete the record.
 
     :param start: the record at its start.
-    :param report: how the run ended.
     :param contracted: whether a contract may have removed something.
+    :param irreversible: why there is no way back from what traffic may have moved to, if there is none.
+    :param migration: what was run of a migration.
     :param live_known: whether all proxies agree who is live.
     :param statuses: the last status of each proxy; empty if they could not be asked.
     """
     plan = run.plan
     answers = run.output("switch_traffic") or {}
     switches = {name: SwitchResult.parse(answer) for name, answer in answers.items()}
-    moved = [one.at for one in switches.values() if one.at is not None]
     counted = _since(switches, statuses, plan.idle) if plan and switches else None
-    release, configuration = run.started or (None, None)
-    revision = start.revision
-    if report.outcome == Outcome.LIVE:
+    (release, configuration), revision = run.started or (None, None), start.revision
+    if report.outcome in (Outcome.LIVE, Outcome.FROZEN):
         # A rollback believes this line, so it has what the sealed switch has reported to the proxies, and not
         # what XComs say by now.
         good = _good_of(report.live, statuses)
@@ -82,19 +84,31 @@ def record_at_end(
             "from_color": plan.live if plan else None,
             "to": plan.idle if plan else None,
             "phases": run.seconds_of_tasks,
-            "migration": run.migration,
+            "migration": migration,
+            "command": run.command,
             "contracted": contracted,
-            "switched_at": datetime.fromtimestamp(round(max(moved), 3), UTC) if moved else None,
-            "switch_ms": max(one.milliseconds for one in switches.values()) if moved else None,
+            "processes": run.processes,
+            "irreversible": irreversible,
+            **_moment(switches),
             "requests": counted.requests if counted else None,
             "failed": counted.responses_5xx if counted else None,
             "validation": _validation(run),
             "drain": run.drain,
             "live": report.live,
             "live_known": live_known,
+            "ledgers": {name: one.ledger for name, one in statuses.items() if one.ledger},
             "live_revision": confirmed_revision(report.live, statuses.values()),
         }
     )
+
+
+def _moment(switches: Mapping[str, SwitchResult]) -> dict[str, Any]:
+    """Return when the last proxy moved the traffic, and in how many milliseconds the slowest one did."""
+    moved = [one.at for one in switches.values() if one.at is not None]
+    if not moved:
+        return {"switched_at": None, "switch_ms": None}
+    slowest = max(one.milliseconds for one in switches.values())
+    return {"switched_at": datetime.fromtimestamp(round(max(moved), 3), UTC), "switch_ms": slowest}
 
 
 def _good_of(color: Color | None, statuses: Mapping[str, ProxyStatus]) -> GoodRelease | None:

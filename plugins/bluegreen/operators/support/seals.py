@@ -12,8 +12,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from bluegreen.errors import BlueGreenError, PolicyError
+from bluegreen.fleet.droplets import Droplet
 from bluegreen.hooks.sealing import sealing_key
+from bluegreen.operators.support.this_run import DID_NOT_RUN, MIGRATION_KEY, left_as
+from bluegreen.release.migrations import Migration, Phase
 from bluegreen.run.approval_request import demanded_by
 from bluegreen.run.seal import opened, sealed
 from bluegreen.settings.policy import Demand
@@ -28,12 +33,24 @@ if TYPE_CHECKING:
 SEALED_KEY = "sealed"
 ANSWER_KEY = "answer"
 DONE_KEY = "done"
-NOTHING_RUN_KEY = "nothing_run"
 # Which task of a DAG finds its revision.
 FINDS_REVISION = ("resolve_ref", "previous_release")
 
 # What a statement says instead of a revision where its run has none.
 NO_REVISION = ""
+
+
+class MigrationDone(BaseModel):
+    """What a task states of its phase of a migration.
+
+    :param unit: the name of its job.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    migration: Migration
+    droplet: Droplet
+    unit: str
 
 
 class Seals:
@@ -78,16 +95,49 @@ class Seals:
             return None
         return answer.get("approver") if answer.get("run") == self.run.holder else None
 
-    def seal_nothing_run(self) -> None:
-        """State that this task has refused before it ran anything."""
-        self._push(NOTHING_RUN_KEY, {"run": self.run.holder, "task": self.run.context["ti"].task_id})
+    def seal_finding(self, result: Any) -> None:
+        """State what this task has found, in a run that takes no lock."""
+        self._push(DONE_KEY, self._about_finding(self.run.context["ti"].task_id, result))
 
-    def has_run_nothing(self, task_id: str) -> bool:
-        """Return whether a task has stated so."""
+    def require_finding(self, task_id: str, result: Any) -> None:
+        """Make sure that a result is what a task of this run has found.
+
+        :raises PolicyError: if it is not.
+        """
+        if self._opened(task_id, DONE_KEY) != self._about_finding(task_id, result):
+            raise PolicyError(
+                f"the task {task_id} has not found this, so its result or its state was changed by hand; "
+                "trigger a new run"
+            )
+
+    def _about_finding(self, task_id: str, result: Any) -> dict[str, Any]:
+        return {"run": self.run.holder, "task": task_id, "result": _digest(result)}
+
+    def seal_migration(self, migration: Migration, droplet: Droplet, unit: str) -> None:
+        """State what a phase of a migration has run on a droplet, and by which job, for the run's record."""
+        about = {"run": self.run.holder, "unit": unit, "droplet": droplet.model_dump(mode="json")}
+        self._push(MIGRATION_KEY, {**about, "migration": migration.model_dump(mode="json")})
+
+    def migration(self) -> MigrationDone | None:
+        """Return what the run's phase of a migration has run; ``None`` if nothing is known to have run.
+
+        If a task's process dies and the run is marked failed before a retry, Airflow calls the task skipped.
+        What it had begun is known nevertheless. What it ran to the end is an earlier attempt's then.
+        """
+        left = {phase: self.run.xcom_of(phase.value, MIGRATION_KEY) for phase in Phase}
+        found = next(((phase, xcom) for phase, xcom in left.items() if xcom), None)
+        if found is None:
+            return None
+        phase, xcom = found
         try:
-            return self._opened(task_id, NOTHING_RUN_KEY) == {"run": self.run.holder, "task": task_id}
+            statement = opened(self._key, xcom) or {}
         except BlueGreenError:
-            return False
+            return None
+        if statement.get("run") != self.run.holder:
+            return None
+        done = left_as(MigrationDone, statement)
+        is_earlier = self.run.states.get(phase.value) in DID_NOT_RUN and done.migration.ran
+        return None if is_earlier else done
 
     def _push(self, key: str, statement: dict[str, Any]) -> None:
         self.run.push(key, sealed(self._key, statement))
@@ -178,12 +228,13 @@ class LockSeals(Seals):
         """State who approved the switch to a revision, for the switch and the run's record."""
         self._push(ANSWER_KEY, {"at": at.isoformat(), "approver": approver, **self._about(revision)})
 
-    def require_approval(self, revision: str) -> str | None:
+    def require_approval(self, revision: str, *, irreversible: bool) -> str | None:
         """Return who approved the switch; ``None`` if the app's file does not ask for that in this run.
 
+        :param irreversible: whether there is no way back from the release.
         :raises PolicyError: if it does, and nobody has; whatever state the task ``approval`` is in.
         """
-        demand = demanded_by(self._app, self.run.params)
+        demand = demanded_by(self._app, self.run.params, irreversible=irreversible)
         if demand is None:
             return None
         answer = self._opened("approval", ANSWER_KEY)
@@ -211,15 +262,6 @@ class LockSeals(Seals):
     def _about_plan(self, revision: str | None) -> dict[str, Any]:
         """Describe a plan; a rollback finds its revision by its plan, so its plan is made for none."""
         return self._about(revision if "resolve_ref" in self.run.task_ids else None)
-
-
-def may_have_contracted(run: ThisRun, app: App) -> bool:
-    """Return whether the run's task ``contract`` may have run a command, if only in part.
-
-    Whatever is not proven counts: a rollback goes to a release that misses what was removed otherwise.
-    """
-    began = run.states.get("contract") not in (None, "upstream_failed")
-    return "contract" in run.task_ids and began and not Seals(run, app).has_run_nothing("contract")
 
 
 def older_than_live(run: ThisRun, app: App) -> str | None:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ValidationError
 from bluegreen.errors import BlueGreenError
 from bluegreen.operators.support.failures import ERROR_KEY, POLICY_KEY
 from bluegreen.release.artifact import BuiltArtifact
-from bluegreen.release.migrations import Migration, Phase
+from bluegreen.run.one_off import OneOffCommand
 from bluegreen.run.plan import Plan
 from bluegreen.run.previous import PreviousRelease
+from bluegreen.run.processes import ProcessesMove
 from bluegreen.run.report import RollbackResult
 from bluegreen.traffic.drain import Drain
 from bluegreen.traffic.good_answer import one_line
@@ -25,6 +26,8 @@ from bluegreen.validation.results import BakeResult
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+# Tasks without which a run changes nothing.
+CHANGING = ("lock", "run_command")
 DID_NOT_RUN = ("upstream_failed", "skipped", "removed")
 
 # How the keys begin that Airflow and its OpenLineage provider add to a run's configuration.
@@ -36,6 +39,10 @@ REVISION_KEY = "revision"
 NOTHING_TO_DEPLOY = "nothing says what to deploy: give ref or artifact"
 PREVIOUS_KEY = "previous"
 MIGRATION_KEY = "migration"
+COMMAND_KEY = "command"
+PROCESSES_KEY = "processes"
+# The tasks that move an app's processes and timers: near the beginning of a run, and at its end.
+SETTLE_PROCESSES, MOVE_PROCESSES = "settle_processes", "move_processes"
 
 Left = TypeVar("Left", bound=BaseModel)
 
@@ -125,7 +132,7 @@ class ThisRun:
     @property
     def is_dry_run(self) -> bool:
         """Whether this run is to change nothing on any machine."""
-        return "lock" not in self.task_ids or self._is_set("dry_run")
+        return not {*CHANGING} & {*self.task_ids} or self._is_set("dry_run")
 
     @property
     def is_emergency(self) -> bool:
@@ -258,10 +265,22 @@ class ThisRun:
         return (known.release, known.configuration) if known else None
 
     @cached_property
-    def migration(self) -> Migration | None:
-        """The commands of a migration that the run ran, or ``None`` if it did not get that far."""
-        found = next(filter(None, (self.output(phase.value, MIGRATION_KEY) for phase in Phase)), None)
-        return left_as(Migration, found) if found else None
+    def processes(self) -> ProcessesMove | None:
+        """What was done last about the app's processes and timers, or ``None`` if nothing was.
+
+        A task that died may have done anything.
+        """
+        if self.states.get(MOVE_PROCESSES) in (None, *DID_NOT_RUN):
+            found = self.output(SETTLE_PROCESSES, PROCESSES_KEY)
+        elif (found := self.xcom_of(MOVE_PROCESSES, PROCESSES_KEY)) is None:
+            return ProcessesMove(trouble=f"{MOVE_PROCESSES} ended without a report (killed?), see its log")
+        return left_as(ProcessesMove, found) if found else None
+
+    @cached_property
+    def command(self) -> OneOffCommand | None:
+        """The one-off command that the run ran, or ``None`` if it ran none, or its end is not known."""
+        found = self.output("run_command", COMMAND_KEY)
+        return left_as(OneOffCommand, found) if found else None
 
     @cached_property
     def failures(self) -> dict[str, Failure]:

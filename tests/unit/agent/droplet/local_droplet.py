@@ -28,6 +28,8 @@ UNIT = f"bluegreen-{APP}-{'a' * 12}"
 SALT = "5a17" * 8
 
 # Knows the service's unit as a file, what it has read of it, and what the service runs.
+# Each other unit that is in memory is a file in `units`: its ActiveState and SubState. One in `slow` takes so
+# many looks to end; one in `stuck` does not end; one in `crashing` does not stay up.
 SYSTEMCTL = """#!/bin/bash
 cd "$DROPLET" || exit 1
 echo "$@" >>said
@@ -45,6 +47,57 @@ case "$1 ${2-}" in
         cp loaded running
         ;;
     "stop app-shop.service") rm -f running ;;
+    "list-units --all")
+        if read -r looks name 2>/dev/null <late; then
+            [ "$looks" -gt 0 ] && echo "$((looks - 1)) $name" >late ||
+                { echo "activating start" >"units/$name"; rm late; }
+        fi
+        for unit in units/*; do
+            [ -e "$unit" ] || continue
+            name=${unit##*/}
+            read -r active sub <"$unit"
+            echo "$name loaded $active $sub what it is"
+            [ "$active" = deactivating ] && [ ! -e "stuck/$name" ] || continue
+            read -r looks <"slow/$name"
+            if [ "$looks" -gt 1 ]; then echo $((looks - 1)) >"slow/$name"; else rm "slow/$name" "$unit"; fi
+        done
+        exit "$(cat broken 2>/dev/null || echo 0)"
+        ;;
+    "show --property=Id,"*)
+        for name in "${@:3}"; do
+            active=inactive sub=dead
+            [ ! -e "units/$name" ] || read -r active sub <"units/$name"
+            file=${name/@*./@.}
+            printf '%s\\n' "Id=$name" "ActiveState=$active" "SubState=$sub" "Result=success" \\
+                "ExecMainStatus=0" "NRestarts=0" "StateChangeTimestampMonotonic=1"
+            while IFS= read -r line; do
+                [[ $line != WorkingDirectory=* ]] || echo "$line"
+            done 2>/dev/null <"etc/systemd/system/$file"
+            echo
+        done
+        ;;
+    "stop --no-block")
+        ls etc/systemd/system/*.wants >enabled-at-stop 2>/dev/null
+        for name in "${@:4}"; do
+            [ -e "units/$name" ] || exit 5
+            if [ -e "slow/$name" ] || [ -e "stuck/$name" ]; then
+                echo "deactivating stop-sigterm" >"units/$name"
+            else
+                rm "units/$name"
+            fi
+        done
+        ;;
+    "stop --") for name in "${@:3}"; do rm "units/$name"; done ;;
+    "kill --signal=KILL")
+        for name in "${@:4}"; do [ -e "stuck/$name" ] || rm -f "units/$name" "slow/$name"; done
+        ;;
+    "start --")
+        for name in "${@:3}"; do
+            [ ! -e "crashing/$name" ] || { echo "activating auto-restart" >"units/$name"; continue; }
+            case $name in *.timer) echo "active waiting" ;; *) echo "active running" ;; esac >"units/$name"
+        done
+        ;;
+    "reset-failed --") for name in "${@:3}"; do rm -f "units/$name"; done ;;
 esac
 """
 # Writes what a test has prepared instead of running its command.
@@ -78,6 +131,7 @@ class LocalDroplet:
             ("systemctl", SYSTEMCTL),
             ("systemd-run", SYSTEMD_RUN),
             ("journalctl", "#!/bin/sh\n"),
+            ("systemd-analyze", "#!/bin/sh\necho 'Next elapse: tomorrow'\n"),
             # Other programs may keep this machine's disk busy for minutes.
             ("sync", "#!/bin/sh\n"),
         ):

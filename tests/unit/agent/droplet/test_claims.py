@@ -3,115 +3,38 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
 
 from agent.call import Call
-from agent.droplet import claims, jobs
-from agent.droplet.claims import claim, token
-from agent.droplet.jobs import end_job, start_job
-from agent.droplet.stopping import stop
-from agent.protocol import AgentError, Code, Verb
+from agent.droplet import claims
+from agent.droplet.claims import token
+from agent.protocol import Code, Verb
 from bluegreen.errors import AgentRefusedError, BlueGreenError
 from bluegreen.hooks.proxies import ProxiesHook
 from bluegreen.operators.support.claims import refusals_explained
 from bluegreen.settings.app_file import load_app
-
-APP = "my_perl_app"
-NAME = f"app-{APP}"
-UNIT = f"bluegreen-{NAME}-{'a' * 12}"
-OLD_UNIT = f"bluegreen-{NAME}-{'b' * 12}"
-
-SYSTEMCTL = """#!/bin/bash
-# Knows units by files that are named after them, and hold their properties.
-cd "$UNITS" || exit 1
-case $1 in
-    list-units) compgen -G "${!#}" ;;
-    show) cat "$2" 2>/dev/null || echo LoadState=not-found ;;
-    stop)
-        shift
-        mapfile -t there < <(for one; do compgen -G "$one"; done)
-        [ -z "${there[*]}" ] || { echo "stop ${there[*]}" >>"$SAID" && rm -f "${there[@]}"; }
-        ;;
-esac
-exit 0
-"""
-SYSTEMD_RUN = """#!/bin/bash
-echo "start" >>"$SAID"
-"""
-RUNNING = "LoadState=loaded\nActiveState=active\nSubState=running\n"
-VERBS = {
-    Verb.CLAIM: claim,
-    Verb.TOKEN: token,
-    Verb.START_JOB: start_job,
-    Verb.END_JOB: end_job,
-    Verb.STOP: stop,
-}
-
-
-class Machine:
-    """The agent on this machine, with directories and a systemd of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.said = path / "said"
-        for name in ("bin", "units", "run/bluegreen", "var/lib/bluegreen"):
-            (path / name).mkdir(parents=True)
-        for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
-            (path / "bin" / name).write_text(text, encoding="utf-8")
-            (path / "bin" / name).chmod(0o755)
-
-    def ask(self, verb: Verb, number: int, **request: Any) -> str:
-        """Call a verb with a token, and return what systemd was told."""
-        self.said.write_text("")
-        VERBS[verb](Call.of(verb), {"app": NAME, "token": number, **request})
-        return self.said.read_text()
-
-    def refusal(self, verb: Verb, number: int, **request: Any) -> AgentError:
-        """Call a verb that must be refused; systemd was told nothing."""
-        with pytest.raises(AgentError) as raised:
-            self.ask(verb, number, **request)
-        assert self.said.read_text() == ""
-        return raised.value
-
-    def start(self, number: int, **request: Any) -> str:
-        return self.ask(Verb.START_JOB, number, **{**JOB, **request})
-
-    def job(self, unit: str, number: int, program: Any = None) -> None:
-        """Let a job be at work."""
-        directory = self.path / "run/bluegreen" / unit
-        directory.mkdir(exist_ok=True)
-        (self.path / "units" / f"{unit}.service").write_text(RUNNING)
-        (directory / "token").write_text(f"{number}\n")
-        (directory / "program.json").write_text(json.dumps(program, sort_keys=True))
-
-    def jobs(self) -> set[str]:
-        return {one.stem for one in (self.path / "units").iterdir()}
-
-
-def program(**settings: Any) -> dict[str, Any]:
-    request = {"app": NAME, "unit": UNIT, **settings}
-    return {"steps": [{"verb": "install", "request": request}, {"verb": "load", "request": request}]}
-
-
-JOB: dict[str, Any] = {"unit": UNIT, "run_id": "run", "timeout": 9, "program": program(a=1)}
+from tests.unit.agent.droplet.job_machine import (
+    APP,
+    JOB,
+    NAME,
+    OLD_UNIT,
+    RUNNING,
+    SYSTEMCTL,
+    UNIT,
+    Machine,
+    job_machine,
+    program,
+)
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setenv("BLUEGREEN_ROOT", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setenv("UNITS", str(tmp_path / "units"))
-    monkeypatch.setenv("SAID", str(tmp_path / "said"))
-    # Here the agent is no zip.
-    monkeypatch.setattr(jobs, "Installation", lambda _: SimpleNamespace(path="/none.pyz"))
-    return Machine(tmp_path)
+    return job_machine(tmp_path, monkeypatch)
 
 
 def test_a_later_run_starts_its_job_and_an_earlier_one_none(machine: Machine) -> None:

@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from agent.droplet.failure_cause import HEADERS, LIBRARIES, LONGEST, PROGRAMS, failure_cause
+from agent.droplet.failure_cause import (
+    DISTRIBUTIONS,
+    HEADERS,
+    LIBRARIES,
+    LONGEST,
+    PROGRAMS,
+    failure_cause,
+)
 from bluegreen.patterns import DEBIAN_PACKAGE
 
 # cpanm 1.7046: its own output, then the end of its log. Another distribution has looked for a header before.
@@ -150,13 +157,54 @@ def test_a_header_is_looked_up_by_the_longest_beginning_of_its_path(header: str,
         ("/usr/bin/env: 'npm': No such file or directory", "npm"),
         ("pg_config not found", "libpq-dev"),
         ("my-pg_config not found", ""),
+        ("Could not find gdlib-config in the search path. Please install libgd", "libgd-dev"),
+        ("Can't link/include C library 'gmp.h', 'gmp', aborting.", "libgmp-dev"),
+        ("Can't link/include C library 'own', aborting.", ""),
     ],
 )
-def test_a_program_is_looked_up_by_its_whole_name(said: str, package: str) -> None:
+def test_a_program_or_a_library_is_looked_up_by_its_whole_name(said: str, package: str) -> None:
     assert (f"(add the Debian package {package} to fleet.packages)" in failure_cause(said)) == bool(package)
 
 
-@pytest.mark.parametrize("table", [HEADERS, LIBRARIES, PROGRAMS])
+@pytest.mark.parametrize(
+    ("distribution", "said", "own", "package"),
+    [
+        (
+            "DBD-Pg-3.18.0",
+            "Path to pg_config? No POSTGRES_HOME defined, cannot find automatically",
+            ": Path to pg_config? No POSTGRES_HOME defined, cannot find automatically",
+            "libpq-dev",
+        ),
+        (
+            "Net-SSLeay-1.92",
+            "[n] n\n****\n* COULD NOT FIND LIBSSL HEADERS      *\n*      *\n* The libssl header files are *",
+            ": COULD NOT FIND LIBSSL HEADERS",
+            "libssl-dev",
+        ),
+        (
+            "XML-Parser-2.46",
+            "Expat must be installed prior to building XML::Parser and I can't find\nit in the standard",
+            ": Expat must be installed prior to building XML::Parser and I can't find",
+            "libexpat1-dev",
+        ),
+        ("Alien-Libxml2-0.19", "", "", "libxml2-dev"),
+        ("Own-Thing-v1.2.3", "It is Tuesday.", "", ""),
+    ],
+)
+def test_a_distribution_that_looks_for_its_library_itself_is_named_with_its_words(
+    distribution: str, said: str, own: str, package: str
+) -> None:
+    log = f"! Configure failed for {distribution}. See /opt/build.log for details.\n\n"
+    log += "Configuring Local-Good-1.0\nnothing was found, but could not find libpng\n-> OK\n"
+    log += f"Configuring {distribution}\nRunning Makefile.PL\n{said}\n-> N/A\n"
+    log += f"-> FAIL Configure failed for {distribution}. See /opt/build.log for details.\n"
+    # cpanm goes on with others, which fail because of it.
+    log += "-> FAIL Configure failed for DBD-mysql-1.0. See /opt/build.log for details.\n"
+    advice = f" (add the Debian package {package} to fleet.packages)" if package else ""
+    assert failure_cause(log) == f"Configure failed for {distribution}{own}{advice}"
+
+
+@pytest.mark.parametrize("table", [HEADERS, LIBRARIES, PROGRAMS, DISTRIBUTIONS])
 def test_what_is_advised_can_be_written_into_the_settings(table: dict[str, str]) -> None:
     assert list(table) == sorted(table)
     assert all(re.fullmatch(DEBIAN_PACKAGE, package) for package in table.values())

@@ -17,7 +17,7 @@ from agent.call import Call
 from agent.droplet import job as module
 from agent.droplet.job import job
 from agent.droplet.jobs import LARGEST_ANSWERS
-from agent.protocol import AgentError, Code, Verb
+from agent.protocol import AgentError, Code, Kind, Verb
 from tests.unit.agent.droplet.local_droplet import UNIT, LocalDroplet, about
 
 Step = Callable[[Call, dict[str, Any]], Any]
@@ -30,8 +30,9 @@ class Droplet(LocalDroplet):
         super().__init__(path, monkeypatch)
         self.steps = ModuleType("steps_of_a_test")
         monkeypatch.setitem(sys.modules, "steps_of_a_test", self.steps)
-        for verb in module.MODULES:
-            monkeypatch.setitem(module.MODULES, verb, "steps_of_a_test")
+        for verb in Verb:
+            if verb.kind is Kind.STEP:
+                monkeypatch.setattr(verb, "module", "steps_of_a_test")
 
     def do(self, **steps: Step) -> None:
         """Do steps, by verb."""

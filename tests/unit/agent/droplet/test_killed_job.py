@@ -20,17 +20,19 @@ from agent.droplet.activated import Activated, Pairing
 from agent.droplet.configuration import digest_on_disk, install_configuration
 from agent.droplet.job import job
 from agent.droplet.manifest import first_difference
+from agent.droplet.process_units import UnitFiles
 from agent.protocol import AgentError, Verb
 from agent.release_name import is_release
 from tests.unit.agent.droplet.built_release import APP
 from tests.unit.agent.droplet.local_droplet import ASKED, LocalDroplet, about, configuration
+from tests.unit.agent.droplet.local_processes import units_of
 
 # The job is killed at one line out of so many; `make chaos` takes the time for more of them.
 STRIDE = 3 if os.environ.get("CHAOS") == "whole" else 17
 # A job has more lines than this.
 AT_LEAST = 100
 # What installs, activates and cleans up; of what writes a release, the function that calls the others.
-TRACED = ("job", "claims", "installing", "configuration", "activation", "activated")
+TRACED = ("job", "claims", "installing", "configuration", "activation", "activated", "process_units")
 PLACES = tuple(f"/droplet/{name}.py" for name in TRACED)
 UNPACK = "/droplet/artifact.py"
 OLD, NEW = configuration({"A": "old"}), configuration({"A": "new"}, {"etc/config.yaml": (b"a: 1\n", 0o640)})
@@ -43,8 +45,11 @@ class Droplet(LocalDroplet):
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(path, monkeypatch)
-        self.old = Pairing(self.put("b" * 40), OLD["digest"], "unit of the old release\n")
-        self.new = Pairing(self.release, NEW["digest"], "unit of the new release\n")
+        old = self.put("b" * 40)
+        before, after = (tuple(sorted(units_of(one).items())) for one in (old, self.release))
+        self.old = Pairing(old, OLD["digest"], "unit of the old release\n", before)
+        self.new = Pairing(self.release, NEW["digest"], "unit of the new release\n", after)
+        UnitFiles(self.app).replace(dict(self.old.units))
         install_configuration(self.app, OLD)
         Activated(self.app).record(self.old, ASKED)
         for place in (self.unit, self.path / "loaded", self.path / "running"):
@@ -75,6 +80,7 @@ class Droplet(LocalDroplet):
             release=self.release,
             configuration=NEW["digest"],
             unit_text=self.new.unit_text,
+            units=dict(self.new.units),
             # What was confirmed there before.
             kept=self.old.digest,
             keep=5,
@@ -124,7 +130,15 @@ class Droplet(LocalDroplet):
         assert found
         assert found.pairing == self.old
 
+    @property
+    def running_pairing(self) -> Pairing:
+        """What the service's unit names."""
+        return self.old if self.unit.read_text() == self.old.unit_text else self.new
+
     def demand_no_leftovers(self) -> None:
+        units = UnitFiles(self.app)
+        assert units.enabled() == set()
+        assert units.texts() == dict(self.running_pairing.units)
         left = [path for path in self.path.rglob("*") if ".partial." in path.name or ".new" in path.name]
         assert left == []
         assert list(self.app.incoming.iterdir()) == []

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from agent.call import Call
-from agent.droplet import migrating
-from agent.droplet.migrating import last_words, migrate
+from agent.droplet import release_command
+from agent.droplet.migrating import migrate
+from agent.droplet.release_command import last_words
 from agent.protocol import AgentError, Code, Verb
 from tests.unit.agent.droplet.built_release import APP
 from tests.unit.agent.droplet.local_droplet import SERVICE, UNIT, LocalDroplet, about
@@ -164,7 +165,7 @@ def test_a_command_that_takes_too_long_names_the_limit_and_where_it_was(
     droplet: Droplet, passed: float, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = iter([100.0, 100.0 + passed])
-    monkeypatch.setattr(migrating, "since_boot", lambda: next(moments))
+    monkeypatch.setattr(release_command, "since_boot", lambda: next(moments))
     (droplet.path / "status").write_text("1")
     (droplet.path / "output").write_text("  + lock_me .. \n")
     setting = " (setting migrations.timeout)" if "longer" in how else ""

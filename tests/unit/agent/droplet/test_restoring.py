@@ -97,6 +97,16 @@ def test_the_confirmed_unit_runs_again_whatever_was_started_with_the_same_releas
     assert (found.pairing, found.confirmed, found.service) == (droplet.confirmed, True, ASKED)
 
 
+def test_a_rollback_does_not_wait_for_a_worker_that_nothing_can_end(droplet: Droplet) -> None:
+    worker = "app-shop-worker@1.service"
+    for name in ("units", "stuck"):
+        (droplet.path / name).mkdir()
+        (droplet.path / name / worker).write_text("active running\n")
+    droplet.restore()
+    assert droplet.read("running") == droplet.confirmed.unit_text
+    assert (droplet.path / "units" / worker).read_text() == "deactivating stop-sigterm\n"
+
+
 def change_a_file(droplet: Droplet) -> None:
     (droplet.app.releases / droplet.release / "app.psgi").write_text("sub { evil }\n")
 

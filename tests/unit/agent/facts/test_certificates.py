@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.facts.proxy import without_missing_certificates
 from tests.sandbox.certificates import self_signed
 from tests.unit.facts_verb import run_facts
 
@@ -35,10 +36,11 @@ def found(path: Path | str) -> dict[str, str]:
     """Return what is wrong with each certificate, by the name of its file."""
     request: dict[str, Any] = {
         "kind": "proxy",
+        "ports": [],
         "unit": "haproxy.service",
         "files": [],
         "config": None,
-        "certificate": str(path),
+        "certificates": [str(path)],
         "servers": [],
         "path": "/health",
         "host": None,
@@ -106,3 +108,15 @@ def test_a_directory_without_certificates_and_one_that_is_not_there_are_named(tm
     assert found(tmp_path) == {tmp_path.name: "the directory holds no certificate"}
     assert found(tmp_path / "none") == {"none": "it cannot be read"}
     assert not is_taken(tmp_path)
+
+
+def test_certificates_that_a_deploy_delivers_are_not_missed(tmp_path: Path) -> None:
+    one, other = ("/etc/haproxy/certificates/one.example.com.pem", "/etc/haproxy/certificates/other.pem")
+    by_hand = tmp_path / "by-hand.pem"
+    binds = (
+        f"    bind *:443 ssl crt {one} crt {by_hand} crt {other} alpn h2\n",
+        f"    bind :::443 ssl crt {one} crt {other} alpn h2\n",
+    )
+    config = f"frontend f\n    bind *:80\n{binds[0]}{binds[1]}"
+    expected = f"frontend f\n    bind *:80\n    bind *:443 ssl crt {by_hand} alpn h2\n"
+    assert without_missing_certificates(config) == expected

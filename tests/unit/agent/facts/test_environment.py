@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +33,44 @@ def test_a_line_of_a_key_is_not_shown_as_a_name(monkeypatch: pytest.MonkeyPatch)
     lines = ["MIIE/QmFz+ZTY0", "Q2/xk9f", "s3cr-3t9f", "Zz_-9x8", f"{'A' * 30}-{'b' * 40}"]
     said = ignored_of(monkeypatch, *(f"{line}{end}" for line in lines for end in ("==", "=")))
     assert (said.ignored, said.ignored_unnamed) == ((), 10)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "found"),
+    [
+        (0o600, (0, 0), (False, False)),
+        (0o640, (0, 1234), (False, False)),
+        (0o644, (0, 0), (True, False)),
+        (0o660, (0, 1234), (False, True)),
+        (0o664, (0, 0), (True, False)),
+        (0o602, (0, 0), (False, True)),
+        (0o600, (1234, 0), (False, True)),
+    ],
+)
+def test_who_can_read_and_change_it_is_known(
+    monkeypatch: pytest.MonkeyPatch, mode: int, owner: tuple[int, int], found: tuple[bool, bool]
+) -> None:
+    about = Path("/etc/hostname").stat()
+    changed = os.stat_result((stat.S_IFREG | mode, *about[1:4], *owner, *about[6:]))
+    monkeypatch.setattr(Path, "stat", lambda _: changed)
+    said = ignored_of(monkeypatch)
+    assert (said.readable, said.changeable) == found
+
+
+@pytest.mark.parametrize(
+    ("rights", "said"),
+    [
+        ({"readable": True}, "everybody on the droplet can read /etc/default/app-my_perl_app"),
+        (
+            {"readable": True, "changeable": True},
+            "others than root can change /etc/default/app-my_perl_app, and with it what the app does",
+        ),
+    ],
+)
+def test_an_environment_that_is_not_roots_alone_is_a_warning(rights: dict[str, bool], said: str) -> None:
+    known = server(environment=AppEnvironment.model_validate(rights))
+    [found] = machines.environment(facts(servers={"green-1": known}))
+    assert (found.severity, found.what) == ("warning", said)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from agent.facts import packages
 from agent.system import CallDeadline
 
-STATUS = "perl\tinstall ok installed\nlibpq5\tdeinstall ok config-files\n"
+STATUS = "perl\t5.36.0-7\tinstall ok installed\nlibpq5\t15.8-0\tdeinstall ok config-files\n"
 POLICY = """\
 libpq5:
   Installed: (none)
@@ -51,6 +51,11 @@ def test_an_app_that_needs_no_packages_asks_for_none(droplet: list[str]) -> None
 
 def test_packages_that_are_installed_are_not_looked_for(droplet: list[str]) -> None:
     assert (found("perl"), droplet) == (([], []), ["dpkg-query"])
+
+
+def test_versions_are_those_of_packages_that_are_installed(droplet: list[str]) -> None:
+    said = packages.packages(CallDeadline("facts", 10), ["perl", "libpq5", "nonesuch"])
+    assert said["package_versions"] == {"perl": "5.36.0-7"}
 
 
 def test_a_package_that_was_removed_is_missing(droplet: list[str]) -> None:

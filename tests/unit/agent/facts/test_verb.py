@@ -15,10 +15,11 @@ from tests.facts_call import facts_command, facts_input
 
 MACHINE: dict[str, Any] = {
     "kind": "proxy",
+    "ports": [],
     "unit": "x.service",
     "files": [],
     "config": None,
-    "certificate": None,
+    "certificates": [],
     "servers": [],
     "path": "/",
     "host": None,
@@ -64,11 +65,11 @@ HANGS = """
 import sys, time
 sys.path.append(sys.argv[1])
 from agent.call import Call
-from agent.facts import verb
+from agent.facts import mirror, verb
 from agent.protocol import Verb
 verb.LATE_SECONDS = 0.1
-verb.KINDS["slow"] = lambda *_: time.sleep(60) or {}
-verb.facts(Call.of(Verb.FACTS), {"kind": "slow", "seconds": 0.1})
+mirror.mirror = lambda *_: time.sleep(60) or {}
+verb.facts(Call.of(Verb.FACTS), {"kind": "mirror", "seconds": 0.1})
 """
 
 

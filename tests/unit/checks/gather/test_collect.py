@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from agent.droplet.manifest import Manifest
 from bluegreen.checks import revision
-from bluegreen.checks.facts import Facts, Source
+from bluegreen.checks.facts import Facts, Reading, Source
 from bluegreen.checks.gather import collect
 from bluegreen.errors import BlueGreenError, SettingsError
+from bluegreen.hooks.digitalocean import DigitalOceanError
+from bluegreen.run.ledger import RECORDS_READ, Record
+from bluegreen.source.policy import Age
 from tests.unit.facts import MAIN, facts, server
-from tests.unit.fleets import DIGEST, V2
+from tests.unit.fleets import DIGEST, V1, V2
 from tests.unit.my_app import app_with
+from tests.unit.statuses import status
 
 TEMPLATES = app_with(files=[{"path": "config/db.yaml", "content_from": {"template": "db.yaml"}}])
 MISSING = SettingsError("files: the template db.yaml is not in the repository, or is no file there")
@@ -52,6 +58,27 @@ def test_what_would_be_delivered_is_known(made: list[Any], changes: dict[str, An
 def test_without_a_source_what_is_made_from_templates_is_not_known(made: list[Any], source: Any) -> None:
     assert collect._delivered(facts(app=TEMPLATES, source=source)) is None
     assert made == []
+
+
+@pytest.mark.parametrize("known", [V1, None])
+def test_a_dry_run_compares_with_what_is_live_whether_it_is_known_or_not(
+    known: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "repository_access", lambda _: nullcontext())
+    monkeypatch.setattr(collect, "compare", lambda _app, _revision, live, **_: Age(live, None, is_older=True))
+    statuses = {
+        "lb-1": status(
+            confirmed={"color": "blue", "revision": V1, "run_id": "p", "at": 1.0} if known else None
+        )
+    }
+    unreachable: dict[str, Any] = dict.fromkeys(
+        ("blue-1", "green-1"), Reading(BlueGreenError("it cannot be reached"), 0.0, 0.0)
+    )
+    assert collect._age(facts(source=MAIN, statuses=statuses, servers=unreachable)) == Age(
+        known, None, is_older=True
+    )
+    nothing = facts(source=MAIN, statuses={"lb-1": status(None)}, servers=unreachable)
+    assert collect._age(nothing) is None
 
 
 def test_a_template_that_is_missing_is_the_reason_why_nothing_can_be_delivered(made: list[Any]) -> None:
@@ -133,3 +160,68 @@ def test_an_artifact_of_ci_needs_no_build_and_has_to_fit(
     assert [subject for _, subject in said] == (
         [] if why is None else ["policy" if "revision" in made else "artifact"]
     )
+
+
+def test_only_an_app_whose_way_back_can_end_is_asked_for_its_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def read_runs(_facts: Facts, last: int) -> list[Record]:
+        asked.append(last)
+        return []
+
+    monkeypatch.setattr(collect, "read_runs", read_runs)
+    assert collect._no_way_back(facts()) is None
+    assert asked == []
+    for settings in ({"contract": [["bin/contract"]]}, {"irreversible": "allow"}):
+        assert collect._no_way_back(facts(app=app_with(migrations=settings))) is None
+    assert asked == [RECORDS_READ] * 2
+
+
+@pytest.mark.parametrize(("passed_on", "closed"), [([80, 443], ()), ([80], (443,)), ([], (80, 443))])
+def test_what_a_managed_load_balancer_does_not_pass_on_is_known(
+    passed_on: list[int], closed: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_with(
+        fleet={"entry_point": "managed_load_balancer"},
+        traffic={
+            "tls": {"certificates": [{"path": "/etc/ssl/private/shop.pem"}]},
+            "public_url": "https://www.example.com",
+        },
+    )
+    mine = {
+        "id": "lb",
+        "tag": app.fleet.tags.balanced,
+        "forwarding_rules": [{"entry_port": port} for port in passed_on],
+    }
+    hook = MagicMock()
+    hook.return_value.droplets.return_value = []
+    hook.return_value.vpcs.return_value = []
+    hook.return_value.firewalls.return_value = []
+    hook.return_value.load_balancers.return_value = [{"id": "other", "tag": "other"}, mine]
+    monkeypatch.setattr(collect, "FirewallsHook", hook)
+    assert collect._Collector(app, None)._account().closed_ports == closed
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_firewalls_are_compared_only_if_the_load_balancer_is_known(
+    is_readable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rules would count as unwanted."""
+
+    class Hook:
+        def __init__(self, _: str) -> None:
+            pass
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: []
+
+        def load_balancers(self) -> list[Any]:
+            if not is_readable:
+                raise DigitalOceanError("403: the token may not read load balancers", transient=False)
+            return []
+
+    monkeypatch.setattr(collect, "FirewallsHook", Hook)
+    app = app_with(fleet={"entry_point": "managed_load_balancer"})
+    account = collect._Collector(app, None)._account()
+    assert account.firewalls == (() if is_readable else None)
+    assert list(account.problems) == ([] if is_readable else ["entry_point"])

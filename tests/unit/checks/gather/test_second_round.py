@@ -17,6 +17,7 @@ from bluegreen.checks.gather import second_round as follow_up
 from bluegreen.errors import BlueGreenError
 from bluegreen.fleet.droplets import Droplet
 from bluegreen.settings.migrations import MigrationSettings
+from bluegreen.settings.services import Service
 from tests.unit.distributions import HALF_VENDORED, IN_CPAN, NOT_VENDORED, VENDORED
 from tests.unit.facts import FLEET, MAIN, NOW, R1, facts, server
 from tests.unit.fleets import DIGEST, GREEN, V2, droplet, healthy, released
@@ -134,3 +135,46 @@ def test_one_droplet_that_has_the_revision_says_which_of_its_migrations_are_pend
     assert request["command"] == ["/usr/bin/env", "sqitch", "status"]
     [told] = [server.migrations for _, server in found.read_servers() if server.migrations]
     assert (told.status, told.pending) == (None, "green-1 was asked")
+
+
+SERVICES = {
+    "database": Service(address="10.0.0.5:5432"),
+    "cache": Service(address_from="REDIS_URL"),
+    "mail": Service(command=["bin/ping-mail"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "configuration", "tried"),
+    [
+        (MAIN, {}, DIGEST, {"blue-1": 3, "green-1": 1}),
+        (MAIN, HAS_IT, DIGEST, {"blue-1": 3, "green-1": 3}),
+        (MAIN, HAS_IT, "e" * 64, {"blue-1": 1, "green-1": 1}),
+        (MAIN, {"current": None, "configuration": None}, DIGEST, {"blue-1": 1, "green-1": 1}),
+        (None, {}, None, {"blue-1": 3, "green-1": 3}),
+    ],
+    ids=["revision nowhere", "revision there", "other environment", "nothing there", "status"],
+)
+def test_services_are_tried_from_every_droplet_by_the_checks_that_it_has_all_for(
+    asking: list[tuple[str, dict[str, Any]]],
+    source: Source | None,
+    changes: dict[str, Any],
+    configuration: str | None,
+    tried: dict[str, int],
+) -> None:
+    servers = {name: server(**changes) for name in ("blue-1", "green-1")}
+    known = facts(source=source, servers=servers, configuration=configuration)
+    found = follow_up.follow_up(replace(known, app=known.app.model_copy(update={"services": SERVICES})))
+    asked = {name: request for name, request in asking if request["kind"] == "services"}
+    assert {name: len(request["services"]) for name, request in asked.items()} == tried
+    for request in asked.values():
+        has_environment = any(one.startswith("EnvironmentFile=") for one in request["properties"])
+        assert has_environment is (len(request["services"]) == 3)
+        assert "IPAddressDeny=link-local" in request["properties"]
+    told = {one.name: answer.services for one, answer in found.read_servers() if answer.services}
+    assert {name: one.problem for name, one in told.items()} == {name: f"{name} was asked" for name in asked}
+
+
+def test_an_app_without_services_is_asked_nothing_more(asking: list[tuple[str, dict[str, Any]]]) -> None:
+    follow_up.follow_up(facts(source=None))
+    assert asking == []
