@@ -19,6 +19,7 @@ from demo.errors import ApiError
 from sandbox import Machine
 from sandbox.traffic_records import Summary, read, summarize
 from tests.sandbox.app_file import settings
+from tests.sandbox.none_failed import assert_none_failed
 from tests.sandbox.stack import SYSTEM_NAME, Ended, Judge, Stack, fingerprint
 from tests.sandbox.way_back import make_sure_of_a_way_back
 
@@ -62,7 +63,7 @@ def assert_moved(stack: Stack, judge: Judge, ended: Ended, since: float, old: st
 
     seen = lasts(judge, since, time.time())
     assert seen.requests > at_least
-    assert seen.failed == 0, seen.examples
+    assert_none_failed(stack, seen)
     [switch] = stack.client.xcom(ended.run, "switch_traffic").values()
     assert seen.last_start[old] < switch["at"] + OLD_COLOR_SECONDS
 
@@ -93,7 +94,7 @@ def test_a_health_path_that_the_live_release_does_not_know_is_refused(stack: Sta
     assert_refused(ended, stack.machines(stack.live())[0].name, *words)
     found = str(stack.client.xcom(dry.run, "check", "findings"))
     assert (dry.state, [word for word in words if word not in found]) == ("failed", [])
-    assert lasts(judge, started, time.time()).failed == 0
+    assert_none_failed(stack, lasts(judge, started, time.time()))
 
 
 def test_a_rollback_leaves_a_live_color_whose_droplet_has_no_power(stack: Stack) -> None:
@@ -114,7 +115,7 @@ def test_a_release_that_does_not_compile_is_refused_with_perl_s_own_words(stack:
     with live_untouched(stack):
         ended = stack.run("deploy", ref="v3-broken")
     assert_refused(ended, "the app does not load: syntax error at lib/MyPerlApp.pm line", stack.live())
-    assert lasts(judge, started, time.time()).failed == 0
+    assert_none_failed(stack, lasts(judge, started, time.time()))
 
 
 def test_a_release_that_is_bad_in_production_is_given_back_in_time(stack: Stack, judge: Judge) -> None:
@@ -128,7 +129,7 @@ def test_a_release_that_is_bad_in_production_is_given_back_in_time(stack: Stack,
     assert stack.live() == old
 
     seen = lasts(judge, started, time.time())
-    assert seen.failed == 0, seen.examples
+    assert_none_failed(stack, seen)
     assert seen.app_errors > 0
     [switch] = stack.client.xcom(ended.run, "switch_traffic").values()
     bad = stack.revisions["v4-bad"]
@@ -159,7 +160,7 @@ def test_a_rollback_to_an_older_release_starts_it_first_and_fails_no_request(
     stack.run("rollback", revision=older[:9]).expect("live and confirmed")
     assert stack.live() != old
     assert stack.revisions[str(stack.live_ref())] == older
-    assert lasts(judge, started, time.time()).failed == 0
+    assert_none_failed(stack, lasts(judge, started, time.time()))
 
     ended = stack.run("rollback", revision="0" * 7)
     assert_refused(ended, "no release on all droplets", "begins with 0000000; there are: ")
@@ -234,7 +235,7 @@ def test_a_droplet_with_another_host_key_is_refused_and_a_rollback_goes_to_dropl
     started = time.time()
     stack.run("rollback").expect("live and confirmed")
     assert stack.live() != old
-    assert lasts(judge, started, time.time()).failed == 0
+    assert_none_failed(stack, lasts(judge, started, time.time()))
 
 
 def test_a_second_provisioning_changes_nothing(stack: Stack) -> None:
