@@ -218,7 +218,7 @@ def test_an_answer_without_an_end_is_given_up_after_some_megabytes(
 
 
 def test_a_release_some_of_whose_bodies_stall_is_bad(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.1)
+    monkeypatch.setattr("bluegreen.validation.sampler.TIMEOUT", 0.4)
     with ProbeClient(OPTIONS) as client:
         paths = ["/", "/length-stalls"] * 20
         # One path of an app, as the judge knows it.
