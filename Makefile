@@ -15,7 +15,7 @@ MACHINES := $(shell [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] && echo ye
 # Debian keeps haproxy and ip where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup venv packages lint docs test chaos chaos-fleet chaos-agent test-features test-page test-state test-tls test-examples benchmark-build benchmark-deploy test-compose test-metrics test-tls-proxy test-plain-host env demo demo-down requirements audit sbom
+.PHONY: help setup venv packages lint docs test chaos chaos-fleet chaos-agent test-features test-page test-state test-tls test-examples benchmark benchmark-build benchmark-deploy test-compose test-metrics test-tls-proxy test-plain-host env demo demo-down requirements audit sbom
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -78,6 +78,11 @@ test-tls: setup  ## Certificates by Pebble on two proxies, under load by https; 
 test-examples: setup  ## Each example is provisioned, deployed, switched and rolled back under load; needs Linux and root
 	$(BIN)/python -m pytest tests/sandbox/examples $(ARGS)
 
+benchmark: setup  ## Deploys beside a tutorial's scripts and Ansible, on the same machines; writes build/benchmark_others.json
+	$(BIN)/uv venv --quiet --allow-existing --python=$(BIN)/python build/benchmark-tools
+	$(BIN)/uv pip sync --quiet --python=build/benchmark-tools/bin/python --require-hashes requirements-benchmark.txt
+	$(BIN)/python -m pytest tests/sandbox/benchmark/test_others.py $(ARGS)
+
 benchmark-build: setup  ## A release on four droplets, beside a shell script's steps; writes build/benchmark.json
 	$(BIN)/python -m pytest tests/sandbox/benchmark/test_build.py $(ARGS)
 
@@ -110,7 +115,7 @@ demo-down:  ## Stop what KEEP=1 has left running
 	@$(BIN)/python -m demo down
 
 requirements: venv  ## Compile requirements*.in into pinned versions with their hashes
-	@for name in requirements requirements-image requirements-sandbox requirements-docs requirements-uv requirements-audit; do \
+	@for name in requirements requirements-image requirements-sandbox requirements-docs requirements-uv requirements-audit requirements-benchmark; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--output-file $$name.txt $$name.in || exit 1; \
 	done

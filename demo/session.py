@@ -150,6 +150,10 @@ class Part:
             raise DemoError(f"Airflow's {self.name} does not run")
         return self._process.pid
 
+    def members(self) -> list[ProcessId]:
+        """Return those of its processes that run."""
+        return self._family.members() if self._family else []
+
     def alive(self) -> bool:
         """Return whether its first process runs."""
         return self._process is not None and self._process.poll() is None
