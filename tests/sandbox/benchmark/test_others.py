@@ -129,6 +129,9 @@ class Ground:
         blue, green = self._droplets("blue"), self._droplets("green")
         with ThreadPoolExecutor(PREPARED_TOGETHER) as pool:
             list(pool.map(lambda machine: self._prepare(machine, packed.getvalue()), green))
+        # What scripts and playbook know of: HAProxy as Debian starts it, as root.
+        own = "/etc/systemd/system/haproxy.service.d"
+        self.fleet.proxy().run(f"rm -r {own} && systemctl daemon-reload && systemctl restart haproxy")
         key = self._environment.directory / "id_ed25519"
         fleet = Green(self.fleet.proxy(), blue, green, key, self._environment.revisions)
         playbooks = [
