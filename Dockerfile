@@ -9,6 +9,8 @@ COPY include /opt/airflow/include
 # The umask of the clone may keep others from reading the files.
 USER root
 RUN cd /opt/airflow && chmod -R go=u-w setup dags plugins include \
+    # Containers cannot write here: neither what Python compiles, nor the file that Airflow makes where there is none.
+    && python -m compileall -q dags plugins include/agent setup && touch airflow.cfg \
     # A new volume gets the owner and the mode of the directory that it is mounted on.
     && install --directory --owner=airflow --group=0 --mode=0770 cache
 USER airflow

@@ -56,7 +56,7 @@ def demand_secrets(directory: Path) -> None:
         if not file.exists() or not file.read_text().strip():
             raise SystemExit(
                 f"init: the secret {file} is {'empty' if file.exists() else 'missing'}, and nothing was"
-                f" changed; give it a value (with containers, {name.upper()} in .env) and start again"
+                f" changed; give it a value (with containers, in secrets/{name}) and start again"
             )
 
 

@@ -1,4 +1,4 @@
-"""Writes what docker-compose.yaml needs and nobody may know: ``.env``, SSH key, an empty ``known_hosts``."""
+"""Writes what docker-compose.yaml needs: ``.env``, and ``secrets/`` with SSH key, passwords, empty ``known_hosts``."""
 
 from __future__ import annotations
 
@@ -14,30 +14,19 @@ ROOT = Path(__file__).resolve().parents[1]
 # The official image's user. Without root, the containers run as the user of `make env`, who owns the files.
 AIRFLOW_UID = 50000
 
+# PostgreSQL and Redis have users of their own, who own no file here: they may read these two because of their mode, and
+# nobody else does, because the directory is closed.
+FOR_OTHERS = ("postgres_password", "redis_password")
+
 TEMPLATE = """\
-# Written by `make env`; read by docker-compose.yaml. Whoever can read this file can do what Airflow can.
-# A change arrives with: docker compose up --detach --wait --force-recreate
+# Written by `make env`; read by docker-compose.yaml. Secrets are not here, but in secrets/.
+# A change arrives with: docker compose up --detach --wait
 
-# Encrypts connections in the metadata database: without it a backup's connections are lost.
-FERNET_KEY={fernet_key}
-# Sign what the parts of Airflow send to each other and to browsers.
-JWT_SECRET={jwt_secret}
-API_SECRET_KEY={api_secret_key}
-
-# The metadata database; both lines have the same password.
-POSTGRES_PASSWORD={postgres_password}
-DATABASE_URL=postgresql+psycopg2://airflow:{postgres_password}@postgres/airflow
-# The queue of the profile `celery`; both lines have the same password.
-REDIS_PASSWORD={redis_password}
-BROKER_URL=redis://:{redis_password}@redis:6379/0
-
-# The first user, made once; afterwards the password is what the user has set in the UI. The profile
-# `sandbox` logs in with this one, so write a new one here too.
+# The first user, made once with the password in secrets/admin_password; afterwards the password is what the user has
+# set in the UI. The profile `sandbox` logs in with that file, so write a new one there too.
 ADMIN_USER=admin
-ADMIN_PASSWORD={admin_password}
-# The user that triggers deploys from CI, and may do nothing else; `init` makes this its password.
+# The user that triggers deploys from CI, and may do nothing else; `init` gives it the password in secrets/ci_password.
 CI_USER=ci
-CI_PASSWORD={ci_password}
 
 # Tasks on workers of their own, with Redis: both lines or none. With the sandbox, the first is
 # COMPOSE_PROFILES=celery,sandbox
@@ -45,7 +34,7 @@ CI_PASSWORD={ci_password}
 # COMPOSE_PROFILES=celery
 # EXECUTOR=CeleryExecutor
 
-# The user that the containers run as; it must be able to read the two files.
+# The user that the containers run as; it must be able to read the two files, and what is in secrets/.
 AIRFLOW_UID={uid}
 SSH_KEY_FILE=./secrets/ssh_key
 KNOWN_HOSTS_FILE=./secrets/known_hosts
@@ -63,7 +52,8 @@ KNOWN_HOSTS_FILE=./secrets/known_hosts
 def main(root: Path = ROOT) -> int:
     """Write the files below ``root``; return the exit status, and say why if it is not 0."""
     env, directory = root / ".env", root / "secrets"
-    for path in (env, directory / "ssh_key", directory / "known_hosts"):
+    values = new_secrets()
+    for path in (env, *(directory / name for name in ("ssh_key", "known_hosts", *values))):
         if path.exists():
             why = "exists and stays as it is; move it away to make a new one"
             print(f"make env: {path} {why}", file=sys.stderr)
@@ -74,34 +64,48 @@ def main(root: Path = ROOT) -> int:
 
     uid = os.geteuid() or AIRFLOW_UID
     directory.mkdir(mode=0o700, exist_ok=True)
-    key, known_hosts = directory / "ssh_key", directory / "known_hosts"
+    directory.chmod(0o700)
+    key = directory / "ssh_key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "airflow", "-f", key], check=True)
-    known_hosts.touch(mode=0o600)
+    for name, value in {"known_hosts": "", **values}.items():
+        write(directory / name, value)
+        if name in FOR_OTHERS:
+            (directory / name).chmod(0o444)
     if os.geteuid() == 0:
-        for path in (directory, key, known_hosts):
+        for path in (directory, *directory.iterdir()):
             os.chown(path, uid, -1)
-    # Last, because an existing .env means that everything else exists; and never readable by others.
-    with os.fdopen(os.open(env, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(contents(uid))
+    # Last, because an existing .env means that everything else exists.
+    write(env, TEMPLATE.format(uid=uid))
     print(f"wrote {env} and {directory}/; the public key for DigitalOcean is in {key}.pub")
     return 0
 
 
-def contents(uid: int) -> str:
-    """Return the text of a new ``.env``, with secrets of its own.
+def write(path: Path, text: str) -> None:
+    """Write a new file that nobody else can ever read.
 
-    :param uid: number of the user that the containers run as.
+    :param path: where; nothing may be there.
+    :param text: what is in it.
     """
-    return TEMPLATE.format(
-        fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        jwt_secret=secrets.token_urlsafe(64),
-        api_secret_key=secrets.token_urlsafe(48),
-        postgres_password=secrets.token_urlsafe(24),
-        redis_password=secrets.token_urlsafe(24),
-        admin_password=secrets.token_urlsafe(16),
-        ci_password=secrets.token_urlsafe(24),
-        uid=uid,
-    )
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def new_secrets() -> dict[str, str]:
+    """Return the secrets of a new stack by the names of their files."""
+    postgres, redis = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    return {
+        # Encrypts connections in the metadata database: without it a backup's connections are lost.
+        "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        # Sign what the parts of Airflow send to each other and to browsers.
+        "jwt_secret": secrets.token_urlsafe(64),
+        "api_secret_key": secrets.token_urlsafe(48),
+        "postgres_password": postgres,
+        "database_url": f"postgresql+psycopg2://airflow:{postgres}@postgres/airflow",
+        "redis_password": redis,
+        "broker_url": f"redis://:{redis}@redis:6379/0",
+        "admin_password": secrets.token_urlsafe(16),
+        "ci_password": secrets.token_urlsafe(24),
+    }
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def main() -> int:
 def explained(error: Exception) -> str:
     """Say what to do about an error, where that is known."""
     refused = isinstance(error, ApiError) and error.status == 401
-    advice = "; if the password was changed in the UI, put the new one into .env as ADMIN_PASSWORD"
+    advice = "; if the password was changed in the UI, put the new one into secrets/admin_password"
     return f"{error}{advice if refused else ''}"
 
 

@@ -25,10 +25,10 @@ def test_nothing_is_said_when_every_secret_is_there(secrets: Path) -> None:
 @pytest.mark.parametrize("name", DEMANDED)
 def test_a_secret_without_a_value_ends_the_start_by_its_name(secrets: Path, name: str) -> None:
     (secrets / name).write_text("\n")
-    with pytest.raises(SystemExit, match=rf"the secret \S+/{name} is empty.* {name.upper()} in \.env"):
+    with pytest.raises(SystemExit, match=rf"the secret \S+/{name} is empty.* in secrets/{name}"):
         demand_secrets(secrets)
     (secrets / name).unlink()
-    with pytest.raises(SystemExit, match=rf"the secret \S+/{name} is missing.* {name.upper()} in \.env"):
+    with pytest.raises(SystemExit, match=rf"the secret \S+/{name} is missing.* in secrets/{name}"):
         demand_secrets(secrets)
 
 

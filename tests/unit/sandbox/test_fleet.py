@@ -7,5 +7,5 @@ from hosting.sandbox.fleet import explained
 
 
 def test_a_refused_password_is_explained_and_nothing_else_is() -> None:
-    assert "ADMIN_PASSWORD" in explained(ApiError(401, "Invalid credentials"))
+    assert "secrets/admin_password" in explained(ApiError(401, "Invalid credentials"))
     assert explained(ApiError(403, "Forbidden")) == "Forbidden"
