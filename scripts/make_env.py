@@ -1,4 +1,4 @@
-"""Writes what docker-compose.yaml needs: ``.env``, and ``secrets/`` with SSH key, passwords, empty ``known_hosts``."""
+"""Writes what docker-compose.yaml needs: ``.env``, and ``secrets/`` with passwords, keys and ``known_hosts``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ ROOT = Path(__file__).resolve().parents[1]
 # The official image's user. Without root, the containers run as the user of `make env`, who owns the files.
 AIRFLOW_UID = 50000
 
-# PostgreSQL and Redis have users of their own, who own no file here: they may read these two because of their mode, and
-# nobody else does, because the directory is closed.
+# PostgreSQL and Redis run as users of their own, who own no file here, so everybody may read these two. Nobody else
+# on the host can: the directory is closed, and a container sees the file alone.
 FOR_OTHERS = ("postgres_password", "redis_password")
 
 TEMPLATE = """\
 # Written by `make env`; read by docker-compose.yaml. Secrets are not here, but in secrets/.
 # A change arrives with: docker compose up --detach --wait
 
-# The first user, made once with the password in secrets/admin_password; afterwards the password is what the user has
-# set in the UI. The profile `sandbox` logs in with that file, so write a new one there too.
+# The first user, made once with the password in secrets/admin_password; afterwards the password is what the
+# user has set in the UI. The profile `sandbox` logs in with that file, so write a new one there too.
 ADMIN_USER=admin
-# The user that triggers deploys from CI, and may do nothing else; `init` gives it the password in secrets/ci_password.
+# The user that triggers deploys from CI, and may do nothing else; its password is in secrets/ci_password, and
+# every start sets it.
 CI_USER=ci
 
 # Tasks on workers of their own, with Redis: both lines or none. With the sandbox, the first is

@@ -51,6 +51,10 @@ class Compose:
         added = [f"{name}={value}" for name, value in values.items() if value is not None]
         env.write_text("\n".join([*kept, *added, ""]))
 
+    def secret(self, name: str) -> str:
+        """Return the value of a secret."""
+        return (self.directory / "secrets" / name).read_text()
+
     def containers(self, *which: str) -> dict[str, dict[str, Any]]:
         """What the engine knows about the containers that run, by service.
 

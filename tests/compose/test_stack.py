@@ -32,8 +32,10 @@ def ask(path: str, token: str = "", body: dict[str, Any] | None = None) -> dict[
 
 
 def token_of(stack: Compose, user: str) -> str:
-    names = stack.settings
-    body = {"username": names[f"{user}_USER"], "password": names[f"{user}_PASSWORD"]}
+    body = {
+        "username": stack.settings[f"{user}_USER"],
+        "password": stack.secret(f"{user.lower()}_password"),
+    }
     return str(ask("/auth/token", body=body)["access_token"])
 
 
@@ -74,13 +76,44 @@ def test_four_containers_run_in_little_memory(stack: Compose, figures: dict[str,
     assert taken["all"] < IDLE_MEBIBYTES
 
 
-def test_only_what_runs_tasks_has_the_way_to_the_droplets(stack: Compose) -> None:
-    shared = {"fernet_key", "jwt_secret", "api_secret_key", "database_url", "broker_url"}
-    for service in ("apiserver", "dag-processor", "scheduler"):
+def test_each_container_has_the_secrets_that_it_needs_and_no_other(stack: Compose) -> None:
+    stored, signed = {"fernet_key", "database_url"}, {"jwt_secret", "api_secret_key"}
+    for service, expected in (
+        ("postgres", {"postgres_password"}),
+        ("dag-processor", stored),
+        ("apiserver", stored | signed),
+        ("scheduler", stored | signed | {"broker_url", "ssh_key"}),
+    ):
         secrets = set(stack.run("exec", "-T", service, "ls", "/run/secrets").stdout.split())
-        assert secrets == shared | ({"ssh_key"} if service == "scheduler" else set()), service
+        assert secrets == expected, service
         known = stack.run("exec", "-T", service, "ls", "/home/airflow/.ssh/known_hosts", check=False)
         assert (known.returncode == 0) is (service == "scheduler"), service
+
+
+def test_no_container_can_change_its_own_programs(stack: Compose) -> None:
+    for service in SERVICES:
+        for place in ("/usr/local/bin", "/etc", "/opt"):
+            done = stack.run("exec", "-T", "--user", "0", service, "touch", f"{place}/new", check=False)
+            assert "Read-only file system" in done.stderr, (service, place)
+
+
+def test_airflow_s_role_owns_its_database_and_nothing_else_of_postgresql(stack: Compose) -> None:
+    def psql(role: str, query: str) -> str:
+        command = ["psql", f"--username={role}", "--no-align", "--tuples-only", "--command", query]
+        return stack.run("exec", "-T", "postgres", *command, "airflow").stdout.strip()
+
+    asked = "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls FROM pg_roles"
+    assert psql("airflow", f"{asked} WHERE rolname = 'airflow'") == "f"
+    assert (
+        psql("airflow", "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'airflow'")
+        == "airflow"
+    )
+    memberships = "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member"
+    assert psql("airflow", f"{memberships} WHERE r.rolname = 'airflow'") == "0"
+    # The superuser cannot log in by the network.
+    assert psql("postgres", "SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'postgres'") == "t"
+    rules = psql("postgres", "SELECT DISTINCT auth_method FROM pg_hba_file_rules WHERE address = 'all'")
+    assert rules == "scram-sha-256"
 
 
 def test_what_does_not_fit_together_is_refused_by_init(stack: Compose) -> None:
@@ -129,11 +162,12 @@ def test_ci_s_user_may_trigger_deploys_and_not_read_connections(stack: Compose) 
 
 
 def test_a_new_password_arrives_with_new_containers(stack: Compose) -> None:
-    old = stack.settings["CI_PASSWORD"]
-    stack.set(CI_PASSWORD="another one")
+    file = stack.directory / "secrets" / "ci_password"
+    old = file.read_text()
+    file.write_text("another one")
     stack.run("up", "--detach", "--wait", "--force-recreate", seconds=UP_SECONDS)
     assert token_of(stack, "CI")
-    stack.set(CI_PASSWORD=old)
+    file.write_text(old)
     with pytest.raises(urllib.error.HTTPError) as refused:
         token_of(stack, "CI")
     assert refused.value.code == 401

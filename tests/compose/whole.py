@@ -8,23 +8,17 @@ from pathlib import Path
 
 from tests.compose.conftest import Compose
 
-# Names of users and files, a number and how Compose is to behave: no secrets.
-PUBLIC = (
-    "ADMIN_USER",
-    "CI_USER",
-    "AIRFLOW_UID",
-    "SSH_KEY_FILE",
-    "KNOWN_HOSTS_FILE",
-    "COMPOSE_PROFILES",
-    "EXECUTOR",
-)
-
 
 def secrets(stack: Compose) -> dict[str, str]:
     """Return every secret by a name for it; of the key, each line that only this key has."""
-    values = {name: value for name, value in stack.settings.items() if name not in PUBLIC}
+    files = {file.name: file for file in (stack.directory / "secrets").iterdir()}
+    values = {
+        name: file.read_text()
+        for name, file in files.items()
+        if name not in ("ssh_key", "ssh_key.pub", "known_hosts")
+    }
     # The first two lines are the same in every key of this kind, and the last one is no secret.
-    lines = (stack.directory / "secrets" / "ssh_key").read_text().splitlines()[2:-1]
+    lines = files["ssh_key"].read_text().splitlines()[2:-1]
     return values | {f"line {number} of the key": line for number, line in enumerate(lines, start=3)}
 
 

@@ -40,8 +40,8 @@ class World:
     def __post_init__(self) -> None:
         """Log nobody in yet."""
         named = self.compose.settings
-        self.client = AirflowClient(URL, named["ADMIN_USER"], named["ADMIN_PASSWORD"])
-        self.ci = AirflowClient(URL, named["CI_USER"], named["CI_PASSWORD"])
+        self.client = AirflowClient(URL, named["ADMIN_USER"], self.compose.secret("admin_password"))
+        self.ci = AirflowClient(URL, named["CI_USER"], self.compose.secret("ci_password"))
 
     def deploy(self, ref: str) -> Run:
         """Trigger a deploy as CI does."""

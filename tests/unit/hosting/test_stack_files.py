@@ -69,17 +69,64 @@ def secrets_of(service: dict[str, Any]) -> set[str]:
     return {each if isinstance(each, str) else each["source"] for each in service["secrets"]}
 
 
-def test_only_what_runs_tasks_has_the_way_to_the_droplets() -> None:
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    {
+        "ssh_key": {"scheduler", "worker"},
+        "known_hosts": {"scheduler", "worker"},
+        "admin_password": {"init", "fleet"},
+        "ci_password": {"init"},
+        "postgres_password": {"postgres"},
+        "redis_password": {"redis"},
+        "database_url": {"init", "apiserver", "scheduler", "dag-processor"},
+        "fernet_key": {"init", "apiserver", "scheduler", "dag-processor"},
+        "jwt_secret": {"init", "apiserver", "scheduler"},
+        "api_secret_key": {"init", "apiserver", "scheduler", "worker"},
+        "broker_url": {"scheduler", "worker"},
+    }.items(),
+)
+def test_a_secret_is_where_it_is_needed_and_nowhere_else(secret: str, expected: set[str]) -> None:
     services = yaml.safe_load(COMPOSE.read_text())["services"]
-    for secret in ("ssh_key", "known_hosts"):
-        having = {name for name, each in services.items() if secret in secrets_of({"secrets": (), **each})}
-        assert having == {"scheduler", "worker"}, secret
-    for secret in ("admin_password", "ci_password"):
-        having = {name for name, each in services.items() if secret in secrets_of({"secrets": (), **each})}
-        assert having <= {"init", "fleet"}, secret
-    # Each has nevertheless what every part of Airflow needs.
-    needed = secrets_of(services["apiserver"])
-    assert all(needed <= secrets_of(services[name]) for name in ("scheduler", "worker", "dag-processor"))
+    having = {name for name, each in services.items() if secret in secrets_of({"secrets": (), **each})}
+    assert having == expected
+
+
+def test_whoever_has_no_way_to_the_database_has_no_address_of_it_either() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    reaching = {
+        name
+        for name, each in services.items()
+        if "database" in each.get("networks", ()) and name != "postgres"
+    }
+    configured = {
+        name
+        for name, each in services.items()
+        if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD" in each.get("environment", ())
+    }
+    assert reaching == configured == {"init", "apiserver", "scheduler", "dag-processor"}
+
+
+def test_postgresql_and_redis_are_reached_by_those_that_need_them_and_reach_nothing() -> None:
+    stack = yaml.safe_load(COMPOSE.read_text())
+    assert stack["services"]["postgres"]["networks"] == ["database"]
+    assert stack["services"]["redis"]["networks"] == ["queue"]
+    for network in ("database", "queue"):
+        assert stack["networks"][network] == {"internal": True}
+    queue = {name for name, each in stack["services"].items() if "queue" in each.get("networks", ())}
+    assert queue == {"redis", "scheduler", "worker"}
+
+
+def test_every_container_but_the_sandbox_has_a_read_only_root() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    assert {name for name, each in services.items() if not each["read_only"]} == {"sandbox"}
+
+
+def test_no_secret_is_a_variable() -> None:
+    # `docker inspect` and `docker compose config` show those.
+    stack = yaml.safe_load(COMPOSE.read_text())
+    assert all(set(each) == {"file"} for each in stack["secrets"].values())
+    variables = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+    assert not variables & {name.upper() for name in stack["secrets"]}
 
 
 @pytest.mark.parametrize("part", ["api-server", "dag-processor"])
