@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # The official image's user. Without root, the containers run as the user of `make env`, who owns the files.
 AIRFLOW_UID = 50000
 
-# PostgreSQL and Redis run as users of their own, who own no file here, so everybody may read these two. Nobody
-# else on the host can: the directory is closed, and a container sees the file alone.
+# PostgreSQL and Redis run as users of their own, who own no file here, so everybody may read these two.
+# No other user of the host can, because the directory is closed; a container sees the file alone.
 FOR_OTHERS = ("postgres_password", "redis_password")
 
 TEMPLATE = """\
