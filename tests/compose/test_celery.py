@@ -90,6 +90,23 @@ def test_every_container_has_limits_comes_back_and_keeps_its_log_small(world: Wo
         assert not host["Privileged"], service
         assert host["CapDrop"] == ["ALL"], service
         assert bool(host["CapAdd"]) == (service == "sandbox"), service
+        assert host["ReadonlyRootfs"] == (service != "sandbox"), service
+
+
+def test_whoever_needs_no_database_and_no_queue_does_not_reach_them(world: World) -> None:
+    reached = {
+        (service, other)
+        for service in ("apiserver", "scheduler", "dag-processor", "worker", "fleet", "redis", "postgres")
+        for other, port in (("postgres", 5432), ("redis", 6379))
+        if service != other and whole.reaches(world.compose, service, other, port)
+    }
+    assert reached == {
+        ("apiserver", "postgres"),
+        ("scheduler", "postgres"),
+        ("dag-processor", "postgres"),
+        ("scheduler", "redis"),
+        ("worker", "redis"),
+    }
 
 
 def test_no_secret_is_in_what_the_engine_shows_or_in_a_layer_of_an_image(

@@ -36,6 +36,12 @@ def test_a_newcomer_has_a_release_live(world: World) -> None:
 def test_ci_deploys_to_the_sandbox_and_a_browser_on_the_host_sees_it(
     world: World, figures: dict[str, Any]
 ) -> None:
+    run = world.deploy("v2")
+    world.wait_for_task(run, "final_validation", ("running",))
+    figures["memory during a deploy"] = memory()
+    assert world.report(run)["outcome"] == "live and confirmed"
+    assert world.live_ref() == "v2"
+    live(world, "v1")
     figures["local"] = live(world, "v2")
     figures["memory after deploys"] = memory()
 

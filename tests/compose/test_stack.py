@@ -67,6 +67,19 @@ def test_the_file_is_clean_and_every_missing_value_stops_the_stack_by_name(proje
         env.write_text(text)
 
 
+def test_a_missing_secret_stops_the_stack_by_name_and_what_runs_stays(stack: Compose) -> None:
+    before = stack.containers()["apiserver"]["Id"]
+    file = stack.directory / "secrets" / "jwt_secret"
+    moved = file.rename(file.with_name("elsewhere"))
+    try:
+        done = stack.run("up", "--detach", "--no-deps", "--force-recreate", "apiserver", check=False)
+    finally:
+        moved.rename(file)
+    assert done.returncode != 0
+    assert str(file) in done.stderr.splitlines()[-1]
+    assert stack.containers()["apiserver"]["Id"] == before
+
+
 def test_four_containers_run_in_little_memory(stack: Compose, figures: dict[str, Any]) -> None:
     containers = stack.containers()
     assert set(containers) == SERVICES

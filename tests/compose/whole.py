@@ -66,6 +66,18 @@ def published(stack: Compose) -> set[tuple[str, str, str, str]]:
     }
 
 
+def reaches(stack: Compose, service: str, other: str, port: int) -> bool:
+    """Return whether a container can connect to another one, by its name or by any of its addresses."""
+    networks = stack.containers()[other]["NetworkSettings"]["Networks"].values()
+    return any(
+        stack.run(
+            "exec", "-T", service, "timeout", "3", "bash", "-c", f"exec 3<>/dev/tcp/{at}/{port}", check=False
+        ).returncode
+        == 0
+        for at in (other, *(network["IPAddress"] for network in networks))
+    )
+
+
 def shown(stack: Compose) -> str:
     """Return all that the engine tells about the stack's containers."""
     return json.dumps(stack.containers("--all"))
