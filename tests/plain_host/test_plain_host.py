@@ -61,6 +61,11 @@ def test_secrets_are_files_for_airflow_only_and_nowhere_else(host: PlainHost) ->
         assert host.read(f"{CONFIG}/secrets/{name}") not in shown, name
 
 
+def test_airflow_s_role_in_postgresql_is_no_superuser(host: PlainHost) -> None:
+    asked = "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = 'airflow'"
+    assert host.run(f'runuser --user postgres -- psql -tAc "{asked}"').strip() == "f"
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_only_the_scheduler_whose_tasks_need_it_sees_the_ssh_key(host: PlainHost, part: str) -> None:
     pid = host.show(part, "MainPID")
