@@ -20,6 +20,7 @@ from demo import database
 from demo.airflow_settings import ROOT, Home, environment
 from demo.session import Part
 from tests.unit.ci_client import start
+from tests.waiting import until
 
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 ROLE = ROOT / "examples" / "ci" / "airflow-role.json"
@@ -200,7 +201,14 @@ FORBIDDEN: dict[str, list[tuple[str, str, object]]] = {
 }
 
 
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def token(airflow: Airflow) -> dict[str, str]:
+    port = int(airflow.url.rpartition(":")[2])
+    until(lambda: answers(port), "the API server listens", SECONDS)
     answer = requests.post(
         f"{airflow.url}/auth/token", json={"username": "ci", "password": airflow.password}, timeout=SECONDS
     )
